@@ -1,0 +1,149 @@
+"""Cards: what a plugin says about itself before anything heavy is imported.
+
+A hook returns cards; `load="package.module:Class"` is imported only when the plugin is used, so listing is instant.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, field_validator
+
+API = 1
+"""Version of the plug-in contracts. A card made for a newer one is refused with a message."""
+
+NAME = re.compile(r"^[a-z0-9]+(?:[-+._][a-z0-9]+)*\+?$")
+LOAD = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+
+class Card(BaseModel, frozen=True, extra="forbid"):
+    """What every plugin declares.
+
+    name: lower case, as typed by users ("mean-teacher"). title: as shown. load: "package.module:Class".
+    summary: one line. paper: citation. url: home page. api: version of the contracts it was written for.
+    """
+
+    name: str
+    title: str
+    load: str
+    summary: str = ""
+    paper: str = ""
+    url: str = ""
+    api: int = API
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError(f"a name is lower case letters, digits and single dashes, e.g. 'mean-teacher'; got {value!r}")
+        return value
+
+    @field_validator("load")
+    @classmethod
+    def _load(cls, value: str) -> str:
+        if not LOAD.match(value):
+            raise ValueError(f"load is 'package.module:Class'; got {value!r}")
+        return value
+
+
+class MethodCard(Card, frozen=True):
+    """A semi-supervised learner. protocols: those it is meant for (empty: all). backbone: default by dims, where it
+    wants another than the harness's default for these dims."""
+
+    dims: tuple[int, ...] = (2, 3)
+    protocols: tuple[str, ...] = ()
+    backbone: str | None = None
+    uses_unlabeled: bool = True
+
+
+class WeightFile(BaseModel, frozen=True, extra="forbid"):
+    """A file of pretrained weights; the user gives its path, the harness checks the digest."""
+
+    name: str
+    sha256: str | None = None
+    licence: str = ""
+    obtain: str = ""
+
+
+class BackboneCard(Card, frozen=True):
+    """A network. default_for: the dims for which it is the harness's default."""
+
+    dims: tuple[int, ...] = (2,)
+    provides: tuple[Literal["stages", "time", "dropout", "prompts"], ...] = ()
+    weights: tuple[WeightFile, ...] = ()
+    default_for: tuple[int, ...] = ()
+
+
+class DatasetCard(Card, frozen=True):
+    """A data set in its official layout.
+
+    dims: 2 for images, 3 for volumes. classes[0] is the background. domains: devices, centres or modalities.
+    slice_axis: the spatial axis a 2D network cuts a volume along. similar: data sets of the same task, for the protocol
+    `similar`. tree: the expected folder tree, shown in errors. label_informed: what the edition takes from the ground
+    truth. cases: the official number, checked by `bench data verify`.
+    """
+
+    dims: Literal[2, 3]
+    modality: str
+    channels: int = 1
+    classes: tuple[str, ...] = ("background", "foreground")
+    domains: tuple[str, ...] = ("default",)
+    slice_axis: int | None = None
+    similar: tuple[str, ...] = ()
+    terms: str = ""
+    obtain: str = ""
+    tree: str = ""
+    cases: int | None = None
+    editions: tuple[str, ...] = ("default",)
+    label_informed: dict[str, str] = {}
+    labeled_cases: bool = True
+    public: bool = True
+
+
+class ProtocolCard(Card, frozen=True):
+    """A rule that draws the split."""
+
+
+class GeneratorCard(Card, frozen=True):
+    """Learns from training cases and samples synthetic ones."""
+
+    dims: tuple[int, ...] = (2,)
+
+
+class ConventionCard(Card, frozen=True):
+    """How predictions are made and become numbers. dims: of the cases it can score."""
+
+    dims: tuple[int, ...] = (2, 3)
+    version: int = 1
+
+
+class SplitCard(Card, frozen=True):
+    """Published splits of a data set, by name; `load` names a `PublishedSplits` class."""
+
+    dataset: str
+
+
+class RecipeCard(BaseModel, frozen=True, extra="forbid"):
+    """Values of a named recipe for some settings. All cards that match are laid over each other, the general first:
+    a card is the more specific the more of (dims, protocols, datasets) it names; ties: in order of registration.
+
+    values: fields of `Recipe`. A plugin may add recipes for its own data set or protocol.
+    """
+
+    name: str
+    dims: Literal[2, 3] | None = None
+    protocols: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    values: dict[str, Any] = {}
+    source: str = ""
+    api: int = API
+
+
+class CommandCard(BaseModel, frozen=True, extra="forbid"):
+    """A sub-command of `bench` that another package brings; `load` names a typer app or a function."""
+
+    name: str
+    load: str
+    summary: str = ""
+    api: int = API

@@ -1,0 +1,49 @@
+"""Every error a user or a plugin author can meet. A message says what was expected, what was found and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SemibenchError(Exception):
+    """Base of all errors the harness raises on purpose; the command line prints them without a traceback (exit 1)."""
+
+
+class UsageError(SemibenchError):
+    """The request itself is wrong: unknown name, unknown option, impossible combination (exit 2)."""
+
+
+class UnknownNameError(UsageError):
+    """A name that no healthy plugin registered; the message lists the valid ones and the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"no {kind} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}.")
+        self.kind, self.name = kind, name
+
+
+class PluginError(SemibenchError):
+    """A plugin is broken: import, hook, card or class. The message names the distribution and the entry point."""
+
+
+class LayoutError(SemibenchError):
+    """The files of a data set are not where its official layout puts them; shows the expected tree and what was found."""
+
+
+class CaseError(SemibenchError):
+    """One case can't be read; names the file."""
+
+
+class UnsupportedError(SemibenchError):
+    """A combination that a method, backbone or protocol declares it can't do; carries its reason. A run is skipped, not failed."""
+
+
+class DivergedError(SemibenchError):
+    """A loss became NaN or infinite; names the term, the step and the cases of the batch."""
+
+
+class IdentityError(SemibenchError):
+    """A run folder, checkpoint or artifact belongs to another spec than the one asked for."""

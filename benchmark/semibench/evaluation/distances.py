@@ -1,0 +1,160 @@
+"""Distances between the surfaces of two masks: one pass gives HD, HD95, ASD and ASSD.
+
+The surface of a mask is what an erosion by the face-connected structuring element takes away (voxels beyond the array
+count as background). This, the pooled percentile of HD95, the directed ASD and the pooled ASSD are the definitions of
+medpy 0.5 (`medpy.metric.binary`, connectivity 1), and the digits agree. The speed comes from the crop to the box that
+holds both masks, from finding the surfaces by shifts, and from a KD-tree while surfaces are thin in that box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+TREE_SHARE = 0.05
+"""Share of surface voxels in the crop up to which a KD-tree beats the Euclidean distance transform (measured)."""
+
+Engine = Literal["auto", "tree", "transform"]
+
+
+class EmptyMaskError(ValueError):
+    """A distance between surfaces is not defined where one of the two masks has no voxel."""
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """Distances of each surface voxel of one mask to the nearest surface voxel of the other.
+
+    forward: from the prediction to the reference, (n,); backward: from the reference to the prediction, (m,); float64,
+    in the unit of the spacing they were measured with.
+    """
+
+    forward: NDArray[np.float64]
+    backward: NDArray[np.float64]
+
+    def hd(self) -> float:
+        """Hausdorff distance: the largest distance of both directions."""
+        return float(max(self.forward.max(), self.backward.max()))
+
+    def hd95(self) -> float:
+        """95th percentile of both directions pooled (medpy's definition; MONAI takes the larger of two percentiles)."""
+        return float(np.percentile(np.concatenate([self.forward, self.backward]), 95))
+
+    def asd(self) -> float:
+        """Mean distance from the prediction's surface to the reference's: directed, as medpy's `asd`."""
+        return float(self.forward.mean())
+
+    def assd(self) -> float:
+        """Mean over the surface voxels of both masks pooled, as medpy's `assd`; symmetric."""
+        return float(np.concatenate([self.forward, self.backward]).mean())
+
+    def scaled(self, factor: float) -> SurfaceDistances:
+        """The same distances in another unit, e.g. mm from voxels of an isotropic grid."""
+        return SurfaceDistances(self.forward * factor, self.backward * factor)
+
+
+def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The voxels of a mask (*spatial) that have a background face neighbour; outside the array is background."""
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        moved, source = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        moved[:-1] &= source[1:]
+        moved[1:] &= source[:-1]
+        moved[0] = False
+        moved[-1] = False
+    return mask & ~inner
+
+
+def union_box(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The smallest box that holds both masks; raises EmptyMaskError where neither has a voxel."""
+    box: list[slice] = []
+    both = first | second
+    for axis in range(both.ndim):
+        # cut before the next projection, so that each one reads only what is left
+        rows = np.flatnonzero(both.any(axis=tuple(a for a in range(both.ndim) if a != axis)))
+        if rows.size == 0:
+            raise EmptyMaskError("surface distances need two masks with at least one voxel each; both are empty")
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        box.append(part)
+        both = both[(slice(None),) * axis + (part,)]
+    return tuple(box)
+
+
+def surface_distances(
+    prediction: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
+    spacing: Sequence[float] | None = None,
+    *,
+    engine: Engine = "auto",
+) -> SurfaceDistances:
+    """Distances between the surfaces of two masks (*spatial), 1 to 3 dimensions or more.
+
+    spacing: size of a voxel along each axis (mm); None: in voxels. engine: "tree" or "transform" to force one of the
+    two ways; both give the same digits. Raises EmptyMaskError where a mask is empty, ValueError where shapes differ.
+    """
+    return measured(prediction, reference, (spacing,), engine=engine)[0]
+
+
+def measured(
+    prediction: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
+    spacings: Sequence[Sequence[float] | None],
+    *,
+    engine: Engine = "auto",
+) -> list[SurfaceDistances]:
+    """`surface_distances` for several spacings (mm and voxels) with the surfaces found once.
+
+    An isotropic spacing is a factor on the distances in voxels and costs nothing more.
+    """
+    prediction, reference = np.asarray(prediction, dtype=bool), np.asarray(reference, dtype=bool)
+    if prediction.shape != reference.shape:
+        raise ValueError(f"two masks of one shape expected; got {prediction.shape} and {reference.shape}")
+    for name, mask in (("prediction", prediction), ("reference", reference)):
+        if not mask.any():
+            raise EmptyMaskError(f"surface distances need two masks with at least one voxel each; the {name} is empty")
+    box = union_box(prediction, reference)
+    first, second = surface(prediction[box]), surface(reference[box])
+    done: dict[tuple[float, ...], SurfaceDistances] = {}
+
+    def at(steps: tuple[float, ...]) -> SurfaceDistances:
+        if steps not in done:
+            unit = (1.0,) * len(steps)
+            if len(set(steps)) == 1 and steps != unit:
+                done[steps] = at(unit).scaled(steps[0])
+            else:
+                done[steps] = _between(first, second, np.asarray(steps), engine)
+        return done[steps]
+
+    return [at(_steps(spacing, prediction.ndim)) for spacing in spacings]
+
+
+def _steps(spacing: Sequence[float] | None, dims: int) -> tuple[float, ...]:
+    steps = (1.0,) * dims if spacing is None else tuple(float(s) for s in spacing)
+    if len(steps) != dims or not all(np.isfinite(s) and s > 0 for s in steps):
+        raise ValueError(f"a spacing is {dims} positive numbers, one for each axis; got {spacing}")
+    return steps
+
+
+def _between(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], steps: NDArray[np.float64], engine: Engine
+) -> SurfaceDistances:
+    """Distances between two surfaces on one grid."""
+    if engine == "auto":
+        voxels = np.count_nonzero(first) + np.count_nonzero(second)
+        engine = "tree" if voxels < TREE_SHARE * first.size else "transform"
+    if engine == "tree":
+        from scipy.spatial import KDTree
+
+        a, b = np.argwhere(first) * steps, np.argwhere(second) * steps
+        forward = KDTree(b, balanced_tree=False, compact_nodes=False).query(a)[0]
+        backward = KDTree(a, balanced_tree=False, compact_nodes=False).query(b)[0]
+        return SurfaceDistances(forward, backward)
+    from scipy.ndimage import distance_transform_edt
+
+    return SurfaceDistances(
+        distance_transform_edt(~second, sampling=steps)[first], distance_transform_edt(~first, sampling=steps)[second]
+    )

@@ -1,0 +1,84 @@
+"""The plug points of Semibench. This file is their manual.
+
+A plugin is an ordinary Python package with an entry point in the group `semibench` that names a module (or object) with
+functions marked `@semibench.hookimpl`. Every hook returns *cards*: small records that say what there is and where its
+class lives (`load="package.module:Class"`). Nothing heavy may be imported to return a card: `bench list` calls all hooks.
+
+    # pyproject.toml
+    [project.entry-points.semibench]
+    my-plugin = "my_package.cards"
+
+    # my_package/cards.py
+    from semibench import MethodCard, hookimpl
+
+    @hookimpl
+    def semibench_methods():
+        return [MethodCard(name="my-method", title="My method", load="my_package.method:MyMethod")]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from semibench.contracts.cards import (
+    BackboneCard,
+    CommandCard,
+    ConventionCard,
+    DatasetCard,
+    GeneratorCard,
+    MethodCard,
+    ProtocolCard,
+    RecipeCard,
+    SplitCard,
+)
+
+PROJECT = "semibench"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def semibench_methods() -> Iterable[MethodCard]:  # type: ignore[empty-body]
+    """Semi-supervised methods; `load` names a subclass of `semibench.Method`."""
+
+
+@hookspec
+def semibench_backbones() -> Iterable[BackboneCard]:  # type: ignore[empty-body]
+    """Networks; `load` names a subclass of `semibench.Backbone`."""
+
+
+@hookspec
+def semibench_datasets() -> Iterable[DatasetCard]:  # type: ignore[empty-body]
+    """Data sets; `load` names a subclass of `semibench.Dataset` whose `card` is this card."""
+
+
+@hookspec
+def semibench_protocols() -> Iterable[ProtocolCard]:  # type: ignore[empty-body]
+    """Protocols; `load` names a subclass of `semibench.DrawProtocol`."""
+
+
+@hookspec
+def semibench_generators() -> Iterable[GeneratorCard]:  # type: ignore[empty-body]
+    """Generators of synthetic cases; `load` names a subclass of `semibench.Generator`."""
+
+
+@hookspec
+def semibench_conventions() -> Iterable[ConventionCard]:  # type: ignore[empty-body]
+    """Ways to score; `load` names a subclass of `semibench.Convention`."""
+
+
+@hookspec
+def semibench_splits() -> Iterable[SplitCard]:  # type: ignore[empty-body]
+    """Published splits of a data set that another package registered; `load` names a `semibench.PublishedSplits`."""
+
+
+@hookspec
+def semibench_recipes() -> Iterable[RecipeCard]:  # type: ignore[empty-body]
+    """Values of recipes (`paper`, `quick`, `smoke` or names of your own) for some dims, protocols or data sets."""
+
+
+@hookspec
+def semibench_commands() -> Iterable[CommandCard]:  # type: ignore[empty-body]
+    """Sub-commands of `bench`; `load` names a `typer.Typer` (a group) or a function (one command)."""

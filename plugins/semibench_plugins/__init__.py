@@ -1,0 +1,1 @@
+"""First-party plugins of Semibench, registered exactly as a third party's."""
