@@ -36,7 +36,7 @@ _HOME = {
     "semibench.hookspecs": ("hookimpl",),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
-__all__ = ["__version__", *sorted(_WHERE)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
     from semibench.contracts.backbone import Backbone, BackboneOptions, Backbones, Decoder

@@ -36,7 +36,9 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _name(cls, value: str) -> str:
         if not NAME.match(value):
-            raise ValueError(f"a name is lower case letters, digits and single dashes, e.g. 'mean-teacher'; got {value!r}")
+            raise ValueError(
+                f"a name is lower case letters, digits and single dashes, e.g. 'mean-teacher'; got {value!r}"
+            )
         return value
 
     @field_validator("load")
@@ -48,13 +50,15 @@ class Card(BaseModel, frozen=True, extra="forbid"):
 
 
 class MethodCard(Card, frozen=True):
-    """A semi-supervised learner. protocols: those it is meant for (empty: all). backbone: default by dims, where it
-    wants another than the harness's default for these dims."""
+    """A semi-supervised learner. protocols: those it is meant for (empty: all). backbone: where it wants another than the
+    harness's default for these dims. uses_unlabeled: whether unlabeled cases change anything. default_for: protocols for
+    which `bench run` takes it when no method is named."""
 
     dims: tuple[int, ...] = (2, 3)
     protocols: tuple[str, ...] = ()
     backbone: str | None = None
     uses_unlabeled: bool = True
+    default_for: tuple[str, ...] = ()
 
 
 class WeightFile(BaseModel, frozen=True, extra="forbid"):
@@ -128,7 +132,8 @@ class RecipeCard(BaseModel, frozen=True, extra="forbid"):
     """Values of a named recipe for some settings. All cards that match are laid over each other, the general first:
     a card is the more specific the more of (dims, protocols, datasets) it names; ties: in order of registration.
 
-    values: fields of `Recipe`. A plugin may add recipes for its own data set or protocol.
+    values: fields of `Recipe`; protocol: defaults of the protocol's options under this recipe (e.g. how many synthetic
+    cases). A plugin may add recipes for its own data set or protocol.
     """
 
     name: str
@@ -136,6 +141,7 @@ class RecipeCard(BaseModel, frozen=True, extra="forbid"):
     protocols: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     values: dict[str, Any] = {}
+    protocol: dict[str, Any] = {}
     source: str = ""
     api: int = API
 

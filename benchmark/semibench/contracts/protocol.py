@@ -29,13 +29,13 @@ class Catalog(Protocol):
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What the protocol wants generated: by which generator with which options, how many cases, and how they are chosen.
-
-    candidates: how many are drawn for each kept one; curation: the options of the choice (recorded)."""
+    """What the protocol wants generated: by which generator with which options, how many cases, and how they are
+    chosen. candidates: how many are drawn for each kept one; curation: the options of the choice (recorded)."""
 
     generator: str
     options: Mapping[str, Any]
     count: int
+    candidates: float
     curation: Mapping[str, Any]
 
 
@@ -50,8 +50,8 @@ class DrawProtocol(ABC):
     card: ClassVar[ProtocolCard]
     Options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
-    def defaults(self, card: DatasetCard) -> Mapping[str, Any]:
-        """Option values that depend on the data set (target domain, sources ...); default: none."""
+    def defaults(self, catalog: Catalog) -> Mapping[str, Any]:
+        """Option values that depend on the data (target domain, published split ...); default: none."""
         return {}
 
     def unsupported(self, card: DatasetCard, options: Any) -> str | None:

@@ -41,7 +41,8 @@ class Recipe(Frozen):
     """Budget and optimisation of a run.
 
     iterations: batches drawn, over all stages. labeled, unlabeled: batch per pool. patch: training size (spatial).
-    width: factor that backbones take as their default `width`. evaluate_every / checkpoint_every: in iterations
+    widths: factor on the published channel counts, by backbone name ("*": all others), which backbones take as the
+    default of their option `width`. evaluate_every / checkpoint_every: in iterations
     (0: never). keep_best: score validation and keep the best weights. evaluate_cases: most validation cases scored in
     training (0: all).
     """
@@ -67,7 +68,7 @@ class Recipe(Frozen):
     compile: bool = False
     weak: WeakPolicy = WeakPolicy()
     strong: StrongPolicy = StrongPolicy()
-    width: float = Field(1.0, gt=0)
+    widths: dict[str, float] = {"*": 1.0}
     evaluate_every: int = Field(200, ge=0)
     evaluate_cases: int = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=0)

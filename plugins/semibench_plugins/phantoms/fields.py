@@ -109,3 +109,22 @@ class Contour:
             radius += height * np.exp(-((gap / width) ** 2))
         value[near] = np.maximum(radius, 0.3) - rho[near]
         return value * min(self.radii)
+
+
+class Wave:
+    """Smooth random function of one coordinate, defined everywhere: a few sinusoids of random phase.
+
+    length: extent over which `harmonics` periods fit; amplitude: standard deviation, in the units of the values.
+    """
+
+    def __init__(self, rng: np.random.Generator, length: float, amplitude: float, harmonics: int = 3) -> None:
+        k = np.arange(1, harmonics + 1)
+        self._rates = 2 * np.pi * k * rng.uniform(0.6, 1.2, harmonics) / length
+        self._phases = rng.uniform(0, 2 * np.pi, harmonics)
+        self._sizes = amplitude * rng.standard_normal(harmonics) / k
+
+    def __call__(self, x: Array) -> Array:
+        value = np.zeros_like(x)
+        for rate, phase, size in zip(self._rates, self._phases, self._sizes, strict=True):
+            value += size * np.sin(rate * x + phase)
+        return value

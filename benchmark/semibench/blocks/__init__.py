@@ -1,0 +1,57 @@
+"""Public parts for plugin authors. Names are resolved on first use, so that importing this package is instant."""
+
+# ruff: noqa: F401
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "semibench.blocks.components": ("largest_component", "signed_distance"),
+    "semibench.blocks.features": ("FeatureDropout", "FeatureNoise"),
+    "semibench.blocks.inner": ("inner_step",),
+    "semibench.blocks.losses": (
+        "bce_dice", "cross_entropy", "dice_ce", "entropy", "js_divergence", "kl_divergence", "log_mean_softmax",
+        "masked_cross_entropy", "masked_dice", "masked_mean", "one_hot", "region_loss", "soft_dice", "softmax_mse",
+        "two_class_logits", "voxel_entropy",
+    ),
+    "semibench.blocks.masks": ("block_mask", "box_mask", "cutmix_mask", "paste"),
+    "semibench.blocks.teacher": ("Teacher",),
+}  # fmt: skip
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_WHERE)
+
+if TYPE_CHECKING:
+    from semibench.blocks.components import largest_component, signed_distance
+    from semibench.blocks.features import FeatureDropout, FeatureNoise
+    from semibench.blocks.inner import inner_step
+    from semibench.blocks.losses import (
+        bce_dice,
+        cross_entropy,
+        dice_ce,
+        entropy,
+        js_divergence,
+        kl_divergence,
+        log_mean_softmax,
+        masked_cross_entropy,
+        masked_dice,
+        masked_mean,
+        one_hot,
+        region_loss,
+        soft_dice,
+        softmax_mse,
+        two_class_logits,
+        voxel_entropy,
+    )
+    from semibench.blocks.masks import block_mask, box_mask, cutmix_mask, paste
+    from semibench.blocks.teacher import Teacher
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'semibench.blocks' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

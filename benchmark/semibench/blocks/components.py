@@ -1,0 +1,64 @@
+"""Connected components and distance maps of label maps: per-sample CPU work, for methods whose definition needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from semibench.contracts.method import IGNORE
+
+
+def largest_component(
+    labels: Tensor, *, classes: Sequence[int] | None = None, connectivity: int | None = None
+) -> Tensor:
+    """Keeps the largest connected component of each class of each sample; the rest becomes background.
+
+    labels: (B, *spatial) of integers. classes: the ones to filter (default: every class but 0 that occurs; IGNORE is
+    never touched). connectivity: how many axes a step may change, 1 (4 or 6 neighbours) to the number of axes (8 or 26
+    neighbours, the default, as in skimage). Of equal components the first in memory order stays.
+    """
+    array = labels.detach().cpu().numpy()
+    dims = array.ndim - 1
+    structure = ndimage.generate_binary_structure(dims, dims if connectivity is None else connectivity)
+    kept = array.copy()
+    for sample, out in zip(array, kept, strict=True):
+        present = [int(c) for c in np.unique(sample) if c not in (0, IGNORE)]
+        for label in present if classes is None else [c for c in present if c in classes]:
+            _keep_largest(sample == label, out, structure)
+    return torch.from_numpy(kept).to(labels.device)
+
+
+def _keep_largest(mask: np.ndarray, out: np.ndarray, structure: np.ndarray) -> None:
+    """Writes 0 into `out` where mask holds, its largest component excepted."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8), max_label=1)
+    found, count = ndimage.label(mask[box], structure)
+    if count > 1:
+        largest = 1 + int(np.argmax(np.bincount(found.ravel())[1:]))
+        out[box][(found > 0) & (found != largest)] = 0
+
+
+def signed_distance(mask: Tensor, *, spacing: Sequence[float] | None = None, normalise: bool = True) -> Tensor:
+    """float32 signed Euclidean distance to the boundary: negative inside, 0 on the boundary voxels (those of the object
+    that touch the outside through a face), positive outside (DTC, SASSNet).
+
+    mask: bool or {0, 1} (B, *spatial). spacing: voxel size per axis (default 1). normalise: inside and outside are each
+    divided by their greatest value of the sample, so that values lie in [-1, 1]. A sample without object, or without
+    background, is all zero.
+    """
+    array = mask.detach().cpu().numpy().astype(bool)
+    out = np.zeros(array.shape, np.float32)
+    cross = ndimage.generate_binary_structure(array.ndim - 1, 1)
+    for inside, values in zip(array, out, strict=True):
+        if not inside.any() or inside.all():
+            continue
+        within = ndimage.distance_transform_edt(inside, sampling=spacing)
+        beyond = ndimage.distance_transform_edt(~inside, sampling=spacing)
+        if normalise:
+            within, beyond = within / within.max(), beyond / beyond.max()
+        boundary = inside & ~ndimage.binary_erosion(inside, cross, border_value=1)
+        values[...] = np.where(boundary, 0.0, beyond - within)
+    return torch.from_numpy(out).to(mask.device)

@@ -1,0 +1,50 @@
+"""Perturbations of feature maps, for cross-consistency (CCT, MGCC). They act in training mode only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FeatureNoise(nn.Module):
+    """x -> x + x n with n ~ U(-amount, amount) of shape (C, *spatial), one draw shared by all samples of the batch
+    (Ouali et al., CVPR 2020, section 3.3; as in SSL4MIS). The identity in eval mode."""
+
+    def __init__(self, amount: float = 0.3) -> None:
+        super().__init__()
+        self.amount = amount
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, *spatial) -> the same shape; each factor lies in [1 - amount, 1 + amount]."""
+        if not self.training:
+            return features
+        noise = torch.empty_like(features[0]).uniform_(-self.amount, self.amount)
+        return features * (1.0 + noise)
+
+    def extra_repr(self) -> str:
+        return f"amount={self.amount}"
+
+
+class FeatureDropout(nn.Module):
+    """Drops the most active positions: a = channel mean (B, 1, *spatial), kept where a < max(a) * u, u ~ U(low, high).
+
+    The maximum is per sample, u is one draw per call (Ouali et al., CVPR 2020; as in SSL4MIS). Every sample whose
+    greatest mean is positive loses at least one position; a map of negative means loses none. No rescaling. The identity
+    in eval mode.
+    """
+
+    def __init__(self, low: float = 0.7, high: float = 0.9) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, *spatial) -> the same shape."""
+        if not self.training:
+            return features
+        activity = features.detach().mean(1, keepdim=True)
+        share = torch.empty((), device=features.device, dtype=activity.dtype).uniform_(self.low, self.high)
+        threshold = activity.flatten(1).amax(1).view(-1, *[1] * (features.ndim - 1)) * share
+        return features * (activity < threshold)
+
+    def extra_repr(self) -> str:
+        return f"low={self.low}, high={self.high}"

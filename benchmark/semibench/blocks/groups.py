@@ -1,0 +1,41 @@
+"""Group tables: which cases `bench data audit` found to be the same image, for data sets that read them."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from semibench.contracts.errors import LayoutError
+
+TABLE = "semibench_groups.csv"
+
+
+def cache_dir() -> Path:
+    """The folder for decoded cases, hashes and group tables: SEMIBENCH_CACHE, else ~/.cache/semibench."""
+    chosen = os.environ.get("SEMIBENCH_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "semibench"
+
+
+def group_table_paths(root: Path | None, dataset: str) -> tuple[Path, ...]:
+    """Where the table of a data set may lie, in order: `<root>/semibench_groups.csv`, then `<cache>/groups/<name>.csv`
+    for folders of data that can't be written."""
+    fallback = cache_dir() / "groups" / f"{dataset}.csv"
+    return (fallback,) if root is None else (root / TABLE, fallback)
+
+
+def read_group_table(root: Path | None, dataset: str) -> dict[str, str]:
+    """Case id -> group, from the first table that exists; empty where there is none. A case that isn't listed keeps the
+    group of its data set. Raises LayoutError for a table without the columns `case` and `group`."""
+    for path in group_table_paths(root, dataset):
+        if not path.is_file():
+            continue
+        with path.open(newline="", encoding="utf-8") as stream:
+            table = csv.DictReader(stream)
+            if not {"case", "group"} <= set(table.fieldnames or ()):
+                raise LayoutError(
+                    f"{path}: expected the columns case,group,reason; found {table.fieldnames}. "
+                    f"Remove the file or write it again with `bench data audit {dataset}`."
+                )
+            return {row["case"]: row["group"] for row in table}
+    return {}

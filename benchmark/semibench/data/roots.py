@@ -1,0 +1,131 @@
+"""Where the user's files live, and where the harness keeps what it decoded. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semibench.blocks.groups import cache_dir
+from semibench.contracts.errors import UsageError
+
+__all__ = ["Attempt", "Location", "cache_dir", "config_files", "locate"]
+
+DATA = "SEMIBENCH_DATA"
+CONFIG = "semibench.toml"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One place that was looked at. path: the folder, or None where the source says nothing; outcome: in words."""
+
+    source: str
+    path: Path | None
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a data set was found. path: its folder, or None; source: who named it; tried: every place, in order."""
+
+    name: str
+    path: Path | None
+    source: str | None
+    tried: tuple[Attempt, ...]
+
+    def explain(self) -> str:
+        """Every place that was tried and how to name another, as text for the user."""
+        if self.path is not None:
+            head = f"data set {self.name!r}: {self.path} (from {self.source})"
+        else:
+            head = f"data set {self.name!r}: no folder found"
+        lines = [f"  {a.source}: {a.outcome}" + (f" ({a.path})" if a.path is not None else "") for a in self.tried]
+        advice = (
+            f"  To name a folder: --data-root FOLDER (holding {self.name}/), or {DATA}=FOLDER, or in {CONFIG} or "
+            f'~/.config/semibench/config.toml\n    [data]\n    root = "FOLDER"\n    [data.paths]\n'
+            f'    {self.name} = "FOLDER OF THIS DATA SET"'
+        )
+        return "\n".join([head, "  tried, in this order:", *lines, *([] if self.path is not None else [advice])])
+
+
+def config_files() -> tuple[Path, ...]:
+    """Configuration files in order of precedence: ./semibench.toml, ~/.config/semibench/config.toml."""
+    return Path.cwd() / CONFIG, Path.home() / ".config" / "semibench" / "config.toml"
+
+
+def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[str] = ()) -> Location:
+    """Find the folder of a data set.
+
+    Order: `data_root` (--data-root), SEMIBENCH_DATA, ./semibench.toml, ~/.config/semibench/config.toml; in a
+    configuration file `[data.paths] name` comes before `[data] root`. The first existing folder wins. Under a root the
+    folder is called `name` (or one of `aliases`); capitals and punctuation are not compared, so BUSBRA is bus-bra.
+    Raises UsageError for a configuration file that can't be read.
+    """
+    names = (name, *aliases)
+    tried: list[Attempt] = []
+    roots: list[tuple[str, Path | None, bool]] = [
+        ("--data-root", None if data_root is None else Path(data_root).expanduser(), True),
+        (DATA, Path(os.environ[DATA]).expanduser() if os.environ.get(DATA) else None, True),
+    ]
+    for file in config_files():
+        section = _section(file)
+        if section is None:
+            roots.append((str(file), None, True))
+            continue
+        direct = {key: value for key, value in section.get("paths", {}).items() if key == name}
+        roots.append((f"{file} [data.paths] {name}", _resolved(direct.get(name), file), False))
+        roots.append((f"{file} [data] root", _resolved(section.get("root"), file), True))
+    for source, folder, is_root in roots:
+        found = None
+        if folder is None:
+            outcome = "not set" if not source.endswith(".toml") else "no such file"
+        elif not folder.is_dir():
+            outcome = "no such folder"
+        elif not is_root:
+            found, outcome = folder, "found"
+        else:
+            found = _child(folder, names)
+            outcome = "found" if found else f"holds no folder {' or '.join(names)}"
+        tried.append(Attempt(source, found or folder, outcome))
+        if found is not None:
+            return Location(name, found, source, tuple(tried))
+    return Location(name, None, None, tuple(tried))
+
+
+def _section(file: Path) -> Mapping[str, Any] | None:
+    """The [data] table of a configuration file; None where there is no file."""
+    if not file.is_file():
+        return None
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{file} is not a readable TOML file: {error}. Correct it or remove it.") from error
+    section = content.get("data", {})
+    paths = section.get("paths", {}) if isinstance(section, dict) else None
+    if not isinstance(paths, dict) or not all(isinstance(value, str) for value in paths.values()):
+        raise UsageError(f'{file}: expected [data] root = "FOLDER" and [data.paths] name = "FOLDER"; found {section!r}')
+    if not isinstance(section.get("root", ""), str):
+        raise UsageError(f"{file}: [data] root must be a text; found {section['root']!r}")
+    return section
+
+
+def _resolved(value: str | None, file: Path) -> Path | None:
+    """A path of a configuration file; relative ones are relative to the file."""
+    return None if not value else (file.parent / Path(value).expanduser()).resolve()
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _child(root: Path, names: Sequence[str]) -> Path | None:
+    """The folder of that name under a root: exact first, then without capitals and punctuation."""
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    wanted = {_plain(name) for name in names}
+    near = sorted(p for p in root.iterdir() if _plain(p.name) in wanted and p.is_dir())
+    return near[0] if near else None

@@ -1,0 +1,243 @@
+"""Per-case results: every predictor on every case, under several conventions, with one prediction per inference."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semibench.contracts.cases import Case, Truth
+from semibench.contracts.errors import CaseError, UnsupportedError
+from semibench.contracts.method import IGNORE
+from semibench.contracts.metric import Convention, Inference
+from semibench.evaluation.components import keep_largest
+from semibench.evaluation.inference import Network, Predictor, place, predict_many, resolve, working_labels
+from semibench.evaluation.metrics import overlap
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Labels = NDArray[np.uint8]
+Keep = Callable[[Case, str, tuple[str, ...], Labels], None]
+"""keep(case, predictor, conventions, label map): called once for each prediction, on the native grid."""
+
+KEYS = ("case", "group", "domain", "predictor", "convention", "class", "label")
+COUNTS = ("empty_truth", "empty_prediction", "truth_voxels", "prediction_voxels", "common_voxels")
+
+
+@contextmanager
+def evaluating(*models: object) -> Iterator[None]:
+    """Evaluation mode without gradients, and afterwards everything as it was: the training flag of each single module
+    and torch's random state, which is seeded with 0 inside (a predictor that draws gives the same digits every time).
+
+    models: modules; of bound methods their owner; anything else is left alone. The flags are set directly, because a
+    teacher may refuse `eval()`. Gradients are off by `no_grad`, not by inference mode, whose tensors a module could keep.
+    """
+    roots = [m if isinstance(m, nn.Module) else getattr(m, "__self__", None) for m in models]
+    modules = {id(part): part for root in roots if isinstance(root, nn.Module) for part in root.modules()}
+    before = [(part, part.training) for part in modules.values()]
+    cuda = sorted(
+        {p.device.index for part in modules.values() for p in part._parameters.values() if p is not None and p.is_cuda}
+    )
+    with torch.random.fork_rng(devices=cuda), torch.no_grad():
+        torch.manual_seed(0)
+        try:
+            for part, _ in before:
+                part.training = False
+            yield
+        finally:
+            for part, flag in before:
+                part.training = flag
+
+
+def score_cases(
+    predictors: Mapping[str, Predictor],
+    cases: Iterable[tuple[Case, Truth | None]],
+    conventions: Mapping[str, Convention],
+    *,
+    classes: Sequence[str],
+    network: Network,
+    model: nn.Module | None = None,
+    keep: Keep | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """One row per case, predictor, convention and foreground class.
+
+    predictors: by name, images (B, C, *spatial) -> logits (B, K, *spatial). cases: with their reference on the native
+    grid (a convention on the working grid reads `case.label`). conventions: by the name that goes into the table.
+    classes: K names, classes[0] the background. model: put into evaluation mode beside the predictors, for predictors
+    that are plain functions. keep: receives each prediction on the native grid. progress: called with the number of
+    cases done.
+
+    Columns: KEYS, COUNTS (after the convention's post-processing, on its grid), then the metrics of all conventions; NaN
+    where a metric is not defined, and where it is not one of this row's convention.
+    Voxels labeled 255 in the reference are background in both maps. Raises CaseError that names the case where a
+    reference is missing, has another shape or an unknown label; UnsupportedError for an impossible inference.
+    """
+    import pandas as pd
+
+    metrics = list(dict.fromkeys(name for convention in conventions.values() for name in convention.metrics))
+    rows: list[dict[str, Any]] = []
+    done = 0
+    with evaluating(model, *predictors.values()):
+        for chunk in same_shape(cases, network.batch):
+            plans = _plans(conventions, network, chunk[0][0].image.ndim - 1)
+            images = torch.stack([case.image for case, _ in chunk])
+            for name, predictor in predictors.items():
+                for plan, members in plans.items():
+                    found = predict_many(predictor, images, plan, network)
+                    for (case, truth), probabilities in zip(chunk, found, strict=True):
+                        _check_classes(probabilities, classes, name)
+                        native = None
+                        if keep is not None or any(conventions[m].grid == "native" for m in members):
+                            native = place(probabilities, case.frame, plan.resize)
+                        if keep is not None and native is not None:
+                            keep(case, name, members, native)
+                        for member in members:
+                            convention = conventions[member]
+                            on_native = native if convention.grid == "native" else None
+                            prediction = working_labels(probabilities) if on_native is None else on_native
+                            for row in _rows(case, truth, prediction, convention, classes):
+                                rows.append({"predictor": name, "convention": member} | row)
+            done += len(chunk)
+            if progress is not None:
+                progress(done)
+    return pd.DataFrame(rows, columns=[*KEYS, *COUNTS, *metrics])
+
+
+def applicable(convention: Convention, *, dims: int, case_dims: int) -> str | None:
+    """Why a convention can't score cases of `case_dims` with a network of `dims` dimensions; None where it can."""
+    if case_dims not in convention.card.dims:
+        wanted = " or ".join(f"{n}D" for n in convention.card.dims)
+        return f"convention {convention.card.name!r} scores {wanted} cases; these are {case_dims}D"
+    try:
+        resolve(convention.inference, dims=dims, case_dims=case_dims)
+    except UnsupportedError as error:
+        return str(error)
+    return None
+
+
+def score_prediction(
+    case: Case, truth: Truth | None, prediction: Labels, convention: Convention, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows of a stored prediction (on the convention's grid): scoring again without a network.
+
+    Same columns as `score_cases` but predictor and convention.
+    """
+    return _rows(case, truth, prediction, convention, classes)
+
+
+def validate(
+    predictors: Mapping[str, Predictor],
+    cases: Iterable[tuple[Case, Truth | None]],
+    *,
+    classes: Sequence[str],
+    network: Network,
+    model: nn.Module | None = None,
+) -> dict[str, float]:
+    """Mean foreground Dice of `semibench-1` by predictor, without the other metrics: the measure for model selection.
+
+    Mean over cases of each foreground class, then over classes; NaN without cases.
+    """
+    totals = {name: np.zeros(len(classes) - 1) for name in predictors}
+    count = 0
+    with evaluating(model, *predictors.values()):
+        for chunk in same_shape(cases, network.batch):
+            plan = resolve(Inference(), dims=network.dims, case_dims=chunk[0][0].image.ndim - 1)
+            images = torch.stack([case.image for case, _ in chunk])
+            for name, predictor in predictors.items():
+                found = predict_many(predictor, images, plan, network)
+                for (case, truth), probabilities in zip(chunk, found, strict=True):
+                    _check_classes(probabilities, classes, name)
+                    prediction, label, _ = _pair(case, truth, place(probabilities, case.frame), "native", len(classes))
+                    totals[name] += [overlap(prediction == k, label == k).dice() for k in range(1, len(classes))]
+            count += len(chunk)
+    return {name: float((total / count).mean()) if count else float("nan") for name, total in totals.items()}
+
+
+def same_shape(cases: Iterable[tuple[Case, Truth | None]], size: int) -> Iterator[list[tuple[Case, Truth | None]]]:
+    """Neighbouring cases of one image shape in chunks of at most `size`, in order; volumes one by one."""
+    for _, group in itertools.groupby(cases, key=lambda pair: tuple(pair[0].image.shape)):
+        chunk: list[tuple[Case, Truth | None]] = []
+        for pair in group:
+            chunk.append(pair)
+            if len(chunk) >= size or pair[0].image.ndim > 3:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+
+def _plans(conventions: Mapping[str, Convention], network: Network, case_dims: int) -> dict[Inference, tuple[str, ...]]:
+    """Resolved inference -> the conventions that share it, in the order of their first convention."""
+    plans: dict[Inference, tuple[str, ...]] = {}
+    for name, convention in conventions.items():
+        plan = resolve(convention.inference, dims=network.dims, case_dims=case_dims)
+        plans[plan] = (*plans.get(plan, ()), name)
+    return plans
+
+
+def _check_classes(probabilities: Tensor, classes: Sequence[str], predictor: str) -> None:
+    if probabilities.shape[0] != len(classes):
+        raise ValueError(
+            f"predictor {predictor!r} gives {probabilities.shape[0]} classes, the task has {len(classes)}: "
+            f"{', '.join(classes)}"
+        )
+
+
+def _pair(
+    case: Case, truth: Truth | None, prediction: Labels, grid: str, classes: int
+) -> tuple[Labels, Labels, tuple[float, ...] | None]:
+    """Prediction, reference and spacing on one grid, without the voxels to ignore."""
+    if grid == "native":
+        label, spacing = (None, None) if truth is None else (truth.label, truth.spacing)
+    else:
+        label, spacing = case.label, case.spacing
+    if label is None:
+        raise CaseError(f"{case.ref.key}: scoring on the {grid} grid needs a reference there, and the case has none")
+    reference: Labels = label.cpu().numpy()
+    if reference.shape != prediction.shape:
+        raise CaseError(
+            f"{case.ref.key}: the reference on the {grid} grid is {reference.shape}, the prediction {prediction.shape}; "
+            "the frame of the case and its reference must describe one grid"
+        )
+    ignored = reference == IGNORE
+    if ignored.any():
+        prediction, reference = np.where(ignored, 0, prediction), np.where(ignored, 0, reference)
+    if reference.size and int(reference.max()) >= classes:
+        raise CaseError(f"{case.ref.key}: labels 0..{classes - 1} expected, found {int(reference.max())}")
+    return prediction, reference, spacing
+
+
+def _rows(
+    case: Case, truth: Truth | None, prediction: Labels, convention: Convention, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    prediction, reference, spacing = _pair(case, truth, prediction, convention.grid, len(classes))
+    if convention.largest_component:
+        prediction = keep_largest(prediction, len(classes))
+    values = convention.score(prediction, reference, spacing, len(classes))
+    rows = []
+    for index in range(1, len(classes)):
+        counts = overlap(prediction == index, reference == index)
+        rows.append(
+            {
+                "case": case.ref.key,
+                "group": case.ref.group,
+                "domain": case.ref.domain,
+                "class": classes[index],
+                "label": index,
+                "empty_truth": counts.reference == 0,
+                "empty_prediction": counts.prediction == 0,
+                "truth_voxels": counts.reference,
+                "prediction_voxels": counts.prediction,
+                "common_voxels": counts.true_positive,
+                **{name: float(values[index][name]) for name in convention.metrics},
+            }
+        )
+    return rows

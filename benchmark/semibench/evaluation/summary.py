@@ -1,0 +1,129 @@
+"""Reading the table of per-case results: its invariants, and its means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semibench.contracts.errors import SemibenchError
+from semibench.contracts.metric import Convention
+from semibench.evaluation.scoring import COUNTS, KEYS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEAN = "mean"
+"""The row over all foreground classes."""
+
+TOLERANCE = 1e-6
+
+
+class TableError(SemibenchError):
+    """A table of per-case results contradicts itself or the split it belongs to."""
+
+
+def check_table(frame: pd.DataFrame, cases: Iterable[str] | None = None) -> None:
+    """Check a table of `score_cases`; raises TableError that names the first culprit.
+
+    Each (case, predictor, convention, class) stands once; every (predictor, convention, class) has the same cases, and
+    exactly those of `cases` (keys "dataset/id") where given; Dice = 2 IoU / (1 + IoU) wherever a row has both; overlap
+    metrics lie in 0..1, distances are not negative.
+    """
+    missing = [name for name in (*KEYS, *COUNTS) if name not in frame.columns]
+    if missing:
+        raise TableError(
+            f"a table of per-case results has the columns {', '.join(KEYS)} ...; missing: {', '.join(missing)}"
+        )
+    key = ["case", "predictor", "convention", "class"]
+    twice = frame[frame.duplicated(key)]
+    if len(twice):
+        raise TableError(f"a result stands twice in the table: {twice.iloc[0][key].to_dict()}")
+    wanted = set(frame["case"]) if cases is None else set(cases)
+    for name, part in frame.groupby(["predictor", "convention", "class"], sort=False):
+        found = set(part["case"])
+        if found != wanted:
+            odd = sorted(wanted - found)[:3], sorted(found - wanted)[:3]
+            raise TableError(
+                f"predictor, convention, class {name}: {len(wanted)} cases expected, {len(found)} found; "
+                f"missing {odd[0]}, not of the split {odd[1]}"
+            )
+    for metric in (name for name in frame.columns if name not in (*KEYS, *COUNTS)):
+        values = frame[metric].to_numpy(dtype=float)
+        top = np.inf if metric.endswith(("_mm", "_voxel")) else 1 + TOLERANCE
+        wrong = frame[(values < -TOLERANCE) | (values > top)]
+        if len(wrong):
+            raise TableError(f"{metric} of {wrong.iloc[0]['case']!r} is {wrong.iloc[0][metric]}, out of its range")
+    if {"dice", "iou"} <= set(frame.columns):
+        dice, iou = frame["dice"].to_numpy(dtype=float), frame["iou"].to_numpy(dtype=float)
+        wrong = frame[np.abs(dice - 2 * iou / (1 + iou)) > TOLERANCE]
+        if len(wrong):
+            row = wrong.iloc[0]
+            raise TableError(
+                f"Dice = 2 IoU / (1 + IoU) is violated in case {row['case']!r}, convention {row['convention']!r}: "
+                f"Dice {row['dice']}, IoU {row['iou']}"
+            )
+
+
+def summarise(frame: pd.DataFrame, conventions: Mapping[str, Convention] | None = None) -> pd.DataFrame:
+    """Means over cases of each class, then over the foreground classes.
+
+    conventions: by their names in the table; their `metrics` and `aggregate` are used. Without them every metric with at
+    least one value is averaged over its defined values.
+
+    One row per predictor, convention, metric and class, and one with class "mean": the mean of the class means (NaN
+    classes left out). Columns: predictor, convention, metric, class, mean, std (over cases, n - 1; NaN for one case),
+    n (cases), defined (cases where the metric is a number), empty_truth, empty_prediction, empty_both (cases). In the
+    row "mean" std is that of the cases' means over classes, `n` counts cases and the others add up over classes.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, object]] = []
+    for (predictor, name), part in frame.groupby(["predictor", "convention"], sort=False):
+        convention = None if conventions is None else conventions[str(name)]
+        if convention is not None:
+            metrics = list(convention.metrics)
+        else:
+            metrics = [m for m in part.columns if m not in (*KEYS, *COUNTS) and part[m].notna().any()]
+        for metric in metrics:
+            classes: list[dict[str, Any]] = []
+            for label, cases in part.groupby("class", sort=False):
+                values = cases[metric].to_numpy(dtype=float)
+                mean = _mean(values) if convention is None else float(convention.aggregate(values))
+                both = cases["empty_truth"] & cases["empty_prediction"]
+                classes.append(
+                    {
+                        "predictor": predictor,
+                        "convention": name,
+                        "metric": metric,
+                        "class": label,
+                        "mean": mean,
+                        "std": _spread(values),
+                        "n": len(values),
+                        "defined": int(np.isfinite(values).sum()),
+                        "empty_truth": int(cases["empty_truth"].sum()),
+                        "empty_prediction": int(cases["empty_prediction"].sum()),
+                        "empty_both": int(both.sum()),
+                    }
+                )
+            per_case = part.groupby("case", sort=False)[metric].mean().to_numpy(dtype=float)
+            total = {column: sum(row[column] for row in classes) for column in _ADDED}
+            over = {"mean": _mean(np.array([row["mean"] for row in classes])), "std": _spread(per_case)}
+            head = {"predictor": predictor, "convention": name, "metric": metric, "class": MEAN}
+            rows += [*classes, {**head, **over, "n": int(part["case"].nunique()), **total}]
+    columns = ["predictor", "convention", "metric", "class", "mean", "std", "n", *_ADDED]
+    return pd.DataFrame(rows, columns=columns)
+
+
+_ADDED = ("defined", "empty_truth", "empty_prediction", "empty_both")
+
+
+def _mean(values: np.ndarray) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def _spread(values: np.ndarray) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")

@@ -1,0 +1,79 @@
+"""`similar` and `synthetic`: a self-domain split whose unlabeled pool also takes cases from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from semibench.contracts.cards import DatasetCard
+from semibench.contracts.cases import Split
+from semibench.contracts.protocol import Catalog, Synthesis
+from semibench.protocols import cards
+from semibench.protocols.single import SelfDomain, SingleOptions
+
+
+class SimilarOptions(SingleOptions, frozen=True, extra="forbid"):
+    """datasets: whose cases join the unlabeled pool (default: those the data set's card names as similar); own: whether
+    the data set's own unlabeled cases stay in it."""
+
+    datasets: tuple[str, ...] = Field(
+        (), description="data sets that give unlabeled cases (default: the card's similar ones)"
+    )
+    own: bool = Field(True, description="keep the data set's own unlabeled cases")
+
+
+class SimilarDomain(SelfDomain):
+    """Unlabeled cases also from similar data sets (MGCC, Table II: BUSI with BUSIS and UDIAT; TUS with TNSCUI2020)."""
+
+    card = cards.SIMILAR
+    Options = SimilarOptions
+
+    def defaults(self, catalog: Catalog) -> Mapping[str, Any]:
+        return {"datasets": catalog.card.similar}
+
+    def unsupported(self, card: DatasetCard, options: SimilarOptions) -> str | None:
+        if not options.datasets:
+            return f"data set {card.name!r} names no similar data sets; give them with --set datasets=a,b"
+        return None
+
+    def sources(self, card: DatasetCard, options: SimilarOptions) -> tuple[str, ...]:
+        return options.datasets
+
+    def draw(self, catalog: Catalog, options: SimilarOptions, draw: int | None, fold: int | None) -> Split:
+        split = super().draw(catalog, options, draw, fold)
+        foreign = tuple(ref for name in options.datasets for ref in catalog.cases(name))
+        return replace(split, unlabeled=(split.unlabeled if options.own else ()) + foreign)
+
+
+class SyntheticOptions(SingleOptions, frozen=True, extra="forbid"):
+    """labels: "part" keeps the labeled/unlabeled split and adds synthetic cases to the unlabeled ones (MGCC, Table III);
+    "all" uses every training label, and synthetic cases are the only unlabeled ones (Table IV). count: synthetic cases
+    (0: as many as the real training cases). candidates: cases sampled for each one kept by the curation."""
+
+    labels: Literal["part", "all"] = Field("part", description="part of the training labels, or all of them")
+    generator: str = Field("latent-diffusion", description="the generator")
+    count: int = Field(0, ge=0, description="synthetic cases to add (0: as many as real training cases)")
+    candidates: float = Field(2.0, ge=1, description="cases sampled for each one kept")
+    generator_options: dict[str, Any] = Field({}, description="options of the generator, resolved by the harness")
+    curation: dict[str, Any] = Field({}, description="options of the curation rule of the generator")
+
+
+class SyntheticDomain(SelfDomain):
+    """Unlabeled cases also from a generator that was fitted to the training cases of the same draw (MGCC, Tables III, IV)."""
+
+    card = cards.SYNTHETIC
+    Options = SyntheticOptions
+
+    def draw(self, catalog: Catalog, options: SyntheticOptions, draw: int | None, fold: int | None) -> Split:
+        split = super().draw(catalog, options, draw, fold)
+        if options.labels == "all":
+            return replace(split, labeled=tuple(sorted(split.labeled + split.unlabeled)), unlabeled=())
+        return split
+
+    def synthesis(self, options: SyntheticOptions) -> Synthesis:
+        return Synthesis(
+            options.generator, options.generator_options, options.count, options.candidates, options.curation
+        )

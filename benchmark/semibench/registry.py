@@ -1,0 +1,309 @@
+"""Discovery of plugins through the entry-point group `semibench`, and look-up by name.
+
+Every entry point loads in its own try and every hook is called in its own try: one broken plugin is one `Problem` in
+`Registry.problems` (shown by `bench doctor`) and never takes a healthy one down. Asking for the broken one by name
+raises `PluginError` with that message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+
+from semibench import hookspecs
+from semibench.contracts import cards
+from semibench.contracts.errors import PluginError, UnknownNameError, UsageError
+
+GROUP = hookspecs.PROJECT
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A plug point: its hook, its card and the class that `load` must name."""
+
+    name: str
+    singular: str
+    hook: str
+    card: type[Any]
+    base: str | None
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("methods", "method", "semibench_methods", cards.MethodCard, "semibench.contracts.method:Method"),
+        Kind("backbones", "backbone", "semibench_backbones", cards.BackboneCard, "semibench.contracts.backbone:Backbone"),
+        Kind("datasets", "dataset", "semibench_datasets", cards.DatasetCard, "semibench.contracts.cases:Dataset"),
+        Kind("protocols", "protocol", "semibench_protocols", cards.ProtocolCard, "semibench.contracts.protocol:DrawProtocol"),
+        Kind("generators", "generator", "semibench_generators", cards.GeneratorCard, "semibench.contracts.generator:Generator"),
+        Kind("conventions", "convention", "semibench_conventions", cards.ConventionCard, "semibench.contracts.metric:Convention"),
+        Kind("splits", "split", "semibench_splits", cards.SplitCard, "semibench.contracts.cases:PublishedSplits"),
+        Kind("recipes", "recipe", "semibench_recipes", cards.RecipeCard, None),
+        Kind("commands", "command", "semibench_commands", cards.CommandCard, None),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One healthy card and where it comes from."""
+
+    kind: str
+    card: Any
+    distribution: str
+    version: str
+    entry_point: str
+    module: str
+
+    @property
+    def name(self) -> str:
+        return str(self.card.name)
+
+    @property
+    def full_name(self) -> str:
+        """ "distribution:name", as stored in specs."""
+        return f"{self.distribution}:{self.name}"
+
+    @property
+    def origin(self) -> str:
+        """The file that holds the class (or the card where it loads nothing)."""
+        module = self.card.load.split(":")[0] if getattr(self.card, "load", "") else self.module
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+        return spec.origin if spec and spec.origin else f"{module} (not found)"
+
+    def resolve(self) -> Any:
+        """Imports and returns the class; raises PluginError that names the plugin, what was expected and what was found."""
+        who = f"{KINDS[self.kind].singular} {self.full_name!r} (load={self.card.load!r})"
+        module_name, attribute = self.card.load.split(":")
+        try:
+            found = getattr(importlib.import_module(module_name), attribute)
+        except AttributeError as error:
+            raise PluginError(f"{who}: the module has no {attribute!r}; correct the card's `load`") from error
+        except Exception as error:
+            raise PluginError(f"{who} can't be imported: {type(error).__name__}: {error}") from error
+        base_path = KINDS[self.kind].base
+        if base_path is not None:
+            base_module, base_name = base_path.split(":")
+            base = getattr(importlib.import_module(base_module), base_name)
+            if not (isinstance(found, type) and issubclass(found, base)):
+                raise PluginError(f"{who}: expected a subclass of semibench.{base_name}, found {found!r}")
+        return found
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a plugin. names: the card names it spoils, where they are known."""
+
+    outcome: str
+    distribution: str
+    version: str
+    entry_point: str
+    message: str
+    trace: str = ""
+    kind: str = ""
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}, entry point {self.entry_point!r}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An entry point of the group, as found."""
+
+    distribution: str
+    version: str
+    entry_point: str
+    value: str
+    load: Callable[[], Any] = field(compare=False)
+
+
+def installed() -> list[Source]:
+    """All entry points of the group `semibench`, in a fixed order, each once."""
+    sources: dict[tuple[str, str, str], Source] = {}
+    for distribution in importlib.metadata.distributions():
+        points = [point for point in distribution.entry_points if point.group == GROUP]
+        if not points:
+            continue
+        name = (distribution.metadata["Name"] or "unknown").lower().replace("_", "-")
+        for point in points:
+            sources.setdefault(
+                (name, point.name, point.value), Source(name, distribution.version, point.name, point.value, point.load)
+            )
+    return [sources[key] for key in sorted(sources)]
+
+
+class Registry:
+    """All plugins of this environment. Built once a process by `registry()`; tests build their own from sources."""
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self.sources = tuple(sources)
+        self.problems: list[Problem] = []
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        claims: dict[tuple[str, str], list[Registered]] = defaultdict(list)
+        for source in self.sources:
+            for item in self._load(source):
+                claims[item.kind, item.name if item.kind != "recipes" else f"{item.name}#{len(claims)}"].append(item)
+        self._items: dict[str, list[Registered]] = {kind: [] for kind in KINDS}
+        self._ambiguous: dict[tuple[str, str], list[Registered]] = {}
+        for (kind, name), items in claims.items():
+            self._admit(kind, name, items)
+
+    # ---- loading -------------------------------------------------------------------------------------------------
+    def _problem(
+        self, outcome: str, source: Source, message: str, error: BaseException | None = None, **more: Any
+    ) -> None:
+        trace = "".join(traceback.format_exception(error)) if error is not None else ""
+        self.problems.append(
+            Problem(outcome, source.distribution, source.version, source.entry_point, message, trace, **more)
+        )
+
+    def _load(self, source: Source) -> list[Registered]:
+        try:
+            plugin = source.load()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            self._problem("import", source, f"{source.value!r} can't be imported: {reason}", error)
+            return []
+        try:
+            self._manager.register(plugin, name=f"{source.distribution}:{source.entry_point}")
+        except Exception as error:
+            self._problem("hook", source, f"pluggy refuses it: {error}", error)
+            return []
+        callers = self._manager.get_hookcallers(plugin) or []
+        if not callers:
+            known = ", ".join(sorted(kind.hook for kind in KINDS.values()))
+            self._problem(
+                "empty", source, f"no function marked @semibench.hookimpl in {source.value!r}; hooks are: {known}"
+            )
+        found: list[Registered] = []
+        hooks = {kind.hook: kind for kind in KINDS.values()}
+        for caller in callers:
+            if caller.name not in hooks:
+                near = difflib.get_close_matches(caller.name, hooks, n=1, cutoff=0.4)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; hooks are: {', '.join(sorted(hooks))}"
+                self._problem("misspelt", source, f"there is no hook {caller.name!r}{hint}")
+                continue
+            for implementation in caller.get_hookimpls():
+                if implementation.plugin is plugin:
+                    found += self._cards(source, hooks[caller.name], implementation.function)
+        return found
+
+    def _cards(self, source: Source, kind: Kind, function: Callable[[], Any]) -> list[Registered]:
+        try:
+            returned = list(function())
+        except Exception as error:
+            self._problem(
+                "raised", source, f"hook {kind.hook} raised {type(error).__name__}: {error}", error, kind=kind.name
+            )
+            return []
+        good = []
+        for card in returned:
+            if not isinstance(card, kind.card):
+                message = (
+                    f"hook {kind.hook} must return {kind.card.__name__} records, found {type(card).__name__}: {card!r}"
+                )
+                names = (str(card.name),) if isinstance(getattr(card, "name", None), str) else ()
+                self._problem("card", source, message, kind=kind.name, names=names)
+            elif card.api > cards.API:
+                message = (
+                    f"{kind.singular} {card.name!r} was made for contract version {card.api}, this Semibench has "
+                    f"{cards.API}: update Semibench, or install an older version of {source.distribution}"
+                )
+                self._problem("api", source, message, kind=kind.name, names=(card.name,))
+            else:
+                good.append(
+                    Registered(kind.name, card, source.distribution, source.version, source.entry_point, source.value.split(":")[0])
+                )  # fmt: skip
+        return good
+
+    def _admit(self, kind: str, name: str, items: list[Registered]) -> None:
+        by_owner: dict[str, list[Registered]] = defaultdict(list)
+        for item in items:
+            by_owner[item.distribution].append(item)
+        single = KINDS[kind].singular
+        healthy = []
+        for owner, mine in by_owner.items():
+            if len(mine) > 1:
+                places = ", ".join(sorted({f"{item.entry_point} ({item.card.load})" for item in mine}))
+                source = Source(owner, mine[0].version, mine[0].entry_point, mine[0].module, lambda: None)
+                message = f"{single} {name!r} is registered {len(mine)} times in one distribution: {places}; keep one"
+                self._problem("duplicate", source, message, kind=kind, names=(name,))
+            else:
+                healthy.append(mine[0])
+        self._items[kind] += healthy
+        if len(healthy) > 1:
+            self._ambiguous[kind, name] = healthy
+            for item in healthy:
+                source = Source(item.distribution, item.version, item.entry_point, item.module, lambda: None)
+                others = ", ".join(other.full_name for other in healthy)
+                message = f"{single} {name!r} comes from several distributions ({others}); ask for it by its full name"
+                self._problem("clash", source, message, kind=kind)
+
+    # ---- look-up -------------------------------------------------------------------------------------------------
+    def cards(self, kind: str) -> list[Registered]:
+        """All healthy plugins of a kind ("methods", "backbones" ...), by name."""
+        self._check_kind(kind)
+        return sorted(self._items[kind], key=lambda item: (item.name, item.distribution))
+
+    def get(self, kind: str, name: str) -> Registered:
+        """By short or full name. Raises PluginError for a broken one, UsageError for an ambiguous one, UnknownNameError
+        with the valid names otherwise."""
+        self._check_kind(kind)
+        if (kind, name) in self._ambiguous:
+            owners = ", ".join(item.full_name for item in self._ambiguous[kind, name])
+            raise UsageError(f"{KINDS[kind].singular} {name!r} is ambiguous; name one of: {owners}")
+        for item in self._items[kind]:
+            if name in (item.name, item.full_name):
+                return item
+        short = name.split(":")[-1]
+        for problem in self.problems:
+            if short in problem.names and problem.kind == kind:
+                raise PluginError(f"{KINDS[kind].singular} {name!r} is broken. {problem} (see `bench doctor`)")
+        for problem in self.problems:
+            if name in (problem.entry_point, problem.distribution) or problem.distribution == name.split(":")[0]:
+                raise PluginError(f"plugin {name!r} is broken. {problem} (see `bench doctor`)")
+        error = UnknownNameError(KINDS[kind].singular, name, [item.name for item in self._items[kind]])
+        broken = sorted(
+            {problem.distribution for problem in self.problems if problem.outcome in ("import", "hook", "raised")}
+        )
+        if broken:
+            error.args = (f"{error} Plugins that failed to load: {', '.join(broken)} (see `bench doctor`).",)
+        raise error
+
+    def _check_kind(self, kind: str) -> None:
+        if kind not in KINDS:
+            raise UnknownNameError("kind of plugin", kind, KINDS)
+
+    def owners(self) -> list[tuple[str, str, list[Source], list[Problem]]]:
+        """Per distribution: (name, version, its entry points, its problems)."""
+        names = sorted({(source.distribution, source.version) for source in self.sources})
+        return [
+            (
+                name,
+                version,
+                [source for source in self.sources if source.distribution == name],
+                [problem for problem in self.problems if problem.distribution == name],
+            )
+            for name, version in names
+        ]
+
+
+@functools.cache
+def registry() -> Registry:
+    """The registry of this environment, scanned once a process."""
+    return Registry(installed())

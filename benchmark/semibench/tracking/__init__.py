@@ -1,0 +1,12 @@
+"""MLflow as a mirror of the run folders: `mirror` copies one folder, `open_store` opens a store safely.
+
+The run folder is the truth; everything here can be deleted and mirrored again. MLflow is imported on first use only.
+"""
+
+from __future__ import annotations
+
+from semibench.tracking.folder import RunFolder
+from semibench.tracking.mirroring import mirror
+from semibench.tracking.store import open_store, store_uri
+
+__all__ = ["RunFolder", "mirror", "open_store", "store_uri"]

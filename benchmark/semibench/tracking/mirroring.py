@@ -1,0 +1,258 @@
+"""Copies a run folder into MLflow, as often as wanted: the same run key and code are always the same MLflow run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from semibench.contracts.errors import UsageError
+from semibench.contracts.identity import SHORT
+from semibench.reporting import Reporter
+from semibench.tracking.folder import RunFolder
+from semibench.tracking.notes import description
+from semibench.tracking.store import artifact_root, open_store, sqlite_file, store_uri
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+Checkpoints = Literal["last", "best", "all", "none"]
+
+BATCH = 1000
+"""Most metrics in one `log_batch` call (a limit of MLflow)."""
+
+LARGEST = 256 * 2**20
+"""Bytes; a larger checkpoint stays in the run folder only."""
+
+STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+RECORDS = ("spec.json", "provenance.json", "plan.json", "split.json", "status.json", "result.json", "steps.parquet",
+           "scores.parquet", "log.txt")  # fmt: skip
+UPLOADS: dict[str, tuple[str, ...]] = {"last": ("last",), "best": ("best",), "all": ("last", "best"), "none": ()}
+GENERATED = {".json", ".png", ".csv", ".parquet", ".txt"}
+
+
+def mirror(
+    folder: Path, uri: str | None = None, reporter: Reporter | None = None, *, checkpoints: Checkpoints | None = None
+) -> str:
+    """Writes one run folder to MLflow and returns the MLflow run id.
+
+    uri: of the store (default: MLFLOW_TRACKING_URI, else mlflow.db in the working directory). checkpoints: which are
+    uploaded (default: SEMIBENCH_MLFLOW_CHECKPOINTS, else "last"). Called when a run starts (it then shows as running)
+    and when it ends; every call adds only what is new. Raises IdentityError for a folder without a run spec,
+    SemibenchError where the store can't be opened.
+    """
+    reporter = reporter or Reporter()
+    run = RunFolder(folder)
+    address = store_uri(uri)
+    client = open_store(address)
+    target = _find(client, run, address) or _create(client, run, address)
+    run_id = str(target.info.run_id)
+    _log_facts(client, run, target)
+    _log_steps(client, run, target)
+    _log_scores(client, run, run_id)
+    left_out = _upload(client, run, run_id, checkpoints or _from_environment())
+    for name in left_out:
+        reporter.note(f"MLflow: {name} is larger than {LARGEST // 2**20} MiB and stays in the run folder only")
+    state = STATES.get(run.state, "RUNNING")
+    if state == "RUNNING":
+        client.update_run(run_id, status=state)
+    else:
+        client.set_terminated(run_id, status=state, end_time=_milliseconds(run.status.get("ended")))
+    _remember(run, address, run_id)
+    return run_id
+
+
+def _from_environment() -> Checkpoints:
+    chosen = os.environ.get("SEMIBENCH_MLFLOW_CHECKPOINTS", "last")
+    if chosen not in UPLOADS:
+        raise UsageError(f"SEMIBENCH_MLFLOW_CHECKPOINTS: expected one of {', '.join(UPLOADS)}, found {chosen!r}")
+    return cast("Checkpoints", chosen)
+
+
+# ---- which MLflow run ----------------------------------------------------------------------------------------------
+
+
+def _experiment(client: MlflowClient, run: RunFolder, address: str) -> str:
+    """Id of the track's experiment; made where it isn't there yet, also when another process makes it just now."""
+    from mlflow.exceptions import MlflowException
+
+    name = run.title
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        root = artifact_root(address)
+        location = None if root is None else (root / run.spec.track.digest()[:SHORT]).as_uri()
+        tags = {
+            "semibench.track": run.spec.track.digest(),
+            "semibench.data_kind": "phantom" if run.phantom else "real",
+            "mlflow.note.content": f"One track of Semibench: what its runs share.\n\n```json\n{_track(run)}\n```",
+        }
+        try:
+            return str(client.create_experiment(name, artifact_location=location, tags=tags))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # made by another process since we looked
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _track(run: RunFolder) -> str:
+    text = json.dumps(run.spec.track.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    return text if len(text) < 7000 else text[:7000] + " ..."
+
+
+def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
+    """The MLflow run of this folder: as noted in mlflow.json if that store still has it, else by key and code."""
+    from mlflow.exceptions import MlflowException
+
+    noted = run.json("mlflow.json").get(_place(address))
+    if noted:
+        try:
+            known = client.get_run(noted)
+        except MlflowException:
+            known = None
+        if known is not None and _same(known, run):
+            return known
+    experiment = _experiment(client, run, address)
+    by_key = f"tags.`semibench.key` = '{run.spec.key}'"
+    for known in client.search_runs([experiment], by_key, order_by=["attributes.start_time DESC"]):
+        if _same(known, run):
+            return known
+        client.set_tag(known.info.run_id, "semibench.state", "stale")
+    return None
+
+
+def _same(known: Run, run: RunFolder) -> bool:
+    """Same key and same code, and not deleted. Another code is another run: the old one is stale."""
+    tags = known.data.tags
+    return (
+        known.info.lifecycle_stage == "active"
+        and tags.get("semibench.key") == run.spec.key
+        and tags.get("semibench.code") == run.code
+    )
+
+
+def _create(client: MlflowClient, run: RunFolder, address: str) -> Run:
+    return client.create_run(
+        _experiment(client, run, address),
+        start_time=_milliseconds(run.status.get("started")),
+        tags={"semibench.key": run.spec.key, "semibench.code": run.code},
+        run_name=run.name,
+    )
+
+
+def _remember(run: RunFolder, address: str, run_id: str) -> None:
+    """Notes the MLflow run id in the folder, per store, atomically."""
+    known = run.json("mlflow.json")
+    if known.get(_place(address)) == run_id:
+        return
+    known[_place(address)] = run_id
+    descriptor, name = tempfile.mkstemp(dir=run.path, prefix=".mlflow-")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(known, stream, indent=1, sort_keys=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(name).replace(run.path / "mlflow.json")
+
+
+def _place(address: str) -> str:
+    """A store's address without a password, and the same from every working directory."""
+    file = sqlite_file(address)
+    return f"sqlite:///{file}" if file is not None else re.sub(r"//[^/@]*@", "//", address)
+
+
+# ---- what is logged ------------------------------------------------------------------------------------------------
+
+
+def _log_facts(client: MlflowClient, run: RunFolder, target: Run) -> None:
+    """Params once, tags and the description every time."""
+    from mlflow.entities import Param, RunTag
+
+    known = target.data.params
+    params = [Param(_key(name), value[:6000]) for name, value in run.params().items() if _key(name) not in known]
+    tags = [RunTag(_key(name), value[:7900]) for name, value in run.tags().items()]
+    tags.append(RunTag("mlflow.note.content", description(run)))
+    for chunk in _chunks(params, 100):
+        client.log_batch(target.info.run_id, params=chunk)
+    for chunk in _chunks(tags, 100):
+        client.log_batch(target.info.run_id, tags=chunk)
+
+
+def _log_steps(client: MlflowClient, run: RunFolder, target: Run) -> None:
+    """Metrics per step that are not there yet. Time stamps are made from the step, so that a row sent twice (a mirror
+    killed half-way) is the same row to MLflow and stored once."""
+    from mlflow.entities import Metric, RunTag
+
+    run_id, start = target.info.run_id, int(target.info.start_time)
+    done = int(target.data.tags.get("semibench.rows", "0"))
+    fresh = islice(run.steps(), done, None)
+    for chunk in _chunks((Metric(_key(name), value, start + step, step) for name, step, value in fresh), BATCH - 1):
+        done += len(chunk)
+        client.log_batch(run_id, metrics=chunk, tags=[RunTag("semibench.rows", str(done))])
+
+
+def _log_scores(client: MlflowClient, run: RunFolder, run_id: str) -> None:
+    """Final figures, where they are new or changed (a run can be scored again)."""
+    from mlflow.entities import Metric
+
+    scores = run.scores()
+    if not scores:
+        return
+    known, now = client.get_run(run_id).data.metrics, int(time.time() * 1000)
+    fresh = [Metric(_key(name), value, now, 0) for name, value in scores.items() if known.get(_key(name)) != value]
+    for chunk in _chunks(fresh, BATCH):
+        client.log_batch(run_id, metrics=chunk)
+
+
+def _upload(client: MlflowClient, run: RunFolder, run_id: str, checkpoints: Checkpoints) -> list[str]:
+    """Files of the folder; returns the checkpoints that were left out for their size."""
+    for name in RECORDS:
+        if (run.path / name).is_file():
+            client.log_artifact(run_id, str(run.path / name))
+    if any((run.path / "pictures").glob("*.png")):
+        client.log_artifacts(run_id, str(run.path / "pictures"), "pictures")
+    for file in sorted((run.path / "generated").rglob("*")):
+        if file.is_file() and file.suffix in GENERATED and file.stat().st_size < LARGEST // 8:
+            client.log_artifact(run_id, str(file), str(file.parent.relative_to(run.path).as_posix()))
+    left_out = []
+    if run.state != "running":
+        for name in UPLOADS[checkpoints]:
+            file = run.path / "checkpoints" / f"{name}.pt"
+            if file.is_file() and file.stat().st_size <= LARGEST:
+                client.log_artifact(run_id, str(file), "checkpoints")
+            elif file.is_file():
+                left_out.append(f"checkpoints/{file.name}")
+    return left_out
+
+
+# ---- small parts ---------------------------------------------------------------------------------------------------
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterable[Sequence[Any]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _key(name: str) -> str:
+    """A name MLflow takes: letters, digits, `_-.: /`, no leading or doubled separators, 250 characters."""
+    text = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+    return re.sub(r"/{2,}", "/", text).strip("/.")[:250] or "_"
+
+
+def _milliseconds(moment: Any) -> int:
+    """A time of status.json (ISO text or seconds) in ms since 1970; now where there is none."""
+    if isinstance(moment, (int, float)) and not isinstance(moment, bool):
+        return int(moment * 1000)
+    if isinstance(moment, str):
+        return int(datetime.fromisoformat(moment).timestamp() * 1000)
+    return int(time.time() * 1000)

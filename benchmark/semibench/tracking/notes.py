@@ -1,0 +1,55 @@
+"""The description of a run in MLflow: Markdown with the table of results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from semibench.contracts.identity import SHORT
+from semibench.tracking.folder import RunFolder
+
+LIMIT = 7500
+"""Characters; MLflow cuts tags at 8000."""
+
+
+def figure(value: Any) -> str:
+    """A number for people: four significant digits, a dash for what is undefined."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def results_table(result: Mapping[str, Any]) -> list[str]:
+    """Markdown rows of all scores: checkpoint, predictor, convention, metric, mean ± standard deviation over cases, n."""
+    rows = ["| checkpoint | predictor | convention | metric | mean ± std over cases | n | missing |", "|---|---|---|---|---|---|---|"]
+    for score in result.get("scores", []):
+        unit = f" {score['unit']}" if score.get("unit") else ""
+        rows.append(
+            f"| {score['checkpoint']} | {score['predictor']} | {str(score['convention']).split(':', 1)[-1]} | {score['metric']} "
+            f"| {figure(score['mean'])} ± {figure(score.get('std_over_cases'))}{unit} | {score.get('n', '–')} "
+            f"| {score.get('missing', 0)} |"
+        )
+    return rows
+
+
+def description(run: RunFolder) -> str:
+    """What the run is, its state, its results and where its files are."""
+    spec = run.spec
+    lines = [f"## {run.name}", "", f"Track: **{run.title}**", ""]
+    if run.phantom:
+        lines += ["> **Phantom data**: procedural stand-ins, not patients. Never compare with results on real files.", ""]
+    lines += [f"State: **{run.state}**"]
+    if run.status.get("error"):
+        lines += ["", "```", str(run.status["error"])[:1500], "```"]
+    if run.result.get("scores"):
+        lines += ["", "### Results", "", *results_table(run.result)]
+    training = run.result.get("training", {})
+    if training:
+        lines += ["", "### Training", ""]
+        lines += [f"- {name.replace('_', ' ')}: {figure(value)}" for name, value in training.items()]
+    lines += ["", f"Run key `{spec.key[:SHORT]}`, row `{spec.row[:SHORT]}`, folder `{run.path}`"]
+    text = "\n".join(lines)
+    if len(text) <= LIMIT:
+        return text
+    return text[:LIMIT].rsplit("\n", 1)[0] + "\n\n(cut; the whole table is in result.json)"

@@ -1,0 +1,101 @@
+"""Opens an MLflow store. A new SQLite store is created under a file lock: by several processes at once it would break."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semibench.contracts.errors import SemibenchError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+LOCK_SECONDS = 300.0
+"""How long a process waits for another one that creates or migrates the store (a busy machine takes a minute)."""
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def quiet() -> None:
+    """No telemetry, no background jobs; to be called before mlflow is imported. Values the user set are kept, but for
+    the switches that keep telemetry off."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+
+
+def store_uri(uri: str | None = None, folder: Path | None = None) -> str:
+    """The store to use: the argument, else MLFLOW_TRACKING_URI, else mlflow.db in `folder` (the working directory)."""
+    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if chosen:
+        return chosen
+    return f"sqlite:///{(folder or Path.cwd()).absolute() / 'mlflow.db'}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file behind a SQLite store, absolute; None for a server or another data base."""
+    if not uri.startswith("sqlite:"):
+        return None
+    text = uri.split("?", 1)[0].removeprefix("sqlite:///")
+    if not text or text.startswith(("sqlite:", ":memory:")):
+        raise SemibenchError(f"expected a SQLite store as sqlite:///path/to/mlflow.db, found {uri!r}")
+    return Path(text).absolute()
+
+
+def artifact_root(uri: str) -> Path | None:
+    """Where artifacts of new experiments go: `mlartifacts` beside a SQLite file; None: the server decides."""
+    file = sqlite_file(uri)
+    return None if file is None else file.parent / "mlartifacts"
+
+
+_opened: set[str] = set()
+
+
+def open_store(uri: str) -> MlflowClient:
+    """A client of the store, which exists and answers afterwards. Imports mlflow.
+
+    The first opening in a process happens under `<file>.lock`, since creating or migrating a SQLite store is not safe
+    for several processes. Raises SemibenchError with the store's address where it can't be opened.
+    """
+    quiet()
+    import logging
+
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from filelock import FileLock, Timeout
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    file = sqlite_file(uri)
+    try:
+        if file is None or str(file) in _opened:
+            return _probe(MlflowClient(tracking_uri=uri))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock", timeout=LOCK_SECONDS):
+            client = _probe(MlflowClient(tracking_uri=uri))
+        _opened.add(str(file))
+        return client
+    except Timeout as error:
+        raise SemibenchError(
+            f"waited {LOCK_SECONDS:.0f} s for another process to open the MLflow store {uri}; if none is running, "
+            f"delete {file}.lock"
+        ) from error
+    except (MlflowException, OSError) as error:
+        raise SemibenchError(
+            f"the MLflow store {uri} can't be opened: {error}. Give another with --tracking-uri or MLFLOW_TRACKING_URI; "
+            "run folders are complete without it"
+        ) from error
+
+
+def _probe(client: MlflowClient) -> MlflowClient:
+    """One small call, so that tables are made here and a wrong address is found here."""
+    client.search_experiments(max_results=1)
+    return client

@@ -1,0 +1,164 @@
+"""Checkpoints: atomic, loadable without pickle (`weights_only=True`), tied to the key of their run.
+
+A folder holds `last.pt` (method, optimisers, loss scale, place in the run), `previous.pt` (the one before, used where the
+last is damaged), `best.pt` (weights of the last stage that were best on validation) and `best-<stage>.pt` of earlier
+stages, which a stage with `start="best"` takes over.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semibench.contracts.errors import IdentityError, SemibenchError
+from semibench.contracts.method import Method
+
+FORMAT = 1
+"""Version of the layout; another one is refused."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file that is either complete or not there: temporary file beside it, fsync, rename, fsync of the folder.
+
+    write: gets the temporary path. The temporary file of a failed write is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def intact(path: Path) -> bool:
+    """Whether a file of torch.save is complete and all its checksums hold."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best validation of a stage. value: mean foreground Dice; iteration: of the run, how many were done."""
+
+    value: float
+    iteration: int
+
+
+def read(path: Path, key: str | None) -> dict[str, Any]:
+    """A checkpoint's content on the CPU. Raises IdentityError where it belongs to another run or layout."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise IdentityError(f"{path}: expected a checkpoint of layout {FORMAT}, found {found}; train the run again")
+    if key is not None and content["key"] != key:
+        raise IdentityError(
+            f"{path} belongs to run {content['key'][:12]}, not to {key[:12]}; "
+            "use the folder of this run, or start without --resume"
+        )
+    return content
+
+
+def load_method(path: Path, method: Method, key: str | None = None) -> Best | None:
+    """Puts the weights of `last.pt` or `best.pt` into a method of the same build, e.g. for scoring.
+
+    Returns the validation they were chosen by, if any. key: the run it must belong to (None: not checked).
+    Raises IdentityError for another run or other parameter names, SemibenchError for a missing or damaged file.
+    """
+    if not path.is_file():
+        raise SemibenchError(f"{path}: there is no such checkpoint; train the run first")
+    if not intact(path):
+        raise SemibenchError(f"{path}: the file is damaged; resume the run (it goes back to the checkpoint before)")
+    content = read(path, key)
+    restore_state(method, content["method"], path)
+    best = content.get("best")
+    return Best(best["value"], best["iteration"]) if best else None
+
+
+def restore_state(method: Method, state: Mapping[str, Any], path: Path) -> None:
+    """Loads weights and buffers; raises IdentityError where names or shapes differ."""
+    try:
+        method.load_state_dict(state)
+    except RuntimeError as error:
+        raise IdentityError(
+            f"{path} doesn't fit {type(method).__name__} as it is now (changed code or options?): {error}"
+        ) from error
+
+
+class Checkpoints:
+    """The checkpoints of one run. key: its identity, stored in each file and compared on reading."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.key = folder, key
+        self.last = folder / "last.pt"
+        self.previous = folder / "previous.pt"
+        self.best = folder / "best.pt"
+
+    def best_of(self, stage: str, final: bool) -> Path:
+        """Where the best weights of a stage lie: `best.pt` for the last stage of the run."""
+        return self.best if final else self.folder / f"best-{stage}.pt"
+
+    def clear(self) -> None:
+        """Removes what an earlier training left."""
+        for path in (self.last, self.previous, *self.folder.glob("best*.pt")):
+            path.unlink(missing_ok=True)
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        """Writes `last.pt`; what was there becomes `previous.pt`. At every moment one of the two is complete."""
+
+        def write(temporary: Path) -> None:
+            torch.save({"format": FORMAT, "key": self.key, **content}, temporary)
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            if self.last.is_file():
+                self.last.replace(self.previous)
+
+        write_atomically(self.last, write)
+
+    def save_best(self, method: Method, best: Best, stage: str, final: bool) -> None:
+        """Writes the weights that were best on validation so far in a stage."""
+        content = {
+            "format": FORMAT,
+            "key": self.key,
+            "stage": stage,
+            "method": dict(method.state_dict()),
+            "best": {"value": best.value, "iteration": best.iteration},
+        }
+        write_atomically(self.best_of(stage, final), lambda temporary: torch.save(content, temporary))
+
+    def load(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
+        """The newest complete checkpoint, or None where there is none.
+
+        Raises IdentityError for one of another run, SemibenchError where all that there are are damaged.
+        """
+        damaged = []
+        for path in (self.last, self.previous):
+            if not path.is_file():
+                continue
+            if not intact(path):
+                damaged.append(path)
+                continue
+            content = read(path, self.key)
+            if damaged:
+                warn(f"{damaged[0]} is damaged; going on from {path.name}, some iterations are trained again")
+            return content
+        if damaged:
+            names = ", ".join(path.name for path in damaged)
+            raise SemibenchError(f"{self.folder}: {names} damaged, nothing to resume from; start without --resume")
+        return None

@@ -1,0 +1,131 @@
+"""The `Optimise` contract: weigh, add, check, send gradients to whom they are for, clip, step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from semibench.contracts.errors import PluginError
+from semibench.contracts.method import Losses, Method
+from semibench.contracts.schedule import Clock
+from semibench.training.precision import LossScale
+from semibench.training.records import Watch
+from semibench.training.schedules import Driver
+
+
+class Optimisation:
+    """What a method gets as `optimise`. One object serves a stage; `begin` and `end` bracket each iteration.
+
+    A term whose weight is 0 now is logged but left out of the sum, so that it changes no digit; if its value is not
+    finite, that is worth a warning and no more. Gradients reach the parameters of the optimisers `on` and no others:
+    teachers, frozen parts and the networks of other optimisers get none, even where the graph leads to them.
+    """
+
+    def __init__(self, method: Method, drivers: Mapping[str, Driver], watch: Watch, scale: LossScale) -> None:
+        self.method, self.drivers, self.watch, self.scale = method, drivers, watch, scale
+        self.owner = type(method).__name__
+        self.clock = Clock("train", 0, 1, {})
+        self._overflow = False
+
+    def begin(self, clock: Clock) -> None:
+        """Sets the learning rates of this step."""
+        self.clock = clock
+        self._overflow = False
+        for name, driver in self.drivers.items():
+            self.watch.scalar(f"lr/{name}", driver.set_rate(clock.step, clock.steps))
+        if self.scale.enabled:
+            self.watch.scalar("scale", self.scale.scale)
+
+    def __call__(self, losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
+        """See `semibench.Optimise`. Returns whether something was stepped (False: step=False, fp16 overflow, or no term
+        had a weight and a gradient).
+
+        Raises PluginError for undeclared terms, values that are no scalars, unknown or missing `on`, disabled gradients;
+        DivergedError for a value that is NaN or infinite.
+        """
+        drivers = self._drivers(on)
+        if not torch.is_grad_enabled():
+            raise PluginError(f"{self.owner}: optimise() was called with gradients disabled (no_grad or inference_mode)")
+        if losses:
+            self._backward(losses, drivers)
+        if not step:
+            return False
+        stepped = [driver.step() for driver in drivers]
+        return any(stepped)
+
+    def end(self) -> None:
+        """After the method's step. Raises PluginError for gradients that nobody stepped or that were made elsewhere."""
+        left = [driver.name for driver in self.drivers.values() if driver.gradients]
+        if left:
+            raise PluginError(
+                f"{self.owner}: at the end of step {self.clock.step} of stage {self.clock.stage!r} the optimisers "
+                f"{', '.join(left)} hold gradients that were never stepped; call optimise(..., step=True) last"
+            )
+        self._refuse_foreign()
+        self.scale.update(self._overflow)
+
+    def _drivers(self, on: Sequence[str]) -> list[Driver]:
+        if isinstance(on, str):
+            raise PluginError(f"{self.owner}: `on` is a list of optimisers, got the text {on!r}; write on=[{on!r}]")
+        known = ", ".join(self.drivers)
+        if not on:
+            if len(self.drivers) > 1:
+                raise PluginError(f"{self.owner}: there are several optimisers; say on=[...] which of {known}")
+            return list(self.drivers.values())
+        unknown = [name for name in on if name not in self.drivers]
+        if unknown:
+            raise PluginError(f"{self.owner}: no optimiser is called {', '.join(unknown)}; known: {known}")
+        return [self.drivers[name] for name in dict.fromkeys(on)]
+
+    def _refuse_foreign(self) -> None:
+        for driver in self.drivers.values():
+            if any(parameter.grad is not None for parameter in driver.parameters):
+                raise PluginError(
+                    f"{self.owner}: parameters of optimiser {driver.name!r} hold gradients that optimise() didn't make; "
+                    "never call backward() in a method: hand losses to optimise(), or use torch.autograd.grad"
+                )
+
+    def _backward(self, losses: Losses, drivers: Sequence[Driver]) -> None:
+        undeclared = [name for name in losses if name not in self.method.terms]
+        if undeclared:
+            raise PluginError(
+                f"{self.owner}: losses named {', '.join(undeclared)} are not declared in `terms`; "
+                f"declared: {', '.join(self.method.terms) or 'none'}"
+            )
+        names, weights, values = tuple(losses), [], []
+        for name, value in losses.items():
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise PluginError(f"{self.owner}: the loss {name!r} must be one number in a tensor, got {found}")
+            value = value.reshape(())
+            values.append(value.float() if value.dtype in (torch.bfloat16, torch.float16) else value)
+            weights.append(float(self.method.weight(name, self.clock)))
+        self.watch.terms(names, tuple(weights), torch.stack([value.detach() for value in values]))
+        self._refuse_foreign()
+        counted = [weight * value for weight, value in zip(weights, values, strict=True) if weight != 0.0]
+        parameters = dict.fromkeys(p for driver in drivers for p in driver.parameters if p.requires_grad)
+        if not counted or not parameters:
+            return
+        with torch.autocast(values[0].device.type, enabled=False):
+            total = torch.stack(counted).sum()
+            if not total.requires_grad:
+                return
+            torch.autograd.backward(self.scale.apply(total), inputs=list(parameters))
+        self._hand_out(parameters, drivers)
+
+    def _hand_out(self, parameters: Mapping[nn.Parameter, None], drivers: Sequence[Driver]) -> None:
+        """Moves the fresh gradients from `.grad` to the optimisers that wanted them."""
+        fresh: dict[nn.Parameter, Tensor] = {}
+        for parameter in parameters:
+            if parameter.grad is not None:
+                fresh[parameter], parameter.grad = parameter.grad, None
+        finite = self.scale.restore(list(fresh.values()))
+        taken: set[nn.Parameter] = set()
+        for driver in drivers:
+            shared = not taken.isdisjoint(driver.parameters)
+            driver.collect(fresh, copy=shared)
+            driver.overflow |= not finite
+            taken.update(driver.parameters)
+        self._overflow |= not finite

@@ -1,0 +1,110 @@
+"""Recipe fields that change how a step is computed: precision, memory format, compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from semibench.contracts.backbone import Backbone, Decoder
+from semibench.contracts.method import Batch
+
+DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """The context a step is computed in. precision: "fp32" (none), "bf16" or "fp16".
+
+    torch's cache of cast weights is off: it would hand the weights of before to a second pass of the same iteration, and
+    a pass without gradients would make a later one with gradients lose them.
+    """
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=DTYPES[precision], cache_enabled=False)
+
+
+@dataclass
+class LossScale:
+    """Scale of the loss in fp16 (Micikevicius et al., ICLR 2018), so that small gradients don't vanish.
+
+    Gradients are divided by it as soon as they exist, so that several optimisations of one iteration and sums over
+    passes are plain; powers of two make this exact. Halved after an iteration with an overflow, doubled after `growth`
+    iterations without.
+    """
+
+    enabled: bool
+    scale: float = 65536.0
+    good: int = 0
+    growth: int = 2000
+
+    def apply(self, loss: Tensor) -> Tensor:
+        return loss * self.scale if self.enabled else loss
+
+    def restore(self, gradients: list[Tensor]) -> bool:
+        """Divides in place; returns whether all of them are finite (always True without scaling)."""
+        if not self.enabled or not gradients:
+            return True
+        torch._foreach_mul_(gradients, 1.0 / self.scale)
+        return bool(nn.utils.get_total_norm(gradients).isfinite())
+
+    def update(self, overflow: bool) -> None:
+        """At the end of an iteration."""
+        if not self.enabled:
+            return
+        if overflow:
+            self.scale, self.good = max(self.scale / 2.0, 1.0), 0
+        elif self.good + 1 >= self.growth:
+            self.scale, self.good = self.scale * 2.0, 0
+        else:
+            self.good += 1
+
+    def state(self) -> dict[str, float | int]:
+        return {"scale": self.scale, "good": self.good}
+
+    def load(self, state: Mapping[str, float | int]) -> None:
+        self.scale, self.good = float(state["scale"]), int(state["good"])
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    if tensor.dim() == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    if tensor.dim() == 5:
+        return tensor.contiguous(memory_format=torch.channels_last_3d)
+    return tensor
+
+
+def weights_channels_last(module: nn.Module) -> None:
+    """Lays out all 4D and 5D parameters and buffers with the channels last, in place; values don't change."""
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data = _channels_last(tensor.data)
+
+
+def batch_channels_last(batch: Batch) -> Batch:
+    """The same batch with images and strong views laid out with the channels last."""
+    return {
+        name: replace(
+            samples, image=_channels_last(samples.image), strong=tuple(_channels_last(view) for view in samples.strong)
+        )
+        for name, samples in batch.items()
+    }
+
+
+@contextmanager
+def compiled(module: nn.Module, enabled: bool) -> Iterator[None]:
+    """Compiles calls of every Backbone and Decoder inside a method while the context lasts.
+
+    In place (`nn.Module.compile`), so that names in the state stay what they are. `encode` called apart is not compiled,
+    the decoder it feeds is.
+    """
+    parts = [part for part in module.modules() if isinstance(part, Backbone | Decoder)] if enabled else []
+    for part in parts:
+        part.compile()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part._compiled_call_impl = None

@@ -1,0 +1,45 @@
+"""Cards of the built-in backbones. Light: the classes are imported when a run uses them."""
+
+from __future__ import annotations
+
+from semibench import BackboneCard, hookimpl
+
+
+@hookimpl
+def semibench_backbones() -> list[BackboneCard]:
+    """The backbones of this package."""
+    here = "semibench_plugins.backbones"
+    return [
+        BackboneCard(
+            name="unet",
+            title="U-Net",
+            load=f"{here}.unet:UNet",
+            summary="five levels; SSL4MIS widths 16-256 (1.81 M parameters in 2D), variant '34m': 64-1024 (34.53 M)",
+            paper="Ronneberger et al., U-Net, MICCAI 2015; widths and dropout of SSL4MIS",
+            url="https://github.com/HiLab-git/SSL4MIS",
+            dims=(2, 3),
+            provides=("stages", "dropout"),
+            default_for=(2,),
+        ),
+        BackboneCard(
+            name="vnet",
+            title="V-Net",
+            load=f"{here}.vnet:VNet",
+            summary="the lighter V-Net of the semi-supervised literature (UA-MT), 9.45 M parameters",
+            paper="Milletari et al., V-Net, 3DV 2016; as re-written by Yu et al., MICCAI 2019",
+            url="https://github.com/yulequan/UA-MT",
+            dims=(3,),
+            provides=("stages", "dropout"),
+            default_for=(3,),
+        ),
+        BackboneCard(
+            name="mgcc-net",
+            title="MGCC network",
+            load=f"{here}.mgcc_net:MGCCNet",
+            summary="the 34.5 M U-Net with nine ConvMixer layers at the bottleneck and attention gates on the skips",
+            paper="arXiv 2305.09447, 2023",
+            url="https://github.com/FengheTan9/Multi-Level-Global-Context-Cross-Consistency",
+            dims=(2,),
+            provides=("stages",),
+        ),
+    ]

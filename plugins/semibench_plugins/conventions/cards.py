@@ -1,0 +1,49 @@
+"""Cards of the built-in conventions. Light: the classes are imported when a run is scored."""
+
+from __future__ import annotations
+
+from semibench import ConventionCard, hookimpl
+
+SEMIBENCH_1 = ConventionCard(
+    name="semibench-1",
+    title="Semibench 1",
+    load="semibench_plugins.conventions.semibench_1:Semibench1",
+    summary="native grid, correct empties, undefined distances kept as NaN and counted, mm and voxels",
+)
+
+MGCC_2023 = ConventionCard(
+    name="mgcc-2023",
+    title="MGCC 2023",
+    load="semibench_plugins.conventions.mgcc_2023:Mgcc2023",
+    summary="the released MGCC code on the working grid: on an empty reference recall and F1 count the whole image",
+    paper="Tang et al., Multi-Level Global Context Cross Consistency Model for Semi-Supervised Ultrasound Image "
+    "Segmentation with Diffusion Model, 2023",
+    url="https://arxiv.org/abs/2305.09447",
+    dims=(2,),
+)
+
+SSL4MIS = ConventionCard(
+    name="ssl4mis",
+    title="SSL4MIS",
+    load="semibench_plugins.conventions.ssl4mis:Ssl4mis",
+    summary="SSL4MIS on slices of volumes: nearest zoom to the patch and back, Dice and HD95 in voxels, empty prediction 0 and 0",
+    paper="Luo et al., SSL4MIS: semi-supervised learning for medical image segmentation (code), 2020",
+    url="https://github.com/HiLab-git/SSL4MIS",
+    dims=(3,),
+)
+
+LA_SLIDING = ConventionCard(
+    name="la-sliding",
+    title="LA sliding window",
+    load="semibench_plugins.conventions.la_sliding:LaSliding",
+    summary="left atrium as since UA-MT: stride 18, 18, 4, plain mean of windows, voxels, empty prediction 0 everywhere",
+    paper="Yu et al., Uncertainty-aware Self-ensembling Model for Semi-supervised 3D Left Atrium Segmentation, MICCAI 2019",
+    url="https://arxiv.org/abs/1907.07034",
+    dims=(3,),
+)
+
+
+@hookimpl
+def semibench_conventions() -> list[ConventionCard]:
+    """The conventions of this package."""
+    return [SEMIBENCH_1, MGCC_2023, SSL4MIS, LA_SLIDING]

@@ -1,0 +1,66 @@
+"""Cards of the built-in methods. Light: the classes are imported when a run uses them."""
+
+from __future__ import annotations
+
+from semibench import MethodCard, hookimpl
+
+
+@hookimpl
+def semibench_methods() -> list[MethodCard]:
+    """The methods of this package."""
+    here = "semibench_plugins.methods"
+    return [
+        MethodCard(
+            name="supervised",
+            title="Supervised",
+            load=f"{here}.supervised:Supervised",
+            summary="cross-entropy and Dice on the labeled samples only; the reference every learner must beat",
+            uses_unlabeled=False,
+        ),
+        MethodCard(
+            name="mean-teacher",
+            title="Mean Teacher",
+            load=f"{here}.mean_teacher:MeanTeacher",
+            summary="agree with an averaged copy of oneself on noisy unlabeled samples",
+            paper="Tarvainen & Valpola, Mean teachers are better role models, NeurIPS 2017",
+            url="https://arxiv.org/abs/1703.01780",
+        ),
+        MethodCard(
+            name="bcp",
+            title="BCP",
+            load=f"{here}.bcp:BCP",
+            summary="copy-paste between labeled and unlabeled samples in both directions, pseudo-labels of a teacher",
+            paper="Bai et al., Bidirectional Copy-Paste for Semi-Supervised Medical Image Segmentation, CVPR 2023",
+            url="https://arxiv.org/abs/2305.00673",
+        ),
+        MethodCard(
+            name="adaoutput",
+            title="AdaOutput",
+            load=f"{here}.adaoutput:AdaOutput",
+            summary="critics on the softmax maps of two levels pull target predictions to look like source ones",
+            paper="Tsai et al., Learning to Adapt Structured Output Space for Semantic Segmentation, CVPR 2018",
+            url="https://arxiv.org/abs/1802.10349",
+            protocols=("umda",),
+        ),
+        MethodCard(
+            name="saml",
+            title="SAML",
+            load=f"{here}.saml:SAML",
+            summary="meta-learning over domains with losses on the shape: compactness and contour smoothness",
+            paper="Liu, Dou & Heng, Shape-aware Meta-learning for Generalizing Prostate MRI Segmentation, MICCAI 2020",
+            url="https://arxiv.org/abs/2007.02035",
+            protocols=("semi-mdg",),
+            uses_unlabeled=False,
+        ),
+        MethodCard(
+            name="mgcc",
+            title="MGCC",
+            load=f"{here}.mgcc:MGCC",
+            summary="auxiliary decoders on perturbed features of several context lengths agree with the main decoder",
+            paper="Multi-level Global Context Cross-consistency Model for Semi-supervised Ultrasound Image Segmentation "
+            "with Diffusion Model, arXiv 2305.09447, 2023",
+            url="https://arxiv.org/abs/2305.09447",
+            dims=(2,),
+            backbone="mgcc-net",
+        ),
+    ]

@@ -1,0 +1,192 @@
+"""Phantoms as data sets: the same card, channels, classes and domains as the real one, and no file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from semibench import Case, CaseRef, Dataset, DatasetCard, DatasetOptions, Frame, PhantomOptions, Truth
+from semibench_plugins.phantoms import volumes
+from semibench_plugins.phantoms.fetal import fetal_head
+from semibench_plugins.phantoms.fields import REVISION, Array, stream
+from semibench_plugins.phantoms.radiology import Scanner
+from semibench_plugins.phantoms.specs import SPECS, Spec
+from semibench_plugins.phantoms.tissue import Extent, Label, breast, thyroid
+from semibench_plugins.phantoms.ultrasound import Machine, scan
+
+Normalise = Callable[[Tensor], Tensor]
+"""Stored values (C, *spatial), float32, to what the network sees."""
+
+_SCENE, _VIEW, _LAYOUT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A case on its native grid. image: stored values, float64 (*spatial); label: uint8; spacing: mm, or None."""
+
+    image: Array
+    label: Label
+    spacing: tuple[float, ...] | None
+
+
+def draw(name: str, seed: int, group: int, frame: int = 0, scale: float = 1.0) -> Drawing:
+    """Render one case of the phantom `name`. It depends on the arguments and `REVISION` and on nothing else."""
+    spec = SPECS[name]
+    look = spec.looks[group % len(spec.looks)]
+    layout = stream(name, seed, group, 0, _LAYOUT)
+    body, view = stream(name, seed, group, 0, _SCENE), stream(name, seed, group, frame, _VIEW)
+    if isinstance(look, Machine):
+        return _ultrasound(spec, look, group, layout, body, view, scale)
+    return _volume(spec, look, layout, body, view, frame, scale)
+
+
+def lesions(spec: Spec, group: int, layout: np.random.Generator) -> int:
+    """How many lesions a group has; normals are spread evenly, so that any run of groups has its share of them."""
+    if int((group + 1) * spec.normals) > int(group * spec.normals):
+        return 0
+    return 2 if layout.random() < spec.several else 1
+
+
+def _ultrasound(
+    spec: Spec,
+    machine: Machine,
+    group: int,
+    layout: np.random.Generator,
+    body: np.random.Generator,
+    view: np.random.Generator,
+    scale: float,
+) -> Drawing:
+    rows = round(int(layout.integers(machine.rows[0], machine.rows[1] + 1)) * scale)
+    columns = round(int(layout.integers(machine.columns[0], machine.columns[1] + 1)) * scale)
+    depth = layout.uniform(*machine.depth)
+    extent = Extent(depth, depth * columns / rows, rows, columns)
+    gain = layout.uniform(*machine.gain) + view.normal(0, 0.5)
+    if spec.scene == "fetal-head":
+        image, label = fetal_head(body, view, extent, machine, gain)
+    else:
+        scene = {"breast": breast, "thyroid": thyroid}[spec.scene]
+        tissue, label = scene(body, view, extent, lesions(spec, group, layout), spec.shift)
+        image = scan(tissue, machine, extent.pixel, gain, view)
+    return Drawing(np.rint(image), label, extent.pixel if spec.pixel_size else None)
+
+
+def _volume(
+    spec: Spec,
+    scanner: Scanner,
+    layout: np.random.Generator,
+    body: np.random.Generator,
+    view: np.random.Generator,
+    frame: int,
+    scale: float,
+) -> Drawing:
+    assert spec.shape is not None and spec.spacing is not None
+    drawn = [n + int(layout.integers(0, v + 1)) for n, v in zip(spec.shape, spec.vary, strict=True)]
+    shape = (round(drawn[0] * scale), round(drawn[1] * scale), round(drawn[2] * scale))
+    real = [s * n / m for s, n, m in zip(spec.spacing, drawn, shape, strict=True)]
+    spacing = (real[0], real[1], real[2])
+    if spec.scene == "short-axis":
+        image, label = volumes.short_axis(body, view, scanner, shape, spacing, phase=frame)
+    else:
+        scene = {
+            "left-atrium": volumes.left_atrium,
+            "whole-heart": volumes.whole_heart,
+            "hippocampus": volumes.hippocampus,
+        }[spec.scene]
+        image, label = scene(body, scanner, shape, spacing)
+    return Drawing(image, label, spacing)
+
+
+def grey(image: Tensor) -> Tensor:
+    """8-bit grey levels to 0..1."""
+    return image / 255.0
+
+
+def robust(image: Tensor) -> Tensor:
+    """Volumes: clip to the 0.5 and 99.5 percentiles of the volume, then zero mean and unit variance."""
+    low, high = torch.quantile(image.flatten(), torch.tensor([0.005, 0.995]))
+    image = image.clamp(low, high)
+    return (image - image.mean()) / image.std().clamp_min(1e-6)
+
+
+class Phantom(Dataset):
+    """Stand-in for the data set of `card`; made by `phantom`. `read` gives the working grid as the options say."""
+
+    def __init__(
+        self, name: str, card: DatasetCard, options: DatasetOptions, phantom: PhantomOptions, normalise: Normalise | None
+    ) -> None:
+        super().__init__(None, options)
+        self.card = card  # type: ignore[misc]
+        self.name, self.spec, self.settled = name, SPECS[name], phantom
+        self.count = self.spec.cases if phantom.cases is None else phantom.cases
+        self.normalise: Normalise = normalise or (grey if card.dims == 2 else robust)
+        table = hashlib.sha256(repr(self.spec).encode()).hexdigest()[:16]
+        self.fingerprint = f"phantom:{name}:r{REVISION}:{table}:seed{phantom.seed}:n{self.count}:x{phantom.scale}"
+        several = len(self.spec.looks) > 1 and len(card.domains) == len(self.spec.looks)
+        self._domains = card.domains if several else card.domains[:1]
+        self._last: tuple[str, Drawing] | None = None
+
+    def index(self) -> list[CaseRef]:
+        """The cases; case i is the same whatever their number. Groups have `frames` cases and take the machines in turn."""
+        return [self._ref(i) for i in range(self.count)]
+
+    def _ref(self, i: int) -> CaseRef:
+        group, frame = divmod(i, self.spec.frames)
+        patient = f"phantom-{group:05d}"
+        name = patient if self.spec.frames == 1 else f"{patient}-{frame:02d}"
+        return CaseRef(self.card.name, name, patient, self._domains[group % len(self._domains)], True)
+
+    def files(self, ref: CaseRef) -> tuple[Path, ...]:
+        """None: the fingerprint stands for the content."""
+        return ()
+
+    def native(self, ref: CaseRef) -> Drawing:
+        """Stored values and labels on the native grid (the last one is remembered)."""
+        if self._last is None or self._last[0] != ref.id:
+            parts = ref.id.split("-")
+            frame = int(parts[2]) if len(parts) > 2 else 0
+            self._last = (ref.id, draw(self.name, self.settled.seed, int(parts[1]), frame, self.settled.scale))
+        return self._last[1]
+
+    def read(self, ref: CaseRef) -> Case:
+        """Resize to `options.size` where it is given (linear image, nearest label), normalise, repeat the channels."""
+        drawing = self.native(ref)
+        shape = drawing.image.shape
+        image = torch.from_numpy(drawing.image).float()[None]
+        label = torch.from_numpy(drawing.label)
+        spacing = drawing.spacing
+        size = self.options.size
+        if size is not None and tuple(size) != shape:
+            mode = "bilinear" if len(shape) == 2 else "trilinear"
+            image = functional.interpolate(image[None], tuple(size), mode=mode, antialias=len(shape) == 2)[0]
+            label = functional.interpolate(label[None, None].float(), tuple(size), mode="nearest-exact")[0, 0].to(torch.uint8)
+            if spacing is not None:
+                spacing = tuple(s * n / m for s, n, m in zip(spacing, shape, size, strict=True))
+        image = image.expand(self.card.channels, *image.shape[1:]).contiguous()
+        return Case(ref, self.normalise(image), label, spacing, Frame(tuple(shape), drawing.spacing))
+
+    def truth(self, ref: CaseRef) -> Truth:
+        """The label on the native grid."""
+        drawing = self.native(ref)
+        return Truth(torch.from_numpy(drawing.label), drawing.spacing)
+
+
+def phantom(
+    name: str,
+    *,
+    card: DatasetCard,
+    options: DatasetOptions | None = None,
+    phantom: PhantomOptions | None = None,
+    normalise: Normalise | None = None,
+) -> Phantom:
+    """The stand-in for data set `name`. normalise: the edition's own, from stored values (0..255, or MR units, or HU) with
+    the card's channels; default: `grey` for images, `robust` for volumes. Raises LookupError for an unknown name."""
+    if name not in SPECS:
+        raise LookupError(f"no phantom is called {name!r}; there are: {', '.join(sorted(SPECS))}")
+    return Phantom(name, card, options or DatasetOptions(), phantom or PhantomOptions(), normalise)

@@ -1,0 +1,106 @@
+"""What MR and CT scanners make of a map of tissues: contrast, bias field, blur, Rician noise, Hounsfield units, streaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from semibench_plugins.phantoms.fields import Array, smooth_field
+
+Tissues = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A look of volumes: what makes a domain.
+
+    values: mean of each tissue, by name (MR: relative signal about 0..1; CT: Hounsfield units). spread: standard deviation
+    between patients of these means, in the same units. texture: standard deviation inside a tissue. noise: of the channel
+    (MR: Rician, relative signal; CT: Gaussian, HU). bias: MR only, standard deviation of the log of the bias field. curve: MR
+    only, exponent of the contrast curve. blur: of the resolution, mm per axis. scale: MR only, range of stored units per
+    relative signal. streaks: CT only, HU of streaks at dense objects.
+    """
+
+    modality: str
+    values: Mapping[str, float]
+    spread: float = 0.03
+    texture: float = 0.03
+    noise: float = 0.04
+    bias: float = 0.2
+    curve: float = 1.0
+    blur: tuple[float, float, float] = (0.8, 0.8, 0.8)
+    scale: tuple[float, float] = (400.0, 900.0)
+    streaks: float = 0.0
+    swaps: Mapping[str, str] = field(default_factory=dict)
+
+
+def rician(rng: np.random.Generator, signal: Array, sigma: float) -> Array:
+    """Magnitude of a complex signal with independent Gaussian noise `sigma` in both channels (Rice distribution)."""
+    real = signal + sigma * rng.standard_normal(signal.shape)
+    imaginary = sigma * rng.standard_normal(signal.shape)
+    return np.sqrt(real * real + imaginary * imaginary)
+
+
+def bias_field(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> Array:
+    """Smooth positive factor with mean log 0; `strength`: standard deviation of its log."""
+    field_ = smooth_field(rng, shape, [2] * len(shape))
+    return np.exp(strength * (field_ - field_.mean()))
+
+
+def streaks(rng: np.random.Generator, dense: NDArray[np.bool_], amplitude: float, count: int = 9) -> Array:
+    """Bright and dark rays, in every plane of the last axis, through the middle of its dense voxels; amplitude in HU."""
+    n, m, planes = dense.shape
+    out = np.zeros(dense.shape)
+    weight = dense.sum(axis=(0, 1)).astype(np.float64)
+    if weight.max() == 0:
+        return out
+    i, j = np.arange(n, dtype=np.float64), np.arange(m, dtype=np.float64)
+    total = np.maximum(weight, 1.0)
+    ci = (dense.sum(axis=1) * i[:, None]).sum(axis=0) / total
+    cj = (dense.sum(axis=0) * j[:, None]).sum(axis=0) / total
+    di, dj = i[:, None, None] - ci, j[None, :, None] - cj
+    fade = 1.0 / (1.0 + (np.hypot(di, dj) / (0.35 * n)) ** 2)
+    for angle in rng.uniform(0, np.pi, count):
+        across = np.cos(angle) * di - np.sin(angle) * dj
+        out += rng.normal(0, 1) * np.exp(-((across / rng.uniform(0.8, 2.0)) ** 2)) * fade
+    return amplitude * out * (weight / weight.max())
+
+
+def image(
+    rng: np.random.Generator,
+    scanner: Scanner,
+    tissues: Tissues,
+    names: tuple[str, ...],
+    spacing: tuple[float, ...],
+    detail: Array | None = None,
+) -> Array:
+    """Stored grey values (integers as float64) of the map `tissues` (indices into `names`) on a scanner.
+
+    detail: additional signal (relative or HU) painted on the tissues. MR: signal^curve x bias field, blurred, Rician noise,
+    times a random scale. CT: HU, blurred, streaks, Gaussian noise.
+    """
+    means = np.array([scanner.values[scanner.swaps.get(n, n)] for n in names])
+    means = means + scanner.spread * rng.standard_normal(len(names)) * (means != 0)
+    shape = tissues.shape
+    cells = [max(2, round(n * s / 9.0)) for n, s in zip(shape, spacing, strict=True)]
+    signal = means[tissues]
+    signal += scanner.texture * (smooth_field(rng, shape, cells) + 0.6 * rng.standard_normal(shape))
+    if detail is not None:
+        signal += detail
+    mr = scanner.modality == "MR"
+    if mr:
+        signal = np.maximum(signal, 0.0) ** (scanner.curve * np.exp(rng.normal(0, 0.06)))
+        signal *= bias_field(rng, shape, scanner.bias)
+    for axis, (width, step) in enumerate(zip(scanner.blur, spacing, strict=True)):
+        if width / step > 0.25:
+            signal = gaussian_filter1d(signal, width / step, axis=axis, mode="nearest", truncate=3)
+    noise = scanner.noise * np.exp(rng.normal(0, 0.15))
+    if mr:
+        return np.rint(rician(rng, signal, noise) * rng.uniform(*scanner.scale))
+    if scanner.streaks:
+        signal += streaks(rng, signal > 0.8 * np.max(means), scanner.streaks)
+    return np.rint(np.clip(signal + noise * rng.standard_normal(shape), -1024, 3071))

@@ -1,0 +1,82 @@
+"""Contact sheets of phantoms for the documentation: cases in rows, truth as an outline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from semibench_plugins.phantoms.datasets import Drawing, Phantom
+from semibench_plugins.phantoms.fields import Array
+from semibench_plugins.phantoms.tissue import Label
+
+_COLOURS = ("#ffd60a", "#ff453a", "#32d74b", "#0a84ff")
+_PICTURES = 12
+
+
+def contact_sheet(dataset: Phantom, path: Path | str, n: int = _PICTURES, dpi: int = 60) -> Path:
+    """Write a PNG with n cases, spread over groups and domains. Images: each picture is a case, the outline drawn on every
+    second. Volumes: three planes of each of n / 3 cases, middle of the labeled part. Returns the path."""
+    refs = dataset.index()
+    groups: dict[str, list[int]] = {}
+    for i, ref in enumerate(refs):
+        groups.setdefault(ref.group, []).append(i)
+    flat = dataset.card.dims == 2
+    wanted = n if flat else max(1, n // 3)
+    order = [members[k % len(members)] for k, members in enumerate(groups.values())]
+    picked = (order + [i for i in range(len(refs)) if i not in set(order)])[:wanted]
+    tiles: list[tuple[str, Array, Label]] = []
+    for i in picked:
+        drawing = dataset.native(refs[i])
+        title = f"{refs[i].id} {refs[i].domain} {'x'.join(map(str, drawing.image.shape))}"
+        planes = [(drawing.image, drawing.label)] if flat else _planes(drawing, dataset.card.slice_axis or 0)
+        tiles += [(title if k == 0 else "", a, b) for k, (a, b) in enumerate(planes)]
+    columns = 4 if flat else 6
+    rows = -(-len(tiles) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.1 * rows), layout="tight")
+    FigureCanvasAgg(figure)
+    for k, (title, image, label) in enumerate(tiles):
+        axes = figure.add_subplot(rows, columns, k + 1)
+        low, high = (0.0, 255.0) if flat else np.percentile(image, [0.5, 99.5])
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        if not flat or k % 2 == 1:
+            for value in range(1, int(label.max()) + 1):
+                if (label == value).any():
+                    axes.contour(label == value, [0.5], colors=_COLOURS[(value - 1) % 4], linewidths=0.9)
+        axes.set_title(title, fontsize=7)
+        axes.axis("off")
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    figure.set_dpi(dpi)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    picture.quantize(48, dither=Image.Dither.NONE).save(target, optimize=True)
+    return target
+
+
+def _planes(drawing: Drawing, slice_axis: int) -> list[tuple[Array, Label]]:
+    """Three planes through the labeled part: three positions along the slice axis where it is short (stacks of thick
+    slices), else one plane of each axis."""
+    shape = drawing.image.shape
+    inside = np.argwhere(drawing.label > 0)
+    if shape[slice_axis] < 0.5 * max(shape):
+        low, high = inside[:, slice_axis].min(), inside[:, slice_axis].max()
+        cuts = [(slice_axis, int(round(low + f * (high - low)))) for f in (0.15, 0.5, 0.9)]
+    else:
+        middle = np.median(inside, axis=0).astype(int)
+        cuts = [(axis, int(middle[axis])) for axis in (2, 1, 0)]
+    out = []
+    for axis, at in cuts:
+        image, label = np.take(drawing.image, at, axis), np.take(drawing.label, at, axis)
+        turned = shape[slice_axis] >= 0.5 * max(shape)
+        if turned:  # x to the right, z up; the axial plane is seen with the front (small y) on top
+            image, label = image.T, label.T
+            if axis != 2:
+                image, label = image[::-1], label[::-1]
+        out.append((image, label))
+    return out

@@ -1,0 +1,177 @@
+"""The physics of a B-mode ultrasound image: scatterers, pulse, beam, attenuation, envelope, log compression.
+
+Linear acoustics on one grid (axis 0: depth, axis 1: lateral). Rows of `Tissue` maps are display pixels; the echo itself
+is computed on `OVERSAMPLING` times finer rows, so that the carrier of the pulse is resolved. After Burckhardt 1978
+(IEEE Trans. Sonics Ultrason. 25:1) for the statistics and Bamber & Dickinson 1980 (Phys. Med. Biol. 25:463) for the
+convolution model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, map_coordinates
+
+from semibench_plugins.phantoms.fields import Array
+
+SOUND = 1.54
+"""Speed of sound in soft tissue, mm per microsecond."""
+
+OVERSAMPLING = 4
+"""Samples of the radio-frequency echo per display row."""
+
+_WHITE = 20.0
+"""Decibels above fully developed speckle of reference tissue that are shown as white at gain 0."""
+
+_BOOST_LIMIT = 45.0
+"""Most that the time gain amplifies the electronic noise, dB."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A scanner with its settings: what makes a domain.
+
+    frequency: centre, MHz. cycles: length of the pulse. f_number: depth over aperture, sets the beam width at the focus.
+    focus, focal_range: depth of the transmit focus and distance over which the beam widens by sqrt(2), as fractions of
+    the displayed depth. looks: frequency bands compounded. dynamic_range, gain: of the log compression, dB. gamma: of the
+    grey map. noise: electronic noise at the surface against reference speckle, dB. tgc: attenuation that the time gain
+    compensates, dB / (cm MHz). smooth: low pass of the display, standard deviation in rows (1.4 times that in columns). depth: displayed, mm. rows, columns: native image size, pixels. sector: half the opening
+    angle of a curved array in degrees, 0 for a linear one. radius: of its surface, mm. edge: strength of the edge
+    enhancement. All pairs are ranges from which a case (or a patient) draws.
+    """
+
+    frequency: float
+    cycles: float = 2.0
+    f_number: float = 2.0
+    focus: float = 0.45
+    focal_range: float = 0.35
+    looks: int = 1
+    dynamic_range: float = 60.0
+    gain: tuple[float, float] = (-3.0, 3.0)
+    gamma: float = 1.0
+    noise: float = -62.0
+    tgc: float = 0.6
+    smooth: float = 0.7
+    depth: tuple[float, float] = (35.0, 45.0)
+    rows: tuple[int, int] = (190, 220)
+    columns: tuple[int, int] = (180, 220)
+    sector: float = 0.0
+    radius: float = 50.0
+    edge: float = 0.0
+
+
+@dataclass
+class Tissue:
+    """What the sound meets, on (rows, columns). echo: backscatter, dB against reference tissue. attenuation: dB / (cm MHz).
+    mirror: amplitude of (specular) reflection
+    that is coherent along a row. density: share of the fine grid that holds a scatterer, in (0, 1];
+    1 gives fully developed speckle."""
+
+    echo: Array
+    attenuation: Array
+    mirror: Array | None = None
+    density: Array | None = None
+
+
+def beam_width(depth: Array, focus: float, focal_range: float, wavelength: float, f_number: float) -> Array:
+    """Lateral standard deviation (mm) of the two-way beam at each `depth` (mm): wavelength x f-number at the focus
+    (full width at half maximum), hyperbolic away from it."""
+    waist = wavelength * f_number / 2.355
+    return waist * np.sqrt(1.0 + ((depth - focus) / focal_range) ** 2)
+
+
+def excess_loss(attenuation: Array, tgc: float, frequency: float, pixel: float) -> Array:
+    """(rows, columns) dB that the echo lost on its way down and up beyond what the time gain makes up for; negative
+    behind tissue that attenuates less (posterior enhancement). pixel: mm per row."""
+    per_row = 2.0 * (attenuation - tgc) * frequency * pixel / 10.0
+    return np.cumsum(per_row, axis=0) - per_row / 2
+
+
+def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: np.random.Generator) -> Array:
+    """Echo amplitude (rows, columns), before compression. Reference tissue has mean square 1 at all depths.
+
+    rf(z, x)   = sum of scatterers (white Gaussian where density = 1) x amplitude(z, x) 10^(-excess loss / 20)
+    iq(z, x)   = one-sided spectrum of rf, weighted by the pulse's Gaussian exp(-(f - f0)^2 / 2 s_f^2), moved to baseband:
+                 the Hilbert transform and demodulation in one step; |iq| is the envelope
+    beam       : each row is convolved with a Gaussian of its own width (exact for a depth-dependent beam)
+    f0         = 2 frequency / SOUND cycles per mm; folded to what the grid resolves (band-pass sampling: the band is
+                 narrow, the envelope doesn't change)
+    """
+    rows, columns = tissue.echo.shape
+    wavelength = SOUND / machine.frequency
+    loss = excess_loss(tissue.attenuation, machine.tgc, machine.frequency, pixel[0])
+    loss = gaussian_filter1d(loss, max(0.6 / pixel[1], 0.5), axis=1, mode="nearest")
+    amplitude = 10.0 ** ((tissue.echo - np.clip(loss, -14.0, 60.0)) / 20.0)
+
+    rf = rng.standard_normal((rows, OVERSAMPLING, columns))
+    if tissue.density is not None:
+        density = np.clip(tissue.density, 0.02, 1.0)[:, None]
+        rf *= (rng.random(rf.shape) < density) / np.sqrt(density)
+    rf *= amplitude[:, None]
+    if tissue.mirror is not None:
+        roughness = rng.standard_normal((rows, 1)) * np.sqrt(OVERSAMPLING)
+        rf[:, 0] += tissue.mirror * roughness * 10.0 ** (-np.clip(loss, -14.0, 60.0) / 20.0)
+    spectrum = np.fft.rfft(rf.reshape(rows * OVERSAMPLING, columns), axis=0)
+
+    sigma = np.hypot(machine.cycles * wavelength / 2 / 2.355 / pixel[0], 0.8)
+    width = 1.0 / (2.0 * np.pi * sigma)
+    side = 0.6 * width * (machine.looks - 1)
+    carrier = np.clip(2.0 * pixel[0] / wavelength, 0.5 + side, OVERSAMPLING / 2 - 0.5 - side)
+    depth = (np.arange(rows) + 0.5) * pixel[0]
+    extent = rows * pixel[0]
+    beam = beam_width(depth, machine.focus * extent, machine.focal_range * extent, wavelength, machine.f_number)
+    beam = np.hypot(beam / pixel[1], 0.55)
+    lateral = np.fft.fftfreq(columns)
+    spread = np.exp(-2.0 * (np.pi * beam[:, None] * lateral) ** 2) * np.sqrt(2.0 * np.sqrt(np.pi) * beam)[:, None]
+    boost = np.minimum(2.0 * machine.tgc * machine.frequency * depth / 10.0, _BOOST_LIMIT)
+    time_gain = 10.0 ** ((machine.noise + boost) / 20.0)
+
+    total = np.zeros((rows, columns))
+    for look in range(machine.looks):
+        centre = carrier + 1.2 * width * (look - (machine.looks - 1) / 2)
+        bins = int(round(centre * rows)) + np.arange(rows) - rows // 2
+        bins = np.clip(bins, 0, len(spectrum) - 1)
+        pulse = np.exp(-0.5 * ((bins / rows - centre) / width) ** 2)
+        pulse *= np.sqrt(2.0 * np.sqrt(np.pi) * sigma) / np.sqrt(OVERSAMPLING * 1.0) / rows
+        band = np.fft.ifftshift(spectrum[bins] * pulse[:, None], axes=0)
+        iq = np.fft.ifft(np.fft.fft(np.fft.ifft(band, axis=0, norm="forward"), axis=1) * spread, axis=1)
+        noise = rng.standard_normal((2, rows, columns))
+        iq += (noise[0] + 1j * noise[1]) * (time_gain / np.sqrt(2.0))[:, None]
+        total += np.abs(iq)
+    return total / machine.looks
+
+
+def _smooth(image: Array, sigma: float) -> Array:
+    return gaussian_filter1d(gaussian_filter1d(image, sigma, axis=0, truncate=3), 1.4 * sigma, axis=1, truncate=3)
+
+
+def compress(amplitude: Array, machine: Machine, gain: float) -> Array:
+    """Log compression and grey map: (rows, columns) grey levels in 0..255, not rounded."""
+    decibel = 20.0 * np.log10(np.maximum(amplitude, 1e-6)) + gain
+    decibel = _smooth(np.maximum(decibel, _WHITE - machine.dynamic_range - 6.0), machine.smooth)
+    if machine.edge > 0:
+        decibel += machine.edge * (decibel - _smooth(decibel, 1.5))
+    level = np.clip((decibel - _WHITE) / machine.dynamic_range + 1.0, 0.0, 1.0)
+    return 255.0 * level**machine.gamma
+
+
+def scan(tissue: Tissue, machine: Machine, pixel: tuple[float, float], gain: float, rng: np.random.Generator) -> Array:
+    """Grey levels (rows, columns) in 0..255 of `tissue` seen by `machine`; pixel: (mm per row, mm per column)."""
+    return compress(envelope(tissue, machine, pixel, rng), machine, gain)
+
+
+def beam_grid(machine: Machine, depth: float, rows: int, beams: int) -> tuple[Array, Array]:
+    """Positions z, x in mm (rows, beams) of the samples of a curved array; z = 0 on the surface of its middle beam."""
+    radius = machine.radius + (np.arange(rows) + 0.5) / rows * depth
+    angle = np.deg2rad(machine.sector) * (2.0 * (np.arange(beams) + 0.5) / beams - 1.0)
+    return radius[:, None] * np.cos(angle) - machine.radius, radius[:, None] * np.sin(angle)
+
+
+def scan_convert(grey: Array, machine: Machine, depth: float, z: Array, x: Array) -> Array:
+    """Samples of a curved array (rows, beams) resampled at positions z, x in mm; black outside the sector."""
+    rows, beams = grey.shape
+    radius = np.sqrt((z + machine.radius) ** 2 + x**2)
+    angle = np.arctan2(x, z + machine.radius) / np.deg2rad(machine.sector)
+    places = np.stack([(radius - machine.radius) / depth * rows - 0.5, (angle + 1.0) / 2.0 * beams - 0.5])
+    return map_coordinates(grey, places, order=1, mode="constant", cval=0.0)

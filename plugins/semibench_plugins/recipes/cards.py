@@ -1,0 +1,108 @@
+"""Recipes: `paper` (the published budget of the setting), `quick` (minutes on two CPU cores), `smoke` (seconds).
+
+Sources: "SSL4MIS" = HiLab-git/SSL4MIS; "UA-MT family" = the 3D V-Net repositories; MGCC = arXiv 2305.09447, IV-B; DTLP =
+the GenericSSL recipe that DTLP-Net follows. Budgets are counted in iterations (batches drawn).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semibench import RecipeCard, hookimpl
+
+ULTRASOUND = ("busi", "busis", "udiat", "tus", "tnscui2020", "bus-bra", "hc18")
+MGCC_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": [0.0, 0.0], "scale": [0.0, 1.0, 1.0]}
+ROTFLIP = {"flip": 0.5, "rotate90": 0.75, "rotate": [0.0, 0.0], "scale": [0.0, 1.0, 1.0]}
+SGD: dict[str, Any] = {
+    "optimiser": "sgd",
+    "lr": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "schedule": "poly",
+    "power": 0.9,
+}
+QUICK_WIDTHS = {"*": 0.5, "mgcc-net": 0.125}
+
+PAPER = [
+    RecipeCard(
+        name="paper",
+        dims=2,
+        values={**SGD, "iterations": 30000, "labeled": 12, "unlabeled": 12, "patch": [256, 256], "evaluate_every": 500,
+                "checkpoint_every": 1000},
+        source="SSL4MIS: 30000 iterations, 24 = 12 + 12, 256 x 256",
+    ),
+    RecipeCard(
+        name="paper",
+        dims=2,
+        datasets=ULTRASOUND,
+        values={"iterations": 20000, "labeled": 4, "unlabeled": 4, "weak": MGCC_WEAK},
+        source="MGCC: 300 epochs of 263 labeled images at 4 + 4 = 20000 iterations, also where synthetic images are added",
+    ),
+    RecipeCard(name="paper", protocols=("synthetic",), datasets=("busi",), protocol={"count": 725}, source="MGCC, IV-C"),
+    RecipeCard(name="paper", protocols=("synthetic",), datasets=("tus",), protocol={"count": 3644}, source="MGCC, IV-C"),
+    RecipeCard(
+        name="paper",
+        dims=3,
+        values={**SGD, "iterations": 15000, "labeled": 2, "unlabeled": 2, "patch": [96, 96, 96], "weak": ROTFLIP,
+                "evaluate_every": 500, "checkpoint_every": 500},
+        source="UA-MT family, length of MC-Net (R2), poly decay: one recipe for all methods",
+    ),
+    RecipeCard(name="paper", dims=3, datasets=("la",), values={"patch": [112, 112, 80]}, source="UA-MT"),
+    RecipeCard(
+        name="paper",
+        dims=3,
+        datasets=("mmwhs",),
+        values={"patch": [128, 128, 128], "weight_decay": 3e-5},
+        source="GenericSSL: 128^3, 2 + 2; its 2400 iterations are raised to the common 3D budget",
+    ),
+    RecipeCard(
+        name="paper",
+        dims=3,
+        datasets=("mnms",),
+        values={"patch": [32, 128, 128], "labeled": 4, "unlabeled": 4, "iterations": 33000, "weight_decay": 3e-5},
+        source="GenericSSL: 32 x 128 x 128, 4 + 4, 300 epochs of 110 iterations",
+    ),
+    RecipeCard(name="paper", dims=3, datasets=("msd-hippocampus",), values={"patch": [32, 48, 32]}),
+]  # fmt: skip
+
+QUICK = [
+    RecipeCard(
+        name="quick",
+        dims=2,
+        values={**SGD, "iterations": 400, "labeled": 4, "unlabeled": 4, "patch": [96, 96], "weak": MGCC_WEAK, "lr": 0.02,
+                "evaluate_every": 100, "checkpoint_every": 100, "widths": QUICK_WIDTHS},
+    ),
+    RecipeCard(name="quick", protocols=("synthetic",), protocol={"count": 96}),
+    RecipeCard(
+        name="quick",
+        dims=3,
+        values={**SGD, "iterations": 200, "labeled": 2, "unlabeled": 2, "patch": [48, 48, 32], "weak": ROTFLIP, "lr": 0.02,
+                "evaluate_every": 100, "checkpoint_every": 50, "widths": QUICK_WIDTHS},
+    ),
+    RecipeCard(name="quick", dims=3, datasets=("mmwhs",), values={"patch": [48, 48, 48]}),
+    RecipeCard(name="quick", dims=3, datasets=("mnms",), values={"patch": [16, 48, 48]}),
+    RecipeCard(name="quick", dims=3, datasets=("msd-hippocampus",), values={"patch": [32, 48, 32]}),
+]  # fmt: skip
+
+SMOKE_WIDTHS = {"*": 0.25, "mgcc-net": 0.0625}
+SMOKE = [
+    RecipeCard(
+        name="smoke",
+        dims=2,
+        values={**SGD, "iterations": 6, "labeled": 2, "unlabeled": 2, "patch": [64, 64], "weak": MGCC_WEAK,
+                "evaluate_every": 3, "evaluate_cases": 4, "checkpoint_every": 3, "widths": SMOKE_WIDTHS},
+    ),
+    RecipeCard(name="smoke", protocols=("synthetic",), protocol={"count": 4}),
+    RecipeCard(
+        name="smoke",
+        dims=3,
+        values={**SGD, "iterations": 4, "labeled": 2, "unlabeled": 2, "patch": [32, 32, 32], "weak": ROTFLIP,
+                "evaluate_every": 2, "evaluate_cases": 2, "checkpoint_every": 2, "widths": SMOKE_WIDTHS},
+    ),
+    RecipeCard(name="smoke", dims=3, datasets=("mnms",), values={"patch": [16, 32, 32]}),
+]  # fmt: skip
+
+
+@hookimpl
+def semibench_recipes() -> list[RecipeCard]:
+    return [*PAPER, *QUICK, *SMOKE]
