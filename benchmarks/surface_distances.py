@@ -18,7 +18,6 @@ import numpy as np
 from medpy.metric import binary
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-
 from semibench.evaluation.distances import surface_distances
 
 

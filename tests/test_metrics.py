@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.ndimage import binary_erosion, gaussian_filter
-
-from semibench.evaluation.components import keep_largest
 from semibench.evaluation.distances import EmptyMaskError, measured, surface, surface_distances, union_box
 from semibench.evaluation.metrics import (
     OVERLAPS,
@@ -46,7 +44,8 @@ steps = st.floats(0.1, 8.0).map(lambda x: round(x, 3))
 
 def agrees_with_medpy(a: np.ndarray, b: np.ndarray, spacing: tuple[float, ...] | None) -> None:
     wanted = [f(a, b, spacing) for f in (medpy.hd, medpy.hd95, medpy.asd, medpy.assd)]
-    for engine in ("auto", "tree", "transform"):
+    cubes = spacing is None or len(set(spacing)) == 1
+    for engine in ("auto", "tree", "transform", *(("near",) if cubes else ())):
         found = surface_distances(a, b, spacing, engine=engine)
         assert [found.hd(), found.hd95(), found.asd(), found.assd()] == pytest.approx(wanted, abs=1e-6)
 
@@ -150,6 +149,17 @@ def test_a_single_voxel_moved_along_a_diagonal() -> None:
     assert surface_distances(a, b).hd95() == 5.0
 
 
+@pytest.mark.parametrize("shape", [(30,), (26, 31), (17, 23, 19)])
+def test_near_and_far_meet_without_a_seam(shape) -> None:
+    # few voxels, so that distances lie on both sides of what the bytes of the near engine can hold
+    rng = np.random.default_rng(7)
+    for count in (1, 2, 5, 20):
+        a, b = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        a.flat[rng.choice(a.size, count)] = b.flat[rng.choice(a.size, count)] = True
+        near, tree = surface_distances(a, b, engine="near"), surface_distances(a, b, engine="tree")
+        assert np.array_equal(near.forward, tree.forward) and np.array_equal(near.backward, tree.backward)
+
+
 def test_hd95_pools_both_directions() -> None:
     # 100 near and 1 far voxel: the larger of two percentiles would be far from the pooled one
     a, b = np.zeros((200, 60), dtype=bool), np.zeros((200, 60), dtype=bool)
@@ -210,17 +220,9 @@ def test_wrong_requests_say_what_was_expected() -> None:
         overlap(a, a[:2])
     with pytest.raises(ValueError, match="2 positive numbers"):
         surface_distances(a, a, (1.0, 0.0))
+    with pytest.raises(ValueError, match="isotropic"):
+        surface_distances(a, a, (2.0, 1.0), engine="near")
     with pytest.raises(ValueError, match="hd95_mm"):
         distances(a, a, None, ["hd95"])
     with pytest.raises(ValueError, match="precision"):
         overlap_value(overlap(a, a), "jaccard")
-
-
-def test_largest_component() -> None:
-    labels = np.zeros((6, 8), dtype=np.uint8)
-    labels[0:2, 0:2] = 1
-    labels[2, 2] = 1  # touches by a corner: one component of 5
-    labels[5, 5:8] = 1
-    labels[4, 0] = 2
-    kept = keep_largest(labels, 4)
-    assert (kept == 1).sum() == 5 and not kept[5].any() and (kept == 2).sum() == 1

@@ -24,7 +24,13 @@ class Builder:
     weights; another takes its defaults, its width from the recipe."""
 
     def __init__(
-        self, plugins: Registry, item: Registered, options: Mapping[str, Any], task: Task, recipe: Recipe, weights: Path | None
+        self,
+        plugins: Registry,
+        item: Registered,
+        options: Mapping[str, Any],
+        task: Task,
+        recipe: Recipe,
+        weights: Path | None,
     ) -> None:
         self.plugins, self.item, self.options = plugins, item, dict(options)
         self.task, self.recipe, self.weights = task, recipe, weights
@@ -60,12 +66,18 @@ def load_weights(net: Backbone, path: Path, name: str) -> None:
     from safetensors.torch import load_file
 
     state: dict[str, Tensor] = (
-        load_file(str(path)) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        load_file(str(path))
+        if path.suffix == ".safetensors"
+        else torch.load(path, map_location="cpu", weights_only=True)
     )
     state = state.get("state_dict", state) if isinstance(state, dict) else state  # type: ignore[assignment]
     mine = net.state_dict()
     unknown = sorted(set(state) - set(mine))
-    wrong = [f"{key}: {tuple(state[key].shape)}, expected {tuple(mine[key].shape)}" for key in state if key in mine and state[key].shape != mine[key].shape]
+    wrong = [
+        f"{key}: {tuple(state[key].shape)}, expected {tuple(mine[key].shape)}"
+        for key in state
+        if key in mine and state[key].shape != mine[key].shape
+    ]
     missing = sorted(key for key in set(mine) - set(state) if not key.startswith("decoder."))
     if unknown or wrong or missing:
         said = [f"unknown: {', '.join(unknown[:5])}" if unknown else "", f"shapes: {'; '.join(wrong[:5])}" if wrong else "",

@@ -112,7 +112,7 @@ def synthesise(
         try:
             _make(item, synthesis, store, training, draft, key, count, device, reporter, seed)
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(draft, folder)
+            draft.replace(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return Synthesised(SyntheticCases(folder, card), folder, new=True)

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "semibench.blocks.components": ("largest_component", "signed_distance"),
     "semibench.blocks.features": ("FeatureDropout", "FeatureNoise"),
+    "semibench.blocks.groups": ("group_table_paths", "read_group_table"),
     "semibench.blocks.inner": ("inner_step",),
     "semibench.blocks.losses": (
+        "Supervision",
         "bce_dice", "cross_entropy", "dice_ce", "entropy", "js_divergence", "kl_divergence", "log_mean_softmax",
         "masked_cross_entropy", "masked_dice", "masked_mean", "one_hot", "region_loss", "soft_dice", "softmax_mse",
-        "two_class_logits", "voxel_entropy",
+        "supervised_loss", "two_class_logits", "voxel_entropy",
     ),
     "semibench.blocks.masks": ("block_mask", "box_mask", "cutmix_mask", "paste"),
     "semibench.blocks.teacher": ("Teacher",),
+    "semibench.blocks.views": (
+        "Geometry", "apply_geometry", "draw_geometry", "gaussian_blur", "resample", "strong_view", "weak_view",
+    ),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_WHERE)
@@ -24,8 +29,10 @@ __all__ = sorted(_WHERE)
 if TYPE_CHECKING:
     from semibench.blocks.components import largest_component, signed_distance
     from semibench.blocks.features import FeatureDropout, FeatureNoise
+    from semibench.blocks.groups import group_table_paths, read_group_table
     from semibench.blocks.inner import inner_step
     from semibench.blocks.losses import (
+        Supervision,
         bce_dice,
         cross_entropy,
         dice_ce,
@@ -40,11 +47,21 @@ if TYPE_CHECKING:
         region_loss,
         soft_dice,
         softmax_mse,
+        supervised_loss,
         two_class_logits,
         voxel_entropy,
     )
     from semibench.blocks.masks import block_mask, box_mask, cutmix_mask, paste
     from semibench.blocks.teacher import Teacher
+    from semibench.blocks.views import (
+        Geometry,
+        apply_geometry,
+        draw_geometry,
+        gaussian_blur,
+        resample,
+        strong_view,
+        weak_view,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -8,12 +8,16 @@ over; values of one must not be compared with another's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from semibench.contracts.method import IGNORE
+
+Supervision = Literal["dice_ce", "dice_ce_foreground", "bce_dice", "cross_entropy"]
+"""Names of `supervised_loss`."""
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -101,6 +105,24 @@ def bce_dice(logits: Tensor, target: Tensor, *, smooth: float = 1e-5) -> Tensor:
     """
     dice = soft_dice(logits, target, squared=False, per_image=True, background=False, smooth=smooth)
     return 0.5 * cross_entropy(logits, target) + dice
+
+
+def supervised_loss(logits: Tensor, target: Tensor, kind: Supervision = "dice_ce") -> Tensor:
+    """The supervised loss of a family of methods, by name, so that a method can offer the choice as an option.
+
+    dice_ce: (CE + Dice_A) / 2, SSL4MIS. dice_ce_foreground: the same with the Dice of the foreground classes only, UA-MT
+    and its 3D relatives. bce_dice: MGCC. cross_entropy: CE alone.
+    """
+    match kind:
+        case "dice_ce":
+            return dice_ce(logits, target)
+        case "dice_ce_foreground":
+            return 0.5 * (cross_entropy(logits, target) + soft_dice(logits, target, background=False))
+        case "bce_dice":
+            return bce_dice(logits, target)
+        case "cross_entropy":
+            return cross_entropy(logits, target)
+    raise ValueError(f"unknown supervised loss {kind!r}: dice_ce, dice_ce_foreground, bce_dice or cross_entropy")
 
 
 def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -51,7 +51,9 @@ def plain(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> Table:
     """A table that reads well in a terminal, a log file and a bug report."""
-    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold")
+    made = Table(
+        title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold"
+    )
     for number, column in enumerate(columns):
         made.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
@@ -61,7 +63,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
 
 def cell(value: Any) -> str:
     """A value as people read it: lists with commas, yes and no, a dash for nothing."""
-    if value is None or value == "" or value == ():
+    if value is None or value == "" or (isinstance(value, (tuple, list, dict)) and not value):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -70,7 +72,10 @@ def cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(item) for item in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key}={cell(inner)}" for key, inner in value.items())
+        return ", ".join(
+            f"{key}=({cell(inner)})" if isinstance(inner, (list, tuple, dict)) else f"{key}={cell(inner)}"
+            for key, inner in value.items()
+        )
     return str(value)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
@@ -138,7 +137,9 @@ def check_case(case: Case, ref: CaseRef, dataset: Dataset) -> None:
     elif label is not None and (label.dtype != torch.uint8 or label.shape != image.shape[1:]):
         problem = f"expected a uint8 label {tuple(image.shape[1:])}; found {label.dtype} {tuple(label.shape)}"
     elif label is not None and int(label.max()) >= len(card.classes):
-        problem = f"label values must be 0..{len(card.classes) - 1} ({', '.join(card.classes)}); found {int(label.max())}"
+        problem = (
+            f"label values must be 0..{len(card.classes) - 1} ({', '.join(card.classes)}); found {int(label.max())}"
+        )
     elif case.spacing is not None and (len(case.spacing) != card.dims or min(case.spacing) <= 0):
         problem = f"spacing must be {card.dims} positive numbers or None; found {case.spacing}"
     elif len(case.frame.shape) != card.dims:
@@ -220,15 +221,3 @@ def _decoded(
         check_case(case, ref, dataset)
         yield contents[ref.key], case
         reporter.advance(done)
-
-
-def stacked(images: Sequence[Tensor]) -> np.ndarray | None:
-    """Images that lie one after another in one shard, as one array (N, C, *spatial); None where they don't."""
-    arrays = [image.numpy() for image in images]
-    first = arrays[0]
-    starts = [array.__array_interface__["data"][0] for array in arrays]
-    if any(array.shape != first.shape for array in arrays):
-        return None
-    if any(b - a != first.nbytes for a, b in zip(starts, starts[1:], strict=False)):
-        return None
-    return np.lib.stride_tricks.as_strided(first, (len(arrays), *first.shape), (first.nbytes, *first.strides))

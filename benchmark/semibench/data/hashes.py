@@ -43,7 +43,9 @@ class HashMemory:
         """The remembered hash of a file whose size and time are unchanged, or None."""
         state = path.stat()
         with self._open() as base:
-            row = base.execute("SELECT size, changed, sha256 FROM files WHERE path = ?", (str(path.resolve()),)).fetchone()
+            row = base.execute(
+                "SELECT size, changed, sha256 FROM files WHERE path = ?", (str(path.resolve()),)
+            ).fetchone()
         return row[2] if row is not None and row[:2] == (state.st_size, state.st_mtime_ns) else None
 
     def sha256(self, path: Path, *, reread: bool = False) -> str:

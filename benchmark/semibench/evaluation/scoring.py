@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semibench.blocks.components import largest_component
 from semibench.contracts.cases import Case, Truth
 from semibench.contracts.errors import CaseError, UnsupportedError
 from semibench.contracts.method import IGNORE
 from semibench.contracts.metric import Convention, Inference
-from semibench.evaluation.components import keep_largest
 from semibench.evaluation.inference import Network, Predictor, place, predict_many, resolve, working_labels
 from semibench.evaluation.metrics import overlap
 
@@ -42,9 +42,10 @@ def evaluating(*models: object) -> Iterator[None]:
     roots = [m if isinstance(m, nn.Module) else getattr(m, "__self__", None) for m in models]
     modules = {id(part): part for root in roots if isinstance(root, nn.Module) for part in root.modules()}
     before = [(part, part.training) for part in modules.values()]
-    cuda = sorted(
-        {p.device.index for part in modules.values() for p in part._parameters.values() if p is not None and p.is_cuda}
-    )
+    on_cuda = [p.device.index for part in modules.values() for p in part.parameters(recurse=False) if p.is_cuda]
+    if torch.cuda.is_initialized():
+        on_cuda.append(torch.cuda.current_device())
+    cuda = sorted(set(on_cuda))
     with torch.random.fork_rng(devices=cuda), torch.no_grad():
         torch.manual_seed(0)
         try:
@@ -220,7 +221,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     prediction, reference, spacing = _pair(case, truth, prediction, convention.grid, len(classes))
     if convention.largest_component:
-        prediction = keep_largest(prediction, len(classes))
+        prediction = largest_component(torch.from_numpy(prediction)[None])[0].numpy()
     values = convention.score(prediction, reference, spacing, len(classes))
     rows = []
     for index in range(1, len(classes)):

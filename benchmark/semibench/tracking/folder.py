@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semibench.contracts.errors import IdentityError
-from semibench.contracts.identity import SHORT, RunSpec
+from semibench.contracts.identity import SHORT, RunSpec, canonical, sha256
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -36,7 +36,9 @@ class RunFolder:
         self.path = Path(path).absolute()
         file = self.path / "spec.json"
         if not file.is_file():
-            raise IdentityError(f"expected a run folder with a spec.json, found none in {self.path}; give the folder of one run")
+            raise IdentityError(
+                f"expected a run folder with a spec.json, found none in {self.path}; give the folder of one run"
+            )
         try:
             self.spec = RunSpec.model_validate_json(file.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -50,7 +52,9 @@ class RunFolder:
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise IdentityError(f"{file} is not JSON ({error}); was the file cut off? Run again with --force") from error
+            raise IdentityError(
+                f"{file} is not JSON ({error}); was the file cut off? Run again with --force"
+            ) from error
         if not isinstance(value, dict):
             raise IdentityError(f"{file}: expected a JSON object, found {type(value).__name__}")
         return value
@@ -79,15 +83,12 @@ class RunFolder:
     @property
     def phantom(self) -> bool:
         """Whether the data are procedural stand-ins: never to be mixed with real results."""
-        return bool(self.spec.track.dataset.options.get("phantom"))
+        return self.spec.track.dataset.options.get("phantom") is not None
 
     @property
     def recipe(self) -> str:
-        """Name of the recipe as it is shown: `name*` where values were changed, "own (...)" for a method's own."""
-        name = self.spec.recipe.short
-        label = self.plan.get("recipe")
-        shown = label if isinstance(label, str) else name
-        return f"own ({shown})" if self.spec.track.recipe == "own" else shown
+        """Name of the recipe as it is shown: `name*` where values were changed."""
+        return self.spec.recipe.short
 
     @property
     def title(self) -> str:
@@ -145,7 +146,7 @@ class RunFolder:
             "fold": "" if replicate.fold is None else str(replicate.fold),
             "seed": str(replicate.seed),
         }
-        for part in ("plugins", "versions", "git", "device", "host", "threads", "numerics"):
+        for part in ("plugins", "versions", "machine", "git"):
             if part in self.provenance:
                 tags.update((f"{part}.{key}" if key else part, text) for key, text in flatten(self.provenance[part]))
         if self.status.get("error"):
@@ -154,22 +155,22 @@ class RunFolder:
 
     @property
     def code(self) -> str:
-        """Digest of the plugins' source digests: runs with one key and another code are not the same."""
-        from semibench.contracts.identity import canonical, sha256
-
-        return sha256(canonical(self.provenance.get("plugins", {})))[:SHORT]
+        """Digest of what decides the digits beside the key: the plugins' sources and the harness's numerics. Runs with
+        one key and another code are not the same."""
+        plugins = self.provenance.get("plugins", {})
+        sources = {role: record.get("source") for role, record in plugins.items()}
+        return sha256(canonical([sources, self.provenance.get("versions", {}).get("numerics")]))[:SHORT]
 
     def steps(self) -> Iterator[tuple[str, int, float]]:
-        """(metric, step, value) of steps.parquet in file order; a stage's name leads where there are several."""
+        """(metric, step, value) of steps.parquet in file order; step: iteration of the run, over all stages."""
         file = self.path / "steps.parquet"
         if not file.is_file():
             return
         import pyarrow.parquet as parquet
 
-        table = parquet.read_table(file, columns=["step", "stage", "name", "value"]).to_pydict()
-        several = len(set(table["stage"])) > 1
-        for step, stage, name, value in zip(table["step"], table["stage"], table["name"], table["value"], strict=True):
-            yield (f"{stage}.{name}" if several else name), int(step), float(value)
+        table = parquet.read_table(file, columns=["step", "name", "value"]).to_pydict()
+        for step, name, value in zip(table["step"], table["name"], table["value"], strict=True):
+            yield name, int(step), float(value)
 
     def scores(self) -> dict[str, float]:
         """Final scores by name, `last.main.semibench-1.dice` (mean over cases), with `.std` and `.<class>`; training and

@@ -22,7 +22,10 @@ def figure(value: Any) -> str:
 
 def results_table(result: Mapping[str, Any]) -> list[str]:
     """Markdown rows of all scores: checkpoint, predictor, convention, metric, mean ± standard deviation over cases, n."""
-    rows = ["| checkpoint | predictor | convention | metric | mean ± std over cases | n | missing |", "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| checkpoint | predictor | convention | metric | mean ± std over cases | n | missing |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for score in result.get("scores", []):
         unit = f" {score['unit']}" if score.get("unit") else ""
         rows.append(
@@ -38,7 +41,10 @@ def description(run: RunFolder) -> str:
     spec = run.spec
     lines = [f"## {run.name}", "", f"Track: **{run.title}**", ""]
     if run.phantom:
-        lines += ["> **Phantom data**: procedural stand-ins, not patients. Never compare with results on real files.", ""]
+        lines += [
+            "> **Phantom data**: procedural stand-ins, not patients. Never compare with results on real files.",
+            "",
+        ]
     lines += [f"State: **{run.state}**"]
     if run.status.get("error"):
         lines += ["", "```", str(run.status["error"])[:1500], "```"]

@@ -47,7 +47,9 @@ class Optimisation:
         """
         drivers = self._drivers(on)
         if not torch.is_grad_enabled():
-            raise PluginError(f"{self.owner}: optimise() was called with gradients disabled (no_grad or inference_mode)")
+            raise PluginError(
+                f"{self.owner}: optimise() was called with gradients disabled (no_grad or inference_mode)"
+            )
         if losses:
             self._backward(losses, drivers)
         if not step:

@@ -109,7 +109,7 @@ class Watch:
     _held: list[_Held] = field(default_factory=list)
     _warned: set[tuple[str, str]] = field(default_factory=set)
     _iteration: int = 0
-    _clock: Clock = Clock("train", 0, 1, {})
+    _clock: Clock = field(default_factory=lambda: Clock("train", 0, 1, {}))
     _samples: Mapping[str, Tensor] = field(default_factory=dict)
     _sums: dict[tuple[int, str, str], list[float]] = field(default_factory=dict)
 
@@ -133,7 +133,9 @@ class Watch:
                 plain[name] = float(value)
             elif value.numel() == 1:
                 names.append(f"note/{name}")
-                tensors.append(value.detach().reshape(()).double() if self.eager else value.detach().reshape(()).float())
+                tensors.append(
+                    value.detach().reshape(()).double() if self.eager else value.detach().reshape(()).float()
+                )
             else:
                 raise PluginError(f"{self.owner}: note {name!r} must be one number, got shape {tuple(value.shape)}")
         for name, number in plain.items():
@@ -171,12 +173,16 @@ class Watch:
     def publish(self) -> dict[str, float]:
         """Settles, moves everything to the table and returns the latest value of each figure."""
         self.settle()
+        self.move()
+        return self.latest
+
+    def move(self) -> None:
+        """Moves what was checked to the table."""
         for (iteration, stage, name), values in self._sums.items():
             value = values[0] if len(values) == 1 else math.fsum(values) / len(values)
             self.steps.add(iteration, stage, name, value)
             self.latest[name] = value
         self._sums.clear()
-        return self.latest
 
     def _check(self, entry: _Held, weights: tuple[float, ...], values: list[float]) -> None:
         for name, weight, value in zip(entry.names, weights, values, strict=True):

@@ -37,7 +37,7 @@ def seed_begin(seed: int, stage: str) -> None:
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:
-    """Before an iteration (about 0.03 ms)."""
+    """Before an iteration (about 0.1 ms)."""
     seed_all(derive(seed, "step", stage, step))
 
 

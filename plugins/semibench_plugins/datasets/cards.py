@@ -10,7 +10,7 @@ HOME = "semibench_plugins.datasets"
 LESION = ("background", "lesion")
 NODULE = ("background", "nodule")
 GREY_AS_RGB = 3
-"""Ultrasound is fed as three equal channels, as the papers do, so that ImageNet encoders and all sets fit each other."""
+"""Ultrasound is fed as three equal channels, as the papers do: ImageNet encoders and all sets fit each other."""
 
 BUSI = DatasetCard(
     name="busi",
@@ -237,7 +237,7 @@ MNMS = DatasetCard(
   OpenDataset/                     (or its content directly)
     Training/Labeled/<code>/<code>_sa.nii.gz, <code>_sa_gt.nii.gz
     Validation/<code>/...  Testing/<code>/...
-    *dataset*info*.csv             External code, Vendor, ED, ES (optional: the harness has the table)""",
+  (or MNMs/Labeled/vendor<A|B|C|D>/<code>/...; vendors and frames are in the harness's own table)""",
     cases=640,
     editions=("genericssl", "label-free"),
     label_informed={"genericssl": "z cropped to the labeled slices (the last one dropped, as in the code), test too"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import field_validator
-
 from semibench import Case, CaseError, CaseRef, DatasetOptions, Frame, Truth
+from torch import Tensor
+
 from semibench_plugins.datasets.raster_files import merge_masks, read_grey
 from semibench_plugins.datasets.standing_in import FirstParty
 from semibench_plugins.datasets.working_grid import Box, resize_image, resize_label, scaled_spacing
@@ -96,8 +97,7 @@ class ImageDataset(FirstParty):
         image = resize_image(torch.from_numpy(native[inside].astype(np.float32) / 255)[None], size).clamp(0, 1)
         image = image.repeat(self.card.channels, 1, 1)
         if self.options.edition == "imagenet":
-            mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-            image = (image - mean[:, None, None]) / std[:, None, None]
+            image = imagenet_normalised(image)
         label = None
         if entry.masks:
             mask = self.mask(entry, native.shape)[inside].astype(np.uint8)
@@ -111,7 +111,17 @@ class ImageDataset(FirstParty):
         mask = self.mask(entry, read_grey(entry.image).shape)
         return Truth(torch.from_numpy(mask.astype(np.uint8)), entry.spacing)
 
+    @classmethod
+    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+        return (lambda image: imagenet_normalised(image / 255)) if options.edition == "imagenet" else None
+
     def _entry(self, ref: CaseRef) -> ImageEntry:
         if ref.id not in self.entries:
             raise CaseError(f"{ref.key}: no such image under {self.root} (with the options {self.settings()})")
         return self.entries[ref.id]
+
+
+def imagenet_normalised(image: Tensor) -> Tensor:
+    """(3, H, W) in 0..1 to zero mean and unit deviation by ImageNet's statistics."""
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (image - mean[:, None, None]) / std[:, None, None]

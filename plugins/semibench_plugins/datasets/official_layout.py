@@ -57,7 +57,9 @@ def listing(root: Path | None) -> str:
             lines.append(f"    {entry.name}")
             continue
         inside = sorted(item.name for item in entry.iterdir())
-        lines.append(f"    {entry.name}/  {', '.join(inside[:3])}{' ...' if len(inside) > 3 else ''} ({len(inside)} entries)")
+        lines.append(
+            f"    {entry.name}/  {', '.join(inside[:3])}{' ...' if len(inside) > 3 else ''} ({len(inside)} entries)"
+        )
     if len(entries) > SHOWN:
         lines.append(f"    ... and {len(entries) - SHOWN} more")
     return "\n".join(lines) if entries else f"  {root}/ is empty"

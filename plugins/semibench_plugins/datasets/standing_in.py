@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
 from semibench import Dataset, DatasetOptions, PhantomOptions, UsageError
+from semibench.blocks.groups import read_group_table
+from torch import Tensor
 
 
 class FirstParty(Dataset):
     """Refuses an edition that the card doesn't name; the phantom comes from `semibench_plugins.phantoms`."""
 
     def __init__(self, root: Path | None, options: DatasetOptions) -> None:
-        if not isinstance(options, self.Options):
-            options = self.Options.model_validate(options.model_dump(exclude_unset=True))
-        if options.edition not in self.card.editions:
+        super().__init__(root, self._checked(options))
+
+    @classmethod
+    def _checked(cls, options: DatasetOptions) -> DatasetOptions:
+        if not isinstance(options, cls.Options):
+            options = cls.Options.model_validate(options.model_dump(exclude_unset=True))
+        if options.edition not in cls.card.editions:
             raise UsageError(
-                f"data set {self.card.name!r} has no edition {options.edition!r}; it has: {', '.join(self.card.editions)}"
+                f"data set {cls.card.name!r} has no edition {options.edition!r}; it has: {', '.join(cls.card.editions)}"
             )
-        super().__init__(root, options)
+        return options
 
     @cached_property
     def group_table(self) -> Mapping[str, str]:
         """Case id -> group as `bench data audit` wrote it (duplicates and near-duplicates); empty without a table."""
-        from semibench.blocks.groups import read_group_table
+        return read_group_table(self.root, self.card.name)
 
-        return read_group_table(self.root, self.card.name) if self.root is not None else {}
+    @classmethod
+    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+        """Stored values (C, *spatial) to network values, as the edition says; for the phantom. None: its default."""
+        return None
 
     @classmethod
     def phantom(cls, options: DatasetOptions, phantom: PhantomOptions) -> Dataset:
-        from semibench_plugins.phantoms.datasets import phantom_dataset
+        from semibench_plugins.phantoms import datasets as phantoms
 
-        return phantom_dataset(cls.card, options, phantom)
+        checked = cls._checked(options)
+        return phantoms.phantom(
+            cls.card.name, card=cls.card, options=checked, phantom=phantom, normalise=cls.normaliser(checked)
+        )

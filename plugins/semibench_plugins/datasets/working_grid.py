@@ -21,7 +21,9 @@ def resize_image(image: Tensor, size: Sequence[int], how: str = "linear") -> Ten
     if how == "nearest":
         return functional.interpolate(image[None], size=tuple(size), mode="nearest-exact")[0]
     if len(size) == 2:
-        return functional.interpolate(image[None], size=tuple(size), mode="bilinear", align_corners=False, antialias=True)[0]
+        return functional.interpolate(
+            image[None], size=tuple(size), mode="bilinear", align_corners=False, antialias=True
+        )[0]
     return functional.interpolate(image[None], size=tuple(size), mode="trilinear", align_corners=False)[0]
 
 
@@ -29,7 +31,9 @@ def resize_label(label: Tensor, size: Sequence[int]) -> Tensor:
     """uint8 (*spatial) -> (*size), nearest voxel centre."""
     if tuple(label.shape) == tuple(size):
         return label
-    return functional.interpolate(label[None, None].float(), size=tuple(size), mode="nearest-exact")[0, 0].to(torch.uint8)
+    return functional.interpolate(label[None, None].float(), size=tuple(size), mode="nearest-exact")[0, 0].to(
+        torch.uint8
+    )
 
 
 def cut(array: NDArray[Any], box: Box, fill: float = 0) -> NDArray[Any]:
@@ -63,14 +67,11 @@ def scaled_spacing(spacing: Sequence[float] | None, box: Box, size: Sequence[int
 
 def to_unit(image: NDArray[np.float32], low: float | None = None, high: float | None = None) -> NDArray[np.float32]:
     """Clips to the percentiles low and high (None: no clipping there), then maps minimum..maximum to 0..1."""
-    if low is not None or high is not None:
-        bottom = None if low is None else np.percentile(image, low)
-        top = None if high is None else np.percentile(image, high)
-        image = np.clip(image, bottom, top)
-    bottom, top = float(image.min()), float(image.max())
+    bottom = float(image.min() if low is None else np.percentile(image, low))
+    top = float(image.max() if high is None else np.percentile(image, high))
     if top <= bottom:
         return np.zeros_like(image, dtype=np.float32)
-    return ((image - bottom) / (top - bottom)).astype(np.float32)
+    return ((np.clip(image, bottom, top) - bottom) / (top - bottom)).astype(np.float32)
 
 
 def z_score(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -55,8 +55,18 @@ def contact_sheet(dataset: Phantom, path: Path | str, n: int = _PICTURES, dpi: i
     figure.set_dpi(dpi)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    picture.quantize(48, dither=Image.Dither.NONE).save(target, optimize=True)
+    picture.quantize(palette=_palette(), dither=Image.Dither.NONE).save(target, optimize=True)
     return target
+
+
+def _palette() -> Image.Image:
+    """40 greys and the outline colours in four strengths: small files."""
+    greys = [(v, v, v) for v in np.linspace(0, 255, 40).astype(int).tolist()]
+    hues = [tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in _COLOURS]
+    blends = [tuple(int(f * c + (1 - f) * g) for c in hue) for hue in hues for f, g in ((1, 0), (0.7, 40), (0.7, 120), (0.4, 90))]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in greys + blends for value in colour])
+    return palette
 
 
 def _planes(drawing: Drawing, slice_axis: int) -> list[tuple[Array, Label]]:

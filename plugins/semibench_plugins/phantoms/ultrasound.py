@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
-from semibench_plugins.phantoms.fields import Array
+from semibench_plugins.phantoms.fields import Array, spline_basis
 
 SOUND = 1.54
 """Speed of sound in soft tissue, mm per microsecond."""
@@ -65,7 +65,7 @@ class Machine:
 class Tissue:
     """What the sound meets, on (rows, columns). echo: backscatter, dB against reference tissue. attenuation: dB / (cm MHz).
     mirror: amplitude of (specular) reflection
-    that is coherent along a row. density: share of the fine grid that holds a scatterer, in (0, 1];
+    that is coherent over about 6 mm along a row. density: share of the fine grid that holds a scatterer, in (0, 1];
     1 gives fully developed speckle."""
 
     echo: Array
@@ -110,7 +110,8 @@ def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: 
         rf *= (rng.random(rf.shape) < density) / np.sqrt(density)
     rf *= amplitude[:, None]
     if tissue.mirror is not None:
-        roughness = rng.standard_normal((rows, 1)) * np.sqrt(OVERSAMPLING)
+        patches = max(2, round(columns * pixel[1] / 6.0))
+        roughness = rng.standard_normal((rows, patches + 3)) @ spline_basis(columns, patches).T * np.sqrt(2.0 * OVERSAMPLING)
         rf[:, 0] += tissue.mirror * roughness * 10.0 ** (-np.clip(loss, -14.0, 60.0) / 20.0)
     spectrum = np.fft.rfft(rf.reshape(rows * OVERSAMPLING, columns), axis=0)
 

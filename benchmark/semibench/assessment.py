@@ -1,0 +1,182 @@
+"""Scores a trained run: both checkpoints, every predictor, several conventions; per case, and in one record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from semibench.contracts.cases import Case, CaseRef, Dataset, Truth
+from semibench.contracts.errors import UsageError
+from semibench.contracts.metric import Convention
+from semibench.data.cache import CaseStore
+from semibench.evaluation.inference import Network
+from semibench.evaluation.scoring import COUNTS, applicable, score_cases, validate
+from semibench.evaluation.summary import check_table, summarise
+from semibench.registry import Registry
+from semibench.reporting import Reporter
+from semibench.runfiles import write_atomic
+
+if TYPE_CHECKING:
+    from semibench.contracts.method import Method
+
+Prediction = np.ndarray
+IDENTITY = ["case", "group", "domain", "predictor", "convention", "class", "label"]
+
+
+def conventions_for(
+    plugins: Registry, names: Sequence[str], *, dims: int, case_dims: int
+) -> tuple[dict[str, Convention], list[str]]:
+    """The conventions asked for, or all that apply; and why others don't. Raises UsageError where one asked for can't."""
+    found: dict[str, Convention] = {}
+    skipped: list[str] = []
+    items = [plugins.get("conventions", name) for name in names] if names else plugins.cards("conventions")
+    for item in items:
+        convention: Convention = item.resolve()()
+        reason = applicable(convention, dims=dims, case_dims=case_dims)
+        if reason is None:
+            found[item.name] = convention
+        elif names:
+            raise UsageError(f"convention {item.name!r}: {reason}")
+        else:
+            skipped.append(f"{item.name}: {reason}")
+    return found, skipped
+
+
+def divisor_of(method: Method) -> int:
+    """What input sides must be multiples of, for every backbone in a method."""
+    from semibench.contracts.backbone import Backbone
+
+    return math.lcm(1, *(module.divisor for module in method.modules() if isinstance(module, Backbone)))
+
+
+def pairs(
+    store: CaseStore, datasets: Mapping[str, Dataset], refs: Sequence[CaseRef]
+) -> Iterator[tuple[Case, Truth | None]]:
+    """Cases with their reference on the native grid, one after the other."""
+    for ref in refs:
+        yield store.case(ref), datasets[ref.dataset].truth(ref)
+
+
+def validator(
+    method: Method, store: CaseStore, datasets: Mapping[str, Dataset], refs: Sequence[CaseRef], classes: Sequence[str],
+    network: Network, most: int,
+) -> Callable[[Method], float] | None:  # fmt: skip
+    """Mean foreground Dice of `semibench-1` of the default predictor over the validation cases (evenly chosen `most` of
+    them; 0: all); None without cases."""
+    if not refs:
+        return None
+    chosen = list(refs) if not most or len(refs) <= most else [refs[i * len(refs) // most] for i in range(most)]
+    loaded = list(pairs(store, datasets, chosen))
+
+    def measure(trained: Method) -> float:
+        name, predictor = next(iter(trained.predictors().items()))
+        return validate({name: predictor}, loaded, classes=classes, network=network, model=trained)[name]
+
+    return measure
+
+
+def score_run(
+    method: Method, load: Callable[[str], bool], store: CaseStore, datasets: Mapping[str, Dataset], refs: Sequence[CaseRef],
+    *, classes: Sequence[str], network: Network, conventions: Mapping[str, Convention], reporter: Reporter,
+    predictions: Path | None,
+) -> tuple[pd.DataFrame, list[dict[str, Any]], float]:  # fmt: skip
+    """The long table of scores, its summary records, and seconds per case of one pass of the default predictor.
+
+    load: puts the weights of a checkpoint ("last", "best") into the method, False where there is none. predictions:
+    folder for label maps on the native grid, <checkpoint>/<predictor>/<case>.npz."""
+    tables, records = [], []
+    seconds = float("nan")
+    for checkpoint in ("last", "best"):
+        if not load(checkpoint):
+            continue
+        predictors = dict(method.predictors())
+        keep = _keeper(predictions / checkpoint) if predictions is not None else None
+        reporter.phase(f"score {checkpoint}", len(refs))
+        start = time.perf_counter()
+        wide = score_cases(
+            predictors, pairs(store, datasets, refs), conventions, classes=classes, network=network, model=method,
+            keep=keep, progress=reporter.advance,
+        )  # fmt: skip
+        if checkpoint == "last":
+            seconds = (time.perf_counter() - start) / max(1, len(refs) * len(predictors))
+        reporter.end()
+        check_table(wide, [ref.key for ref in refs])
+        tables.append(lengthen(wide, checkpoint, conventions))
+        records += summary_records(summarise(wide, conventions), checkpoint, conventions, wide)
+    return pd.concat(tables, ignore_index=True), records, seconds
+
+
+def lengthen(wide: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Convention]) -> pd.DataFrame:
+    """One row per case, class and metric. Columns: checkpoint, predictor, convention, dataset, case, group, domain, class,
+    label, metric, value, unit, empty_truth, empty_prediction ..."""
+    parts = []
+    for name, part in wide.groupby("convention", sort=False):
+        convention = conventions[str(name)]
+        long = part.melt([*IDENTITY, *COUNTS], list(convention.metrics), "metric", "value")
+        long["unit"] = long["metric"].map(dict(convention.units)).fillna("")
+        parts.append(long)
+    table = pd.concat(parts, ignore_index=True)
+    table.insert(0, "checkpoint", checkpoint)
+    table.insert(1, "dataset", table["case"].str.split("/").str[0])
+    table["case"] = table["case"].str.split("/", n=1).str[1]
+    return table
+
+
+def summary_records(
+    summary: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Convention], wide: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """One record per predictor, convention and metric, with the class means in it."""
+    records = []
+    for (predictor, name, metric), part in summary.groupby(["predictor", "convention", "metric"], sort=False):
+        overall = part[part["class"] == "mean"].iloc[0]
+        classes = part[part["class"] != "mean"]
+        records.append(
+            {
+                "checkpoint": checkpoint,
+                "predictor": str(predictor),
+                "convention": str(name),
+                "metric": str(metric),
+                "unit": conventions[str(name)].units.get(str(metric), ""),
+                "main": metric == conventions[str(name)].main,
+                "mean": float(overall["mean"]),
+                "std_over_cases": float(overall["std"]),
+                "per_class": {str(row["class"]): float(row["mean"]) for _, row in classes.iterrows()},
+                "n": int(overall["n"]),
+                "defined": int(overall["defined"]),
+                "empty_truth": int(overall["empty_truth"]),
+                "empty_prediction": int(overall["empty_prediction"]),
+                "missing": 0,
+            }
+        )
+    return records
+
+
+def _keeper(folder: Path) -> Callable[[Case, str, tuple[str, ...], Prediction], None]:
+    seen: set[tuple[str, str]] = set()
+
+    def keep(case: Case, predictor: str, conventions: tuple[str, ...], labels: Prediction) -> None:
+        # conventions with the same inference share one call; a second inference of the same case goes to its own folder
+        base = folder / predictor if (predictor, case.ref.key) not in seen else folder / f"{predictor}@{conventions[0]}"
+        seen.add((predictor, case.ref.key))
+
+        def write(draft: Path) -> None:
+            with draft.open("wb") as handle:
+                np.savez_compressed(handle, label=labels, conventions=np.array(conventions))
+
+        write_atomic(base / f"{prediction_name(case.ref)}.npz", write)
+
+    return keep
+
+
+def prediction_name(ref: CaseRef) -> str:
+    """A file name for a case: its id, made safe, with a short digest where that changed it."""
+    from semibench.contracts.identity import sha256
+
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in ref.id)
+    return safe if safe == ref.id else f"{safe}-{sha256(ref.key)[:6]}"

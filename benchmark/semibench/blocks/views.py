@@ -1,0 +1,308 @@
+"""Views: one geometric weak view, and intensity-only strong views that share its geometry; whole batches, 2D and 3D.
+
+Images (B, C, *spatial) float, labels (B, *spatial) uint8 or int64. Parameters are drawn on the CPU from a given
+generator, in one call of fixed size; pixels are worked on where the images are. Where only crops, flips and right-angle
+turns apply, pixels are moved and never interpolated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semibench.contracts.method import IGNORE
+from semibench.contracts.recipe import StrongPolicy, WeakPolicy
+
+Parts = tuple[Tensor, Tensor | None, Tensor | None]
+"""Image, label (None: none), valid (None: all)."""
+
+Cut = Callable[[Tensor, Tensor, tuple[int, ...]], Parts]
+"""cut(rows (n,), start (n, dims), size): boxes of samples; what lies outside is image 0, label IGNORE, valid False."""
+
+INSET = 0.15
+"""A crop that must hold a voxel keeps it this share of the patch away from its faces, where the image allows."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What happens to each sample of a batch, all on the CPU. In this order: the crop at `start` (B, dims) is resampled
+    by `matrix` (B, dims, dims; output offset from the crop's centre -> source offset, in voxels) where `moved` (B,),
+    turned by `turns` (B,) right angles in `plane`, and flipped along the axes in `flip` (B, dims)."""
+
+    start: Tensor
+    matrix: Tensor
+    moved: Tensor
+    turns: Tensor
+    flip: Tensor
+    plane: tuple[int, int]
+
+
+def default_plane(dims: int) -> tuple[int, int]:
+    """The image plane among the spatial axes: both in 2D, the first two in 3D (RandomRotFlip of SSL4MIS)."""
+    return (0, 1) if dims in (2, 3) else _refuse(dims)
+
+
+def draw_geometry(
+    policy: WeakPolicy,
+    sizes: Tensor,
+    patch: Sequence[int],
+    generator: torch.Generator,
+    *,
+    plane: tuple[int, int] | None = None,
+    hold: Tensor | None = None,
+) -> Geometry:
+    """Draw the weak geometry of a batch.
+
+    sizes: (B, dims) int64, the grid of each sample. plane: axes of right-angle turns and small rotations. hold: (B, dims)
+    int64, a voxel that the crop must contain, or -1. Along an axis where the grid is not larger than the patch, or
+    without `policy.crop`, the crop is centred (start = floor((n - p) / 2), negative where padded). Right-angle turns
+    happen only where the plane's sides of the patch are equal. A scale factor over 1 enlarges.
+    """
+    count, dims = sizes.shape
+    plane = default_plane(dims) if plane is None else plane
+    r = torch.rand((count, 2 * dims + 6), generator=generator, dtype=torch.float64)
+    place, mirror, rest = r[:, :dims], r[:, dims : 2 * dims], r[:, 2 * dims :]
+    sides = torch.tensor(tuple(patch), dtype=torch.int64)
+    room = sizes - sides
+    centred = torch.div(room, 2, rounding_mode="floor")
+    low, high = torch.zeros_like(room), room.clamp_min(0)
+    if hold is not None:
+        inset = (sides * INSET).long()
+        first = (hold - sides + 1 + inset).clamp_min(0).minimum(high)
+        last = (hold - inset).clamp_min(0).minimum(high)
+        wanted = hold >= 0
+        low, high = torch.where(wanted, first, low), torch.where(wanted, last, high)
+    drawn = (low + (place * (high - low + 1)).long()).minimum(high)
+    free = (room > 0) & (torch.tensor(policy.crop) if hold is None else torch.tensor(policy.crop) | (hold >= 0))
+    start = torch.where(free, drawn, centred)
+
+    square = patch[plane[0]] == patch[plane[1]]
+    turned = rest[:, 0] < (policy.rotate90 if square else 0.0)
+    turns = torch.where(turned, 1 + (rest[:, 1] * 3).long().clamp_max(2), 0)
+    chance, degrees = policy.rotate
+    tilted = (rest[:, 2] < chance) & (degrees != 0)
+    angle = torch.where(tilted, (2 * rest[:, 3] - 1) * math.radians(degrees), 0.0)
+    chance, least, greatest = policy.scale
+    scaled = (rest[:, 4] < chance) & ((least, greatest) != (1.0, 1.0))
+    factor = torch.where(scaled, least + (greatest - least) * rest[:, 5], 1.0)
+    matrix = torch.eye(dims, dtype=torch.float64).repeat(count, 1, 1)
+    a, b = plane
+    matrix[:, a, a] = matrix[:, b, b] = angle.cos()
+    matrix[:, a, b], matrix[:, b, a] = -angle.sin(), angle.sin()
+    matrix = matrix / factor[:, None, None]
+    return Geometry(start, matrix, tilted | scaled, turns, mirror < policy.flip, plane)
+
+
+def apply_geometry(
+    cut: Cut, geometry: Geometry, sizes: Tensor, patch: Sequence[int]
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The weak view: image (B, C, *patch), label (B, *patch) or None, valid (B, *patch) bool.
+
+    Crops that are resampled are cut with a margin where their grid reaches further than the patch, so that their corners
+    show the image and not padding.
+    """
+    size = tuple(patch)
+    image, label, valid = cut(torch.arange(len(sizes)), geometry.start, size)
+    moved = geometry.moved.nonzero()[:, 0]
+    if len(moved):
+        matrix = geometry.matrix[moved]
+        sides = torch.tensor(size, dtype=torch.float64)
+        reach = (matrix.abs() @ sides).amax(0)
+        beyond = (sizes[moved] - torch.tensor(size)).amax(0).clamp_min(0)
+        margin = ((reach - sides) / 2).ceil().long().clamp_min(0).add(1).minimum(beyond)
+        larger = tuple(n + 2 * int(m) for n, m in zip(size, margin, strict=True))
+        parts = cut(moved, geometry.start[moved] - margin, larger)
+        one, its_label, its_valid = resample(*parts, matrix, size)
+        rows = moved.to(image.device)
+        valid = image.new_ones((len(sizes), *size), dtype=torch.bool) if valid is None else valid
+        image = image.index_copy(0, rows, one)
+        valid = valid.index_copy(0, rows, its_valid)
+        if label is not None and its_label is not None:
+            label = label.index_copy(0, rows, its_label)
+    image = _turned(image, geometry, lead=2)
+    label = None if label is None else _turned(label, geometry, lead=1)
+    if valid is None:
+        return image, label, image.new_ones((len(sizes), *size), dtype=torch.bool)
+    return image, label, _turned(valid, geometry, lead=1)
+
+
+def resample(
+    image: Tensor, label: Tensor | None, valid: Tensor | None, matrix: Tensor, size: Sequence[int]
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """One linear resampling about the centre of (B, C, *spatial) to (B, C, *size); label and valid by nearest voxel.
+
+    matrix: (B, dims, dims), output offset -> source offset in voxels. Source voxels that aren't valid take no part in the
+    mean (normalised interpolation); outside the source: image 0, label IGNORE, valid False.
+    """
+    source, dims = image.shape[2:], image.ndim - 2
+    scale = matrix.new_tensor([[p / s for p in size] for s in source])
+    theta = torch.cat([(matrix * scale).flip(1, 2), matrix.new_zeros(len(matrix), dims, 1)], dim=2)
+    theta = theta.to(image.device, image.dtype)
+    grid = F.affine_grid(theta, [len(image), 1, *size], align_corners=False)
+    inside = (grid.abs() <= 1).all(-1)
+    if valid is None:
+        result = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    else:
+        mask = valid[:, None].to(image.dtype)
+        share = F.grid_sample(mask, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        result = F.grid_sample(image * mask, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        result = result / share.clamp_min(torch.finfo(image.dtype).tiny)
+        inside &= F.grid_sample(mask, grid, mode="nearest", padding_mode="border", align_corners=False)[:, 0] > 0.5
+    result = torch.where(inside[:, None], result, 0.0)
+    if label is not None:
+        kind = label.dtype
+        label = F.grid_sample(
+            label[:, None].to(image.dtype), grid, mode="nearest", padding_mode="border", align_corners=False
+        )
+        label = torch.where(inside, label[:, 0].to(kind), IGNORE)
+    return result, label, inside
+
+
+def cut_boxes(
+    images: Sequence[Tensor], labels: Sequence[Tensor | None] | None, start: Tensor, size: Sequence[int]
+) -> Parts:
+    """One box of `size` out of each image (C, *spatial), beginning at `start` (n, dims), which may lie outside.
+
+    Returns image (n, C, *size), label (n, *size) or None, and valid, None where every box lies inside.
+    """
+    size = tuple(size)
+    out = images[0].new_zeros((len(images), images[0].shape[0], *size))
+    marks = None if labels is None else out.new_full((len(images), *size), IGNORE, dtype=torch.uint8)
+    valid = out.new_zeros((len(images), *size), dtype=torch.bool)
+    whole = True
+    for row, (image, corner) in enumerate(zip(images, start.tolist(), strict=True)):
+        sides = image.shape[1:]
+        source = tuple(slice(max(c, 0), min(c + n, s)) for c, n, s in zip(corner, size, sides, strict=True))
+        target = tuple(slice(a.start - c, a.stop - c) for a, c in zip(source, corner, strict=True))
+        out[(row, slice(None), *target)] = image[(slice(None), *source)]
+        if marks is not None and labels is not None and (label := labels[row]) is not None:
+            marks[(row, *target)] = label[source]
+        inside = all(t.stop - t.start == n for t, n in zip(target, size, strict=True))
+        whole &= inside
+        valid[(row, *target)] = True
+    return out, marks, None if whole else valid
+
+
+def weak_view(
+    image: Tensor,
+    label: Tensor | None = None,
+    *,
+    policy: WeakPolicy,
+    generator: torch.Generator,
+    patch: Sequence[int] | None = None,
+    plane: tuple[int, int] | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """A weak view of a batch: (image, label, valid), each sample with a geometry of its own.
+
+    image: (B, C, *spatial); label: (B, *spatial) or None; patch: size of the view (default: the image's). The input is
+    not changed. The same state of the generator gives the same digits on the CPU.
+    """
+    size = tuple(image.shape[2:] if patch is None else patch)
+    sizes = torch.tensor(image.shape[2:]).expand(len(image), -1)
+    geometry = draw_geometry(policy, sizes, size, generator, plane=plane)
+
+    def cut(rows: Tensor, start: Tensor, box: tuple[int, ...]) -> Parts:
+        chosen = rows.to(image.device)
+        images = image.index_select(0, chosen)
+        labels = None if label is None else label.index_select(0, chosen)
+        if box == tuple(image.shape[2:]) and not start.any():
+            return images, labels, None
+        found, marks, valid = cut_boxes(list(images), None if labels is None else list(labels), start, box)
+        return found, None if marks is None or labels is None else marks.to(labels.dtype), valid
+
+    return apply_geometry(cut, geometry, sizes, size)
+
+
+def strong_view(
+    image: Tensor, *, policy: StrongPolicy, generator: torch.Generator, valid: Tensor | None = None
+) -> Tensor:
+    """An intensity-only view of (B, C, *spatial), each sample with strengths of its own; padding (not `valid`) is 0.
+
+    With `lo`, `hi` the sample's least and greatest value, range = hi - lo, and s the policy's strength, in this order:
+    jitter: mean + c (x - mean) + b range, c in [1 - s, 1 + s], b in [-s/2, s/2], then clipped to [lo, hi];
+    gamma: lo + range ((x - lo) / range)^g, g in [1 - s, 1 + s]; blur: Gaussian, sigma in [0.1, s] pixels, along every
+    spatial axis; noise: Gaussian, standard deviation in [0, s] times the range. Each happens with its probability.
+    """
+    count = len(image)
+    r = torch.rand((count, 9), generator=generator, dtype=torch.float64)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    flat = image.flatten(1)
+    shape = (count, *[1] * (image.ndim - 1))
+    low, high = (v.reshape(shape) for v in torch.aminmax(flat, dim=1))
+    span = high - low
+
+    chance, s = policy.jitter
+    on = r[:, 0] < chance
+    contrast = torch.where(on, 1 + s * (2 * r[:, 1] - 1), 1.0).to(image.device, image.dtype).reshape(shape)
+    shift = torch.where(on, s * (r[:, 2] - 0.5), 0.0).to(image.device, image.dtype).reshape(shape)
+    offset = flat.mean(1).reshape(shape) * (1 - contrast) + shift * span
+    result = torch.addcmul(offset, image, contrast)
+    result = torch.minimum(torch.maximum(result, low), high)
+
+    chance, s = policy.gamma
+    rows = (r[:, 3] < chance).nonzero()[:, 0]
+    if len(rows):
+        exponent = (1 + s * (2 * r[rows, 4] - 1)).to(image.device, image.dtype).reshape(-1, *shape[1:])
+        rows = rows.to(image.device)
+        base, reach = low[rows], span[rows].clamp_min(torch.finfo(image.dtype).tiny)
+        part = ((result[rows] - base) / reach).clamp(0, 1).pow_(exponent).mul_(reach).add_(base)
+        result[rows] = part
+
+    chance, s = policy.blur
+    rows = (r[:, 5] < chance).nonzero()[:, 0]
+    if len(rows) and s > 0:
+        sigma = 0.1 + max(s - 0.1, 0.0) * r[rows, 6]
+        rows = rows.to(image.device)
+        result[rows] = gaussian_blur(result[rows], sigma, radius=math.ceil(3 * s))
+
+    chance, s = policy.noise
+    rows = (r[:, 7] < chance).nonzero()[:, 0]
+    if len(rows) and s > 0:
+        deviation = (s * r[rows, 8]).to(image.device, image.dtype).reshape(-1, *shape[1:])
+        rows = rows.to(image.device)
+        own = torch.Generator(device=image.device)
+        own.manual_seed(seed)
+        noise = torch.randn((len(rows), *image.shape[1:]), generator=own, device=image.device, dtype=image.dtype)
+        result[rows] += noise.mul_(deviation * span[rows])
+    return result if valid is None else result * valid[:, None]
+
+
+def gaussian_blur(image: Tensor, sigma: Tensor, radius: int) -> Tensor:
+    """Separable Gaussian blur of (B, C, *spatial) with a sigma (B,) of its own for each sample; edges are repeated."""
+    count, channels = image.shape[:2]
+    place = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (place / sigma.double().cpu()[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(image.device, image.dtype)
+    weight = kernel.repeat_interleave(channels, 0)[:, None, None, :]
+    for axis in range(2, image.ndim):
+        moved = image.movedim(axis, -1)
+        lines = moved.reshape(1, count * channels, -1, moved.shape[-1])
+        lines = F.pad(lines, (radius, radius, 0, 0), mode="replicate")
+        lines = F.conv2d(lines, weight, groups=count * channels)
+        image = lines.reshape(moved.shape).movedim(-1, axis)
+    return image.contiguous()
+
+
+def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:
+    """Right-angle turns, then flips, of (B, ..., *spatial) with `lead` axes before the spatial ones; exact."""
+    a, b = (axis + lead for axis in geometry.plane)
+    for quarter in (1, 2, 3):
+        rows = (geometry.turns == quarter).nonzero()[:, 0]
+        if len(rows):
+            rows = rows.to(values.device)
+            values = values.index_copy(0, rows, torch.rot90(values.index_select(0, rows), quarter, (a, b)))
+    for axis in range(geometry.flip.shape[1]):
+        rows = geometry.flip[:, axis].nonzero()[:, 0]
+        if len(rows):
+            rows = rows.to(values.device)
+            values = values.index_copy(0, rows, values.index_select(0, rows).flip(axis + lead))
+    return values
+
+
+def _refuse(dims: int) -> tuple[int, int]:
+    raise ValueError(f"views are 2D or 3D; got {dims} spatial axes")

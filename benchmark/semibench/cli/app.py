@@ -1,0 +1,124 @@
+"""The `bench` application: its built-in commands, those of plugins, and how errors become exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage. Errors the harness raises on purpose are printed without a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from semibench.cli.console import stderr
+from semibench.contracts.errors import SemibenchError, UsageError
+
+DEBUG = "semibench.debug"
+
+EPILOG = (
+    "First steps:  bench run --protocol synthetic --dataset tus  ·  bench list methods  ·  bench show method mgcc  ·  "
+    "bench doctor"
+)
+
+
+class PluginCommand(TyperCommand):
+    """A command that another package brings; its module is imported when it is called, not when it is listed."""
+
+    def __init__(self, registered: Any) -> None:
+        summary = registered.card.summary or f"from {registered.distribution}"
+        super().__init__(name=registered.name, help=summary, callback=None)
+        self.registered = registered
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the real command: from here on it takes part instead of this one."""
+        found = self.registered.resolve()
+        if not isinstance(found, typer.Typer):
+            group = typer.Typer(add_completion=False)
+            group.command(self.registered.name, help=self.registered.card.summary or None)(found)
+            found = group
+        return typer.main.get_command(found).make_context(info_name, args, parent, **extra)
+
+
+class BenchGroup(TyperGroup):
+    """Adds the commands of plugins and turns the harness's errors into messages and exit codes."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        own = list(super().list_commands(ctx))
+        return own + [item.name for item in _plugin_commands() if item.name not in own]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        built_in = super().get_command(ctx, cmd_name)
+        if built_in is not None:
+            return built_in
+        for item in _plugin_commands():
+            if cmd_name in (item.name, item.full_name):
+                return PluginCommand(item)
+        return None
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SemibenchError as error:
+            if ctx.meta.get(DEBUG):
+                stderr().print("".join(traceback.format_exception(error)), end="")
+            else:
+                stderr().print(f"error: {error}", style="red", soft_wrap=True)
+            raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+
+
+def _plugin_commands() -> list[Any]:
+    from semibench.registry import registry
+
+    return registry().cards("commands")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from semibench import __version__
+
+        typer.echo(f"semibench {__version__}")
+        raise typer.Exit()
+
+
+def build() -> typer.Typer:
+    """The application; tests and documentation build their own."""
+    from semibench.cli import data_command, doctor_command, plugins_command, run_command, split_command, ui_command
+
+    app = typer.Typer(
+        name="bench",
+        cls=BenchGroup,
+        help="Semibench: the benchmark harness for semi-supervised medical image segmentation.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        ctx: typer.Context,
+        debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors (also: bench COMMAND --debug)."),
+        version: bool = typer.Option(
+            False, "--version", callback=_version, is_eager=True, help="Show the version and end."
+        ),
+    ) -> None:
+        ctx.meta[DEBUG] = ctx.meta.get(DEBUG, False) or debug
+
+    run_command.add(app)
+    plugins_command.add(app)
+    split_command.add(app)
+    data_command.add(app)
+    doctor_command.add(app)
+    ui_command.add(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script `bench`; always ends the process with SystemExit."""
+    build()(args=None if arguments is None else list(arguments), prog_name="bench")
+    sys.exit(0)

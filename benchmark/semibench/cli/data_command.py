@@ -1,0 +1,185 @@
+"""`bench data where|verify|audit NAME`: where files are expected, whether they are right, which images are the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings
+from semibench.cli.progress import reporter_for
+from semibench.contracts.errors import LayoutError, SemibenchError
+
+if TYPE_CHECKING:
+    from semibench.contracts.cases import Dataset
+
+Name = Annotated[str, typer.Argument(help="A data set: `bench list datasets`.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Registers the group of commands."""
+    group = typer.Typer(
+        name="data",
+        no_args_is_help=True,
+        help="Where data sets live, whether their files are right, which images are the same.",
+        epilog="Examples:  bench data where tus  ·  bench data verify bus-bra --data-root ~/data  ·  bench data audit busi --write",
+    )
+    group.command("where")(where)
+    group.command("verify")(verify)
+    group.command("audit")(audit)
+    app.add_typer(group)
+
+
+def where(name: Name, data_root: DataRoot = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Where the files of a data set are looked for, and the folder tree expected there."""
+    from semibench.data.roots import locate
+    from semibench.registry import registry
+
+    card = registry().get("datasets", name).card
+    location = locate(card.name, data_root)
+    if as_json:
+        tried = [{"source": a.source, "path": a.path, "outcome": a.outcome} for a in location.tried]
+        emit(
+            {
+                "name": card.name,
+                "path": location.path,
+                "source": location.source,
+                "tried": tried,
+                "tree": card.tree,
+                "obtain": card.obtain,
+            }
+        )
+        return
+    console = stdout()
+    console.print(location.explain(), soft_wrap=True)
+    if location.path is None:
+        for title, text in (("expected there", card.tree), ("how to obtain it", card.obtain), ("terms", card.terms)):
+            if text:
+                console.print(f"\n{title}", style="bold")
+                console.print(text)
+
+
+def opened(name: str, data_root: Path | None, settings: list[str] | None, phantom: bool | None) -> Dataset:
+    """The data set on its files, or its phantom where that is asked for. Raises LayoutError that shows where files are
+    looked for and the expected tree."""
+    from semibench.contracts.cases import PhantomOptions
+    from semibench.data.roots import locate
+    from semibench.registry import registry
+    from semibench.settings import assign, build, parse
+
+    item = registry().get("datasets", name)
+    cls = item.resolve()
+    given = assign(parse(settings or ()), {"dataset": cls.Options.model_fields, "phantom": PhantomOptions.model_fields})
+    options = build(cls.Options, f"data set {item.name!r}", given["dataset"])
+    if phantom:
+        made: Dataset = cls.phantom(options, build(PhantomOptions, "phantom", given["phantom"]))
+        return made
+    location = locate(item.name, data_root)
+    if location.path is None:
+        obtain = f"\n  how to obtain it: {item.card.obtain}" if item.card.obtain else ""
+        raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}{obtain}")
+    found: Dataset = cls(location.path, options)
+    return found
+
+
+def verify(
+    name: Name,
+    settings: Settings = None,
+    data_root: DataRoot = None,
+    phantom: PhantomChoice = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Names and counts only; no file is decoded.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check layout, counts, sizes and label values of a data set's files. Exit 1 where something is wrong."""
+    from semibench.cli.run_command import environment
+
+    environment()
+    from semibench.data.verify import verify as check
+
+    dataset = opened(name, data_root, settings, phantom)
+    reporter = reporter_for(stderr())
+    try:
+        findings = check(dataset, decode=not fast, reread=not fast, reporter=reporter)
+    finally:
+        reporter.close()
+    counts = Counter(finding.level for finding in findings)
+    if as_json:
+        emit(
+            {
+                "name": name,
+                "root": dataset.root,
+                "counts": dict(counts),
+                "findings": [vars(finding) for finding in findings],
+            }
+        )
+    else:
+        if findings:
+            rows = [(finding.level, finding.check, finding.case, finding.message) for finding in findings]
+            stdout().print(table(("level", "check", "case", "what"), rows))
+        stdout().print(f"{name}: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes")
+    if counts["error"]:
+        raise SemibenchError(
+            f"data set {name!r} in {dataset.root} is not as published: {counts['error']} errors (see above)"
+        )
+
+
+def audit(
+    name: Name,
+    settings: Settings = None,
+    data_root: DataRoot = None,
+    phantom: PhantomChoice = None,
+    distance: Annotated[int, typer.Option(min=0, max=64, help="Most differing bits of the perceptual hash.")] = 8,
+    likeness: Annotated[float, typer.Option(min=0, max=1, help="Least correlation of a near copy.")] = 0.95,
+    write: Annotated[bool, typer.Option("--write", help="Write the group table that the data set then reads.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find identical and near-identical images, and groups that cross a published split."""
+    from semibench.cli.run_command import environment
+
+    environment()
+    from semibench.data.audit import audit as look
+    from semibench.data.audit import write_group_table
+
+    dataset = opened(name, data_root, settings, phantom)
+    reporter = reporter_for(stderr())
+    try:
+        found = look(dataset, distance=distance, likeness=likeness, reporter=reporter)
+    finally:
+        reporter.close()
+    written: Path | None = None
+    if write:
+        if dataset.root is None:
+            raise SemibenchError("a phantom has no files: there is no group table to write")
+        written = write_group_table(found, name, dataset.root)
+    if as_json:
+        emit({"name": name, "summary": found.summary(), "pairs": _records(found.pairs), "crossings": _records(found.crossings),
+              "groups": _records(found.rows), "written": written})  # fmt: skip
+        return
+    stdout().print(
+        found.summary()
+        if isinstance(found.summary(), str)
+        else table(("audit", ""), list(dict(found.summary()).items()))
+    )
+    if found.pairs:
+        stdout().print(table(*_columns(_records(found.pairs)), title="identical and near-identical images"))
+    if found.crossings:
+        stdout().print(table(*_columns(_records(found.crossings)), title="groups that cross a split"))
+    if written is not None:
+        stdout().print(f"group table: {written}", soft_wrap=True)
+
+
+def _records(items: Any) -> list[dict[str, Any]]:
+    return [
+        dict(vars(item)) if hasattr(item, "__dict__") else {str(i): value for i, value in enumerate(item)}
+        for item in items
+    ]
+
+
+def _columns(records: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    names = list(records[0])
+    return names, [[record[name] for name in names] for record in records]

@@ -1,0 +1,225 @@
+"""Everything about one plugin as a plain record, and the record as text. Imports the plugin's class."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from rich.console import Console
+
+from semibench.cli.console import cell, table
+
+if TYPE_CHECKING:
+    from semibench.registry import Registered, Registry
+
+FACTS = {
+    "backbones": ("provides",),
+    "conventions": ("inference", "grid", "metrics", "units", "main", "largest_component"),
+}
+"""Class attributes that are worth showing, by kind."""
+
+
+def describe(known: Registry, kind: str, name: str) -> dict[str, Any]:
+    """The record of `bench show`. Raises UnknownNameError for an unknown name, PluginError where the class is broken."""
+    from semibench.registry import KINDS
+
+    if kind == "recipes":
+        return _recipe(known, name)
+    item = known.get(kind, name)
+    record: dict[str, Any] = {
+        "kind": KINDS[kind].singular,
+        "name": item.name,
+        "full_name": item.full_name,
+        "distribution": item.distribution,
+        "version": item.version,
+        "entry_point": item.entry_point,
+        "card": item.card.model_dump(mode="json"),
+    }
+    found = item.resolve()
+    record["origin"] = _origin(found, item)
+    record["documentation"] = inspect.getdoc(found) or ""
+    options = getattr(found, "Options", None)
+    if isinstance(options, type) and issubclass(options, BaseModel):
+        record["options"] = fields(options)
+    if kind == "methods":
+        record["terms"] = {name: term(value) for name, value in found.terms.items()}
+        record["streams"] = {name: plain(value) for name, value in found.streams.items()}
+    if hasattr(found, "presets"):
+        record["presets"] = plain(found.presets)
+    for fact in FACTS.get(kind, ()):
+        record[fact] = plain(getattr(found, fact))
+    return record
+
+
+def _recipe(known: Registry, name: str) -> dict[str, Any]:
+    """All cards of a recipe's name: they are laid over each other, the general first."""
+    cards = [item for item in known.cards("recipes") if name in (item.name, item.full_name)]
+    if not cards:
+        known.get("recipes", name)
+    return {
+        "kind": "recipe",
+        "name": cards[0].name,
+        "layers": [
+            {
+                "distribution": item.distribution,
+                "version": item.version,
+                "origin": item.origin,
+                **item.card.model_dump(mode="json"),
+            }
+            for item in cards
+        ],
+    }
+
+
+def _origin(found: Any, item: Registered) -> str:
+    try:
+        return f"{inspect.getsourcefile(found) or item.origin}:{inspect.getsourcelines(found)[1]}"
+    except (OSError, TypeError):
+        return item.origin
+
+
+def fields(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Every option: name, type, default, range (from the bounds of the field) or choices, description."""
+    schema = model.model_json_schema()
+    found = []
+    for name, info in model.model_fields.items():
+        shape = schema["properties"].get(name, {})
+        shapes = [shape, *shape.get("anyOf", [])]
+        bounds = {
+            key: next((s[key] for s in shapes if key in s), None)
+            for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "enum")
+        }
+        default = None if info.is_required() else info.get_default(call_default_factory=True)
+        found.append(
+            {
+                "name": name,
+                "type": _type(info.annotation),
+                "default": plain(default),
+                "required": info.is_required(),
+                "range": _range(bounds),
+                "choices": bounds["enum"],
+                "description": info.description or "",
+            }
+        )
+    return found
+
+
+def _type(annotation: Any) -> str:
+    return (
+        annotation.__name__
+        if isinstance(annotation, type)
+        else str(annotation).replace("typing.", "").replace("NoneType", "None")
+    )
+
+
+def _range(bounds: Mapping[str, Any]) -> str:
+    low = "" if bounds["minimum"] is None else f"[{bounds['minimum']:g}"
+    low = low or ("" if bounds["exclusiveMinimum"] is None else f"({bounds['exclusiveMinimum']:g}")
+    high = "" if bounds["maximum"] is None else f"{bounds['maximum']:g}]"
+    high = high or ("" if bounds["exclusiveMaximum"] is None else f"{bounds['exclusiveMaximum']:g})")
+    return f"{low or '(-inf'}, {high or 'inf)'}" if low or high else ""
+
+
+def term(value: Any) -> dict[str, Any]:
+    """A loss term: weight, ramp, gate, search range."""
+    return {**value.record(), "search": None if value.search is None else list(value.search)}
+
+
+def plain(value: Any) -> Any:
+    """Models, data classes, mappings and sets as JSON has them; infinity as text."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(inner) for inner in value)
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    return value
+
+
+# ---- as text -------------------------------------------------------------------------------------------------------
+
+
+def draw(console: Console, record: Mapping[str, Any]) -> None:
+    """The record as titled tables."""
+    if "layers" in record:
+        console.print(f"recipe {record['name']}: its layers, the general first", style="bold")
+        columns = ("dims", "protocols", "datasets", "values", "source", "distribution")
+        console.print(table(columns, [[layer[column] for column in columns] for layer in record["layers"]]))
+        return
+    card = record["card"]
+    console.print(f"{record['kind']} {record['full_name']}: {card.get('title', '')}", style="bold")
+    if card.get("summary"):
+        console.print(card["summary"])
+    console.print(
+        f"from {record['distribution']} {record['version']}, entry point {record['entry_point']}, {record['origin']}\n"
+    )
+    shown = {
+        key: value for key, value in card.items() if key not in ("name", "title", "summary", "api", "tree", "obtain")
+    }
+    console.print(
+        table(("card", ""), [(k.replace("_", " "), v) for k, v in shown.items() if v not in (None, "", [], {})])
+    )
+    if record.get("documentation"):
+        console.print(f"\n{record['documentation']}")
+    for title, key in (("how to obtain it", "obtain"), ("expected files", "tree")):
+        if card.get(key):
+            console.print(f"\n{title}", style="bold")
+            console.print(card[key])
+    if record.get("terms"):
+        rows = [
+            (n, t["weight"], _ramp(t["ramp"]), _gate(t["active"]), _search(t["search"]))
+            for n, t in record["terms"].items()
+        ]
+        console.print()
+        console.print(table(("loss term", "weight", "ramp", "active", "search"), rows))
+    if "options" in record:
+        console.print()
+        if record["options"]:
+            rows = [
+                (o["name"], o["type"], "required" if o["required"] else cell(o["default"]),
+                 o["range"] or cell(o["choices"]), o["description"])
+                for o in record["options"]
+            ]  # fmt: skip
+            console.print(table(("option", "type", "default", "range", "description"), rows))
+        else:
+            console.print("no options")
+    for key in ("presets", "streams"):
+        if record.get(key):
+            console.print()
+            console.print(
+                table((key.rstrip("s"), "values"), [(name, _lines(value)) for name, value in record[key].items()])
+            )
+    facts = [(fact.replace("_", " "), record[fact]) for fact in FACTS.get(f"{record['kind']}s", ()) if fact in record]
+    if facts:
+        console.print()
+        console.print(table(("fact", ""), facts))
+
+
+def _lines(value: Any) -> str:
+    return (
+        "\n".join(f"{key}: {cell(inner)}" for key, inner in value.items()) if isinstance(value, dict) else cell(value)
+    )
+
+
+def _ramp(ramp: Mapping[str, Any]) -> str:
+    stairs = f", {ramp['levels']} levels" if ramp["levels"] else ""
+    return "constant" if ramp["kind"] == "constant" else f"{ramp['kind']} to {ramp['end']:g}{stairs}"
+
+
+def _gate(active: list[float | None]) -> str:
+    low, high = active
+    return "always" if not low and high is None else f"{low or 0:g} – {'end' if high is None else f'{high:g}'}"
+
+
+def _search(search: list[float] | None) -> str:
+    return "–" if search is None else f"{search[0]:g} – {search[1]:g}"

@@ -1,0 +1,93 @@
+"""`bench split`: who is labeled, unlabeled, validation and test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings, phantom_word
+from semibench.cli.progress import reporter_for
+
+if TYPE_CHECKING:
+    from semibench.contracts.cases import Split
+
+
+def record_of(split: Split) -> dict[str, Any]:
+    """Cases by role as [dataset, id, group, domain], where validation comes from, and what was left out."""
+    return {
+        "roles": {
+            role: [[ref.dataset, ref.id, ref.group, ref.domain] for ref in refs] for role, refs in split.roles().items()
+        },
+        "validation_from": split.validation_from,
+        "excluded": dict(split.excluded),
+    }
+
+
+def add(app: typer.Typer) -> None:
+    """Registers the command."""
+
+    @app.command(
+        "split",
+        epilog="Examples:  bench split -p ssmis -d la --set labeled=8  ·  bench split -p umda -d mmwhs --draw 1 --json > split.json",
+    )
+    def split_command(
+        protocol: Annotated[str, typer.Option("--protocol", "-p", help="`bench list protocols`.")],
+        dataset: Annotated[str, typer.Option("--dataset", "-d", help="`bench list datasets`.")],
+        recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe may bring protocol options.")] = "quick",
+        draw: Annotated[int, typer.Option(min=0, help="Which random split.")] = 0,
+        fold: Annotated[int | None, typer.Option(min=0, help="Which fold of it.", show_default=False)] = None,
+        settings: Settings = None,
+        data_root: DataRoot = None,
+        phantom: PhantomChoice = None,
+        ids: Annotated[bool, typer.Option("--ids", help="List the cases too.")] = False,
+        as_json: Json = False,
+        debug: Debug = False,
+    ) -> None:
+        """Draw the split of a protocol and print or export it."""
+        from semibench.cli.run_command import environment
+
+        environment()
+        from semibench.resolve import Request, resolve
+
+        request = Request(
+            protocol=protocol, dataset=dataset, recipe=recipe, draw=draw, fold=fold, settings=tuple(settings or ()),
+            data_root=data_root, phantom=phantom_word(phantom),
+        )  # fmt: skip
+        reporter = reporter_for(stderr())
+        try:
+            resolved = resolve(request, reporter)
+            replicate = resolved.spec.replicate
+            split = resolved.protocol.draw(resolved.catalog, resolved.protocol_options, replicate.draw, replicate.fold)
+        finally:
+            reporter.close()
+        if as_json:
+            head = {
+                "protocol": resolved.spec.track.protocol.model_dump(mode="json"),
+                "dataset": resolved.spec.track.dataset.model_dump(mode="json"),
+                "data": resolved.spec.track.data,
+                "draw": replicate.draw,
+                "fold": replicate.fold,
+            }
+            emit(head | record_of(split))
+            return
+        where = "phantom" if resolved.phantom else "real files"
+        title = f"{protocol} on {dataset} ({where}), draw {replicate.draw}, fold {replicate.fold}"
+        stdout().print(table(("role", "cases", "groups", "with label", "by domain"), summary(split), title=title))
+        stdout().print(f"validation from: {split.validation_from} · excluded: {len(split.excluded)}")
+        if ids:
+            for role, refs in split.roles().items():
+                stdout().print(f"\n{role}: " + (" ".join(ref.key for ref in refs) or "none"), soft_wrap=True)
+
+
+def summary(split: Split) -> list[tuple[str, int, int, int, str]]:
+    """Per role: cases, groups, cases whose files have a label, cases by domain."""
+    rows = []
+    for role, refs in split.roles().items():
+        domains = Counter(f"{ref.dataset}/{ref.domain}" for ref in refs)
+        by_domain = ", ".join(f"{domain} {count}" for domain, count in sorted(domains.items()))
+        groups = len({(ref.dataset, ref.group) for ref in refs})
+        rows.append((role, len(refs), groups, sum(ref.has_label for ref in refs), by_domain))
+    return rows

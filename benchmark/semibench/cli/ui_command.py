@@ -1,0 +1,78 @@
+"""`bench ui`: the MLflow user interface on the store of the runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from semibench.cli.console import stderr
+from semibench.cli.options import Debug
+from semibench.contracts.errors import SemibenchError, UsageError
+
+
+def server_command(uri: str, host: str, port: int) -> list[str]:
+    """The MLflow server with one worker on a store."""
+    from semibench.tracking.store import artifact_root
+
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
+    root = artifact_root(uri)
+    artifacts = ["--default-artifact-root", root.as_uri()] if root is not None else []
+    return [*command, "--workers", "1", *artifacts]
+
+
+def add(app: typer.Typer) -> None:
+    """Registers the command."""
+
+    @app.command(
+        "ui",
+        epilog="Examples:  bench ui  ·  bench ui --port 5001  ·  bench ui --tracking-uri sqlite:////shared/mlflow.db",
+    )
+    def ui_command(
+        tracking_uri: Annotated[
+            str | None,
+            typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, else ./mlflow.db).", show_default=False),
+        ] = None,
+        host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+        port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
+        debug: Debug = False,
+    ) -> None:
+        """Open the MLflow user interface on the runs (end it with Ctrl-C)."""
+        from semibench.tracking.store import open_store, quiet, sqlite_file, store_uri
+
+        quiet()
+        uri = store_uri(tracking_uri)
+        if uri.startswith(("http://", "https://")):
+            stderr().print(f"The store is a server: open {uri} in a browser.")
+            return
+        file = sqlite_file(uri)
+        if file is not None and not file.is_file():
+            raise UsageError(
+                f"there is no MLflow store at {file} yet; it is made by the first `bench run` in this folder. "
+                "Go to the folder of your runs, or name the store with --tracking-uri or MLFLOW_TRACKING_URI"
+            )
+        open_store(uri)
+        stderr().print(f"MLflow on {uri}: open http://{host}:{port} in a browser; end with Ctrl-C.")
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+        try:
+            code = subprocess.run(server_command(uri, host, port), env=environment, check=False).returncode
+        except KeyboardInterrupt:
+            return
+        if code not in (0, -2, -15, 130):
+            raise SemibenchError(
+                f"the MLflow server ended with code {code}; is port {port} taken? Try --port {port + 1}"
+            )

@@ -1,0 +1,96 @@
+"""The cases a protocol may draw from, checked before anything is drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from semibench.contracts.cards import DatasetCard
+from semibench.contracts.cases import CaseRef, Dataset, Split
+from semibench.contracts.errors import PluginError, UnknownNameError
+
+
+class DataCatalog:
+    """Implements `semibench.contracts.protocol.Catalog`. datasets: by short name; the first is the main one.
+
+    Each index is read once, when first asked for. Raises PluginError where it breaks the contract.
+    """
+
+    def __init__(self, datasets: Mapping[str, Dataset]) -> None:
+        if not datasets:
+            raise PluginError("a catalog needs at least one data set")
+        self._datasets = dict(datasets)
+        self.main = next(iter(self._datasets))
+        self.card: DatasetCard = self._datasets[self.main].card
+        self._cases: dict[str, tuple[CaseRef, ...]] = {}
+
+    @property
+    def datasets(self) -> Mapping[str, Dataset]:
+        """The data sets by name, the main one first."""
+        return self._datasets
+
+    def cases(self, dataset: str | None = None) -> tuple[CaseRef, ...]:
+        """All cases of the main data set, or of another by name, sorted by id. Raises UnknownNameError."""
+        name = self.main if dataset is None else dataset
+        if name not in self._datasets:
+            raise UnknownNameError("data set of this run", name, self._datasets)
+        if name not in self._cases:
+            refs = self._datasets[name].index()
+            check_index(self._datasets[name], refs, name)
+            self._cases[name] = tuple(refs)
+        return self._cases[name]
+
+    def all_cases(self) -> tuple[CaseRef, ...]:
+        """The cases of every data set: what the data digest covers."""
+        return tuple(ref for name in self._datasets for ref in self.cases(name))
+
+    def splits(self) -> Mapping[str, Split]:
+        """Published splits of the main data set, by name. Raises PluginError for one that names unknown cases."""
+        return self._splits
+
+    @cached_property
+    def _splits(self) -> Mapping[str, Split]:
+        known = {ref.key for ref in self.cases()}
+        splits = self._datasets[self.main].splits()
+        for name, split in splits.items():
+            strange = [ref.key for refs in split.roles().values() for ref in refs if ref.key not in known]
+            if strange:
+                raise PluginError(
+                    f"{self.main}: the published split {name!r} names {len(strange)} cases that index() doesn't: "
+                    f"{', '.join(strange[:5])}. splits() must leave out absent cases."
+                )
+        return splits
+
+
+def check_index(dataset: Dataset, refs: Sequence[CaseRef], name: str | None = None) -> None:
+    """Raise PluginError unless an index keeps the contract: cases of this data set, ids unique and sorted, a group and a
+    known domain each, `has_label` a bool that agrees with the card."""
+    card = dataset.card
+    name = card.name if name is None else name
+    who = f"{type(dataset).__module__}.{type(dataset).__qualname__} ({name})"
+    problems = []
+    ids = [ref.id for ref in refs]
+    if not refs:
+        problems.append("index() returned no case (where files are missing it must raise LayoutError)")
+    twice = sorted(key for key, count in Counter(ids).items() if count > 1)
+    if twice:
+        problems.append(f"ids must be unique; repeated: {', '.join(twice[:5])}")
+    elif ids != sorted(ids):
+        first = next(a for a, b in zip(ids, sorted(ids), strict=True) if a != b)
+        problems.append(f"cases must be sorted by id; {first!r} stands in the wrong place")
+    checks = (
+        ("ref.dataset must be " + repr(name), [r.id for r in refs if r.dataset != name]),
+        ("ids must not be empty", [repr(r.id) for r in refs if not r.id]),
+        ("groups must not be empty", [r.id for r in refs if not r.group]),
+        (
+            f"domains must be among {card.domains}",
+            [f"{r.id} ({r.domain})" for r in refs if r.domain not in card.domains],
+        ),
+        ("has_label must be True or False", [r.id for r in refs if not isinstance(r.has_label, bool)]),
+    )
+    problems += [f"{what}; not so for {len(bad)}: {', '.join(bad[:5])}" for what, bad in checks if bad]
+    if not card.labeled_cases and any(ref.has_label for ref in refs):
+        problems.append("the card says labeled_cases=False, and index() says has_label=True for some")
+    if problems:
+        raise PluginError(f"{who}: index() breaks the contract: " + "; ".join(problems))

@@ -1,0 +1,108 @@
+"""Which images are the same: content hash, a 64-bit perceptual hash that knows flips, and a check by correlation.
+
+Perceptual hash: the image is averaged to 32x32, its two-dimensional DCT-II taken, and each of the 8x8 lowest
+coefficients compared with their median (the "pHash" of Zauner, "Implementation and Benchmarking of Perceptual Image
+Hash Functions", 2010). A flip along an axis changes the sign of the odd coefficients of that axis, so the hashes of all
+four flipped images follow from one transform.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.fft import dctn
+from torch import Tensor
+from torch.nn import functional as F
+
+FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
+"""Axes of the four flips, the identity first."""
+
+THUMBNAIL = 64
+
+
+@dataclass(frozen=True)
+class Print:
+    """What is kept of an image. content: sha256 of the decoded pixels; hashes: uint64 (4,), of the flips; thumbnail:
+    float32 (THUMBNAIL, THUMBNAIL), mean 0, length 1, or None for a flat image; shape: of the whole case."""
+
+    content: str
+    hashes: NDArray[np.uint64]
+    thumbnail: NDArray[np.float32] | None
+    shape: tuple[int, ...]
+
+
+def fingerprint(image: Tensor, slice_axis: int | None = None) -> Print:
+    """The print of an image (C, *spatial). Of a volume the middle slice along `slice_axis` (default: the last) is looked
+    at, and two volumes are near only if their shapes agree; of an image channels are averaged and its size is free."""
+    digest = hashlib.sha256(str((tuple(image.shape), str(image.dtype))).encode())
+    digest.update(image.contiguous().numpy().tobytes())
+    plane = image
+    shape: tuple[int, ...] = ()
+    if image.ndim == 4:
+        axis = -1 if slice_axis is None else slice_axis % 3 + 1
+        plane = image.select(axis, image.shape[axis] // 2)
+        shape = tuple(image.shape)
+    gray = plane.float().mean(0)[None, None]
+    small = F.adaptive_avg_pool2d(gray, 32)[0, 0].double().numpy()
+    thumb = F.adaptive_avg_pool2d(gray, THUMBNAIL)[0, 0].numpy()
+    thumb = thumb - thumb.mean()
+    length = float(np.linalg.norm(thumb))
+    flat = length <= 1e-6 * max(1.0, float(gray.abs().max())) * THUMBNAIL
+    return Print(digest.hexdigest(), perceptual_hashes(small), None if flat else thumb / length, shape)
+
+
+def perceptual_hashes(small: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """uint64 (4,): hashes of a 32x32 image and of its flips, in the order of FLIPS."""
+    low = dctn(small, type=2, norm="ortho")[:8, :8]
+    sign = np.where(np.arange(8) % 2, -1.0, 1.0)
+    result = []
+    for axes in FLIPS:
+        turned = low * (sign[:, None] if 0 in axes else 1.0) * (sign[None, :] if 1 in axes else 1.0)
+        bits = (turned > np.median(turned)).ravel()
+        result.append(np.packbits(bits).view(">u8")[0])
+    return np.array(result, dtype=np.uint64)
+
+
+def near_pairs(prints: Sequence[Print], distance: int, likeness: float) -> Iterator[tuple[int, int, int, int, float]]:
+    """Pairs (i < j) of different pixels that are alike: (i, j, flip, hamming distance, correlation).
+
+    A pair is a candidate if the hash of i and that of some flip of j differ in at most `distance` bits, and counts if
+    then the details of the thumbnails correlate by at least `likeness`.
+    """
+    usable = np.array([n for n, one in enumerate(prints) if one.thumbnail is not None], dtype=np.int64)
+    if len(usable) < 2:
+        return
+    hashes = np.stack([prints[n].hashes for n in usable])
+    for place, first in enumerate(usable[:-1]):
+        bits = np.bitwise_count(hashes[place + 1 :] ^ hashes[place, 0])
+        for row in np.flatnonzero(bits.min(1) <= distance):
+            second = int(usable[place + 1 + row])
+            a, b = prints[first], prints[second]
+            if a.shape != b.shape or a.content == b.content:
+                continue
+            best = max(
+                ((correlation(a, b, FLIPS[flip]), -int(bits[row, flip]), -flip) for flip in range(4)
+                 if bits[row, flip] <= distance)
+            )  # fmt: skip
+            if best[0] >= likeness:
+                yield int(first), second, -best[2], -best[1], best[0]
+
+
+def correlation(a: Print, b: Print, axes: tuple[int, ...] = ()) -> float:
+    """Correlation of the thumbnails' details, b flipped: what is left after the mean over 9x9 neighbours is taken away,
+    for images of one machine share their broad course of brightness."""
+    one, two = _details(a.thumbnail), _details(b.thumbnail)
+    norm = float(np.linalg.norm(one) * np.linalg.norm(two))
+    return float((one * np.flip(two, axes)).sum()) / norm if norm > 1e-12 else 0.0
+
+
+def _details(thumbnail: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    assert thumbnail is not None
+    values = torch.from_numpy(thumbnail)[None, None]
+    broad = F.avg_pool2d(values, 9, stride=1, padding=4, count_include_pad=False)
+    return (values - broad)[0, 0].numpy()

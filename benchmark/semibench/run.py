@@ -1,0 +1,384 @@
+"""One run from a request to a finished run folder: `prepare` settles and checks everything, `execute` does the work.
+
+plan = prepare(Request(protocol="synthetic", dataset="tus"))
+result = execute(plan)
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from semibench.building import build_method
+from semibench.contracts.cases import CaseRef, Dataset, Split
+from semibench.contracts.errors import IdentityError, SemibenchError
+from semibench.contracts.identity import SHORT, RunSpec
+from semibench.protocols.checks import check
+from semibench.provenance import provenance, stale_reasons
+from semibench.registry import Registry, registry
+from semibench.reporting import Reporter
+from semibench.resolve import Request, Resolved, resolve
+from semibench.runfiles import Status, read_json, write_json, write_table
+
+if TYPE_CHECKING:
+    from semibench.contracts.method import Task
+    from semibench.synthesis import Synthesised
+
+__all__ = ["Plan", "Request", "Result", "draw_split", "execute", "prepare"]
+log = logging.getLogger("semibench")
+State = Literal["new", "resumable", "done", "stale"]
+
+
+@dataclass
+class Plan:
+    """Everything settled, nothing done. state: what the run folder holds already; reasons: why it is stale."""
+
+    resolved: Resolved
+    split: Split
+    folder: Path
+    state: State
+    record: dict[str, Any]
+    device: Any
+    warnings: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    estimate: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.resolved.spec
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    def summary(self) -> dict[str, Any]:
+        """What a user wants to see before the work starts; plain values."""
+        resolved, recipe = self.resolved, self.resolved.recipe
+        roles = {
+            role: {"cases": len(refs), "groups": len({(r.dataset, r.group) for r in refs}), "domains": dict(Counter(r.domain for r in refs))}
+            for role, refs in self.split.roles().items()
+        }  # fmt: skip
+        synthesis = resolved.synthesis
+        return {
+            "key": self.key[:SHORT],
+            "state": self.state,
+            "reasons": self.reasons,
+            "folder": str(self.folder),
+            "protocol": resolved.items["protocol"].name,
+            "dataset": resolved.card.name,
+            "data": "phantom" if resolved.phantom else "real",
+            "method": resolved.items["method"].name,
+            "backbone": resolved.items["backbone"].name,
+            "backbone_options": dict(resolved.backbone_options),
+            "recipe": resolved.recipe_label,
+            "dims": resolved.dims,
+            "classes": list(resolved.card.classes),
+            "iterations": recipe.iterations,
+            "batch": {"labeled": recipe.labeled, "unlabeled": recipe.unlabeled},
+            "patch": list(recipe.patch),
+            "precision": recipe.precision,
+            "device": str(self.device),
+            "draw": self.spec.replicate.draw,
+            "fold": self.spec.replicate.fold,
+            "seed": self.spec.replicate.seed,
+            "cases": roles,
+            "validation_from": self.split.validation_from,
+            "label_budget": len(self.split.labeled) + len(self.split.validation),
+            "synthetic": None if synthesis is None else {
+                "generator": synthesis.generator,
+                "count": synthesis.count or len(self.split.labeled) + len(self.split.unlabeled),
+                "options": dict(synthesis.options),
+            },
+            "excluded": dict(self.split.excluded),
+            "warnings": self.warnings,
+            "estimate": self.estimate,
+        }  # fmt: skip
+
+
+@dataclass
+class Result:
+    """A finished run. record: what result.json holds; new: whether it was computed now."""
+
+    folder: Path
+    record: dict[str, Any]
+    new: bool = True
+
+
+def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
+    """The checked split of a resolved request (synthetic cases are added when the run is executed), and warnings."""
+    replicate = resolved.spec.replicate
+    split = resolved.protocol.draw(resolved.catalog, resolved.protocol_options, replicate.draw, replicate.fold)
+    return split, check(split, published=replicate.draw is None)
+
+
+def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:
+    """Resolves, draws and checks. estimate: also tell how long it will take (two iterations on noise where nothing was
+    measured on this machine before). Raises the errors of `resolve` and UsageError for a split that can't be used."""
+    from semibench.training.device import choose, tune_allocator
+
+    tune_allocator()
+    reporter = reporter or Reporter()
+    plugins = registry()
+    device = choose(request.device)
+    resolved = resolve(request, reporter, plugins)
+    split, warnings = draw_split(resolved)
+    folder = request.runs / resolved.spec.key[:SHORT]
+    record = provenance(resolved.items, str(device))
+    state, reasons = _state(folder, resolved.spec, record)
+    plan = Plan(resolved, split, folder, state, record, device, warnings, reasons)
+    reason = resolved.method.unsupported(_task(resolved, split), resolved.method_options)
+    if reason:
+        from semibench.contracts.errors import UnsupportedError
+
+        raise UnsupportedError(f"method {resolved.items['method'].name!r}: {reason}")
+    if estimate and state in ("new", "stale", "resumable"):
+        plan.estimate = _estimate(plan, plugins)
+    return plan
+
+
+def _state(folder: Path, spec: RunSpec, record: Mapping[str, Any]) -> tuple[State, list[str]]:
+    stored = read_json(folder / "spec.json")
+    if not stored:
+        return "new", []
+    if RunSpec(**stored).key != spec.key:
+        raise IdentityError(
+            f"{folder} holds another run with the same first {SHORT} characters; choose another --runs folder"
+        )
+    reasons = stale_reasons(read_json(folder / "provenance.json"), dict(record))
+    if reasons:
+        return "stale", reasons
+    if read_json(folder / "status.json").get("state") == "done":
+        return "done", []
+    resumable = (folder / "checkpoints" / "last.pt").is_file()
+    return ("resumable" if resumable else "new"), []
+
+
+def _task(resolved: Resolved, split: Split) -> Task:
+    """The task as far as it is known before the cases are decoded (a 2D network on volumes counts volumes here)."""
+    from semibench.contracts.method import Task
+
+    training = split.labeled + split.unlabeled
+    known = {ref.domain for ref in training}
+    names = tuple(dict.fromkeys([*(d for d in resolved.card.domains if d in known), *sorted(known)]))
+    counts = {"labeled": len(split.labeled), "unlabeled": len(split.unlabeled), "all": len(training)}
+    recipe = resolved.recipe
+    channels = resolved.card.channels * recipe.slab
+    return Task(resolved.dims, channels, resolved.card.classes, recipe.patch, names, counts, recipe.iterations)
+
+
+def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
+    from semibench.data.roots import cache_dir
+    from semibench.timing import Timings, measure_iteration, setting
+
+    timings = Timings(cache_dir())
+    name = setting(plan.resolved, plan.record["machine"])
+    seconds, source = timings.get(name), "earlier runs on this machine"
+    if seconds is None:
+        task = _task(plan.resolved, plan.split)
+        seconds = measure_iteration(build_method(plan.resolved, task, plugins), task, plan.resolved.recipe, plan.device)
+        timings.put(name, seconds)
+        source = "two iterations on noise"
+    found: dict[str, Any] = {
+        "seconds_per_iteration": seconds,
+        "training_seconds": seconds * plan.resolved.recipe.iterations,
+        "source": source,
+    }
+    if plan.resolved.synthesis is not None:
+        found["generator_seconds"] = timings.get(_generator_timing(plan))
+    return found
+
+
+def _generator_timing(plan: Plan) -> str:
+    from semibench.contracts.identity import canonical, sha256
+
+    synthesis = plan.resolved.synthesis
+    machine = plan.record["machine"]
+    options = dict(synthesis.options) if synthesis else {}
+    return "generator-" + sha256(canonical([machine["device_name"], machine["threads"], options]))[:24]
+
+
+def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
+    """Does the work, or returns what is done already. The run folder holds everything, also of a failed run; MLflow
+    mirrors it. Raises what the work raises, after the folder says so."""
+    from filelock import FileLock, Timeout
+
+    reporter = reporter or Reporter()
+    request = plan.resolved.request
+    if plan.state == "done" and not request.force:
+        reporter.note(f"run {plan.key[:SHORT]} is done already ({plan.folder}); --force runs it again")
+        _mirror(plan, reporter)
+        return Result(plan.folder, read_json(plan.folder / "result.json"), new=False)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(plan.folder / ".lock", timeout=0), _logging(plan.folder / "log.txt"):
+            return _guarded(plan, reporter)
+    except Timeout as error:
+        raise SemibenchError(
+            f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it"
+        ) from error
+
+
+def _guarded(plan: Plan, reporter: Reporter) -> Result:
+    status = Status(plan.folder)
+    write_json(plan.folder / "spec.json", plan.spec.model_dump(mode="json"))
+    write_json(plan.folder / "provenance.json", plan.record)
+    write_json(plan.folder / "plan.json", plan.summary())
+    status.write("running")
+    try:
+        record = _work(plan, reporter)
+    except KeyboardInterrupt:
+        status.write("interrupted", "stopped by a signal; run the same command again to go on")
+        _mirror(plan, reporter)
+        raise
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        status.write("failed", f"{type(error).__name__}: {error}")
+        _mirror(plan, reporter)
+        raise
+    status.write("done")
+    _mirror(plan, reporter)
+    return Result(plan.folder, record)
+
+
+def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
+    from semibench.assessment import conventions_for, divisor_of, score_run, validator
+    from semibench.data.cache import CaseStore
+    from semibench.data.hashes import HashMemory, case_contents
+    from semibench.data.roots import cache_dir
+    from semibench.data.training import TrainingData
+    from semibench.evaluation.inference import Network
+    from semibench.synthesis import synthesise
+    from semibench.timing import Timings, setting
+    from semibench.training.checkpoints import load_method
+    from semibench.training.cost import measure
+    from semibench.training.loop import train
+
+    resolved, split, request = plan.resolved, plan.split, plan.resolved.request
+    card, recipe, plugins, cache = resolved.card, resolved.recipe, registry(), cache_dir()
+    datasets: dict[str, Dataset] = dict(resolved.catalog.datasets)
+    every = _unique(ref for refs in split.roles().values() for ref in refs)
+    store = CaseStore.build(datasets, every, cache, reporter)
+
+    synthesised: Synthesised | None = None
+    if resolved.synthesis is not None:
+        training = _unique((*split.labeled, *split.unlabeled))
+        contents = list(case_contents(datasets, training, HashMemory()).values())
+        hidden = store.restrict(training)
+        synthesised = synthesise(
+            resolved.items["generator"], resolved.synthesis, hidden, training, contents,
+            card=card, cache=cache, device=str(plan.device), reporter=reporter,
+        )  # fmt: skip
+        if synthesised.new:
+            Timings(cache).put(
+                _generator_timing(plan), synthesised.record["fit_seconds"] + synthesised.record["sample_seconds"]
+            )
+        datasets[synthesised.dataset.card.name] = synthesised.dataset
+        split = replace(split, unlabeled=split.unlabeled + tuple(synthesised.dataset.index()))
+        every = _unique((*every, *split.unlabeled))
+        store = CaseStore.build(datasets, every, cache, reporter)
+        write_json(plan.folder / "synthetic.json", synthesised.record | {"folder": str(synthesised.folder)})
+    write_json(plan.folder / "split.json", _split_record(split))
+
+    pools = store.restrict(_unique((*split.labeled, *split.unlabeled)), labels=split.labeled)
+    data = TrainingData(
+        split, pools, card=card, recipe=recipe, dims=resolved.dims, streams=resolved.method.streams,
+        seed=resolved.spec.replicate.seed, device=plan.device,
+    )  # fmt: skip
+    method = build_method(resolved, data.task, plugins)
+    method.to(plan.device)
+    network = Network(
+        resolved.dims,
+        recipe.patch,
+        divisor_of(method),
+        card.slice_axis,
+        plan.device,
+        batch=8 if resolved.dims == 2 else 2,
+    )
+    validate = validator(method, store, datasets, split.validation, card.classes, network, recipe.evaluate_cases)
+    resume = request.resume and plan.state == "resumable"
+    trained = train(
+        method, data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
+        validate=validate if recipe.keep_best else None, reporter=reporter, resume=resume, key=plan.key,
+    )  # fmt: skip
+    Timings(cache).put(setting(resolved, plan.record["machine"]), 1.0 / max(trained.throughput, 1e-9))
+
+    conventions, skipped = conventions_for(plugins, request.conventions, dims=resolved.dims, case_dims=card.dims)
+    for reason in skipped:
+        log.info("convention %s", reason)
+    checkpoints = plan.folder / "checkpoints"
+
+    def load(name: str) -> bool:
+        path = checkpoints / f"{name}.pt"
+        if path.is_file():
+            load_method(path, method, plan.key)
+        return path.is_file()
+
+    table, scores, seconds = score_run(
+        method, load, store, datasets, split.test, classes=card.classes, network=network, conventions=conventions,
+        reporter=reporter, predictions=plan.folder / "predictions" if request.keep_predictions else None,
+    )  # fmt: skip
+    write_table(plan.folder / "scores.parquet", table)
+    from semibench.illustration import illustrate
+
+    pictures = illustrate(plan.folder, method, load, store, split, card, network, table, synthesised, resolved.phantom)
+    record = {
+        "key": plan.key,
+        "row": plan.spec.row,
+        "track": plan.spec.track.digest(),
+        "scores": scores,
+        "training": trained.record(),
+        "model": measure(method, data.task).record(),
+        "inference": {"seconds_per_case": seconds},
+        "label_budget": len(split.labeled) + len(split.validation),
+        "synthetic": None if synthesised is None else synthesised.record,
+        "pictures": [str(path.relative_to(plan.folder)) for path in pictures],
+        "phantom": resolved.phantom,
+    }
+    write_json(plan.folder / "result.json", record)
+    return read_json(plan.folder / "result.json")
+
+
+def _unique(refs: Sequence[CaseRef] | Iterator[CaseRef] | Any) -> tuple[CaseRef, ...]:
+    return tuple(dict.fromkeys(refs))
+
+
+def _split_record(split: Split) -> dict[str, Any]:
+    roles = {role: [[r.dataset, r.id, r.group, r.domain] for r in refs] for role, refs in split.roles().items()}
+    return {**roles, "validation_from": split.validation_from, "excluded": dict(split.excluded)}
+
+
+def _mirror(plan: Plan, reporter: Reporter) -> None:
+    """The mirror may fail (a store that can't be reached); the run folder holds everything, so it is a warning."""
+    if not plan.resolved.request.track:
+        return
+    from semibench.tracking import mirror
+
+    try:
+        mirror(plan.folder, plan.resolved.request.tracking_uri, reporter)
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        reporter.warn(
+            f"MLflow could not be written ({type(error).__name__}: {error}); the run folder {plan.folder} is complete"
+        )
+
+
+@contextmanager
+def _logging(path: Path) -> Iterator[None]:
+    """Everything the harness logs also goes to the run's log file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()

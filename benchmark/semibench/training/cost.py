@@ -1,0 +1,75 @@
+"""What a method costs: parameters, those used for prediction, and operations for one patch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from semibench.contracts.method import Method, Task
+
+
+@dataclass(frozen=True)
+class Cost:
+    """parameters: of everything the method holds, teachers included, each once; inference_parameters: those that a
+    prediction of the default predictor reads; gflops: 10^9 floating-point operations (a multiply-add counts as two) of
+    convolutions, matrix products and attention for one patch of one image."""
+
+    parameters: int
+    inference_parameters: int
+    gflops: float
+
+    def record(self) -> dict[str, float | int]:
+        """The part "model" of result.json."""
+        return asdict(self)
+
+
+class _Reads(TorchDispatchMode):
+    """Collects the storages that operations read while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        for value in tree_leaves((args, kwargs or {})):
+            if isinstance(value, Tensor):
+                self.storages.add(value.untyped_storage().data_ptr())
+        return func(*args, **(kwargs or {}))
+
+
+def predictor_cost(module: nn.Module, predict: Callable[[Tensor], Tensor], image: Tensor) -> Cost:
+    """Cost of `predict(image)` among the parameters of `module`. image: (1, C, *spatial) on the module's device."""
+    with torch.no_grad(), _Reads() as reads, FlopCounterMode(display=False) as counter:
+        predict(image)
+    parameters = list(dict.fromkeys(module.parameters()))
+    read = [p for p in parameters if p.untyped_storage().data_ptr() in reads.storages]
+    return Cost(
+        parameters=sum(p.numel() for p in parameters),
+        inference_parameters=sum(p.numel() for p in read),
+        gflops=counter.get_total_flops() / 1e9,
+    )
+
+
+def measure(method: Method, task: Task) -> Cost:
+    """Cost of a method's default predictor on one patch of the task; the method's mode is put back afterwards.
+
+    Custom kernels (selective scans) are not among the counted operations.
+    """
+    place = next(method.parameters())
+    image = torch.zeros((1, task.channels, *task.patch), device=place.device, dtype=place.dtype)
+    training = {module: module.training for module in method.modules()}
+    method.eval()
+    try:
+        return predictor_cost(method, next(iter(method.predictors().values())), image)
+    finally:
+        for module, mode in training.items():
+            module.training = mode

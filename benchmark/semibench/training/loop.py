@@ -1,0 +1,369 @@
+"""The training loop: stages, iterations, validation, checkpoints, resume."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+
+from semibench.contracts.errors import DivergedError, SemibenchError
+from semibench.contracts.identity import canonical, sha256
+from semibench.contracts.method import Batch, Method, Pools, Task
+from semibench.contracts.recipe import Recipe
+from semibench.contracts.schedule import Clock
+from semibench.reporting import Reporter
+from semibench.training import seeding
+from semibench.training.checkpoints import Best, Checkpoints, read, restore_state
+from semibench.training.device import PeakMemory, set_deterministic, synchronize, tune_allocator
+from semibench.training.optimise import Optimisation
+from semibench.training.precision import (
+    LossScale,
+    autocast,
+    batch_channels_last,
+    compiled,
+    weights_channels_last,
+)
+from semibench.training.records import Steps, Watch
+from semibench.training.schedules import Driver, StagePlan, build_drivers, plan_stages
+
+REPORT_EVERY = 0.5
+"""Seconds between two reports of progress; figures are brought from the device at these moments."""
+
+
+class TrainingSource(Protocol):
+    """What training needs of the data: a pure function of (seed, iteration), so that resume needs nothing stored.
+
+    It may have `identify(stream, positions) -> ids` for messages.
+    """
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def pools(self) -> Pools: ...
+    def batch(self, iteration: int) -> Batch: ...
+    def passes(self, iteration: int) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training came to. best: (validation Dice, iterations done then) of the last stage, None without validation;
+    seconds: all wall time, over resumes; peak_memory: MB; throughput: iterations per second, validation and checkpoints
+    left out."""
+
+    iterations: int
+    best: tuple[float, int] | None
+    seconds: float
+    peak_memory: float
+    throughput: float
+
+    def record(self) -> dict[str, float | int | None]:
+        """The part "training" of result.json."""
+        return {
+            "iterations": self.iterations,
+            "seconds": self.seconds,
+            "iterations_per_second": self.throughput,
+            "peak_memory_mb": self.peak_memory,
+            "best_iteration": self.best[1] if self.best else None,
+            "best_validation": self.best[0] if self.best else None,
+        }
+
+
+def fingerprint(method: Method, recipe: Recipe, seed: int) -> str:
+    """A stand-in for the run key where none is given: digest of method class, terms, recipe and seed."""
+    terms = {name: term.record() for name, term in method.terms.items()}
+    return sha256(canonical([type(method).__qualname__, terms, recipe.model_dump(mode="json"), seed]))
+
+
+def train(
+    method: Method,
+    data: TrainingSource,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    folder: Path,
+    validate: Callable[[Method], float] | None,
+    reporter: Reporter,
+    resume: bool = False,
+    key: str | None = None,
+) -> TrainingResult:
+    """Trains a method over all its stages for `recipe.iterations` batches; afterwards it holds the last weights.
+
+    method: built (after `seeding.seed_construction(seed)`), with `terms` resolved. validate: mean foreground Dice on the
+    validation cases; None: there are none. folder: of the run; gets `checkpoints/` and `steps.parquet`. resume: go on
+    from the checkpoint there, to the same digits as without interruption (CPU, equal thread count); without one, or with
+    resume=False, training starts anew and old files are removed. key: the run's key, checked on resume (None: a digest
+    of method class, terms, recipe and seed).
+
+    SIGINT and SIGTERM let the iteration end, save a checkpoint and raise KeyboardInterrupt; a second one stops at once.
+    Raises DivergedError for a loss or weight that is not finite, PluginError for a method that breaks the contract,
+    IdentityError for a checkpoint of another run.
+    """
+    tune_allocator()
+    set_deterministic(device)
+    method.to(device)
+    if recipe.channels_last:
+        weights_channels_last(method)
+    with compiled(method, recipe.compile):
+        training = _Training(method, data, recipe, seed, device, folder, validate, reporter, key)
+        with _signals(training):
+            try:
+                return training.run(resume)
+            except DivergedError:
+                training.watch.move()
+                training.steps.flush()
+                raise
+
+
+@contextmanager
+def _signals(training: _Training) -> Iterator[None]:
+    """SIGINT and SIGTERM end the training after the iteration at hand; only the main thread can listen to them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if training.stopping:
+            raise KeyboardInterrupt
+        training.stopping = True
+
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Training:
+    """State of one call of `train`."""
+
+    def __init__(
+        self,
+        method: Method,
+        data: TrainingSource,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        folder: Path,
+        validate: Callable[[Method], float] | None,
+        reporter: Reporter,
+        key: str | None,
+    ) -> None:
+        self.method, self.data, self.recipe, self.seed, self.device = method, data, recipe, seed, device
+        self.reporter = reporter
+        self.validate = validate if recipe.keep_best and recipe.evaluate_every > 0 else None
+        self.plan = plan_stages(method, recipe.iterations)
+        self.checkpoints = Checkpoints(folder / "checkpoints", key or fingerprint(method, recipe, seed))
+        self.steps = Steps(folder / "steps.parquet")
+        self.watch = Watch(
+            self.steps,
+            type(method).__name__,
+            eager=device.type == "cpu",
+            identify=getattr(data, "identify", None),
+            warn=reporter.warn,
+        )
+        self.scale = LossScale(recipe.precision == "fp16")
+        self.drivers: dict[str, Driver] = {}
+        self.optimise = Optimisation(method, self.drivers, self.watch, self.scale)
+        self.best: Best | None = None
+        self.memory = PeakMemory(device)
+        self.stopping = False
+        self.earlier_seconds = self.earlier_peak = 0.0
+        self.earlier_busy = 0.0
+        self.busy = 0.0
+        self.done_here = 0
+        self.started = time.perf_counter()
+
+    def run(self, resume: bool) -> TrainingResult:
+        content = self.checkpoints.load(self.reporter.warn) if resume else None
+        self.reporter.phase("train", self.recipe.iterations)
+        if content is None:
+            self.checkpoints.clear()
+            self.steps.path.unlink(missing_ok=True)
+            number, step = 0, 0
+            self.enter(0)
+        else:
+            number, step = self.restore(content)
+        while True:
+            self.train_stage(number, step)
+            if number + 1 == len(self.plan):
+                break
+            number, step = number + 1, 0
+            self.enter(number)
+            self.save(number, 0)
+        self.reporter.end()
+        return self.result()
+
+    def result(self) -> TrainingResult:
+        busy = self.earlier_busy + self.busy
+        return TrainingResult(
+            iterations=self.recipe.iterations,
+            best=(self.best.value, self.best.iteration) if self.best else None,
+            seconds=self.earlier_seconds + time.perf_counter() - self.started,
+            peak_memory=max(self.earlier_peak, self.memory.megabytes),
+            throughput=self.recipe.iterations / busy if busy > 0 else math.nan,
+        )
+
+    def enter(self, number: int) -> None:
+        """Begins a stage: weights it takes over, the method's `begin`, fresh optimisers."""
+        plan = self.plan[number]
+        if number > 0 and plan.stage.start == "best":
+            path = self.checkpoints.best_of(self.plan[number - 1].name, final=False)
+            if self.best is not None:
+                restore_state(self.method, read(path, self.checkpoints.key)["method"], path)
+            elif self.validate is not None:
+                self.reporter.warn(f"stage {plan.name!r} starts from the last weights: no validation was a number")
+        self.best = None
+        seeding.seed_begin(self.seed, plan.name)
+        self.method.train()
+        self.method.begin(plan.name, self.data.pools)
+        self.build()
+
+    def build(self) -> None:
+        self.drivers = build_drivers(self.method, self.recipe)
+        self.optimise = Optimisation(self.method, self.drivers, self.watch, self.scale)
+
+    def train_stage(self, number: int, first: int) -> None:
+        """The iterations of a stage from step `first` on, then its last validation and checkpoint."""
+        plan, recipe = self.plan[number], self.recipe
+        reported = clock = time.perf_counter()
+        for step in range(first, plan.steps):
+            iteration = plan.offset + step
+            try:
+                self.iterate(plan, step, iteration)
+            except SemibenchError:
+                raise
+            except Exception:
+                self.watch.settle()
+                raise
+            self.done_here += 1
+            done = iteration + 1
+            ends = step + 1 == plan.steps
+            validates = self.validate is not None and (ends or done % recipe.evaluate_every == 0)
+            saves = ends or self.stopping or (recipe.checkpoint_every > 0 and done % recipe.checkpoint_every == 0)
+            now = time.perf_counter()
+            if now - reported >= REPORT_EVERY or ends or validates:
+                self.report(done, self.busy + now - clock)
+                reported = now
+            if validates or saves:
+                synchronize(self.device)
+                self.busy += time.perf_counter() - clock
+                if validates:
+                    self.score(plan, number, step, done)
+                if saves or self.stopping:
+                    self.save(number, step + 1)
+                if self.stopping:
+                    raise KeyboardInterrupt
+                clock = time.perf_counter()
+
+    def iterate(self, plan: StagePlan, step: int, iteration: int) -> None:
+        """One iteration: batch, seeds, the method's step, its after_step."""
+        method = self.method
+        clock = Clock(plan.name, step, plan.steps, self.data.passes(iteration))
+        batch = self.data.batch(iteration)
+        if self.recipe.channels_last:
+            batch = batch_channels_last(batch)
+        seeding.seed_step(self.seed, plan.name, step)
+        method.train()
+        self.watch.begin(iteration, clock, batch)
+        self.optimise.begin(clock)
+        with autocast(self.recipe.precision, self.device):
+            method.step(batch, clock, self.optimise)
+        self.optimise.end()
+        with torch.no_grad():
+            method.after_step(clock)
+        if method.notes:
+            self.watch.notes(method.notes)
+            method.notes.clear()
+
+    def report(self, done: int, busy: float) -> None:
+        """Tells the reporter the latest figures: terms, learning rates, iterations per second, seconds left."""
+        self.memory.sample()
+        shown = dict(self.watch.publish())
+        speed = self.done_here / busy if busy > 0 else math.nan
+        shown["it/s"] = speed
+        shown["seconds left"] = (self.recipe.iterations - done) / speed
+        self.reporter.advance(done, shown)
+
+    def score(self, plan: StagePlan, number: int, step: int, done: int) -> None:
+        """Validates; better than every earlier one of this stage (ties: the earlier stays) becomes the best."""
+        if self.validate is None:
+            return
+        seeding.seed_validation(self.seed, plan.name, step)
+        self.method.eval()
+        with torch.no_grad():
+            value = float(self.validate(self.method))
+        self.watch.scalar("validation/dice", value)
+        if math.isfinite(value) and (self.best is None or value > self.best.value):
+            self.best = Best(value, done)
+            self.checkpoints.save_best(self.method, self.best, plan.name, number + 1 == len(self.plan))
+
+    def save(self, number: int, step: int) -> None:
+        """Writes the figures so far, then the checkpoint (so that it never knows more than the table)."""
+        self.watch.publish()
+        plan = self.plan[number]
+        self.refuse_broken_weights(plan, step)
+        self.steps.flush()
+        self.checkpoints.save(
+            {
+                "stage": number,
+                "stage_name": plan.name,
+                "step": step,
+                "iteration": plan.offset + step,
+                "method": dict(self.method.state_dict()),
+                "frozen": [name for name, p in self.method.named_parameters() if not p.requires_grad],
+                "optimisers": {name: driver.optimiser.state_dict() for name, driver in self.drivers.items()},
+                "scale": self.scale.state(),
+                "best": {"value": self.best.value, "iteration": self.best.iteration} if self.best else None,
+                "seconds": self.earlier_seconds + time.perf_counter() - self.started,
+                "busy": self.earlier_busy + self.busy,
+                "peak_memory": max(self.earlier_peak, self.memory.megabytes),
+            }
+        )
+
+    def refuse_broken_weights(self, plan: StagePlan, step: int) -> None:
+        """Raises DivergedError for a weight that is NaN or infinite: a gradient can be so while the loss is a number."""
+        named = [(name, p.detach()) for name, p in self.method.named_parameters() if p.is_floating_point()]
+        finite = torch.stack([value.isfinite().all() for _, value in named]).tolist() if named else []
+        broken = [name for (name, _), fine in zip(named, finite, strict=True) if not fine]
+        if broken:
+            raise DivergedError(
+                f"{type(self.method).__name__}: the weights {', '.join(broken[:5])} hold NaN or infinity after {step} steps "
+                f"of stage {plan.name!r}, though the losses were finite; look for a gradient that is undefined (a root or "
+                "quotient at 0), clip gradients, or lower the learning rate"
+            )
+
+    def restore(self, content: Mapping[str, Any]) -> tuple[int, int]:
+        """Takes up a checkpoint: weights, what is frozen, optimisers, figures. Returns (stage number, step)."""
+        number, step = int(content["stage"]), int(content["step"])
+        restore_state(self.method, content["method"], self.checkpoints.last)
+        frozen = set(content["frozen"])
+        for name, parameter in self.method.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+        self.build()
+        for name, state in content["optimisers"].items():
+            self.drivers[name].optimiser.load_state_dict(state)
+        self.scale.load(content["scale"])
+        best = content["best"]
+        self.best = Best(best["value"], best["iteration"]) if best else None
+        self.earlier_seconds, self.earlier_busy = float(content["seconds"]), float(content["busy"])
+        self.earlier_peak = float(content["peak_memory"])
+        done = int(content["iteration"])
+        if self.steps.path.is_file():
+            self.steps.load(before=done)
+        elif done > 0:
+            self.reporter.warn(f"{self.steps.path} is gone; the figures of the first {done} iterations are lost")
+        self.reporter.advance(done)
+        return number, step

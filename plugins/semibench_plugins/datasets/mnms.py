@@ -1,0 +1,123 @@
+"""M&Ms: cardiac short-axis cine MR of four vendors; the labeled frames (ED, ES) are the cases. Axes (z, y, x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from semibench import CaseError, DatasetOptions, Split
+from torch import Tensor
+
+from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.official_layout import find_base, layout_error
+from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
+from semibench_plugins.datasets.volume_files import Stored, read_nifti
+from semibench_plugins.datasets.working_grid import cut, label_box, to_unit
+from semibench_plugins.splits import heart_lists
+from semibench_plugins.splits.published_lists import PublishedLists
+
+GRID = (32, 144, 144)
+PARTS = ("Training/Labeled", "Validation", "Testing", "Labeled")
+LABELS = {0: 0, 1: 1, 2: 2, 3: 3}
+
+
+class MNMsOptions(VolumeOptions, frozen=True, extra="forbid"):
+    """edition: "genericssl" crops z to the labeled slices without the last one and x, y to the middle two thirds;
+    "label-free" keeps all slices, else the same. Both resize to `size` (32, 144, 144) and clip to the 0.5th and 99.5th
+    percentile, 0..1."""
+
+    edition: str = "genericssl"
+
+
+class MNMs(VolumeDataset):
+    """Id: "<code>_sa_<frame>". Group: the patient (code): both frames stay together. Domain: the vendor.
+
+    Frames and vendors come from the packaged table of the 345 published patients; the 25 unlabeled training patients
+    are no cases.
+    """
+
+    card = cards.MNMS
+    Options = MNMsOptions
+
+    def locate(self) -> Mapping[str, VolumeEntry]:
+        base = find_base(self.root, self.card, ("OpenDataset", "MNMs", "MnM"), _has_patients)
+        table = heart_lists.mnms_frames()
+        found: dict[str, VolumeEntry] = {}
+        unknown = []
+        for image in _images(base):
+            code = image.parent.name
+            if code not in table:
+                unknown.append(code)
+                continue
+            vendor, frames = table[code]
+            label = image.with_name(f"{code}_sa_gt.nii.gz")
+            for frame in frames:
+                name = heart_lists.mnms_case(code, frame)
+                found[name] = VolumeEntry(image, label if label.is_file() else None, code, vendor, frame)
+        if unknown:
+            raise layout_error(
+                base,
+                self.card,
+                f"{len(unknown)} patients are not among the 345 published ones: {', '.join(unknown[:5])}",
+            )
+        if not found:
+            raise layout_error(base, self.card, "no <code>_sa.nii.gz in the patients' folders")
+        return found
+
+    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
+        return _z_first(read_nifti(entry.image, frame=entry.frame))
+
+    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+        array, spacing = _z_first(read_nifti(path, frame=entry.frame))
+        return map_labels(array, LABELS, path), spacing
+
+    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> Prepared:
+        slices = (0, image.shape[0])
+        if self.options.edition == "genericssl":
+            tight = None if label is None else label_box(label)
+            if tight is None:
+                raise CaseError(
+                    f"{entry.label or entry.image}: frame {entry.frame} has no label, and the edition genericssl crops to it"
+                )
+            slices = (tight[0][0], max(tight[0][1] - 1, tight[0][0] + 1))
+        box = (slices, *(middle(n) for n in image.shape[1:]))
+        how = "nearest" if self.options.edition == "genericssl" else "linear"
+        values = to_unit(cut(np.asarray(image, dtype=np.float32), box), 0.5, 99.5)
+        return Prepared(box, values, self.size_of(box, GRID), how)
+
+    @classmethod
+    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+        return lambda image: torch.from_numpy(to_unit(image.numpy(), 0.5, 99.5))
+
+    def splits(self) -> Mapping[str, Split]:
+        """to-<vendor>-<2|5>pct: GenericSSL's lists; dgnet-to-<vendor>-<2|5>pct: the patients that DGNet and EPL label."""
+        rules = {}
+        for percent in (2, 5):
+            for target in self.card.domains:
+                rules[f"to-{target}-{percent}pct"] = partial(heart_lists.mnms_genericssl, target, percent)
+                rules[f"dgnet-to-{target}-{percent}pct"] = partial(heart_lists.mnms_dgnet, target, percent)
+        return PublishedLists(self.card.name, self.index(), dict(sorted(rules.items(), reverse=True)))
+
+
+def middle(length: int) -> tuple[int, int]:
+    """The middle two thirds of an axis: length//2 minus and plus length//3."""
+    return length // 2 - length // 3, length // 2 + length // 3
+
+
+def _z_first(stored: Stored) -> tuple[NDArray[Any], tuple[float, ...]]:
+    return stored.array.transpose(2, 1, 0), stored.spacing[::-1]
+
+
+def _images(base: Path) -> list[Path]:
+    found = [path for part in PARTS for path in sorted((base / part).glob("*/*_sa.nii.gz"))]
+    found += sorted((base / "Labeled").glob("vendor*/*/*_sa.nii.gz"))
+    return [path for path in found if path.name == f"{path.parent.name}_sa.nii.gz"]
+
+
+def _has_patients(base: Path) -> bool:
+    return any((base / part).is_dir() for part in PARTS)

@@ -1,0 +1,44 @@
+"""TUS: private; the layout is an assumption for those who hold the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.flat_folders import pair_folders
+from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry, MgccOptions
+from semibench_plugins.datasets.official_layout import find_base, layout_error
+from semibench_plugins.datasets.small_tables import read_table
+
+TABLE = "tus.csv"
+
+
+class TUS(ImageDataset):
+    """Id: column id of tus.csv. Group: the patient. Domain: the machine, machine-1 to machine-3.
+
+    The papers split by image, which puts images of one patient on both sides; the harness splits by patient.
+    """
+
+    card = cards.TUS
+    Options = MgccOptions
+
+    def locate(self) -> Mapping[str, ImageEntry]:
+        base = find_base(self.root, self.card, ("TUS",), lambda place: (place / TABLE).is_file())
+        pairs = pair_folders(base, self.card, ("images", "image"), required=False)
+        rows = {Path(row["id"]).stem: row for row in read_table(base / TABLE, self.card, ("id", "patient", "machine"))}
+        unlisted = sorted(set(pairs) - set(rows))
+        if unlisted:
+            raise layout_error(
+                base, self.card, f"{len(unlisted)} images are not in {TABLE}, e.g. {', '.join(unlisted[:5])}"
+            )
+        found = {}
+        for name, (image, mask) in pairs.items():
+            row = rows[name]
+            domain = f"machine-{row['machine'].removeprefix('machine-')}"
+            if domain not in self.card.domains:
+                raise layout_error(
+                    base, self.card, f"{TABLE}: machine {row['machine']!r} of {name}; expected 1, 2 or 3"
+                )
+            found[name] = ImageEntry(image, () if mask is None else (mask,), group=row["patient"], domain=domain)
+        return found

@@ -1,0 +1,205 @@
+"""Latent diffusion: synthetic images for the unlabeled pool (MGCC, arXiv 2305.09447, sections III-B and IV-B.1).
+
+Stage 1 learns an autoencoder, stage 2 a denoiser on its frozen latents; DDIM samples latents, the decoder makes images.
+The authors name Medfusion as their implementation and released no generation code: the sizes are Medfusion's as far as
+diffusers' AutoencoderKL and UNet2DModel can express them. docs/generators.md lists what differs and why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from semibench import Fitted, Generator, UsageError
+from semibench.contracts.generator import Curated, Progress
+from semibench.contracts.identity import canonical, sha256
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semibench_plugins.generators import cards, networks
+from semibench_plugins.generators.curation import CurationOptions, curate
+from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times
+from semibench_plugins.generators.options import PRESETS, LatentDiffusionOptions
+from semibench_plugins.generators.stages import (
+    Plan,
+    fit_autoencoder,
+    fit_denoiser,
+    moments,
+    reconstruction_error,
+    seed_of,
+    stream,
+)
+
+FORMAT = 1
+"""Version of the files in a fitted directory."""
+
+
+class LatentDiffusion(Generator):
+    """See the module. A fitted directory holds model.json (written last), autoencoder.json, *.safetensors and, while a
+    stage is unfinished, its state; `fit` goes on where an equal one (options, seed, images) was interrupted."""
+
+    card = cards.LATENT_DIFFUSION
+    Options = LatentDiffusionOptions
+    Curation = CurationOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    options: LatentDiffusionOptions
+
+    def fit(
+        self, images: Iterable[Tensor], directory: Path, *, seed: int, device: str, progress: Progress | None = None
+    ) -> Fitted:
+        """Both stages. images: float (C, H, W) in [0, 1]; they are resized to options.size and kept with 8 bits. Where all
+        channels of all images agree, one is modelled and repeated in the samples."""
+        options = self.options
+        held, grid, channels = self._gather(images)
+        grey = held.shape[1] == 1
+        digest = hashlib.sha256(held.numpy().tobytes()).hexdigest()
+        key = sha256(canonical({"format": FORMAT, "seed": seed, "images": digest, "grid": list(grid),
+                                "channels": channels, "options": options.model_dump(mode="json")}))  # fmt: skip
+        done = networks.read_json(directory / "model.json")
+        if done is not None and done["key"] == key:
+            return Fitted(directory, done["record"])
+        (directory / "model.json").unlink(missing_ok=True)
+        steps = math.ceil(options.epochs * len(held) / options.batch)
+
+        def plan(name: str, own: int) -> Plan:
+            return Plan(name, own or steps, seed, device, key, directory / f"{name}.pt", progress)
+
+        vae = networks.built(lambda: networks.autoencoder(options, held.shape[1]), seed_of(seed, "autoencoder"))
+        first = networks.read_json(directory / "autoencoder.json")
+        if first is not None and first["key"] == key:
+            networks.read_weights(directory / "autoencoder.safetensors", vae)
+            vae.to(device)
+            stage1 = first["record"]
+        else:
+            stage1 = fit_autoencoder(vae, held, options, plan("autoencoder", options.vae_steps))
+            networks.write_weights(directory / "autoencoder.safetensors", vae)
+            networks.write_json(directory / "autoencoder.json", {"key": key, "record": stage1})
+            (directory / "autoencoder.pt").unlink(missing_ok=True)
+
+        vae.eval().requires_grad_(False)
+        mean, spread = moments(vae, held, options, device)
+        error = reconstruction_error(vae, held, mean, device, options.sample_batch)
+        if options.mirror:
+            mirrored = moments(vae, held.flip(-1), options, device)
+            mean, spread = torch.cat([mean, mirrored[0]]), torch.cat([spread, mirrored[1]])
+        deviation = float((mean.var() + spread.square().mean()).sqrt())
+        scale = 1.0 / deviation if options.scale_latents else 1.0
+        unet = networks.built(lambda: networks.denoiser(options), seed_of(seed, "denoiser"))
+        latents = (mean * scale, spread * scale)
+        sampler, stage2 = fit_denoiser(unet, latents, options, plan("denoiser", options.unet_steps))
+        networks.write_weights(directory / "denoiser.safetensors", sampler)
+        (directory / "denoiser.pt").unlink(missing_ok=True)
+        record = {
+            "images": len(held),
+            "grey": grey,
+            "parameters": {"autoencoder": _count(vae), "denoiser": _count(unet)},
+            "latent": [options.latent_channels, *options.latent_size],
+            "latent_deviation": round(deviation, 6),
+            "reconstruction_rmse": round(error, 6),
+            "autoencoder": stage1,
+            "denoiser": stage2,
+        }
+        networks.write_json(
+            directory / "model.json",
+            {"key": key, "format": FORMAT, "seed": seed, "channels": channels, "grid": list(grid), "grey": grey,
+             "scale": scale, "options": options.model_dump(mode="json"), "record": record},
+        )  # fmt: skip
+        return Fitted(directory, record)
+
+    def _gather(self, images: Iterable[Tensor]) -> tuple[Tensor, tuple[int, int], int]:
+        """-> (uint8 (N, 1 or C, *size), working grid, C)."""
+        held: list[Tensor] = []
+        shape: tuple[int, ...] | None = None
+        grey = True
+        for number, image in enumerate(images):
+            if image.ndim != 3 or (shape is not None and tuple(image.shape) != shape):
+                raise UsageError(
+                    f"latent-diffusion learns from 2D images (C, H, W) of one shape; image {number} is {tuple(image.shape)}"
+                    f"{f', the first was {shape}' if shape else ''}: resize them to one working grid"
+                )
+            shape = tuple(image.shape)
+            low, high = float(image.min()), float(image.max())
+            if not (low >= -1e-3 and high <= 1 + 1e-3):
+                raise UsageError(
+                    f"latent-diffusion expects grey levels in [0, 1]; image {number} has [{low:.3g}, {high:.3g}]: "
+                    "rescale before fitting"
+                )
+            grey = grey and bool((image == image[:1]).all())
+            wide = image.detach().float().cpu()[None]
+            if wide.shape[2:] != self.options.size:
+                wide = F.interpolate(wide, self.options.size, mode="bilinear", antialias=True)
+            held.append(wide[0].mul(255).round().clamp(0, 255).to(torch.uint8))
+        if shape is None:
+            raise UsageError("latent-diffusion needs at least one training image, got none")
+        stacked = torch.stack(held)
+        return (stacked[:, :1].contiguous() if grey else stacked), (shape[1], shape[2]), shape[0]
+
+    def sample(
+        self, directory: Path, count: int, *, seed: int, device: str, progress: Progress | None = None
+    ) -> Tensor:
+        """DDIM, then one pass of the decoder. Sample i depends on (seed, i) only, not on `count` (up to rounding in the
+        last digits, where batches differ). The networks are those the directory was fitted with; of the options of
+        this generator those of the sampler count (ddim_steps, eta, clip_latents, sample_batch)."""
+        model = networks.read_json(directory / "model.json")
+        if model is None:
+            raise UsageError(
+                f"{directory} holds no fitted latent-diffusion model (model.json is missing): fit it first"
+            )
+        if model["format"] != FORMAT:
+            raise UsageError(f"{directory} was written in format {model['format']}, expected {FORMAT}: fit it again")
+        fitted = LatentDiffusionOptions.model_validate(model["options"])
+        vae: Any = networks.autoencoder(fitted, 1 if model["grey"] else model["channels"])
+        unet: Any = networks.denoiser(fitted)
+        for name, network in (("autoencoder", vae), ("denoiser", unet)):
+            networks.read_weights(directory / f"{name}.safetensors", network)
+            network.to(device).eval()
+        bars = alpha_bars(fitted.train_times, *fitted.beta)
+        times = ddim_times(fitted.train_times, self.options.ddim_steps)
+        shape = (fitted.latent_channels, *fitted.latent_size)
+        total, done = math.ceil(count / self.options.sample_batch) * len(times), 0
+        started = time.perf_counter()
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress("sample", done, total, {"seconds": time.perf_counter() - started})
+
+        made = []
+        with torch.inference_mode():
+            for part in torch.arange(count).split(self.options.sample_batch):
+                draws = [stream(seed, "sample", int(index)) for index in part]
+
+                def draw(draws: list[torch.Generator] = draws) -> Tensor:
+                    return torch.stack([torch.randn(shape, generator=one) for one in draws]).to(device)
+
+                latents = ddim(
+                    lambda noisy, at: unet(noisy, at).sample,
+                    draw(),
+                    bars,
+                    times,
+                    eta=self.options.eta,
+                    draw=draw,
+                    clip=self.options.clip_latents,
+                    advance=advance,
+                )
+                images = (vae.decode(latents / model["scale"]).sample.float() + 1.0) / 2.0
+                if tuple(images.shape[2:]) != tuple(model["grid"]):
+                    images = F.interpolate(images, tuple(model["grid"]), mode="bilinear", antialias=True)
+                made.append(images.clamp(0, 1).cpu().expand(-1, model["channels"], -1, -1))
+        if not made:
+            return torch.zeros((0, model["channels"], *model["grid"]))
+        return torch.cat(made).clone()
+
+    def curate(self, samples: Tensor, real: Tensor, *, count: int, options: Mapping[str, Any]) -> Curated:
+        """The rule of `semibench_plugins.generators.curation`, in place of the paper's choice by professionals."""
+        return curate(samples, real, count=count, options=CurationOptions.model_validate(dict(options)))
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,99 @@
+"""The two networks of `latent-diffusion`, from diffusers (imported on use), and how they are stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semibench_plugins.generators.options import LatentDiffusionOptions
+
+
+def autoencoder(options: LatentDiffusionOptions, channels: int) -> nn.Module:
+    """diffusers' AutoencoderKL: residual blocks with group norm and SiLU, no attention, diagonal Gaussian latents."""
+    from diffusers import AutoencoderKL
+
+    levels = len(options.vae_channels)
+    return AutoencoderKL(
+        in_channels=channels,
+        out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=tuple(options.vae_channels),
+        layers_per_block=options.vae_blocks,
+        latent_channels=options.latent_channels,
+        norm_num_groups=options.vae_groups,
+        mid_block_add_attention=False,
+    )
+
+
+def denoiser(options: LatentDiffusionOptions) -> nn.Module:
+    """diffusers' UNet2DModel on latents, with the time embedded in 4 x the first channel count, without condition."""
+    from diffusers import UNet2DModel
+
+    levels = len(options.unet_channels)
+    return UNet2DModel(
+        sample_size=options.latent_size,
+        in_channels=options.latent_channels,
+        out_channels=options.latent_channels,
+        down_block_types=("DownBlock2D",) * levels,
+        up_block_types=("UpBlock2D",) * levels,
+        block_out_channels=tuple(options.unet_channels),
+        layers_per_block=options.unet_blocks,
+        norm_num_groups=options.unet_groups,
+        add_attention=options.unet_attention,
+    )
+
+
+def built(make: Any, seed: int) -> nn.Module:
+    """`make()` with its initial weights drawn from `seed`; the global random state is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that others see the old content or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The record, or None where there is no such file."""
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Weights as safetensors, atomically."""
+    from safetensors.torch import save
+
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_atomically(path, save(state))
+
+
+def read_weights(path: Path, network: nn.Module) -> None:
+    """Load weights that `write_weights` wrote; names and shapes must agree."""
+    from safetensors.torch import load_file
+
+    state: dict[str, Tensor] = load_file(path)
+    network.load_state_dict(state)

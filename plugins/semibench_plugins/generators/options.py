@@ -1,0 +1,134 @@
+"""Options and presets of the generator `latent-diffusion`. Light: no torch, no diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from semibench import GeneratorOptions
+
+
+class LatentDiffusionOptions(GeneratorOptions, frozen=True, extra="forbid"):
+    """The defaults are the published setting (MGCC with Medfusion's networks: 512 x 512 images, 8 x 64 x 64 latents)."""
+
+    size: tuple[int, int] = Field((512, 512), description="images are resized to it; samples back to the working grid")
+    mirror: bool = Field(False, description="also learn from images mirrored left to right")
+    batch: int = Field(4, ge=1, description="images per step, both stages")
+    epochs: int = Field(1000, ge=1, description="passes over the images in each stage, where no steps are given")
+
+    vae_channels: tuple[int, ...] = Field(
+        (64, 128, 256, 512), description="each level after the first halves the image"
+    )
+    vae_blocks: int = Field(1, ge=1, description="residual blocks per level")
+    vae_groups: int = Field(8, ge=1, description="groups of the group norms")
+    latent_channels: int = Field(8, ge=1)
+    vae_steps: int = Field(0, ge=0, description="steps of stage 1 (0: by epochs)")
+    vae_lr: float = Field(
+        1e-4, gt=0, description="Adam; the paper's 1e-6 is plausible only for a summed loss (reduction=sum)"
+    )
+    reduction: Literal["mean", "sum"] = Field(
+        "mean", description="reconstruction loss per pixel, or summed over an image as in Medfusion"
+    )
+    reconstruction: Literal["mse", "l1"] = "mse"
+    ssim: float = Field(0.0, ge=0, description="weight of 1 - SSIM in the reconstruction loss (0: as the paper's text)")
+    kl: float = Field(
+        1e-6, ge=0, description="weight of the KL divergence against the reconstruction summed over pixels"
+    )
+
+    unet_channels: tuple[int, ...] = (256, 256, 512, 1024)
+    unet_blocks: int = Field(1, ge=1, description="residual blocks per level")
+    unet_groups: int = Field(32, ge=1)
+    unet_attention: bool = Field(False, description="self-attention at the coarsest level")
+    unet_steps: int = Field(0, ge=0, description="steps of stage 2 (0: by epochs)")
+    unet_lr: float = Field(1e-4, gt=0, description="AdamW")
+    loss: Literal["l2", "l1"] = Field(
+        "l2", description="of the predicted noise: l2 as the paper, l1 as Medfusion's default"
+    )
+    train_times: int = Field(1000, ge=2, description="T, steps of the forward process")
+    beta: tuple[float, float] = Field((0.002, 0.02), description="first and last beta, linear in the square root")
+    scale_latents: bool = Field(
+        True, description="divide latents by their standard deviation (Stable Diffusion's habit)"
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged denoiser that samples (0: none)")
+
+    schedule: Literal["constant", "cosine"] = Field("constant", description="learning rate over each stage")
+    clip_norm: float = Field(0.0, ge=0, description="largest gradient norm, both stages (0: no clipping)")
+    checkpoint_every: int = Field(2000, ge=1, description="steps between saved states of an unfinished stage")
+
+    ddim_steps: int = Field(100, ge=1)
+    eta: float = Field(0.0, ge=0, le=1, description="0: deterministic DDIM; 1: stochastic, Medfusion's default")
+    clip_latents: float | None = Field(
+        None, ge=4, description="bound on predicted clean latents in standard deviations; none: no clipping"
+    )
+    sample_batch: int = Field(16, ge=1)
+
+    @property
+    def factor(self) -> int:
+        """Image pixels per latent pixel, along one side."""
+        return 2 ** (len(self.vae_channels) - 1)
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Spatial size of the latents."""
+        return (self.size[0] // self.factor, self.size[1] // self.factor)
+
+    @model_validator(mode="after")
+    def _fits(self) -> LatentDiffusionOptions:
+        whole = self.factor * 2 ** (len(self.unet_channels) - 1)
+        if any(side <= 0 or side % whole for side in self.size):
+            raise ValueError(
+                f"size must be a multiple of {whole} ({len(self.vae_channels)} levels of the autoencoder and "
+                f"{len(self.unet_channels)} of the denoiser), got {self.size}"
+            )
+        for name, channels, groups in (
+            ("vae_groups", self.vae_channels, self.vae_groups),
+            ("unet_groups", self.unet_channels, self.unet_groups),
+        ):
+            if any(count % groups for count in channels):
+                raise ValueError(f"{name} must divide all channel counts {channels}, got {groups}")
+        if not 0 < self.beta[0] <= self.beta[1] < 1:
+            raise ValueError(f"beta is a pair 0 < first <= last < 1, got {self.beta}")
+        if self.ddim_steps > self.train_times:
+            raise ValueError(f"ddim_steps ({self.ddim_steps}) can't exceed train_times ({self.train_times})")
+        return self
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "quick": {
+        "size": (96, 96),
+        "mirror": True,
+        "batch": 8,
+        "vae_channels": (16, 32, 32),
+        "vae_groups": 8,
+        "latent_channels": 4,
+        "vae_steps": 240,
+        "vae_lr": 2e-3,
+        "unet_channels": (32, 64),
+        "unet_groups": 8,
+        "unet_steps": 600,
+        "unet_lr": 2e-3,
+        "ema": 0.99,
+        "schedule": "cosine",
+        "clip_norm": 1.0,
+        "ddim_steps": 25,
+    },
+    "smoke": {
+        "size": (32, 32),
+        "batch": 4,
+        "vae_channels": (8, 16, 16),
+        "vae_groups": 4,
+        "latent_channels": 4,
+        "vae_steps": 12,
+        "vae_lr": 4e-3,
+        "unet_channels": (16, 32),
+        "unet_groups": 4,
+        "unet_steps": 12,
+        "unet_lr": 2e-3,
+        "schedule": "cosine",
+        "clip_norm": 1.0,
+        "ddim_steps": 4,
+    },
+}
+"""Option values by recipe. quick: about a minute on two CPU cores; smoke: seconds, shows only that it runs."""

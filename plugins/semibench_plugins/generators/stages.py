@@ -1,0 +1,234 @@
+"""The two training stages of `latent-diffusion`: autoencoder, then denoiser on its frozen latents.
+
+All randomness is a function of (seed, stage, step), drawn on the CPU, so an interrupted stage goes on with the same digits.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from semibench import DivergedError
+from semibench.contracts.generator import Progress
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semibench_plugins.generators.diffusion import alpha_bars, noised
+from semibench_plugins.generators.networks import write_atomically
+from semibench_plugins.generators.options import LatentDiffusionOptions
+
+REPORT_EVERY = 10
+SMOOTHING = 0.98
+POINTS = 200
+"""At most that many points of a loss curve are kept."""
+
+
+def seed_of(*parts: object) -> int:
+    """A seed in [0, 2^63) that names its parts; the same on every machine."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def stream(*parts: object) -> torch.Generator:
+    """A CPU generator seeded by `seed_of`."""
+    return torch.Generator().manual_seed(seed_of(*parts))
+
+
+@dataclass
+class Course:
+    """A smoothed loss curve: exponential mean without start bias, thinned. points: (step, smoothed loss)."""
+
+    steps: int
+    mean: float = 0.0
+    weight: float = 0.0
+    points: list[tuple[int, float]] = field(default_factory=list)
+
+    def add(self, step: int, loss: float) -> float:
+        """Take the loss of a step; returns the smoothed one."""
+        self.mean = SMOOTHING * self.mean + (1 - SMOOTHING) * loss
+        self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)
+        smooth = self.mean / self.weight
+        if step % max(1, math.ceil(self.steps / POINTS)) == 0 or step == self.steps - 1:
+            self.points.append((step, smooth))
+        return smooth
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"steps": [step for step, _ in self.points], "loss": [round(loss, 6) for _, loss in self.points]}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stage is told: who it is, how long, where it keeps its unfinished state, whom it tells."""
+
+    name: str
+    steps: int
+    seed: int
+    device: str
+    key: str
+    path: Path
+    progress: Progress | None
+
+
+def positions(count: int, batch: int, step: int, seed: int) -> Tensor:
+    """int64 (batch,): the samples of a step; fresh permutations of all samples, one after the other."""
+    wanted = range(step * batch, (step + 1) * batch)
+    orders = {
+        turn: torch.randperm(count, generator=stream(seed, "order", turn)) for turn in {w // count for w in wanted}
+    }
+    return torch.stack([orders[w // count][w % count] for w in wanted])
+
+
+def structural_similarity(first: Tensor, second: Tensor, span: float = 2.0, window: int = 7) -> Tensor:
+    """Mean SSIM (Wang et al., IEEE TIP 2004) of images (B, C, H, W) with values in a range of `span`, uniform window."""
+
+    def blur(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, window, stride=1)
+
+    a, b = blur(first), blur(second)
+    variance = blur(first.square()) - a.square() + blur(second.square()) - b.square()
+    covariance = blur(first * second) - a * b
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    return ((2 * a * b + c1) * (2 * covariance + c2) / ((a.square() + b.square() + c1) * (variance + c2))).mean()
+
+
+def _run(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss_of: Callable[[int], Tensor],
+    options: LatentDiffusionOptions,
+    plan: Plan,
+    average: nn.Module | None = None,
+) -> Course:
+    """Optimise for plan.steps steps, or from a saved state of the same plan on; `average` follows the weights."""
+    course, first = Course(plan.steps), 0
+    base = [group["lr"] for group in optimiser.param_groups]
+    saved = torch.load(plan.path, map_location="cpu", weights_only=True) if plan.path.is_file() else None
+    if saved is not None and saved["key"] == plan.key:
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        if average is not None:
+            average.load_state_dict(saved["average"])
+        first = saved["step"]
+        course = Course(plan.steps, saved["mean"], saved["weight"], [(int(s), float(v)) for s, v in saved["points"]])
+    network.train()
+    for step in range(first, plan.steps):
+        if options.schedule == "cosine":
+            for group, lr in zip(optimiser.param_groups, base, strict=True):
+                group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+        loss = loss_of(step)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"latent-diffusion, {plan.name}: the loss became {value} at step {step}; lower its learning rate or set clip_norm"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if options.clip_norm > 0:
+            nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+        optimiser.step()
+        if average is not None:
+            decay = min(options.ema, (1 + step) / (10 + step))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+        smooth = course.add(step, value)
+        if plan.progress is not None and ((step + 1) % REPORT_EVERY == 0 or step + 1 == plan.steps):
+            plan.progress(plan.name, step + 1, plan.steps, {"loss": smooth})
+        if (step + 1) % options.checkpoint_every == 0 and step + 1 < plan.steps:
+            state = {
+                "key": plan.key, "step": step + 1, "network": network.state_dict(), "optimiser": optimiser.state_dict(),
+                "average": average.state_dict() if average is not None else {},
+                "mean": course.mean, "weight": course.weight, "points": course.points,
+            }  # fmt: skip
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
+            write_atomically(plan.path, buffer.getvalue())
+    return course
+
+
+def fit_autoencoder(network: Any, images: Tensor, options: LatentDiffusionOptions, plan: Plan) -> dict[str, Any]:
+    """Stage 1. images: uint8 (N, C, H, W). Loss: reconstruction + kl x KL(q || N(0, 1)), both summed over an image and,
+    with reduction "mean", divided by its number of values; mean over the batch. Images are learned on [-1, 1]."""
+    network.to(plan.device)
+    batch = min(options.batch, len(images))
+    size = images[0].numel()
+
+    def loss_of(step: int) -> Tensor:
+        draw = stream(plan.seed, plan.name, step)
+        chosen = images[positions(len(images), batch, step, seed_of(plan.seed, plan.name))]
+        if options.mirror:
+            turned = torch.rand(batch, generator=draw) < 0.5
+            chosen = torch.where(turned.view(-1, 1, 1, 1), chosen.flip(-1), chosen)
+        target = chosen.to(plan.device).float() / 127.5 - 1.0
+        posterior = network.encode(target).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=draw).to(plan.device)
+        made = network.decode(posterior.mean + posterior.std * noise).sample
+        error = F.mse_loss(made, target) if options.reconstruction == "mse" else F.l1_loss(made, target)
+        if options.ssim > 0:
+            error = error + options.ssim * (1 - structural_similarity(made, target))
+        loss = error + options.kl * posterior.kl().mean() / size
+        return loss * size if options.reduction == "sum" else loss
+
+    started = time.perf_counter()
+    course = _run(network, torch.optim.Adam(network.parameters(), options.vae_lr), loss_of, options, plan)
+    return {**course.record(), "seconds": time.perf_counter() - started}
+
+
+def _batches(images: Tensor, size: int) -> Iterator[Tensor]:
+    for part in images.split(size):
+        yield part.float() / 127.5 - 1.0
+
+
+@torch.no_grad()
+def moments(network: Any, images: Tensor, options: LatentDiffusionOptions, device: str) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the latents of uint8 images, on the CPU, (N, latent channels, h, w) each."""
+    network.eval()
+    found = [network.encode(part.to(device)).latent_dist for part in _batches(images, options.sample_batch)]
+    return torch.cat([one.mean.cpu() for one in found]), torch.cat([one.std.cpu() for one in found])
+
+
+@torch.no_grad()
+def reconstruction_error(network: Any, images: Tensor, mean: Tensor, device: str, batch: int) -> float:
+    """Root mean square error on [0, 1] of images decoded from the means of their latents."""
+    total = 0.0
+    for part, latent in zip(_batches(images, batch), mean.split(batch), strict=True):
+        total += float((network.decode(latent.to(device)).sample.cpu().clamp(-1, 1) - part).square().sum())
+    return math.sqrt(total / images.numel()) / 2
+
+
+def fit_denoiser(
+    network: nn.Module, latents: tuple[Tensor, Tensor], options: LatentDiffusionOptions, plan: Plan
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Stage 2: predict eps from z_t, t uniform in 0 .. T - 1, z_0 drawn from the frozen autoencoder's posterior.
+
+    latents: mean and standard deviation, already scaled, (N, c, h, w) each; twice as many where mirrored images count.
+    Returns the network that samples (the averaged one where options.ema > 0)."""
+    network.to(plan.device)
+    mean, spread = latents
+    batch = min(options.batch, len(mean))
+    bars = alpha_bars(options.train_times, *options.beta)
+
+    def loss_of(step: int) -> Tensor:
+        draw = stream(plan.seed, plan.name, step)
+        chosen = positions(len(mean), batch, step, seed_of(plan.seed, plan.name))
+        clean = mean[chosen] + spread[chosen] * torch.randn(mean[chosen].shape, generator=draw)
+        times = torch.randint(options.train_times, (batch,), generator=draw)
+        noise = torch.randn(clean.shape, generator=draw)
+        noisy = noised(clean, noise, bars[times]).to(plan.device)
+        predicted = network(noisy, times.to(plan.device)).sample
+        target = noise.to(plan.device)
+        return F.mse_loss(predicted, target) if options.loss == "l2" else F.l1_loss(predicted, target)
+
+    average = copy.deepcopy(network).requires_grad_(False) if options.ema > 0 else None
+    started = time.perf_counter()
+    optimiser = torch.optim.AdamW(network.parameters(), options.unet_lr)
+    course = _run(network, optimiser, loss_of, options, plan, average)
+    return (network if average is None else average), {**course.record(), "seconds": time.perf_counter() - started}
