@@ -31,7 +31,12 @@ class SmallUNet(nn.Module):
 
         def block(a: int, b: int) -> nn.Sequential:
             return nn.Sequential(
-                conv(a, b, 3, padding=1, bias=False), norm(b), nn.ReLU(), conv(b, b, 3, padding=1, bias=False), norm(b), nn.ReLU()
+                conv(a, b, 3, padding=1, bias=False),
+                norm(b),
+                nn.ReLU(),
+                conv(b, b, 3, padding=1, bias=False),
+                norm(b),
+                nn.ReLU(),
             )
 
         self.down = nn.ModuleList(block(a, b) for a, b in zip([channels, *sizes[:-1]], sizes, strict=True))
@@ -69,7 +74,9 @@ def dice_of(prediction: Tensor, label: Tensor, classes: int) -> Tensor:
     return torch.stack(scores).mean(0)
 
 
-def train(images: Tensor, labels: Tensor, classes: int, iterations: int, batch: int, width: int, seed: int) -> nn.Module:
+def train(
+    images: Tensor, labels: Tensor, classes: int, iterations: int, batch: int, width: int, seed: int
+) -> nn.Module:
     torch.manual_seed(seed)
     dims = labels.dim() - 1
     net = SmallUNet(dims, images.shape[1], classes, width)
@@ -80,7 +87,9 @@ def train(images: Tensor, labels: Tensor, classes: int, iterations: int, batch: 
         x, y = images[pick], labels[pick].long()
         if torch.rand(()) < 0.5:
             x, y = x.flip(-1), y.flip(-1)
-        x = x * (1 + 0.2 * (torch.rand(batch, *[1] * (dims + 1)) - 0.5)) + 0.1 * (torch.rand(batch, *[1] * (dims + 1)) - 0.5)
+        x = x * (1 + 0.2 * (torch.rand(batch, *[1] * (dims + 1)) - 0.5)) + 0.1 * (
+            torch.rand(batch, *[1] * (dims + 1)) - 0.5
+        )
         optimiser.zero_grad()
         loss_of(net(x), y).backward()
         optimiser.step()
@@ -90,7 +99,9 @@ def train(images: Tensor, labels: Tensor, classes: int, iterations: int, batch: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", action="append", help="phantom; may be given several times (default: tus and busi)")
+    parser.add_argument(
+        "--dataset", action="append", help="phantom; may be given several times (default: tus and busi)"
+    )
     parser.add_argument("--ratio", type=float, default=0.05, help="share of the training groups that is labeled")
     parser.add_argument("--iterations", type=int, default=400)
     parser.add_argument("--side", type=int, default=80, help="pixels of the working grid of images")
@@ -104,7 +115,9 @@ def main() -> None:
     for name in arguments.dataset or ["tus", "busi"]:
         card = cards[name]
         size = (arguments.side,) * 2 if card.dims == 2 else (arguments.volume,) * 3
-        data = phantom(name, card=card, options=DatasetOptions(size=size), phantom=PhantomOptions(cases=arguments.cases))
+        data = phantom(
+            name, card=card, options=DatasetOptions(size=size), phantom=PhantomOptions(cases=arguments.cases)
+        )
         begun = time.perf_counter()
         refs = data.index()
         cases = [data.read(ref) for ref in refs]
@@ -124,7 +137,13 @@ def main() -> None:
             begun = time.perf_counter()
             for seed in range(arguments.seeds):
                 net = train(
-                    images[chosen], labels[chosen], len(card.classes), arguments.iterations, arguments.batch, arguments.width, seed
+                    images[chosen],
+                    labels[chosen],
+                    len(card.classes),
+                    arguments.iterations,
+                    arguments.batch,
+                    arguments.width,
+                    seed,
                 )
                 with torch.no_grad():
                     predicted = torch.cat([net(x).argmax(1) for x in images[held].split(8)])

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor, nn
+
 from semibench import Case, CaseError, CaseRef, Convention, Frame, Inference, Truth, UnsupportedError
 from semibench.evaluation.inference import Network
 from semibench.evaluation.scoring import (
@@ -28,7 +30,6 @@ from semibench_plugins.conventions.la_sliding import LaSliding
 from semibench_plugins.conventions.mgcc_2023 import Mgcc2023
 from semibench_plugins.conventions.semibench_1 import Semibench1
 from semibench_plugins.conventions.ssl4mis import Ssl4mis
-from torch import Tensor, nn
 
 ALL: dict[str, Convention] = {
     "semibench-1": Semibench1(),

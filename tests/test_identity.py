@@ -7,6 +7,7 @@ import math
 
 import pytest
 from pydantic import ValidationError
+
 from semibench import Entry, Part, Ramp, Replicate, RunSpec, Term, Track
 from semibench.contracts.identity import canonical, sha256
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import zoom
+from torch import Tensor, nn
+
 from semibench import Frame, Inference, UnsupportedError
 from semibench.evaluation.inference import (
     Network,
@@ -20,7 +22,6 @@ from semibench.evaluation.inference import (
     working_labels,
     zoom_index,
 )
-from torch import Tensor, nn
 
 PLAIN = Inference(mode="window", overlap=0.5, blend="constant")
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from semibench import IGNORE, Backbone, Clock, Samples, Task, UnsupportedError, UsageError
+from torch import Tensor, nn
+
+from semibench import IGNORE, Backbone, Clock, Samples, Task, Term, UnsupportedError, UsageError
 from semibench.blocks.losses import bce_dice
+from semibench.settings import merge
 from semibench_plugins.backbones.mgcc_net import AttentionGate, ConvMixerLayer, MGCCNet, MGCCNetOptions
 from semibench_plugins.methods.mgcc import MGCC
-from torch import Tensor, nn
 
 torch.set_num_threads(1)
 CLOCK = Clock("train", 0, 20000, {})
@@ -144,7 +146,8 @@ def test_consistency_weight_follows_the_code_and_the_paper() -> None:
     for step in (0, 149, 150, 7499, 12000, 19999):  # the code's staircase: a new value every 150 iterations
         t = min(step // 150, 200) / 200
         assert code.at(step / 20000) == pytest.approx(7 * torch.tensor(-5 * (1 - t) ** 2).exp().item(), rel=1e-5)
-    paper = MGCC.presets["paper"]["terms"]["consistency"]
+    record = merge(code.record(), MGCC.presets["paper"]["terms"]["consistency"])
+    paper = Term.restore(record)
     assert paper.at(0.0) == pytest.approx(0.1 * 0.006738, abs=1e-6) and paper.at(1.0) == pytest.approx(0.1)
 
 
@@ -193,7 +196,7 @@ def test_consistency_is_the_mean_square_of_the_sigmoids_by_hand() -> None:
 
 
 def test_tied_decoders_without_chain_and_perturbation_agree_exactly() -> None:
-    model = method(depths=(0, 0, 0, 0), perturbations=("none", "none", "none"))
+    model = method(net={"depths": (0, 0, 0, 0)}, perturbations=("none", "none", "none"))
     for decoder in model.auxiliary:
         decoder.load_state_dict(model.net.decoder.state_dict())
     assert model.losses(batch(), CLOCK)["consistency"] == 0
@@ -257,10 +260,10 @@ def test_no_foreground_stays_finite_and_smooth_tames_it() -> None:
 
 def test_unlabeled_images_leave_no_trace_of_labels_and_options_are_checked() -> None:
     with pytest.raises(UsageError, match="one perturbation"):
-        method(depths=(0, 3))
+        method(net={"depths": (0, 3)})
     assert MGCC.unsupported(Task(3, 1, ("a", "b"), (32, 32, 32), ("x",), {}), MGCC.Options()) is not None
     assert MGCC.unsupported(Task(2, 1, ("a", "b"), (32, 32), ("x",), {}), MGCC.Options()) is None
-    short = method(depths=(2, 4), perturbations=("dropout",))
+    short = method(net={"depths": (2, 4)}, perturbations=("dropout",))
     assert len(short.net.chain) == 4 and len(short.auxiliary) == 1  # type: ignore[arg-type]
 
 

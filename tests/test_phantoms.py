@@ -11,7 +11,7 @@ from semibench import DatasetOptions, PhantomOptions
 from semibench_plugins.datasets.cards import CARDS
 from semibench_plugins.phantoms import radiology, ultrasound
 from semibench_plugins.phantoms.anatomy import ellipsoid, points, rotation, tube, union
-from semibench_plugins.phantoms.datasets import Phantom, draw, phantom
+from semibench_plugins.phantoms.datasets import Phantom, draw, lesions, phantom
 from semibench_plugins.phantoms.fields import Contour, Wave, smooth_field, spline_basis, stream
 from semibench_plugins.phantoms.sheets import contact_sheet
 from semibench_plugins.phantoms.specs import SPECS
@@ -21,14 +21,31 @@ CARD = {card.name: card for card in CARDS}
 IMAGES = sorted(name for name, card in CARD.items() if card.dims == 2)
 VOLUMES = sorted(name for name, card in CARD.items() if card.dims == 3)
 
-PINNED: dict[str, tuple[float, float, int]] = {}
+PINNED: dict[str, tuple[float, float, int]] = {
+    "bus-bra": (91.3246, 50.9249, 4555),
+    "busi": (102.2228, 40.9733, 3931),
+    "busis": (104.0825, 37.8531, 3207),
+    "hc18": (48.4702, 55.1376, 8288),
+    "la": (335.4320, 233.9641, 6553),
+    "mmwhs": (-360.4236, 486.6176, 24719),
+    "mnms": (80.0676, 79.3500, 8487),
+    "msd-hippocampus": (1057.3572, 374.3232, 2470),
+    "tnscui2020": (98.9288, 43.5934, 1173),
+    "tus": (77.9365, 43.3386, 6747),
+    "udiat": (87.3611, 32.5005, 13395),
+}
 """Data set -> mean and standard deviation of the stored values of the case of group 1, frame 0, seed 0, and labeled voxels.
 Written by `REVISION` 1; when a digit moves, raise `REVISION`."""
 
 
-def make(name: str, cases: int | None = None, seed: int = 0, scale: float = 1.0, size: tuple[int, ...] | None = None) -> Phantom:
+def make(
+    name: str, cases: int | None = None, seed: int = 0, scale: float = 1.0, size: tuple[int, ...] | None = None
+) -> Phantom:
     return phantom(
-        name, card=CARD[name], options=DatasetOptions(size=size), phantom=PhantomOptions(cases=cases, seed=seed, scale=scale)
+        name,
+        card=CARD[name],
+        options=DatasetOptions(size=size),
+        phantom=PhantomOptions(cases=cases, seed=seed, scale=scale),
     )
 
 
@@ -45,7 +62,8 @@ QUIET = Machine(8.0, noise=-120.0, tgc=0.6)
 
 def test_stream_depends_on_every_part_of_its_name() -> None:
     draws = [
-        stream(*name).random() for name in (("a", 0, 0), ("b", 0, 0), ("a", 1, 0), ("a", 0, 1), ("a", 0, 0, 0), ("a", 0, 0, 1))
+        stream(*name).random()
+        for name in (("a", 0, 0), ("b", 0, 0), ("a", 1, 0), ("a", 0, 1), ("a", 0, 0, 0), ("a", 0, 0, 1))
     ]
     assert len(set(draws)) == 6
     assert stream("a", 0, 0).random() == draws[0]
@@ -156,7 +174,7 @@ def test_compression_gain_range_and_noise_floor() -> None:
 
 def test_scan_conversion_keeps_places_and_is_black_outside() -> None:
     machine = Machine(3.5, sector=30.0, radius=50.0)
-    z, x = ultrasound.beam_grid(machine, 100.0, 200, 100)
+    z, _ = ultrasound.beam_grid(machine, 100.0, 200, 100)
     polar = z.copy()
     zz, xx = np.meshgrid(np.linspace(10, 90, 50), np.linspace(-20, 20, 41), indexing="ij")
     assert np.abs(ultrasound.scan_convert(polar, machine, 100.0, zz, xx) - zz).max() < 0.5
@@ -213,7 +231,7 @@ def test_every_data_set_has_a_phantom_and_unknown_names_say_so() -> None:
 
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_cases_obey_the_card(name: str) -> None:
-    card, data = CARD[name], make(name, cases=3 * SPECS[name].frames)
+    card, data = CARD[name], make(name, cases=2 * SPECS[name].frames)
     refs = data.index()
     assert [ref.id for ref in refs] == sorted(ref.id for ref in refs)
     seen: set[int] = set()
@@ -227,8 +245,8 @@ def test_cases_obey_the_card(name: str) -> None:
         assert ref.domain in card.domains
         seen |= set(case.label.unique().tolist())
         if card.dims == 2:
-            assert 0 <= case.image.min() and case.image.max() <= 1
-            assert 150 <= min(case.frame.shape) and max(case.frame.shape) <= 300
+            assert case.image.min() >= 0 and case.image.max() <= 1
+            assert min(case.frame.shape) >= 150 and max(case.frame.shape) <= 300
             assert (case.spacing is None) == (name != "hc18")
         else:
             assert case.spacing is not None and len(case.spacing) == 3
@@ -240,12 +258,14 @@ def test_cases_obey_the_card(name: str) -> None:
 def test_a_case_is_the_same_whatever_the_number_and_order(name: str) -> None:
     few, many = make(name, cases=2), make(name, cases=30)
     assert many.index()[:2] == few.index()
-    many.read(many.index()[5])
     a, b = few.read(few.index()[1]), many.read(many.index()[1])
     assert torch.equal(a.image, b.image)
     assert torch.equal(a.label, b.label)
-    other = make(name, cases=2, seed=1).read(few.index()[1])
-    assert a.image.shape != other.image.shape or not torch.equal(a.image, other.image)
+
+
+def test_seeds_give_other_cases() -> None:
+    a, b = draw("msd-hippocampus", 0, 0).image, draw("msd-hippocampus", 1, 0).image
+    assert a.shape != b.shape or not np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("name", sorted(PINNED))
@@ -261,17 +281,20 @@ def test_pinned_digits(name: str) -> None:
 def test_stored_images_are_grey_levels(name: str) -> None:
     image = draw(name, 0, 2).image
     assert np.array_equal(image, np.rint(image))
-    assert 0 <= image.min() and image.max() <= 255
+    assert image.min() >= 0 and image.max() <= 255
     assert 25 < image.mean() < 150
     assert image.std() > 15
 
 
 def test_busi_has_its_share_of_normals_and_the_others_none() -> None:
-    data = make("busi", cases=100)
-    empty = [not data.truth(ref).label.any() for ref in data.index()]
-    assert sum(empty) == 17
+    spec = SPECS["busi"]
+    counts = [lesions(spec, group, stream("busi", 0, group, 0, 2)) for group in range(1000)]
+    assert counts.count(0) == 170
+    assert 20 <= counts.count(2) <= 70
+    data = make("busi", cases=12)
+    assert [bool(data.truth(ref).label.any()) for ref in data.index()] == [count > 0 for count in counts[:12]]
     tus = make("tus", cases=240)
-    assert all(tus.truth(ref).label.any() for ref in tus.index()[::10])
+    assert all(tus.truth(ref).label.any() for ref in tus.index()[::30])
 
 
 def test_tus_has_three_machines_of_patients_with_frames() -> None:
@@ -294,7 +317,7 @@ def test_machines_look_different() -> None:
         part = part - part.mean()
         return float(image.mean()), float((part[:, 2:] * part[:, :-2]).mean() / (part**2).mean())
 
-    grain = [np.mean([look(g)[1] for g in range(m, 18, 3)]) for m in range(3)]
+    grain = [np.mean([look(g)[1] for g in range(m, 12, 3)]) for m in range(3)]
     assert grain[1] > grain[0] + 0.03
 
 
@@ -316,7 +339,7 @@ def test_mnms_systole_is_smaller_than_diastole_and_slices_are_thick() -> None:
 
 @pytest.mark.parametrize("name", ["hc18", "la", "msd-hippocampus"])
 def test_these_labels_are_in_one_piece(name: str) -> None:
-    for group in range(3):
+    for group in range(2):
         assert components(draw(name, 0, group).label > 0)[1] == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from semibench import CaseRef, DatasetCard, Split, UsageError
 from semibench.protocols.checks import check, crossings
 from semibench.protocols.domains import DomainAdaptation, DomainGeneralisation
@@ -86,7 +88,7 @@ def test_labeled_sets_are_nested(low: float, more: float, seed: int) -> None:
 
 def test_labeled_counts_are_nested_too() -> None:
     sets = [set(draw(SelfDomain(), TOY, labeled=n).labeled) for n in (1, 2, 5, 11, 20)]
-    assert all(a < b for a, b in zip(sets, sets[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(sets))
     assert len({group_of(ref) for ref in sets[3]}) == 11
 
 

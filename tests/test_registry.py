@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from semibench import BackboneCard, MethodCard, PluginError, UnknownNameError, UsageError, hookimpl
 from semibench.contracts.cards import API
 from semibench.registry import KINDS, Registry, Source, registry
@@ -46,7 +47,7 @@ def raising() -> list[MethodCard]:
 
 BROKEN = {
     "import": (source("bad", ImportError("no module named numpyy")), "numpyy"),
-    "misspelt": (source("bad", plugin(semibench_metods=lambda: [])), "did you mean 'semibench_methods'"),
+    "misspelt": (source("bad", plugin(semibench_metods=list)), "did you mean 'semibench_methods'"),
     "raised": (source("bad", plugin(semibench_methods=raising)), "no licence file"),
     "card": (source("bad", methods(BackboneCard(name="net", title="n", load="a:B"))), "MethodCard"),
     "api": (source("bad", methods(method("future", api=API + 1))), "update Semibench"),

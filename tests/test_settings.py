@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydantic import BaseModel, Field
+
 from semibench import Term, UsageError
 from semibench.settings import assign, build, merge, parse, term_records
 

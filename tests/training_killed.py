@@ -123,6 +123,7 @@ def main(folder: Path, kind: str, every: int, moments: list[str]) -> None:
         toys.run(method, folder, data, validate=validate, resume=True, checkpoint_every=every, key="toy")
         torch.save(toys.state_of(method), folder / "final.pt")
         return
+    toys.run(toys.build(toys.METHODS[kind]), folder / "imports", iterations=4)
     whole = folder / "whole"
     whole.mkdir(parents=True)
     assert child(kind, whole, every, "", resume=False) == 0

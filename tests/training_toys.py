@@ -252,7 +252,13 @@ def run(method: Method, folder: Path, data: Any = None, **changes: Any) -> Train
     """Trains a toy on the CPU with one thread."""
     torch.set_num_threads(1)
     data = data or ToyData()
-    options: dict[str, Any] = {"seed": 3, "validate": dice(data), "reporter": Collecting(), "resume": False, "key": None}
+    options: dict[str, Any] = {
+        "seed": 3,
+        "validate": dice(data),
+        "reporter": Collecting(),
+        "resume": False,
+        "key": None,
+    }
     options |= {name: changes.pop(name) for name in tuple(changes) if name in options}
     return train(method, data, recipe(**changes), device=torch.device("cpu"), folder=folder, **options)
 

@@ -55,12 +55,28 @@ def divisor_of(method: Method) -> int:
     return math.lcm(1, *(module.divisor for module in method.modules() if isinstance(module, Backbone)))
 
 
-def pairs(
-    store: CaseStore, datasets: Mapping[str, Dataset], refs: Sequence[CaseRef]
-) -> Iterator[tuple[Case, Truth | None]]:
+class Truths:
+    """References on the native grid, read once and kept up to a budget of memory (bytes); the rest is read each time."""
+
+    def __init__(self, datasets: Mapping[str, Dataset], budget: int = 2**30) -> None:
+        self._datasets, self._left = datasets, budget
+        self._kept: dict[CaseRef, Truth | None] = {}
+
+    def __getitem__(self, ref: CaseRef) -> Truth | None:
+        if ref in self._kept:
+            return self._kept[ref]
+        truth = self._datasets[ref.dataset].truth(ref)
+        size = 0 if truth is None else truth.label.nbytes
+        if size <= self._left:
+            self._kept[ref] = truth
+            self._left -= size
+        return truth
+
+
+def pairs(store: CaseStore, truths: Truths, refs: Sequence[CaseRef]) -> Iterator[tuple[Case, Truth | None]]:
     """Cases with their reference on the native grid, one after the other."""
     for ref in refs:
-        yield store.case(ref), datasets[ref.dataset].truth(ref)
+        yield store.case(ref), truths[ref]
 
 
 def validator(
@@ -72,7 +88,7 @@ def validator(
     if not refs:
         return None
     chosen = list(refs) if not most or len(refs) <= most else [refs[i * len(refs) // most] for i in range(most)]
-    loaded = list(pairs(store, datasets, chosen))
+    loaded = list(pairs(store, Truths(datasets), chosen))
 
     def measure(trained: Method) -> float:
         name, predictor = next(iter(trained.predictors().items()))
@@ -91,6 +107,7 @@ def score_run(
     load: puts the weights of a checkpoint ("last", "best") into the method, False where there is none. predictions:
     folder for label maps on the native grid, <checkpoint>/<predictor>/<case>.npz."""
     tables, records = [], []
+    truths = Truths(datasets)
     seconds = float("nan")
     for checkpoint in ("last", "best"):
         if not load(checkpoint):
@@ -100,7 +117,7 @@ def score_run(
         reporter.phase(f"score {checkpoint}", len(refs))
         start = time.perf_counter()
         wide = score_cases(
-            predictors, pairs(store, datasets, refs), conventions, classes=classes, network=network, model=method,
+            predictors, pairs(store, truths, refs), conventions, classes=classes, network=network, model=method,
             keep=keep, progress=reporter.advance,
         )  # fmt: skip
         if checkpoint == "last":
@@ -119,7 +136,7 @@ def lengthen(wide: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Conv
     for name, part in wide.groupby("convention", sort=False):
         convention = conventions[str(name)]
         long = part.melt([*IDENTITY, *COUNTS], list(convention.metrics), "metric", "value")
-        long["unit"] = long["metric"].map(dict(convention.units)).fillna("")
+        long["unit"] = [convention.units.get(str(metric), "") for metric in long["metric"]]
         parts.append(long)
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "checkpoint", checkpoint)

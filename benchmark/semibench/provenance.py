@@ -10,7 +10,6 @@ import importlib.util
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,11 +47,19 @@ def _imports(module: ModuleType, source: str) -> set[str]:
             if not base:
                 continue
             found.add(base)
-            parent = sys.modules.get(base)
+            parent = _package(base) if base.split(".")[0] in (package.split(".")[0], "semibench") else None
             for alias in node.names:
                 home = getattr(getattr(parent, alias.name, None), "__module__", None)
                 found.add(home if isinstance(home, str) else f"{base}.{alias.name}")
     return found
+
+
+def _package(name: str) -> ModuleType | None:
+    """The module, imported: what is found must not depend on what else this process has loaded."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
 
 
 @functools.cache

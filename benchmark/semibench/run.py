@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from semibench.building import build_method
 from semibench.contracts.cases import CaseRef, Dataset, Split
-from semibench.contracts.errors import IdentityError, SemibenchError
+from semibench.contracts.errors import IdentityError, SemibenchError, UnsupportedError
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
 from semibench.provenance import provenance, stale_reasons
@@ -120,6 +120,7 @@ def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
 def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:
     """Resolves, draws and checks. estimate: also tell how long it will take (two iterations on noise where nothing was
     measured on this machine before). Raises the errors of `resolve` and UsageError for a split that can't be used."""
+    from semibench.assessment import conventions_for
     from semibench.training.device import choose, tune_allocator
 
     tune_allocator()
@@ -132,14 +133,24 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     record = provenance(resolved.items, str(device))
     state, reasons = _state(folder, resolved.spec, record)
     plan = Plan(resolved, split, folder, state, record, device, warnings, reasons)
-    reason = resolved.method.unsupported(_task(resolved, split), resolved.method_options)
-    if reason:
-        from semibench.contracts.errors import UnsupportedError
-
-        raise UnsupportedError(f"method {resolved.items['method'].name!r}: {reason}")
+    _check_method(resolved, split)
+    conventions_for(plugins, request.conventions, dims=resolved.dims, case_dims=resolved.card.dims)
     if estimate and state in ("new", "stale", "resumable"):
         plan.estimate = _estimate(plan, plugins)
     return plan
+
+
+def _check_method(resolved: Resolved, split: Split) -> None:
+    """Raises UnsupportedError where the method can't do the task, or a pool that it draws from is empty."""
+    name = resolved.items["method"].name
+    reason = resolved.method.unsupported(_task(resolved, split), resolved.method_options)
+    if reason:
+        raise UnsupportedError(f"method {name!r}: {reason}")
+    wanted = {stream.pool for stream in resolved.method.streams.values()}
+    if "unlabeled" in wanted and not split.unlabeled and resolved.synthesis is None:
+        raise UnsupportedError(
+            f"method {name!r} needs unlabeled cases, and this split has none; label fewer cases, or take --method supervised"
+        )
 
 
 def _state(folder: Path, spec: RunSpec, record: Mapping[str, Any]) -> tuple[State, list[str]]:

@@ -22,7 +22,8 @@ Parts = tuple[Tensor, Tensor | None, Tensor | None]
 """Image, label (None: none), valid (None: all)."""
 
 Cut = Callable[[Tensor, Tensor, tuple[int, ...]], Parts]
-"""cut(rows (n,), start (n, dims), size): boxes of samples; what lies outside is image 0, label IGNORE, valid False."""
+"""cut(rows (n,), start (n, dims), size): boxes of samples as new tensors, which the caller may change; what lies outside
+is image 0, label IGNORE, valid False."""
 
 INSET = 0.15
 """A crop that must hold a voxel keeps it this share of the patch away from its faces, where the image allows."""
@@ -118,12 +119,12 @@ def apply_geometry(
         larger = tuple(n + 2 * int(m) for n, m in zip(size, margin, strict=True))
         parts = cut(moved, geometry.start[moved] - margin, larger)
         one, its_label, its_valid = resample(*parts, matrix, size)
-        rows = moved.to(image.device)
+        rows = moved.to(image.device, non_blocking=True)
         valid = image.new_ones((len(sizes), *size), dtype=torch.bool) if valid is None else valid
-        image = image.index_copy(0, rows, one)
-        valid = valid.index_copy(0, rows, its_valid)
+        image.index_copy_(0, rows, one)
+        valid.index_copy_(0, rows, its_valid)
         if label is not None and its_label is not None:
-            label = label.index_copy(0, rows, its_label)
+            label.index_copy_(0, rows, its_label)
     image = _turned(image, geometry, lead=2)
     label = None if label is None else _turned(label, geometry, lead=1)
     if valid is None:
@@ -142,7 +143,7 @@ def resample(
     source, dims = image.shape[2:], image.ndim - 2
     scale = matrix.new_tensor([[p / s for p in size] for s in source])
     theta = torch.cat([(matrix * scale).flip(1, 2), matrix.new_zeros(len(matrix), dims, 1)], dim=2)
-    theta = theta.to(image.device, image.dtype)
+    theta = theta.to(image.dtype).to(image.device, non_blocking=True)
     grid = F.affine_grid(theta, [len(image), 1, *size], align_corners=False)
     inside = (grid.abs() <= 1).all(-1)
     if valid is None:
@@ -176,15 +177,17 @@ def cut_boxes(
     valid = out.new_zeros((len(images), *size), dtype=torch.bool)
     whole = True
     for row, (image, corner) in enumerate(zip(images, start.tolist(), strict=True)):
-        sides = image.shape[1:]
-        source = tuple(slice(max(c, 0), min(c + n, s)) for c, n, s in zip(corner, size, sides, strict=True))
-        target = tuple(slice(a.start - c, a.stop - c) for a, c in zip(source, corner, strict=True))
-        out[(row, slice(None), *target)] = image[(slice(None), *source)]
+        source: list[slice] = []
+        target: list[slice] = []
+        for begin, length, side in zip(corner, size, image.shape[1:], strict=True):
+            first, last = max(begin, 0), max(min(begin + length, side), 0)
+            source.append(slice(first, last))
+            target.append(slice(first - begin, max(last, first) - begin))
+        out[row][:, *target] = image[:, *source]
         if marks is not None and labels is not None and (label := labels[row]) is not None:
-            marks[(row, *target)] = label[source]
-        inside = all(t.stop - t.start == n for t, n in zip(target, size, strict=True))
-        whole &= inside
-        valid[(row, *target)] = True
+            marks[row][tuple(target)] = label[tuple(source)]
+        valid[row][tuple(target)] = True
+        whole &= all(part.stop - part.start == length for part, length in zip(target, size, strict=True))
     return out, marks, None if whole else valid
 
 
@@ -207,7 +210,7 @@ def weak_view(
     geometry = draw_geometry(policy, sizes, size, generator, plane=plane)
 
     def cut(rows: Tensor, start: Tensor, box: tuple[int, ...]) -> Parts:
-        chosen = rows.to(image.device)
+        chosen = rows.to(image.device, non_blocking=True)
         images = image.index_select(0, chosen)
         labels = None if label is None else label.index_select(0, chosen)
         if box == tuple(image.shape[2:]) and not start.any():
@@ -238,8 +241,8 @@ def strong_view(
 
     chance, s = policy.jitter
     on = r[:, 0] < chance
-    contrast = torch.where(on, 1 + s * (2 * r[:, 1] - 1), 1.0).to(image.device, image.dtype).reshape(shape)
-    shift = torch.where(on, s * (r[:, 2] - 0.5), 0.0).to(image.device, image.dtype).reshape(shape)
+    contrast = _like(torch.where(on, 1 + s * (2 * r[:, 1] - 1), 1.0), image)
+    shift = _like(torch.where(on, s * (r[:, 2] - 0.5), 0.0), image)
     offset = flat.mean(1).reshape(shape) * (1 - contrast) + shift * span
     result = torch.addcmul(offset, image, contrast)
     result = torch.minimum(torch.maximum(result, low), high)
@@ -247,8 +250,8 @@ def strong_view(
     chance, s = policy.gamma
     rows = (r[:, 3] < chance).nonzero()[:, 0]
     if len(rows):
-        exponent = (1 + s * (2 * r[rows, 4] - 1)).to(image.device, image.dtype).reshape(-1, *shape[1:])
-        rows = rows.to(image.device)
+        exponent = _like(1 + s * (2 * r[rows, 4] - 1), image)
+        rows = rows.to(image.device, non_blocking=True)
         base, reach = low[rows], span[rows].clamp_min(torch.finfo(image.dtype).tiny)
         part = ((result[rows] - base) / reach).clamp(0, 1).pow_(exponent).mul_(reach).add_(base)
         result[rows] = part
@@ -257,14 +260,14 @@ def strong_view(
     rows = (r[:, 5] < chance).nonzero()[:, 0]
     if len(rows) and s > 0:
         sigma = 0.1 + max(s - 0.1, 0.0) * r[rows, 6]
-        rows = rows.to(image.device)
+        rows = rows.to(image.device, non_blocking=True)
         result[rows] = gaussian_blur(result[rows], sigma, radius=math.ceil(3 * s))
 
     chance, s = policy.noise
     rows = (r[:, 7] < chance).nonzero()[:, 0]
     if len(rows) and s > 0:
-        deviation = (s * r[rows, 8]).to(image.device, image.dtype).reshape(-1, *shape[1:])
-        rows = rows.to(image.device)
+        deviation = _like(s * r[rows, 8], image)
+        rows = rows.to(image.device, non_blocking=True)
         own = torch.Generator(device=image.device)
         own.manual_seed(seed)
         noise = torch.randn((len(rows), *image.shape[1:]), generator=own, device=image.device, dtype=image.dtype)
@@ -277,7 +280,7 @@ def gaussian_blur(image: Tensor, sigma: Tensor, radius: int) -> Tensor:
     count, channels = image.shape[:2]
     place = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-0.5 * (place / sigma.double().cpu()[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).to(image.device, image.dtype)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(image.dtype).to(image.device, non_blocking=True)
     weight = kernel.repeat_interleave(channels, 0)[:, None, None, :]
     for axis in range(2, image.ndim):
         moved = image.movedim(axis, -1)
@@ -289,19 +292,25 @@ def gaussian_blur(image: Tensor, sigma: Tensor, radius: int) -> Tensor:
 
 
 def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:
-    """Right-angle turns, then flips, of (B, ..., *spatial) with `lead` axes before the spatial ones; exact."""
+    """Right-angle turns, then flips, of (B, ..., *spatial) with `lead` axes before the spatial ones; exact, in place."""
     a, b = (axis + lead for axis in geometry.plane)
     for quarter in (1, 2, 3):
         rows = (geometry.turns == quarter).nonzero()[:, 0]
         if len(rows):
-            rows = rows.to(values.device)
-            values = values.index_copy(0, rows, torch.rot90(values.index_select(0, rows), quarter, (a, b)))
+            rows = rows.to(values.device, non_blocking=True)
+            values.index_copy_(0, rows, torch.rot90(values.index_select(0, rows), quarter, (a, b)))
     for axis in range(geometry.flip.shape[1]):
         rows = geometry.flip[:, axis].nonzero()[:, 0]
         if len(rows):
-            rows = rows.to(values.device)
-            values = values.index_copy(0, rows, values.index_select(0, rows).flip(axis + lead))
+            rows = rows.to(values.device, non_blocking=True)
+            values.index_copy_(0, rows, values.index_select(0, rows).flip(axis + lead))
     return values
+
+
+def _like(values: Tensor, image: Tensor) -> Tensor:
+    """Per-sample numbers (B,) drawn on the CPU, in the image's type, beside it, as (B, 1, ..., 1). Copies from plain memory
+    don't wait for the device."""
+    return values.to(image.dtype).to(image.device, non_blocking=True).reshape(-1, *[1] * (image.ndim - 1))
 
 
 def _refuse(dims: int) -> tuple[int, int]:

@@ -58,6 +58,7 @@ def describe(known: Registry, kind: str, name: str) -> dict[str, Any]:
 def _recipe(known: Registry, name: str) -> dict[str, Any]:
     """All cards of a recipe's name: they are laid over each other, the general first."""
     cards = [item for item in known.cards("recipes") if name in (item.name, item.full_name)]
+    cards.sort(key=lambda item: sum((item.card.dims is not None, bool(item.card.protocols), bool(item.card.datasets))))
     if not cards:
         known.get("recipes", name)
     return {
@@ -153,7 +154,7 @@ def draw(console: Console, record: Mapping[str, Any]) -> None:
     """The record as titled tables."""
     if "layers" in record:
         console.print(f"recipe {record['name']}: its layers, the general first", style="bold")
-        columns = ("dims", "protocols", "datasets", "values", "source", "distribution")
+        columns = ("dims", "protocols", "datasets", "values", "protocol", "distribution")
         console.print(table(columns, [[layer[column] for column in columns] for layer in record["layers"]]))
         return
     card = record["card"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -124,6 +123,8 @@ def data(known: Any, data_root: Path | None) -> list[dict[str, Any]]:
 
 def store() -> dict[str, Any]:
     """The MLflow store as it is; a SQLite file is opened read-only (mlflow would migrate it)."""
+    import sqlite3
+
     from semibench.tracking.store import sqlite_file, store_uri
 
     uri = store_uri()

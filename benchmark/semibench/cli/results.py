@@ -11,29 +11,60 @@ from rich.console import Console
 from semibench.cli.console import cell, duration, table
 
 if TYPE_CHECKING:
-    from semibench.run import Plan, Result
+    from semibench.run import Result
 
 
-def show_plan(console: Console, plan: Plan, facts: Mapping[str, Any]) -> None:
-    """What will be done, before it is done. Phantom data are said loudly."""
-    if facts.get("phantom"):
-        console.print(
-            "PHANTOM DATA: procedural stand-ins, not patients; never compare with results on real files.",
-            style="bold red",
-        )
-    rows = [(name.replace("_", " "), _fact(name, value)) for name, value in facts.items() if name != "phantom"]
-    rows.append(("data", "PHANTOM (procedural)" if facts.get("phantom") else "real files"))
+STATES = {
+    "new": "new",
+    "done": "done already: nothing will be computed (--force runs it again)",
+    "resumable": "goes on from its last checkpoint",
+    "stale": "done with other code; it is run again",
+}
+
+
+def show_plan(console: Console, facts: Mapping[str, Any]) -> None:
+    """What will be done, before it is done (`Plan.summary()`). Phantom data are said loudly."""
+    phantom = facts["data"] == "phantom"
+    axes = " · ".join(f"{axis} {facts[axis]}" for axis in ("draw", "fold", "seed") if facts[axis] is not None)
+    batch, patch = facts["batch"], " x ".join(str(side) for side in facts["patch"])
+    rows = [
+        ("task", f"{facts['protocol']} on {facts['dataset']}, {facts['dims']}D, classes {cell(facts['classes'])}"),
+        ("data", "PHANTOM (procedural stand-in)" if phantom else "real files"),
+        ("method", f"{facts['method']} with {facts['backbone']} ({cell(facts['backbone_options'])})"),
+        (
+            "training",
+            f"recipe {facts['recipe']}: {facts['iterations']} iterations of {batch['labeled']} labeled + "
+            f"{batch['unlabeled']} unlabeled, patch {patch}, {facts['precision']} on {facts['device']}",
+        ),
+        ("replicate", axes),
+    ]
+    synthetic = facts.get("synthetic")
+    if synthetic:
+        rows.append(("synthetic", f"{synthetic['count']} cases by {synthetic['generator']}, added to unlabeled"))
+    estimate = facts.get("estimate") or {}
+    if estimate.get("training_seconds") is not None:
+        told = f"training about {duration(estimate['training_seconds'])} ({estimate['source']})"
+        if synthetic:
+            known = estimate.get("generator_seconds")
+            told += "; generator " + (f"about {duration(known)}" if known is not None else "not measured yet")
+        rows.append(("time", told))
+    rows += [("state", STATES.get(facts["state"], facts["state"])), ("run", f"{facts['key']} in {facts['folder']}")]
+    rows += [("", reason) for reason in facts["reasons"]]
     console.print(table(("plan", ""), rows))
-    state = {"done": "done already: nothing will be computed", "resumable": "goes on from its last checkpoint"}.get(
-        plan.state, plan.state
+    console.print()
+    roles = [(role, of["cases"], of["groups"], cell(of["domains"])) for role, of in facts["cases"].items()]
+    console.print(table(("role", "cases", "groups", "by domain"), roles))
+    told = (
+        f"labels used: {facts['label_budget']} (labeled and validation) · validation from: {facts['validation_from']}"
     )
-    console.print(f"state: {state} · folder: {plan.folder}\n")
-
-
-def _fact(name: str, value: Any) -> str:
-    if "seconds" in name and isinstance(value, (int, float)):
-        return "about " + duration(float(value))
-    return cell(value)
+    console.print(f"{told} · excluded: {len(facts['excluded'])}")
+    for warning in facts["warnings"]:
+        console.print(f"WARNING: {warning}", style="bold yellow")
+    if phantom:
+        console.print(
+            "PHANTOM DATA: these are no patients; never compare with results on real files.", style="bold red"
+        )
+    console.print()
 
 
 def spread(mean: Any, std: Any) -> str:
@@ -44,33 +75,38 @@ def spread(mean: Any, std: Any) -> str:
             return "–"
         return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
-    return number(mean) if number(std) == "–" else f"{number(mean)} ± {number(std)}"
+    return number(mean) if "–" in (number(mean), number(std)) else f"{number(mean)} ± {number(std)}"
+
+
+def undefined(score: Mapping[str, Any]) -> int:
+    """Cases for which a metric has no value (a distance without a prediction, for instance)."""
+    return int(score["n"]) - int(score.get("defined", score["n"]))
+
+
+def metric_label(metric: str, unit: str) -> str:
+    """ "hd95 [mm]" for hd95_mm in mm: the unit once."""
+    name = metric.removesuffix(f"_{unit}") if unit else metric
+    return f"{name} [{unit}]" if unit else name
 
 
 def score_rows(scores: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """convention -> (columns, rows): one row per checkpoint and predictor, one column per metric, mean ± standard
-    deviation over cases; then the number of cases and of undefined values."""
+    """convention -> (columns, rows): one row per metric, one column per checkpoint and predictor; mean ± standard
+    deviation over cases, and of how many cases where the metric isn't defined for all."""
     by_convention: dict[str, list[Mapping[str, Any]]] = {}
     for score in scores:
         by_convention.setdefault(str(score["convention"]).split(":", 1)[-1], []).append(score)
     tables: dict[str, tuple[list[str], list[list[str]]]] = {}
     for convention, mine in by_convention.items():
-        units = {score["metric"]: score.get("unit") or "" for score in mine}
-        columns = [
-            "checkpoint",
-            "predictor",
-            *(f"{m} [{u}]" if u else m for m, u in units.items()),
-            "cases",
-            "undefined",
-        ]
-        rows = []
-        for key in dict.fromkeys((score["checkpoint"], score["predictor"]) for score in mine):
-            row = {score["metric"]: score for score in mine if (score["checkpoint"], score["predictor"]) == key}
-            values = [spread(row[m].get("mean"), row[m].get("std_over_cases")) if m in row else "–" for m in units]
-            count = max((score.get("n") or 0 for score in row.values()), default=0)
-            missing = {m: score.get("missing") for m, score in row.items() if score.get("missing")}
-            rows.append([*key, *values, str(count), cell(missing) if missing else "0"])
-        tables[convention] = (columns, rows)
+        heads = list(dict.fromkeys((score["checkpoint"], score["predictor"]) for score in mine))
+        cells: dict[str, dict[tuple[str, str], str]] = {}
+        for score in mine:
+            text = spread(score["mean"], score["std_over_cases"])
+            if undefined(score):
+                text += f" ({score['n'] - undefined(score)} of {score['n']})"
+            label = metric_label(score["metric"], score.get("unit") or "")
+            cells.setdefault(label, {})[score["checkpoint"], score["predictor"]] = text
+        rows = [[label, *(row.get(head, "–") for head in heads)] for label, row in cells.items()]
+        tables[convention] = (["metric", *(f"{checkpoint} {predictor}" for checkpoint, predictor in heads)], rows)
     return tables
 
 
@@ -89,11 +125,13 @@ def class_rows(scores: Iterable[Mapping[str, Any]], metric: str = "dice") -> tup
     return ["checkpoint", "predictor", "convention", *names], rows
 
 
-def show_result(console: Console, plan: Plan, result: Result) -> None:
+def show_result(console: Console, result: Result) -> None:
     """Tables of scores, where everything is, and how to look at it."""
     scores = result.record.get("scores", [])
     for convention, (columns, rows) in score_rows(scores).items():
-        console.print(table(columns, rows, title=f"{convention}: mean ± standard deviation over test cases"))
+        console.print(
+            table(columns, rows, title=f"{convention}: mean ± standard deviation over {_cases(scores)} test cases")
+        )
         console.print()
     columns, rows = class_rows(scores)
     if rows:
@@ -105,7 +143,7 @@ def show_result(console: Console, plan: Plan, result: Result) -> None:
         }
         if figures:
             console.print(f"{part}: " + " · ".join(f"{key} {_figure(value)}" for key, value in figures.items()))
-    if plan.spec.track.dataset.options.get("phantom") is not None:
+    if result.record.get("phantom"):
         console.print("\nThese numbers are from PHANTOM data: they say nothing about real images.", style="bold red")
     console.print(f"\nrun folder: {result.folder}", soft_wrap=True)
     pictures = sorted((result.folder / "pictures").glob("*.png"))
@@ -116,6 +154,10 @@ def show_result(console: Console, plan: Plan, result: Result) -> None:
         )
     if (result.folder / "mlflow.json").is_file():
         console.print("in MLflow:  bench ui", soft_wrap=True)
+
+
+def _cases(scores: Sequence[Mapping[str, Any]]) -> int:
+    return max((int(score["n"]) for score in scores), default=0)
 
 
 def _figure(value: Any) -> str:

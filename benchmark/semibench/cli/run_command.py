@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from semibench.cli import run_options as options
 from semibench.cli.console import emit, stderr, stdout
 from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings, phantom_word
 from semibench.cli.progress import reporter_for
 
 if TYPE_CHECKING:
     from semibench.resolve import Request
-    from semibench.run import Plan, Result
 
 EPILOG = (
     "Examples:\n\n"
@@ -50,51 +50,33 @@ def add(app: typer.Typer) -> None:
 
     @app.command("run", epilog=EPILOG)
     def run_command(
-        protocol: Annotated[str, typer.Option("--protocol", "-p", help="How the split is drawn: `bench list protocols`.")],
-        dataset: Annotated[str, typer.Option("--dataset", "-d", help="`bench list datasets`.")],
-        method: Annotated[
-            str | None, typer.Option("--method", "-m", help="`bench list methods` (default: the protocol's).", show_default=False, rich_help_panel="Who competes, and how long")
-        ] = None,
-        backbone: Annotated[
-            str | None, typer.Option("--backbone", "-b", help="`bench list backbones` (default: the method's).", show_default=False, rich_help_panel="Who competes, and how long")
-        ] = None,
-        recipe: Annotated[str, typer.Option("--recipe", "-r", help="Budget and optimiser: smoke, quick, paper, own ...", rich_help_panel="Who competes, and how long")] = "quick",
-        preset: Annotated[
-            str | None, typer.Option(help="A method's published constants: `bench show method NAME`.", show_default=False, rich_help_panel="Who competes, and how long")
-        ] = None,
-        dims: Annotated[
-            int | None, typer.Option(min=2, max=3, help="2: a 2D network, on slices of volumes; 3: a 3D one.", show_default=False, rich_help_panel="Who competes, and how long")
-        ] = None,
-        draw: Annotated[int, typer.Option(min=0, help="Which random split.", rich_help_panel="Replicates")] = 0,
-        fold: Annotated[int | None, typer.Option(min=0, help="Which fold of it.", show_default=False, rich_help_panel="Replicates")] = None,
-        seed: Annotated[int, typer.Option(min=0, help="Training randomness.", rich_help_panel="Replicates")] = 0,
-        seeds: Annotated[
-            str | None, typer.Option(metavar="0-2", help="Several seeds, one run after the other.", show_default=False, rich_help_panel="Replicates")
-        ] = None,
+        protocol: options.Protocol,
+        dataset: options.DatasetName,
+        method: options.Method = None,
+        backbone: options.Backbone = None,
+        recipe: options.RecipeName = "quick",
+        preset: options.Preset = None,
+        dims: options.Dims = None,
+        weights: options.Weights = None,
+        draw: options.Draw = 0,
+        fold: options.Fold = None,
+        seed: options.Seed = 0,
+        seeds: options.Seeds = None,
         settings: Settings = None,
         data_root: DataRoot = None,
         phantom: PhantomChoice = None,
-        weights: Annotated[
-            Path | None, typer.Option(help="File of start weights for the backbone.", show_default=False, rich_help_panel="Who competes, and how long")
-        ] = None,
-        conventions: Annotated[
-            list[str] | None,
-            typer.Option("--convention", "-c", help="How to score; repeatable (default: all that apply).", show_default=False, rich_help_panel="Where and what is kept"),
-        ] = None,
-        device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Where and what is kept")] = "auto",
-        runs: Annotated[Path, typer.Option(help="Folder of the run folders.", rich_help_panel="Where and what is kept")] = Path("runs"),
-        resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the last checkpoint of this very run.", rich_help_panel="Where and what is kept")] = True,
-        force: Annotated[bool, typer.Option("--force", help="Run again though it is done.", rich_help_panel="Where and what is kept")] = False,
-        keep_predictions: Annotated[bool, typer.Option("--predictions/--no-predictions", help="Keep predicted masks.", rich_help_panel="Where and what is kept")] = True,
-        tracking_uri: Annotated[
-            str | None,
-            typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, else ./mlflow.db).", show_default=False, rich_help_panel="Where and what is kept"),
-        ] = None,
-        track: Annotated[bool, typer.Option("--track/--no-track", help="Mirror the run in MLflow.", rich_help_panel="Where and what is kept")] = True,
-        plan_only: Annotated[bool, typer.Option("--plan", "--dry-run", help="Print the plan and end.", rich_help_panel="Where and what is kept")] = False,
+        conventions: options.Conventions = None,
+        device: options.Device = "auto",
+        runs: options.Runs = Path("runs"),
+        resume: options.Resume = True,
+        force: options.Force = False,
+        keep_predictions: options.Predictions = True,
+        tracking_uri: options.TrackingUri = None,
+        track: options.Track = True,
+        plan_only: options.PlanOnly = False,
         as_json: Json = False,
         debug: Debug = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Train and score one method on one data set under one protocol.
 
         The run folder (runs/KEY) holds everything; the same command again does nothing, or goes on where it was stopped.
@@ -121,21 +103,19 @@ def _one(request: Request, *, plan_only: bool, as_json: bool) -> Any:
     """Plans and, unless only the plan is wanted, executes one run; returns what --json prints."""
     from semibench.cli.results import show_plan, show_result
     from semibench.run import execute, prepare
-    from semibench.training.device import tune_allocator
 
-    tune_allocator()
     errors = stderr()
     reporter = reporter_for(errors)
     try:
-        plan: Plan = prepare(request, reporter)
+        plan = prepare(request, reporter)
         facts = plan.summary()
         if not (plan_only and as_json):
-            show_plan(stdout() if plan_only else errors, plan, facts)
+            show_plan(stdout() if plan_only else errors, facts)
         if plan_only:
             return facts
-        result: Result = execute(plan, reporter)
+        result = execute(plan, reporter)
     finally:
         reporter.close()
     if not as_json:
-        show_result(stdout(), plan, result)
+        show_result(stdout(), result)
     return result.record

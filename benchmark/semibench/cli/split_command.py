@@ -31,7 +31,7 @@ def add(app: typer.Typer) -> None:
 
     @app.command(
         "split",
-        epilog="Examples:  bench split -p ssmis -d la --set labeled=8  ·  bench split -p umda -d mmwhs --draw 1 --json > split.json",
+        epilog="Examples:  bench split -p ssmis -d la --set labeled=8  ·  bench split -p umda -d mmwhs --draw 1 --json",
     )
     def split_command(
         protocol: Annotated[str, typer.Option("--protocol", "-p", help="`bench list protocols`.")],
@@ -51,6 +51,7 @@ def add(app: typer.Typer) -> None:
 
         environment()
         from semibench.resolve import Request, resolve
+        from semibench.run import draw_split
 
         request = Request(
             protocol=protocol, dataset=dataset, recipe=recipe, draw=draw, fold=fold, settings=tuple(settings or ()),
@@ -59,10 +60,10 @@ def add(app: typer.Typer) -> None:
         reporter = reporter_for(stderr())
         try:
             resolved = resolve(request, reporter)
-            replicate = resolved.spec.replicate
-            split = resolved.protocol.draw(resolved.catalog, resolved.protocol_options, replicate.draw, replicate.fold)
+            split, warnings = draw_split(resolved)
         finally:
             reporter.close()
+        replicate = resolved.spec.replicate
         if as_json:
             head = {
                 "protocol": resolved.spec.track.protocol.model_dump(mode="json"),
@@ -70,6 +71,7 @@ def add(app: typer.Typer) -> None:
                 "data": resolved.spec.track.data,
                 "draw": replicate.draw,
                 "fold": replicate.fold,
+                "warnings": warnings,
             }
             emit(head | record_of(split))
             return
@@ -77,6 +79,8 @@ def add(app: typer.Typer) -> None:
         title = f"{protocol} on {dataset} ({where}), draw {replicate.draw}, fold {replicate.fold}"
         stdout().print(table(("role", "cases", "groups", "with label", "by domain"), summary(split), title=title))
         stdout().print(f"validation from: {split.validation_from} · excluded: {len(split.excluded)}")
+        for warning in warnings:
+            stderr().print(f"WARNING: {warning}", style="bold yellow")
         if ids:
             for role, refs in split.roles().items():
                 stdout().print(f"\n{role}: " + (" ".join(ref.key for ref in refs) or "none"), soft_wrap=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from typing import Annotated
 
@@ -52,6 +51,8 @@ def add(app: typer.Typer) -> None:
         debug: Debug = False,
     ) -> None:
         """Open the MLflow user interface on the runs (end it with Ctrl-C)."""
+        import subprocess
+
         from semibench.tracking.store import open_store, quiet, sqlite_file, store_uri
 
         quiet()

@@ -85,7 +85,8 @@ class DatasetCard(Card, frozen=True):
     dims: 2 for images, 3 for volumes. classes[0] is the background. domains: devices, centres or modalities.
     slice_axis: the spatial axis a 2D network cuts a volume along. similar: data sets of the same task, for the protocol
     `similar`. tree: the expected folder tree, shown in errors. label_informed: what the edition takes from the ground
-    truth. cases: the official number, checked by `bench data verify`.
+    truth. cases: the official number, checked by `bench data verify`. folders: official names of its top folder, which
+    are accepted under the data root beside `name`.
     """
 
     dims: Literal[2, 3]
@@ -103,6 +104,7 @@ class DatasetCard(Card, frozen=True):
     label_informed: dict[str, str] = {}
     labeled_cases: bool = True
     public: bool = True
+    folders: tuple[str, ...] = ()
 
 
 class ProtocolCard(Card, frozen=True):

@@ -85,12 +85,10 @@ def near_pairs(prints: Sequence[Print], distance: int, likeness: float) -> Itera
             a, b = prints[first], prints[second]
             if a.shape != b.shape or a.content == b.content:
                 continue
-            best = max(
-                ((correlation(a, b, FLIPS[flip]), -int(bits[row, flip]), -flip) for flip in range(4)
-                 if bits[row, flip] <= distance)
-            )  # fmt: skip
-            if best[0] >= likeness:
-                yield int(first), second, -best[2], -best[1], best[0]
+            close = [flip for flip in range(len(FLIPS)) if bits[row, flip] <= distance]
+            like, flip = max((correlation(a, b, FLIPS[flip]), -flip) for flip in close)
+            if like >= likeness:
+                yield int(first), second, -flip, int(bits[row, -flip]), like
 
 
 def correlation(a: Print, b: Print, axes: tuple[int, ...] = ()) -> float:

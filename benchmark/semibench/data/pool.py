@@ -42,7 +42,7 @@ class StackPool(Pool):
         self.labeled = 0 if labels is None else len(labels)
 
     def cut(self, rows: Tensor, start: Tensor, size: Sequence[int], *, labels: bool) -> Parts:
-        chosen = rows.to(self._images.device)
+        chosen = rows.to(self._images.device, non_blocking=True)
         if self._neighbours is None:
             images = self._images.index_select(0, chosen)
         else:

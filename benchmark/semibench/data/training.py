@@ -211,8 +211,8 @@ class TrainingData:
             strong=strong,
             label=None if label is None else label.long(),
             valid=valid,
-            domain=self._domain.index_select(0, rows).to(self._device),
-            index=self._index[pool].index_select(0, rows).to(self._device),
+            domain=self._domain.index_select(0, rows).to(self._device, non_blocking=True),
+            index=self._index[pool].index_select(0, rows).to(self._device, non_blocking=True),
         )
 
 

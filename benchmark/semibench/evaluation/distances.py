@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from scipy.spatial import KDTree
 
 REACH = 7
-"""Voxels up to which `_near` finds distances; the largest that fits its bytes (3 * 7 ** 2 + FAR < 256)."""
+"""Voxels up to which `_near` finds distances. Cost grows with it, few surface voxels are farther off (measured)."""
 
 FAR = 100
-"""In place of a squared distance that is not known yet."""
+"""In place of a squared distance that is not known: above REACH ** 2, and FAR + REACH ** 2 fits a byte."""
 
 NEAR_SHARE = 0.01
 """Share of surface voxels in the crop from which `_near` pays; it reads the whole crop (measured on blobs)."""
@@ -185,7 +185,7 @@ def _directed(source: NDArray[np.bool_], target: NDArray[np.bool_]) -> NDArray[n
     distance: NDArray[np.float64] = np.sqrt(squared.astype(np.float64))
     far = squared > REACH**2
     if far.any():
-        distance[far] = _tree(_points(target) * 1.0).query(_points(source)[far])[0]
+        distance[far] = _tree(_points(target).astype(np.float64)).query(_points(source)[far])[0]
     return distance
 
 
@@ -193,8 +193,8 @@ def _near(target: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Squared distance in voxels to the nearest target voxel: exact up to REACH ** 2, else anything above that.
 
     The squared distance is the least of i * i + j * j + k * k over the offsets to target voxels, so that axis after axis
-    f(x) becomes the least of f(x + i) + i * i. With |i| <= REACH a byte holds every value, and what comes out at most
-    REACH ** 2 can't be beaten by an offset that was left out. Rows lie in memory with a margin of REACH behind them: a
+    f(x) becomes the least of f(x + i) + i * i with |i| <= REACH. What comes out as REACH ** 2 or less can't be beaten by
+    an offset that was left out. Rows lie in memory with a margin of REACH behind them: a
     shift of the flat array then never brings a value from one row into the next.
     """
     sides = (target.shape[0], *(n + REACH for n in target.shape[1:]))

@@ -161,16 +161,23 @@ class RunFolder:
         sources = {role: record.get("source") for role, record in plugins.items()}
         return sha256(canonical([sources, self.provenance.get("versions", {}).get("numerics")]))[:SHORT]
 
-    def steps(self) -> Iterator[tuple[str, int, float]]:
+    @cached_property
+    def steps(self) -> list[tuple[str, int, float]]:
         """(metric, step, value) of steps.parquet in file order; step: iteration of the run, over all stages."""
         file = self.path / "steps.parquet"
         if not file.is_file():
-            return
+            return []
         import pyarrow.parquet as parquet
 
         table = parquet.read_table(file, columns=["step", "name", "value"]).to_pydict()
-        for step, name, value in zip(table["step"], table["name"], table["value"], strict=True):
-            yield name, int(step), float(value)
+        return [
+            (str(name), int(step), float(value))
+            for step, name, value in zip(table["step"], table["name"], table["value"], strict=True)
+        ]
+
+    def steps_digest(self, rows: int) -> str:
+        """Digest of the first rows of `steps`, digit for digit; empty text for none."""
+        return sha256(repr(self.steps[:rows]))[:SHORT] if rows else ""
 
     def scores(self) -> dict[str, float]:
         """Final scores by name, `last.main.semibench-1.dice` (mean over cases), with `.std` and `.<class>`; training and

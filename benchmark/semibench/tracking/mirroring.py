@@ -33,8 +33,10 @@ LARGEST = 256 * 2**20
 """Bytes; a larger checkpoint stays in the run folder only."""
 
 STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-RECORDS = ("spec.json", "provenance.json", "plan.json", "split.json", "status.json", "result.json", "steps.parquet",
-           "scores.parquet", "log.txt")  # fmt: skip
+RECORDS = (
+    "spec.json", "provenance.json", "plan.json", "split.json", "synthetic.json", "status.json", "result.json",
+    "steps.parquet", "scores.parquet", "log.txt",
+)  # fmt: skip
 UPLOADS: dict[str, tuple[str, ...]] = {"last": ("last",), "best": ("best",), "all": ("last", "best"), "none": ()}
 GENERATED = {".json", ".png", ".csv", ".parquet", ".txt"}
 
@@ -132,12 +134,14 @@ def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
 
 
 def _same(known: Run, run: RunFolder) -> bool:
-    """Same key and same code, and not deleted. Another code is another run: the old one is stale."""
+    """Whether an MLflow run, not deleted, shows this run: same key, same code, and the steps it has are the first steps
+    of the folder digit for digit (a run forced again on a GPU may differ). Else it is stale: history can't be undone."""
     tags = known.data.tags
     return (
         known.info.lifecycle_stage == "active"
         and tags.get("semibench.key") == run.spec.key
         and tags.get("semibench.code") == run.code
+        and tags.get("semibench.rows_digest", "") in ("", run.steps_digest(int(tags.get("semibench.rows", "0"))))
     )
 
 
@@ -194,10 +198,11 @@ def _log_steps(client: MlflowClient, run: RunFolder, target: Run) -> None:
 
     run_id, start = target.info.run_id, int(target.info.start_time)
     done = int(target.data.tags.get("semibench.rows", "0"))
-    fresh = islice(run.steps(), done, None)
-    for chunk in _chunks((Metric(_key(name), value, start + step, step) for name, step, value in fresh), BATCH - 1):
+    metrics = [Metric(_key(name), value, start + step, step) for name, step, value in run.steps[done:]]
+    for chunk in _chunks(metrics, BATCH - 2):
         done += len(chunk)
-        client.log_batch(run_id, metrics=chunk, tags=[RunTag("semibench.rows", str(done))])
+        tags = [RunTag("semibench.rows", str(done)), RunTag("semibench.rows_digest", run.steps_digest(done))]
+        client.log_batch(run_id, metrics=chunk, tags=tags)
 
 
 def _log_scores(client: MlflowClient, run: RunFolder, run_id: str) -> None:

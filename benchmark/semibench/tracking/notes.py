@@ -23,15 +23,16 @@ def figure(value: Any) -> str:
 def results_table(result: Mapping[str, Any]) -> list[str]:
     """Markdown rows of all scores: checkpoint, predictor, convention, metric, mean ± standard deviation over cases, n."""
     rows = [
-        "| checkpoint | predictor | convention | metric | mean ± std over cases | n | missing |",
+        "| checkpoint | predictor | convention | metric | mean ± std over cases | cases | undefined |",
         "|---|---|---|---|---|---|---|",
     ]
     for score in result.get("scores", []):
         unit = f" {score['unit']}" if score.get("unit") else ""
+        undefined = score["n"] - score.get("defined", score["n"])
         rows.append(
             f"| {score['checkpoint']} | {score['predictor']} | {str(score['convention']).split(':', 1)[-1]} | {score['metric']} "
-            f"| {figure(score['mean'])} ± {figure(score.get('std_over_cases'))}{unit} | {score.get('n', '–')} "
-            f"| {score.get('missing', 0)} |"
+            f"| {figure(score['mean'])} ± {figure(score.get('std_over_cases'))}{unit} | {score['n']} "
+            f"| {undefined} |"
         )
     return rows
 

@@ -73,6 +73,7 @@ def open_store(uri: str) -> MlflowClient:
     from filelock import FileLock, Timeout
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
 
     file = sqlite_file(uri)
     try:
@@ -88,10 +89,10 @@ def open_store(uri: str) -> MlflowClient:
             f"waited {LOCK_SECONDS:.0f} s for another process to open the MLflow store {uri}; if none is running, "
             f"delete {file}.lock"
         ) from error
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise SemibenchError(
-            f"the MLflow store {uri} can't be opened: {error}. Give another with --tracking-uri or MLFLOW_TRACKING_URI; "
-            "run folders are complete without it"
+            f"the MLflow store {uri} can't be opened: {str(error).splitlines()[0]}. Give another with --tracking-uri or "
+            "MLFLOW_TRACKING_URI; run folders are complete without it"
         ) from error
 
 

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from semibench.contracts.errors import DivergedError, SemibenchError
 from semibench.contracts.identity import canonical, sha256
@@ -42,7 +43,7 @@ REPORT_EVERY = 0.5
 class TrainingSource(Protocol):
     """What training needs of the data: a pure function of (seed, iteration), so that resume needs nothing stored.
 
-    It may have `identify(stream, positions) -> ids` for messages.
+    It may have `names(pool, index) -> case keys` for messages.
     """
 
     @property
@@ -171,7 +172,7 @@ class _Training:
             self.steps,
             type(method).__name__,
             eager=device.type == "cpu",
-            identify=getattr(data, "identify", None),
+            identify=self.name_samples if hasattr(data, "names") else None,
             warn=reporter.warn,
         )
         self.scale = LossScale(recipe.precision == "fp16")
@@ -185,6 +186,10 @@ class _Training:
         self.busy = 0.0
         self.done_here = 0
         self.started = time.perf_counter()
+
+    def name_samples(self, stream: str, index: Tensor) -> list[str]:
+        """Case keys of the samples of a stream, for messages."""
+        return self.data.names(self.method.streams[stream].pool, index)  # type: ignore[attr-defined]
 
     def run(self, resume: bool) -> TrainingResult:
         content = self.checkpoints.load(self.reporter.warn) if resume else None

@@ -20,8 +20,8 @@ from semibench.training.checkpoints import write_atomically
 if TYPE_CHECKING:
     import pyarrow
 
-Identify = Callable[[str, list[int]], list[str]]
-"""(stream, positions in its pool) -> ids of the samples, for messages."""
+Identify = Callable[[str, Tensor], list[str]]
+"""(stream, `Samples.index` on the CPU) -> ids of the samples, for messages."""
 
 
 class Steps:
@@ -177,8 +177,8 @@ class Watch:
         return self.latest
 
     def move(self) -> None:
-        """Moves what was checked to the table."""
-        for (iteration, stage, name), values in self._sums.items():
+        """Moves what was checked to the table, in the order of iterations."""
+        for (iteration, stage, name), values in sorted(self._sums.items(), key=lambda item: item[0][0]):
             value = values[0] if len(values) == 1 else math.fsum(values) / len(values)
             self.steps.add(iteration, stage, name, value)
             self.latest[name] = value
@@ -207,7 +207,7 @@ class Watch:
     def _cases(self, samples: Mapping[str, Tensor]) -> str:
         parts = []
         for stream, index in samples.items():
-            positions = [int(position) for position in index.tolist()]
-            shown = self.identify(stream, positions) if self.identify is not None else [str(p) for p in positions]
+            places = index.cpu()
+            shown = self.identify(stream, places) if self.identify is not None else [str(p) for p in places.tolist()]
             parts.append(f"{stream}: {', '.join(shown)}")
         return "; ".join(parts) or "none"

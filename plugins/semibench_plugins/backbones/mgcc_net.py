@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 from pydantic import Field, field_validator
-from semibench import Backbone, BackboneOptions, Decoder, UsageError
 from torch import Tensor, nn
+
+from semibench import Backbone, BackboneOptions, Decoder, UsageError
 
 LEVELS = (64, 128, 256, 512, 1024)
 DIVISOR = 16

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from semibench import Convention, Inference
-
 from semibench_plugins.conventions.cards import MGCC_2023
 
 if TYPE_CHECKING:

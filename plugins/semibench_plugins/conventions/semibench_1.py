@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from semibench import Convention, Inference
 from semibench.evaluation.metrics import OVERLAPS, UNITS, class_metrics
-
 from semibench_plugins.conventions.cards import SEMIBENCH_1
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from semibench import Split
-
 from semibench_plugins.datasets import cards
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry
 from semibench_plugins.datasets.official_layout import find_base, layout_error
@@ -31,7 +30,7 @@ class BUSBRA(ImageDataset):
 
     @cached_property
     def _base(self) -> Path:
-        return find_base(self.root, self.card, ("BUSBRA",), lambda place: (place / TABLE).is_file())
+        return find_base(self.root, self.card, lambda place: (place / TABLE).is_file())
 
     def locate(self) -> Mapping[str, ImageEntry]:
         base = self._base

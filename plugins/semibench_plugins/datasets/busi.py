@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import model_validator
-from semibench import CaseRef, LayoutError, Split
 
+from semibench import LayoutError, Split
 from semibench_plugins.datasets import cards
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry, MgccOptions
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.raster_files import image_files
 from semibench_plugins.splits import breast_rules
-from semibench_plugins.splits.published_lists import PublishedLists
+from semibench_plugins.splits.breast_rules import LESIONS
+from semibench_plugins.splits.published_lists import IdSplit, PublishedLists
 
-KINDS = ("benign", "malignant", "normal")
-LESIONS = ("benign", "malignant")
+KINDS = tuple(breast_rules.BUSI_COUNTS)
 MASK = re.compile(r"^(?P<image>.+)_mask(?:_(?P<number>\d+))?$")
 
 
@@ -65,7 +65,7 @@ class BUSI(ImageDataset):
     options: BUSIOptions
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_base(self.root, self.card, ("Dataset_BUSI_with_GT",), _has_class_folders)
+        base = find_base(self.root, self.card, _has_class_folders)
         found: dict[str, ImageEntry] = {}
         for kind in self.options.include:
             folder = base / kind
@@ -104,29 +104,22 @@ class BUSI(ImageDataset):
 
     def splits(self) -> Mapping[str, Split]:
         """All images: mgcc-<seed> (526/254), mgcc-code-<seed> (546/234). Lesions only: benchmark647-<n>, csc-pa-fold<k>-<n>."""
-        refs = self.index()
+        rules: dict[str, Callable[[], IdSplit]] = {}
         if self.options.include == KINDS:
-            ids = [ref.id for ref in refs]
-            rules = {f"mgcc-{seed}": partial(breast_rules.mgcc, ids, seed) for seed in breast_rules.MGCC_SEEDS}
+            ids = breast_rules.busi_ids(KINDS)
+            rules |= {f"mgcc-{seed}": partial(breast_rules.mgcc, ids, seed) for seed in breast_rules.MGCC_SEEDS}
             rules |= {
                 f"mgcc-code-{seed}": partial(breast_rules.mgcc_code, ids, seed) for seed in breast_rules.MGCC_SEEDS
             }
-            complete = len(ids) == self.card.cases
-            return PublishedLists(self.card.name, refs, rules if complete else {})
-        if self.options.include != LESIONS:
-            return {}
-        rules = {f"benchmark647-{n}": partial(breast_rules.benchmark_647, n) for n in (1, 2, 3)}
-        rules |= _folds(refs)
-        return PublishedLists(self.card.name, refs, rules)
-
-
-def _folds(refs: list[CaseRef]) -> dict[str, Any]:
-    classes = {ref.id: ref.id.split(" ")[0] for ref in refs}
-    return {
-        f"csc-pa-fold{fold + 1}-{labeled}": partial(breast_rules.csc_pa, classes, fold, labeled)
-        for labeled in breast_rules.CSC_PA_LABELED["busi"]
-        for fold in range(breast_rules.CSC_PA_FOLDS)
-    }
+        elif self.options.include == LESIONS:
+            classes = {name: name.split(" ")[0] for name in breast_rules.busi_ids(LESIONS)}
+            rules |= {f"benchmark647-{n}": partial(breast_rules.benchmark_647, n) for n in (1, 2, 3)}
+            rules |= {
+                f"csc-pa-fold{fold + 1}-{labeled}": partial(breast_rules.csc_pa, classes, fold, labeled)
+                for labeled in breast_rules.CSC_PA_LABELED["busi"]
+                for fold in range(breast_rules.CSC_PA_FOLDS)
+            }
+        return PublishedLists(self.card.name, self.index(), rules)
 
 
 def _has_class_folders(base: Path) -> bool:

@@ -21,7 +21,7 @@ class BUSIS(ImageDataset):
     Options = MgccOptions
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_base(self.root, self.card, ("BUSIS", "BUS"), _has_images)
+        base = find_base(self.root, self.card, _has_images)
         pairs = pair_folders(base, self.card, IMAGE_FOLDERS, required=False)
         domain = self.card.domains[0]
         return {

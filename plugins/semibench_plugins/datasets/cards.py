@@ -26,6 +26,7 @@ BUSI = DatasetCard(
     similar=("busis", "udiat"),
     terms="Free with citation; the licence is stated inconsistently, so it is not redistributed.",
     obtain="Download Dataset_BUSI_with_GT.zip from the page of Cairo University and unzip it.",
+    folders=("Dataset_BUSI_with_GT",),
     tree="""<root>/
   Dataset_BUSI_with_GT/            (or its content directly)
     benign/    benign (1).png, benign (1)_mask.png, benign (4)_mask_1.png ...
@@ -49,6 +50,7 @@ BUSIS = DatasetCard(
     similar=("busi", "udiat"),
     terms="By permission of the owners; no redistribution, no commercial use.",
     obtain="Ask the authors (busbench.midalab.net); put the images in one flat folder.",
+    folders=("BUSIS",),
     tree="""<root>/
   images/ (or img/, original/, or <root> itself)   any names, .png .jpg .bmp .tif
   masks/  (or label/, GT/; may be absent)           same stem as the image, or <stem>_mask, _GT, _seg""",
@@ -70,6 +72,7 @@ UDIAT = DatasetCard(
     similar=("busi", "busis"),
     terms="By licence agreement with M. H. Yap (Manchester Metropolitan University); no redistribution.",
     obtain="Sign the agreement, unzip BUS/ (original and GT).",
+    folders=("BUS", "DatasetB", "Breast-UDIAT"),
     tree="""<root>/
   original/ 000001.png ...         (or img/)
   GT/       000001.png ...         (or label/), same names; optional DatasetB.csv with columns name, class""",
@@ -91,6 +94,7 @@ TUS = DatasetCard(
     similar=("tnscui2020",),
     terms="Private; not obtainable.",
     obtain="Not published. Those who hold the files lay them out as below (the layout is our assumption).",
+    folders=("TUS",),
     tree="""<root>/
   images/ <id>.png ...
   masks/  <id>.png ...             0/255, same name
@@ -114,6 +118,7 @@ TNSCUI2020 = DatasetCard(
     similar=("tus",),
     terms="Challenge registration; no redistribution.",
     obtain="Register at tn-scui2020.grand-challenge.org and unpack TNSCUI2020_train.rar.",
+    folders=("TNSCUI2020_train",),
     tree="""<root>/
   TNSCUI2020_train/                (or its content directly)
     image/ 1.PNG, 2.PNG ...
@@ -138,6 +143,7 @@ BUS_BRA = DatasetCard(
     similar=("busi", "busis", "udiat"),
     terms="Free to use with citation (licence file in the archive).",
     obtain="Download BUSBRA.zip from Zenodo and unzip it.",
+    folders=("BUSBRA",),
     tree="""<root>/
   BUSBRA/                          (or its content directly)
     Images/ bus_0001-l.png ...
@@ -161,6 +167,7 @@ HC18 = DatasetCard(
     classes=("background", "head"),
     terms="CC BY 4.0",
     obtain="Download training_set.zip and training_set_pixel_size_and_HC.csv (Zenodo record 1327317).",
+    folders=("HC18",),
     tree="""<root>/
   HC18/                            (or its content directly)
     training_set/ 000_HC.png, 000_HC_Annotation.png, 010_2HC.png ...
@@ -182,6 +189,7 @@ LA = DatasetCard(
     slice_axis=2,
     terms="Registration with the Cardiac Atlas Project; no redistribution.",
     obtain="Register at atriaseg2018.cardiacatlas.org; or use the processed h5 files of your UA-MT checkout.",
+    folders=("2018LA_Seg_Training Set",),
     tree="""<root>/
   h5/<20-character id>.h5                                   edition uamt: keys image, label, axes (x, y, z)
   2018LA_Seg_Training Set/<id>/mri_norm2.h5                 (the same, as UA-MT ships it; h5/<id>/mri_norm2.h5 too)
@@ -208,6 +216,7 @@ MMWHS = DatasetCard(
     slice_axis=1,
     terms="Registration with a data-use agreement (Zhuang, Fudan University); no redistribution.",
     obtain="Register at zmiclab.github.io and unzip ct_train and mr_train.",
+    folders=("MMWHS", "MM-WHS"),
     tree="""<root>/
   ct_train/ ct_train_1001_image.nii.gz, ct_train_1001_label.nii.gz ... 1020
   mr_train/ mr_train_1001_image.nii.gz, mr_train_1001_label.nii.gz ... 1020
@@ -233,6 +242,7 @@ MNMS = DatasetCard(
     slice_axis=0,
     terms="Form on the site; CC BY-NC-SA type terms.",
     obtain="Fill in the form at ub.edu/mnms and unzip OpenDataset.",
+    folders=("OpenDataset", "MNMs"),
     tree="""<root>/
   OpenDataset/                     (or its content directly)
     Training/Labeled/<code>/<code>_sa.nii.gz, <code>_sa_gt.nii.gz
@@ -256,6 +266,7 @@ MSD_HIPPOCAMPUS = DatasetCard(
     slice_axis=0,
     terms="CC BY-SA 4.0",
     obtain="Download Task04_Hippocampus.tar from medicaldecathlon.com and unpack it.",
+    folders=("Task04_Hippocampus",),
     tree="""<root>/
   Task04_Hippocampus/              (or its content directly)
     imagesTr/ hippocampus_001.nii.gz ...

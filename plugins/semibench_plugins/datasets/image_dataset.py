@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import field_validator
-from semibench import Case, CaseError, CaseRef, DatasetOptions, Frame, Truth
 from torch import Tensor
 
+from semibench import Case, CaseError, CaseRef, DatasetOptions, Frame, Truth
 from semibench_plugins.datasets.raster_files import merge_masks, read_grey
 from semibench_plugins.datasets.standing_in import FirstParty
 from semibench_plugins.datasets.working_grid import Box, resize_image, resize_label, scaled_spacing

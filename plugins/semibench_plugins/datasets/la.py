@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from semibench import CaseError, Split
 
+from semibench import CaseError, Split
 from semibench_plugins.datasets import cards
 from semibench_plugins.datasets.official_layout import candidates, layout_error
 from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
@@ -44,7 +44,7 @@ class LA(VolumeDataset):
 
     def locate(self) -> Mapping[str, VolumeEntry]:
         processed = self.options.edition == "uamt"
-        for base in candidates(self.root, self.card, ()) if self.root is not None else ():
+        for base in candidates(self.root, self.card) if self.root is not None else ():
             found = _h5_files(base) if processed else _nrrd_files(base)
             if found:
                 return found

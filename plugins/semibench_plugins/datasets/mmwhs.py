@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from semibench import CaseError, DatasetOptions, Split
 from torch import Tensor
 
+from semibench import CaseError, DatasetOptions, Split
 from semibench_plugins.datasets import cards
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
 from semibench_plugins.datasets.volume_files import read_nifti_lps
-from semibench_plugins.datasets.working_grid import cut, label_box, to_unit
+from semibench_plugins.datasets.working_grid import cut, label_box, robust_unit, to_unit
 from semibench_plugins.splits import heart_lists
 from semibench_plugins.splits.published_lists import PublishedLists
 
@@ -47,7 +47,7 @@ class MMWHS(VolumeDataset):
     Options = MMWHSOptions
 
     def locate(self) -> Mapping[str, VolumeEntry]:
-        base = find_base(self.root, self.card, ("MMWHS", "MM-WHS"), _has_volumes)
+        base = find_base(self.root, self.card, _has_volumes)
         found: dict[str, VolumeEntry] = {}
         for folders in FOLDERS.values():
             folder = next((base / f for f in folders if (base / f).is_dir()), None)
@@ -75,7 +75,7 @@ class MMWHS(VolumeDataset):
         values = np.asarray(image, dtype=np.float32)
         if self.options.edition == "label-free":
             whole = tuple((0, n) for n in image.shape)
-            return Prepared(whole, to_unit(values, 0.5, 99.5), self.size_of(whole, GRID))
+            return Prepared(whole, values, self.size_of(whole, GRID), finish=robust_unit)
         if label is None or not label.any():
             raise CaseError(
                 f"{entry.label or entry.image}: the edition genericssl crops to the label, and there is none"
@@ -85,12 +85,13 @@ class MMWHS(VolumeDataset):
         last = [int(np.flatnonzero(label.any(axis=tuple(a for a in range(3) if a != axis)))[-1]) for axis in range(3)]
         box = tuple((a, min(b, end + MARGIN)) for (a, b), end in zip(start_stop, last, strict=True))
         part = cut(values, box)
-        clipped = np.clip(part, 0, max(float(np.percentile(part, 98)), 0))
-        return Prepared(box, to_unit(clipped), self.size_of(box, GRID), how="nearest")
+        return Prepared(box, positive(part), self.size_of(box, GRID), how="nearest", finish=to_unit)
 
     @classmethod
     def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        return _phantom_values if options.edition == "genericssl" else _phantom_label_free
+        if options.edition == "label-free":
+            return lambda image: torch.from_numpy(robust_unit(image.numpy()))
+        return lambda image: torch.from_numpy(to_unit(positive(image.numpy())))
 
     def splits(self) -> Mapping[str, Split]:
         """mr2ct and ct2mr, GenericSSL's lists; their validation cases are labeled target volumes."""
@@ -98,13 +99,9 @@ class MMWHS(VolumeDataset):
         return PublishedLists(self.card.name, self.index(), rules)
 
 
-def _phantom_values(image: Tensor) -> Tensor:
-    top = float(np.percentile(image.numpy(), 98))
-    return torch.from_numpy(to_unit(np.clip(image.numpy(), 0, max(top, 0))))
-
-
-def _phantom_label_free(image: Tensor) -> Tensor:
-    return torch.from_numpy(to_unit(image.numpy(), 0.5, 99.5))
+def positive(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clipped to 0 and the 98th percentile, as GenericSSL does before its z-score (which its later min-max undoes)."""
+    return np.clip(image, 0, max(float(np.percentile(image, 98)), 0))
 
 
 def _label_of(image: Path) -> Path | None:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from semibench import CaseError, DatasetOptions, Split
 from torch import Tensor
 
+from semibench import CaseError, DatasetOptions, Split
 from semibench_plugins.datasets import cards
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
 from semibench_plugins.datasets.volume_files import Stored, read_nifti
-from semibench_plugins.datasets.working_grid import cut, label_box, to_unit
+from semibench_plugins.datasets.working_grid import cut, label_box, robust_unit
 from semibench_plugins.splits import heart_lists
 from semibench_plugins.splits.published_lists import PublishedLists
 
@@ -45,7 +45,7 @@ class MNMs(VolumeDataset):
     Options = MNMsOptions
 
     def locate(self) -> Mapping[str, VolumeEntry]:
-        base = find_base(self.root, self.card, ("OpenDataset", "MNMs", "MnM"), _has_patients)
+        base = find_base(self.root, self.card, _has_patients)
         table = heart_lists.mnms_frames()
         found: dict[str, VolumeEntry] = {}
         unknown = []
@@ -87,12 +87,12 @@ class MNMs(VolumeDataset):
             slices = (tight[0][0], max(tight[0][1] - 1, tight[0][0] + 1))
         box = (slices, *(middle(n) for n in image.shape[1:]))
         how = "nearest" if self.options.edition == "genericssl" else "linear"
-        values = to_unit(cut(np.asarray(image, dtype=np.float32), box), 0.5, 99.5)
-        return Prepared(box, values, self.size_of(box, GRID), how)
+        values = cut(np.asarray(image, dtype=np.float32), box)
+        return Prepared(box, values, self.size_of(box, GRID), how, robust_unit)
 
     @classmethod
     def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        return lambda image: torch.from_numpy(to_unit(image.numpy(), 0.5, 99.5))
+        return lambda image: torch.from_numpy(robust_unit(image.numpy()))
 
     def splits(self) -> Mapping[str, Split]:
         """to-<vendor>-<2|5>pct: GenericSSL's lists; dgnet-to-<vendor>-<2|5>pct: the patients that DGNet and EPL label."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from semibench import DatasetOptions
 from torch import Tensor
 
+from semibench import DatasetOptions
 from semibench_plugins.datasets import cards
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
@@ -35,7 +35,7 @@ class MSDHippocampus(VolumeDataset):
     Options = MSDHippocampusOptions
 
     def locate(self) -> Mapping[str, VolumeEntry]:
-        base = find_base(self.root, self.card, ("Task04_Hippocampus",), lambda place: (place / "imagesTr").is_dir())
+        base = find_base(self.root, self.card, lambda place: (place / "imagesTr").is_dir())
         found = {}
         for path in sorted((base / "imagesTr").glob("hippocampus_*.nii.gz")):
             name, label = path.name.removesuffix(".nii.gz"), base / "labelsTr" / path.name

@@ -11,26 +11,22 @@ SHOWN = 10
 """Entries of a folder that an error lists."""
 
 
-def candidates(root: Path, card: DatasetCard, folders: Sequence[str]) -> list[Path]:
-    """Where the data set may lie: <root>/<name>, <root>, and the official folder names under both; existing ones only."""
+def candidates(root: Path, card: DatasetCard) -> list[Path]:
+    """Where the data set may lie: <root>/<name>, <root>, and the card's folders under both; existing ones only, those
+    first."""
     bases = [root / card.name, root]
-    places = [base / folder for base in bases for folder in folders] + bases
+    places = [base / folder for base in bases for folder in card.folders] + bases
     return [place for place in dict.fromkeys(places) if place.is_dir()]
 
 
-def find_base(
-    root: Path | None, card: DatasetCard, folders: Sequence[str], accepts: Callable[[Path], bool], hint: str = ""
-) -> Path:
-    """The first candidate folder that `accepts` says yes to.
-
-    folders: official names of the top folder, e.g. "Dataset_BUSI_with_GT". Raises LayoutError with the expected tree,
-    what was found and how to obtain the data.
-    """
+def find_base(root: Path | None, card: DatasetCard, accepts: Callable[[Path], bool]) -> Path:
+    """The first candidate folder that `accepts` says yes to. Raises LayoutError with the expected tree, what was found
+    and how to obtain the data."""
     if root is not None:
-        for place in candidates(root, card, folders):
+        for place in candidates(root, card):
             if accepts(place):
                 return place
-    raise layout_error(root, card, f"found no {card.title} here. {hint}".strip())
+    raise layout_error(root, card, f"found no {card.title} here.")
 
 
 def layout_error(root: Path | None, card: DatasetCard, problem: str) -> LayoutError:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semibench import DatasetCard
-
 from semibench_plugins.datasets.official_layout import layout_error
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from torch import Tensor
+
 from semibench import Dataset, DatasetOptions, PhantomOptions, UsageError
 from semibench.blocks.groups import read_group_table
-from torch import Tensor
 
 
 class FirstParty(Dataset):

@@ -32,7 +32,7 @@ class TNSCUI2020(ImageDataset):
     options: TNSCUI2020Options
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_base(self.root, self.card, ("TNSCUI2020_train", "TN-SCUI2020"), _has_images)
+        base = find_base(self.root, self.card, _has_images)
         pairs = pair_folders(base, self.card, ("image", "images"), ("mask", "masks"), required=False)
         domain = self.card.domains[0]
         return {

@@ -24,7 +24,7 @@ class TUS(ImageDataset):
     Options = MgccOptions
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_base(self.root, self.card, ("TUS",), lambda place: (place / TABLE).is_file())
+        base = find_base(self.root, self.card, lambda place: (place / TABLE).is_file())
         pairs = pair_folders(base, self.card, ("images", "image"), required=False)
         rows = {Path(row["id"]).stem: row for row in read_table(base / TABLE, self.card, ("id", "patient", "machine"))}
         unlisted = sorted(set(pairs) - set(rows))

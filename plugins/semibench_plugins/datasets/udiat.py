@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from semibench import Split
-
 from semibench_plugins.datasets import cards
 from semibench_plugins.datasets.flat_folders import pair_folders
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry, MgccOptions
@@ -51,7 +50,7 @@ class UDIAT(ImageDataset):
         return PublishedLists(self.card.name, refs, rules if len(refs) == self.card.cases else {})
 
     def _base(self) -> Path:
-        return find_base(self.root, self.card, ("BUS", "DatasetB", "Breast-UDIAT"), _has_both)
+        return find_base(self.root, self.card, _has_both)
 
 
 def _has_both(base: Path) -> bool:

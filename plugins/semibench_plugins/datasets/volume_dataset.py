@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import field_validator
-from semibench import Case, CaseError, CaseRef, DatasetOptions, Frame, Truth
 
+from semibench import Case, CaseError, CaseRef, DatasetOptions, Frame, Truth
 from semibench_plugins.datasets.standing_in import FirstParty
 from semibench_plugins.datasets.working_grid import Box, cut, resize_image, resize_label, scaled_spacing
 
@@ -44,12 +44,14 @@ class VolumeEntry:
 @dataclass(frozen=True)
 class Prepared:
     """What an edition makes of the native arrays: the box that becomes the working grid and the network's values in it
-    (*box, float32), which are then resized. how: "linear" or "nearest" for the image."""
+    (*box, float32), which are then resized. how: "linear" or "nearest" for the image. finish: normalisation of the
+    resized image, where the edition does it after the resize."""
 
     box: Box
     image: NDArray[np.float32]
     size: tuple[int, ...]
     how: str = "linear"
+    finish: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
 
 class VolumeDataset(FirstParty):
@@ -98,6 +100,8 @@ class VolumeDataset(FirstParty):
             )
         done = self.prepare(entry, native, label)
         image = resize_image(torch.from_numpy(np.ascontiguousarray(done.image))[None], done.size, done.how)
+        if done.finish is not None:
+            image = torch.from_numpy(done.finish(image.numpy()))
         target = None
         if label is not None:
             target = resize_label(torch.from_numpy(np.ascontiguousarray(cut(label, done.box))), done.size)

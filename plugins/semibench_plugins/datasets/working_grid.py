@@ -74,6 +74,11 @@ def to_unit(image: NDArray[np.float32], low: float | None = None, high: float | 
     return ((np.clip(image, bottom, top) - bottom) / (top - bottom)).astype(np.float32)
 
 
+def robust_unit(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clips to the 0.5th and 99.5th percentile and scales to 0..1."""
+    return to_unit(image, 0.5, 99.5)
+
+
 def z_score(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Zero mean, unit standard deviation over the whole array (a constant array becomes zero)."""
     deviation = float(image.std(dtype=np.float64))

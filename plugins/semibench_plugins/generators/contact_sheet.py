@@ -6,10 +6,10 @@ import io
 from pathlib import Path
 
 import torch
-from semibench import UsageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from semibench import UsageError
 from semibench_plugins.generators.networks import write_atomically
 
 

@@ -1,8 +1,8 @@
 """Which synthetic images are kept: a stated rule in place of the choice by professionals of the MGCC paper.
 
-A sample is *memorised* if it is nearer to a training image than training images are to each other, and *unrealistic* if
-it is farther from all of them than they are from their own nearest neighbour. Both distances are fixed functions without
-learned weights; both thresholds come from the training images. Nothing but the training images is looked at.
+A sample is *memorised* if it is much nearer to a training image than training images are to each other, and *unrealistic*
+if it is farther from every training image than two training images typically are from each other. Both distances are fixed
+functions without learned weights; both thresholds come from the training images. Nothing but these is looked at.
 
 likeness (for copies): 32 x 32 grey images, mean removed, norm 1; |a - b| = sqrt(2 - 2 correlation), so brightness and
 contrast don't hide a copy; training images count mirrored, too.
@@ -17,16 +17,18 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from semibench import GeneratorOptions, UsageError
-from semibench.contracts.generator import Curated
 from torch import Tensor
 from torch.nn import functional as F
+
+from semibench import GeneratorOptions, UsageError
+from semibench.contracts.generator import Curated
 
 WORKING = 64
 COPY = 32
 LAYOUT = 16
 BANDS = 4
 BINS = 16
+QUARTILES = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=torch.float64)
 EPSILON = 1e-3
 """One third of a grey level of 8 bits: keeps the logarithm of a flat part finite."""
 
@@ -137,8 +139,8 @@ def curate(samples: Tensor, real: Tensor, *, count: int, options: CurationOption
     copy_limit = options.copy_factor * float(_own_nearest(copies, mirrored).quantile(options.copy_quantile))
     features, real_features = realism_features(samples, real, options.components)
     realism = _nearest(features, real_features)
-    own = _own_nearest(real_features)
-    realism_limit = options.realism_factor * float(own.quantile(options.realism_quantile))
+    pairs = torch.pdist(real_features).sort().values
+    realism_limit = options.realism_factor * float(pairs[round(options.realism_quantile * (len(pairs) - 1))])
 
     memorised = likeness <= copy_limit + 1e-6
     unrealistic = (realism > realism_limit) & ~memorised
@@ -155,7 +157,7 @@ def curate(samples: Tensor, real: Tensor, *, count: int, options: CurationOption
         "filled": len(fill),
         "realism_limit": round(realism_limit, 4),
         "copy_limit": round(copy_limit, 4),
-        "realism_of_training": _rounded(own.quantile(torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=own.dtype))),
+        "realism_of_training": _rounded(_own_nearest(real_features).quantile(QUARTILES)),
         "realism": _rounded(realism),
         "likeness": _rounded(likeness),
     }

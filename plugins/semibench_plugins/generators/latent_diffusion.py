@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from semibench import Fitted, Generator, UsageError
-from semibench.contracts.generator import Curated, Progress
-from semibench.contracts.identity import canonical, sha256
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semibench import Fitted, Generator, UsageError
+from semibench.contracts.generator import Curated, Progress
+from semibench.contracts.identity import canonical, sha256
 from semibench_plugins.generators import cards, networks
 from semibench_plugins.generators.curation import CurationOptions, curate
 from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times
@@ -87,10 +87,9 @@ class LatentDiffusion(Generator):
         if options.mirror:
             mirrored = moments(vae, held.flip(-1), options, device)
             mean, spread = torch.cat([mean, mirrored[0]]), torch.cat([spread, mirrored[1]])
-        deviation = float((mean.var() + spread.square().mean()).sqrt())
-        scale = 1.0 / deviation if options.scale_latents else 1.0
+        shift, scale = _normalisation(mean, spread, options)
         unet = networks.built(lambda: networks.denoiser(options), seed_of(seed, "denoiser"))
-        latents = (mean * scale, spread * scale)
+        latents = ((mean - shift) * scale, spread * scale)
         sampler, stage2 = fit_denoiser(unet, latents, options, plan("denoiser", options.unet_steps))
         networks.write_weights(directory / "denoiser.safetensors", sampler)
         (directory / "denoiser.pt").unlink(missing_ok=True)
@@ -99,7 +98,7 @@ class LatentDiffusion(Generator):
             "grey": grey,
             "parameters": {"autoencoder": _count(vae), "denoiser": _count(unet)},
             "latent": [options.latent_channels, *options.latent_size],
-            "latent_deviation": round(deviation, 6),
+            "latent_deviation": round(float(latents[0].var() + latents[1].square().mean()) ** 0.5, 6),
             "reconstruction_rmse": round(error, 6),
             "autoencoder": stage1,
             "denoiser": stage2,
@@ -107,7 +106,8 @@ class LatentDiffusion(Generator):
         networks.write_json(
             directory / "model.json",
             {"key": key, "format": FORMAT, "seed": seed, "channels": channels, "grid": list(grid), "grey": grey,
-             "scale": scale, "options": options.model_dump(mode="json"), "record": record},
+             "shift": shift.flatten().tolist(), "scale": scale.flatten().tolist(),
+             "options": options.model_dump(mode="json"), "record": record},
         )  # fmt: skip
         return Fitted(directory, record)
 
@@ -153,13 +153,17 @@ class LatentDiffusion(Generator):
         if model["format"] != FORMAT:
             raise UsageError(f"{directory} was written in format {model['format']}, expected {FORMAT}: fit it again")
         fitted = LatentDiffusionOptions.model_validate(model["options"])
-        vae: Any = networks.autoencoder(fitted, 1 if model["grey"] else model["channels"])
-        unet: Any = networks.denoiser(fitted)
+        channels = 1 if model["grey"] else model["channels"]
+        vae: Any = networks.built(lambda: networks.autoencoder(fitted, channels), 0)
+        unet: Any = networks.built(lambda: networks.denoiser(fitted), 0)
         for name, network in (("autoencoder", vae), ("denoiser", unet)):
             networks.read_weights(directory / f"{name}.safetensors", network)
             network.to(device).eval()
+        if count == 0:
+            return torch.zeros((0, model["channels"], *model["grid"]))
         bars = alpha_bars(fitted.train_times, *fitted.beta)
         times = ddim_times(fitted.train_times, self.options.ddim_steps)
+        shift, scale = (torch.tensor(model[name], device=device).view(1, -1, 1, 1) for name in ("shift", "scale"))
         shape = (fitted.latent_channels, *fitted.latent_size)
         total, done = math.ceil(count / self.options.sample_batch) * len(times), 0
         started = time.perf_counter()
@@ -188,17 +192,29 @@ class LatentDiffusion(Generator):
                     clip=self.options.clip_latents,
                     advance=advance,
                 )
-                images = (vae.decode(latents / model["scale"]).sample.float() + 1.0) / 2.0
+                images = (vae.decode(latents / scale + shift).sample.float() + 1.0) / 2.0
                 if tuple(images.shape[2:]) != tuple(model["grid"]):
                     images = F.interpolate(images, tuple(model["grid"]), mode="bilinear", antialias=True)
                 made.append(images.clamp(0, 1).cpu().expand(-1, model["channels"], -1, -1))
-        if not made:
-            return torch.zeros((0, model["channels"], *model["grid"]))
-        return torch.cat(made).clone()
+        return torch.cat(made)
 
     def curate(self, samples: Tensor, real: Tensor, *, count: int, options: Mapping[str, Any]) -> Curated:
         """The rule of `semibench_plugins.generators.curation`, in place of the paper's choice by professionals."""
         return curate(samples, real, count=count, options=CurationOptions.model_validate(dict(options)))
+
+
+def _normalisation(mean: Tensor, spread: Tensor, options: LatentDiffusionOptions) -> tuple[Tensor, Tensor]:
+    """Shift and factor of latents z, (1, c, 1, 1) each: (z - shift) x factor is what is diffused."""
+    over = (0, 2, 3) if options.normalise == "channels" else (0, 1, 2, 3)
+    deviation = (mean.var(over, keepdim=True) + spread.square().mean(over, keepdim=True)).sqrt().clamp(min=1e-6)
+    zero, one = (torch.full((1, options.latent_channels, 1, 1), value) for value in (0.0, 1.0))
+    match options.normalise:
+        case "none":
+            return zero, one
+        case "scale":
+            return zero, one / deviation
+        case "channels":
+            return mean.mean(over, keepdim=True), one / deviation
 
 
 def _count(network: nn.Module) -> int:

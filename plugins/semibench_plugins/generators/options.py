@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
+
 from semibench import GeneratorOptions
 
 
@@ -47,8 +48,10 @@ class LatentDiffusionOptions(GeneratorOptions, frozen=True, extra="forbid"):
     )
     train_times: int = Field(1000, ge=2, description="T, steps of the forward process")
     beta: tuple[float, float] = Field((0.002, 0.02), description="first and last beta, linear in the square root")
-    scale_latents: bool = Field(
-        True, description="divide latents by their standard deviation (Stable Diffusion's habit)"
+    normalise: Literal["none", "scale", "channels"] = Field(
+        "scale",
+        description="of latents before diffusion: as they are (Medfusion), divided by their standard deviation (Stable "
+        "Diffusion's habit), or each channel to mean 0 and deviation 1",
     )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged denoiser that samples (0: none)")
 
@@ -105,10 +108,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "latent_channels": 4,
         "vae_steps": 240,
         "vae_lr": 2e-3,
-        "unet_channels": (32, 64),
+        "unet_channels": (32, 64, 64),
         "unet_groups": 8,
+        "unet_attention": True,
         "unet_steps": 600,
         "unet_lr": 2e-3,
+        "normalise": "channels",
         "ema": 0.99,
         "schedule": "cosine",
         "clip_norm": 1.0,
@@ -126,6 +131,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "unet_groups": 4,
         "unet_steps": 12,
         "unet_lr": 2e-3,
+        "normalise": "channels",
         "schedule": "cosine",
         "clip_norm": 1.0,
         "ddim_steps": 4,

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from semibench import DivergedError
-from semibench.contracts.generator import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semibench import DivergedError
+from semibench.contracts.generator import Progress
 from semibench_plugins.generators.diffusion import alpha_bars, noised
 from semibench_plugins.generators.networks import write_atomically
 from semibench_plugins.generators.options import LatentDiffusionOptions

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
+
 from semibench import IGNORE, Batch, Clock, Losses, Method, MethodOptions, Pools, Samples, Stage, Task, Term
 from semibench.blocks import Teacher, box_mask, largest_component, region_loss
 from semibench.contracts.backbone import Backbones
-from torch import Tensor
 
 
 class BCP(Method):

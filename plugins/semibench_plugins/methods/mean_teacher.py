@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
+
 from semibench import Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
 from semibench.blocks import Supervision, Teacher, softmax_mse, supervised_loss
 from semibench.contracts.backbone import Backbones
-from torch import Tensor
 
 
 class MeanTeacher(Method):
@@ -30,11 +31,11 @@ class MeanTeacher(Method):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "mgcc-2023": {
             "options": {"decay": 0.9, "loss": "bce_dice"},
-            "terms": {"consistency": {"ramp": {"end": 1.5}, "active": (1 / 20, None)}},
+            "terms": {"consistency": {"ramp": {"end": 1.5}, "active": [1 / 20, None]}},
         },
         "la": {
             "options": {"loss": "dice_ce_foreground"},
-            "terms": {"consistency": {"ramp": {"levels": 40}, "active": (0.0, None)}},
+            "terms": {"consistency": {"ramp": {"levels": 40}, "active": [0.0, None]}},
             "recipe": {"iterations": 6000, "labeled": 2, "unlabeled": 2},
         },
     }

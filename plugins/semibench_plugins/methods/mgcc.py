@@ -17,14 +17,14 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
+from torch import Tensor, nn
+
 from semibench import Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term, UnsupportedError, UsageError
 from semibench.blocks.features import FeatureDropout, FeatureNoise
 from semibench.blocks.losses import bce_dice, softmax_mse, two_class_logits
 from semibench.contracts.backbone import Backbones, Decoder
-from torch import Tensor, nn
 
 Perturbation = Literal["none", "feature-dropout", "dropout", "feature-noise"]
-SEARCH = (0.05, 20.0)
 OWN_RECIPE = {
     "iterations": 20000,
     "labeled": 4,
@@ -47,24 +47,20 @@ class MGCC(Method):
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
-        "consistency": Term(7.0, Ramp("sigmoid", end=1.5, levels=200), search=SEARCH),
+        "consistency": Term(7.0, Ramp("sigmoid", end=1.5, levels=200), search=(0.05, 20.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "code": {"recipe": OWN_RECIPE},
         "paper": {
             "options": {"perturb": "bottleneck"},
-            "terms": {"consistency": Term(0.1, Ramp("sigmoid"), search=SEARCH)},
+            "terms": {"consistency": {"weight": 0.1, "ramp": {"end": 1.0, "levels": 0}}},
             "recipe": OWN_RECIPE,
         },
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
-        """Options of MGCC; the depths of the taps and the kernel are options of `mgcc-net`, too."""
+        """Options of MGCC; the depths of the taps and the kernel are options of `mgcc-net`."""
 
-        depths: tuple[int, ...] | None = Field(
-            None,
-            description="ConvMixer layers before each decoder, the main one's last; none: the backbone's (0, 3, 6, 9)",
-        )
         perturbations: tuple[Perturbation, ...] = Field(
             ("feature-dropout", "dropout", "feature-noise"), description="one for each auxiliary decoder"
         )
@@ -84,9 +80,8 @@ class MGCC(Method):
     def __init__(self, task: Task, backbones: Backbones, options: MGCC.Options) -> None:
         super().__init__(task, backbones, options)
         self.options = options
-        chosen: dict[str, Any] = {} if options.depths is None else {"depths": options.depths}
         self.binary = len(task.classes) == 2
-        self.net = backbones(outputs=1 if self.binary else None, **chosen)
+        self.net = backbones(outputs=1 if self.binary else None)
         if not hasattr(self.net, "taps"):
             raise UnsupportedError(
                 f"mgcc needs a backbone that offers features of several depths (`taps`), such as mgcc-net; "

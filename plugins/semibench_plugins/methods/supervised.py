@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
+from torch import Tensor
+
 from semibench import Batch, Clock, Losses, Method, MethodOptions, Stream, Task, Term
 from semibench.blocks import Supervision, supervised_loss
 from semibench.contracts.backbone import Backbones
-from torch import Tensor
 
 
 class Supervised(Method):

@@ -22,7 +22,9 @@ def points(shape: Sequence[int], spacing: Sequence[float]) -> Points:
     return axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]
 
 
-def deform(rng: np.random.Generator, at: Points, shape: Sequence[int], spacing: Sequence[float], size: float, bump: float) -> Points:
+def deform(
+    rng: np.random.Generator, at: Points, shape: Sequence[int], spacing: Sequence[float], size: float, bump: float
+) -> Points:
     """Points moved by a smooth random displacement of standard deviation `size` mm with bumps of `bump` mm."""
     cells = [max(1, round(n * s / bump)) for n, s in zip(shape, spacing, strict=True)]
     moved = [axis + size * smooth_field(rng, shape, cells) for axis in at]

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from semibench import Case, CaseRef, Dataset, DatasetCard, DatasetOptions, Frame, PhantomOptions, Truth
+from semibench_plugins.datasets.working_grid import resize_image, resize_label, scaled_spacing
 from semibench_plugins.phantoms import volumes
 from semibench_plugins.phantoms.fetal import fetal_head
 from semibench_plugins.phantoms.fields import REVISION, Array, stream
@@ -119,7 +119,12 @@ class Phantom(Dataset):
     """Stand-in for the data set of `card`; made by `phantom`. `read` gives the working grid as the options say."""
 
     def __init__(
-        self, name: str, card: DatasetCard, options: DatasetOptions, phantom: PhantomOptions, normalise: Normalise | None
+        self,
+        name: str,
+        card: DatasetCard,
+        options: DatasetOptions,
+        phantom: PhantomOptions,
+        normalise: Normalise | None,
     ) -> None:
         super().__init__(None, options)
         self.card = card  # type: ignore[misc]
@@ -160,14 +165,9 @@ class Phantom(Dataset):
         shape = drawing.image.shape
         image = torch.from_numpy(drawing.image).float()[None]
         label = torch.from_numpy(drawing.label)
-        spacing = drawing.spacing
-        size = self.options.size
-        if size is not None and tuple(size) != shape:
-            mode = "bilinear" if len(shape) == 2 else "trilinear"
-            image = functional.interpolate(image[None], tuple(size), mode=mode, antialias=len(shape) == 2)[0]
-            label = functional.interpolate(label[None, None].float(), tuple(size), mode="nearest-exact")[0, 0].to(torch.uint8)
-            if spacing is not None:
-                spacing = tuple(s * n / m for s, n, m in zip(spacing, shape, size, strict=True))
+        size = tuple(self.options.size or shape)
+        image, label = resize_image(image, size), resize_label(label, size)
+        spacing = scaled_spacing(drawing.spacing, tuple((0, n) for n in shape), size)
         image = image.expand(self.card.channels, *image.shape[1:]).contiguous()
         return Case(ref, self.normalise(image), label, spacing, Frame(tuple(shape), drawing.spacing))
 

@@ -55,7 +55,9 @@ def fetal_head(
     image = scan_convert(grey, machine, depth, cartesian_z, cartesian_x)
     if body.random() < 0.6:  # the corner that was blanked to remove the patient's data
         image[int(extent.rows * body.uniform(0.7, 0.85)) :, int(extent.columns * body.uniform(0.7, 0.8)) :] = 0.0
-    image[int(0.06 * extent.rows) : int(0.33 * extent.rows), 1:3] = np.linspace(255, 0, int(0.33 * extent.rows) - int(0.06 * extent.rows))[:, None]
+    image[int(0.06 * extent.rows) : int(0.33 * extent.rows), 1:3] = np.linspace(
+        255, 0, int(0.33 * extent.rows) - int(0.06 * extent.rows)
+    )[:, None]
     return image, label
 
 
@@ -86,7 +88,10 @@ def _scene(
     echo += body.uniform(3, 9) * np.exp(-(((pocket + 1.0) / 1.2) ** 2))
     limb = Contour(
         body,
-        (head.z + body.uniform(0.6, 1.2) * head.short, head.x + body.choice([-1, 1]) * body.uniform(0.9, 1.4) * head.long),
+        (
+            head.z + body.uniform(0.6, 1.2) * head.short,
+            head.x + body.choice([-1, 1]) * body.uniform(0.9, 1.4) * head.long,
+        ),
         (body.uniform(0.2, 0.35) * head.short, body.uniform(0.3, 0.6) * head.long),
         body.uniform(-1.5, 1.5),
         0.1,
@@ -102,7 +107,11 @@ def _scene(
     square = np.clip(square * (1 + 0.45 * smooth_field(view, shape, cells(0.5 * head.long))), 0.0, 1.2)
     core = soft_step(inside - thickness, 1.0)
     folds = smooth_field(body, shape, cells(0.22 * head.short + 2))
-    brain = body.uniform(-26, -13) + 3.0 * smooth_field(view, shape, cells(0.3 * head.short)) + body.uniform(3, 8) * ridge(folds, 0.2)
+    brain = (
+        body.uniform(-26, -13)
+        + 3.0 * smooth_field(view, shape, cells(0.3 * head.short))
+        + body.uniform(3, 8) * ridge(folds, 0.2)
+    )
     echo += core * (brain - echo)
     loss += core * (0.5 - loss)
 
@@ -114,7 +123,11 @@ def _scene(
     for sign in (-1.0, 1.0):
         if body.random() < 0.7:
             plexus = Contour(
-                body, (sign * body.uniform(0.25, 0.4), body.uniform(-0.55, 0.1)), (0.12, body.uniform(0.15, 0.3)), 0.0, 0.3
+                body,
+                (sign * body.uniform(0.25, 0.4), body.uniform(-0.55, 0.1)),
+                (0.12, body.uniform(0.15, 0.3)),
+                0.0,
+                0.3,
             ).depth(v, u)
             echo += body.uniform(4, 13) * soft_step(plexus, 0.1) * core
         edge = np.exp(-(((v - sign * 0.45 - 0.1 * u) * head.short / 1.0) ** 2)) * (np.abs(u - 0.2) < 0.4)

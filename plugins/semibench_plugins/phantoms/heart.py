@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench_plugins.phantoms.anatomy import Point, Points, deform, ellipsoid, points, rotation, tube, turned, union
+from semibench_plugins.phantoms.anatomy import Point, deform, ellipsoid, points, rotation, tube, turned, union
 from semibench_plugins.phantoms.fields import Array, smooth_field
 
 TISSUES = ("air", "lung", "fat", "muscle", "left blood", "right blood", "myocardium", "wall", "bone", "liver", "vessel")
@@ -80,7 +80,9 @@ def heart(
         _vary(rng, (ventricle_centre[0] - 30, ventricle_centre[1] - 17, ventricle_centre[2] + 3), 3),
         (rng.uniform(26, 32), rng.uniform(20, 26), rng.uniform(30, 38)),
     )
-    right_atrium = ellipsoid(at, _vary(rng, (-44, 2, 2), 3), (rng.uniform(17, 23), rng.uniform(19, 25), rng.uniform(22, 28)))
+    right_atrium = ellipsoid(
+        at, _vary(rng, (-44, 2, 2), 3), (rng.uniform(17, 23), rng.uniform(19, 25), rng.uniform(22, 28))
+    )
     root, bend = _vary(rng, (-6, -5, 8), 1.5), _vary(rng, (-20, -14, 38), 3)
     arch = _vary(rng, (-10, 4, 68), 3)
     aorta = rng.uniform(11, 15)
@@ -90,7 +92,8 @@ def heart(
     trunk = _vary(rng, (12, -26, 14), 2)
     fork = _vary(rng, (10, -2, 40), 2)
     artery = union(
-        [tube(at, [trunk, fork, (44, 14, 44)], [12, 11, 7]), tube(at, [fork, (-22, 8, 36), (-52, 14, 36)], [11, 9, 6])], 4.0
+        [tube(at, [trunk, fork, (44, 14, 44)], [12, 11, 7]), tube(at, [fork, (-22, 8, 36), (-52, 14, 36)], [11, 9, 6])],
+        4.0,
     )
     cava = tube(at, [(-44, -2, 12), (-40, -6, 90)], rng.uniform(8, 11))
     lower = tube(at, [(-40, 8, -15), (-34, 16, -110)], rng.uniform(10, 13))

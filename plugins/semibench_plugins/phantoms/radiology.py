@@ -53,7 +53,7 @@ def bias_field(rng: np.random.Generator, shape: tuple[int, ...], strength: float
 
 def streaks(rng: np.random.Generator, dense: NDArray[np.bool_], amplitude: float, count: int = 9) -> Array:
     """Bright and dark rays, in every plane of the last axis, through the middle of its dense voxels; amplitude in HU."""
-    n, m, planes = dense.shape
+    n, m = dense.shape[:2]
     out = np.zeros(dense.shape)
     weight = dense.sum(axis=(0, 1)).astype(np.float64)
     if weight.max() == 0:

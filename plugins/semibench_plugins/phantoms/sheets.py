@@ -63,7 +63,11 @@ def _palette() -> Image.Image:
     """40 greys and the outline colours in four strengths: small files."""
     greys = [(v, v, v) for v in np.linspace(0, 255, 40).astype(int).tolist()]
     hues = [tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in _COLOURS]
-    blends = [tuple(int(f * c + (1 - f) * g) for c in hue) for hue in hues for f, g in ((1, 0), (0.7, 40), (0.7, 120), (0.4, 90))]
+    blends = [
+        tuple(int(f * c + (1 - f) * g) for c in hue)
+        for hue in hues
+        for f, g in ((1, 0), (0.7, 40), (0.7, 120), (0.4, 90))
+    ]
     palette = Image.new("P", (1, 1))
     palette.putpalette([value for colour in greys + blends for value in colour])
     return palette
@@ -76,7 +80,7 @@ def _planes(drawing: Drawing, slice_axis: int) -> list[tuple[Array, Label]]:
     inside = np.argwhere(drawing.label > 0)
     if shape[slice_axis] < 0.5 * max(shape):
         low, high = inside[:, slice_axis].min(), inside[:, slice_axis].max()
-        cuts = [(slice_axis, int(round(low + f * (high - low)))) for f in (0.15, 0.5, 0.9)]
+        cuts = [(slice_axis, round(float(low + f * (high - low)))) for f in (0.15, 0.5, 0.9)]
     else:
         middle = np.median(inside, axis=0).astype(int)
         cuts = [(axis, int(middle[axis])) for axis in (2, 1, 0)]

@@ -34,19 +34,33 @@ class Spec:
 
 
 # Ultrasound machines: not measured from the devices named, but set so that they differ as such devices do.
-_LOGIQ_7 = Machine(11.0, dynamic_range=66, gain=(-9, -2), gamma=1.35, depth=(30, 42), rows=(220, 240), columns=(172, 190))
+_LOGIQ_7 = Machine(
+    11.0, f_number=2.6, dynamic_range=66, gain=(-13, -6), gamma=1.35, smooth=0.65, tgc=0.56, depth=(30, 42), rows=(220, 240),
+    columns=(172, 190),
+)  # fmt: skip
 _LOGIQ_5 = Machine(
-    10.0, cycles=2.2, f_number=2.4, dynamic_range=54, gain=(-3, 4), gamma=1.1, edge=0.25, smooth=0.6, depth=(32, 45),
+    10.0, cycles=2.2, f_number=2.4, dynamic_range=54, gain=(-3, 4), gamma=1.1, edge=0.25, smooth=0.6, tgc=0.55, depth=(32, 45),
     rows=(214, 232), columns=(160, 176),
 )  # fmt: skip
 _APLIO = Machine(
-    12.5, looks=3, dynamic_range=68, gain=(-8, -2), gamma=1.4, smooth=0.8, depth=(28, 40), rows=(190, 210), columns=(176, 200)
-)
+    12.5, looks=3, dynamic_range=64, gain=(-12, -5), gamma=1.4, smooth=0.7, tgc=0.54, depth=(28, 40), rows=(190, 210),
+    columns=(196, 226),
+)  # fmt: skip
 _U_SYSTEMS = Machine(
-    11.5, cycles=1.8, focus=0.3, focal_range=0.2, dynamic_range=60, gain=(-10, -5), gamma=1.3, noise=-55, depth=(40, 50),
+    11.5, cycles=1.8, focus=0.3, focal_range=0.2, dynamic_range=60, gain=(-16, -11), gamma=1.4, tgc=0.5, noise=-60, depth=(40, 50),
     rows=(186, 204), columns=(214, 236),
 )  # fmt: skip
-_IU22 = Machine(9.0, looks=2, dynamic_range=62, gain=(-5, 1), gamma=1.2, edge=0.35, depth=(35, 50), rows=(184, 220), columns=(220, 260))
+_IU22 = Machine(
+    9.0,
+    looks=2,
+    dynamic_range=62,
+    gain=(-5, 1),
+    gamma=1.2,
+    edge=0.35,
+    depth=(35, 50),
+    rows=(184, 220),
+    columns=(220, 260),
+)
 _HITACHI = Machine(
     8.0, cycles=2.8, f_number=2.8, dynamic_range=56, gain=(-7, 0), gamma=1.2, focus=0.35, depth=(35, 48), rows=(196, 226),
     columns=(210, 240),
@@ -69,7 +83,7 @@ _TUS = (
 )  # fmt: skip
 
 _HC18 = Machine(
-    3.5, f_number=2.5, dynamic_range=58, gain=(-12, -3), gamma=1.3, focus=0.5, focal_range=0.5, depth=(80, 130),
+    3.5, f_number=3.2, dynamic_range=58, gain=(-14, -5), gamma=1.3, focus=0.5, focal_range=0.5, depth=(80, 130),
     rows=(180, 180), columns=(266, 266), sector=33.0, radius=50.0,
 )  # fmt: skip
 
@@ -115,7 +129,9 @@ _T1 = Scanner(
 )  # fmt: skip
 
 SPECS: dict[str, Spec] = {
-    "busi": Spec("breast", (_IU22, replace(_LOGIQ_7, gain=(-4, 3)), _HITACHI), cases=200, normals=0.17, several=0.05),
+    "busi": Spec(
+        "breast", (_IU22, replace(_LOGIQ_7, gain=(-6, 1), tgc=0.6), _HITACHI), cases=320, normals=0.17, several=0.05
+    ),
     "busis": Spec("breast", (_LOGIQ_7, _HITACHI, _IU22, _SEQUOIA, _LOGIQ_5), cases=150),
     "udiat": Spec("breast", (_SEQUOIA,), cases=100),
     "bus-bra": Spec(
@@ -125,20 +141,30 @@ SPECS: dict[str, Spec] = {
         cases=160,
         frames=2,
     ),
-    "tus": Spec("thyroid", _TUS, ("machine-1", "machine-2", "machine-3"), cases=240, frames=10, several=0.1, shift=0.04),
+    "tus": Spec(
+        "thyroid", _TUS, ("machine-1", "machine-2", "machine-3"), cases=240, frames=10, several=0.1, shift=0.04
+    ),
     "tnscui2020": Spec(
         "thyroid",
         (
             replace(_TUS[0], frequency=9.0, gain=(-3, 4), edge=0.4, columns=(240, 280)),
-            replace(_TUS[1], frequency=11.0, looks=2, dynamic_range=60),
+            replace(_TUS[1], frequency=9.0, looks=2, dynamic_range=60, noise=-66, tgc=0.58),
         ),
         cases=200,
         several=0.1,
     ),
-    "hc18": Spec("fetal-head", (_HC18, replace(_HC18, frequency=4.5, sector=27.0, gain=(-9, -1))), cases=150, pixel_size=True),
+    "hc18": Spec(
+        "fetal-head", (_HC18, replace(_HC18, frequency=4.5, sector=27.0, gain=(-9, -1))), cases=150, pixel_size=True
+    ),
     "la": Spec("left-atrium", (_LGE,), cases=32, shape=(64, 64, 48), spacing=(1.8, 1.8, 1.8), vary=(8, 8, 0)),
     "mmwhs": Spec(
-        "whole-heart", (_HEART_MR, _HEART_CT), ("mr", "ct"), cases=40, shape=(56, 56, 56), spacing=(2.4, 2.4, 2.4), vary=(8, 8, 8)
+        "whole-heart",
+        (_HEART_MR, _HEART_CT),
+        ("mr", "ct"),
+        cases=40,
+        shape=(56, 56, 56),
+        spacing=(2.4, 2.4, 2.4),
+        vary=(8, 8, 8),
     ),
     "mnms": Spec(
         "short-axis",
@@ -161,5 +187,7 @@ SPECS: dict[str, Spec] = {
         spacing=(9.0, 2.0, 2.0),
         vary=(5, 0, 0),
     ),
-    "msd-hippocampus": Spec("hippocampus", (_T1,), cases=60, shape=(33, 48, 32), spacing=(1.0, 1.0, 1.0), vary=(6, 7, 8)),
+    "msd-hippocampus": Spec(
+        "hippocampus", (_T1,), cases=60, shape=(33, 48, 32), spacing=(1.0, 1.0, 1.0), vary=(6, 7, 8)
+    ),
 }

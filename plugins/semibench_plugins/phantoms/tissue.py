@@ -54,16 +54,18 @@ class Lesion:
 
 
 BREAST_LESIONS = (
-    Lesion((-13, -7), (0.35, 0.7), (0.45, 0.8), (0.05, 0.3), (0, 1), (0.3, 0.9), 2.0, (0, 5), 4.0),  # fibroadenoma
-    Lesion((-15, -7), (0.8, 1.6), (0.7, 1.25), (0.15, 0.4), (2, 8), (0.8, 2.2), 3.5, (0, 6), 3.0),  # carcinoma
+    Lesion((-15, -8), (0.35, 0.7), (0.45, 0.8), (0.05, 0.3), (0, 1), (0.3, 0.9), 2.0, (0, 5), 4.0),  # fibroadenoma
+    Lesion((-16, -9), (0.8, 1.6), (0.7, 1.25), (0.15, 0.4), (2, 8), (0.8, 2.2), 3.5, (0, 6), 3.0),  # carcinoma
     Lesion((-26, -17), (0.1, 0.3), (0.5, 0.95), (0.02, 0.2), (0, 1), (0.2, 0.6), 1.5, (0, 3), 1.2),  # complex cyst
-    Lesion((-6, -3.5), (0.6, 0.9), (0.5, 0.9), (0.1, 0.4), (0, 2), (0.5, 1.2), 2.5, (1, 5), 1.2),  # nearly isoechoic
-    Lesion((4, 7), (0.7, 1.0), (0.5, 0.9), (0.05, 0.3), (0, 1), (0.4, 1.0), 2.0, (-4, 0), 0.7),  # hyperechoic
+    Lesion((-6, -3.5), (0.6, 0.9), (0.5, 0.9), (0.1, 0.4), (0, 2), (0.5, 1.2), 2.5, (1, 5), 0.7),  # nearly isoechoic
+    Lesion((4, 7), (0.7, 1.0), (0.5, 0.9), (0.05, 0.3), (0, 1), (0.4, 1.0), 2.0, (-4, 0), 0.5),  # hyperechoic
 )
 THYROID_LESIONS = (
     Lesion((-12, -6), (0.5, 0.9), (0.6, 1.0), (0.1, 0.4), (0, 2), (0.3, 1.0), 2.5, (0, 3), 4.0),  # solid, hypoechoic
     Lesion((-14, -7), (0.8, 1.4), (0.9, 1.35), (0.15, 0.4), (1, 6), (0.5, 1.4), 3.5, (-1, 2), 2.0),  # suspicious
-    Lesion((-2, 2), (0.6, 0.8), (0.55, 0.9), (0.05, 0.25), (0, 0), (0.3, 0.6), 2.0, (-10, -6), 2.0),  # isoechoic, dark halo
+    Lesion(
+        (-2, 2), (0.6, 0.8), (0.55, 0.9), (0.05, 0.25), (0, 0), (0.3, 0.6), 2.0, (-10, -6), 2.0
+    ),  # isoechoic, dark halo
     Lesion((-24, -14), (0.1, 0.4), (0.6, 0.95), (0.05, 0.3), (0, 0), (0.2, 0.6), 6.0, (0, 3), 1.5),  # partly cystic
     Lesion((4, 7), (0.6, 0.9), (0.6, 0.9), (0.05, 0.3), (0, 0), (0.3, 0.8), 2.0, (-6, -2), 0.8),  # hyperechoic
 )
@@ -81,7 +83,9 @@ def _grid(extent: Extent, view: np.random.Generator, shift: float) -> tuple[Arra
     x = x * view.uniform(0.94, 1.06) + view.normal(0, shift * extent.width)
     x = x + Wave(view, extent.width, 0.01 * extent.width)(x)
     press = view.uniform(0.96, 1.05)
-    z = z * press + Wave(view, extent.width, 0.008 * extent.depth)(x) * soft_step(z - 0.15 * extent.depth, 0.3 * extent.depth)
+    z = z * press + Wave(view, extent.width, 0.008 * extent.depth)(x) * soft_step(
+        z - 0.15 * extent.depth, 0.3 * extent.depth
+    )
     return z, x
 
 
@@ -156,7 +160,9 @@ class _Canvas:
                 self.loss += 1.5 * dot
         self.label[inside > 0] = 1
 
-    def vessel(self, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float], wall: float) -> None:
+    def vessel(
+        self, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float], wall: float
+    ) -> None:
         """An anechoic tube with a bright wall, not labeled: blood vessel, duct or simple cyst."""
         shape = Contour(rng, centre, radii, rng.normal(0, 0.2), 0.08)
         inside = shape.depth(self.z, self.x)
@@ -188,7 +194,7 @@ def breast(
     gland_end = depth * body.uniform(0.5, 0.8) + Wave(body, width, 0.02 * depth)(x)
     gland_end = np.maximum(gland_end, fat_end + 0.15 * depth)
     wall = gland_end + depth * body.uniform(0.12, 0.4) + Wave(body, width, 0.015 * depth)(x)
-    fatty, fibrous = body.uniform(0, 9), body.uniform(2.5, 5)
+    fatty, fibrous = body.uniform(0, 7), body.uniform(2.5, 5)
 
     fat = body.uniform(-13, -8) + 2.0 * smooth_field(view, extent.shape, c.cells(4, 6))
     ligaments = ridge(smooth_field(body, extent.shape, c.cells(9, 14)) + 0.25 * c.streaks(3, 6, skin), 0.09)
@@ -213,7 +219,7 @@ def breast(
     c.interface(wall, 0.5, body.uniform(8, 22), 4.0)
 
     for _ in range(lesions):
-        area = float(np.clip(np.exp(body.normal(np.log(0.055), 0.75)), 0.01, 0.35)) * depth * width
+        area = float(np.clip(np.exp(body.normal(np.log(0.07), 0.65)), 0.015, 0.35)) * depth * width
         radius = np.sqrt(area / np.pi)
         low = min(max(float(fat_end.mean()) * 0.8, 0.75 * radius + 2.0), 0.5 * depth)
         at = (body.uniform(low, max(low + 1, 0.62 * depth)), body.uniform(-0.3, 0.3) * width)

@@ -36,9 +36,10 @@ class Machine:
     focus, focal_range: depth of the transmit focus and distance over which the beam widens by sqrt(2), as fractions of
     the displayed depth. looks: frequency bands compounded. dynamic_range, gain: of the log compression, dB. gamma: of the
     grey map. noise: electronic noise at the surface against reference speckle, dB. tgc: attenuation that the time gain
-    compensates, dB / (cm MHz). smooth: low pass of the display, standard deviation in rows (1.4 times that in columns). depth: displayed, mm. rows, columns: native image size, pixels. sector: half the opening
-    angle of a curved array in degrees, 0 for a linear one. radius: of its surface, mm. edge: strength of the edge
-    enhancement. All pairs are ranges from which a case (or a patient) draws.
+    compensates, dB / (cm MHz). smooth: low pass of the display, standard deviation in rows (1.4 times that in columns).
+    depth: displayed, mm. rows, columns: native image size, pixels. sector: half the opening angle of a curved array in
+    degrees, 0 for a linear one. radius: of its surface, mm. edge: strength of the edge enhancement. All pairs are ranges
+    from which a case (or a patient) draws.
     """
 
     frequency: float
@@ -111,7 +112,9 @@ def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: 
     rf *= amplitude[:, None]
     if tissue.mirror is not None:
         patches = max(2, round(columns * pixel[1] / 6.0))
-        roughness = rng.standard_normal((rows, patches + 3)) @ spline_basis(columns, patches).T * np.sqrt(2.0 * OVERSAMPLING)
+        roughness = (
+            rng.standard_normal((rows, patches + 3)) @ spline_basis(columns, patches).T * np.sqrt(2.0 * OVERSAMPLING)
+        )
         rf[:, 0] += tissue.mirror * roughness * 10.0 ** (-np.clip(loss, -14.0, 60.0) / 20.0)
     spectrum = np.fft.rfft(rf.reshape(rows * OVERSAMPLING, columns), axis=0)
 
@@ -128,10 +131,10 @@ def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: 
     boost = np.minimum(2.0 * machine.tgc * machine.frequency * depth / 10.0, _BOOST_LIMIT)
     time_gain = 10.0 ** ((machine.noise + boost) / 20.0)
 
-    total = np.zeros((rows, columns))
+    total: Array = np.zeros((rows, columns))
     for look in range(machine.looks):
         centre = carrier + 1.2 * width * (look - (machine.looks - 1) / 2)
-        bins = int(round(centre * rows)) + np.arange(rows) - rows // 2
+        bins = round(float(centre * rows)) + np.arange(rows) - rows // 2
         bins = np.clip(bins, 0, len(spectrum) - 1)
         pulse = np.exp(-0.5 * ((bins / rows - centre) / width) ** 2)
         pulse *= np.sqrt(2.0 * np.sqrt(np.pi) * sigma) / np.sqrt(OVERSAMPLING * 1.0) / rows

@@ -36,7 +36,9 @@ def left_atrium(rng: np.random.Generator, scanner: Scanner, shape: Shape, spacin
     beyond, and across the mitral valve, the blood is as bright but not labeled. Patches of the wall enhance."""
     centre = tuple(np.array([-10.0, 14.0, 10.0]) + rng.normal(0, 5.0, 3))
     found = heart(rng, shape, spacing, (centre[0], centre[1], centre[2]), 3.0)
-    stub = (found.veins > 0) & (found.left_atrium > -rng.uniform(7.0, 12.0)) & ~found.ascending_aorta & ~found.myocardium
+    stub = (
+        (found.veins > 0) & (found.left_atrium > -rng.uniform(7.0, 12.0)) & ~found.ascending_aorta & ~found.myocardium
+    )
     mask = _largest((found.left_atrium > 0) | (stub & (found.left_ventricle <= 0)))
     scar = np.abs(found.left_atrium + 1.2) < 1.6
     patches = np.clip(smooth_field(rng, shape, _bumps(shape, spacing, 14.0)) - 0.3, 0.0, 1.5)
@@ -126,7 +128,9 @@ def short_axis(
     atria = np.maximum(0.95 * outer_radius - np.hypot(dy - 4, dx + 3), 17.0 - np.hypot(at[1] - ry, at[2] - rx))
     tissues[above & (atria > -3)] = name["myocardium"]
     tissues[above & (atria > 0)] = name["blood"]
-    tissues[np.broadcast_to(np.hypot(at[1] - cy - 34, at[2] - cx + 14) < 8.5, shape)] = name["blood"]  # descending aorta
+    tissues[np.broadcast_to(np.hypot(at[1] - cy - 34, at[2] - cx + 14) < 8.5, shape)] = name[
+        "blood"
+    ]  # descending aorta
     return image(view, scanner, tissues, SHORT_AXIS_TISSUES, spacing), label
 
 
@@ -150,7 +154,9 @@ def hippocampus(rng: np.random.Generator, scanner: Scanner, shape: Shape, spacin
     zc = lift + drop * (0.5 - t) + bow * np.sin(np.pi * np.clip(t, 0, 1))
     head = 1.0 / (1.0 + np.exp(-(t - 0.62) / 0.09))
     rx, rz = rng.uniform(4.0, 5.2) + rng.uniform(2.0, 4.0) * head, rng.uniform(3.1, 3.9) + rng.uniform(0.8, 2.0) * head
-    ends = np.sqrt(np.clip(1.0 - np.clip((0.12 - t) / 0.12, 0, 1) ** 2 - np.clip((t - 0.84) / 0.16, 0, 1) ** 2, 0.0, 1.0))
+    ends = np.sqrt(
+        np.clip(1.0 - np.clip((0.12 - t) / 0.12, 0, 1) ** 2 - np.clip((t - 0.84) / 0.16, 0, 1) ** 2, 0.0, 1.0)
+    )
     tilt = rng.normal(0.25, 0.15)
     u, w = (x - xc) + tilt * (z - zc), (z - zc) - tilt * (x - xc)
     cross = np.sqrt((u / rx) ** 2 + (w / rz) ** 2)
@@ -200,7 +206,9 @@ def _beside(start: float, length: float, drop: float, lift: float, medial: float
     ]
 
 
-def _horn(rng: np.random.Generator, start: float, length: float, drop: float, lift: float, medial: float) -> list[Point]:
+def _horn(
+    rng: np.random.Generator, start: float, length: float, drop: float, lift: float, medial: float
+) -> list[Point]:
     """Path of the temporal horn: beside and above the hippocampus."""
     path = []
     for t in (0.05, 0.4, 0.75, 1.0):
@@ -212,5 +220,3 @@ def _horn(rng: np.random.Generator, start: float, length: float, drop: float, li
             )
         )
     return path
-
-

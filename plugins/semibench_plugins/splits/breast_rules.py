@@ -14,10 +14,17 @@ import numpy as np
 from semibench_plugins.splits.id_lists import read_ids
 from semibench_plugins.splits.published_lists import IdSplit
 
+BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
+LESIONS = ("benign", "malignant")
 MGCC_SEEDS = (41, 64, 1337)
 MGCC_TRAIN = 526
 CSC_PA_LABELED = {"busi": (258, 129, 64), "udiat": (66, 33, 16)}
 CSC_PA_FOLDS = 5
+
+
+def busi_ids(kinds: Sequence[str]) -> list[str]:
+    """All ids of some classes of BUSI, in natural order."""
+    return [f"{kind} ({number})" for kind in sorted(kinds) for number in range(1, BUSI_COUNTS[kind] + 1)]
 
 
 def natural(name: str) -> tuple[str, int]:
@@ -31,7 +38,8 @@ def mgcc(ids: Sequence[str], seed: int) -> IdSplit:
 
     The shuffle is numpy's `RandomState(seed).permutation` of the ids in natural order (ours: the paper gives none).
     """
-    order = [sorted(ids, key=natural)[k] for k in np.random.RandomState(seed).permutation(len(ids))]
+    names = sorted(ids, key=natural)
+    order = [names[k] for k in np.random.RandomState(seed).permutation(len(names))]
     train, half = order[:MGCC_TRAIN], MGCC_TRAIN // 2
     return IdSplit(labeled=train[:half], unlabeled=train[half:], test=order[MGCC_TRAIN:])
 

@@ -20,38 +20,43 @@ class IdSplit:
     validation: Sequence[str] = ()
     validation_from: Literal["official", "labeled", "unlabeled", "none"] = "none"
 
+    def every(self) -> tuple[str, ...]:
+        """All ids, role by role."""
+        return (*self.labeled, *self.unlabeled, *self.validation, *self.test)
+
 
 class PublishedLists(Mapping[str, Split]):
-    """Splits by name; each is built when it is asked for.
+    """Splits by name, built when they are asked for. A published split is used whole or not at all.
 
-    rules: name -> function that returns the ids. refs: the cases that are present. Looking up a split that names a case
-    which isn't there raises LayoutError with those ids: a published split is used whole or not at all.
+    rules: name -> function that returns the ids. refs: the cases that are present. Iteration gives the splits all of
+    whose cases are there. Looking up another one by its name raises LayoutError with the missing ids (so it counts as
+    known: `name in splits` is true).
     """
 
     def __init__(self, dataset: str, refs: Iterable[CaseRef], rules: Mapping[str, Callable[[], IdSplit]]) -> None:
         self._dataset = dataset
         self._refs = {ref.id: ref for ref in refs}
         self._rules = dict(rules)
+        self._ids: dict[str, IdSplit] = {}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rules)
+        return (name for name in self._rules if not self._missing(name))
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
         return name in self._rules
 
     def __getitem__(self, name: str) -> Split:
-        ids = self._rules[name]()
-        wanted = (*ids.labeled, *ids.unlabeled, *ids.validation, *ids.test)
-        missing = sorted({item for item in wanted if item not in self._refs})
+        missing = self._missing(name)
+        ids = self._ids[name]
         if missing:
             shown = ", ".join(missing[:10]) + (" ..." if len(missing) > 10 else "")
             raise LayoutError(
-                f"split {name!r} of data set {self._dataset!r} names {len(wanted)} cases, {len(missing)} of which are "
-                f"not among the {len(self._refs)} that were found: {shown}. Add their files, or draw a split from the "
-                "cases that are there (protocol option: drawn)"
+                f"split {name!r} of data set {self._dataset!r} names {len(ids.every())} cases, {len(missing)} of which "
+                f"are not among the {len(self._refs)} that were found: {shown}. Add their files, or let the protocol draw "
+                "a split from the cases that are there (its option: drawn)"
             )
         return Split(
             labeled=self._take(ids.labeled),
@@ -60,6 +65,11 @@ class PublishedLists(Mapping[str, Split]):
             test=self._take(ids.test),
             validation_from=ids.validation_from,
         )
+
+    def _missing(self, name: str) -> list[str]:
+        if name not in self._ids:
+            self._ids[name] = self._rules[name]()
+        return sorted({item for item in self._ids[name].every() if item not in self._refs})
 
     def _take(self, ids: Sequence[str]) -> tuple[CaseRef, ...]:
         return tuple(self._refs[item] for item in ids)

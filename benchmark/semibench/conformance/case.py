@@ -1,0 +1,226 @@
+"""What a check is told: a method or a backbone in a small setting."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semibench.conformance.data import BlobData, blobs
+from semibench.conformance.rehearsal import Rehearsal
+from semibench.contracts.backbone import Backbone
+from semibench.contracts.cards import BackboneCard, MethodCard
+from semibench.contracts.method import Method, Pools, Task
+from semibench.contracts.recipe import Recipe
+from semibench.reporting import Reporter
+from semibench.settings import build
+from semibench.training.loop import train
+from semibench.training.schedules import plan_stages
+from semibench.training.seeding import derive, seed_all, seed_construction
+
+PATCH = {2: (32, 32), 3: (32, 32, 16)}
+BATCH = {2: 4, 3: 2}
+STEPS = 3
+"""Iterations of each stage in a rehearsal."""
+
+
+@dataclass(frozen=True, eq=False)
+class SmallBackbones:
+    """A `Backbones` factory without registry for the own network; others are looked up by name."""
+
+    cls: type[Backbone]
+    task: Task
+    options: Mapping[str, Any]
+
+    def __call__(
+        self, name: str | None = None, *, channels: int | None = None, outputs: int | None = None, **options: Any
+    ) -> Backbone:
+        cls = self.cls
+        if name is not None:
+            from semibench.registry import registry
+
+            cls = registry().get("backbones", name).resolve()
+        chosen = build(cls.Options, f"backbone {name or cls.__name__}", self.options if name is None else {}, options)
+        return cls(
+            dims=self.task.dims,
+            channels=channels or self.task.channels,
+            outputs=outputs or len(self.task.classes),
+            patch=self.task.patch,
+            options=chosen,
+        )
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A training that was stopped in a stage and resumed, beside one that was not. begun: stages whose `begin` ran in
+    the resumed process."""
+
+    stage: str
+    straight: Mapping[str, Tensor]
+    resumed: Mapping[str, Tensor]
+    begun: tuple[str, ...]
+    due: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MethodCase:
+    """A method in a small setting; results that several checks look at are computed once.
+
+    method, backbone: classes. options: of the method; backbone_options: of the network. classes, channels, domains:
+    numbers. card: what the plugin declares, where there is one.
+    """
+
+    method: type[Method]
+    backbone: type[Backbone]
+    dims: int = 2
+    classes: int = 2
+    channels: int = 1
+    domains: int = 3
+    options: Mapping[str, Any] = field(default_factory=dict)
+    backbone_options: Mapping[str, Any] = field(default_factory=lambda: {"width": 0.125})
+    card: MethodCard | None = None
+
+    @property
+    def task(self) -> Task:
+        names = tuple(["background", *(f"class-{k}" for k in range(1, self.classes))])
+        domains = tuple(f"domain-{d}" for d in range(self.domains))
+        count = 4 * self.domains
+        cases = {"labeled": count, "unlabeled": count, "all": 2 * count}
+        return Task(self.dims, self.channels, names, PATCH[self.dims], domains, cases, budget=100)
+
+    def recipe(self, iterations: int, checkpoint_every: int = 0) -> Recipe:
+        return Recipe(
+            name="conformance",
+            dims=2 if self.dims == 2 else 3,
+            iterations=iterations,
+            labeled=BATCH[self.dims],
+            unlabeled=BATCH[self.dims],
+            patch=PATCH[self.dims],
+            evaluate_every=0,
+            checkpoint_every=checkpoint_every,
+        )
+
+    def chosen(self) -> Any:
+        """The options object."""
+        return build(self.method.Options, f"method {self.method.__name__}", self.options)
+
+    def build(self, seed: int = 0) -> Method:
+        """A fresh method, as the harness builds it."""
+        seed_construction(seed)
+        backbones = SmallBackbones(self.backbone, self.task, self.backbone_options)
+        method = self.method(self.task, backbones, self.chosen())
+        method.terms = dict(self.method.terms)
+        return method
+
+    def data(self, *, seed: int = 0, empty: bool = False) -> BlobData:
+        return BlobData(self.task, self.method.streams, batch=BATCH[self.dims], seed=seed, empty=empty)
+
+    def images(self, count: int = 3, seed: int = 5) -> Tensor:
+        """(count, C, *spatial) that were not trained on."""
+        return blobs(self.task, seed=seed).image[:count]
+
+    def variant(self, **changes: Any) -> MethodCase:
+        """The same with other numbers of classes, channels, domains or other options."""
+        return replace(self, **changes)
+
+    def rehearse(self, *, seed: int = 0, data_seed: int = 0, empty: bool = False, steps: int = STEPS) -> Rehearsal:
+        """A fresh method and a rehearsal of it that has not begun: `steps` iterations for each stage."""
+        method = self.build(seed)
+        stages = len(method.stages())
+        return Rehearsal(method, self.data(seed=data_seed, empty=empty), self.recipe(steps * stages), seed, steps)
+
+    @cached_property
+    def done(self) -> Rehearsal:
+        """A rehearsal that ran through all stages; look at it, don't change it."""
+        rehearsal = self.rehearse()
+        rehearsal.run()
+        return rehearsal
+
+    @cached_property
+    def resumes(self) -> tuple[Resumed, ...]:
+        """For each stage, a training in the real loop that was stopped in it and went on, and one that was not."""
+        method = self.build()
+        iterations = 3 * len(method.stages())
+        while min(plan.steps for plan in plan_stages(method, iterations)) < 2:
+            iterations += 1
+        plans = plan_stages(method, iterations)
+        straight = self._trained(method, iterations, None, None)
+        found = []
+        for number, plan in enumerate(plans):
+            with tempfile.TemporaryDirectory() as folder:
+                first = self.build()
+                stop = plan.offset + max(1, plan.steps - 1)
+                self._trained(first, iterations, stop, Path(folder))
+                second = self.build(seed=1)
+                begun: list[str] = []
+                begin = second.begin
+
+                def noted(
+                    stage: str, pools: Pools, seen: list[str] = begun, begin: Callable[[str, Pools], None] = begin
+                ) -> None:
+                    seen.append(stage)
+                    begin(stage, pools)
+
+                second.begin = noted  # type: ignore[method-assign]
+                after = self._trained(second, iterations, None, Path(folder))
+            due = tuple(later.name for later in plans[number + 1 :])
+            found.append(Resumed(plan.name, straight, after, tuple(begun), due))
+        return tuple(found)
+
+    def _trained(self, method: Method, iterations: int, stop: int | None, folder: Path | None) -> dict[str, Tensor]:
+        """The state after training in the real loop; stop: the iteration at which the data break off."""
+        data = self.data()
+        data.stop_at = stop
+        with tempfile.TemporaryDirectory() as temporary:
+            try:
+                train(
+                    method,
+                    data,
+                    self.recipe(iterations, stop or 0),
+                    seed=0,
+                    device=torch.device("cpu"),
+                    folder=folder or Path(temporary),
+                    validate=None,
+                    reporter=Reporter(),
+                    resume=folder is not None and stop is None,
+                    key="conformance",
+                )
+            except KeyboardInterrupt:
+                if stop is None:
+                    raise
+        return {name: value.clone() for name, value in method.state_dict().items()}
+
+
+@dataclass(frozen=True, eq=False)
+class BackboneCase:
+    """A backbone in a small setting. card: what the plugin declares, where there is one."""
+
+    backbone: type[Backbone]
+    dims: int = 2
+    channels: int = 1
+    outputs: int = 2
+    options: Mapping[str, Any] = field(default_factory=lambda: {"width": 0.125})
+    card: BackboneCard | None = None
+
+    def build(self, seed: int = 0, **changes: Any) -> Backbone:
+        """A fresh network; changes: dims, channels, outputs, patch or options."""
+        seed_construction(seed)
+        given: dict[str, Any] = {"dims": self.dims, "channels": self.channels, "outputs": self.outputs}
+        given["patch"] = PATCH[self.dims]
+        options = build(self.backbone.Options, self.backbone.__name__, self.options, changes.pop("options", {}))
+        return self.backbone(**(given | changes), options=options)
+
+    def images(self, count: int = 2, size: tuple[int, ...] | None = None, channels: int | None = None) -> Tensor:
+        generator = torch.Generator().manual_seed(derive(0, "images"))
+        return torch.randn((count, channels or self.channels, *(size or PATCH[self.dims])), generator=generator)
+
+
+def reseed() -> None:
+    """The same state of the global generators whenever it is called."""
+    seed_all(derive(0, "conformance"))

@@ -1,0 +1,132 @@
+"""Runs a method through the harness's own optimisation, without files, and notes what it does."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from semibench.conformance.data import BlobData
+from semibench.contracts.method import Losses, Method
+from semibench.contracts.recipe import Recipe
+from semibench.contracts.schedule import Clock
+from semibench.training import seeding
+from semibench.training.optimise import Optimisation
+from semibench.training.precision import LossScale
+from semibench.training.records import Steps, Watch
+from semibench.training.schedules import Driver, StagePlan, build_drivers, plan_stages
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of `optimise`. weights: of the terms at that moment."""
+
+    stage: str
+    step: int
+    values: Mapping[str, float]
+    shapes: Mapping[str, tuple[int, ...]]
+    weights: Mapping[str, float]
+    on: tuple[str, ...]
+    grad_enabled: bool
+    has_graph: bool
+
+
+@dataclass(eq=False)
+class Rehearsal:
+    """The iterations of a run in the order of `training.loop`: batch, seeds, step, end of step, after_step.
+
+    Gradients come from the real `Optimisation` and drivers. filter: may change the losses of a call before they are
+    optimised. calls: what was optimised; reached: parameter -> greatest absolute gradient it ever got; trainable: names
+    of the parameters that wanted gradients at the start of some stage; owned: names that an optimiser had.
+    """
+
+    method: Method
+    data: BlobData
+    recipe: Recipe
+    seed: int
+    steps: int
+    filter: Callable[[Losses], Losses] = lambda losses: losses
+    calls: list[Call] = field(default_factory=list)
+    reached: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    trainable: set[str] = field(default_factory=set)
+    owned: set[str] = field(default_factory=set)
+    begun: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.plan = plan_stages(self.method, self.recipe.iterations)
+        self.initial = {name: tuple(value.shape) for name, value in self.method.state_dict().items()}
+        self._watch = Watch(Steps(Path(os.devnull)), type(self.method).__name__, eager=True)
+
+    def run(self) -> Rehearsal:
+        """All stages, at most `steps` iterations of each, spread over the stage so that every ramp is passed."""
+        for plan in self.plan:
+            drivers = self._enter(plan)
+            optimise = Optimisation(self.method, drivers, self._watch, LossScale(False))
+            for step in range(plan.steps):
+                self._iterate(plan, step, drivers, optimise)
+        return self
+
+    def _enter(self, plan: StagePlan) -> dict[str, Driver]:
+        seeding.seed_begin(self.seed, plan.name)
+        self.method.train()
+        self.method.begin(plan.name, self.data.pools)
+        self.begun.append(plan.name)
+        drivers = build_drivers(self.method, self.recipe)
+        names = {parameter: name for name, parameter in self.method.named_parameters()}
+        self.trainable |= {name for name, p in self.method.named_parameters() if p.requires_grad}
+        self.owned |= {names[p] for driver in drivers.values() for p in driver.parameters if p in names}
+        return drivers
+
+    def _iterate(self, plan: StagePlan, step: int, drivers: Mapping[str, Driver], optimise: Optimisation) -> None:
+        iteration = plan.offset + step
+        clock = Clock(plan.name, step, plan.steps, self.data.passes(iteration))
+        batch = self.data.batch(iteration)
+        seeding.seed_step(self.seed, plan.name, step)
+        self.method.train()
+        self._watch.begin(iteration, clock, batch)
+        optimise.begin(clock)
+        self.method.step(batch, clock, self._noting(clock, drivers, optimise))
+        optimise.end()
+        with torch.no_grad():
+            self.method.after_step(clock)
+        self._watch.notes(self.method.notes)
+        self.method.notes.clear()
+
+    def _noting(self, clock: Clock, drivers: Mapping[str, Driver], optimise: Optimisation) -> Callable[..., bool]:
+        names: dict[nn.Parameter, str] = {p: name for name, p in self.method.named_parameters()}
+
+        def noted(losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
+            graph = any(isinstance(value, Tensor) and value.requires_grad for value in losses.values())
+            self.calls.append(
+                Call(
+                    clock.stage,
+                    clock.step,
+                    {name: float(value.detach()) for name, value in losses.items() if value.numel() == 1},
+                    {name: tuple(value.shape) for name, value in losses.items()},
+                    {name: self.method.weight(name, clock) for name in losses if name in self.method.terms},
+                    tuple(on),
+                    torch.is_grad_enabled(),
+                    graph,
+                )
+            )
+            optimise(self.filter(losses), on=on, step=False)
+            for driver in drivers.values():
+                for position, gradient in driver.gradients.items():
+                    name = names.get(driver.parameters[position], driver.name)
+                    self.reached[name] = max(self.reached[name], float(gradient.abs().max()))
+            return optimise({}, on=on, step=True) if step else False
+
+        return noted
+
+    def losses(self) -> list[dict[str, float]]:
+        """Values of the terms, call by call."""
+        return [dict(call.values) for call in self.calls]
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of weights and buffers."""
+        return {name: value.detach().clone() for name, value in self.method.state_dict().items()}

@@ -1,0 +1,43 @@
+"""What all tests share: a private cache and store, one thread, the place of real images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with BUSBRA/, HC18/ and Task04_Hippocampus/; skips, saying why, where it isn't there."""
+    place = Path(os.environ.get("SEMIBENCH_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not place.is_dir():
+        pytest.skip(f"no real images at {place}; name their folder in SEMIBENCH_TEST_DATA")
+    return place
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests never read or write the user's cache, data roots or store. One cache a session, shared by its workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    cache = shared / "semibench-cache"
+    before = {name: os.environ.get(name) for name in ("SEMIBENCH_CACHE", "SEMIBENCH_DATA", "MLFLOW_TRACKING_URI")}
+    os.environ["SEMIBENCH_CACHE"] = str(cache)
+    os.environ.pop("SEMIBENCH_DATA", None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield cache
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
