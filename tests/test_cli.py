@@ -235,6 +235,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ]  # fmt: skip
     known = Registry(sources)
     monkeypatch.setattr("semibench.registry.registry", lambda: known)
+    monkeypatch.setattr("semibench.cli.app.third_parties", lambda: True)
 
 
 @pytest.mark.usefixtures("plugins")
@@ -448,21 +449,11 @@ def score(checkpoint: str, metric: str, mean: float | None, **more: Any) -> dict
             "std_over_cases": 0.125, "per_class": {"a": 0.5, "b": None}, "n": 9, "defined": 9, "unit": "", **more}  # fmt: skip
 
 
-def test_score_tables_have_mean_and_spread_and_count_what_is_undefined() -> None:
-    scores = [
-        score("last", "dice", 0.5),
-        score("last", "hd95_mm", 12.5, unit="mm", defined=6),
-        score("last", "asd_mm", None, unit="mm", defined=0),
-        score("best", "dice", 0.75),
-    ]
-    columns, rows = results.score_rows(scores)["semibench-1"]
-    assert columns == ["metric", "last main", "best main"]
-    assert rows == [
-        ["dice", "0.5000 ± 0.1250", "0.7500 ± 0.1250"],
-        ["hd95 [mm]", "12.50 ± 0.1250 (6 of 9)", "–"],
-        ["asd [mm]", "– (0 of 9)", "–"],
-    ]
-    assert results.class_rows(scores)[1][0] == ["last", "main", "semibench-1", "0.5000", "–"]
+def test_scores_by_class_are_shown_where_there_are_several() -> None:
+    scores = [score("last", "dice", 0.5), score("last", "iou", 0.25)]
+    columns, rows = results.class_rows(scores)
+    assert columns == ["checkpoint", "predictor", "convention", "a", "b"]
+    assert rows == [["last", "main", "semibench-1", "0.5000", "–"]]
     assert results.class_rows([score("last", "dice", 0.5, per_class={"a": 0.5})])[1] == []
 
 

@@ -19,7 +19,7 @@ from semibench_plugins.generators import latent_diffusion, networks, stages
 from semibench_plugins.generators.cards import semibench_generators
 from semibench_plugins.generators.contact_sheet import contact_sheet
 from semibench_plugins.generators.curation import CurationOptions, curate, likeness_vectors, realism_features
-from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times, noised
+from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times, noise_of_velocity, noised, velocity
 from semibench_plugins.generators.latent_diffusion import LatentDiffusion
 from semibench_plugins.generators.options import PRESETS, LatentDiffusionOptions
 
@@ -71,6 +71,16 @@ def test_noised_latents_of_unit_variance_keep_unit_variance() -> None:
     torch.testing.assert_close(noisy.var(1), torch.ones(4), rtol=0.02, atol=0)
     correlation = (noisy * clean).mean(1)
     torch.testing.assert_close(correlation, bars.sqrt().float(), rtol=0, atol=0.01)
+
+
+def test_velocity_and_noise_are_two_names_of_one_prediction() -> None:
+    draw = torch.Generator().manual_seed(1)
+    clean, noise = (torch.randn(3, 2, 4, 4, generator=draw, dtype=torch.float64) for _ in range(2))
+    bars = torch.tensor([0.9, 0.5, 0.01], dtype=torch.float64)
+    noisy, v = noised(clean, noise, bars), velocity(clean, noise, bars)
+    torch.testing.assert_close(noise_of_velocity(v, noisy, bars), noise)
+    a = bars.view(3, 1, 1, 1)
+    torch.testing.assert_close(v, a.sqrt() * noise - (1 - a).sqrt() * clean)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100, 1000])
@@ -292,7 +302,7 @@ def test_losses_fall_and_latents_have_unit_deviation(tmp_path: Path) -> None:
     assert record["autoencoder"]["loss"][-1] < 0.7 * record["autoencoder"]["loss"][0]
     assert record["denoiser"]["loss"][-1] < 0.9 * record["denoiser"]["loss"][0]
     assert ("autoencoder", 30, 30) in told and ("denoiser", 40, 40) in told
-    assert record["latent_deviation"] == pytest.approx(1.0, rel=1e-4)
+    assert record["latent_deviation"] == pytest.approx(1.0, rel=2e-3)
 
 
 def test_latents_are_normalised_as_asked() -> None:

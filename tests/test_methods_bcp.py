@@ -83,7 +83,7 @@ def test_losses_are_region_losses_of_the_mixes(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_only_labeled_regions_count_without_pseudo_weight() -> None:
-    method, net = built()
+    method, _ = built()
     u = torch.randn(2, 1, 12, 12)
     batch = {"labeled": samples(torch.randn(2, 1, 12, 12), torch.ones(2, 12, 12, dtype=torch.int64))}
     torch.manual_seed(1)
@@ -109,7 +109,7 @@ def test_pseudo_labels_keep_one_component_and_skip_padding() -> None:
 
 def test_halves_of_unlike_batches() -> None:
     batch = samples(torch.arange(3.0).view(3, 1, 1, 1), torch.arange(3).view(3, 1, 1))
-    (a, b), (ya, yb) = _halves(batch, 5, batch.target)
+    (a, b), (_, yb) = _halves(batch, 5, batch.target)
     assert a.flatten().tolist() == [0, 1, 2] and b.flatten().tolist() == [0, 1, 2] == yb.flatten().tolist()
     (a, b), _ = _halves(batch, 4, batch.target)
     assert a.flatten().tolist() == [0, 1] and b.flatten().tolist() == [2, 0]

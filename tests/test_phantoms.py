@@ -11,7 +11,7 @@ from semibench import DatasetOptions, PhantomOptions
 from semibench_plugins.datasets.cards import CARDS
 from semibench_plugins.phantoms import radiology, ultrasound
 from semibench_plugins.phantoms.anatomy import ellipsoid, points, rotation, tube, union
-from semibench_plugins.phantoms.datasets import Phantom, draw, lesions, phantom
+from semibench_plugins.phantoms.datasets import Phantom, draw, is_normal, phantom
 from semibench_plugins.phantoms.fields import Contour, Wave, smooth_field, spline_basis, stream
 from semibench_plugins.phantoms.sheets import contact_sheet
 from semibench_plugins.phantoms.specs import SPECS
@@ -287,14 +287,23 @@ def test_stored_images_are_grey_levels(name: str) -> None:
 
 
 def test_busi_has_its_share_of_normals_and_the_others_none() -> None:
-    spec = SPECS["busi"]
-    counts = [lesions(spec, group, stream("busi", 0, group, 0, 2)) for group in range(1000)]
-    assert counts.count(0) == 170
-    assert 20 <= counts.count(2) <= 70
+    normal = [is_normal(SPECS["busi"], group) for group in range(1000)]
+    assert sum(normal) == 170
     data = make("busi", cases=12)
-    assert [bool(data.truth(ref).label.any()) for ref in data.index()] == [count > 0 for count in counts[:12]]
+    assert [not data.truth(ref).label.any() for ref in data.index()] == normal[:12]
+    assert sum(normal[:12]) == 2
     tus = make("tus", cases=240)
     assert all(tus.truth(ref).label.any() for ref in tus.index()[::30])
+
+
+def test_lesions_only_leaves_the_normals_out() -> None:
+    class Options(DatasetOptions, frozen=True, extra="forbid"):
+        lesions_only: bool = True
+
+    data = phantom("busi", card=CARD["busi"], options=Options(), phantom=PhantomOptions(cases=100))
+    refs = data.index()
+    assert len(refs) == 83
+    assert set(refs) < set(make("busi", cases=100).index())
 
 
 def test_tus_has_three_machines_of_patients_with_frames() -> None:

@@ -20,6 +20,7 @@ from semibench.tracking import RunFolder, mirror, open_store, store_uri
 from semibench.tracking.folder import flatten
 from semibench.tracking.notes import LIMIT, description
 from semibench.tracking.store import artifact_root, sqlite_file
+from semibench.tracking.tables import score_rows
 
 
 def spec_of(seed: int = 0, phantom: bool = True) -> RunSpec:
@@ -147,8 +148,9 @@ def test_everything_of_a_finished_run_is_in_mlflow(make: Callable[..., Path], st
     history = client.get_metric_history(run_id, "loss/supervised")
     assert [point.step for point in history] == list(range(1250))
     assert history[1].value == pytest.approx(1 - 2 / 2500)
-    assert "| last | main | semibench-1 | dice | 0.75 ± 0.05 | 7 | 0 |" in tags["mlflow.note.content"]
-    assert "| last | main | semibench-1 | hd95 | – ± 0.05 mm | 7 | 2 |" in tags["mlflow.note.content"]
+    assert "| metric | last main |" in tags["mlflow.note.content"]
+    assert "| dice | 0.7500 ± 0.0500 |" in tags["mlflow.note.content"]
+    assert "| hd95 [mm] | – (5 of 7) |" in tags["mlflow.note.content"]
     assert "Phantom data" in tags["mlflow.note.content"]
     names = artifacts(store, run_id)
     assert {"spec.json", "split.json", "provenance.json", "steps.parquet", "pictures/overlays-last.png"} <= names
@@ -200,6 +202,8 @@ def test_failed_and_interrupted_runs_are_shown_so(
     assert run.data.tags["semibench.state"] == state
     if state == "failed":
         assert "became nan" in run.data.tags["semibench.error"]
+        assert mirror(make(spec=spec_of(seed=4)), store) == run_id  # run again, and well
+        assert "semibench.error" not in open_store(store).get_run(run_id).data.tags
 
 
 def test_other_code_or_other_digits_are_another_run_and_the_old_one_is_stale(
@@ -285,6 +289,22 @@ def test_wrong_stores_and_folders_say_what_to_do(tmp_path: Path) -> None:
 def test_flatten_writes_nested_values_as_dotted_names() -> None:
     record = {"a": {"b": 1, "c": [1, 2]}, "d": None, "e": {}, "f": [{"g": True}]}
     assert dict(flatten(record)) == {"a.b": "1", "a.c": "[1, 2]", "d": "", "e": "{}", "f.0.g": "True"}
+
+
+def test_score_tables_have_mean_and_spread_and_count_what_is_undefined() -> None:
+    scores = [
+        score("dice", 0.5),
+        score("hd95_mm", 12.5, unit="mm", defined=6),
+        score("asd_mm", None, unit="mm", defined=0),
+        score("dice", 0.75, checkpoint="best"),
+    ]
+    columns, rows = score_rows(scores)["semibench-1"]
+    assert columns == ["metric", "last main", "best main"]
+    assert rows == [
+        ["dice", "0.5000 ± 0.0500", "0.7500 ± 0.0500"],
+        ["hd95 [mm]", "12.50 ± 0.0500 (6 of 7)", "–"],
+        ["asd [mm]", "– (0 of 7)", "–"],
+    ]
 
 
 def test_a_long_description_is_cut_at_a_line(make: Callable[..., Path]) -> None:

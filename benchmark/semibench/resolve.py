@@ -108,8 +108,8 @@ def base_recipe(
 
 
 def default_method(plugins: Registry, protocol: str, dims: int) -> Registered:
-    """The method that says it is the protocol's default, for these dims."""
-    for item in plugins.cards("methods"):
+    """The method that says it is the protocol's default, for these dims; of several the one made for fewer dims."""
+    for item in sorted(plugins.cards("methods"), key=lambda item: len(item.card.dims)):
         if protocol in item.card.default_for and dims in item.card.dims:
             return item
     known = ", ".join(item.name for item in plugins.cards("methods") if dims in item.card.dims)

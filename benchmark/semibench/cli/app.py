@@ -69,7 +69,18 @@ class BenchGroup(TyperGroup):
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 
+def third_parties() -> bool:
+    """Whether another distribution has plugins; Semibench's own commands are all built in. Without any, `bench --help`
+    needs no registry, and no import of the cards."""
+    from importlib.metadata import entry_points
+
+    owners = {point.dist.name.lower() if point.dist else "" for point in entry_points(group="semibench")}
+    return bool(owners - {"semibench"})
+
+
 def _plugin_commands() -> list[Any]:
+    if not third_parties():
+        return []
     from semibench.registry import registry
 
     return registry().cards("commands")

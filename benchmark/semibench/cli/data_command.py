@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,8 @@ from semibench.cli.progress import reporter_for
 from semibench.contracts.errors import LayoutError, SemibenchError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from semibench.contracts.cases import Dataset
 
 Name = Annotated[str, typer.Argument(help="A data set: `bench list datasets`.")]
@@ -113,7 +117,7 @@ def verify(
                 "name": name,
                 "root": dataset.root,
                 "counts": dict(counts),
-                "findings": [vars(finding) for finding in findings],
+                "findings": _records(findings),
             }
         )
     else:
@@ -133,7 +137,7 @@ def audit(
     data_root: DataRoot = None,
     phantom: PhantomChoice = None,
     distance: Annotated[int, typer.Option(min=0, max=64, help="Most differing bits of the perceptual hash.")] = 8,
-    likeness: Annotated[float, typer.Option(min=0, max=1, help="Least correlation of a near copy.")] = 0.95,
+    likeness: Annotated[float, typer.Option(min=0, max=1, help="Least correlation of a near copy.")] = 0.8,
     write: Annotated[bool, typer.Option("--write", help="Write the group table that the data set then reads.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -160,11 +164,7 @@ def audit(
         emit({"name": name, "summary": found.summary(), "pairs": _records(found.pairs), "crossings": _records(found.crossings),
               "groups": _records(found.rows), "written": written})  # fmt: skip
         return
-    stdout().print(
-        found.summary()
-        if isinstance(found.summary(), str)
-        else table(("audit", ""), list(dict(found.summary()).items()))
-    )
+    stdout().print(found.summary())
     if found.pairs:
         stdout().print(table(*_columns(_records(found.pairs)), title="identical and near-identical images"))
     if found.crossings:
@@ -173,11 +173,8 @@ def audit(
         stdout().print(f"group table: {written}", soft_wrap=True)
 
 
-def _records(items: Any) -> list[dict[str, Any]]:
-    return [
-        dict(vars(item)) if hasattr(item, "__dict__") else {str(i): value for i, value in enumerate(item)}
-        for item in items
-    ]
+def _records(items: Iterable[DataclassInstance]) -> list[dict[str, Any]]:
+    return [asdict(item) for item in items]
 
 
 def _columns(records: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,6 +44,6 @@ PhantomChoice = Annotated[
 ]
 
 
-def phantom_word(choice: bool | None) -> str:
+def phantom_word(choice: bool | None) -> Literal["auto", "always", "never"]:
     """`--phantom/--no-phantom` as a request has it: always, never or auto."""
     return "auto" if choice is None else ("always" if choice else "never")

@@ -145,8 +145,12 @@ class Bars(Screen):
         phase.task = self.drawing.add_task(phase.name, total=max(phase.total, 1), figures="")
 
     def moved(self, phase: Phase, text: str) -> None:
-        if self.drawing is not None and phase.task is not None:
-            self.drawing.update(phase.task, completed=phase.done, **({"figures": text} if text else {}))
+        if self.drawing is None or phase.task is None:
+            return
+        if text:
+            self.drawing.update(phase.task, completed=phase.done, figures=text)
+        else:
+            self.drawing.update(phase.task, completed=phase.done)
 
     def finished(self, phase: Phase) -> None:
         if self.drawing is not None and not self.open:

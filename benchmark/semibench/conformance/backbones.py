@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from pydantic import ValidationError
@@ -99,7 +99,7 @@ def check_stages_give_the_maps(case: BackboneCase) -> None:
         return
     net = case.build().eval()
     seen: list[Tensor] = []
-    stages = net.stages
+    stages: Sequence[nn.Module] = net.stages  # type: ignore[assignment]
     handles = [stage.register_forward_hook(lambda _m, _i, output: seen.append(output)) for stage in stages]
     maps = net.encode(case.images())
     for handle in handles:
@@ -184,7 +184,7 @@ def check_dropout_is_as_declared(case: BackboneCase) -> None:
 def check_options(case: BackboneCase) -> None:
     """Options refuse unknown keys, and `width` makes the network smaller."""
     try:
-        case.backbone.Options(no_such_option=1)
+        case.backbone.Options.model_validate({"no_such_option": 1})
     except ValidationError:
         pass
     else:

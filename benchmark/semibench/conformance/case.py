@@ -88,7 +88,7 @@ class MethodCase:
 
     @property
     def task(self) -> Task:
-        names = tuple(["background", *(f"class-{k}" for k in range(1, self.classes))])
+        names = ("background", *(f"class-{k}" for k in range(1, self.classes)))
         domains = tuple(f"domain-{d}" for d in range(self.domains))
         count = 4 * self.domains
         cases = {"labeled": count, "unlabeled": count, "all": 2 * count}

@@ -1,35 +1,21 @@
-"""A pytest plugin: `pytest -p semibench.conformance.plugin --semibench-method NAME` runs the battery on a registered plugin."""
+"""A pytest plugin: `pytest -p semibench.conformance.plugin --semibench-method NAME` runs the battery on a registered plugin
+and nothing else. To run it beside other tests, parametrise one over `semibench.conformance.battery()`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+KINDS = ("method", "backbone")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--semibench-method and --semibench-backbone, each as often as wanted; "all" for every registered one."""
     group = parser.getgroup("semibench", "conformance of Semibench plugins")
-    group.addoption("--semibench-method", action="append", default=[], metavar="NAME")
-    group.addoption("--semibench-backbone", action="append", default=[], metavar="NAME")
-
-
-class Battery(pytest.Collector):
-    """Collects one item for each check."""
-
-    def collect(self) -> Iterator[pytest.Item]:
-        from semibench.conformance.battery import battery
-        from semibench.registry import registry
-
-        names: dict[str, list[str]] = {}
-        for kind in ("method", "backbone"):
-            given = self.config.getoption(f"--semibench-{kind}")
-            known = [item.name for item in registry().cards(f"{kind}s")]
-            names[f"{kind}s"] = known if "all" in given else given
-        for check in battery(**names):
-            yield Fact.from_parent(self, name=str(check), check=check)
+    for kind in KINDS:
+        group.addoption(f"--semibench-{kind}", action="append", default=[], metavar="NAME", help=f"a {kind}, or all")
 
 
 class Fact(pytest.Item):
@@ -40,6 +26,10 @@ class Fact(pytest.Item):
         self.check = check
 
     def runtest(self) -> None:
+        """Runs it on one thread: the sizes are so small that more only cost."""
+        import torch
+
+        torch.set_num_threads(1)
         self.check()
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
@@ -52,13 +42,16 @@ class Fact(pytest.Item):
         return self.path, None, self.name
 
 
-def pytest_collection(session: pytest.Session) -> None:
-    """Adds the battery to what pytest collects."""
-    if not any(session.config.getoption(f"--semibench-{kind}") for kind in ("method", "backbone")):
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts the battery in the place of what was collected, where one was asked for."""
+    given = {kind: list(config.getoption(f"--semibench-{kind}")) for kind in KINDS}
+    if not any(given.values()):
         return
-    original = session.genitems
+    from semibench.conformance.battery import battery
+    from semibench.registry import registry
 
-    def with_battery(node: Any) -> Iterator[pytest.Item]:
-        yield from original(node)
-
-    session.genitems = with_battery  # type: ignore[method-assign]
+    for kind, names in given.items():
+        if "all" in names:
+            given[kind] = [item.name for item in registry().cards(f"{kind}s")]
+    checks = battery(methods=given["method"], backbones=given["backbone"])
+    items[:] = [Fact.from_parent(session, name=str(check), check=check) for check in checks]

@@ -24,7 +24,7 @@ Batches (`semibench.data.training`):
 Checks on the user's files (for `bench data verify|audit NAME`):
     semibench.data.verify.verify(dataset, *, decode=True, reread=True, reporter=None) -> list[Finding]
         Finding(level: "error" | "warning" | "note", check, case, message)
-    semibench.data.audit.audit(dataset, splits=None, *, distance=8, likeness=0.9, reporter=None) -> Audit
+    semibench.data.audit.audit(dataset, splits=None, *, distance=8, likeness=0.8, reporter=None) -> Audit
         Audit.pairs, .rows (case, group, reason), .crossings, .summary()
     semibench.data.audit.write_group_table(audit, name, root) -> Path
     semibench.data.audit.group_table(name, root) -> dict[case id, group]

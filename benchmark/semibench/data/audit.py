@@ -75,7 +75,7 @@ def audit(
     splits: Mapping[str, Split] | None = None,
     *,
     distance: int = 8,
-    likeness: float = 0.9,
+    likeness: float = 0.8,
     reporter: Reporter | None = None,
 ) -> Audit:
     """Compare the decoded images of all cases, pair by pair.

@@ -146,12 +146,14 @@ class RunFolder:
             "fold": "" if replicate.fold is None else str(replicate.fold),
             "seed": str(replicate.seed),
         }
-        for part in ("plugins", "versions", "machine", "git"):
-            if part in self.provenance:
-                tags.update((f"{part}.{key}" if key else part, text) for key, text in flatten(self.provenance[part]))
+        for role, plugin in self.provenance.get("plugins", {}).items():
+            tags |= {f"plugins.{role}.{key}": str(plugin.get(key, "")) for key in ("version", "source")}
+        for part in ("versions", "machine", "git"):
+            if self.provenance.get(part):
+                tags.update((f"{part}.{key}", text) for key, text in flatten(self.provenance[part]))
         if self.status.get("error"):
             tags["semibench.error"] = str(self.status["error"])
-        return {key.strip("."): text for key, text in tags.items()}
+        return tags
 
     @property
     def code(self) -> str:

@@ -178,13 +178,15 @@ def _place(address: str) -> str:
 
 
 def _log_facts(client: MlflowClient, run: RunFolder, target: Run) -> None:
-    """Params once, tags and the description every time."""
+    """Params once, tags and the description every time; the error of an earlier attempt goes."""
     from mlflow.entities import Param, RunTag
 
     known = target.data.params
     params = [Param(_key(name), value[:6000]) for name, value in run.params().items() if _key(name) not in known]
     tags = [RunTag(_key(name), value[:7900]) for name, value in run.tags().items()]
     tags.append(RunTag("mlflow.note.content", description(run)))
+    if "semibench.error" in target.data.tags and not run.status.get("error"):
+        client.delete_tag(target.info.run_id, "semibench.error")
     for chunk in _chunks(params, 100):
         client.log_batch(target.info.run_id, params=chunk)
     for chunk in _chunks(tags, 100):

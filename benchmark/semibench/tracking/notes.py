@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from semibench.contracts.identity import SHORT
 from semibench.tracking.folder import RunFolder
+from semibench.tracking.tables import score_rows
 
 LIMIT = 7500
 """Characters; MLflow cuts tags at 8000."""
@@ -20,21 +21,17 @@ def figure(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def results_table(result: Mapping[str, Any]) -> list[str]:
-    """Markdown rows of all scores: checkpoint, predictor, convention, metric, mean ± standard deviation over cases, n."""
-    rows = [
-        "| checkpoint | predictor | convention | metric | mean ± std over cases | cases | undefined |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for score in result.get("scores", []):
-        unit = f" {score['unit']}" if score.get("unit") else ""
-        undefined = score["n"] - score.get("defined", score["n"])
-        rows.append(
-            f"| {score['checkpoint']} | {score['predictor']} | {str(score['convention']).split(':', 1)[-1]} | {score['metric']} "
-            f"| {figure(score['mean'])} ± {figure(score.get('std_over_cases'))}{unit} | {score['n']} "
-            f"| {undefined} |"
-        )
-    return rows
+def results_tables(result: Mapping[str, Any]) -> list[str]:
+    """Markdown tables of all scores, one per convention: a row per metric, a column per checkpoint and predictor."""
+    lines: list[str] = []
+    for convention, (columns, rows) in score_rows(result.get("scores", [])).items():
+        lines += [f"**{convention}**: mean ± standard deviation over test cases", ""]
+        lines += [_row(columns), "|" + "---|" * len(columns), *(_row(row) for row in rows), ""]
+    return lines
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def description(run: RunFolder) -> str:
@@ -50,7 +47,7 @@ def description(run: RunFolder) -> str:
     if run.status.get("error"):
         lines += ["", "```", str(run.status["error"])[:1500], "```"]
     if run.result.get("scores"):
-        lines += ["", "### Results", "", *results_table(run.result)]
+        lines += ["", "### Results", "", *results_tables(run.result)]
     training = run.result.get("training", {})
     if training:
         lines += ["", "### Training", ""]

@@ -9,6 +9,7 @@ head. 34,527,041 parameters for three channels and one output.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -79,7 +80,7 @@ class UNetDecoder(Decoder):
     def __init__(self, plan: _Plan, levels: Sequence[int], outputs: int, upsampling: Upsampling) -> None:
         super().__init__()
         self.channels = tuple(levels[:-1])
-        pairs = list(zip(levels[:-1], levels[1:], strict=True))
+        pairs = list(pairwise(levels))
         self.up = nn.ModuleList(plan.up(coarse, fine, upsampling) for fine, coarse in pairs)
         self.blocks = nn.ModuleList(plan.block(2 * fine, fine) for fine, _ in pairs)
         self.last = plan.head(levels[0], outputs)

@@ -8,6 +8,7 @@ of transposed convolutions 2,898,850).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import Field
@@ -75,7 +76,7 @@ class VNetDecoder(Decoder):
         super().__init__()
         self.channels = tuple(levels[:-1])
         kind = options.normalisation
-        pairs = list(zip(levels[:-1], levels[1:], strict=True))
+        pairs = list(pairwise(levels))
         self.up = nn.ModuleList(_up(coarse, fine, upsampling, kind) for fine, coarse in pairs)
         self.blocks = nn.ModuleList(
             nn.Sequential(*_units(count, fine, fine, kind)) for count, (fine, _) in zip(UP, pairs, strict=True)

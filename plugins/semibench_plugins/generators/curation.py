@@ -37,10 +37,7 @@ class CurationOptions(GeneratorOptions, frozen=True, extra="forbid"):
     """Options of the rule; they enter the run key."""
 
     realism_quantile: float = Field(
-        0.95,
-        gt=0,
-        le=1,
-        description="of the training images' distances to their nearest neighbour: the realism threshold",
+        0.5, gt=0, le=1, description="of the realism distances between pairs of training images: the threshold"
     )
     realism_factor: float = Field(1.0, gt=0, description="factor on the realism threshold")
     copy_quantile: float = Field(

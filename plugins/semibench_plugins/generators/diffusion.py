@@ -30,6 +30,16 @@ def noised(clean: Tensor, noise: Tensor, bars: Tensor) -> Tensor:
     return signal * clean + spread * noise
 
 
+def velocity(clean: Tensor, noise: Tensor, bars: Tensor) -> Tensor:
+    """v = sqrt(abar_t) eps - sqrt(1 - abar_t) z_0 (Salimans & Ho, ICLR 2022). bars: (B,)."""
+    return noised(noise, -clean, bars)
+
+
+def noise_of_velocity(velocities: Tensor, noisy: Tensor, bars: Tensor) -> Tensor:
+    """eps = sqrt(abar_t) v + sqrt(1 - abar_t) z_t, for a denoiser that predicts v. bars: (B,)."""
+    return noised(velocities, noisy, bars)
+
+
 def ddim_times(train_steps: int, steps: int) -> list[int]:
     """`steps` times from train_steps - 1 down to 0, evenly spaced (one step: the last time alone)."""
     if not 1 <= steps <= train_steps:

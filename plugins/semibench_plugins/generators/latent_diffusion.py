@@ -23,7 +23,7 @@ from semibench.contracts.generator import Curated, Progress
 from semibench.contracts.identity import canonical, sha256
 from semibench_plugins.generators import cards, networks
 from semibench_plugins.generators.curation import CurationOptions, curate
-from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times
+from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times, noise_of_velocity
 from semibench_plugins.generators.options import PRESETS, LatentDiffusionOptions
 from semibench_plugins.generators.stages import (
     Plan,
@@ -174,6 +174,12 @@ class LatentDiffusion(Generator):
             if progress is not None:
                 progress("sample", done, total, {"seconds": time.perf_counter() - started})
 
+        def predict(noisy: Tensor, at: Tensor) -> Tensor:
+            predicted = unet(noisy, at).sample
+            if fitted.predict == "noise":
+                return predicted
+            return noise_of_velocity(predicted, noisy, bars[at.cpu()].to(device))
+
         made = []
         with torch.inference_mode():
             for part in torch.arange(count).split(self.options.sample_batch):
@@ -183,7 +189,7 @@ class LatentDiffusion(Generator):
                     return torch.stack([torch.randn(shape, generator=one) for one in draws]).to(device)
 
                 latents = ddim(
-                    lambda noisy, at: unet(noisy, at).sample,
+                    predict,
                     draw(),
                     bars,
                     times,

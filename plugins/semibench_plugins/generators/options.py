@@ -43,8 +43,9 @@ class LatentDiffusionOptions(GeneratorOptions, frozen=True, extra="forbid"):
     unet_attention: bool = Field(False, description="self-attention at the coarsest level")
     unet_steps: int = Field(0, ge=0, description="steps of stage 2 (0: by epochs)")
     unet_lr: float = Field(1e-4, gt=0, description="AdamW")
-    loss: Literal["l2", "l1"] = Field(
-        "l2", description="of the predicted noise: l2 as the paper, l1 as Medfusion's default"
+    loss: Literal["l2", "l1"] = Field("l2", description="of the prediction: l2 as the paper, l1 as Medfusion's default")
+    predict: Literal["noise", "velocity"] = Field(
+        "noise", description="what the denoiser predicts: eps as the paper, or v = sqrt(abar) eps - sqrt(1 - abar) z0"
     )
     train_times: int = Field(1000, ge=2, description="T, steps of the forward process")
     beta: tuple[float, float] = Field((0.002, 0.02), description="first and last beta, linear in the square root")
@@ -113,6 +114,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "unet_attention": True,
         "unet_steps": 600,
         "unet_lr": 2e-3,
+        "predict": "velocity",
         "normalise": "channels",
         "ema": 0.99,
         "schedule": "cosine",
@@ -131,6 +133,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "unet_groups": 4,
         "unet_steps": 12,
         "unet_lr": 2e-3,
+        "predict": "velocity",
         "normalise": "channels",
         "schedule": "cosine",
         "clip_norm": 1.0,

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from semibench import DivergedError
 from semibench.contracts.generator import Progress
-from semibench_plugins.generators.diffusion import alpha_bars, noised
+from semibench_plugins.generators.diffusion import alpha_bars, noised, velocity
 from semibench_plugins.generators.networks import write_atomically
 from semibench_plugins.generators.options import LatentDiffusionOptions
 
@@ -207,7 +207,7 @@ def reconstruction_error(network: Any, images: Tensor, mean: Tensor, device: str
 def fit_denoiser(
     network: nn.Module, latents: tuple[Tensor, Tensor], options: LatentDiffusionOptions, plan: Plan
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Stage 2: predict eps from z_t, t uniform in 0 .. T - 1, z_0 drawn from the frozen autoencoder's posterior.
+    """Stage 2: predict eps (or v) from z_t, t uniform in 0 .. T - 1, z_0 drawn from the frozen autoencoder's posterior.
 
     latents: mean and standard deviation, already scaled, (N, c, h, w) each; twice as many where mirrored images count.
     Returns the network that samples (the averaged one where options.ema > 0)."""
@@ -224,7 +224,8 @@ def fit_denoiser(
         noise = torch.randn(clean.shape, generator=draw)
         noisy = noised(clean, noise, bars[times]).to(plan.device)
         predicted = network(noisy, times.to(plan.device)).sample
-        target = noise.to(plan.device)
+        goal = noise if options.predict == "noise" else velocity(clean, noise, bars[times])
+        target = goal.to(plan.device)
         return F.mse_loss(predicted, target) if options.loss == "l2" else F.l1_loss(predicted, target)
 
     average = copy.deepcopy(network).requires_grad_(False) if options.ema > 0 else None

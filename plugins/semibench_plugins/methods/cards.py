@@ -24,6 +24,7 @@ def semibench_methods() -> list[MethodCard]:
             summary="agree with an averaged copy of oneself on noisy unlabeled samples",
             paper="Tarvainen & Valpola, Mean teachers are better role models, NeurIPS 2017",
             url="https://arxiv.org/abs/1703.01780",
+            default_for=("self", "similar", "synthetic", "ssmis", "semi-mdg"),
         ),
         MethodCard(
             name="bcp",
@@ -41,6 +42,7 @@ def semibench_methods() -> list[MethodCard]:
             paper="Tsai et al., Learning to Adapt Structured Output Space for Semantic Segmentation, CVPR 2018",
             url="https://arxiv.org/abs/1802.10349",
             protocols=("umda",),
+            default_for=("umda",),
         ),
         MethodCard(
             name="saml",
@@ -62,5 +64,6 @@ def semibench_methods() -> list[MethodCard]:
             url="https://arxiv.org/abs/2305.09447",
             dims=(2,),
             backbone="mgcc-net",
+            default_for=("self", "similar", "synthetic"),
         ),
     ]

@@ -47,11 +47,9 @@ def draw(name: str, seed: int, group: int, frame: int = 0, scale: float = 1.0) -
     return _volume(spec, look, layout, body, view, frame, scale)
 
 
-def lesions(spec: Spec, group: int, layout: np.random.Generator) -> int:
-    """How many lesions a group has; normals are spread evenly, so that any run of groups has its share of them."""
-    if int((group + 1) * spec.normals) > int(group * spec.normals):
-        return 0
-    return 2 if layout.random() < spec.several else 1
+def is_normal(spec: Spec, group: int) -> bool:
+    """Whether a group has no lesion: spread evenly, so that any run of groups has its share of normals."""
+    return int((group + 1) * spec.normals) > int(group * spec.normals)
 
 
 def _ultrasound(
@@ -72,7 +70,8 @@ def _ultrasound(
         image, label = fetal_head(body, view, extent, machine, gain)
     else:
         scene = {"breast": breast, "thyroid": thyroid}[spec.scene]
-        tissue, label = scene(body, view, extent, lesions(spec, group, layout), spec.shift)
+        lesions = 0 if is_normal(spec, group) else 2 if layout.random() < spec.several else 1
+        tissue, label = scene(body, view, extent, lesions, spec.shift)
         image = scan(tissue, machine, extent.pixel, gain, view)
     return Drawing(np.rint(image), label, extent.pixel if spec.pixel_size else None)
 
@@ -135,11 +134,18 @@ class Phantom(Dataset):
         self.fingerprint = f"phantom:{name}:r{REVISION}:{table}:seed{phantom.seed}:n{self.count}:x{phantom.scale}"
         several = len(self.spec.looks) > 1 and len(card.domains) == len(self.spec.looks)
         self._domains = card.domains if several else card.domains[:1]
+        wanted = getattr(options, "include", ("normal",))
+        self._lesions_only = bool(self.spec.normals) and (
+            getattr(options, "lesions_only", False) or "normal" not in wanted
+        )
         self._last: tuple[str, Drawing] | None = None
 
     def index(self) -> list[CaseRef]:
-        """The cases; case i is the same whatever their number. Groups have `frames` cases and take the machines in turn."""
-        return [self._ref(i) for i in range(self.count)]
+        """The cases; case i is the same whatever their number. Groups have `frames` cases and take the machines in
+        turn. Where the data set's options leave out images without a lesion, so does this."""
+        groups = -(-self.count // self.spec.frames)
+        kept = {g for g in range(groups) if not (self._lesions_only and is_normal(self.spec, g))}
+        return [self._ref(i) for i in range(self.count) if i // self.spec.frames in kept]
 
     def _ref(self, i: int) -> CaseRef:
         group, frame = divmod(i, self.spec.frames)

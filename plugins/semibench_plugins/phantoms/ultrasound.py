@@ -152,7 +152,7 @@ def _smooth(image: Array, sigma: float) -> Array:
 
 def compress(amplitude: Array, machine: Machine, gain: float) -> Array:
     """Log compression and grey map: (rows, columns) grey levels in 0..255, not rounded."""
-    decibel = 20.0 * np.log10(np.maximum(amplitude, 1e-6)) + gain
+    decibel: Array = 20.0 * np.log10(np.maximum(amplitude, 1e-6)) + gain
     decibel = _smooth(np.maximum(decibel, _WHITE - machine.dynamic_range - 6.0), machine.smooth)
     if machine.edge > 0:
         decibel += machine.edge * (decibel - _smooth(decibel, 1.5))

@@ -1,0 +1,50 @@
+"""The scores of a run as rows of text, for the terminal and for MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def spread(mean: Any, std: Any) -> str:
+    """ "0.812 ± 0.043"; a dash for what is undefined."""
+
+    def number(value: Any) -> str:
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            return "–"
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+    return number(mean) if "–" in (number(mean), number(std)) else f"{number(mean)} ± {number(std)}"
+
+
+def undefined(score: Mapping[str, Any]) -> int:
+    """Cases for which a metric has no value (a distance without a prediction, for instance)."""
+    return int(score["n"]) - int(score.get("defined", score["n"]))
+
+
+def metric_label(metric: str, unit: str) -> str:
+    """ "hd95 [mm]" for hd95_mm in mm: the unit once."""
+    name = metric.removesuffix(f"_{unit}") if unit else metric
+    return f"{name} [{unit}]" if unit else name
+
+
+def score_rows(scores: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """convention -> (columns, rows): one row per metric, one column per checkpoint and predictor; mean ± standard
+    deviation over cases, and of how many cases where the metric isn't defined for all."""
+    by_convention: dict[str, list[Mapping[str, Any]]] = {}
+    for score in scores:
+        by_convention.setdefault(str(score["convention"]).split(":", 1)[-1], []).append(score)
+    tables: dict[str, tuple[list[str], list[list[str]]]] = {}
+    for convention, mine in by_convention.items():
+        heads = list(dict.fromkeys((score["checkpoint"], score["predictor"]) for score in mine))
+        cells: dict[str, dict[tuple[str, str], str]] = {}
+        for score in mine:
+            text = spread(score["mean"], score["std_over_cases"])
+            if undefined(score):
+                text += f" ({score['n'] - undefined(score)} of {score['n']})"
+            label = metric_label(score["metric"], score.get("unit") or "")
+            cells.setdefault(label, {})[score["checkpoint"], score["predictor"]] = text
+        rows = [[label, *(row.get(head, "–") for head in heads)] for label, row in cells.items()]
+        tables[convention] = (["metric", *(f"{checkpoint} {predictor}" for checkpoint, predictor in heads)], rows)
+    return tables

@@ -1,0 +1,471 @@
+"""The battery finds what it is for: for each check a plugin that breaks exactly this fact."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semibench import (
+    Backbone,
+    BackboneCard,
+    BackboneOptions,
+    Batch,
+    Clock,
+    Decoder,
+    DivergedError,
+    Losses,
+    Method,
+    MethodOptions,
+    PluginError,
+    Stage,
+    Stream,
+    Term,
+    UsageError,
+)
+from semibench.blocks import Teacher, cross_entropy, softmax_mse
+from semibench.conformance import BACKBONE_CHECKS, METHOD_CHECKS, BackboneCase, MethodCase, battery
+
+
+class TinyDecoder(Decoder):
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.channels = (width,)
+        self.up = nn.Conv2d(2 * width, width, 1)
+        self.last = nn.Conv2d(width, outputs, 1)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [features[0] + F.interpolate(self.up(features[1]), scale_factor=2.0)]
+
+    def head(self, decoded: Tensor) -> Tensor:
+        return self.last(decoded)
+
+
+class Tiny(Backbone):
+    """A correct backbone of two levels."""
+
+    provides = frozenset({"stages"})
+
+    def __init__(self, *, dims: int, channels: int, outputs: int, patch: Any, options: Any) -> None:
+        super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
+        if dims != 2 or any(side % 2 for side in patch):
+            raise UsageError("2D, even sides")
+        width = max(1, round(32 * options.width))
+        self.dims, self.divisor, self.channels, self.strides = 2, 2, (width, 2 * width), (1, 2)
+        self.fine = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.coarse = nn.Conv2d(width, 2 * width, 2, stride=2)
+        self.outputs = outputs
+        self.decoder = self.new_decoder()
+
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        return self.fine, self.coarse
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        first = self.fine(images)
+        return [first, self.coarse(first)]
+
+    def new_decoder(self, **variant: Any) -> Decoder:
+        if variant:
+            raise UsageError("no variants")
+        return TinyDecoder(self.channels[0], self.outputs)
+
+
+class Good(Method):
+    """A correct method: mean teacher in two stages."""
+
+    terms: Mapping[str, Term] = {"sup": Term(), "unsup": Term(0.5)}
+
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.net = backbones()
+        self.teacher = Teacher(self.net, 0.9)
+
+    def stages(self) -> tuple[Stage, ...]:
+        return Stage("first", 0.5), Stage("second", 0.5)
+
+    def begin(self, stage: str, pools: Any) -> None:
+        self.teacher.copy(self.net)
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        u = batch["unlabeled"].image
+        target = self.teacher(u + 0.1 * torch.randn_like(u)).softmax(1)
+        return {
+            "sup": cross_entropy(self.net(batch["labeled"].image), batch["labeled"].target),
+            "unsup": softmax_mse(self.net(u), target),
+        }
+
+    def after_step(self, clock: Clock) -> None:
+        self.teacher.update(self.net)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        return {"net": self, "teacher": self.teacher}
+
+
+class Undeclared(Good):
+    terms = {"sup": Term()}
+
+
+class NeverGiven(Good):
+    terms = {**Good.terms, "other": Term()}
+
+
+class NotScalar(Good):
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        losses = dict(super().losses(batch, clock))
+        return {**losses, "sup": losses["sup"].expand(2)}
+
+
+class WithoutGradient(Good):
+    def step(self, batch: Batch, clock: Clock, optimise: Any) -> None:
+        with torch.no_grad():
+            super().step(batch, clock, optimise)
+
+
+class LeavesGradient(Good):
+    def step(self, batch: Batch, clock: Clock, optimise: Any) -> None:
+        optimise(self.losses(batch, clock), step=False)
+
+
+class OwnBackward(Good):
+    def after_step(self, clock: Clock) -> None:
+        with torch.enable_grad():
+            next(iter(self.net.parameters())).sum().backward()
+
+
+class DeadFilter(Good):
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.unused = nn.Linear(2, 2)
+
+
+class WakingTeacher(Good):
+    def begin(self, stage: str, pools: Any) -> None:
+        self.teacher.requires_grad_(True)
+
+
+class NeedsForeground(Good):
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        losses = dict(super().losses(batch, clock))
+        found = (batch["labeled"].target == 1).sum()
+        return {**losses, "sup": losses["sup"] / found * 100}
+
+
+class HiddenMemory(Good):
+    count = 0
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        self.count += 1
+        return {name: value * self.count for name, value in super().losses(batch, clock).items()}
+
+
+class GrowingBank(Good):
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.register_buffer("bank", torch.zeros(0))
+
+    def after_step(self, clock: Clock) -> None:
+        super().after_step(clock)
+        self.bank = torch.cat([self.bank, torch.ones(1)])
+
+
+class LearnsAtTest(Good):
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += 1
+        return self.net(images)
+
+
+class BatchStatistics(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images - images.mean())
+
+
+class OneChannel(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)[:, 1:]
+
+
+class OtherDefault(Good):
+    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        return {"other": lambda images: self.net(images) + 1, "net": self}
+
+
+class NarrowGate(Good):
+    terms = {"sup": Term(), "unsup": Term(active=(0.5001, 0.5002))}
+
+
+class TwoNames(Good):
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.again = self.net.fine
+
+
+class OwnClock(Good):
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        return {name: value * (1 + time.perf_counter() % 1) for name, value in super().losses(batch, clock).items()}
+
+
+class LooseOptions(Good):
+    class Options(MethodOptions, frozen=True, extra="ignore"):
+        pass
+
+
+class WrongPreset(Good):
+    presets = {"x": {"terms": {"supp": 2.0}}}
+
+
+class PeeksAtLabels(Good):
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        cross_entropy(self.net(batch["unlabeled"].image), batch["unlabeled"].target)
+        return super().losses(batch, clock)
+
+
+class TwoClassesOnly(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)[:, :2]
+
+
+class GreyOnly(Good):
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        return {
+            name: value * float("nan" if batch["labeled"].image.shape[1] > 1 else 1)
+            for name, value in super().losses(batch, clock).items()
+        }
+
+
+class Refuses(Good):
+    @classmethod
+    def unsupported(cls, task: Any, options: Any) -> str | None:
+        return "never"
+
+
+BROKEN: list[tuple[type[Method], str]] = [
+    (Undeclared, "losses_are_declared"),
+    (NeverGiven, "losses_are_declared"),
+    (NotScalar, "losses_are_finite_scalars"),
+    (WithoutGradient, "optimise_has_gradients"),
+    (LeavesGradient, "no_gradient_is_left"),
+    (OwnBackward, "no_gradient_is_left"),
+    (DeadFilter, "every_parameter_is_trained"),
+    (WakingTeacher, "teachers_get_no_gradient"),
+    (NeedsForeground, "empty_foreground"),
+    (HiddenMemory, "resumes_to_the_same_digits"),
+    (GrowingBank, "buffers_keep_their_shape"),
+    (LearnsAtTest, "prediction_changes_nothing"),
+    (BatchStatistics, "prediction_is_independent_of_the_batch"),
+    (OneChannel, "predictor_shapes"),
+    (OtherDefault, "predictor_shapes"),
+    (NarrowGate, "small_budget_passes_every_gate"),
+    (TwoNames, "no_parameter_has_two_names"),
+    (OwnClock, "same_seed_same_losses"),
+    (LooseOptions, "options_refuse_unknown_keys"),
+    (WrongPreset, "presets_are_valid"),
+    (PeeksAtLabels, "unlabeled_labels_are_absent"),
+    (TwoClassesOnly, "runs_with_four_classes"),
+    (GreyOnly, "runs_with_three_channels"),
+    (Refuses, "supports_its_task"),
+]
+
+
+@pytest.mark.parametrize("fact", METHOD_CHECKS)
+def test_a_correct_method_passes(fact: str) -> None:
+    torch.set_num_threads(1)
+    METHOD_CHECKS[fact](MethodCase(Good, Tiny))
+
+
+@pytest.mark.parametrize(("method", "fact"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
+def test_a_broken_method_is_found(method: type[Method], fact: str) -> None:
+    torch.set_num_threads(1)
+    with pytest.raises((AssertionError, PluginError, UsageError, LookupError, DivergedError)) as caught:
+        METHOD_CHECKS[fact](MethodCase(method, Tiny))
+    assert str(caught.value), "the failure says what is wrong"
+
+
+class Unlike(Tiny):
+    def encode(self, images: Tensor) -> list[Tensor]:
+        return super().encode(images)[::-1]
+
+
+class UnlikeDecoder(Tiny):
+    def new_decoder(self, **variant: Any) -> Decoder:
+        decoder = super().new_decoder(**variant)
+        decoder.channels = (99,)
+        return decoder
+
+
+class HalfSize(Tiny):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images)[..., ::2, ::2]
+
+
+class OneOutput(Tiny):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images)[:, :1]
+
+
+class TakesAnySize(Tiny):
+    def __init__(self, *, patch: Any, **keywords: Any) -> None:
+        super().__init__(patch=(32, 32), **keywords)
+
+
+class Registered(Tiny):
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.again = nn.ModuleList([self.fine])
+
+
+class WrongStages(Tiny):
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        return self.fine[0], self.coarse
+
+
+class SharedDecoder(Tiny):
+    def new_decoder(self, **variant: Any) -> Decoder:
+        if variant:
+            raise UsageError("no")
+        return getattr(self, "decoder", None) or super().new_decoder()
+
+
+class AnyVariant(Tiny):
+    def new_decoder(self, **variant: Any) -> Decoder:
+        return super().new_decoder()
+
+
+class FixedWeights(Tiny):
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.1)
+
+
+class NoCopy(Tiny):
+    def __deepcopy__(self, memo: Any) -> Tiny:
+        return self
+
+
+class Detached(Tiny):
+    def encode(self, images: Tensor) -> list[Tensor]:
+        return [found.detach() for found in super().encode(images)]
+
+
+class BatchDependent(Tiny):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images - images.mean())
+
+
+class SecretDropout(Tiny):
+    def forward(self, images: Tensor) -> Tensor:
+        return F.dropout(super().forward(images), 0.5, self.training)
+
+
+class SameWidth(Tiny):
+    def __init__(self, *, options: Any, **keywords: Any) -> None:
+        super().__init__(options=BackboneOptions(width=0.5), **keywords)
+
+
+CARD = BackboneCard(name="tiny", title="Tiny", load="x:Tiny", dims=(2,), provides=("stages",))
+WRONG_CARD = BackboneCard(name="tiny", title="Tiny", load="x:Tiny", dims=(2,), provides=("dropout",))
+BROKEN_NETS: list[tuple[type[Backbone], str]] = [
+    (Unlike, "maps_are_as_declared"),
+    (UnlikeDecoder, "decoder_maps_are_as_declared"),
+    (HalfSize, "forward_keeps_the_size"),
+    (OneOutput, "channels_and_outputs"),
+    (TakesAnySize, "wrong_size_is_refused"),
+    (Registered, "no_parameter_has_two_names"),
+    (WrongStages, "stages_give_the_maps"),
+    (SharedDecoder, "new_decoder_is_fresh"),
+    (AnyVariant, "unknown_variant_is_refused"),
+    (FixedWeights, "two_networks_differ"),
+    (NoCopy, "copies_are_independent"),
+    (Detached, "every_parameter_gets_a_gradient"),
+    (BatchDependent, "eval_is_independent_of_the_batch"),
+    (SecretDropout, "dropout_is_as_declared"),
+    (SameWidth, "options"),
+]
+
+
+@pytest.mark.parametrize("fact", BACKBONE_CHECKS)
+def test_a_correct_backbone_passes(fact: str) -> None:
+    BACKBONE_CHECKS[fact](BackboneCase(Tiny, card=CARD))
+
+
+@pytest.mark.parametrize(("net", "fact"), BROKEN_NETS, ids=[kind.__name__ for kind, _ in BROKEN_NETS])
+def test_a_broken_backbone_is_found(net: type[Backbone], fact: str) -> None:
+    with pytest.raises(AssertionError):
+        BACKBONE_CHECKS[fact](BackboneCase(net))
+
+
+def test_a_wrong_card_is_found() -> None:
+    with pytest.raises(AssertionError, match="the card provides"):
+        BACKBONE_CHECKS["card_agrees"](BackboneCase(Tiny, card=WRONG_CARD))
+
+
+def test_every_check_of_a_method_has_its_broken_method() -> None:
+    harness_only = {"zero_weight_changes_no_digit", "begin_runs_once"}
+    assert {fact for _, fact in BROKEN} | harness_only == set(METHOD_CHECKS)
+    assert {fact for _, fact in BROKEN_NETS} | {"card_agrees"} == set(BACKBONE_CHECKS)
+
+
+def test_unused_streams_and_ids() -> None:
+    checks = battery(methods=["supervised"])
+    assert {str(check) for check in checks} >= {
+        "method-supervised-2d-empty_foreground",
+        "method-supervised-3d-presets_are_valid",
+    }
+    assert all(check.kind == "method" for check in checks)
+    assert {check.kind for check in battery(backbones=["vnet"])} == {"backbone"}
+
+
+def test_streams_of_the_synthetic_data() -> None:
+    class Many(Good):
+        streams = {
+            "labeled": Stream("labeled", strong=2),
+            "every": Stream("all"),
+            "domains": Stream("labeled", per_domain=True, size=0.5),
+        }
+
+    case = MethodCase(Many, Tiny)
+    data = case.data()
+    batch = data.batch(7)
+    assert len(batch["labeled"].strong) == 2 and batch["labeled"].strong[0].shape == batch["labeled"].image.shape
+    assert len(batch["every"].image) == 8 and batch["every"].label is None
+    assert batch["domains"].domain.tolist() == [0, 0, 1, 1, 2, 2]
+    again = data.batch(7)
+    assert torch.equal(batch["labeled"].strong[1], again["labeled"].strong[1])
+    assert data.pools.class_voxels().sum() + 2 * 32 == 12 * 32 * 32
+    assert sum(len(part.image) for part in data.pools.batches("all")) == 24
+
+
+@pytest.mark.slow
+def test_pytest_plugin(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "semibench.conformance.plugin",
+        "--semibench-backbone",
+        "vnet",
+    ]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(BACKBONE_CHECKS)} passed" in done.stdout
