@@ -261,3 +261,25 @@ def test_place_resizes_probabilities_before_the_argmax(shape) -> None:
 def test_ties_go_to_the_lower_class() -> None:
     even = torch.full((3, 2, 2), 1 / 3)
     assert not place(even, Frame(shape=(2, 2))).any() and not place(even, Frame(shape=(5, 5))).any()
+
+
+def test_slabs_see_the_same_neighbours_as_training() -> None:
+    """A predictor that returns the middle channel of a slab reproduces the slices; the first channel is the slice before."""
+    from semibench.evaluation.inference import Network, predict
+    from semibench.evaluation.inference import resolve as settle
+
+    volume = torch.rand(1, 5, 6, 4)
+    seen: list[torch.Tensor] = []
+
+    def predictor(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return torch.cat([-images[:, 1:2], images[:, 1:2]], 1)
+
+    network = Network(2, (6, 4), slice_axis=0, slab=3)
+    predict(predictor, volume, settle(Inference(), dims=2, case_dims=3), network)
+    slabs = torch.cat(seen)
+    assert slabs.shape == (5, 3, 6, 4)
+    assert torch.equal(slabs[:, 1], volume[0])
+    assert torch.equal(slabs[1:, 0], volume[0, :-1])
+    assert torch.equal(slabs[0, 0], volume[0, 0])
+    assert torch.equal(slabs[-1, 2], volume[0, -1])

@@ -22,7 +22,7 @@ from semibench_plugins.methods.mean_teacher import MeanTeacher
 from semibench_plugins.methods.supervised import Supervised
 
 SIDE, LABELED, UNLABELED, TEST = 32, 4, 60, 60
-ITERATIONS = 240
+ITERATIONS = 200
 
 
 def scenes(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ def dice(method: Method) -> float:
 def learned(method: type[Method], seed: int, **options: Any) -> float:
     torch.set_num_threads(1)
     data = Scenes(seed)
-    case = MethodCase(method, UNet, options=options, domains=1, backbone_options={"width": 0.5})
+    case = MethodCase(method, UNet, options=options, domains=1, backbone_options={"width": 0.25})
     built = case.build(seed)
     recipe = Recipe(
         name="toy", dims=2, iterations=ITERATIONS, labeled=4, unlabeled=4, patch=(SIDE, SIDE), lr=0.02, evaluate_every=0,

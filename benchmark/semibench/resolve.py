@@ -154,7 +154,7 @@ def open_dataset(
     layers = [{"size": list(patch)}] if item.card.dims == 2 else []
     chosen = build(cls.Options, f"data set {item.name!r}", *layers, options)
     if phantom != "always":
-        location = locate(item.name, request.data_root)
+        location = locate(item.name, request.data_root, aliases=item.card.folders)
         if location.path is not None:
             return cls(location.path, chosen), False
         told = f"{location.explain()}\n  expected there:\n{item.card.tree}"

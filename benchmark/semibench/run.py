@@ -61,7 +61,11 @@ class Plan:
         """What a user wants to see before the work starts; plain values."""
         resolved, recipe = self.resolved, self.resolved.recipe
         roles = {
-            role: {"cases": len(refs), "groups": len({(r.dataset, r.group) for r in refs}), "domains": dict(Counter(r.domain for r in refs))}
+            role: {
+                "cases": len(refs),
+                "groups": len({(ref.dataset, ref.group) for ref in refs}),
+                "domains": dict(Counter(ref.domain for ref in refs)),
+            }
             for role, refs in self.split.roles().items()
         }  # fmt: skip
         synthesis = resolved.synthesis
@@ -173,10 +177,10 @@ def _state(folder: Path, spec: RunSpec, record: Mapping[str, Any]) -> tuple[Stat
 def _task(resolved: Resolved, split: Split) -> Task:
     """The task as far as it is known before the cases are decoded (a 2D network on volumes counts volumes here)."""
     from semibench.contracts.method import Task
+    from semibench.data.training import training_domains
 
     training = split.labeled + split.unlabeled
-    known = {ref.domain for ref in training}
-    names = tuple(dict.fromkeys([*(d for d in resolved.card.domains if d in known), *sorted(known)]))
+    names = training_domains(training, resolved.card)
     counts = {"labeled": len(split.labeled), "unlabeled": len(split.unlabeled), "all": len(training)}
     recipe = resolved.recipe
     channels = resolved.card.channels * recipe.slab
@@ -274,7 +278,7 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     card, recipe, plugins, cache = resolved.card, resolved.recipe, registry(), cache_dir()
     datasets: dict[str, Dataset] = dict(resolved.catalog.datasets)
     every = _unique(ref for refs in split.roles().values() for ref in refs)
-    store = CaseStore.build(datasets, every, cache, reporter)
+    store = CaseStore.build(datasets, every, reporter=reporter)
 
     synthesised: Synthesised | None = None
     if resolved.synthesis is not None:
@@ -292,7 +296,7 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         datasets[synthesised.dataset.card.name] = synthesised.dataset
         split = replace(split, unlabeled=split.unlabeled + tuple(synthesised.dataset.index()))
         every = _unique((*every, *split.unlabeled))
-        store = CaseStore.build(datasets, every, cache, reporter)
+        store = CaseStore.build(datasets, every, reporter=reporter)
         write_json(plan.folder / "synthetic.json", synthesised.record | {"folder": str(synthesised.folder)})
     write_json(plan.folder / "split.json", _split_record(split))
 
@@ -310,6 +314,7 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         card.slice_axis,
         plan.device,
         batch=8 if resolved.dims == 2 else 2,
+        slab=recipe.slab,
     )
     validate = validator(method, store, datasets, split.validation, card.classes, network, recipe.evaluate_cases)
     resume = request.resume and plan.state == "resumable"

@@ -19,7 +19,7 @@ Decoded cases (`semibench.data.cache`):
 
 Batches (`semibench.data.training`):
     TrainingData(split, store, *, card, recipe, dims, streams, seed, device="cpu", budget=None)
-        .task, .batch(iteration), .passes(iteration), .pools, .cases(stream, iteration)
+        .task, .batch(iteration), .passes(iteration), .pools, .names(pool, index)
 
 Checks on the user's files (for `bench data verify|audit NAME`):
     semibench.data.verify.verify(dataset, *, decode=True, reread=True, reporter=None) -> list[Finding]

@@ -14,7 +14,7 @@ Rules that the contracts leave open:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -91,9 +91,7 @@ class TrainingData:
         self._foreground = Foreground(self._pool)
 
         domains = [_domain(ref, card) for ref in cases]
-        present = set(domains)
-        order = [name for name in card.domains if name in present]
-        order += sorted(present - set(order))
+        order = training_domains(cases, card)
         place = {name: number for number, name in enumerate(order)}
         self._domain = torch.tensor([place[domains[number]] for number, _ in self._sample_case])
         position: dict[int, list[int]] = {}
@@ -111,7 +109,7 @@ class TrainingData:
             channels=card.channels * slab,
             classes=tuple(card.classes),
             patch=tuple(recipe.patch),
-            domains=tuple(order),
+            domains=order,
             cases={pool: len(rows) for pool, rows in self._members.items()},
             budget=recipe.iterations,
         )
@@ -273,6 +271,13 @@ def _label(store: CaseStore, ref: CaseRef) -> Tensor:
     if label is None:
         raise UsageError(f"case {ref.key} stands among the labeled cases and has no label")
     return label
+
+
+def training_domains(cases: Iterable[CaseRef], card: DatasetCard) -> tuple[str, ...]:
+    """Domains of the training cases: the card's in its order, then the others by name (see the module's text)."""
+    present = {_domain(ref, card) for ref in cases}
+    known = tuple(name for name in card.domains if name in present)
+    return known + tuple(sorted(present - set(known)))
 
 
 def _domain(ref: CaseRef, card: DatasetCard) -> str:

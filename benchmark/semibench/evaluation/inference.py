@@ -32,7 +32,8 @@ GAUSSIAN_WIDTH = 0.125
 class Network:
     """What inference must know of a network. dims: 2 on volumes means slices; patch: what it was trained on, (dims,);
     divisor: its input sides must be multiples of it; slice_axis: of volumes, for 2D networks; device: where it lives;
-    batch: windows, slices or images at once."""
+    batch: windows, slices or images at once; slab:
+    adjacent slices that are the channels of one (the first and last repeated at the ends), as in training."""
 
     dims: int
     patch: tuple[int, ...]
@@ -40,6 +41,7 @@ class Network:
     slice_axis: int | None = None
     device: torch.device | str = "cpu"
     batch: int = 8
+    slab: int = 1
 
 
 def resolve(inference: Inference, *, dims: int, case_dims: int) -> Inference:
@@ -120,6 +122,10 @@ def _slices(predictor: Predictor, image: Tensor, plan: Inference, network: Netwo
     axis = network.slice_axis % (image.ndim - 1)
     stack = image.movedim(axis + 1, 0)
     size = tuple(stack.shape[2:])
+    if network.slab > 1:
+        offsets = torch.arange(network.slab) - network.slab // 2
+        rows = (torch.arange(len(stack))[:, None] + offsets).clamp(0, len(stack) - 1)
+        stack = stack[rows].flatten(1, 2)
     parts = []
     for part in stack.split(network.batch):
         found = _whole(predictor, resize(part, network.patch, plan.resize), network.divisor, plan.flips)

@@ -47,10 +47,11 @@ class SingleOptions(ProtocolOptions, frozen=True, extra="forbid"):
 def published(catalog: Catalog, name: str) -> Split:
     """A published split by name; raises UsageError that lists those there are."""
     splits = catalog.splits()
-    if name not in splits:
+    try:
+        return splits[name]
+    except KeyError as error:
         known = ", ".join(splits) or "none (phantoms have none: use source=drawn)"
-        raise UsageError(f"data set {catalog.card.name!r} has no published split {name!r}; it has: {known}")
-    return splits[name]
+        raise UsageError(f"data set {catalog.card.name!r} has no published split {name!r}; it has: {known}") from error
 
 
 def divide(refs: tuple[CaseRef, ...], options: SingleOptions, draw: int, fold: int | None) -> Split:

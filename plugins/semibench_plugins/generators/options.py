@@ -112,7 +112,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "unet_channels": (32, 64, 64),
         "unet_groups": 8,
         "unet_attention": True,
-        "unet_steps": 600,
+        "unet_steps": 500,
         "unet_lr": 2e-3,
         "predict": "velocity",
         "normalise": "channels",

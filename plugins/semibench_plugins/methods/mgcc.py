@@ -42,7 +42,8 @@ OWN_RECIPE = {
 
 
 class MGCC(Method):
-    """See the module. Needs a backbone with `taps` (`mgcc-net`). Two classes: one output z, logits cat([0, z]); more
+    """Auxiliary decoders on perturbed features of several context lengths agree with the main decoder. Needs a backbone
+    with `taps` (`mgcc-net`). Two classes: one output z, logits cat([0, z]); more
     classes: a softmax, with the same losses written for it."""
 
     terms: Mapping[str, Term] = {
