@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from methods_support import samples
 from torch import Tensor
 
-from methods_support import samples
 from semibench import Batch, Method, Recipe, Task
 from semibench.conformance import MethodCase
 from semibench.reporting import Reporter
@@ -49,7 +49,9 @@ class Scenes:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.task = Task(2, 1, ("background", "ellipse"), (SIDE, SIDE), ("a",), {"labeled": LABELED, "unlabeled": UNLABELED})
+        self.task = Task(
+            2, 1, ("background", "ellipse"), (SIDE, SIDE), ("a",), {"labeled": LABELED, "unlabeled": UNLABELED}
+        )
         self.labeled, self.unlabeled = scenes(LABELED, 1000 + seed), scenes(UNLABELED, 2000 + seed)
         self.pools: Any = None
 
@@ -95,3 +97,13 @@ def learned(method: type[Method], seed: int, **options: Any) -> float:
         train(built, data, recipe, seed=seed, device=torch.device("cpu"), folder=Path(folder), validate=None,
               reporter=Reporter())  # fmt: skip
     return dice(built)
+
+
+@pytest.mark.slow
+def test_unlabeled_samples_help() -> None:
+    """Means over three seeds, equal budget. Seen: supervised .51, mean teacher .65, BCP .55; seed by seed mean teacher is
+    ahead by .09 to .17, BCP by -.11 to .12 (a quarter of its 200 iterations is pre-training)."""
+    seeds = (0, 1, 2)
+    means = {m: sum(learned(m, seed) for seed in seeds) / len(seeds) for m in (Supervised, MeanTeacher, BCP)}
+    assert means[MeanTeacher] > means[Supervised] + 0.05, means
+    assert means[BCP] > means[Supervised], means

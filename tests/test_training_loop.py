@@ -356,6 +356,7 @@ def test_channels_last_keeps_the_values_and_the_resume(tmp_path: Path) -> None:
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
     batch = batch_channels_last(toys.ToyData().batch(0))
     assert torch.equal(batch["labeled"].image, toys.ToyData().batch(0)["labeled"].image)
+    assert batch["labeled"].image.stride()[1] == 1, "one channel, too"
     volume = nn.Conv3d(2, 2, 3)
     before = volume.weight.detach().clone()
     weights_channels_last(volume)

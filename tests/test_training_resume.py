@@ -28,26 +28,28 @@ def program(*arguments: object) -> list[str]:
     return [sys.executable, training_killed.__file__, *map(str, arguments)]
 
 
-def killed_and_resumed(tmp_path: Path, kind: str, every: int, moments: list[str]) -> None:
+def killed_and_resumed(tmp_path: Path, kind: str, every: int, moments: list[str]) -> str:
+    """What differs from a training that was left alone; "" is success."""
     command = program(tmp_path / "toys", kind, every, ",".join(moments))
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ALONE}, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    return done.stdout
 
 
 def test_killed_at_every_step_of_a_staged_method(tmp_path: Path) -> None:
     """12 iterations: "pretrain" has 5, "train" 7; checkpoints at 4, 5 (stage), 5 (begun), 8, 12."""
-    killed_and_resumed(tmp_path, "staged", 4, [f"after:{k}" for k in range(12)])
+    assert killed_and_resumed(tmp_path, "staged", 4, [f"after:{k}" for k in range(12)]) == ""
 
 
+@pytest.mark.slow
 def test_killed_at_the_boundary_of_stages_in_begin_validation_and_while_writing(tmp_path: Path) -> None:
     boundaries = ["batch:4", "batch:5", "begin:pretrain", "begin:train", "validate:3", "validate:5", "validate:12"]
-    killed_and_resumed(tmp_path, "staged", 4, [*boundaries, *(f"write:{k}" for k in range(2, 6))])
+    assert killed_and_resumed(tmp_path, "staged", 4, [*boundaries, *(f"write:{k}" for k in range(2, 6))]) == ""
 
 
 @pytest.mark.parametrize("kind", ["adversarial", "meta"])
 def test_killed_with_several_optimisers(tmp_path: Path, kind: str) -> None:
-    killed_and_resumed(tmp_path, kind, 3, ["batch:0", "after:4", "batch:7", "after:11"])
+    assert killed_and_resumed(tmp_path, kind, 3, ["after:4", "batch:7"]) == ""
 
 
 @pytest.mark.slow

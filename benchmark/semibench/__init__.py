@@ -24,7 +24,7 @@ _HOME = {
         "CaseError", "DivergedError", "IdentityError", "LayoutError", "PluginError", "SemibenchError",
         "UnknownNameError", "UnsupportedError", "UsageError",
     ),
-    "semibench.contracts.generator": ("Fitted", "Generator", "GeneratorOptions"),
+    "semibench.contracts.generator": ("Curated", "Fitted", "Generator", "GeneratorOptions"),
     "semibench.contracts.identity": ("NUMERICS", "Entry", "Frozen", "Part", "Replicate", "RunSpec", "Score", "Track"),
     "semibench.contracts.method": (
         "IGNORE", "Batch", "Losses", "Method", "MethodOptions", "Optimise", "Optimiser", "Pools", "Samples", "Task",
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
-    from semibench.contracts.generator import Fitted, Generator, GeneratorOptions
+    from semibench.contracts.generator import Curated, Fitted, Generator, GeneratorOptions
     from semibench.contracts.identity import NUMERICS, Entry, Frozen, Part, Replicate, RunSpec, Score, Track
     from semibench.contracts.method import (
         IGNORE,

@@ -62,8 +62,8 @@ def illustrate(
         samples = np.load(synthesised.folder / "samples.npy", mmap_mode="r")[:16]
         record = synthesised.record
         caption = (
-            f"Synthetic cases of {card.title} ({kind}): {record['kept']} kept of {record['sampled']}, "
-            f"{record['memorised']} memorised, {record['unrealistic']} unrealistic"
+            f"Synthetic cases of {card.title} ({kind}): {record['kept']} kept, "
+            f"{record['memorised']} rejected as memorised, {record['unrealistic']} as unrealistic"
         )
         made.append(sheet(np.asarray(samples), pictures / "synthetic.png", title=caption))
     return made

@@ -258,8 +258,13 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
             generator.presets.get(recipe.name.rstrip("*"), {}),
             given["generator"],
         )
+        curation = build(generator.Curation, f"curation of {generator_item.name!r}", options.curation)
         options = options.model_copy(
-            update={"generator": generator_item.full_name, "generator_options": chosen.model_dump(mode="json")}
+            update={
+                "generator": generator_item.full_name,
+                "generator_options": chosen.model_dump(mode="json"),
+                "curation": curation.model_dump(mode="json"),
+            }
         )
     synthesis = protocol.synthesis(options)
 

@@ -142,21 +142,29 @@ def _make(
     fitted = generator.fit(images, draft / "model", seed=seed, device=device, progress=progress)
     fit_seconds = time.perf_counter() - start
     start = time.perf_counter()
-    candidates = max(count, round(count * synthesis.candidates))
-    samples = generator.sample(draft / "model", candidates, seed=seed, device=device, progress=progress)
+    real = torch.stack(images)
+    samples, curated = generator.synthesise(
+        draft / "model",
+        real,
+        count,
+        candidates=synthesis.candidates,
+        options=synthesis.curation,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
     if running:
         reporter.end()
-    curated = generator.curate(samples, torch.stack(images), count=count, options=synthesis.curation)
-    kept = samples[curated.kept] * scale + low
-    np.save(draft / "samples.npy", kept.numpy().astype(np.float32))
+    kept = samples * scale + low
+    np.save(draft / "samples.npy", kept.cpu().numpy().astype(np.float32))
     record = {
         "key": key,
         "generator": item.full_name,
         "options": dict(synthesis.options),
         "training_cases": len(training),
         "asked": count,
-        "sampled": candidates,
         "kept": len(kept),
+        "filled": curated.filled,
         "unrealistic": curated.unrealistic,
         "memorised": curated.memorised,
         "curation": dict(curated.record),

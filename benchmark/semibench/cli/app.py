@@ -63,9 +63,9 @@ class BenchGroup(TyperGroup):
             return super().invoke(ctx)
         except SemibenchError as error:
             if ctx.meta.get(DEBUG):
-                stderr().print("".join(traceback.format_exception(error)), end="")
+                stderr().show("".join(traceback.format_exception(error)), end="")
             else:
-                stderr().print(f"error: {error}", style="red", soft_wrap=True)
+                stderr().show(f"error: {error}", style="red", soft_wrap=True)
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 

@@ -9,24 +9,31 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 PIPE_WIDTH = 140
 """Columns where the output is no terminal and COLUMNS isn't set."""
 
 
-def _console(file: TextIO) -> Console:
+class Output(Console):
+    """A rich console; `show` writes texts and tables."""
+
+    show = Console.print
+
+
+def _console(file: TextIO) -> Output:
     known = file.isatty() or "COLUMNS" in os.environ
-    return Console(file=file, width=None if known else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+    return Output(file=file, width=None if known else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
 
 
-def stdout() -> Console:
+def stdout() -> Output:
     """Results."""
     return _console(sys.stdout)
 
 
-def stderr() -> Console:
+def stderr() -> Output:
     """Progress, plans, warnings, errors."""
     return _console(sys.stderr)
 
@@ -49,16 +56,14 @@ def plain(value: Any) -> Any:
     return value
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> Table:
-    """A table that reads well in a terminal, a log file and a bug report."""
-    made = Table(
-        title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold"
-    )
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> RenderableType:
+    """A table that reads well in a terminal, a log file and a bug report; the title is a line of its own."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         made.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         made.add_row(*[cell(value) for value in row])
-    return made
+    return Group(Text(title, style="bold"), made) if title else made
 
 
 def cell(value: Any) -> str:

@@ -58,12 +58,12 @@ def where(name: Name, data_root: DataRoot = None, as_json: Json = False, debug: 
         )
         return
     console = stdout()
-    console.print(location.explain(), soft_wrap=True)
+    console.show(location.explain(), soft_wrap=True)
     if location.path is None:
         for title, text in (("expected there", card.tree), ("how to obtain it", card.obtain), ("terms", card.terms)):
             if text:
-                console.print(f"\n{title}", style="bold")
-                console.print(text)
+                console.show(f"\n{title}", style="bold")
+                console.show(text)
 
 
 def opened(name: str, data_root: Path | None, settings: list[str] | None, phantom: bool | None) -> Dataset:
@@ -123,8 +123,8 @@ def verify(
     else:
         if findings:
             rows = [(finding.level, finding.check, finding.case, finding.message) for finding in findings]
-            stdout().print(table(("level", "check", "case", "what"), rows))
-        stdout().print(f"{name}: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes")
+            stdout().show(table(("level", "check", "case", "what"), rows))
+        stdout().show(f"{name}: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes")
     if counts["error"]:
         raise SemibenchError(
             f"data set {name!r} in {dataset.root} is not as published: {counts['error']} errors (see above)"
@@ -164,13 +164,13 @@ def audit(
         emit({"name": name, "summary": found.summary(), "pairs": _records(found.pairs), "crossings": _records(found.crossings),
               "groups": _records(found.rows), "written": written})  # fmt: skip
         return
-    stdout().print(found.summary())
+    stdout().show(found.summary())
     if found.pairs:
-        stdout().print(table(*_columns(_records(found.pairs)), title="identical and near-identical images"))
+        stdout().show(table(*_columns(_records(found.pairs)), title="identical and near-identical images"))
     if found.crossings:
-        stdout().print(table(*_columns(_records(found.crossings)), title="groups that cross a split"))
+        stdout().show(table(*_columns(_records(found.crossings)), title="groups that cross a split"))
     if written is not None:
-        stdout().print(f"group table: {written}", soft_wrap=True)
+        stdout().show(f"group table: {written}", soft_wrap=True)
 
 
 def _records(items: Iterable[DataclassInstance]) -> list[dict[str, Any]]:

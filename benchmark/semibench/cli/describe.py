@@ -9,9 +9,8 @@ from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from rich.console import Console
 
-from semibench.cli.console import cell, table
+from semibench.cli.console import Output, cell, table
 
 if TYPE_CHECKING:
     from semibench.registry import Registered, Registry
@@ -150,60 +149,60 @@ def plain(value: Any) -> Any:
 # ---- as text -------------------------------------------------------------------------------------------------------
 
 
-def draw(console: Console, record: Mapping[str, Any]) -> None:
+def draw(console: Output, record: Mapping[str, Any]) -> None:
     """The record as titled tables."""
     if "layers" in record:
-        console.print(f"recipe {record['name']}: its layers, the general first", style="bold")
+        console.show(f"recipe {record['name']}: its layers, the general first", style="bold")
         columns = ("dims", "protocols", "datasets", "values", "protocol", "distribution")
-        console.print(table(columns, [[layer[column] for column in columns] for layer in record["layers"]]))
+        console.show(table(columns, [[layer[column] for column in columns] for layer in record["layers"]]))
         return
     card = record["card"]
-    console.print(f"{record['kind']} {record['full_name']}: {card.get('title', '')}", style="bold")
+    console.show(f"{record['kind']} {record['full_name']}: {card.get('title', '')}", style="bold")
     if card.get("summary"):
-        console.print(card["summary"])
-    console.print(
+        console.show(card["summary"])
+    console.show(
         f"from {record['distribution']} {record['version']}, entry point {record['entry_point']}, {record['origin']}\n"
     )
     shown = {
         key: value for key, value in card.items() if key not in ("name", "title", "summary", "api", "tree", "obtain")
     }
-    console.print(
+    console.show(
         table(("card", ""), [(k.replace("_", " "), v) for k, v in shown.items() if v not in (None, "", [], {})])
     )
     if record.get("documentation"):
-        console.print(f"\n{record['documentation']}")
+        console.show(f"\n{record['documentation']}")
     for title, key in (("how to obtain it", "obtain"), ("expected files", "tree")):
         if card.get(key):
-            console.print(f"\n{title}", style="bold")
-            console.print(card[key])
+            console.show(f"\n{title}", style="bold")
+            console.show(card[key])
     if record.get("terms"):
         rows = [
             (n, t["weight"], _ramp(t["ramp"]), _gate(t["active"]), _search(t["search"]))
             for n, t in record["terms"].items()
         ]
-        console.print()
-        console.print(table(("loss term", "weight", "ramp", "active", "search"), rows))
+        console.show()
+        console.show(table(("loss term", "weight", "ramp", "active", "search"), rows))
     if "options" in record:
-        console.print()
+        console.show()
         if record["options"]:
             rows = [
                 (o["name"], o["type"], "required" if o["required"] else cell(o["default"]),
                  o["range"] or cell(o["choices"]), o["description"])
                 for o in record["options"]
             ]  # fmt: skip
-            console.print(table(("option", "type", "default", "range", "description"), rows))
+            console.show(table(("option", "type", "default", "range", "description"), rows))
         else:
-            console.print("no options")
+            console.show("no options")
     for key in ("presets", "streams"):
         if record.get(key):
-            console.print()
-            console.print(
+            console.show()
+            console.show(
                 table((key.rstrip("s"), "values"), [(name, _lines(value)) for name, value in record[key].items()])
             )
     facts = [(fact.replace("_", " "), record[fact]) for fact in FACTS.get(f"{record['kind']}s", ()) if fact in record]
     if facts:
-        console.print()
-        console.print(table(("fact", ""), facts))
+        console.show()
+        console.show(table(("fact", ""), facts))
 
 
 def _lines(value: Any) -> str:

@@ -148,29 +148,29 @@ def store() -> dict[str, Any]:
 
 def _draw(record: dict[str, Any]) -> None:
     console = stdout()
-    console.print(table(("package", "version"), record["versions"].items()))
+    console.show(table(("package", "version"), record["versions"].items()))
     clashing = [name for name in CLASHING if name in record["versions"]]
     if clashing:
-        console.print(
+        console.show(
             f"WARNING: {', '.join(clashing)} beside a CPU build of torch breaks diffusers; uninstall it",
             style="bold yellow",
         )
-    console.print()
-    console.print(table(("machine", ""), record["machine"].items()))
-    console.print()
+    console.show()
+    console.show(table(("machine", ""), record["machine"].items()))
+    console.show()
     columns = ("distribution", "version", "entry_point", "state")
     rows = [[state[column] for column in columns] for state in record["plugins"]]
-    console.print(table(("distribution", "version", "entry point", "state"), rows))
-    console.print()
+    console.show(table(("distribution", "version", "entry point", "state"), rows))
+    console.show()
     rows = [[row["name"], row["path"] or "phantom stands in", row["source"]] for row in record["data"]]
-    console.print(table(("data set", "folder", "named by"), rows))
-    console.print()
-    console.print(table(("MLflow store", ""), record["store"].items()))
+    console.show(table(("data set", "folder", "named by"), rows))
+    console.show()
+    console.show(table(("MLflow store", ""), record["store"].items()))
     for problem in record["problems"]:
-        console.print(f"\nPROBLEM ({problem['outcome']}): {problem['distribution']} {problem['version']}, entry point "
+        console.show(f"\nPROBLEM ({problem['outcome']}): {problem['distribution']} {problem['version']}, entry point "
                       f"{problem['entry_point']!r}: {problem['message']}", style="bold red", soft_wrap=True)  # fmt: skip
         if problem["traceback"]:
-            console.print(problem["traceback"].rstrip(), soft_wrap=True)
-    console.print(
+            console.show(problem["traceback"].rstrip(), soft_wrap=True)
+    console.show(
         f"\n{len(record['problems'])} problem(s) with plugins." if record["problems"] else "\nAll plugins are healthy."
     )

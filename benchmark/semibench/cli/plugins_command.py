@@ -58,7 +58,7 @@ def add(app: typer.Typer) -> None:
                 emit(names)
             else:
                 rows = [(name, len(found), found) for name, found in names.items() if found]
-                stdout().print(table(("kind", "number", "names"), rows))
+                stdout().show(table(("kind", "number", "names"), rows))
         elif kind.lower() in ("plugin", "plugins"):
             _plugins(known, as_json)
         else:
@@ -94,7 +94,7 @@ def _cards(known: Any, kind: str, as_json: bool) -> None:
         return
     columns = COLUMNS[kind]
     rows = [[*(_column(item.card, column) for column in columns), item.distribution] for item in items]
-    stdout().print(table([*(column.replace("_", " ") for column in columns), "from"], rows))
+    stdout().show(table([*(column.replace("_", " ") for column in columns), "from"], rows))
 
 
 def _column(card: Any, column: str) -> Any:
@@ -142,7 +142,7 @@ def _plugins(known: Any, as_json: bool) -> None:
         emit(states)
         return
     columns = ("distribution", "version", "entry_point", "value", "state")
-    stdout().print(table([column.replace("_", " ") for column in columns], [[s[c] for c in columns] for s in states]))
+    stdout().show(table([column.replace("_", " ") for column in columns], [[s[c] for c in columns] for s in states]))
 
 
 def _warn_of_problems(known: Any) -> None:
@@ -150,4 +150,4 @@ def _warn_of_problems(known: Any) -> None:
 
     if known.problems:
         who = ", ".join(sorted({problem.distribution for problem in known.problems}))
-        stderr().print(f"{len(known.problems)} problem(s) with plugins of {who}: see `bench doctor`", style="yellow")
+        stderr().show(f"{len(known.problems)} problem(s) with plugins of {who}: see `bench doctor`", style="yellow")

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from semibench.cli.console import duration
+from semibench.cli.console import Output, duration
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ EVERY = 5.0
 HIDDEN = ("weight/", "lr/", "note/", "seconds left", "scale")
 
 
-def reporter_for(console: Console) -> Screen:
+def reporter_for(console: Output) -> Screen:
     """Bars where `console` is a terminal, plain lines otherwise (CI, pipes, log files)."""
     return Bars(console) if console.is_terminal and not console.is_dumb_terminal else Lines(console)
 
@@ -50,15 +48,19 @@ class Phase:
     done: int = 0
     task: TaskID | None = None
 
+    first: tuple[int, float] | None = None
+    """Units and time of the first report: a resumed phase begins with units that cost nothing now."""
+
     def left(self, now: float) -> float | None:
-        """Seconds to the end at the speed so far, or None before the first unit."""
-        return (now - self.began) / self.done * (self.total - self.done) if self.done else None
+        """Seconds to the end at the speed so far, or None before there is one."""
+        done, since = self.first if self.first is not None and self.first[0] < self.done else (0, self.began)
+        return (now - since) / (self.done - done) * (self.total - self.done) if self.done > done else None
 
 
 class Screen(Reporter):
     """What bars and lines share: phases may lie in each other (a validation within the training)."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Output) -> None:
         self.console = console
         self.open: list[Phase] = []
 
@@ -70,6 +72,7 @@ class Screen(Reporter):
     def advance(self, done: int, values: Mapping[str, float] | None = None) -> None:
         if self.open:
             self.open[-1].done = done
+            self.open[-1].first = self.open[-1].first or (done, time.monotonic())
             self.moved(self.open[-1], figures(values))
 
     def end(self) -> None:
@@ -77,10 +80,10 @@ class Screen(Reporter):
             self.finished(self.open.pop())
 
     def note(self, message: str) -> None:
-        self.console.print(message)
+        self.console.show(message)
 
     def warn(self, message: str) -> None:
-        self.console.print(f"WARNING: {message}", style="bold yellow")
+        self.console.show(f"WARNING: {message}", style="bold yellow")
 
     def close(self) -> None:
         """Ends what is still open, as after an error."""
@@ -107,16 +110,16 @@ class Lines(Screen):
         phase.said = now
         left = phase.left(now)
         parts = [f"{phase.name} {phase.done}/{phase.total}", text, f"{duration(left)} left" if left is not None else ""]
-        self.console.print("  " + " | ".join(part for part in parts if part))
+        self.console.show("  " + " | ".join(part for part in parts if part))
 
     def finished(self, phase: Phase) -> None:
-        self.console.print(f"  {phase.name}: {phase.done}/{phase.total} in {duration(time.monotonic() - phase.began)}")
+        self.console.show(f"  {phase.name}: {phase.done}/{phase.total} in {duration(time.monotonic() - phase.began)}")
 
 
 class Bars(Screen):
     """rich bars with the latest figures and the time left; a finished phase leaves its line."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Output) -> None:
         super().__init__(console)
         self.drawing: Progress | None = None
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from semibench.cli.console import cell, duration, table
+from semibench.cli.console import Output, cell, duration, table
 from semibench.tracking.tables import score_rows, spread
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ STATES = {
 }
 
 
-def show_plan(console: Console, facts: Mapping[str, Any]) -> None:
+def show_plan(console: Output, facts: Mapping[str, Any]) -> None:
     """What will be done, before it is done (`Plan.summary()`). Phantom data are said loudly."""
     phantom = facts["data"] == "phantom"
     axes = " · ".join(f"{axis} {facts[axis]}" for axis in ("draw", "fold", "seed") if facts[axis] is not None)
@@ -50,21 +48,19 @@ def show_plan(console: Console, facts: Mapping[str, Any]) -> None:
         rows.append(("time", told))
     rows += [("state", STATES.get(facts["state"], facts["state"])), ("run", f"{facts['key']} in {facts['folder']}")]
     rows += [("", reason) for reason in facts["reasons"]]
-    console.print(table(("plan", ""), rows))
-    console.print()
+    console.show(table(("plan", ""), rows))
+    console.show()
     roles = [(role, of["cases"], of["groups"], cell(of["domains"])) for role, of in facts["cases"].items()]
-    console.print(table(("role", "cases", "groups", "by domain"), roles))
+    console.show(table(("role", "cases", "groups", "by domain"), roles))
     told = (
         f"labels used: {facts['label_budget']} (labeled and validation) · validation from: {facts['validation_from']}"
     )
-    console.print(f"{told} · excluded: {len(facts['excluded'])}")
+    console.show(f"{told} · excluded: {len(facts['excluded'])}")
     for warning in facts["warnings"]:
-        console.print(f"WARNING: {warning}", style="bold yellow")
+        console.show(f"WARNING: {warning}", style="bold yellow")
     if phantom:
-        console.print(
-            "PHANTOM DATA: these are no patients; never compare with results on real files.", style="bold red"
-        )
-    console.print()
+        console.show("PHANTOM DATA: these are no patients; never compare with results on real files.", style="bold red")
+    console.show()
 
 
 def class_rows(scores: Iterable[Mapping[str, Any]], metric: str = "dice") -> tuple[list[str], list[list[str]]]:
@@ -82,35 +78,35 @@ def class_rows(scores: Iterable[Mapping[str, Any]], metric: str = "dice") -> tup
     return ["checkpoint", "predictor", "convention", *names], rows
 
 
-def show_result(console: Console, result: Result) -> None:
+def show_result(console: Output, result: Result) -> None:
     """Tables of scores, where everything is, and how to look at it."""
     scores = result.record.get("scores", [])
     for convention, (columns, rows) in score_rows(scores).items():
-        console.print(
+        console.show(
             table(columns, rows, title=f"{convention}: mean ± standard deviation over {_cases(scores)} test cases")
         )
-        console.print()
+        console.show()
     columns, rows = class_rows(scores)
     if rows:
-        console.print(table(columns, rows, title="Dice by class"))
-        console.print()
+        console.show(table(columns, rows, title="Dice by class"))
+        console.show()
     for part in ("training", "model", "inference"):
         figures = {
             key.replace("_", " "): value for key, value in result.record.get(part, {}).items() if value is not None
         }
         if figures:
-            console.print(f"{part}: " + " · ".join(f"{key} {_figure(value)}" for key, value in figures.items()))
+            console.show(f"{part}: " + " · ".join(f"{key} {_figure(value)}" for key, value in figures.items()))
     if result.record.get("phantom"):
-        console.print("\nThese numbers are from PHANTOM data: they say nothing about real images.", style="bold red")
-    console.print(f"\nrun folder: {result.folder}", soft_wrap=True)
+        console.show("\nThese numbers are from PHANTOM data: they say nothing about real images.", style="bold red")
+    console.show(f"\nrun folder: {result.folder}", soft_wrap=True)
     pictures = sorted((result.folder / "pictures").glob("*.png"))
     if pictures:
-        console.print(
+        console.show(
             f"pictures:   {result.folder / 'pictures'} ({', '.join(picture.name for picture in pictures)})",
             soft_wrap=True,
         )
     if (result.folder / "mlflow.json").is_file():
-        console.print("in MLflow:  bench ui", soft_wrap=True)
+        console.show("in MLflow:  bench ui", soft_wrap=True)
 
 
 def _cases(scores: Sequence[Mapping[str, Any]]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +88,7 @@ def add(app: typer.Typer) -> None:
         from semibench.resolve import Request
 
         records = []
+        _heed_termination()
         for number in wanted:
             request = Request(
                 protocol=protocol, dataset=dataset, method=method, backbone=backbone, recipe=recipe, preset=preset, dims=dims,
@@ -97,6 +100,16 @@ def add(app: typer.Typer) -> None:
             records.append(_one(request, plan_only=plan_only, as_json=as_json))
         if as_json:
             emit(records[0] if len(records) == 1 else records)
+
+
+def _heed_termination() -> None:
+    """SIGTERM (a scheduler's time limit) ends a run as Ctrl-C does: its folder then says interrupted."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _one(request: Request, *, plan_only: bool, as_json: bool) -> Any:
@@ -114,6 +127,10 @@ def _one(request: Request, *, plan_only: bool, as_json: bool) -> Any:
         if plan_only:
             return facts
         result = execute(plan, reporter)
+    except KeyboardInterrupt:
+        reporter.close()
+        errors.show("interrupted: the same command goes on from the last checkpoint", style="yellow")
+        raise typer.Exit(1) from None
     finally:
         reporter.close()
     if not as_json:

@@ -77,13 +77,13 @@ def add(app: typer.Typer) -> None:
             return
         where = "phantom" if resolved.phantom else "real files"
         title = f"{protocol} on {dataset} ({where}), draw {replicate.draw}, fold {replicate.fold}"
-        stdout().print(table(("role", "cases", "groups", "with label", "by domain"), summary(split), title=title))
-        stdout().print(f"validation from: {split.validation_from} · excluded: {len(split.excluded)}")
+        stdout().show(table(("role", "cases", "groups", "with label", "by domain"), summary(split), title=title))
+        stdout().show(f"validation from: {split.validation_from} · excluded: {len(split.excluded)}")
         for warning in warnings:
-            stderr().print(f"WARNING: {warning}", style="bold yellow")
+            stderr().show(f"WARNING: {warning}", style="bold yellow")
         if ids:
             for role, refs in split.roles().items():
-                stdout().print(f"\n{role}: " + (" ".join(ref.key for ref in refs) or "none"), soft_wrap=True)
+                stdout().show(f"\n{role}: " + (" ".join(ref.key for ref in refs) or "none"), soft_wrap=True)
 
 
 def summary(split: Split) -> list[tuple[str, int, int, int, str]]:

@@ -58,7 +58,7 @@ def add(app: typer.Typer) -> None:
         quiet()
         uri = store_uri(tracking_uri)
         if uri.startswith(("http://", "https://")):
-            stderr().print(f"The store is a server: open {uri} in a browser.")
+            stderr().show(f"The store is a server: open {uri} in a browser.")
             return
         file = sqlite_file(uri)
         if file is not None and not file.is_file():
@@ -67,7 +67,7 @@ def add(app: typer.Typer) -> None:
                 "Go to the folder of your runs, or name the store with --tracking-uri or MLFLOW_TRACKING_URI"
             )
         open_store(uri)
-        stderr().print(f"MLflow on {uri}: open http://{host}:{port} in a browser; end with Ctrl-C.")
+        stderr().show(f"MLflow on {uri}: open http://{host}:{port} in a browser; end with Ctrl-C.")
         environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
         try:
             code = subprocess.run(server_command(uri, host, port), env=environment, check=False).returncode

@@ -6,7 +6,7 @@ and training loop.
 
     @pytest.mark.parametrize("check", battery(methods=["my-method"]), ids=str)
     def test_conformance(check):
-        check()
+        assert check.reason() is None
 
 `battery()` without names takes every method and backbone that is registered. A class that is not registered is checked
 with `MethodCase(MyMethod, MyBackbone)` and the functions of `METHOD_CHECKS`. As a pytest plugin:

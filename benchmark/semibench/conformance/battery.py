@@ -30,6 +30,14 @@ class BoundCheck:
         checks: dict[str, Any] = {**(METHOD_CHECKS if self.kind == "method" else BACKBONE_CHECKS)}
         checks[self.fact](self.case)
 
+    def reason(self) -> str | None:
+        """What is wrong, in words, or None where the plugin passes. Other errors than AssertionError are raised."""
+        try:
+            self()
+        except AssertionError as error:
+            return str(error)
+        return None
+
 
 def battery(
     methods: Sequence[str] | None = None,

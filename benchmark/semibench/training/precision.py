@@ -18,8 +18,7 @@ DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
     """The context a step is computed in. precision: "fp32" (none), "bf16" or "fp16".
 
-    torch's cache of cast weights is off: it would hand the weights of before to a second pass of the same iteration, and
-    a pass without gradients would make a later one with gradients lose them.
+    torch's cache of cast weights is off: it hands the weights of before a step to a second pass of the same iteration.
     """
     if precision == "fp32":
         return nullcontext()
@@ -69,10 +68,12 @@ class LossScale:
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
+    """The same values with strides of channels last; `to`, not `contiguous`, which leaves one channel as it is and so
+    makes the first convolution, and what follows it, run in the other layout."""
     if tensor.dim() == 4:
-        return tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.to(memory_format=torch.channels_last)
     if tensor.dim() == 5:
-        return tensor.contiguous(memory_format=torch.channels_last_3d)
+        return tensor.to(memory_format=torch.channels_last_3d)
     return tensor
 
 
