@@ -70,8 +70,8 @@ WARM = 3
 PRELOADED = 8
 PAPER_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": (0.0, 0.0)}
 VALUES: Mapping[str, dict[str, Any]] = {
-    "mgcc": {"dims": 2, "patch": (256, 256), "labeled": 4, "unlabeled": 4},
-    "vnet": {"dims": 3, "patch": (112, 112, 80), "labeled": 2, "unlabeled": 2},
+    "mgcc": {"dims": 2, "patch": (256, 256), "labeled_batch": 4, "unlabeled_batch": 4},
+    "vnet": {"dims": 3, "patch": (112, 112, 80), "labeled_batch": 2, "unlabeled_batch": 2},
 }
 REDUCED: Mapping[str, dict[str, Any]] = {
     "mgcc": {"patch": (96, 96)},
@@ -294,8 +294,8 @@ def compare(args: argparse.Namespace) -> bool:
     recipe = recipe_of(args)
     size = " x ".join(map(str, recipe.patch))
     layout = ", channels last" if recipe.channels_last else ""
-    print(f"{args.case}: {found['parameters'] / 1e6:.2f} M trained parameters, {size}, {recipe.labeled} + "
-          f"{recipe.unlabeled} samples, {recipe.precision}{layout}")  # fmt: skip
+    print(f"{args.case}: {found['parameters'] / 1e6:.2f} M trained parameters, {size}, {recipe.labeled_batch} + "
+          f"{recipe.unlabeled_batch} samples, {recipe.precision}{layout}")  # fmt: skip
     for side in ("bare", "harness"):
         peak = f", peak memory {alone(args, side):8.0f} MB" if args.memory else ""
         print(f"  {side:8} {found[side] * 1e3:9.1f} ms  {1 / found[side]:8.2f} iterations/s{peak}")

@@ -30,7 +30,14 @@ def card(dims: int = 2, channels: int = 1, **more: object) -> DatasetCard:
 
 
 def recipe(patch: tuple[int, ...], **more: object) -> Recipe:
-    values = {"name": "test", "dims": len(patch), "iterations": 100, "labeled": 4, "unlabeled": 6, "patch": patch}
+    values = {
+        "name": "test",
+        "dims": len(patch),
+        "iterations": 100,
+        "labeled_batch": 4,
+        "unlabeled_batch": 6,
+        "patch": patch,
+    }
     return Recipe.model_validate({**values, **more})
 
 

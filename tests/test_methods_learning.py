@@ -90,8 +90,8 @@ def learned(method: type[Method], seed: int, **options: Any) -> float:
     case = MethodCase(method, UNet, options=options, domains=1, backbone_options={"width": 0.25})
     built = case.build(seed)
     recipe = Recipe(
-        name="toy", dims=2, iterations=ITERATIONS, labeled=4, unlabeled=4, patch=(SIDE, SIDE), lr=0.02, evaluate_every=0,
-        checkpoint_every=0,
+        name="toy", dims=2, iterations=ITERATIONS, labeled_batch=4, unlabeled_batch=4, patch=(SIDE, SIDE), lr=0.02,
+        evaluate_every=0, checkpoint_every=0,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         train(built, data, recipe, seed=seed, device=torch.device("cpu"), folder=Path(folder), validate=None,

@@ -18,6 +18,7 @@ import torch
 import training_killed
 import training_toys as toys
 
+from semibench import files
 from semibench.contracts.errors import IdentityError, SemibenchError
 from semibench.training import checkpoints, loop
 
@@ -247,7 +248,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path: P
         raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):
-        checkpoints.write_atomically(path, fail)
+        files.write_atomically(path, fail)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
 

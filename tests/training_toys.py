@@ -23,7 +23,7 @@ TASK = Task(2, 1, ("background", "disk"), (12, 12), ("a",), {"labeled": 6, "unla
 
 def recipe(**changes: Any) -> Recipe:
     values: dict[str, Any] = {
-        "name": "toy", "dims": 2, "iterations": 12, "labeled": 2, "unlabeled": 2, "patch": (12, 12), "lr": 0.05,
+        "name": "toy", "dims": 2, "iterations": 12, "labeled_batch": 2, "unlabeled_batch": 2, "patch": (12, 12), "lr": 0.05,
         "evaluate_every": 3, "checkpoint_every": 4,
     }  # fmt: skip
     return Recipe(**(values | changes))

@@ -18,9 +18,9 @@ from semibench.data.cache import CaseStore
 from semibench.evaluation.inference import Network
 from semibench.evaluation.scoring import COUNTS, applicable, score_cases, validate
 from semibench.evaluation.summary import check_table, summarise
+from semibench.files import write_atomically
 from semibench.registry import Registry
 from semibench.reporting import Reporter
-from semibench.runfiles import write_atomic
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Method
@@ -186,7 +186,7 @@ def _keeper(folder: Path) -> Callable[[Case, str, tuple[str, ...], Prediction], 
             with draft.open("wb") as handle:
                 np.savez_compressed(handle, label=labels, conventions=np.array(conventions))
 
-        write_atomic(base / f"{prediction_name(case.ref)}.npz", write)
+        write_atomically(base / f"{prediction_name(case.ref)}.npz", write)
 
     return keep
 

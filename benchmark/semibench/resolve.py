@@ -47,6 +47,7 @@ class Request:
     phantom: Phantom = "auto"
     weights: Path | None = None
     device: str = "auto"
+    threads: int | None = None
     runs: Path = Path("runs")
     resume: bool = True
     force: bool = False
@@ -258,7 +259,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
             generator.presets.get(recipe.name.rstrip("*"), {}),
             given["generator"],
         )
-        curation = build(generator.Curation, f"curation of {generator_item.name!r}", options.curation)
+        curation = build(generator.Curation, f"curation of {generator_item.name!r}", getattr(options, "curation", {}))
         options = options.model_copy(
             update={
                 "generator": generator_item.full_name,

@@ -7,6 +7,7 @@ result = execute(plan)
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -84,7 +85,7 @@ class Plan:
             "dims": resolved.dims,
             "classes": list(resolved.card.classes),
             "iterations": recipe.iterations,
-            "batch": {"labeled": recipe.labeled, "unlabeled": recipe.unlabeled},
+            "batch": {"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch},
             "patch": list(recipe.patch),
             "precision": recipe.precision,
             "device": str(self.device),
@@ -125,13 +126,16 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     """Resolves, draws and checks. estimate: also tell how long it will take (two iterations on noise where nothing was
     measured on this machine before). Raises the errors of `resolve` and UsageError for a split that can't be used."""
     from semibench.assessment import conventions_for
-    from semibench.training.device import choose, tune_allocator
+    from semibench.training.device import choose, set_threads, tune_allocator
 
     tune_allocator()
     reporter = reporter or Reporter()
     plugins = registry()
     device = choose(request.device)
     resolved = resolve(request, reporter, plugins)
+    recipe = resolved.recipe
+    batch = recipe.labeled_batch + recipe.unlabeled_batch
+    set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split, warnings = draw_split(resolved)
     folder = request.runs / resolved.spec.key[:SHORT]
     record = provenance(resolved.items, str(device))
@@ -245,6 +249,7 @@ def _guarded(plan: Plan, reporter: Reporter) -> Result:
     write_json(plan.folder / "provenance.json", plan.record)
     write_json(plan.folder / "plan.json", plan.summary())
     status.write("running")
+    _mirror(plan, reporter)
     try:
         record = _work(plan, reporter)
     except KeyboardInterrupt:

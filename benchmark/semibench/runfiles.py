@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from semibench.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,19 +19,6 @@ if TYPE_CHECKING:
 def now() -> str:
     """UTC, to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a temporary file beside `path`, forces it to disk and puts it in place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        write(draft)
-        with draft.open("rb") as handle:
-            os.fsync(handle.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:
@@ -52,7 +41,7 @@ def plain(value: Any) -> Any:
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """A record as readable JSON."""
     text = json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(path, lambda draft: draft.write_text(text, encoding="utf-8") and None)
+    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -65,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
     """A table as Parquet."""
-    write_atomic(path, lambda draft: frame.to_parquet(draft, index=False))
+    write_atomically(path, lambda draft: frame.to_parquet(draft, index=False))
 
 
 class Status:

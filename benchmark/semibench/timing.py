@@ -27,8 +27,8 @@ def setting(resolved: Resolved, machine: Mapping[str, Any]) -> str:
     """Names what the time of an iteration depends on: machine, method, backbone, batch and patch."""
     recipe, entry = resolved.recipe, resolved.spec.entry
     parts = [
-        machine["device_name"], machine["threads"], entry.method.model_dump(), entry.backbone.model_dump(), recipe.labeled,
-        recipe.unlabeled, recipe.patch, recipe.precision, recipe.channels_last, recipe.compile,
+        machine["device_name"], machine["threads"], entry.method.model_dump(), entry.backbone.model_dump(), recipe.labeled_batch,
+        recipe.unlabeled_batch, recipe.patch, recipe.precision, recipe.channels_last, recipe.compile,
     ]  # fmt: skip
     return sha256(canonical(json.loads(json.dumps(parts, default=list))))[:24]
 
@@ -68,7 +68,7 @@ class RandomSource:
     def batch(self, iteration: int) -> Batch:
         found = {}
         for name, stream in self._streams.items():
-            pool = {"labeled": self._recipe.labeled, "unlabeled": self._recipe.unlabeled}
+            pool = {"labeled": self._recipe.labeled_batch, "unlabeled": self._recipe.unlabeled_batch}
             count = max(1, round(stream.size * pool.get(stream.pool, sum(pool.values()))))
             domains = torch.arange(len(self.task.domains))
             count = count * len(domains) if stream.per_domain else count

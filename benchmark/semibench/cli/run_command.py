@@ -29,11 +29,14 @@ EPILOG = (
 
 
 def environment() -> None:
-    """What must stand in the environment before heavy packages are imported: no telemetry, no downloads."""
+    """What must stand in the environment before heavy packages are imported: no telemetry, no downloads, and threads that
+    sleep while they wait. Spinning ones make torch several times slower than one thread where a core is busy with
+    something else (benchmarks/thread_waiting.py); whoever sets OMP_WAIT_POLICY keeps their choice."""
     from semibench.tracking.store import quiet
 
     quiet()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
@@ -69,6 +72,7 @@ def add(app: typer.Typer) -> None:
         phantom: PhantomChoice = None,
         conventions: options.Conventions = None,
         device: options.Device = "auto",
+        threads: options.Threads = None,
         runs: options.Runs = Path("runs"),
         resume: options.Resume = True,
         force: options.Force = False,
@@ -93,7 +97,7 @@ def add(app: typer.Typer) -> None:
             request = Request(
                 protocol=protocol, dataset=dataset, method=method, backbone=backbone, recipe=recipe, preset=preset, dims=dims,
                 draw=draw, fold=fold, seed=number, settings=tuple(settings or ()), data_root=data_root,
-                phantom=phantom_word(phantom), weights=weights, device=device, runs=runs, resume=resume, force=force,
+                phantom=phantom_word(phantom), weights=weights, device=device, threads=threads, runs=runs, resume=resume, force=force,
                 conventions=tuple(conventions or ()), tracking_uri=tracking_uri, track=track,
                 keep_predictions=keep_predictions,
             )  # fmt: skip

@@ -36,6 +36,14 @@ Conventions = Annotated[
     _option(KEPT, "How to score; repeatable (default: all that apply).", "--convention", "-c", metavar="NAME"),
 ]
 Device = Annotated[str, _option(KEPT, "auto, cpu, cuda, cuda:1, mps.", "--device", default=True)]
+Threads = Annotated[
+    int | None,
+    _option(
+        KEPT,
+        "CPU threads (default: OMP_NUM_THREADS, else one for small batches, all cores for large ones).",
+        "--threads",
+    ),
+]
 Runs = Annotated[Path, _option(KEPT, "Folder of the run folders.", "--runs", default=True)]
 Resume = Annotated[bool, _option(KEPT, "Go on from the last checkpoint, or start again.", "--resume/--restart")]
 Force = Annotated[bool, _option(KEPT, "Run again though it is done.", "--force")]

@@ -40,7 +40,8 @@ class StrongPolicy(Frozen):
 class Recipe(Frozen):
     """Budget and optimisation of a run.
 
-    iterations: batches drawn, over all stages. labeled, unlabeled: batch per pool. patch: training size (spatial).
+    iterations: batches drawn, over all stages. labeled_batch, unlabeled_batch: samples of each pool in a batch. patch:
+    training size (spatial).
     widths: factor on the published channel counts, by backbone name ("*": all others), which backbones take as the
     default of their option `width`. evaluate_every / checkpoint_every: in iterations
     (0: never). keep_best: score validation and keep the best weights. evaluate_cases: most validation cases scored in
@@ -50,8 +51,8 @@ class Recipe(Frozen):
     name: str
     dims: Literal[2, 3]
     iterations: int = Field(gt=0)
-    labeled: int = Field(gt=0)
-    unlabeled: int = Field(gt=0)
+    labeled_batch: int = Field(gt=0)
+    unlabeled_batch: int = Field(gt=0)
     patch: tuple[int, ...]
     slab: int = Field(1, ge=1)
     optimiser: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"

@@ -113,8 +113,8 @@ class TrainingData:
             cases={pool: len(rows) for pool, rows in self._members.items()},
             budget=recipe.iterations,
         )
-        self._batch = {"labeled": recipe.labeled, "unlabeled": recipe.unlabeled}
-        self._batch["all"] = recipe.labeled + recipe.unlabeled
+        self._batch = {"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch}
+        self._batch["all"] = recipe.labeled_batch + recipe.unlabeled_batch
         self._parts = self._plan()
         self.pools = TrainingPools(self)
 

@@ -42,7 +42,7 @@ class SimilarDomain(SelfDomain):
     def sources(self, card: DatasetCard, options: SimilarOptions) -> tuple[str, ...]:
         return options.datasets
 
-    def draw(self, catalog: Catalog, options: SimilarOptions, draw: int | None, fold: int | None) -> Split:
+    def draw(self, catalog: Catalog, options: Any, draw: int | None, fold: int | None) -> Split:
         split = super().draw(catalog, options, draw, fold)
         foreign = tuple(ref for name in options.datasets for ref in catalog.cases(name))
         return replace(split, unlabeled=(split.unlabeled if options.own else ()) + foreign)
@@ -67,7 +67,7 @@ class SyntheticDomain(SelfDomain):
     card = cards.SYNTHETIC
     Options = SyntheticOptions
 
-    def draw(self, catalog: Catalog, options: SyntheticOptions, draw: int | None, fold: int | None) -> Split:
+    def draw(self, catalog: Catalog, options: Any, draw: int | None, fold: int | None) -> Split:
         split = super().draw(catalog, options, draw, fold)
         if options.labels == "all":
             return replace(split, labeled=tuple(sorted(split.labeled + split.unlabeled)), unlabeled=())

@@ -111,7 +111,7 @@ class SelfDomain(DrawProtocol):
     card = cards.SELF
     Options = SingleOptions
 
-    def draw(self, catalog: Catalog, options: SingleOptions, draw: int | None, fold: int | None) -> Split:
+    def draw(self, catalog: Catalog, options: Any, draw: int | None, fold: int | None) -> Split:
         if options.source != "drawn":
             return published(catalog, options.source)
         return divide(catalog.cases(), options, draw or 0, fold)

@@ -18,30 +18,10 @@ import torch
 
 from semibench.contracts.errors import IdentityError, SemibenchError
 from semibench.contracts.method import Method
+from semibench.files import write_atomically
 
 FORMAT = 1
 """Version of the layout; another one is refused."""
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file that is either complete or not there: temporary file beside it, fsync, rename, fsync of the folder.
-
-    write: gets the temporary path. The temporary file of a failed write is removed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def intact(path: Path) -> bool:

@@ -64,12 +64,23 @@ def describe(device: torch.device) -> str:
     return f"{device.type} ({platform.processor() or platform.machine()})"
 
 
-def set_threads(threads: int | None = None) -> int:
-    """Sets how many threads torch uses on the CPU and returns the number; None: OMP_NUM_THREADS or torch's own choice.
-    The number is part of "same machine kind": digits may differ between two numbers of threads."""
+WORTH_THREADS = 2**17
+"""Voxels of a batch from which several threads pay on a CPU (benchmarks/iteration_cost.py; U-Net 64 x 64 x 8: one thread is
+1.3 times as fast as two, 256 x 256 x 8: two are 1.5 times as fast as one)."""
+
+
+def set_threads(threads: int | None = None, *, voxels: int | None = None) -> int:
+    """Sets how many threads torch uses on the CPU and returns the number. The number is part of "same machine kind":
+    digits may differ between two numbers of threads.
+
+    threads: as given; None: OMP_NUM_THREADS where it is set, else one for batches of fewer than WORTH_THREADS voxels
+    (`voxels`), which threads only slow down, else all cores.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"the number of threads must be at least 1, got {threads}")
+    if threads is None and "OMP_NUM_THREADS" not in os.environ and voxels is not None:
+        threads = 1 if voxels < WORTH_THREADS else (os.cpu_count() or 1)
     if threads is not None:
-        if threads < 1:
-            raise UsageError(f"the number of threads must be at least 1, got {threads}")
         torch.set_num_threads(threads)
     return torch.get_num_threads()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from semibench.contracts.errors import DivergedError, PluginError
 from semibench.contracts.method import Batch
 from semibench.contracts.schedule import Clock
-from semibench.training.checkpoints import write_atomically
+from semibench.files import write_atomically
 
 if TYPE_CHECKING:
     import pyarrow

@@ -32,8 +32,8 @@ class BCP(Method):
 
     terms: Mapping[str, Term] = {"sup": Term(), "pseudo": Term(0.5, search=(0.1, 1.0))}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "acdc": {"recipe": {"iterations": 40000, "labeled": 12, "unlabeled": 12, "schedule": "constant"}},
-        "la": {"recipe": {"iterations": 17000, "labeled": 4, "unlabeled": 4}},
+        "acdc": {"recipe": {"iterations": 40000, "labeled_batch": 12, "unlabeled_batch": 12, "schedule": "constant"}},
+        "la": {"recipe": {"iterations": 17000, "labeled_batch": 4, "unlabeled_batch": 4}},
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):

@@ -36,7 +36,7 @@ class MeanTeacher(Method):
         "la": {
             "options": {"loss": "dice_ce_foreground"},
             "terms": {"consistency": {"ramp": {"levels": 40}, "active": [0.0, None]}},
-            "recipe": {"iterations": 6000, "labeled": 2, "unlabeled": 2},
+            "recipe": {"iterations": 6000, "labeled_batch": 2, "unlabeled_batch": 2},
         },
     }
 

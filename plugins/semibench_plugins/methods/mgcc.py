@@ -27,8 +27,8 @@ from semibench.contracts.backbone import Backbones, Decoder
 Perturbation = Literal["none", "feature-dropout", "dropout", "feature-noise"]
 OWN_RECIPE = {
     "iterations": 20000,
-    "labeled": 4,
-    "unlabeled": 4,
+    "labeled_batch": 4,
+    "unlabeled_batch": 4,
     "patch": (256, 256),
     "optimiser": "sgd",
     "lr": 0.01,

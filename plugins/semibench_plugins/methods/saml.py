@@ -129,7 +129,7 @@ class SAML(Method):
     }
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled", per_domain=True)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "code": {"terms": {"compact": 5e-4}, "recipe": {"iterations": 10000, "labeled": 5}},
+        "code": {"terms": {"compact": 5e-4}, "recipe": {"iterations": 10000, "labeled_batch": 5}},
         "mnms": {"options": {"shape_groups": ((1, 2), (3,))}},
     }
 

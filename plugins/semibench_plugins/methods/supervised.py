@@ -25,7 +25,7 @@ class Supervised(Method):
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled")}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "mgcc-2023": {"options": {"loss": "bce_dice"}},
-        "la": {"options": {"loss": "dice_ce_foreground"}, "recipe": {"iterations": 6000, "labeled": 4}},
+        "la": {"options": {"loss": "dice_ce_foreground"}, "recipe": {"iterations": 6000, "labeled_batch": 4}},
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
