@@ -7,8 +7,6 @@ arrays or CPU tensors. Colours: the truth is always the thick green line, predic
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from semibench.files import write_atomically
 
 TRUTH = "#39e75f"
 CLASSES = ("#ff4d6d", "#4cc9f0", "#ffd60a", "#c77dff", "#ff9f1c", "#80ffdb", "#f72585", "#adb5bd")
@@ -205,13 +205,7 @@ def colour(label: int) -> str:
 def save(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG atomically and returns the path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".picture-")
-    with os.fdopen(descriptor, "wb") as stream:
-        figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(name).replace(path)
+    write_atomically(path, lambda draft: figure.savefig(draft, format="png", dpi=DPI, metadata={"Software": None}))
     return path
 
 
