@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, field_validator
@@ -124,7 +124,9 @@ class GatedDecoder(Decoder):
 class MGCCNet(Backbone):
     """See the module. `encode` ends with the whole chain; `taps` gives the features of every depth in one pass."""
 
-    Options = MGCCNetOptions
+    called: ClassVar[str] = "mgcc-net"
+    """Its name in messages."""
+    Options: ClassVar[type[BackboneOptions]] = MGCCNetOptions
     provides = frozenset({"stages"})
 
     def __init__(
@@ -133,10 +135,12 @@ class MGCCNet(Backbone):
         super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
         if dims != 2:
             raise UsageError(
-                f"mgcc-net is a 2D network; expected dims=2, got {dims}: choose another backbone for volumes"
+                f"{self.called} is a 2D network; expected dims=2, got {dims}: choose another backbone for volumes"
             )
         if any(side % DIVISOR for side in patch):
-            raise UsageError(f"mgcc-net halves the image four times: sides must be multiples of 16, got {tuple(patch)}")
+            raise UsageError(
+                f"{self.called} halves the image four times: sides must be multiples of 16, got {tuple(patch)}"
+            )
         levels = tuple(max(1, round(count * options.width)) for count in LEVELS)
         self.dims, self.divisor = dims, DIVISOR
         self.channels, self.strides = levels, tuple(2**level for level in range(len(levels)))
@@ -171,5 +175,5 @@ class MGCCNet(Backbone):
     def new_decoder(self, **variant: Any) -> Decoder:
         """A fresh decoder with gates of its own; it knows no variant."""
         if variant:
-            raise UsageError(f"mgcc-net has one kind of decoder; got the variant {variant}")
+            raise UsageError(f"{self.called} has one kind of decoder; got the variant {variant}")
         return GatedDecoder(self.channels, self.outputs, self._gates)

@@ -66,4 +66,47 @@ def semibench_methods() -> list[MethodCard]:
             backbone="mgcc-net",
             default_for=("self", "similar", "synthetic"),
         ),
+        MethodCard(
+            name="ua-mt",
+            title="UA-MT",
+            load=f"{here}.ua_mt:UAMT",
+            summary="mean teacher whose consistency counts only where the teacher is certain",
+            paper="Yu et al., Uncertainty-aware Self-ensembling Model for Semi-supervised 3D Left Atrium Segmentation, "
+            "MICCAI 2019",
+            url="https://arxiv.org/abs/1907.07034",
+        ),
+        MethodCard(
+            name="dct",
+            title="DCT",
+            load=f"{here}.dct:DCT",
+            summary="two networks agree on unlabeled samples and resist each other's adversarial examples",
+            paper="Qiao et al., Deep Co-Training for Semi-Supervised Image Recognition, ECCV 2018",
+            url="https://arxiv.org/abs/1803.05984",
+        ),
+        MethodCard(
+            name="cps",
+            title="CPS",
+            load=f"{here}.cps:CPS",
+            summary="two networks of one architecture learn from each other's hard labels",
+            paper="Chen et al., Semi-Supervised Semantic Segmentation with Cross Pseudo Supervision, CVPR 2021",
+            url="https://arxiv.org/abs/2106.01226",
+        ),
+        MethodCard(
+            name="ctct",
+            title="CTCT",
+            load=f"{here}.ctct:CTCT",
+            summary="a convolutional network and a transformer (swin-unet) learn from each other's hard labels",
+            paper="Luo et al., Semi-Supervised Medical Image Segmentation via Cross Teaching between CNN and Transformer, "
+            "MIDL 2022",
+            url="https://arxiv.org/abs/2112.04894",
+            dims=(2,),
+        ),
+        MethodCard(
+            name="cct",
+            title="CCT",
+            load=f"{here}.cct:CCT",
+            summary="auxiliary decoders on perturbed encoder features agree with the main decoder",
+            paper="Ouali et al., Semi-Supervised Semantic Segmentation with Cross-Consistency Training, CVPR 2020",
+            url="https://arxiv.org/abs/2003.09005",
+        ),
     ]
