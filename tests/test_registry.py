@@ -41,13 +41,17 @@ def outcomes(found: Registry) -> list[str]:
     return [problem.outcome for problem in found.problems]
 
 
+def no_cards() -> list[MethodCard]:
+    return []
+
+
 def raising() -> list[MethodCard]:
     raise RuntimeError("no licence file")
 
 
 BROKEN = {
     "import": (source("bad", ImportError("no module named numpyy")), "numpyy"),
-    "misspelt": (source("bad", plugin(semibench_metods=list)), "did you mean 'semibench_methods'"),
+    "misspelt": (source("bad", plugin(semibench_metods=no_cards)), "did you mean 'semibench_methods'"),
     "raised": (source("bad", plugin(semibench_methods=raising)), "no licence file"),
     "card": (source("bad", methods(BackboneCard(name="net", title="n", load="a:B"))), "MethodCard"),
     "api": (source("bad", methods(method("future", api=API + 1))), "update Semibench"),

@@ -76,16 +76,20 @@ print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
 def test_the_allocator_keeps_memory() -> None:
-    """Without it every tensor of 64 MB is mapped anew: thousands of page faults; with it none."""
+    """Without it every tensor of 64 MB is mapped anew: thousands of page faults; with it none. The best of three processes
+    counts: where address randomisation leaves the heap no room to grow, glibc must map after all."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     faults = {}
     for mode in ("plain", "tuned"):
-        done = subprocess.run(
-            [sys.executable, "-c", CHURN, mode], capture_output=True, text=True, env=plain, check=True
-        )
-        answer, count = done.stdout.split()
-        faults[mode] = int(count)
-        assert answer == {"plain": "None", "tuned": "True"}[mode]
+        counts = []
+        for _ in range(3):
+            done = subprocess.run(
+                [sys.executable, "-c", CHURN, mode], capture_output=True, text=True, env=plain, check=True
+            )
+            answer, count = done.stdout.split()
+            counts.append(int(count))
+            assert answer == {"plain": "None", "tuned": "True"}[mode]
+        faults[mode] = min(counts)
     assert faults["plain"] > 100
     assert faults["tuned"] < faults["plain"] / 10
 

@@ -96,7 +96,16 @@ def _version(wanted: bool) -> None:
 
 def build() -> typer.Typer:
     """The application; tests and documentation build their own."""
-    from semibench.cli import data_command, doctor_command, plugins_command, run_command, split_command, ui_command
+    from semibench.cli import (
+        check_command,
+        data_command,
+        doctor_command,
+        new_command,
+        plugins_command,
+        run_command,
+        split_command,
+        ui_command,
+    )
 
     app = typer.Typer(
         name="bench",
@@ -126,6 +135,8 @@ def build() -> typer.Typer:
     data_command.add(app)
     doctor_command.add(app)
     ui_command.add(app)
+    new_command.add(app)
+    check_command.add(app)
     return app
 
 

@@ -97,7 +97,8 @@ def add(app: typer.Typer) -> None:
             request = Request(
                 protocol=protocol, dataset=dataset, method=method, backbone=backbone, recipe=recipe, preset=preset, dims=dims,
                 draw=draw, fold=fold, seed=number, settings=tuple(settings or ()), data_root=data_root,
-                phantom=phantom_word(phantom), weights=weights, device=device, threads=threads, runs=runs, resume=resume, force=force,
+                phantom=phantom_word(phantom), weights=weights, device=device, threads=threads, runs=runs, resume=resume,
+                force=force,
                 conventions=tuple(conventions or ()), tracking_uri=tracking_uri, track=track,
                 keep_predictions=keep_predictions,
             )  # fmt: skip

@@ -24,7 +24,7 @@ SSL4MIS_WEIGHT = {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200, "end
 class CCT(Method):
     """One encoder, a main decoder, auxiliary decoders that see perturbed features and must agree with the main one.
 
-    L = L_sup(main) + w / A sum_k mean |p_k - p_main|^2 on unlabeled samples (Eqs. 1 to 3), p_main a constant, w = 30 after
+    L = L_sup(main) + w / A sum_k mean |p_k - p_main|^2 on unlabeled samples, p_main a constant, w = 30 after
     a ramp exp(-5 (1 - t)^2) over the first tenth of the run. Perturbed is the encoder's last map. The paper's 26 small
     decoders are three of the backbone's own here, one for each perturbation of SSL4MIS; the option `perturbations` takes
     any number. Of the paper's seven kinds, guided cutout and the adversarial one are not offered. Its supervised loss is

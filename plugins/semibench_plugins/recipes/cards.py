@@ -79,8 +79,8 @@ QUICK = [
     RecipeCard(
         name="quick",
         dims=3,
-        values={**ADAM, "iterations": 200, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [48, 48, 32], "weak": ROTFLIP,
-                "evaluate_every": 100, "checkpoint_every": 50, "widths": QUICK_WIDTHS},
+        values={**ADAM, "iterations": 600, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [48, 48, 32], "weak": ROTFLIP,
+                "evaluate_every": 200, "checkpoint_every": 100, "widths": QUICK_WIDTHS},
     ),
     RecipeCard(name="quick", dims=3, datasets=("mmwhs",), values={"patch": [48, 48, 48]}),
     RecipeCard(name="quick", dims=3, datasets=("mnms",), values={"patch": [16, 48, 48]}),

@@ -1,0 +1,75 @@
+"""`bench check`: the conformance battery on a registered plug-in, as a table of what holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semibench.cli.console import duration, emit, stderr, stdout, table
+from semibench.cli.options import Debug, Json
+
+
+def add(app: typer.Typer) -> None:
+    """Registers the command."""
+
+    @app.command(
+        "check", epilog="Examples:  bench check my-method  ·  bench check unet --kind backbone --junit unet.xml"
+    )
+    def check_command(
+        name: Annotated[str, typer.Argument(help="A method, backbone, data set, protocol or generator.")],
+        kind: Annotated[str | None, typer.Option("--kind", help="Where several kinds have the name.")] = None,
+        only: Annotated[
+            list[str] | None, typer.Option("--only", metavar="FACT", help="These checks alone; repeatable.")
+        ] = None,
+        junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit's XML to this file.")] = None,
+        slow: Annotated[bool, typer.Option("--slow", help="Also train a method and see whether it learns.")] = False,
+        as_json: Json = False,
+        debug: Debug = False,
+    ) -> None:
+        """Check that a plug-in keeps its contract; exit code 1 where a fact doesn't hold."""
+        from semibench.cli.run_command import environment
+
+        environment()
+        import torch
+
+        from semibench.conformance.battery import checks_of
+        from semibench.conformance.verdicts import FAILED, verdict, write_junit
+        from semibench.contracts.errors import UnknownNameError
+
+        torch.set_num_threads(1)
+        checks = checks_of(name, kind, slow=slow)
+        facts = {check.fact for check in checks}
+        for fact in only or ():
+            if fact not in facts:
+                raise UnknownNameError(f"check of a {checks[0].kind}", fact, facts)
+        chosen = [check for check in checks if not only or check.fact in only]
+        progress = stderr()
+        found = []
+        for number, check in enumerate(chosen, 1):
+            if progress.is_terminal:
+                progress.show(f"\r{number}/{len(chosen)} {check}\x1b[K", end="")
+            found.append(verdict(check))
+        if progress.is_terminal:
+            progress.show("\r\x1b[K", end="")
+        if junit is not None:
+            write_junit(junit, name, found)
+        failed = [one for one in found if one.state in FAILED]
+        known = sum(one.state == "known" for one in found)
+        if as_json:
+            counts = {"checks": len(found), "failed": len(failed), "known": known}
+            emit({"kind": checks[0].kind, "name": name, **counts, "results": [one.record() for one in found]})
+        else:
+            rows = [
+                (one.fact, f"{one.dims}D" if one.dims else None, one.state, one.reason or one.must) for one in found
+            ]
+            out = stdout()
+            out.show(table(("check", "dims", "state", "what must hold, or what was found"), rows))
+            total = duration(sum(one.seconds for one in found))
+            words = f"{checks[0].kind} {name}: {len(found) - len(failed) - known} of {len(found)} facts hold"
+            out.show(
+                f"\n{words}, {known} known failures, {len(failed)} broken ({total})", style="red" if failed else "green"
+            )
+        if failed:
+            raise typer.Exit(1)
