@@ -65,7 +65,7 @@ import resource, sys, torch
 from semibench.training.device import tune_allocator
 torch.set_num_threads(1)
 done = tune_allocator() if sys.argv[1] == "tuned" else None
-for _ in range(4):
+for _ in range(16):  # until the heap has its final layout
     torch.empty(16_000_000).fill_(1.0)
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(4):
@@ -77,7 +77,7 @@ print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
 def test_the_allocator_keeps_memory() -> None:
     """Without it every tensor of 64 MB is mapped anew: thousands of page faults; with it none. The best of three processes
-    counts: where address randomisation leaves the heap no room to grow, glibc must map after all."""
+    counts: how soon the heap settles depends on where the system puts it."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     faults = {}
     for mode in ("plain", "tuned"):
