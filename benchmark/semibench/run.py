@@ -11,7 +11,6 @@ import math
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +24,7 @@ from semibench.provenance import provenance, stale_reasons
 from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.resolve import Request, Resolved, resolve
-from semibench.runfiles import Status, read_json, write_json, write_table
+from semibench.runfiles import Status, logged, read_json, write_json, write_table
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Task
@@ -235,7 +234,7 @@ def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
         return Result(plan.folder, read_json(plan.folder / "result.json"), new=False)
     plan.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(plan.folder / ".lock", timeout=0), _logging(plan.folder / "log.txt"):
+        with FileLock(plan.folder / ".lock", timeout=0), logged(plan.folder / "log.txt"):
             return _guarded(plan, reporter)
     except Timeout as error:
         raise SemibenchError(
@@ -387,19 +386,3 @@ def _mirror(plan: Plan, reporter: Reporter) -> None:
         reporter.warn(
             f"MLflow could not be written ({type(error).__name__}: {error}); the run folder {plan.folder} is complete"
         )
-
-
-@contextmanager
-def _logging(path: Path) -> Iterator[None]:
-    """Everything the harness logs also goes to the run's log file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(min(level or logging.INFO, logging.INFO))
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-        handler.close()

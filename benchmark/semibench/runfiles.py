@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,3 +71,20 @@ class Status:
         ended = None if state == "running" else now()
         record = {"state": state, "error": error, "started": self.started, "ended": ended, "process": os.getpid()}
         write_json(self.path, record)
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Everything the harness logs meanwhile also goes to the run's log file."""
+    log = logging.getLogger("semibench")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()
