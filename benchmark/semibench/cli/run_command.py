@@ -30,8 +30,8 @@ EPILOG = (
 
 def environment() -> None:
     """What must stand in the environment before heavy packages are imported: no telemetry, no downloads, and threads that
-    sleep while they wait. Spinning ones make torch several times slower than one thread where a core is busy with
-    something else (benchmarks/thread_waiting.py); whoever sets OMP_WAIT_POLICY keeps their choice."""
+    sleep while they wait. Two spinning ones took 1.4 times as long on an idle machine of two cores and 1.75 times
+    as long beside a busy process (benchmarks/thread_waiting.py); whoever sets OMP_WAIT_POLICY keeps their choice."""
     from semibench.tracking.store import quiet
 
     quiet()
