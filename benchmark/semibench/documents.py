@@ -1,0 +1,119 @@
+"""YAML files that people write, read into records: a wrong key or value is an error with the file and the line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from semibench.contracts.errors import UsageError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_document(path: Path, model: type[Model]) -> Model:
+    """The file as a record. Raises UsageError naming file and line for a file that isn't there, that is no YAML, that gives a
+    key twice, or that doesn't fit `model` (an unknown key, a wrong value)."""
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file")
+    return parse_document(path.read_text(encoding="utf-8"), model, str(path))
+
+
+def parse_document(text: str, model: type[Model], name: str) -> Model:
+    """As `read_document`, from a text; name: how messages call it."""
+    import yaml
+
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(f"{name}:{line}: no valid YAML: {error.problem}") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise UsageError(f"{name}:1: expected keys and values, found {'nothing' if node is None else node.tag}")
+    _refuse_doubles(node, name)
+    values = yaml.safe_load(text)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        told = [_told(item, node, name, model) for item in error.errors()]
+        raise UsageError("\n".join(dict.fromkeys(told))) from error
+
+
+def _refuse_doubles(node: Any, name: str) -> None:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if str(key.value) in seen:
+                raise UsageError(f"{name}:{key.start_mark.line + 1}: the key {key.value!r} is given twice")
+            seen.add(str(key.value))
+            _refuse_doubles(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_doubles(item, name)
+
+
+def _told(item: Mapping[str, Any], node: Any, name: str, model: type[BaseModel]) -> str:
+    """One line: file, line, path of the key, what was expected and found."""
+    location = [part for part in item["loc"] if not (isinstance(part, str) and _is_branch(part))]
+    line, key = _line(node, location)
+    if item["type"] == "extra_forbidden":
+        known = _fields(model, location[:-1])
+        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{name}:{line}: unknown key {key!r}{hint} Known: {', '.join(known) or 'none'}"
+    path = ".".join(str(part) for part in location) or "the file"
+    if item["type"] == "missing":
+        return f"{name}:{line}: {path} is missing"
+    return f"{name}:{line}: {path}: {item['msg']}, found {item['input']!r}"
+
+
+def _is_branch(part: str) -> bool:
+    """pydantic puts the branch of a union into the path ("list[str]", "function-before[...]")."""
+    return "[" in part or part in {"str", "int", "float", "bool", "none"}
+
+
+def _line(node: Any, location: list[Any]) -> tuple[int, Any]:
+    """Line (from 1) of the deepest node on the path that is there, and the last key of the path."""
+    import yaml
+
+    line = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if str(key.value) == str(part)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line, (location[-1] if location else "")
+
+
+def _fields(model: type[BaseModel], location: list[Any]) -> list[str]:
+    """Keys that `model` takes at this place."""
+    current: Any = model
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is not None:  # else it is a key of a mapping of records, whose record we have
+            current = _record_in(field.annotation)
+    return list(getattr(current, "model_fields", {}))
+
+
+def _record_in(annotation: Any) -> Any:
+    """The record type within an annotation such as `list[Group] | None`, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _record_in(inner)
+        if found is not None:
+            return found
+    return None

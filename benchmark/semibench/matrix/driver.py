@@ -1,0 +1,193 @@
+"""Drives a matrix: hands cells to an engine, takes the outcomes, mirrors finished runs, and loses nothing on the way.
+
+Only this process writes the tracking store. What it had no time for (it was killed) is made up for by the next matrix:
+run folders that are done and not mirrored yet are mirrored first.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from semibench.contracts.engine import Engine, Job, Outcome
+from semibench.matrix.planning import JOURNAL, Planned, locked
+from semibench.reporting import Reporter
+from semibench.runfiles import now, read_json, write_json
+
+POLL = 0.1
+"""Seconds between two questions to the engine."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What each cell gets. timeout: seconds; memory: MB; gpus: a number, or a part of one; threads: of the CPU."""
+
+    timeout: float | None = None
+    memory: float | None = None
+    threads: int = 1
+    gpus: float = 0.0
+
+
+@dataclass
+class Progress:
+    """Where a matrix stands, for whoever draws it."""
+
+    total: int
+    started: float = field(default_factory=time.monotonic)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    running: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stopping: bool = False
+
+    def counts(self) -> Counter[str]:
+        return Counter(outcome.ending for outcome in self.outcomes.values())
+
+
+class View:
+    """Draws progress; does nothing by itself."""
+
+    def update(self, progress: Progress) -> None:
+        """Called several times a second."""
+
+    def ended(self, planned: Planned, outcome: Outcome, progress: Progress) -> None:
+        """A cell ended."""
+
+
+def run_matrix(
+    items: Sequence[Planned], engine: Engine, runs: Path, *, limits: Limits = Limits(), execution: Mapping[str, Any] | None = None,
+    tracking_uri: str | None = None, track: bool = True, view: View | None = None, reporter: Reporter | None = None,
+    mirror_first: Sequence[Planned] = (),
+) -> dict[str, Outcome]:  # fmt: skip
+    """Runs all items through the engine and returns the outcome of each by run key; never raises for what a cell does.
+
+    execution: fields of `Request` that say how (device, conventions kept by the cell, predictions ...). mirror_first: cells
+    that are done already, whose mirror may be missing. Ctrl-C asks the engine to stop; again: at once.
+    """
+    reporter, view = reporter or Reporter(), view or View()
+    by_name = {item.short: item for item in items}
+    jobs = [_job(item, runs, limits, execution or {}) for item in items]
+    progress = Progress(len(jobs))
+    mirror = _Mirror(tracking_uri, reporter) if track else None
+    if mirror is not None:
+        for item in mirror_first:
+            if item.folder is not None:
+                mirror.put(item.folder)
+    with _stop_on_signals(engine, progress):
+        try:
+            engine.start(jobs)
+            while len(progress.outcomes) < len(jobs):
+                for outcome in engine.poll():
+                    item = by_name[outcome.name]
+                    progress.outcomes[outcome.name] = outcome
+                    _correct(item, outcome)
+                    if mirror is not None and item.folder is not None and (item.folder / "spec.json").is_file():
+                        mirror.put(item.folder)
+                    view.ended(item, outcome, progress)
+                progress.running = _running(jobs, progress)
+                view.update(progress)
+                time.sleep(POLL)
+        finally:
+            engine.close()
+            if mirror is not None:
+                mirror.finish()
+    return {by_name[name].key: outcome for name, outcome in progress.outcomes.items()}
+
+
+def _job(item: Planned, runs: Path, limits: Limits, execution: Mapping[str, Any]) -> Job:
+    """Writes the cell's task file and returns the job; what an earlier attempt left, but for its log, goes."""
+    folder = (runs / JOURNAL / item.short).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    attempt = uuid.uuid4().hex
+    for name in ("progress.json", "outcome.json"):
+        (folder / name).unlink(missing_ok=True)
+    how = {"runs": str(runs.absolute()), "threads": limits.threads, **execution}
+    write_json(
+        folder / "cell.json",
+        {"attempt": attempt, "cell": item.cell.model_dump(mode="json"), "execution": how, "key": item.key},
+    )
+    return Job(item.short, folder, attempt, limits.timeout, limits.memory, limits.threads, limits.gpus)
+
+
+def _correct(item: Planned, outcome: Outcome) -> None:
+    """A killed process leaves its run "running"; what it really is, is written into the folder."""
+    if item.folder is None or outcome.ending == "done":
+        return
+    path = item.folder / "status.json"
+    status = read_json(path)
+    if status.get("state") == "running" and not locked(item.folder / ".lock"):
+        state = "interrupted" if outcome.ending in ("interrupted", "timeout") else "failed"
+        write_json(path, status | {"state": state, "error": f"{outcome.ending}: {outcome.reason}", "ended": now()})
+
+
+def _running(jobs: Sequence[Job], progress: Progress) -> dict[str, dict[str, Any]]:
+    """Latest progress of the cells that have begun and not ended."""
+    found = {}
+    for job in jobs:
+        if job.name not in progress.outcomes:
+            record = read_json(job.folder / "progress.json")
+            if record:
+                found[job.name] = record
+    return found
+
+
+@contextmanager
+def _stop_on_signals(engine: Engine, progress: Progress) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the engine to stop; a second one makes it stop at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        progress.stopping = True
+        engine.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Mirror:
+    """Writes run folders to the tracking store in one thread of this process, in the order they end."""
+
+    def __init__(self, uri: str | None, reporter: Reporter) -> None:
+        self.uri, self.reporter = uri, reporter
+        self.queue: SimpleQueue[Path | None] = SimpleQueue()
+        self.failed = 0
+        self.thread = threading.Thread(target=self._work, name="mirror", daemon=True)
+        self.thread.start()
+
+    def put(self, folder: Path) -> None:
+        self.queue.put(folder)
+
+    def finish(self) -> None:
+        """Waits until everything is written."""
+        self.queue.put(None)
+        self.thread.join()
+        if self.failed:
+            self.reporter.warn(
+                f"{self.failed} runs could not be written to MLflow; their folders are complete, and the next matrix tries again"
+            )
+
+    def _work(self) -> None:
+        while (folder := self.queue.get()) is not None:
+            from semibench.tracking import is_mirrored, mirror
+
+            try:
+                if not is_mirrored(folder, self.uri):
+                    mirror(folder, self.uri, self.reporter)
+            except Exception as error:
+                self.failed += 1
+                if self.failed == 1:
+                    self.reporter.warn(f"MLflow could not be written ({type(error).__name__}: {error})")

@@ -1,0 +1,125 @@
+"""Engine `local`: as many processes on this machine as fit its cores and GPUs, each cell in a fresh fork.
+
+The forks come from a server process that has imported everything once, so that a cell doesn't pay for imports; it has
+never run a cell and holds no threads and no GPU.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from semibench.contracts.engine import Engine, EngineOptions, Job, Outcome
+from semibench.matrix.supervision import Handle, Supervised
+from semibench.matrix.worker import run_in_process
+
+WARM = ["semibench.matrix.warm"]
+
+
+class LocalOptions(EngineOptions, frozen=True):
+    """jobs: most cells at once (None: cores / threads per cell, and at most as many as the GPUs allow)."""
+
+
+class Forked:
+    """A process forked from the server."""
+
+    def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(WARM)
+        self.process: ForkServerProcess = context.Process(
+            target=run_in_process, args=(job.folder, dict(environment)), name=job.name, daemon=False
+        )
+        self.process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def exit_code(self) -> int | None:
+        return self.process.exitcode
+
+
+class Local(Engine):
+    """Cells on this machine."""
+
+    Options = LocalOptions
+
+    def __init__(self, options: EngineOptions, folder: Path) -> None:
+        super().__init__(options, folder)
+        self.waiting: deque[Job] = deque()
+        self.running: dict[str, Supervised] = {}
+        self.share: dict[str, tuple[int, float]] = {}
+        self.gpus: list[float] = []
+        self.slots = 1
+        self.dropped: list[Outcome] = []
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        self.waiting.extend(jobs)
+        if not jobs:
+            return
+        threads = max(job.threads for job in jobs)
+        self.gpus = [1.0] * (visible_gpus() if any(job.gpus > 0 for job in jobs) else 0)
+        self.slots = self.options.jobs or max(
+            1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // threads
+        )
+
+    def poll(self) -> list[Outcome]:
+        ended, self.dropped = self.dropped, []
+        for name, running in list(self.running.items()):
+            outcome = running.poll()
+            if outcome is not None:
+                ended.append(outcome)
+                del self.running[name]
+                number, part = self.share.pop(name, (-1, 0.0))
+                if number >= 0:
+                    self.gpus[number] += part
+        while self.waiting and len(self.running) < self.slots:
+            device = self._device(self.waiting[0])
+            if device is None:
+                break
+            job = self.waiting.popleft()
+            self.running[job.name] = Supervised(job, lambda item, chosen=device: self._launch(item, chosen))  # type: ignore[misc]
+        return ended
+
+    def stop(self) -> None:
+        self.dropped += [Outcome(job.name, "interrupted", "not started") for job in self.waiting]
+        self.waiting.clear()
+        for running in self.running.values():
+            running.stop()
+
+    def _device(self, job: Job) -> Mapping[str, str] | None:
+        """The environment that gives a job its GPU, {} where it wants none, None where none is free now."""
+        if job.gpus <= 0 or not self.gpus:
+            return {}
+        free = [number for number, part in enumerate(self.gpus) if part + 1e-9 >= min(job.gpus, 1.0)]
+        if not free:
+            return None
+        number = max(free, key=lambda index: self.gpus[index])
+        self.gpus[number] -= min(job.gpus, 1.0)
+        self.share[job.name] = (number, min(job.gpus, 1.0))
+        return {"CUDA_VISIBLE_DEVICES": _visible_names()[number]}
+
+    def _launch(self, job: Job, device: Mapping[str, str]) -> Handle:
+        return Forked(job, device)
+
+
+def _visible_names() -> list[str]:
+    """How CUDA_VISIBLE_DEVICES calls the GPUs that this process may use."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (
+        [part.strip() for part in chosen.split(",") if part.strip()]
+        if chosen
+        else [str(n) for n in range(visible_gpus())]
+    )
+
+
+def visible_gpus() -> int:
+    """Number of CUDA devices, asked without starting CUDA in this process."""
+    import torch
+
+    return int(torch.cuda.device_count())

@@ -1,0 +1,148 @@
+"""What there is to do: every cell resolved and held against the run folders, before anything runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from semibench.contracts.errors import LayoutError, PluginError, UnsupportedError, UsageError
+from semibench.contracts.identity import SHORT
+from semibench.matrix.cells import Cell
+from semibench.reporting import Reporter
+from semibench.runfiles import read_json
+
+State = Literal["done", "missing", "interrupted", "failed", "stale", "skipped", "running"]
+"""missing: never begun. interrupted: begun and resumable, or killed. failed: also time-outs and lack of memory. stale: done with
+other code. skipped: a declared reason forbids it. running: another process works on it now."""
+
+JOURNAL = ".matrix"
+"""Folder beside the run folders with what the matrix itself keeps: one folder per cell with cell.json, log, outcome."""
+
+BROKEN = frozenset({"failed", "timeout", "out-of-memory"})
+
+
+@dataclass
+class Planned:
+    """A cell, resolved. key: of its run (the cell's own digest where it can't be resolved); seconds: estimated, None where
+    nothing like it was measured on this machine."""
+
+    cell: Cell
+    key: str
+    state: State
+    reason: str = ""
+    seconds: float | None = None
+    iterations: int = 0
+    folder: Path | None = None
+    doubles: list[Cell] = field(default_factory=list)
+
+    @property
+    def short(self) -> str:
+        return self.key[:SHORT]
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for --json."""
+        return {
+            "cell": self.cell.model_dump(mode="json"), "label": self.cell.label, "command": self.cell.command(), "key": self.short,
+            "state": self.state, "reason": self.reason, "estimated_seconds": self.seconds,
+            "folder": str(self.folder) if self.folder else None,
+        }  # fmt: skip
+
+
+def plan_cells(
+    cells: Iterable[Cell],
+    runs: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = 1,
+    reporter: Reporter | None = None,
+) -> list[Planned]:
+    """Every cell with its state; cells with one run key (a draw that has no meaning for an official split) are one.
+
+    Raises UsageError, naming the cell, for a request that is wrong in itself: nothing is run while a name is misspelt."""
+    reporter = reporter or Reporter()
+    cells = list(cells)
+    planned: dict[str, Planned] = {}
+    reporter.phase("plan", len(cells))
+    for number, cell in enumerate(cells):
+        item = _plan(cell, runs, device, threads)
+        if item.key in planned:
+            planned[item.key].doubles.append(cell)
+        else:
+            planned[item.key] = item
+        reporter.advance(number + 1)
+    reporter.end()
+    return list(planned.values())
+
+
+def _plan(cell: Cell, runs: Path, device: str, threads: int | None) -> Planned:
+    from semibench.run import prepare
+
+    try:
+        plan = prepare(cell.request(runs=runs, device=device, threads=threads, track=False), estimate=False)
+    except UsageError as error:
+        raise UsageError(f"{cell.label}: {error}") from error
+    except (UnsupportedError, LayoutError) as error:
+        return Planned(cell, cell.digest, "skipped", " ".join(str(error).split()))
+    except PluginError as error:
+        return Planned(cell, cell.digest, "failed", " ".join(str(error).split()))
+    state, reason = _state(plan.state, plan.folder, runs / JOURNAL / plan.key[:SHORT], plan.reasons)
+    iterations = plan.resolved.recipe.iterations
+    return Planned(cell, plan.key, state, reason, _seconds(plan), iterations, plan.folder)
+
+
+def _state(prepared: str, folder: Path, journal: Path, reasons: Sequence[str]) -> tuple[State, str]:
+    """From what `prepare` found, the run's status and the matrix's own record of the last attempt."""
+    if prepared == "done":
+        return "done", ""
+    if prepared == "stale":
+        return "stale", "; ".join(reasons)
+    outcome, status = read_json(journal / "outcome.json"), read_json(folder / "status.json")
+    if status.get("state") == "running" and locked(folder / ".lock"):
+        return "running", f"process {status.get('process')} works on it"
+    if outcome.get("ending") in BROKEN and status.get("state") != "interrupted":
+        return "failed", f"{outcome['ending']}: {outcome['reason']}"
+    if outcome.get("ending") == "timeout":
+        return "failed", f"timeout: {outcome['reason']}"
+    if status.get("state") == "failed":
+        return "failed", str(status.get("error") or "")
+    if status or outcome.get("ending") == "interrupted":
+        return "interrupted", "goes on from its last checkpoint" if prepared == "resumable" else "starts again"
+    return "missing", ""
+
+
+def locked(path: Path) -> bool:
+    """Whether a process holds the lock of a run folder."""
+    from filelock import FileLock, Timeout
+
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _seconds(plan: Any) -> float | None:
+    """Measured seconds per iteration of this setting on this machine times the iterations that are left."""
+    from semibench.data.roots import cache_dir
+    from semibench.timing import Timings, setting
+
+    each = Timings(cache_dir()).get(setting(plan.resolved, plan.record["machine"]))
+    if each is None:
+        return None
+    return each * int(plan.resolved.recipe.iterations)
+
+
+def wanted(planned: Sequence[Planned], *, force: bool = False, retry: bool = False) -> list[Planned]:
+    """What a matrix runs: all that isn't done; failed ones with retry only; finished ones with force only."""
+    skip: set[str] = {"skipped", "running"} | (set() if force else {"done"}) | (set() if retry or force else {"failed"})
+    return [item for item in planned if item.state not in skip]
+
+
+def forget(planned: Planned, runs: Path) -> None:
+    """Removes the record of the last attempt (not the run)."""
+    shutil.rmtree(runs / JOURNAL / planned.short, ignore_errors=True)

@@ -1,0 +1,173 @@
+"""Engine `slurm`: the cells as one array job through submitit.
+
+A preempted or requeued task stops its cell at a checkpoint, is queued again by submitit, and goes on from there. The
+driver stays on the login node, polls the scheduler and mirrors finished runs; the runs folder must be on a file system
+that all nodes see.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semibench.contracts.engine import Ending, Engine, EngineOptions, Job, Outcome
+from semibench.matrix.supervision import GRACE, Spawned, Supervised, settle, watch
+from semibench.runfiles import read_json
+
+SETTLE = 60.0
+"""Seconds that a shared file system gets to show an outcome after the scheduler says that a task has ended."""
+
+
+class SlurmOptions(EngineOptions, frozen=True):
+    """partition, account, qos, constraint: as for sbatch. minutes: time limit of a task where the cells have no time-out.
+    memory_gb: of a task, where the cells have no limit. requeues: how often a task that ran into its time limit is queued
+    again. ask_every: seconds between two questions to the scheduler. setup: shell lines before the cell (modules,
+    environments). more: any other sbatch option by name. jobs: tasks at once.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    minutes: int = 24 * 60
+    memory_gb: float = 16.0
+    requeues: int = 3
+    ask_every: float = 15.0
+    setup: tuple[str, ...] = ()
+    more: dict[str, Any] = {}
+
+
+class SlurmCell:
+    """What a task of the array runs. submitit calls `checkpoint` when the scheduler warns of the end."""
+
+    def __init__(self) -> None:
+        self.running: Supervised | None = None
+
+    def __call__(self, job: Job) -> str:
+        def stop(number: int, frame: object) -> None:
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, stop)  # scancel, or the grace time of a preemption: the cell saves and ends
+        self.running = Supervised(job, lambda item: Spawned(item, {}))
+        return watch(self.running).ending
+
+    def checkpoint(self, job: Job) -> Any:
+        """Makes the cell save and end, and asks to be queued again with the same job."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.running is not None:
+            self.running.stop()
+            deadline = time.monotonic() + GRACE
+            while self.running.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.1)
+        (job.folder / "outcome.json").unlink(missing_ok=True)
+        return DelayedSubmission(SlurmCell(), job)
+
+
+class Slurm(Engine):
+    """Cells as tasks of an array job."""
+
+    Options = SlurmOptions
+    options: SlurmOptions
+
+    def __init__(self, options: EngineOptions, folder: Path) -> None:
+        super().__init__(options, folder)
+        self.tasks: dict[str, tuple[Job, Any, float]] = {}
+        self.ended_at: dict[str, float] = {}
+        self.stopped = False
+        self.asked = time.monotonic()
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        if importlib.util.find_spec("submitit") is None:
+            return "submitit is not installed"
+        if shutil.which("sbatch") is None:
+            return "there is no `sbatch` on the PATH; run it on a machine that can submit jobs"
+        return None
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        import submitit
+
+        first = jobs[0]
+        executor = submitit.AutoExecutor(
+            folder=self.folder / "%j", cluster="slurm", slurm_max_num_timeout=self.options.requeues
+        )
+        minutes = self.options.minutes
+        if first.timeout is not None:
+            minutes = math.ceil((first.timeout + 2 * GRACE) / 60) + 1
+        given = {name: getattr(self.options, name) for name in ("partition", "account", "qos", "constraint")}
+        executor.update_parameters(
+            name="semibench",
+            timeout_min=minutes,
+            mem_gb=self.options.memory_gb if first.memory is None else math.ceil(first.memory * 1.1 / 1000),
+            cpus_per_task=first.threads,
+            slurm_array_parallelism=self.options.jobs or len(jobs),
+            slurm_signal_delay_s=round(2 * GRACE),
+            slurm_setup=list(self.options.setup) or None,
+            slurm_additional_parameters={name: value for name, value in given.items() if value} | self.options.more,
+            **({"gpus_per_node": math.ceil(first.gpus)} if first.gpus else {}),
+        )
+        submitted = executor.map_array(SlurmCell(), list(jobs))
+        self.tasks = {job.name: (job, task, time.monotonic()) for job, task in zip(jobs, submitted, strict=True)}
+
+    def poll(self) -> list[Outcome]:
+        found = []
+        if self.tasks and time.monotonic() - self.asked > self.options.ask_every:
+            self.asked = time.monotonic()
+            next(iter(self.tasks.values()))[1].watcher.update()  # one call of sacct for all tasks
+        for name, (job, task, submitted) in list(self.tasks.items()):
+            outcome = self._outcome(job, task, time.monotonic() - submitted)
+            if outcome is not None:
+                found.append(outcome)
+                del self.tasks[name]
+        return found
+
+    def _outcome(self, job: Job, task: Any, seconds: float) -> Outcome | None:
+        """The cell's own word; where the scheduler ended it without one, the scheduler's."""
+        record = read_json(job.folder / "outcome.json")
+        spoken = record.get("attempt") == job.attempt
+        state = "" if spoken and record["ending"] != "interrupted" else _state(task)
+        if spoken and (not state or state in ENDINGS or self.stopped):
+            return Outcome(job.name, record["ending"], record["reason"], float(record.get("seconds") or seconds))
+        if state not in ENDINGS:
+            return None
+        since = self.ended_at.setdefault(job.name, time.monotonic())
+        if state == "COMPLETED" and time.monotonic() - since < SETTLE:
+            return None
+        ending = ENDINGS[state]
+        reason = f"Slurm says {state} of task {task.job_id}; see {job.folder / 'log.txt'} and {task.paths.stderr}"
+        settle(job, ending, reason, seconds)
+        return Outcome(job.name, ending, reason, seconds)
+
+    def stop(self) -> None:
+        self.stopped = True
+        for _, task, _ in self.tasks.values():
+            task.cancel(check=False)
+
+
+def _state(task: Any) -> str:
+    """What the scheduler said last: "CANCELLED by 0" and "CANCELLED+" are CANCELLED; UNKNOWN before it was asked."""
+    return str(task.watcher.get_state(task.job_id, mode="cache")).split()[0].rstrip("+")
+
+
+ENDINGS: dict[str, Ending] = {
+    "COMPLETED": "failed",
+    "FAILED": "failed",
+    "BOOT_FAIL": "failed",
+    "NODE_FAIL": "interrupted",
+    "PREEMPTED": "interrupted",
+    "REVOKED": "interrupted",
+    "CANCELLED": "interrupted",
+    "DEADLINE": "timeout",
+    "TIMEOUT": "timeout",
+    "OUT_OF_MEMORY": "out-of-memory",
+}
+"""Final states of Slurm that come without a word from the cell."""

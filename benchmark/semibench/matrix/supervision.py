@@ -1,0 +1,183 @@
+"""Watches the process of one cell: hard time-out, memory limit, and what is to be said where it died without a word."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from semibench.contracts.engine import Ending, Job, Outcome
+from semibench.runfiles import now, read_json, write_json
+
+GRACE = 30.0
+"""Seconds a process gets between SIGTERM (save and end) and SIGKILL."""
+
+MEMORY_EVERY = 0.5
+"""Seconds between two looks at the memory."""
+
+
+class Handle(Protocol):
+    """A started process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+
+
+class Spawned:
+    """A new Python process that runs `semibench.matrix.worker`."""
+
+    def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "semibench.matrix.worker", str(job.folder)]
+        with (job.folder / "log.txt").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment},
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def exit_code(self) -> int | None:
+        return self.process.poll()
+
+
+class Supervised:
+    """One running job. `poll` until it gives the outcome."""
+
+    def __init__(self, job: Job, launch: Callable[[Job], Handle]) -> None:
+        self.job = job
+        self.started = time.monotonic()
+        self.kills_before = _memory_kills()
+        self.handle = launch(job)
+        self.looked = 0.0
+        self.asked: float | None = None
+        self.why: tuple[Ending, str] | None = None
+
+    def poll(self) -> Outcome | None:
+        """The outcome once the process has ended, else None; sends signals where a limit is passed."""
+        code = self.handle.exit_code()
+        if code is not None:
+            return self._outcome(code)
+        now_ = time.monotonic()
+        if self.job.timeout is not None and self.why is None and now_ - self.started > self.job.timeout:
+            self._end("timeout", f"passed the time-out of {self.job.timeout:g} s")
+        if self.job.memory is not None and now_ - self.looked >= MEMORY_EVERY:
+            self.looked = now_
+            used = _resident(self.handle.pid)
+            if used > self.job.memory and self.why is None:
+                self.why = ("out-of-memory", f"used {used:.0f} MB, the limit is {self.job.memory:.0f} MB")
+                self._signal(signal.SIGKILL)
+        if self.asked is not None and now_ - self.asked > GRACE:
+            self._signal(signal.SIGKILL)
+        return None
+
+    def stop(self) -> None:
+        """Asks the process to save and end; asked again, kills it."""
+        if self.asked is not None:
+            self.kill()
+        else:
+            self._end("interrupted", "stopped")
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self._signal(signal.SIGKILL)
+
+    def _end(self, ending: Ending, reason: str) -> None:
+        self.why = self.why or (ending, reason)
+        self.asked = time.monotonic()
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.kill(self.handle.pid, number)
+        except ProcessLookupError:
+            return
+
+    def _outcome(self, code: int) -> Outcome:
+        """What the worker wrote, unless a limit ended it; where it wrote nothing, what can be told from outside."""
+        record = read_json(self.job.folder / "outcome.json")
+        seconds = time.monotonic() - self.started
+        if record.get("attempt") == self.job.attempt and (self.why is None or record["ending"] == "done"):
+            return Outcome(self.job.name, record["ending"], record["reason"], seconds)
+        ending, reason = self.why or self._silent(code)
+        settle(self.job, ending, reason, seconds)
+        return Outcome(self.job.name, ending, reason, seconds)
+
+    def _silent(self, code: int) -> tuple[Ending, str]:
+        log = self.job.folder / "log.txt"
+        if code == -signal.SIGKILL and _memory_kills() > self.kills_before:
+            return "out-of-memory", "killed by the kernel, which was out of memory"
+        if code < 0:
+            name = signal.Signals(-code).name
+            if name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"):
+                return "failed", f"the process crashed with {name}; see {log}"
+            return "interrupted", f"the process was ended by {name} from outside"
+        return "failed", f"the process ended with exit code {code} and wrote no outcome; see {log}"
+
+
+def settle(job: Job, ending: Ending, reason: str, seconds: float) -> None:
+    """Writes the outcome of a job whose process could not."""
+    write_json(
+        job.folder / "outcome.json",
+        {"attempt": job.attempt, "ending": ending, "reason": reason, "seconds": seconds, "ended": now()},
+    )
+
+
+def supervise(job: Job, environment: Mapping[str, str] | None = None) -> Outcome:
+    """Runs a job in a process of its own on this machine and waits for its end. KeyboardInterrupt in the caller (a
+    cancelled task) makes the job save and end: the outcome is "interrupted"."""
+    return watch(Supervised(job, lambda item: Spawned(item, environment or {})))
+
+
+def watch(running: Supervised, every: float = 0.2) -> Outcome:
+    """Waits for a job that has been started; see `supervise`."""
+    try:
+        while True:
+            try:
+                outcome = running.poll()
+                if outcome is not None:
+                    return outcome
+                time.sleep(every)
+            except KeyboardInterrupt:
+                running.stop()
+    finally:
+        if running.handle.exit_code() is None:
+            running.kill()
+
+
+def _resident(pid: int) -> float:
+    """Resident memory of a process and its children, MB (10^6 bytes); 0 where it has just ended."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0.0
+    total = 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total / 1e6
+
+
+def _memory_kills() -> int:
+    """How often the kernel has killed for memory since it started (Linux; 0 elsewhere)."""
+    path = Path("/proc/vmstat")
+    if not path.is_file():
+        return 0
+    for line in path.read_text().splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0

@@ -1,0 +1,27 @@
+"""What a cell imports on its way; the local engine's server process imports this module once, before it forks."""
+
+from __future__ import annotations
+
+import importlib
+
+from semibench.cli.run_command import environment
+
+environment()
+
+for name in (
+    "matplotlib.figure",
+    "pandas",
+    "pyarrow.parquet",
+    "scipy.ndimage",
+    "torch",
+    "semibench.assessment",
+    "semibench.data.cache",
+    "semibench.data.training",
+    "semibench.illustration",
+    "semibench.matrix.worker",
+    "semibench.run",
+    "semibench.synthesis",
+    "semibench.training.cost",
+    "semibench.training.loop",
+):
+    importlib.import_module(name)

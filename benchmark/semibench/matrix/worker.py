@@ -1,0 +1,179 @@
+"""The process of one cell: reads `cell.json`, runs it as `bench run` would, leaves `outcome.json`.
+
+The tracking store is never touched here: the process that drives the matrix mirrors the finished run folder, so that no
+worker that dies can leave half a write in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semibench.contracts.engine import Ending
+from semibench.contracts.errors import BusyError, LayoutError, UnsupportedError
+from semibench.reporting import Reporter
+from semibench.runfiles import now, read_json, write_json
+
+if TYPE_CHECKING:
+    from semibench.run import Result
+
+log = logging.getLogger("semibench")
+
+BUSY = 60.0
+"""Seconds to wait while another process works on the same run."""
+
+PROGRESS_EVERY = 1.0
+"""Seconds between two writings of progress.json."""
+
+PR_SET_PDEATHSIG = 1
+
+
+class ProgressFile(Reporter):
+    """Keeps progress.json in the cell's folder: which piece of work, how far, latest figures."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.phases: list[tuple[str, int]] = []
+        self.written = 0.0
+
+    def phase(self, name: str, total: int) -> None:
+        self.phases.append((name, total))
+        log.info("%s (%d)", name, total)
+        self._write(0, {})
+
+    def advance(self, done: int, values: Mapping[str, float] | None = None) -> None:
+        if time.monotonic() - self.written >= PROGRESS_EVERY:
+            self._write(done, values or {})
+
+    def end(self) -> None:
+        if self.phases:
+            self.phases.pop()
+
+    def _write(self, done: int, values: Mapping[str, float]) -> None:
+        self.written = time.monotonic()
+        name, total = self.phases[-1] if self.phases else ("", 0)
+        left = values.get("seconds left")
+        write_json(self.path, {"phase": name, "done": done, "total": total, "seconds_left": left, "at": now()})
+
+
+def work(folder: Path) -> Ending:
+    """Runs the cell of this folder and writes its outcome; returns how it ended. Raises nothing that the cell raises."""
+    started, clock = now(), time.monotonic()
+    task = read_json(folder / "cell.json")
+    ending, reason, more = _attempt(task, ProgressFile(folder / "progress.json"))
+    record = {
+        "attempt": task["attempt"], "ending": ending, "reason": reason, "seconds": time.monotonic() - clock,
+        "started": started, "ended": now(), "host": socket.gethostname(), "process": os.getpid(), **more,
+    }  # fmt: skip
+    write_json(folder / "outcome.json", record)
+    return ending
+
+
+def _attempt(task: Mapping[str, Any], reporter: Reporter) -> tuple[Ending, str, dict[str, Any]]:
+    """The run itself, and every way it can end as (ending, reason, more to record)."""
+    from semibench.matrix.cells import Cell
+
+    more: dict[str, Any] = {}
+    try:
+        from semibench.run import execute, prepare
+
+        execution = dict(task["execution"])
+        execution["runs"] = Path(execution["runs"])
+        plan = prepare(Cell(**task["cell"]).request(track=False, **execution), reporter, estimate=False)
+        more = {"key": plan.key, "run": str(plan.folder)}
+        more["new"] = _patiently(lambda: execute(plan, reporter)).new
+    except (UnsupportedError, LayoutError, BusyError) as error:
+        return "skipped", _line(error), more
+    except KeyboardInterrupt:
+        return "interrupted", "stopped by a signal; the next attempt goes on from the last checkpoint", more
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        if _out_of_memory(error):
+            return "out-of-memory", _line(error), more
+        return "failed", f"{type(error).__name__}: {_line(error)}", more
+    return "done", "", more
+
+
+def _patiently(execute: Callable[[], Result]) -> Result:
+    """Waits for an earlier attempt of the same cell that is just about to end (its node was given up, it saves)."""
+    deadline = time.monotonic() + BUSY
+    while True:
+        try:
+            return execute()
+        except BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:600]
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """MemoryError, CUDA's out-of-memory, and torch's CPU allocator, which says it in a RuntimeError."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def begin(folder: Path, *, session: bool = True) -> None:
+    """Settles this process: a session of its own (Ctrl-C in the terminal reaches the driver only), output into the cell's
+    log, tracebacks of crashes, SIGTERM as an interruption, and an end when the parent dies (Linux)."""
+    if session and os.getsid(0) != os.getpid():
+        os.setsid()
+    die_with_parent()
+    target = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        stream.flush()
+        os.dup2(target, descriptor)
+    os.close(target)
+    faulthandler.enable()
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True
+    )
+
+
+def die_with_parent() -> None:
+    """Asks the kernel for SIGTERM when the parent process ends, however it does; elsewhere than on Linux nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def run_in_process(folder: Path, environment: Mapping[str, str]) -> None:
+    """The whole life of a cell's process, for engines that fork it. environment: set before anything looks at it."""
+    os.environ.update(environment)
+    begin(folder)
+    work(folder)
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m semibench.matrix.worker FOLDER`"""
+    folder = Path(arguments[0])
+    from semibench.cli.run_command import environment
+
+    environment()
+    begin(folder, session=False)
+    work(folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

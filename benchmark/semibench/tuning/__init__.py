@@ -1,0 +1,1 @@
+"""Loss weights and tunable options searched with Optuna, on validation cases only."""

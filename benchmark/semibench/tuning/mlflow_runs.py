@@ -1,0 +1,136 @@
+"""A study in MLflow: a parent run for the study, a nested run for each trial that ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semibench.reporting import Reporter
+from semibench.runfiles import plain, read_json, write_json
+from semibench.tracking.store import artifact_root, open_store, store_uri
+from semibench.tuning.frozen import TUNED
+from semibench.tuning.study import Standing, Study
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+    from optuna.trial import FrozenTrial
+
+log = logging.getLogger("semibench")
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
+
+
+class StudyMirror:
+    """Writes a study to MLflow. A store that can't be written is told once and costs no trial: the study's folder is the truth."""
+
+    def __init__(self, study: Study, uri: str | None, reporter: Reporter) -> None:
+        self.study, self.reporter = study, reporter
+        self.uri = store_uri(uri)
+        self.broken = False
+        self._client: MlflowClient | None = None
+
+    @property
+    def client(self) -> MlflowClient:
+        if self._client is None:
+            self._client = open_store(self.uri)
+        return self._client
+
+    def trial(self, trial: FrozenTrial, standing: Standing) -> None:
+        """A trial ended."""
+        self._guarded(lambda: self._trial(trial))
+
+    def finish(self, done: bool) -> None:
+        """The process ends its part of the study: figures, pictures and the frozen configuration go to the parent run."""
+        self._guarded(lambda: self._finish(done))
+
+    def _guarded(self, write: Any) -> None:
+        if self.broken:
+            return
+        try:
+            write()
+        except Exception as error:
+            self.broken = True
+            log.error("%s", traceback.format_exc())
+            self.reporter.warn(
+                f"MLflow could not be written ({type(error).__name__}: {error}); the study goes on without it"
+            )
+
+    def _parent(self) -> tuple[str, str]:
+        """Ids of experiment and parent run, made under the study's lock where they aren't there yet."""
+        with self.study.lock():
+            noted = read_json(self.study.folder / "mlflow.json").get(self.uri)
+            if noted:
+                return str(noted["experiment"]), str(noted["run"])
+            spec = self.study.spec
+            name = f"tuning: {spec.request['protocol']} / {spec.request['dataset']}"
+            found = self.client.get_experiment_by_name(name)
+            if found is not None:
+                experiment = str(found.experiment_id)
+            else:
+                root = artifact_root(self.uri)
+                location = None if root is None else (root / "tuning").as_uri()
+                experiment = str(self.client.create_experiment(name, artifact_location=location))
+            tags = {
+                "semibench.study": spec.name,
+                "semibench.kind": "study",
+                "semibench.method": spec.method,
+                "semibench.data_kind": "phantom" if spec.phantom else "real",
+                "mlflow.note.content": f"Study **{spec.name}**: {spec.sampler}, {spec.pruner}; objective: best validation Dice of "
+                f"{spec.labels} cases ({spec.labels_from}). Searched: {', '.join(one.name for one in spec.space)}.",
+            }
+            run = str(self.client.create_run(experiment, tags=tags, run_name=f"study {spec.name}").info.run_id)
+            known = read_json(self.study.folder / "mlflow.json")
+            write_json(self.study.folder / "mlflow.json", known | {self.uri: {"experiment": experiment, "run": run}})
+            return experiment, run
+
+    def _trial(self, trial: FrozenTrial) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        experiment, parent = self._parent()
+        start = int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else int(time.time() * 1000)
+        tags = {
+            "mlflow.parentRunId": parent,
+            "semibench.study": self.study.spec.name,
+            "semibench.kind": "trial",
+            "semibench.trial": str(trial.number),
+            "semibench.state": trial.state.name.lower(),
+        }
+        run = self.client.create_run(
+            experiment, start_time=start, tags=tags, run_name=f"trial {trial.number}"
+        ).info.run_id
+        params = [Param(name, str(plain(value))) for name, value in trial.params.items()]
+        metrics = [
+            Metric("validation/dice", value, start + step, step) for step, value in trial.intermediate_values.items()
+        ]
+        if trial.value is not None:
+            metrics.append(Metric("objective", float(trial.value), start, 0))
+        metrics.append(Metric("seconds", float(trial.user_attrs.get("seconds", 0.0)), start, 0))
+        error = str(trial.user_attrs.get("error", ""))
+        self.client.log_batch(
+            run, metrics=metrics, params=params, tags=[RunTag("semibench.error", error)] if error else []
+        )
+        self.client.set_terminated(run, status=STATUS[trial.state.name])
+
+    def _finish(self, done: bool) -> None:
+        from mlflow.entities import Metric
+
+        _, run = self._parent()
+        standing, now = self.study.standing(), int(time.time() * 1000)
+        figures = {
+            "trials": standing.finished,
+            "trials completed": standing.completed,
+            "trials pruned": standing.pruned,
+            "trials failed": standing.failed,
+            "seconds": standing.seconds,
+        }
+        if standing.best is not None:
+            figures["objective"] = standing.best
+        self.client.log_batch(run, metrics=[Metric(name, float(value), now, 0) for name, value in figures.items()])
+        for path in (self.study.folder / TUNED, self.study.folder / "study.json"):
+            if path.is_file():
+                self.client.log_artifact(run, str(path))
+        for path in sorted(Path(self.study.folder / "plots").glob("*.png")):
+            self.client.log_artifact(run, str(path), "plots")
+        self.client.set_terminated(run, status="FINISHED" if done else "KILLED")

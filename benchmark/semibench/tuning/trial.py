@@ -1,0 +1,109 @@
+"""One trial: the run that `bench run` would make, with other weights, without its test cases, stopped when it is hopeless."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semibench.contracts.cases import Split
+from semibench.contracts.errors import UsageError
+from semibench.protocols.ordering import cases_of, count_of, group_of, merged, ordered, reverse
+from semibench.reporting import Reporter
+
+if TYPE_CHECKING:
+    from semibench.resolve import Request
+
+SHARE = 0.2
+"""Share of the labeled groups that validate where the split has no validation cases."""
+
+CHECKS = 10
+"""Validations per trial where the recipe asks for none."""
+
+Report = Callable[[float, int], bool]
+"""(validation Dice, iterations done) -> whether the trial should be given up."""
+
+
+class Pruned(Exception):
+    """The trial was given up by the pruner."""
+
+
+def with_validation(split: Split, draw: int) -> Split:
+    """The split of a trial: no test cases, and validation cases in any case. Where the split has none, the last groups of the
+    draw's order among the labeled ones validate and are not trained on; the others stay labeled.
+
+    Raises UsageError where there is only one labeled group."""
+    split = replace(split, test=())
+    if split.validation:
+        return split
+    groups = merged(reverse(ordered(split.labeled, draw)))
+    if len(groups) < 2:
+        raise UsageError(
+            "tuning needs validation cases: the split has none, and of its one labeled group none can be spared; "
+            "label more, or give the protocol a validation set (--set validation=...)"
+        )
+    chosen = set(groups[: count_of(SHARE, len(groups))])
+    return replace(
+        split,
+        labeled=tuple(ref for ref in split.labeled if group_of(ref) not in chosen),
+        validation=cases_of(split.labeled, chosen),
+        validation_from="labeled",
+    )
+
+
+def split_of(request: Request) -> Split:
+    """The split every trial of a study has."""
+    from semibench.resolve import resolve
+    from semibench.run import draw_split
+
+    resolved = resolve(request)
+    split, _ = draw_split(resolved)
+    return with_validation(split, resolved.spec.replicate.draw or 0)
+
+
+def run_trial(request: Request, folder: Path, report: Report, reporter: Reporter) -> Mapping[str, Any]:
+    """Trains once and returns {"value": best validation Dice, "iteration", "seconds", ...}; no test case is ever decoded.
+
+    request: with the trial's weights among its settings. Raises Pruned when `report` says so, and what training raises.
+    """
+    from semibench.assembly import assemble
+    from semibench.provenance import provenance
+    from semibench.resolve import resolve
+    from semibench.run import draw_split
+    from semibench.training.device import choose, set_threads, tune_allocator
+    from semibench.training.loop import train
+
+    tune_allocator()
+    device = choose(request.device)
+    resolved = resolve(request, reporter)
+    recipe = resolved.recipe
+    every = recipe.evaluate_every or max(1, recipe.iterations // CHECKS)
+    recipe = recipe.model_copy(update={"keep_best": True, "evaluate_every": every, "checkpoint_every": 0})
+    resolved = replace(resolved, recipe=recipe)
+    batch = recipe.labeled_batch + recipe.unlabeled_batch
+    set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
+    split = with_validation(draw_split(resolved)[0], resolved.spec.replicate.draw or 0)
+    machine = provenance(resolved.items, str(device))["machine"]
+    made = assemble(resolved, split, folder, device=device, machine=machine, reporter=reporter)
+    validate = made.validate
+    assert validate is not None, "with_validation leaves no split without validation cases"
+    done = 0
+
+    def watched(method: Any) -> float:
+        nonlocal done
+        value = validate(method)
+        done = min(done + every, recipe.iterations)
+        if report(value, done):
+            raise Pruned
+        return value
+
+    trained = train(
+        made.method, made.data, recipe, seed=resolved.spec.replicate.seed, device=device, folder=folder, validate=watched,
+        reporter=reporter, resume=False,
+    )  # fmt: skip
+    if trained.best is None:
+        raise ArithmeticError("no validation gave a number")
+    value, iteration = trained.best
+    return {"value": value, "iteration": iteration, "seconds": trained.seconds, "iterations": trained.iterations}
