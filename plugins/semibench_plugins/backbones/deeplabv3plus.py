@@ -1,0 +1,221 @@
+"""DeepLabv3+ (Chen et al., ECCV 2018) on ResNets, as the semi-supervised literature has it, in 2D.
+
+Two lineages of code. `u2pl` (default; U2PL, CSC-PA, PH-Net): five parallel branches of 256 channels without projection, a
+3x3 convolution to 256, 256 channels of the finest encoder map beside them, a classifier of two 3x3 convolutions; with two
+classes 19,994,370 parameters in the decoder. `unimatch` (UniMatch, CorrMatch, CISC-R): a projection to 256, 48
+channels of the finest map, two 3x3 convolutions, a 1x1 classifier; 16,839,266. Encoder: 23,631,808 with the deep stem,
+23,508,032 with torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semibench import Backbone, BackboneOptions, Decoder, IdentityError, UsageError
+from semibench_plugins.backbones.resnet import ResNet, conv, scaled
+
+Lineage = Literal["u2pl", "unimatch"]
+WIDE = 256
+DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18)}
+LOW = {"u2pl": 256, "unimatch": 48}
+DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101}
+PREFIX = "encoder."
+STEM = ("conv1", "bn1", "layer1.0.conv1", "layer1.0.downsample")
+"""Where plain and deep stem differ: the stem itself and the convolutions that read its output."""
+
+
+class DeepLabOptions(BackboneOptions, frozen=True, extra="forbid"):
+    """Options of `deeplabv3plus`. The defaults are CSC-PA's network."""
+
+    encoder: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = Field("resnet50", description="which ResNet")
+    output_stride: Literal[8, 16] = Field(
+        8, description="of the coarsest map: 8 (U2PL, CSC-PA, CorrMatch) or 16 (AugSeg, UniMatch, PS-MT; less memory)"
+    )
+    deep_stem: bool = Field(True, description="three 3x3 convolutions; false: torchvision's 7x7")
+    multi_grid: bool = Field(
+        True, description="dilations of the last stage times 2, 2, 4; false in the UniMatch lineage"
+    )
+    lineage: Lineage = Field("u2pl", description="which decoder")
+    low_channels: int | None = Field(
+        None, ge=1, description="of the finest encoder map in the decoder; default 256 or 48; PH-Net and AugSeg: 48"
+    )
+    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="channel dropout in the head and classifier of `u2pl`")
+    zero_last: bool = Field(True, description="the last norm of each residual block starts at 0")
+    ceil_pool: bool = Field(
+        False, description="pooling after the stem rounds up, as in U2PL; the same where sides are 8k + 1, such as 513"
+    )
+    fresh_stem: bool = Field(
+        False, description="a weight file with the other stem is taken all the same, and the stem stays as drawn"
+    )
+
+
+def _unit(inputs: int, outputs: int, side: int, *, bias: bool = False, dropout: float = 0.0) -> list[nn.Module]:
+    convolution = conv(inputs, outputs, side)
+    if bias:
+        convolution = nn.Conv2d(inputs, outputs, side, padding=side // 2)
+    layers: list[nn.Module] = [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    return [*layers, nn.Dropout2d(dropout)] if dropout else layers
+
+
+def classifier(inputs: int, wide: int, outputs: int, dropout: float) -> nn.Sequential:
+    """The classifier of the U2PL lineage; with 256 outputs its representation head (1,836,800 parameters)."""
+    return nn.Sequential(
+        *_unit(inputs, wide, 3, bias=True, dropout=dropout),
+        *_unit(wide, wide, 3, bias=True, dropout=dropout),
+        nn.Conv2d(wide, outputs, 1),
+    )
+
+
+class PyramidPooling(nn.Module):
+    """Atrous spatial pyramid pooling: image pool, 1x1 and three dilated 3x3 branches, concatenated."""
+
+    def __init__(self, inputs: int, wide: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), *_unit(inputs, wide, 1))
+        self.point = nn.Sequential(*_unit(inputs, wide, 1))
+        self.dilated = nn.ModuleList(
+            nn.Sequential(conv(inputs, wide, 3, dilation=d), nn.BatchNorm2d(wide), nn.ReLU(inplace=True))
+            for d in dilations
+        )
+        self.channels = wide * (2 + len(dilations))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, channels, H, W). Raises UsageError for a single image in training mode."""
+        if self.training and len(x) == 1:
+            raise UsageError(
+                "deeplabv3plus pools each image to one value per channel, which batch norm can't train on alone: "
+                "expected at least two images in a batch, got one"
+            )
+        pooled = F.interpolate(self.pool(x), x.shape[2:], mode="bilinear", align_corners=True)
+        return torch.cat([pooled, self.point(x), *[branch(x) for branch in self.dilated]], 1)
+
+
+class DeepLabDecoder(Decoder):
+    """One map at the stride of the finest encoder map: of `u2pl` the concatenation [finest 256, head 256], the F of
+    CSC-PA, and the classifier as head; of `unimatch` the fused 256 channels."""
+
+    def __init__(self, levels: Sequence[int], outputs: int, options: DeepLabOptions) -> None:
+        super().__init__()
+        wide = scaled(WIDE, options.width)
+        low = scaled(options.low_channels or LOW[options.lineage], options.width)
+        self.pyramid = PyramidPooling(levels[-1], wide, DILATIONS[options.output_stride])
+        self.fuse: nn.Module
+        if options.lineage == "u2pl":
+            self.project = nn.Sequential(*_unit(self.pyramid.channels, wide, 3, dropout=options.dropout))
+            self.low = nn.Sequential(*_unit(levels[0], low, 1, bias=True))
+            self.fuse = nn.Identity()
+            self.channels = (low + wide,)
+            self.last = classifier(low + wide, wide, outputs, options.dropout)
+        else:
+            self.project = nn.Sequential(*_unit(self.pyramid.channels, wide, 1))
+            self.low = nn.Sequential(*_unit(levels[0], low, 1))
+            self.fuse = nn.Sequential(*_unit(low + wide, wide, 3), *_unit(wide, wide, 3))
+            self.channels = (wide,)
+            self.last = nn.Sequential(nn.Conv2d(wide, outputs, 1))
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Encoder maps -> one map (B, channels[0], h, w) with the size of the finest."""
+        head = self.project(self.pyramid(features[-1]))
+        head = F.interpolate(head, features[0].shape[2:], mode="bilinear", align_corners=True)
+        return [self.fuse(torch.cat([self.low(features[0]), head], 1))]
+
+    def head(self, decoded: Tensor) -> Tensor:
+        """(B, channels[0], h, w) -> logits (B, outputs, h, w)."""
+        return self.last(decoded)
+
+
+class DeepLabV3Plus(Backbone):
+    """See the module. Any size of image; for the exact maps of the papers sides of 8k + 1 (513 -> 129 at stride 4).
+
+    Logits come at stride 4 and are enlarged linearly with aligned corners. Start weights (`--weights`) are a ResNet's
+    file as torchvision or the U2PL lineage has it, or a whole network's own.
+    """
+
+    Options = DeepLabOptions
+    provides = frozenset({"stages", "dropout"})
+
+    def __init__(
+        self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: DeepLabOptions
+    ) -> None:
+        super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
+        if dims != 2 or len(patch) != 2:
+            raise UsageError(f"deeplabv3plus is a 2D network; got dims={dims}, patch {tuple(patch)}")
+        self.dims, self.divisor = 2, 1
+        self._outputs, self._options = outputs, options
+        self.encoder = ResNet(
+            DEPTHS[options.encoder],
+            channels,
+            width=options.width,
+            output_stride=options.output_stride,
+            deep_stem=options.deep_stem,
+            multi_grid=options.multi_grid,
+            ceil_pool=options.ceil_pool,
+            zero_last=options.zero_last,
+        )
+        self.channels, self.strides = self.encoder.channels, self.encoder.strides
+        self.decoder = self.new_decoder()
+
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        """The modules whose outputs are the four maps of `encode`."""
+        return self.encoder.stages
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """(B, C, H, W) -> four maps, finest first, of strides 4, 8, 8, 8 (or 4, 8, 16, 16)."""
+        return self.encoder(images)
+
+    def new_decoder(self, **variant: Any) -> Decoder:
+        """A fresh decoder; lineage: "u2pl" or "unimatch", other than the network's own."""
+        lineage = variant.pop("lineage", self._options.lineage)
+        if variant or lineage not in LOW:
+            raise UsageError(
+                f"decoders of deeplabv3plus differ in lineage='u2pl' or 'unimatch'; got {variant or {'lineage': lineage}}"
+            )
+        options = self._options.model_copy(update={"lineage": lineage})
+        return DeepLabDecoder(self.channels, self._outputs, options)
+
+    def enlarge(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Linear, corners aligned."""
+        if tuple(logits.shape[2:]) == tuple(size):
+            return logits
+        return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=True)
+
+    def start_weights(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A ResNet's file under this network's names, without its classifier `fc`; other files as they are.
+
+        Raises IdentityError where only the stem differs (plain file, deep network, or the reverse) and says what to do;
+        with `fresh_stem` its entries are left out instead and the stem stays as drawn.
+        """
+        if any(key.startswith(PREFIX) for key in state):
+            return state
+        named = {PREFIX + key: value for key, value in state.items() if not key.startswith("fc.")}
+        mine = self.state_dict()
+        expected = {key: value for key, value in mine.items() if key.startswith(PREFIX)}
+        counters = {key: value for key, value in expected.items() if key.endswith("num_batches_tracked")}
+        named = {**counters, **named}
+        odd = sorted(
+            key
+            for key in named.keys() | expected.keys()
+            if key not in named or key not in expected or named[key].shape != expected[key].shape
+        )
+        if not odd or not all(_of_stem(key) for key in odd):
+            return named
+        if not self._options.fresh_stem:
+            found = "deep" if self._options.deep_stem else "plain"
+            shown = ", ".join(key.removeprefix(PREFIX) for key in odd)
+            raise IdentityError(
+                f"the weights fit but for the stem (the network's is {found}): {shown}. Take a file with a {found} stem, "
+                f"set backbone.deep_stem={not self._options.deep_stem}, or set backbone.fresh_stem=true to leave these as drawn"
+            )
+        kept = {key: value for key, value in named.items() if key not in odd}
+        return {**kept, **{key: expected[key] for key in odd if key in expected}}
+
+
+def _of_stem(key: str) -> bool:
+    return any(key.removeprefix(PREFIX).startswith(f"{part}.") for part in STEM)
