@@ -2,10 +2,51 @@
 
 from __future__ import annotations
 
-from semibench import CommandCard, hookimpl
+from importlib import resources
+
+from semibench import CommandCard, SuiteCard, hookimpl
+
+LEADERBOARD = CommandCard(
+    name="leaderboard",
+    load="semibench_leaderboards.commands.leaderboard:app",
+    summary="Rank the rows of a track: mean, spread, interval, groups that can't be told apart.",
+)
+
+COMPARE = CommandCard(
+    name="compare",
+    load="semibench_leaderboards.commands.compare:app",
+    summary="Compare two rows case by case: differences, interval, test, the cases that differ most.",
+)
+
+RUNS = CommandCard(
+    name="runs",
+    load="semibench_leaderboards.commands.runs:app",
+    summary="List runs: state, score, time; filter and sort them.",
+)
+
+PUBLISHED = CommandCard(
+    name="published",
+    load="semibench_leaderboards.commands.published_command:published",
+    summary="Numbers that the papers printed, with units, and what is known to be wrong with them.",
+)
+
+SUITE = CommandCard(
+    name="suite",
+    load="semibench_leaderboards.commands.suite_command:app",
+    summary="The papers' tables as lists of runs: published, reproduced, difference, what is missing.",
+)
 
 
 @hookimpl
 def semibench_commands() -> list[CommandCard]:
     """The commands of this package."""
-    return []
+    return [LEADERBOARD, COMPARE, RUNS, PUBLISHED, SUITE]
+
+
+@hookimpl
+def semibench_suites() -> list[SuiteCard]:
+    """One suite per file of this package; the files are read when a suite is used."""
+    folder = resources.files(__package__).joinpath("suites", "tables")
+    names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    load = "semibench_leaderboards.suites.for_matrix:cells_of"
+    return [SuiteCard(name=name, title=f"table of a paper: bench suite show {name}", load=load) for name in names]

@@ -1,0 +1,1 @@
+"""Commands of the leaderboards; each module has `app`, a typer application with one command."""

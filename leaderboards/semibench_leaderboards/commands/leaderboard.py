@@ -1,0 +1,194 @@
+"""`bench leaderboard`: boards as tables, files or a page."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semibench.cli.console import Output, emit, stderr, stdout, table
+from semibench.cli.options import Debug
+from semibench.contracts.errors import UsageError
+from semibench.files import write_atomically
+from semibench_leaderboards.commands import options
+from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
+
+if TYPE_CHECKING:
+    from semibench_leaderboards.boards import Board
+    from semibench_leaderboards.ranking import Ranking
+
+    Ranked = tuple[Board, Ranking]
+
+EPILOG = (
+    "Examples:\n\n"
+    "bench leaderboard --dataset tus\n\n"
+    "bench leaderboard -d tus -p self -r quick --metric hd95_mm --checkpoint best --predictor all\n\n"
+    "bench leaderboard -d la --unit group --diagram ranks.svg\n\n"
+    "bench leaderboard --format csv --all > rows.csv\n\n"
+    "bench leaderboard --format html --out site"
+)
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+
+class Format(StrEnum):
+    """How a board is written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+    latex = "latex"
+    html = "html"
+
+
+@app.command("leaderboard", epilog=EPILOG)
+def leaderboard(
+    protocol: options.Protocol = None,
+    dataset: options.DatasetName = None,
+    recipe: options.RecipeName = None,
+    track: options.TrackDigest = None,
+    phantom: options.Phantom = None,
+    runs: options.Runs = Path("runs"),
+    convention: options.ConventionName = None,
+    metric: options.Metric = None,
+    checkpoint: options.CheckpointName = Checkpoint.last,
+    predictor: options.Predictor = None,
+    unit: options.UnitName = Unit.case,
+    form: Annotated[Format, option(OUTPUT, "How.", "--format", "-f", default=True)] = Format.table,
+    out: Annotated[
+        Path | None, option(OUTPUT, "File to write (html: folder) instead of standard output.", "--out", "-o")
+    ] = None,
+    diagram: Annotated[
+        Path | None, option(OUTPUT, "Also draw a critical-difference diagram (.svg or .png).", "--diagram")
+    ] = None,
+    every: Annotated[bool, option(OUTPUT, "All boards that match, not only a list of them.", "--all", "-a")] = False,
+    wide: Annotated[bool, option(OUTPUT, "All columns, also where the terminal is narrow.", "--wide", "-w")] = False,
+    debug: Debug = False,
+) -> None:
+    """Rank the rows of a track: mean over cases and runs, spread, interval, and which rows can't be told apart.
+
+    Rows are compared only inside a board (a track seen through one score). Where several boards match they are listed with
+    what differs between them.
+    """
+    from semibench_leaderboards.boards import View
+    from semibench_leaderboards.ranking import rank
+    from semibench_leaderboards.selecting import chosen_boards, one_board
+
+    filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
+    view = View(checkpoint.value, predictor, convention, metric)
+    if form is Format.html and out is None:
+        raise UsageError("--format html writes a folder: name it with --out")
+    found = chosen_boards(runs, filters, view)
+    several = len(found) > 1 and not every
+    if several and form is Format.table and out is None and diagram is None:
+        _overview(found)
+        return
+    if (several and form is not Format.html) or (diagram is not None and len(found) > 1):
+        one_board(found)
+    ranked = [(board, rank(board, unit.value)) for board in found]
+    if diagram is not None:
+        _draw(ranked[0], diagram)
+    if form is Format.html:
+        assert out is not None
+        _page(ranked, out, runs)
+    elif form is Format.table and out is None:
+        for board, ranking in ranked:
+            _show(stdout(), board, ranking, wide=wide)
+    elif form is Format.json and out is None:
+        from semibench_leaderboards.tables import document
+
+        documents = [document(board, ranking) for board, ranking in ranked]
+        emit(documents if every else documents[0])
+    else:
+        _write(_text(ranked, form, every=every), out)
+
+
+def _overview(found: Sequence[Board]) -> None:
+    """Several boards: which, and what differs."""
+    from semibench_leaderboards.selecting import overview
+
+    lines, differing = overview(found)
+    console = stdout()
+    console.show(f"{len(found)} boards match. Show one with --track, narrow with --dataset ..., or show --all.\n")
+    numbered = [(str(i + 1), *line.values()) for i, line in enumerate(lines)]
+    console.show(table(["", *lines[0]], numbered))
+    console.show("\nWhat differs between them:\n")
+    if len(found) <= 6:
+        console.show(table(["", *(str(i + 1) for i in range(len(found)))], differing))
+    else:
+        rows = [
+            (name, str(len({repr(value) for value in values})), list(dict.fromkeys(map(str, values)))[:8])
+            for name, *values in differing
+        ]
+        console.show(table(["", "values", "such as"], rows))
+
+
+def _show(console: Output, board: Board, ranking: Ranking, *, wide: bool) -> None:
+    from semibench_leaderboards.tables import caption, footnotes, grid
+
+    console.show(caption(board), style="bold", soft_wrap=True)
+    for warning in board.warnings:
+        console.show(warning, style="bold red" if board.phantom and warning.startswith("PHANTOM") else "yellow")
+    console.show()
+    heads, rows = grid(board, ranking, None if wide else console.width)
+    if wide:
+        console.width = max(console.width, 400)
+    console.show(table(heads, rows))
+    console.show()
+    for note in footnotes(board, ranking):
+        console.show(f"- {note}")
+    console.show()
+
+
+def _text(ranked: Sequence[Ranked], form: Format, *, every: bool) -> str:
+    import json
+
+    from semibench_leaderboards import tables
+
+    if form is Format.csv:
+        return tables.to_csv(ranked)
+    if form is Format.json:
+        documents = [tables.document(board, ranking) for board, ranking in ranked]
+        return json.dumps(documents if every else documents[0], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if form is Format.table:
+        from io import StringIO
+
+        stream = StringIO()
+        console = Output(file=stream, width=400, highlight=False, markup=False, emoji=False)
+        for board, ranking in ranked:
+            _show(console, board, ranking, wide=True)
+        return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    write = tables.to_markdown if form is Format.markdown else tables.to_latex
+    return "\n".join(write(board, ranking) for board, ranking in ranked)
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.write(text)
+        return
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder; name a file")
+    write_atomically(out, lambda draft: draft.write_text(text, encoding="utf-8"))
+    stderr().show(f"written: {out}", soft_wrap=True)
+
+
+def _draw(ranked: Ranked, path: Path) -> None:
+    from semibench_leaderboards.diagram import critical_difference
+
+    critical_difference(*ranked, path)
+    stderr().show(f"written: {path}", soft_wrap=True)
+
+
+def _page(ranked: Sequence[Ranked], out: Path, runs: Path) -> None:
+    if importlib.util.find_spec("semibench_leaderboards.site") is None:
+        raise UsageError("this installation has no page (semibench_leaderboards.site); use --format table or markdown")
+    site = importlib.import_module("semibench_leaderboards.site")
+    index = site.write(ranked, out, runs=runs)
+    stderr().show(f"written: {index}", soft_wrap=True)

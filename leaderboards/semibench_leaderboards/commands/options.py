@@ -1,0 +1,49 @@
+"""Options that the commands of the leaderboards share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+WHICH, SCORE, OUTPUT = "Which runs", "Which score", "Output"
+
+
+def option(panel: str, text: str, *names: str, default: bool = False, **more: Any) -> Any:
+    """An option of a group of the help text; default: show it."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=default, **more)
+
+
+class Checkpoint(StrEnum):
+    """Which weights were scored."""
+
+    last = "last"
+    best = "best"
+
+
+class Unit(StrEnum):
+    """What the tests take as independent."""
+
+    case = "case"
+    group = "group"
+
+
+Runs = Annotated[Path, option(WHICH, "Folder of the run folders.", "--runs", default=True)]
+Protocol = Annotated[str | None, option(WHICH, "Protocol of the track.", "--protocol", "-p")]
+DatasetName = Annotated[str | None, option(WHICH, "Data set of the track.", "--dataset", "-d")]
+RecipeName = Annotated[str | None, option(WHICH, "Recipe of the track.", "--recipe", "-r")]
+TrackDigest = Annotated[str | None, option(WHICH, "Beginning of the track's digest.", "--track", metavar="DIGEST")]
+Phantom = Annotated[bool | None, option(WHICH, "Only phantom, or only real data.", "--phantom/--real")]
+ConventionName = Annotated[
+    str | None, option(SCORE, "How predictions became numbers (default: semibench-1).", "--convention", "-c")
+]
+Metric = Annotated[str | None, option(SCORE, "Default: the convention's main metric.", "--metric")]
+CheckpointName = Annotated[Checkpoint, option(SCORE, "Which weights.", "--checkpoint", default=True)]
+Predictor = Annotated[
+    str | None, option(SCORE, "Which network of a method; all: each on a line (default: the method's).", "--predictor")
+]
+UnitName = Annotated[
+    Unit, option(SCORE, "What the tests take as independent: cases, or groups (patients).", "--unit", default=True)
+]

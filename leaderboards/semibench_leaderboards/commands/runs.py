@@ -1,0 +1,186 @@
+"""`bench runs`: what there is and how it went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.options import Debug, Json
+from semibench.contracts.errors import UsageError
+from semibench_leaderboards.commands import options
+from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
+
+if TYPE_CHECKING:
+    from semibench_leaderboards.records import RunRecord
+
+EPILOG = (
+    "Examples:\n\n"
+    "bench runs\n\n"
+    "bench runs --state failed\n\n"
+    "bench runs --dataset tus --method cps --sort score --reverse\n\n"
+    "bench runs --json > runs.json"
+)
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+
+class State(StrEnum):
+    """How a run stands."""
+
+    done = "done"
+    failed = "failed"
+    running = "running"
+    interrupted = "interrupted"
+    stale = "stale"
+
+
+class Order(StrEnum):
+    """What runs are sorted by."""
+
+    started = "started"
+    ended = "ended"
+    method = "method"
+    dataset = "dataset"
+    state = "state"
+    score = "score"
+    time = "time"
+
+
+@app.command("runs", epilog=EPILOG)
+def runs_command(
+    state: Annotated[
+        State | None,
+        option(WHICH, "Only these; stale: a newer run of the row was made with other code.", "--state", "-s"),
+    ] = None,
+    protocol: options.Protocol = None,
+    dataset: options.DatasetName = None,
+    recipe: options.RecipeName = None,
+    method: Annotated[str | None, option(WHICH, "Method.", "--method", "-m")] = None,
+    backbone: Annotated[str | None, option(WHICH, "Backbone.", "--backbone", "-b")] = None,
+    track: options.TrackDigest = None,
+    row: Annotated[str | None, option(WHICH, "Beginning of the row's digest.", "--row", metavar="DIGEST")] = None,
+    phantom: options.Phantom = None,
+    runs: options.Runs = Path("runs"),
+    order: Annotated[Order, option(OUTPUT, "By what.", "--sort", default=True)] = Order.started,
+    reverse: Annotated[bool, option(OUTPUT, "Largest, or latest, first.", "--reverse")] = False,
+    most: Annotated[int, option(OUTPUT, "How many lines; 0: all.", "--limit", "-n", default=True, min=0)] = 50,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List runs: state, main score, time, and why a run failed.
+
+    The score is that of the last weights and the method's default predictor, in the convention's main metric.
+    """
+    from semibench_leaderboards.records import unreadable
+    from semibench_leaderboards.selecting import chosen_runs
+
+    filters = {
+        "protocol": protocol, "dataset": dataset, "recipe": recipe, "method": method, "backbone": backbone, "track": track,
+        "row": row, "phantom": phantom,
+    }  # fmt: skip
+    found = chosen_runs(runs, filters, scores=True)
+    states = Counter(_state(record) for record in found)
+    if state is not None:
+        found = [record for record in found if _state(record) == state.value]
+        if not found:
+            there = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
+            raise UsageError(f"no run here is {state.value}; there are {there}")
+    found = _sorted(found, order, reverse)
+    shown = found[:most] if most else found
+    broken = unreadable(runs)
+    if as_json:
+        emit([_document(record) for record in found])
+    else:
+        _show(shown, len(found), states)
+    for name, why in broken.items():
+        stderr().show(f"can't be read: {runs / name}: {why}", style="yellow", soft_wrap=True)
+
+
+def _state(record: RunRecord) -> str:
+    return "stale" if record.stale else record.state
+
+
+def main_score(record: RunRecord) -> tuple[str, float] | None:
+    """Name and mean of a run's main metric: last weights, default predictor, semibench-1 where it was scored so."""
+    scores = [
+        score
+        for score in record.scores
+        if score["checkpoint"] == "last" and score.get("main") and score["mean"] is not None
+    ]
+    scores.sort(key=lambda score: score["convention"] != "semibench-1")
+    return (str(scores[0]["metric"]), float(scores[0]["mean"])) if scores else None
+
+
+def _sorted(found: Sequence[RunRecord], order: Order, reverse: bool) -> list[RunRecord]:
+    keys: dict[Order, Callable[[RunRecord], Any]] = {
+        Order.started: lambda record: record.started,
+        Order.ended: lambda record: record.ended,
+        Order.method: lambda record: (record.method, record.backbone, record.row, record.replicate[2]),
+        Order.dataset: lambda record: (record.dataset, record.protocol, record.recipe),
+        Order.state: _state,
+        Order.score: lambda record: (main_score(record) or (None, None))[1],
+        Order.time: lambda record: record.training.get("seconds"),
+    }
+    key = keys[order]
+    known = [record for record in found if key(record) is not None]
+    unknown = [record for record in found if key(record) is None]
+    return [*sorted(known, key=key, reverse=reverse), *unknown]
+
+
+def _show(shown: Sequence[RunRecord], total: int, states: Counter[str]) -> None:
+    from semibench_leaderboards.tables import NOTHING, number, seconds
+
+    console = stdout()
+    heads = ["run", "state", "method", "on", "replicate", "score", "training", "started"]
+    rows = []
+    for record in shown:
+        score = main_score(record)
+        axes = zip(("d", "f", "s"), record.replicate, strict=True)
+        data = f"{record.dataset}{' (phantom)' if record.phantom else ''} · {record.protocol} · {record.recipe}"
+        rows.append(
+            [
+                record.key[:12],
+                _state(record),
+                f"{record.method} · {record.backbone}",
+                data,
+                " ".join(f"{name}{value}" for name, value in axes if value is not None),
+                f"{score[0]} {number(score[1])}" if score else NOTHING,
+                seconds(record.training.get("seconds")),
+                _moment(record.started),
+            ]
+        )
+    if console.width < 110:
+        keep = [0, 1, 2, 4, 5] if console.width >= 70 else [0, 1, 2, 5]
+        heads, rows = [heads[i] for i in keep], [[row[i] for i in keep] for row in rows]
+    console.show(table(heads, rows))
+    told = " · ".join(f"{count} {name}" for name, count in sorted(states.items()))
+    more = f" ({total - len(shown)} more: --limit 0)" if total > len(shown) else ""
+    console.show(f"\n{total} runs{more}; in all: {told}")
+    for record in shown:
+        if record.error and record.state in ("failed", "interrupted"):
+            text = record.error if len(record.error) < 300 else record.error[:300] + " …"
+            console.show(f"- {record.key[:12]} {record.state}: {text}")
+
+
+def _moment(text: str | None) -> str:
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M") if text else "–"
+
+
+def _document(record: RunRecord) -> dict[str, Any]:
+    draw, fold, seed = record.replicate
+    score = main_score(record)
+    return {
+        "key": record.key, "row": record.row, "track": record.track, "folder": str(record.folder), "state": _state(record),
+        "error": record.error, "method": record.method, "backbone": record.backbone, "protocol": record.protocol,
+        "dataset": record.dataset, "phantom": record.phantom, "recipe": record.recipe, "tuning": record.tuning, "draw": draw,
+        "fold": fold, "seed": seed, "score": {"metric": score[0], "mean": score[1]} if score else None,
+        "started": record.started, "ended": record.ended, "training": dict(record.training), "model": dict(record.model),
+        "device": record.device,
+    }  # fmt: skip

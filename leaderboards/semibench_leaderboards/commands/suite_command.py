@@ -1,0 +1,263 @@
+"""`bench suite`: the tables of the papers as lists of runs, and how far they are reproduced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from semibench.cli.console import Output, emit, stdout, table
+from semibench.cli.options import Debug, Json, Settings
+from semibench.cli.run_command import seeds_of
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Suites: the tables of the papers as runs, and how far they are reproduced.",
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A suite of `bench suite list`, or a YAML file.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", "-r", help="Instead of the suite's (its recipe settings then fall away).", show_default=False
+    ),
+]
+Stand = Annotated[
+    bool, typer.Option("--phantom", help="On procedural stand-ins, with the replicates the suite names for them.")
+]
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", metavar="0-2", help="Instead of the suite's.", show_default=False)
+]
+Draws = Annotated[
+    str | None, typer.Option("--draws", metavar="0-2", help="Instead of the suite's.", show_default=False)
+]
+Folds = Annotated[
+    str | None, typer.Option("--folds", metavar="0-4", help="Instead of the suite's.", show_default=False)
+]
+Methods = Annotated[
+    list[str] | None, typer.Option("--method", "-m", help="Only these rows; repeatable.", show_default=False)
+]
+Datasets = Annotated[
+    list[str] | None, typer.Option("--dataset", "-d", help="Only these data sets; repeatable.", show_default=False)
+]
+
+
+@app.command("list")
+def list_suites(as_json: Json = False, debug: Debug = False) -> None:
+    """All suites that come with Semibench."""
+    from semibench.registry import registry
+    from semibench_leaderboards.suites import expand, load, names
+    from semibench_leaderboards.suites.layout import overview
+
+    plugins = registry()
+    rows = []
+    for name in names():
+        suite = load(name)
+        rows.append(overview(suite, expand(suite, plugins=plugins)))
+    head = (
+        "suite",
+        "table",
+        "values",
+        "not reproducible",
+        "runs",
+        "of them possible",
+        "not in the harness",
+        "selected on",
+    )
+    if as_json:
+        emit([dict(zip(head, row, strict=True)) for row in rows])
+        return
+    console = stdout()
+    console.show(table(head, rows))
+    total, runs, possible = (sum(int(row[place]) for row in rows) for place in (2, 4, 5))
+    console.show(
+        f"\n{len(rows)} suites, {total} published values, {runs} runs, {possible} of them with what is installed"
+    )
+
+
+@app.command("show")
+def show_suite(
+    name: Name, recipe: Recipe = None, phantom: Stand = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
+    methods: Methods = None, datasets: Datasets = None, settings: Settings = None,
+    commands: Annotated[bool, typer.Option("--commands", help="Print a `bench run` line for each run instead.")] = False,
+    as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """What a suite runs, and which published values each of its rows fills."""
+    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
+    if as_json:
+        emit([_record(cell) for cell in cells])
+        return
+    console = stdout()
+    if commands:
+        for cell in cells:
+            if cell.runnable:
+                typer.echo(cell.command())
+        return
+    _head(console, suite)
+    rows: dict[tuple[str, str], list[Any]] = {}
+    for cell in cells:
+        rows.setdefault((cell.grid, cell.row), []).append(cell)
+    shown = [_row(found) for found in rows.values()]
+    console.show(table(("runs of", "row", "who", "task", "recipe", "runs", "values", ""), shown))
+    _barred(console, suite)
+
+
+@app.command("status")
+def suite_status(
+    name: Name, recipe: Recipe = None, phantom: Stand = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
+    methods: Methods = None, datasets: Datasets = None, settings: Settings = None,
+    runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
+    missing: Annotated[bool, typer.Option("--missing", help="Print the `bench run` lines of missing runs instead.")] = False,
+    form: Annotated[Literal["table", "markdown", "json"], typer.Option("--format", help="Form.")] = "table",
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Published | reproduced | difference, value by value, and which runs are missing."""
+    from semibench.registry import registry
+    from semibench_leaderboards.records import read_runs
+    from semibench_leaderboards.suites.layout import records, sheet
+    from semibench_leaderboards.suites.status import status
+
+    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
+    found = status(suite, cells, read_runs(runs) if runs.is_dir() else (), registry())
+    if missing:
+        for item in found.missing:
+            typer.echo(item.cell.command(runs))
+    elif form == "json":
+        emit(records(found))
+    elif suite.published is None:
+        _plain(stdout(), found)
+    elif form == "markdown":
+        from semibench_leaderboards.published.tables import as_markdown
+
+        told = "".join(f"> {warning}\n" for warning in found.warnings)
+        typer.echo(f"{told}\n{as_markdown([sheet(found)])}", nl=False)
+    else:
+        _show(stdout(), found, sheet(found))
+
+
+@app.command("export")
+def export_suite(
+    name: Name, out: Annotated[Path | None, typer.Argument(help="The file (default: standard output).")] = None,
+    recipe: Recipe = None, phantom: Stand = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
+    methods: Methods = None, datasets: Datasets = None, settings: Settings = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    """The runs that are possible here, as a file for `bench matrix`."""
+    from semibench.files import write_atomically
+    from semibench_leaderboards.suites.for_matrix import as_matrix_file
+
+    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
+    text = as_matrix_file(suite, cells)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(out, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def _cells(
+    name: str, recipe: str | None, phantom: bool, seeds: str | None, draws: str | None, folds: str | None,
+    methods: Sequence[str] | None, datasets: Sequence[str] | None, settings: Sequence[str] | None,
+) -> tuple[Any, list[Any]]:  # fmt: skip
+    from semibench_leaderboards.suites import Overrides, expand, load
+    from semibench_leaderboards.suites.expansion import check_chosen
+
+    suite = load(name)
+    overrides = Overrides(
+        recipe=recipe, phantom=phantom, methods=tuple(methods or ()), datasets=tuple(datasets or ()),
+        seeds=None if seeds is None else seeds_of(seeds), draws=None if draws is None else seeds_of(draws),
+        folds=None if folds is None else seeds_of(folds), settings=tuple(settings or ()),
+    )  # fmt: skip
+    check_chosen(suite, overrides)
+    return suite, expand(suite, overrides)
+
+
+def _record(cell: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(cell) | {"name": cell.name, "command": cell.command(), "runnable": cell.runnable}
+
+
+def _head(console: Output, suite: Any) -> None:
+    console.show(suite.title or suite.name, style="bold")
+    if suite.about:
+        console.show(suite.about, soft_wrap=True)
+    if suite.selection is not None:
+        told = {"test": "the paper SELECTED ON TEST, which can't be reproduced by design", "unknown": "selection"}
+        console.show(
+            f"{told.get(suite.selection.by, suite.selection.by)}: {suite.selection.note}",
+            style="yellow",
+            soft_wrap=True,
+        )
+    score = suite.score
+    console.show(f"scored: {score.checkpoint} weights, {score.predictor or 'default predictor'}, {score.convention}")
+    for grid in suite.grids:
+        if grid.note:
+            console.show(f"{grid.name}: {grid.note}", soft_wrap=True)
+    console.show()
+
+
+def _row(cells: Sequence[Any]) -> tuple[Any, ...]:
+    first = cells[0]
+    who = f"{first.method} ({first.backbone})" if first.backbone else first.method
+    who += f", preset {first.preset}" if first.preset else ""
+    filled = len({name for cell in cells for name in cell.fills})
+    note = f"not in the harness: {', '.join(first.missing)}" if first.missing else first.lacking
+    return (first.grid, first.row, who, f"{first.protocol} {first.dataset}", first.recipe, len(cells), filled, note)
+
+
+def _barred(console: Output, suite: Any) -> None:
+    if suite.not_reproducible:
+        console.show()
+    for item in suite.not_reproducible:
+        where = ", ".join(f"{key} {value}" for key, value in item.where if value is not None)
+        console.show(f"not reproducible ({where}): {item.reason}", soft_wrap=True)
+
+
+def _show(console: Output, found: Any, made: Any) -> None:
+    from semibench_leaderboards.published.tables import pieces
+
+    for warning in found.warnings:
+        console.show(warning, style="bold red" if found.phantom and "PHANTOM" in warning else "yellow", soft_wrap=True)
+    title = f"PHANTOM · {made.title}" if found.phantom else made.title
+    for number, (head, rows) in enumerate(pieces(made, 5)):
+        console.show(table(head, rows, title=title if number == 0 else " "))
+    for note in made.notes:
+        console.show(note, style="dim", soft_wrap=True)
+    console.show(
+        "✗ can't be right as printed · (n/m) some runs are missing · published values are not ranked", style="dim"
+    )
+    _end(console, found)
+
+
+def _plain(console: Output, found: Any) -> None:
+    """A suite of one's own: its rows and their states."""
+    rows = [
+        (row.grid, row.name, len(row.matches), ", ".join(f"{n} {state}" for state, n in row.states.items()))
+        for row in found.rows
+    ]
+    console.show(table(("grid", "row", "runs", "state"), rows))
+    _end(console, found)
+
+
+def _end(console: Output, found: Any) -> None:
+    cells = sum(len(row.matches) for row in found.rows)
+    done = sum(row.states.get("done", 0) for row in found.rows)
+    console.show(f"\nruns: {done} of {cells} done, {len(found.missing)} to be made (--missing prints their commands)")
+    without = _without_files(sorted({item.cell.dataset for item in found.missing if not item.cell.phantom}))
+    if without:
+        console.show(
+            f"no files here for {', '.join(without)} (bench data where NAME); --phantom shows the table on stand-ins"
+        )
+    for name, rows in found.absent.items():
+        console.show(f"not in the harness: {name}, for the row {', '.join(rows)}", soft_wrap=True)
+
+
+def _without_files(names: Sequence[str]) -> list[str]:
+    """The data sets whose files aren't configured on this machine."""
+    from semibench.data.roots import locate
+    from semibench.registry import registry
+
+    cards = {name: registry().get("datasets", name).card for name in names}
+    return [name for name, card in cards.items() if locate(name, None, aliases=card.folders).path is None]

@@ -1,0 +1,94 @@
+"""What differs between two tracks or entries, in words a reader knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from semibench.contracts.identity import Entry, Track
+
+MISSING = "–"
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names; lists stay values."""
+    if isinstance(value, Mapping) and value:
+        found: dict[str, Any] = {}
+        for key, inner in value.items():
+            found |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
+        return found
+    return {prefix: value}
+
+
+def differences(first: Any, second: Any) -> list[tuple[str, Any, Any]]:
+    """(dotted name, value in the first, value in the second) wherever two nested records differ; "–": not there. Where
+    one has nothing and the other a record, only the record's parts are named."""
+    one, other = flat(first), flat(second)
+    every = dict.fromkeys([*one, *other])
+    parents = {name.rsplit(".", depth)[0] for name in every for depth in range(1, name.count(".") + 1)}
+    names = [name for name in every if name not in parents]
+    return [
+        (name, one.get(name, MISSING), other.get(name, MISSING))
+        for name in names
+        if one.get(name, MISSING) != other.get(name, MISSING)
+    ]
+
+
+def track_record(track: Track) -> dict[str, Any]:
+    """A track as `differences` shows it: options without the word "options", the data digest shortened."""
+    record: dict[str, Any] = {}
+    for part in ("protocol", "dataset", "recipe"):
+        value = getattr(track, part)
+        record[part] = value if isinstance(value, str) else {"name": value.short, **value.options}
+    return {**record, "data": track.data[:12], "tuning": track.tuning}
+
+
+def entry_record(entry: Entry) -> dict[str, Any]:
+    """An entry as `tell_apart` shows it, by the names of `--set`."""
+    record: dict[str, Any] = {
+        "method": {"name": entry.method.short, **entry.method.options},
+        "term": {name: {**term} if isinstance(term, Mapping) else term for name, term in entry.terms.items()},
+        "backbone": {"name": entry.backbone.short, **entry.backbone.options},
+        "init": entry.init[:12] if entry.init else None,
+    }
+    if entry.recipe is not None:
+        record["recipe"] = {**entry.recipe.options}
+    return record
+
+
+def tell_apart(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """A short name for each entry, unique among them: the method; with the backbone where one method has several; with
+    the options that differ where that isn't enough; with the digest where these are too many."""
+    backbones: dict[str, set[str]] = {}
+    for entry in entries.values():
+        backbones.setdefault(entry.method.short, set()).add(entry.backbone.short)
+    names = {
+        key: entry.method.short
+        if len(backbones[entry.method.short]) == 1
+        else f"{entry.method.short} · {entry.backbone.short}"
+        for key, entry in entries.items()
+    }
+    same: dict[str, list[str]] = {}
+    for key, name in names.items():
+        same.setdefault(name, []).append(key)
+    for name, keys in same.items():
+        if len(keys) == 1:
+            continue
+        records = {key: flat(entry_record(entries[key])) for key in keys}
+        every = list(dict.fromkeys(option for record in records.values() for option in record))
+        varying = [
+            option for option in every if len({repr(record.get(option, MISSING)) for record in records.values()}) > 1
+        ]
+        for key in keys:
+            shown = ", ".join(f"{option}={_text(records[key].get(option, MISSING))}" for option in varying[:3])
+            more = f", … {key[:6]}" if len(varying) > 3 else ""
+            names[key] = f"{name} ({shown}{more})"
+    repeated = {name for name, count in Counter(names.values()).items() if count > 1}
+    return {key: f"{name} {key[:6]}" if name in repeated else name for key, name in names.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return MISSING if value is None else str(value)

@@ -1,0 +1,308 @@
+"""The index of a folder of runs: a SQLite file that holds what lists and boards need, so that run folders are read once.
+
+A cache of the run folders and nothing else: delete it and it is made again. A folder is read again when its status or
+result file has another time or size. Several processes may use it: each writes in one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from semibench.contracts.errors import SemibenchError
+from semibench.contracts.identity import Entry, Replicate, RunSpec, Track, canonical, sha256
+
+NAME = ".index.sqlite"
+VERSION = 3
+"""Raised when the tables change: an index of another version is made anew."""
+
+WAIT = 60.0
+"""Seconds to wait for another process that writes the index."""
+
+STAMPED = ("status.json", "result.json")
+"""Every run writes its status last, and whoever scores it again writes its result: the other files needn't be looked at."""
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    folder TEXT PRIMARY KEY, stamp TEXT NOT NULL, error TEXT, key TEXT, row TEXT, track TEXT, entry TEXT,
+    draw INTEGER, fold INTEGER, seed INTEGER, state TEXT, ended TEXT, code TEXT, phantom INTEGER,
+    protocol TEXT, dataset TEXT, recipe TEXT, method TEXT, backbone TEXT, facts TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_track ON runs (track);
+CREATE INDEX IF NOT EXISTS by_dataset ON runs (dataset, protocol, recipe);
+CREATE TABLE IF NOT EXISTS parts (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scores (folder TEXT PRIMARY KEY, packed BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cases (
+    folder TEXT, checkpoint TEXT, predictor TEXT, convention TEXT, metric TEXT, caseset TEXT, classes TEXT, figures BLOB,
+    PRIMARY KEY (folder, checkpoint, predictor, convention, metric)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS casesets (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+COLUMNS = (
+    "folder", "stamp", "error", "key", "row", "track", "entry", "draw", "fold", "seed", "state", "ended", "code", "phantom",
+    "protocol", "dataset", "recipe", "method", "backbone", "facts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One run as the index has it. facts: plain values of its files; scores: packed JSON of their list, or empty."""
+
+    folder: str
+    key: str
+    row: str
+    track: str
+    spec: RunSpec
+    state: str
+    code: str
+    phantom: bool
+    facts: dict[str, Any]
+    scores: bytes
+
+
+class Index:
+    """The index of one folder of runs. Use as a context to close it."""
+
+    def __init__(self, runs: Path, file: Path | None) -> None:
+        """file: None keeps the index in memory (a folder that can't be written)."""
+        self.runs, self.file = runs, file
+        self.connection = self._open()
+
+    @classmethod
+    def beside(cls, runs: Path) -> Index:
+        """The index in the folder of the runs; where that can't be written, one in memory."""
+        file = runs / NAME
+        writable = os.access(file if file.exists() else runs, os.W_OK)
+        return cls(runs, file if writable else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError:
+            if self.file is None or not self._is_damaged():
+                raise
+        self.file.unlink(missing_ok=True)  # a cache: made again
+        return self._connect()
+
+    def _is_damaged(self) -> bool:
+        """Whether the file is no data base (a lock held by another process is no damage)."""
+        assert self.file is not None
+        with self.file.open("rb") as handle:
+            head = handle.read(16)
+        if head and head != b"SQLite format 3\x00":
+            return True
+        try:
+            with sqlite3.connect(self.file, timeout=WAIT) as probe:
+                return probe.execute("PRAGMA quick_check").fetchone()[0] != "ok"
+        except sqlite3.OperationalError:
+            return False
+        except sqlite3.DatabaseError:
+            return True
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.file or ":memory:", timeout=WAIT, isolation_level=None)
+        try:
+            if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                connection.execute("BEGIN IMMEDIATE")
+                if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                    for table in ("runs", "parts", "scores", "cases", "casesets"):
+                        connection.execute(f"DROP TABLE IF EXISTS {table}")
+                    for statement in TABLES.split(";"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {VERSION}")
+                connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; other processes wait."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    # ---- refreshing ------------------------------------------------------------------------------------------------
+    def refresh(self) -> int:
+        """Reads the folders that are new or changed, forgets those that are gone; returns how many it read or forgot."""
+        known = dict(self.connection.execute("SELECT folder, stamp FROM runs"))
+        present: set[str] = set()
+        changed: list[tuple[str, str]] = []
+        with os.scandir(self.runs) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                stamp = _stamp(entry.path)
+                if stamp is None:
+                    continue
+                present.add(entry.name)
+                if known.get(entry.name) != stamp:
+                    changed.append((entry.name, stamp))
+        gone = [name for name in known if name not in present]
+        if not changed and not gone:
+            return 0
+        read = [_read(self.runs / name, name, stamp) for name, stamp in sorted(changed)]
+        with self.transaction():
+            drop = [(name,) for name in (*gone, *(name for name, _ in changed))]
+            for table in ("runs", "scores", "cases"):
+                self.connection.executemany(f"DELETE FROM {table} WHERE folder = ?", drop)
+            marks = ", ".join("?" * len(COLUMNS))
+            self.connection.executemany(f"INSERT OR REPLACE INTO runs VALUES ({marks})", [item.values for item in read])
+            parts = {digest: text for item in read for digest, text in item.parts.items()}
+            self.connection.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", list(parts.items()))
+            packed = [(item.folder, item.scores) for item in read if item.scores]
+            self.connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", packed)
+        return len(changed) + len(gone)
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+    def listed(self, where: Mapping[str, Any], *, scores: bool) -> list[Listed]:
+        """The readable runs that fit."""
+        condition, values = _condition(where)
+        packed = "scores.packed" if scores else "NULL"
+        join = "LEFT JOIN scores ON scores.folder = runs.folder" if scores else ""
+        names = "runs.folder, key, row, track, entry, draw, fold, seed, state, code, phantom, facts"
+        found = self.connection.execute(
+            f"SELECT {names}, {packed} FROM runs {join} WHERE {condition}", values
+        ).fetchall()
+        parts = self._parts({row[3] for row in found}, {row[4] for row in found})
+        return [
+            Listed(
+                folder, key, row, track,
+                RunSpec.model_construct(
+                    track=parts[track], entry=parts[entry], replicate=Replicate.model_construct(draw=draw, fold=fold, seed=seed)
+                ),
+                state, code, bool(phantom), json.loads(facts), packed or b"",
+            )
+            for folder, key, row, track, entry, draw, fold, seed, state, code, phantom, facts, packed in found
+        ]  # fmt: skip
+
+    def _parts(self, tracks: set[str], entries: set[str]) -> dict[str, Any]:
+        """Track and Entry records by digest; each is made once and shared by its runs."""
+        made: dict[str, Any] = {}
+        for digests, kind in ((tracks, Track), (entries, Entry)):
+            for digest in digests:
+                row = self.connection.execute("SELECT text FROM parts WHERE digest = ?", (digest,)).fetchone()
+                made[digest] = kind.model_validate_json(row[0])
+        return made
+
+    def newest_codes(self, where: Mapping[str, Any]) -> dict[str, str]:
+        """Row -> code of its newest run that ended well (of its newest run at all where none did)."""
+        tracks = {name: where.get(name) for name in ("protocol", "dataset", "recipe", "track", "phantom")}
+        condition, values = _condition(tracks)
+        query = f"SELECT row, code FROM runs WHERE {condition} AND code != '' ORDER BY state = 'done', ended"
+        return dict(self.connection.execute(query, values))
+
+    def broken(self) -> dict[str, str]:
+        """Folders that can't be read, and why."""
+        return dict(self.connection.execute("SELECT folder, error FROM runs WHERE error IS NOT NULL ORDER BY folder"))
+
+
+@dataclass(frozen=True)
+class _Read:
+    folder: str
+    values: tuple[Any, ...]
+    parts: dict[str, str]
+    scores: bytes
+
+
+def _stamp(folder: str) -> str | None:
+    """Times and sizes of the files of a run that change last; None for what is no run folder."""
+    found = []
+    for name in STAMPED:
+        try:
+            known = os.stat(f"{folder}/{name}")  # noqa: PTH116  (twenty thousand calls)
+        except (FileNotFoundError, NotADirectoryError):
+            found.append("-")
+        else:
+            found.append(f"{known.st_mtime_ns}.{known.st_size}")
+    if found == ["-", "-"] and not Path(folder, "spec.json").is_file():
+        return None
+    return " ".join(found)
+
+
+def _condition(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    parts, values = ["error IS NULL"], []
+    for name, value in where.items():
+        if value is None:
+            continue
+        if name in ("track", "row", "key"):
+            parts.append(f"substr({name}, 1, ?) = ?")
+            values += [len(str(value)), str(value)]
+        elif name == "phantom":
+            parts.append("phantom = ?")
+            values.append(int(value))
+        else:
+            parts.append(f"({name} = ? OR substr({name}, instr({name}, ':') + 1) = ?)")
+            values += [str(value), str(value)]
+    return " AND ".join(parts), values
+
+
+def _read(folder: Path, name: str, stamp: str) -> _Read:
+    try:
+        return _readable(folder, name, stamp)
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, SemibenchError) as error:
+        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": text}
+        return _Read(name, tuple(empty.values()), {}, b"")
+
+
+def _readable(folder: Path, name: str, stamp: str) -> _Read:
+    spec = RunSpec.model_validate(_json(folder / "spec.json"))
+    status, record = _json(folder / "status.json"), _json(folder / "provenance.json")
+    result = _json(folder / "result.json")
+    track, entry = spec.track.digest(), spec.entry.digest()
+    plugins = record.get("plugins", {})
+    versions = record.get("versions", {})
+    sources = {role: plugin.get("source") for role, plugin in plugins.items()}
+    code = sha256(canonical([sources, versions.get("numerics")])) if record else ""
+    state = str(status.get("state", "running"))
+    if state == "done" and not result:
+        raise ValueError("the run is done and has no result.json")
+    facts = {
+        "error": status.get("error"), "started": status.get("started"), "ended": status.get("ended"),
+        "process": status.get("process"), "plugins": plugins, "versions": versions, "machine": record.get("machine", {}),
+        "training": result.get("training", {}), "model": result.get("model", {}), "inference": result.get("inference", {}),
+        "label_budget": result.get("label_budget"), "study": result.get("study") or record.get("study"),
+    }  # fmt: skip
+    values = {
+        "folder": name, "stamp": stamp, "error": None, "key": spec.key, "row": spec.row, "track": track, "entry": entry,
+        **spec.replicate.model_dump(mode="json"), "state": state, "ended": status.get("ended"), "code": code,
+        "phantom": int(spec.track.dataset.options.get("phantom") is not None), "protocol": spec.track.protocol.name,
+        "dataset": spec.track.dataset.name, "recipe": spec.recipe.name, "method": spec.entry.method.name,
+        "backbone": spec.entry.backbone.name, "facts": json.dumps(facts, ensure_ascii=False),
+    }  # fmt: skip
+    parts = {track: spec.track.model_dump_json(), entry: spec.entry.model_dump_json()}
+    scores = result.get("scores") or []
+    packed = zlib.compress(json.dumps(scores, ensure_ascii=False).encode(), 1) if scores else b""
+    return _Read(name, tuple(values[column] for column in COLUMNS), parts, packed)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(f"{file.name} is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{file.name}: expected a JSON object, found {type(value).__name__}")
+    return value

@@ -1,0 +1,33 @@
+"""Columns of the tables that stand for a class, and what the data sets of the harness call that class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from semibench_leaderboards.published.values import Value
+
+CLASSES: Mapping[str, str] = {
+    "Sp": "spleen",
+    "RK": "right kidney",
+    "LK": "left kidney",
+    "Ga": "gallbladder",
+    "Es": "esophagus",
+    "Li": "liver",
+    "St": "stomach",
+    "Ao": "aorta",
+    "IVC": "inferior vena cava",
+    "PSV": "portal and splenic vein",
+    "PA": "pancreas",
+    "RAG": "right adrenal gland",
+    "LAG": "left adrenal gland",
+    "AA": "ascending aorta",
+    "LAC": "left atrium",
+    "LVC": "left ventricle",
+    "MYO": "myocardium",
+}
+"""Column -> class name."""
+
+
+def class_of(value: Value) -> str:
+    """The class a value is of, as data set cards name it; "mean" for averages, the group itself for domains."""
+    return CLASSES.get(value.group, value.group)

@@ -1,0 +1,41 @@
+"""A number of a finished run under some convention, from the records under "scores" of its result.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from semibench_leaderboards.published.values import Value
+
+MEAN = "mean"
+
+
+def figure(
+    scores: Iterable[Mapping[str, Any]],
+    metric: str,
+    *,
+    convention: str,
+    checkpoint: str = "last",
+    predictor: str | None = None,
+    group: str = MEAN,
+) -> float | None:
+    """The mean over cases of a metric (of one class where group isn't "mean"), None where the run has no such number.
+
+    convention: short or full name; predictor: None takes the method's default one, which stands first."""
+    for score in scores:
+        if score["checkpoint"] != checkpoint or score["metric"] != metric:
+            continue
+        if convention not in (score["convention"], str(score["convention"]).split(":", 1)[-1]):
+            continue
+        if predictor not in (None, score["predictor"]):
+            continue
+        found = score["mean"] if group == MEAN else (score.get("per_class") or {}).get(group)
+        number = found.get("mean") if isinstance(found, Mapping) else found
+        return None if number is None or math.isnan(float(number)) else float(number)
+    return None
+
+
+def in_units_of(value: Value, number: float) -> float:
+    """A number of the harness (overlaps in 0..1, distances as scored) in the unit a published value is printed in."""
+    return number * 100 if value.unit == "percent" else number

@@ -1,0 +1,10 @@
+"""Suites: named lists of runs in YAML. One for each of the 31 tables of the papers, and any of your own.
+
+`load` reads one by name or path, `expand` turns it into cells (one run each), `status` sets runs beside published values.
+"""
+
+from semibench_leaderboards.suites.expansion import Cell, Overrides, expand
+from semibench_leaderboards.suites.loading import load, names
+from semibench_leaderboards.suites.schema import Suite
+
+__all__ = ["Cell", "Overrides", "Suite", "expand", "load", "names"]

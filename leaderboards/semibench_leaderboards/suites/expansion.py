@@ -1,0 +1,221 @@
+"""From a suite to its cells: one run each, with the published values it fills. Nothing is resolved or trained here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semibench.contracts.errors import UnknownNameError
+from semibench_leaderboards.suites.coverage import MEAN, filled
+from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Suite
+
+if TYPE_CHECKING:
+    from semibench.registry import Registry
+    from semibench.resolve import Request
+
+KINDS = (("methods", "method"), ("backbones", "backbone"), ("datasets", "dataset"), ("protocols", "protocol"))
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Changes of all cells, from the command line.
+
+    recipe: instead of the suite's; the suite's settings of the recipe are then left out. phantom: the procedural stand-in, with the
+    replicates the suite names for it. draws, folds, seeds: instead of the suite's. methods, datasets: only these.
+    settings: laid over all others.
+    """
+
+    recipe: str | None = None
+    phantom: bool = False
+    draws: tuple[int, ...] | None = None
+    folds: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    methods: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    settings: Settings = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a suite. row: the name the competitor stands under; part: the column (domain) it belongs to, "" where there
+    are none. missing: plugins that aren't installed, e.g. "method 'em'"; lacking: why no run is defined. fills:
+    ids of published values."""
+
+    suite: str
+    grid: str
+    row: str
+    part: str
+    protocol: str
+    dataset: str
+    method: str
+    backbone: str | None
+    preset: str | None
+    dims: int | None
+    settings: Settings
+    recipe: str
+    draw: int
+    fold: int | None
+    seed: int
+    phantom: bool = False
+    fills: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    lacking: str = ""
+
+    @property
+    def runnable(self) -> bool:
+        """Whether the harness has all it needs but the data."""
+        return not self.missing and not self.lacking
+
+    @property
+    def name(self) -> str:
+        """ "mgcc-i/busi/mean-teacher/seed-0 ..." in the file and among the replicates."""
+        axes = [f"draw{self.draw}", *([] if self.fold is None else [f"fold{self.fold}"]), f"seed{self.seed}"]
+        return "/".join(filter(None, (self.suite, self.grid, self.row, self.part, "-".join(axes))))
+
+    def request(self, **more: Any) -> Request:
+        """As `bench run` would make it; more: fields of a Request that a suite has no say in (runs, data_root, device ...)."""
+        from semibench.resolve import Request
+
+        fields: dict[str, Any] = {
+            "protocol": self.protocol, "dataset": self.dataset, "method": self.method, "backbone": self.backbone,
+            "preset": self.preset, "dims": self.dims, "settings": self.settings, "recipe": self.recipe, "draw": self.draw,
+            "fold": self.fold, "seed": self.seed, "phantom": "always" if self.phantom else "never",
+        }  # fmt: skip
+        return Request(**(fields | more))
+
+    def command(self, runs: Path | None = None) -> str:
+        """The line that makes this run by hand."""
+        words = ["bench", "run", "-p", self.protocol, "-d", self.dataset, "-m", self.method]
+        for option, value in (
+            ("-b", self.backbone),
+            ("--preset", self.preset),
+            ("--dims", self.dims),
+            ("-r", self.recipe),
+        ):
+            words += [] if value is None else [option, str(value)]
+        for setting in self.settings:
+            words += ["--set", setting]
+        words += ["--draw", str(self.draw)] if self.draw else []
+        words += [] if self.fold is None else ["--fold", str(self.fold)]
+        words += ["--seed", str(self.seed), "--phantom" if self.phantom else "--no-phantom"]
+        words += [] if runs is None else ["--runs", str(runs)]
+        return shlex.join(words)
+
+
+def expand(suite: Suite, overrides: Overrides | None = None, plugins: Registry | None = None) -> list[Cell]:
+    """All cells of a suite, grid by grid, competitor by competitor.
+
+    Methods, backbones, data sets and protocols that aren't installed are kept, with `missing` saying so."""
+    changes = overrides or Overrides()
+    installed = _installed(plugins)
+    found: list[Cell] = []
+    for grid in suite.grids:
+        for name, competitor in suite.competitors(grid).items():
+            if changes.methods and not {name, competitor.method} & set(changes.methods):
+                continue
+            found += _cells(suite, grid, name, competitor, changes, installed)
+    return found
+
+
+def check_chosen(suite: Suite, overrides: Overrides) -> None:
+    """Raises UnknownNameError for a method or data set that the suite doesn't have."""
+    rows = {name for grid in suite.grids for name in suite.competitors(grid)}
+    methods = rows | {who.method for grid in suite.grids for who in suite.competitors(grid).values() if who.method}
+    datasets = {str(name) for grid in suite.grids for name in many(grid.dataset)}
+    for kind, chosen, known in (("row", overrides.methods, methods), ("data set", overrides.datasets, datasets)):
+        for name in chosen:
+            if name not in known:
+                raise UnknownNameError(f"{kind} of suite {suite.name}", name, known)
+
+
+def laid_over(*layers: Iterable[str]) -> Settings:
+    """Settings of later layers replace those of the same name; the order is that of their first appearance."""
+    found: dict[str, str] = {}
+    for layer in layers:
+        for text in layer:
+            found[text.partition("=")[0].strip()] = text
+    return tuple(found.values())
+
+
+def many(value: str | tuple[str, ...] | None) -> tuple[Any, ...]:
+    """A name or names as names."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """What the cells of one competitor are multiplied by."""
+
+    each: tuple[Settings, ...]
+    parts: Mapping[str, Settings]
+    draws: tuple[int, ...]
+    folds: tuple[int | None, ...]
+    seeds: tuple[int, ...]
+    base: Settings = field(default=())
+
+
+def _axes(suite: Suite, grid: Grid, changes: Overrides) -> _Axes:
+    stand_in = grid.phantom if changes.phantom else None
+    parts = grid.parts if stand_in is None or stand_in.parts is None else stand_in.parts
+    if stand_in is not None:
+        each, base = stand_in.each or ((),), laid_over(suite.set, stand_in.set)
+        draws, folds, seeds = stand_in.draws, stand_in.folds, stand_in.seeds
+    else:
+        each, base = grid.each or ((),), laid_over(suite.set, grid.set)
+        draws, folds, seeds = grid.draws, grid.folds, grid.seeds
+    return _Axes(
+        each=each,
+        parts=parts or {"": ()},
+        draws=changes.draws or draws or suite.draws,
+        folds=changes.folds or folds or suite.folds or (None,),
+        seeds=changes.seeds or seeds or suite.seeds,
+        base=base,
+    )
+
+
+def _cells(
+    suite: Suite, grid: Grid, name: str, who: Competitor, changes: Overrides, installed: Mapping[str, set[str]]
+) -> Iterable[Cell]:
+    axes = _axes(suite, grid, changes)
+    values = filled(suite, grid, name)
+    recipe = changes.recipe or who.recipe or grid.recipe or suite.recipe
+    for protocol, dataset, backbone in product(many(grid.protocol), many(grid.dataset), many(grid.backbone)):
+        if changes.datasets and dataset not in changes.datasets:
+            continue
+        method, network = who.method or name, who.backbone or backbone or suite.backbone
+        names = {"methods": method, "backbones": network, "datasets": dataset, "protocols": protocol}
+        preset, dims = grid.presets.get(name) or who.preset or grid.preset, who.dims or grid.dims or suite.dims
+        missing = tuple(
+            f"{singular} {names[kind]!r}"
+            for kind, singular in KINDS
+            if names[kind] is not None and not _has(installed[kind], str(names[kind]))
+        )
+        for (part, column), each, draw, fold, seed in product(
+            axes.parts.items(), axes.each, axes.draws, axes.folds, axes.seeds
+        ):
+            settings = laid_over(axes.base, who.set, each, column)
+            if changes.recipe is not None:
+                settings = tuple(text for text in settings if not text.startswith("recipe."))
+            yield Cell(
+                suite=suite.name, grid=grid.name, row=name, part=part, protocol=protocol, dataset=dataset, method=method,
+                backbone=network, preset=preset, dims=dims,
+                settings=laid_over(settings, changes.settings), recipe=recipe, draw=draw, fold=fold, seed=seed,
+                phantom=changes.phantom, missing=missing, lacking=who.lacking,
+                fills=tuple(value.id for value in values if not part or value.group in (part, MEAN)),
+            )  # fmt: skip
+
+
+def _installed(plugins: Registry | None) -> dict[str, set[str]]:
+    if plugins is None:
+        from semibench.registry import registry
+
+        plugins = registry()
+    return {kind: {name for item in plugins.cards(kind) for name in (item.name, item.full_name)} for kind, _ in KINDS}
+
+
+def _has(known: set[str], name: str) -> bool:
+    return name in known
