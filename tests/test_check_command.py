@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 import types
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -14,11 +16,11 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from semibench import PluginError, ProtocolCard, Split, hookimpl
+from semibench import ProtocolCard, Split, hookimpl
 from semibench import registry as registry_module
 from semibench.cli import build
 from semibench.conformance import PROTOCOL_CHECKS, REGISTRATION_CHECKS, parametrize_checks
-from semibench.conformance.battery import checks_of
+from semibench.conformance.battery import CHECKS, checks_of
 from semibench.conformance.learning import LEARNING_CHECKS
 from semibench.conformance.verdicts import verdict
 from semibench.protocols.single import SelfDomain
@@ -56,7 +58,7 @@ def semibench_protocols() -> list[ProtocolCard]:
     classes = (Stubborn, Declared, Recovered, Crashing)
     return [
         ProtocolCard(
-            name=cls.__name__.lower(), title=cls.__name__, load=f"{__name__}:{cls.__name__}", summary="of a test"
+            name=cls.__name__.lower(), title=cls.__name__, load=f"{__name__}:{cls.__name__}", summary="of a test", api=1
         )
         for cls in classes
     ]
@@ -153,21 +155,53 @@ def test_pytest_shows_known_failures_as_expected(plugins: Registry) -> None:
     assert expected[0].marks[0].kwargs == {"reason": "there is one draw in the paper", "strict": True}
 
 
+@pytest.mark.slow
+def test_the_pytest_plugin_knows_all_kinds(tmp_path: Path) -> None:
+    asked = {"backbone": "vnet", "dataset": "tus", "protocol": "self"}
+    flags = [word for kind, name in asked.items() for word in (f"--semibench-{kind}", name)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "semibench.conformance.plugin",
+        *flags,
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wanted = sum(len(CHECKS[kind]) + len(REGISTRATION_CHECKS) for kind in asked)
+    assert f"{wanted} passed" in done.stdout
+    collected = subprocess.run(
+        [*command[:-6], "--collect-only", *[f"--semibench-{kind}=all" for kind in CHECKS]],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    for kind in CHECKS:
+        assert f"{kind}-" in collected.stdout, collected.stdout[-2000:]
+
+
+def test_every_kind_is_parametrized_and_has_a_table(check: Callable[..., Result]) -> None:
+    names = {
+        "method": "supervised",
+        "backbone": "vnet",
+        "dataset": "tus",
+        "protocol": "self",
+        "generator": "latent-diffusion",
+    }
+    assert set(names) == set(CHECKS)
+    for kind, name in names.items():
+        mark: Any = parametrize_checks(name)
+        facts = {parameter.values[0].fact for parameter in mark.mark.args[1]}
+        assert facts >= {*REGISTRATION_CHECKS, *set(CHECKS[kind]) - set(LEARNING_CHECKS)}
+        done = check(name, "--only", "card_says_enough")
+        assert done.exit_code == 0 and f"{kind} {name}: 1 of 1 facts hold" in done.stdout
+
+
 def test_a_verdict_of_one_check(plugins: Registry) -> None:
     found = verdict(next(check for check in checks_of("self") if check.fact == "draws_differ"))
     assert (found.id, found.state, found.reason) == ("protocol-self-draws_differ", "holds", "")
-
-
-def test_a_card_for_an_older_api_runs_and_one_for_a_newer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = ProtocolCard(name="old", title="t", load=f"{__name__}:Stubborn", summary="s", api=1)
-    new = old.model_copy(update={"name": "new", "api": 3})
-    mine = types.SimpleNamespace(semibench_protocols=hookimpl(lambda: [old, new]))
-    monkeypatch.setattr("semibench.contracts.cards.API", 2)
-    found = Registry([Source("tests", "1.0", "tests", "semibench.protocols.cards", lambda: mine)])
-    assert found.get("protocols", "old").resolve() is Stubborn
-    assert [problem.outcome for problem in found.problems] == ["api"]
-    with pytest.raises(PluginError, match="made for contract version 3, this Semibench has 2"):
-        checks_of("new", plugins=found)
 
 
 def test_slow_adds_whether_it_learns() -> None:

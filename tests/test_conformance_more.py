@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conformance_toys import Good, Tiny
-from torch import Tensor
 
-from semibench import (
-    Batch,
-    Clock,
-    Losses,
-    UnknownNameError,
-    UsageError,
-)
-from semibench.conformance import (
-    METHOD_RUN_CHECKS,
-    BoundCheck,
-    MethodCase,
-    MethodRunCase,
-    checks_of,
-)
+from semibench import UnknownNameError, UsageError
+from semibench.conformance import BoundCheck, MethodCase, battery, checks_of
 from semibench.conformance.battery import CHECKS
 from semibench.conformance.learning import LEARNING_CHECKS, LearningCase
+from semibench.contracts.deprecation import DEPRECATIONS
 from semibench.registry import registry
 
 torch.set_num_threads(1)
@@ -73,6 +60,20 @@ def test_names_are_looked_up_with_hints() -> None:
         checks_of("self", known={"no_such_fact": "why"})
 
 
+def test_a_battery_of_all_kinds_and_its_old_form() -> None:
+    kinds = {check.kind for check in battery()}
+    assert kinds == set(CHECKS)
+    new = [str(check) for check in battery({"method": ["supervised"], "backbone": ["vnet"]})]
+    with pytest.warns(DeprecationWarning) as warned:
+        assert [str(check) for check in battery(methods=["supervised"], backbones=["vnet"])] == new
+    assert [str(DEPRECATIONS[f"battery({kind}s=...)"]) for kind in ("method", "backbone")] == [
+        str(one.message) for one in warned
+    ]
+    assert all(one.filename == __file__ for one in warned), "the warning points at who uses the old form"
+    with pytest.raises(UnknownNameError, match="kind with a battery"):
+        battery({"recipe": None})
+
+
 def test_a_known_failure_carries_its_reason() -> None:
     (check,) = [check for check in checks_of("self", known={"draws_differ": "why"}) if check.known]
     assert (check.fact, check.known) == ("draws_differ", "why")
@@ -81,20 +82,23 @@ def test_a_known_failure_carries_its_reason() -> None:
 # Methods in company
 
 
-def method_runs(fact: str) -> list[Any]:
-    names = [item.name for item in registry().cards("methods") if item.distribution == "semibench"]
-    small = {"adaoutput": {"critic_filters": 4}}
-    found = [
-        check for name in names for check in checks_of(name, "method", options=small.get(name)) if check.fact == fact
-    ]
-    return [pytest.param(check, id=str(check)) for check in found]
+def method_runs(*facts: str) -> list[list[BoundCheck]]:
+    """For each method and dims the checks of these facts, which share what they compute."""
+    small = {"adaoutput": {"critic_filters": 4}, "ctct": {"second_width": 0.125}}
+    found: dict[tuple[str, int], list[BoundCheck]] = {}
+    for item in registry().cards("methods"):
+        if item.distribution == "semibench":
+            for check in checks_of(item.name, "method", options=small.get(item.name)):
+                if check.fact in facts:
+                    found.setdefault((check.name, check.dims), []).append(check)
+    return list(found.values())
 
 
 IN_COMPANY = [
-    parameter
-    for fact in ("touches_no_file_and_no_network", "predicts_odd_sizes")
-    for parameter in method_runs(fact)
-    if "-2d-" in str(parameter.id) or fact == "predicts_odd_sizes"
+    pytest.param(check, id=str(check))
+    for fact in ("touches_no_file_and_no_network", "hidden_labels_change_no_digit", "predicts_odd_sizes")
+    for (check,) in method_runs(fact)
+    if check.dims == min(registry().get("methods", check.name).card.dims) or fact == "predicts_odd_sizes"
 ]
 
 
@@ -103,40 +107,16 @@ def test_methods_in_company(check: BoundCheck) -> None:
     assert check.reason() is None
 
 
+SHORT_RUNS = [
+    pytest.param(checks, id=f"{checks[0].name}-{checks[0].dims}d")
+    for checks in method_runs("a_short_run_on_a_phantom", "writes_only_into_the_run_folder")
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("check", method_runs("a_short_run_on_a_phantom"))
-def test_a_short_run_of_every_method(check: BoundCheck) -> None:
-    assert check.reason() is None
-
-
-class Logging(Good):
-    place = ""
-
-    def losses(self, batch: Batch, clock: Clock) -> Losses:
-        with Path(self.place).open("a") as log:
-            log.write("step")
-        return super().losses(batch, clock)
-
-
-class Shrinking(Good):
-    def forward(self, images: Tensor) -> Tensor:
-        logits = super().forward(images)
-        return logits if logits.shape[-1] <= 32 else logits / 0.0 * 0.0
-
-
-def test_a_method_that_writes_files_is_found(tmp_path: Path) -> None:
-    check = METHOD_RUN_CHECKS["touches_no_file_and_no_network"]
-    check(MethodRunCase(MethodCase(Good, Tiny)))
-    Logging.place = str(tmp_path / "log.txt")
-    with pytest.raises(AssertionError, match=r"log\.txt"):
-        check(MethodRunCase(MethodCase(Logging, Tiny)))
-
-
-def test_a_method_that_fails_on_odd_sizes_is_found() -> None:
-    check = METHOD_RUN_CHECKS["predicts_odd_sizes"]
-    check(MethodRunCase(MethodCase(Good, Tiny)))
-    with pytest.raises(AssertionError, match="NaN"):
-        check(MethodRunCase(MethodCase(Shrinking, Tiny)))
+@pytest.mark.parametrize("checks", SHORT_RUNS)
+def test_a_short_run_of_every_method(checks: list[BoundCheck]) -> None:
+    assert [(check.fact, check.reason()) for check in checks] == [(check.fact, None) for check in checks]
 
 
 # Learning
@@ -157,10 +137,12 @@ def test_what_counts_as_learning(scores: tuple[float, float, float], broken: set
     found = set()
     for fact, check in LEARNING_CHECKS.items():
         try:
-            check(case)
+            words = check(case)
         except AssertionError as error:
             assert f"{scores[0]:.3f}" in str(error)
             found.add(fact)
+        else:
+            assert f"{scores[0] - scores[2 if fact == 'beats_chance' else 1]:+.3f}" in words, "by how much"
     assert found == broken
 
 

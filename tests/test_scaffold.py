@@ -1,5 +1,5 @@
-"""`bench new`: what is refused, what is written, and that the packages work as third parties have them: installed, checked,
-run beside built-ins, uninstalled; and that broken ones harm nobody."""
+"""`bench new`: what is refused, what is written, and that the packages work with nothing edited: installed, listed, checked,
+run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from semibench import UnknownNameError, UsageError
 from semibench.cli import build
-from semibench.contracts.cards import API
 from semibench.scaffold import SCAFFOLDS, Scaffold, check_name, write
 
 KINDS = list(SCAFFOLDS)
@@ -192,85 +191,4 @@ for check in DATASET_CHECKS.values():
 assert [ref.has_label for ref in case.refs] == [True] * 5 + [False]
 assert len({ref.group for ref in case.refs}) == 3
 """
-    environment.call("-c", code, cwd=tmp_path)
-
-
-@pytest.mark.slow
-def test_a_wheel_runs_beside_a_built_in_and_leaves_no_trace(tmp_path: Path) -> None:
-    environment = Place(tmp_path / "environment")
-    made = write("method", "my-method", tmp_path)
-    environment.call(
-        "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheels", str(made.folder), cwd=tmp_path
-    )
-    (wheel,) = (tmp_path / "wheels").glob("*.whl")
-    environment.install(str(wheel), cwd=tmp_path)
-    work = tmp_path / "work"
-    work.mkdir()
-    setting = ("--protocol", "self", "--dataset", "tus", "--recipe", "smoke")
-    environment.bench("run", *setting, "--method", "my-method", cwd=work)
-    environment.bench("run", *setting, "--method", "mean-teacher", cwd=work)
-    code = (
-        "import json, mlflow\nclient = mlflow.MlflowClient('sqlite:///mlflow.db')\n"
-        "ids = [e.experiment_id for e in client.search_experiments()]\n"
-        "print(json.dumps([{**r.data.tags, **r.data.params, 'metrics': len(r.data.metrics)} for r in client.search_runs(ids)]))"
-    )
-    rows = json.loads(environment.call("-c", code, cwd=work).stdout.splitlines()[-1])
-    methods = {value for row in rows for value in row.values() if value in ("my-method", "mean-teacher")}
-    assert methods == {"my-method", "mean-teacher"}
-    assert all(row["metrics"] > 0 for row in rows)
-
-    environment.call("-m", "pip", "uninstall", "-q", "-y", made.distribution, cwd=tmp_path)
-    assert "my-method" not in environment.json("list", cwd=work)["methods"]
-    lost = environment.bench("run", *setting, "--method", "my-method", "--plan", cwd=work, code=2)
-    assert "my-method" in lost.stderr and "Known:" in lost.stderr
-    again = environment.bench("run", *setting, "--method", "mean-teacher", cwd=work)
-    assert "done" in (again.stdout + again.stderr).lower()
-    assert environment.bench("doctor", cwd=work, code=None).returncode in (0, 1)
-    assert not [s for s in environment.json("list", "plugins", cwd=work) if s["state"] != "healthy"]
-
-
-CARD = "from semibench import hookimpl, MethodCard, BackboneCard\n@hookimpl\ndef semibench_methods():\n    return ["
-BROKEN = {
-    "syntax": ("def (", "SyntaxError"),
-    "missing": ("import no_such_library_here", "no_such_library_here"),
-    "raising-import": ("raise RuntimeError('no licence file')", "no licence file"),
-    "exiting": ("raise OSError('disk is gone')", "disk is gone"),
-    "misspelt": (
-        "from semibench import hookimpl\n@hookimpl\ndef semibench_metods():\n    return []",
-        "semibench_methods",
-    ),
-    "raising-hook": (
-        "from semibench import hookimpl\n@hookimpl\ndef semibench_methods():\n    return 1 / 0",
-        "ZeroDivision",
-    ),
-    "wrong-card": (CARD + "BackboneCard(name='x', title='x', load='a:B')]", "MethodCard"),
-    "future": (CARD + f"MethodCard(name='future', title='t', load='a:B', api={API + 1})]", "update Semibench"),
-    "bad-name": (CARD + "MethodCard(name='Two Words', title='t', load='a:B')]", "a name is lower case"),
-    "nothing": ("x = 1", "no function marked"),
-}
-
-
-@pytest.mark.slow
-def test_ten_broken_plugins_give_ten_reports_and_a_working_harness(tmp_path: Path) -> None:
-    environment = Place(tmp_path / "environment")
-    for name, (source, _) in BROKEN.items():
-        module = f"broken_{name.replace('-', '_')}"
-        (environment.site / f"{module}.py").write_text(source + "\n", encoding="utf-8")
-        info = environment.site / f"{module}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: broken-{name}\nVersion: 1.0\n", encoding="utf-8")
-        (info / "entry_points.txt").write_text(f"[semibench]\n{name} = {module}\n", encoding="utf-8")
-    states = environment.json("list", "plugins", cwd=tmp_path)
-    broken = {state["entry_point"]: state for state in states if state["distribution"].startswith("broken-")}
-    assert set(broken) == set(BROKEN)
-    for name, (_, words) in BROKEN.items():
-        assert broken[name]["state"].startswith("broken"), name
-        (problem,) = broken[name]["problems"]
-        assert words in problem["message"], (name, problem["message"])
-    doctor = environment.bench("doctor", cwd=tmp_path, code=None)
-    text = doctor.stdout + doctor.stderr
-    assert all(f"broken-{name}" in text and words in text for name, (_, words) in BROKEN.items())
-    record = environment.json(
-        "run", "--protocol", "self", "--dataset", "tus", "--method", "mean-teacher", "--recipe", "smoke", "--no-track", cwd=tmp_path
-    )  # fmt: skip
-    assert record["scores"]
+    assert environment.call("-c", code, cwd=tmp_path).returncode == 0

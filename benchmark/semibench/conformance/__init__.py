@@ -8,7 +8,7 @@ and training loop.
         assert check.reason() is None
 
 There are batteries for methods, backbones, data sets (on their phantom), protocols and generators. On the command line:
-`bench check my-method`. `battery()` without names takes every method and backbone that is registered. A class that is not
+`bench check my-method`. `battery({"method": None})` gives the checks of every method that is registered. A class that is not
 registered is checked with `MethodCase(MyMethod, MyBackbone)` and the functions of `METHOD_CHECKS`, and likewise for the
 other kinds. As a pytest plugin: `pytest -p semibench.conformance.plugin --semibench-method my-method`.
 """

@@ -152,12 +152,40 @@ def check_copies_are_independent(case: BackboneCase) -> None:
 
 
 def check_every_parameter_gets_a_gradient(case: BackboneCase) -> None:
-    """Backward from the logits reaches every parameter."""
+    """Backward from the logits reaches every parameter; where "time" is provided, from those of the noisy path too."""
     net = case.build().train()
     reseed()
-    net(case.images()).square().mean().backward()
+    images = case.images()
+    logits = net(images)
+    if "time" in case.backbone.provides:
+        logits = logits + net.decode(_noisy_maps(case, net, images), images.shape[2:])
+    logits.square().mean().backward()
     dead = [name for name, parameter in net.named_parameters() if parameter.grad is None]
     assert not dead, f"no gradient reaches {dead[:5]}"
+
+
+def _noisy_maps(case: BackboneCase, net: Backbone, images: Tensor, time: int = 7, seed: int = 3) -> list[Tensor]:
+    """The maps of the noisy path: a label map of `outputs` channels, all samples at the same step."""
+    generator = torch.Generator().manual_seed(seed)
+    noisy = torch.randn((len(images), case.outputs, *images.shape[2:]), generator=generator)
+    steps = torch.full((len(images),), time, dtype=torch.int64)
+    return net.encode(images, noisy=noisy, time=steps)  # type: ignore[call-arg]
+
+
+def check_time_is_fused(case: BackboneCase) -> None:
+    """Where "time" is provided: encode takes a noisy label map and a step, both change the maps, and their shapes are those of
+    the image alone."""
+    if "time" not in case.backbone.provides:
+        return
+    net, images = case.build().eval(), case.images()
+    with torch.no_grad():
+        maps, alone = _noisy_maps(case, net, images), net.encode(images)
+        later, other = _noisy_maps(case, net, images, time=900), _noisy_maps(case, net, images, seed=4)
+    assert [m.shape for m in maps] == [m.shape for m in alone], "the noisy path has other maps than the image path"
+    assert not torch.equal(maps[-1], later[-1]), "the step changes nothing in the last map"
+    assert not torch.equal(maps[-1], other[-1]), "the noisy label map changes nothing in the last map"
+    with torch.no_grad():
+        assert torch.equal(alone[-1], net.encode(images)[-1]), "the image path depends on what was encoded before"
 
 
 def check_eval_is_independent_of_the_batch(case: BackboneCase) -> None:

@@ -15,10 +15,11 @@ from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunCase
 from semibench.conformance.methods import METHOD_CHECKS
 from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolCase
 from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredCase
+from semibench.contracts.deprecation import deprecated
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.registry import Registered, Registry, registry
 
-CHECKS: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
+CHECKS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
     "method": {**METHOD_CHECKS, **METHOD_RUN_CHECKS, **LEARNING_CHECKS},
     "backbone": BACKBONE_CHECKS,
     "dataset": DATASET_CHECKS,
@@ -53,13 +54,13 @@ class BoundCheck:
         return "-".join([self.kind, self.name, *([f"{self.dims}d"] if self.dims else []), self.fact])
 
     @property
-    def function(self) -> Callable[[Any], None]:
+    def function(self) -> Callable[[Any], str | None]:
         """The check itself; its docstring says what must hold."""
         return REGISTRATION_CHECKS[self.fact] if isinstance(self.case, RegisteredCase) else CHECKS[self.kind][self.fact]
 
-    def __call__(self) -> None:
-        """Raises AssertionError where the plugin breaks this fact."""
-        self.function(self.case)
+    def __call__(self) -> str | None:
+        """Raises AssertionError where the plugin breaks this fact; may return what was found, in words."""
+        return self.function(self.case)
 
     def reason(self) -> str | None:
         """What is wrong, in words, or None where the plugin passes. Other errors than AssertionError are raised."""
@@ -71,24 +72,34 @@ class BoundCheck:
 
 
 def battery(
-    methods: Sequence[str] | None = None,
-    backbones: Sequence[str] | None = None,
+    names: Mapping[str, Sequence[str] | None] | None = None,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    slow: bool = False,
     plugins: Registry | None = None,
+    methods: Sequence[str] | None = None,
+    backbones: Sequence[str] | None = None,
 ) -> list[BoundCheck]:
-    """Checks for the named methods and backbones in each of their dims. None: all that are registered; if only one of
-    the two is given, the other is left out. A method is run with the backbone of its card, else the default one.
-    options: of a method, by its name, to make it small. Other kinds: `checks_of`."""
+    """All checks of several registered plugins, by kind: `battery({"method": ["cps"], "dataset": None})`. None in place of
+    the names: all of that kind; nothing at all: everything that is registered. A method is run with the backbone of its
+    card, else the default one. options: of a plugin, by its name, to make it small. slow: see `checks_of`.
+
+    methods, backbones: old forms (see `semibench.contracts.deprecation`). Raises UnknownNameError."""
     found = plugins or registry()
-    if methods is None and backbones is None:
-        methods = [item.name for item in found.cards("methods")]
-        backbones = [item.name for item in found.cards("backbones")]
+    chosen = dict(names) if names is not None else {}
+    for kind, old in (("method", methods), ("backbone", backbones)):
+        if old is not None:
+            deprecated(f"battery({kind}s=...)")
+            chosen[kind] = old
+    if names is None and not chosen:
+        chosen = dict.fromkeys(CHECKS)
     checks: list[BoundCheck] = []
-    for name in methods or ():
-        checks += _methods(found, name, (options or {}).get(name, {}))
-    for name in backbones or ():
-        checks += _backbones(found, name)
+    for kind, wanted in chosen.items():
+        if kind not in CHECKS:
+            raise UnknownNameError("kind with a battery", kind, CHECKS)
+        for name in [item.full_name for item in found.cards(f"{kind}s")] if wanted is None else wanted:
+            short = name.split(":")[-1]
+            checks += checks_of(name, kind, options=(options or {}).get(short), slow=slow, plugins=found)
     return checks
 
 
@@ -112,20 +123,21 @@ def checks_of(
     if kind not in CHECKS:
         raise UnknownNameError("kind with a battery", kind, CHECKS)
     item = found.get(f"{kind}s", name)
+    name = item.name
     registered = RegisteredCase(item)
     checks = [BoundCheck(kind, name, 0, fact, registered) for fact in REGISTRATION_CHECKS]
     cls = item.resolve()
     given = options or {}
     if kind == "method":
-        checks += _methods(found, name, given)
-        for dims, small in method_cases(found, name):
+        checks += _methods(found, item, given)
+        for dims, small in method_cases(found, item):
             run = MethodRunCase(replace(small, options=given), item)
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
                 learning = LearningCase(run.small)
                 checks += [BoundCheck("method", name, dims, fact, learning) for fact in LEARNING_CHECKS]
     elif kind == "backbone":
-        checks += _backbones(found, name)
+        checks += _backbones(item)
     else:
         case = _case(item, cls, given)
         checks += [BoundCheck(kind, name, 0, fact, case) for fact in CHECKS[kind]]
@@ -167,20 +179,19 @@ def _case(item: Registered, cls: Any, options: Mapping[str, Any]) -> DatasetCase
     return GeneratorCase(cls, item.card, options)
 
 
-def _methods(plugins: Registry, name: str, options: Mapping[str, Any]) -> list[BoundCheck]:
-    cases = [(dims, replace(case, options=options)) for dims, case in method_cases(plugins, name)]
-    return [BoundCheck("method", name, dims, fact, case) for dims, case in cases for fact in METHOD_CHECKS]
+def _methods(plugins: Registry, item: Registered, options: Mapping[str, Any]) -> list[BoundCheck]:
+    given = {**item.resolve().rehearsal_options, **options}
+    cases = [(dims, replace(case, options=given)) for dims, case in method_cases(plugins, item)]
+    return [BoundCheck("method", item.name, dims, fact, case) for dims, case in cases for fact in METHOD_CHECKS]
 
 
-def _backbones(plugins: Registry, name: str) -> list[BoundCheck]:
-    item = plugins.get("backbones", name)
+def _backbones(item: Registered) -> list[BoundCheck]:
     cases = [(dims, BackboneCase(item.resolve(), dims, card=item.card)) for dims in item.card.dims]
-    return [BoundCheck("backbone", name, dims, fact, case) for dims, case in cases for fact in BACKBONE_CHECKS]
+    return [BoundCheck("backbone", item.name, dims, fact, case) for dims, case in cases for fact in BACKBONE_CHECKS]
 
 
-def method_cases(plugins: Registry, name: str) -> Iterator[tuple[int, MethodCase]]:
+def method_cases(plugins: Registry, item: Registered) -> Iterator[tuple[int, MethodCase]]:
     """A case for each of the method's dims."""
-    item = plugins.get("methods", name)
     for dims in item.card.dims:
         yield dims, MethodCase(item.resolve(), _backbone(plugins, item, dims).resolve(), dims, card=item.card)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from semibench.conformance.data import BlobData, blobs
-from semibench.conformance.rehearsal import Rehearsal
+from semibench.conformance.rehearsal import Rehearsal, tensors
 from semibench.contracts.backbone import Backbone
 from semibench.contracts.cards import BackboneCard, MethodCard
 from semibench.contracts.method import Method, Pools, Task
@@ -194,7 +194,7 @@ class MethodCase:
             except KeyboardInterrupt:
                 if stop is None:
                     raise
-        return {name: value.clone() for name, value in method.state_dict().items()}
+        return {name: value.clone() for name, value in tensors(method.state_dict()).items()}
 
 
 @dataclass(frozen=True, eq=False)

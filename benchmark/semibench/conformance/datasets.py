@@ -3,6 +3,8 @@ AssertionError with what is wrong."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,16 +76,39 @@ def check_index_is_the_same_again(case: DatasetCase) -> None:
     assert case.build().index() == list(case.refs), "index() gives other cases the second time"
 
 
+DECODERS = (
+    ("PIL.ImageFile", "ImageFile.load"),
+    ("nibabel.arrayproxy", "ArrayProxy._get_scaled"),
+    ("SimpleITK", "ReadImage"),
+    ("h5py", "Dataset.__getitem__"),
+    ("numpy.lib.npyio", "NpzFile.__getitem__"),
+)
+"""Where the usual libraries decode pixels. Opening a file to read its header is no decoding."""
+
+
 def check_index_decodes_no_pixels(case: DatasetCase) -> None:
-    """index() calls neither read nor truth."""
+    """index() calls neither read nor truth, and none of the usual decoders of images and volumes."""
     dataset, touched = case.build(), []
 
-    def noted(name: str) -> Callable[..., None]:
-        return lambda *arguments: touched.append(name)
+    def noted(name: str, real: Callable[..., Any] | None = None) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            touched.append(name)
+            return real(*arguments, **keywords) if real is not None else None
 
-    with mock.patch.object(dataset, "read", noted("read")), mock.patch.object(dataset, "truth", noted("truth")):
+        return call
+
+    with contextlib.ExitStack() as stack:
+        for name in ("read", "truth"):
+            stack.enter_context(mock.patch.object(dataset, name, noted(name)))
+        for module, path in DECODERS:
+            holder: Any = importlib.import_module(module)
+            *classes, attribute = path.split(".")
+            for part in classes:
+                holder = getattr(holder, part)
+            real = getattr(holder, attribute)
+            stack.enter_context(mock.patch.object(holder, attribute, noted(f"{module}.{path}", real)))
         dataset.index()
-    assert not touched, f"index() calls {sorted(set(touched))}: it must read names and small tables only"
+    assert not touched, f"index() calls {sorted(set(touched))}: it must read names, headers and small tables only"
 
 
 def check_missing_files_are_said(case: DatasetCase) -> None:

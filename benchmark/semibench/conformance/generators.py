@@ -3,6 +3,7 @@ is wrong. The generator runs with its preset `smoke` where it has one."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from semibench.conformance.case import reseed
+from semibench.conformance.watching import watched
 from semibench.contracts.cards import GeneratorCard
 from semibench.contracts.generator import Generator
 from semibench.training.seeding import derive
@@ -140,6 +142,16 @@ def check_nothing_is_pickled(case: GeneratorCase) -> None:
         assert files, f"fit wrote nothing under {folder.name}"
         bad = sorted(path.name for path in files if path.suffix in (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"))
         assert not bad, f"formats that can run code when they are loaded: {bad}"
+
+
+def check_writes_only_its_directory(case: GeneratorCase) -> None:
+    """fit and sample write nothing outside the directory they are given, and open no connection."""
+    assert case.samples  # libraries make their caches when they are first used
+    with watched() as seen, case.fitted() as (generator, folder):
+        generator.sample(folder, SAMPLES, seed=5, device="cpu")
+        around = os.path.realpath(folder.parent)
+        strange = [line for line in seen if not os.path.realpath(line.partition(" ")[2]).startswith(around)]
+    assert not strange, f"{len(strange)} times: {', '.join(dict.fromkeys(strange[:5]))}"
 
 
 def check_curation_keeps_positions(case: GeneratorCase) -> None:

@@ -6,17 +6,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import torch
 
 from semibench.conformance.case import PATCH, MethodCase
+from semibench.conformance.watching import watched
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Inference
 from semibench.registry import Registered
@@ -30,9 +30,15 @@ SMALL: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
 }
 """Protocol the method is meant for, else its dims -> protocol, data set and settings of a small run."""
 
-EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "socket.connect", "subprocess.Popen"})
-_watching: list[list[str]] = []
-_hooked: list[bool] = []
+
+@dataclass(frozen=True)
+class ShortRun:
+    """What came of a run. error: why it failed, or empty; dice: mean values; strange: places it wrote to that are neither
+    its run folder nor the cache."""
+
+    error: str
+    dice: tuple[float, ...]
+    strange: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,38 +52,51 @@ class MethodRunCase:
     def dims(self) -> int:
         return self.small.dims
 
+    @cached_property
+    def short(self) -> ShortRun | None:
+        """A run with the recipe `smoke`, made once; None for a method that isn't registered."""
+        return None if self.item is None else _short_run(self.item, self.dims)
+
 
 Check = Callable[[MethodRunCase], None]
 
 
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _watching or event not in EVENTS:
-        return
-    if event == "open":
-        path, _, flags = arguments
-        if not isinstance(path, (str, bytes, os.PathLike)) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            return
-        if "__pycache__" in os.fsdecode(path) or os.fsdecode(path).startswith("/dev/"):
-            return
-    elif event == "os.mkdir" and "__pycache__" in str(arguments[0]):
-        return
-    for seen in _watching:
-        seen.append(f"{event} {arguments[0] if event != 'socket.connect' else arguments[1]}")
+def _short_run(item: Registered, dims: int) -> ShortRun:
+    from semibench.run import Request, execute, prepare
+
+    meant = [protocol for protocol in item.card.protocols if protocol in SMALL]
+    protocol, dataset, settings = SMALL[meant[0] if meant else str(dims)]
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
+        places = {"SEMIBENCH_CACHE": str(folder / "cache"), "MPLCONFIGDIR": str(folder / "cache" / "matplotlib")}
+        stack.enter_context(mock.patch.dict(os.environ, places))
+        stack.enter_context(contextlib.chdir(folder))
+        request = Request(
+            protocol, dataset, item.full_name, recipe="smoke", dims=dims, settings=settings, phantom="always",
+            runs=folder / "runs", device="cpu", threads=1, track=False, keep_predictions=False,
+        )  # fmt: skip
+        error, dice = "", ()
+        with watched() as seen:
+            try:
+                result = execute(prepare(request, estimate=False))
+            except SemibenchError as problem:
+                error = f"{protocol} on {dataset}: {problem}"
+        if not error:
+            record = json.loads((result.folder / "result.json").read_text(encoding="utf-8"))
+            dice = tuple(s["mean"] for s in record["scores"] if s["metric"] == "dice" and s["mean"] is not None)
+        return ShortRun(error, dice, tuple(dict.fromkeys(_elsewhere(seen, folder))))
 
 
-@contextlib.contextmanager
-def watched() -> Iterator[list[str]]:
-    """What is written, connected to or started inside the block, by Python's audit events. The hook is installed once a
-    process (hooks can't be taken away) and sleeps outside."""
-    if not _hooked:
-        sys.addaudithook(_audit)
-        _hooked.append(True)
-    seen: list[str] = []
-    _watching.append(seen)
-    try:
-        yield seen
-    finally:
-        _watching.remove(seen)
+def _elsewhere(seen: Sequence[str], folder: Path) -> Iterator[str]:
+    """Of what was noted, files that were written or made, outside the run folder and the cache."""
+    allowed = (str(folder / "runs"), str(folder / "cache"))
+    for line in seen:
+        event, _, path = line.partition(" ")
+        if event in ("socket.connect", "subprocess.Popen"):
+            continue
+        place = os.path.realpath(path)
+        if not place.startswith(allowed) and place != str(folder):
+            yield path
 
 
 def check_touches_no_file_and_no_network(case: MethodRunCase) -> None:
@@ -90,6 +109,19 @@ def check_touches_no_file_and_no_network(case: MethodRunCase) -> None:
         with torch.no_grad():
             rehearsal.method(case.small.images())
     assert not seen, f"{len(seen)} times: {', '.join(dict.fromkeys(seen[:5]))}"
+
+
+def check_hidden_labels_change_no_digit(case: MethodRunCase) -> None:
+    """Trained from files twice, the second time with other labels in the files of the unlabeled cases, weights and buffers
+    are the same to the last digit."""
+    from semibench.conformance.hidden import trained, write_files
+
+    with tempfile.TemporaryDirectory() as folder:
+        root, cache = Path(folder) / "files", Path(folder) / "cache"
+        first = trained(case.small, write_files(case.small, root, turned=False), cache)
+        second = trained(case.small, write_files(case.small, root, turned=True), cache)
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different, f"labels of unlabeled cases leak into {different[:5]}"
 
 
 def check_predicts_odd_sizes(case: MethodRunCase) -> None:
@@ -110,30 +142,16 @@ def check_predicts_odd_sizes(case: MethodRunCase) -> None:
 
 
 def check_a_short_run_on_a_phantom(case: MethodRunCase) -> None:
-    """`bench run` with the recipe `smoke` trains, scores and writes only into its run folder."""
-    from semibench.run import Request, execute, prepare
+    """`bench run` with the recipe `smoke` trains and scores."""
+    run = case.short
+    assert run is None or not run.error, run and run.error
+    assert run is None or run.dice, "the run has no Dice"
 
-    if case.item is None:
-        return
-    meant = [protocol for protocol in case.item.card.protocols if protocol in SMALL]
-    protocol, dataset, settings = SMALL[meant[0] if meant else str(case.dims)]
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        stack.enter_context(mock.patch.dict(os.environ, {"SEMIBENCH_CACHE": str(folder / "cache")}))
-        stack.enter_context(contextlib.chdir(folder))
-        request = Request(
-            protocol, dataset, case.item.full_name, recipe="smoke", dims=case.dims, settings=settings, phantom="always",
-            runs=folder / "runs", device="cpu", threads=1, track=False, keep_predictions=False,
-        )  # fmt: skip
-        try:
-            result = execute(prepare(request, estimate=False))
-        except SemibenchError as error:
-            raise AssertionError(f"{protocol} on {dataset}: {error}") from error
-        record = json.loads((result.folder / "result.json").read_text(encoding="utf-8"))
-        found = [score for score in record["scores"] if score["metric"] == "dice" and score["mean"] is not None]
-        assert found, "the run has no Dice"
-        strange = sorted({path.name for path in folder.iterdir()} - {"runs", "cache"})
-        assert not strange, f"written beside the run folder: {strange}"
+
+def check_writes_only_into_the_run_folder(case: MethodRunCase) -> None:
+    """In that run nothing is written beside the run folder and the cache of decoded cases."""
+    run = case.short
+    assert run is None or not run.strange, f"written beside the run folder: {', '.join(run.strange[:5]) if run else ''}"
 
 
 METHOD_RUN_CHECKS: Mapping[str, Check] = {

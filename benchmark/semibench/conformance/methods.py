@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -12,7 +14,8 @@ from torch import Tensor
 
 from semibench.blocks.teacher import Teacher
 from semibench.conformance.case import MethodCase, reseed
-from semibench.contracts.method import Losses, Method
+from semibench.conformance.rehearsal import tensors
+from semibench.contracts.method import Losses, Method, MethodOptions
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock, Term
 from semibench.settings import build, term_records
@@ -40,6 +43,28 @@ def check_losses_are_finite_scalars(case: MethodCase) -> None:
         for name, shape in call.shapes.items():
             assert math.prod(shape) == 1, f"{name} has shape {shape}; reduce it to one number"
             assert math.isfinite(call.values[name]), f"{name} = {call.values[name]} in stage {call.stage!r}"
+
+
+def check_losses_are_unweighted(case: MethodCase) -> None:
+    """No loss is multiplied by its weight already: with three times the weight it isn't three times as large."""
+    first, heavy = (_first_values(case, factor) for factor in (1.0, 3.0))
+    for name, term in case.method.terms.items():
+        if not term.weight or not first.get(name) or name not in heavy:
+            continue
+        assert not math.isclose(heavy[name], 3.0 * first[name], rel_tol=1e-3), (
+            f"{name} grows with its weight ({first[name]:.4g}, with three times the weight {heavy[name]:.4g}): return "
+            "the bare loss, the harness multiplies"
+        )
+
+
+def _first_values(case: MethodCase, factor: float) -> dict[str, float]:
+    """Each term as it is first given, where every weight is constant and times a factor."""
+    rehearsal = case.rehearse(steps=1)
+    rehearsal.method.terms = {name: Term(factor * term.weight) for name, term in case.method.terms.items()}
+    values: dict[str, float] = {}
+    for call in rehearsal.run().calls:
+        values = {**call.values, **values}
+    return values
 
 
 def check_optimise_has_gradients(case: MethodCase) -> None:
@@ -126,6 +151,19 @@ def check_resumes_to_the_same_digits(case: MethodCase) -> None:
         assert not different, f"resumed in stage {found.stage!r}, these differ: {different[:5]}"
 
 
+def check_state_round_trips(case: MethodCase) -> None:
+    """Saved without code and loaded into a fresh method, the state gives the same predictions to the last digit."""
+    own, fresh, saved = case.done.method, case.build(seed=1), io.BytesIO()
+    torch.save(own.state_dict(), saved)
+    saved.seek(0)
+    try:
+        fresh.load_state_dict(torch.load(saved, weights_only=True))
+    except pickle.UnpicklingError as error:
+        raise AssertionError(f"the state holds more than tensors and plain values: {str(error)[:200]}") from error
+    different = _same(_predict(own, case.images()), _predict(fresh, case.images()))
+    assert not different, f"the predictors {different} depend on something that isn't in the state"
+
+
 def check_begin_runs_once(case: MethodCase) -> None:
     """On resume `begin` runs for the stages still to come and not again for the one at hand."""
     for found in case.resumes:
@@ -134,7 +172,7 @@ def check_begin_runs_once(case: MethodCase) -> None:
 
 def check_buffers_keep_their_shape(case: MethodCase) -> None:
     """Names and shapes of the state are the same before, during and after training."""
-    after = {name: tuple(value.shape) for name, value in case.done.method.state_dict().items()}
+    after = {name: tuple(value.shape) for name, value in tensors(case.done.method.state_dict()).items()}
     before = case.done.initial
     assert before.keys() == after.keys(), f"came or went: {sorted(before.keys() ^ after.keys())[:5]}"
     changed = [f"{name}: {shape} -> {after[name]}" for name, shape in before.items() if after[name] != shape]
@@ -144,9 +182,9 @@ def check_buffers_keep_their_shape(case: MethodCase) -> None:
 def check_prediction_changes_nothing(case: MethodCase) -> None:
     """Predicting in eval mode changes neither weights nor buffers."""
     method, images = case.build(), case.images()
-    before = {name: value.clone() for name, value in method.state_dict().items()}
+    before = {name: value.clone() for name, value in tensors(method.state_dict()).items()}
     _predict(method, images)
-    different = _same(before, method.state_dict())
+    different = _same(before, tensors(method.state_dict()))
     assert not different, f"a prediction changed {different[:5]}"
 
 
@@ -212,6 +250,26 @@ def check_same_seed_same_losses(case: MethodCase) -> None:
     assert other.losses() != case.done.losses(), (
         "another seed gave the same losses: where does the randomness come from?"
     )
+
+
+class _Nothing:
+    """No option is of this type."""
+
+
+def check_options_validate(case: MethodCase) -> None:
+    """Options are a `MethodOptions` that refuses values of a wrong type and whose defaults pass their own bounds."""
+    options = case.method.Options
+    assert issubclass(options, MethodOptions), f"Options is no MethodOptions: {options!r}"
+    for name in options.model_fields:
+        try:
+            options.model_validate({**case.options, name: _Nothing()})
+        except ValidationError:
+            continue
+        raise AssertionError(f"the option {name!r} takes anything: give it a type")
+    try:
+        options.model_validate(options.model_validate(dict(case.options)).model_dump())
+    except ValidationError as error:
+        raise AssertionError(f"the defaults don't pass: {error}") from error
 
 
 def check_options_refuse_unknown_keys(case: MethodCase) -> None:

@@ -1,5 +1,6 @@
 """A pytest plugin: `pytest -p semibench.conformance.plugin --semibench-method NAME` runs the battery on a registered plugin
-and nothing else. To run it beside other tests, parametrise one over `semibench.conformance.battery()`."""
+and nothing else; likewise `--semibench-backbone`, `-dataset`, `-protocol`, `-generator`. To run it beside other tests, use
+`semibench.conformance.parametrize_checks`."""
 
 from __future__ import annotations
 
@@ -8,22 +9,26 @@ from typing import Any
 
 import pytest
 
-KINDS = ("method", "backbone")
+KINDS = ("method", "backbone", "dataset", "protocol", "generator")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--semibench-method and --semibench-backbone, each as often as wanted; "all" for every registered one."""
+    """--semibench-KIND, each as often as wanted; "all" for every registered one. --semibench-slow: also whether methods
+    learn."""
     group = parser.getgroup("semibench", "conformance of Semibench plugins")
     for kind in KINDS:
         group.addoption(f"--semibench-{kind}", action="append", default=[], metavar="NAME", help=f"a {kind}, or all")
+    group.addoption("--semibench-slow", action="store_true", help="also train methods and see whether they learn")
 
 
 class Fact(pytest.Item):
-    """One check."""
+    """One check. A known failure is an expected one with its reason."""
 
     def __init__(self, *, check: Any, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.check = check
+        if check.known:
+            self.add_marker(pytest.mark.xfail(reason=check.known, strict=True))
 
     def runtest(self) -> None:
         """Runs it on one thread: the sizes are so small that more only cost."""
@@ -48,10 +53,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if not any(given.values()):
         return
     from semibench.conformance.battery import battery
-    from semibench.registry import registry
 
-    for kind, names in given.items():
-        if "all" in names:
-            given[kind] = [item.name for item in registry().cards(f"{kind}s")]
-    checks = battery(methods=given["method"], backbones=given["backbone"])
+    wanted = {kind: None if "all" in names else names for kind, names in given.items() if names}
+    checks = battery(wanted, slow=bool(config.getoption("--semibench-slow")))
     items[:] = [Fact.from_parent(session, name=str(check), check=check) for check in checks]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,19 @@ from semibench.training.optimise import Optimisation
 from semibench.training.precision import LossScale
 from semibench.training.records import Steps, Watch
 from semibench.training.schedules import Driver, StagePlan, build_drivers, plan_stages
+
+
+def tensors(state: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a state by name, those within an extra state (mappings, lists) too."""
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            found[f"{prefix}{name}"] = value
+        elif isinstance(value, Mapping):
+            found |= tensors(value, f"{prefix}{name}.")
+        elif isinstance(value, (list, tuple)):
+            found |= tensors({str(place): inner for place, inner in enumerate(value)}, f"{prefix}{name}.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class Rehearsal:
 
     def __post_init__(self) -> None:
         self.plan = plan_stages(self.method, self.recipe.iterations)
-        self.initial = {name: tuple(value.shape) for name, value in self.method.state_dict().items()}
+        self.initial = {name: tuple(value.shape) for name, value in tensors(self.method.state_dict()).items()}
         self._watch = Watch(Steps(Path(os.devnull)), type(self.method).__name__, eager=True)
 
     def run(self) -> Rehearsal:
@@ -129,4 +143,4 @@ class Rehearsal:
 
     def state(self) -> dict[str, Tensor]:
         """A copy of weights and buffers."""
-        return {name: value.detach().clone() for name, value in self.method.state_dict().items()}
+        return {name: value.detach().clone() for name, value in tensors(self.method.state_dict()).items()}

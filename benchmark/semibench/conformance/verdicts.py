@@ -19,7 +19,8 @@ FAILED: tuple[State, ...] = ("broken", "error", "unexpected")
 @dataclass(frozen=True)
 class Verdict:
     """One check that was run. state: holds; broken: the fact doesn't hold; error: the check couldn't be made; known: a
-    declared failure; unexpected: a declared failure that holds by now. must: what must hold; reason: what was found."""
+    declared failure; unexpected: a declared failure that holds by now. must: what must hold; reason: what is wrong; found:
+    what a check that holds has to say, such as by how much."""
 
     id: str
     fact: str
@@ -28,6 +29,7 @@ class Verdict:
     must: str
     reason: str
     seconds: float
+    found: str = ""
 
     def record(self) -> dict[str, Any]:
         """Plain values."""
@@ -38,21 +40,20 @@ def verdict(check: BoundCheck) -> Verdict:
     """Runs a check; never raises for what the plug-in does wrong."""
     began = time.perf_counter()
     state: State = "holds"
-    reason = ""
+    reason = found = ""
     try:
-        found = check.reason()
+        found = check() or ""
+    except AssertionError as error:
+        state, reason = "broken", str(error) or "an assertion failed"
     except Exception as error:
         state, reason = "error", f"{type(error).__name__}: {error}"
-    else:
-        if found is not None:
-            state, reason = "broken", found
     if check.known:
         if state == "holds":
             state, reason = "unexpected", f"declared as failing ({check.known}), and it holds: remove the declaration"
         else:
             state, reason = "known", f"{check.known} ({reason})"
     must = " ".join((check.function.__doc__ or "").split())
-    return Verdict(str(check), check.fact, check.dims, state, must, reason, time.perf_counter() - began)
+    return Verdict(str(check), check.fact, check.dims, state, must, reason, time.perf_counter() - began, found)
 
 
 def write_junit(path: Path, suite: str, verdicts: Sequence[Verdict]) -> None:

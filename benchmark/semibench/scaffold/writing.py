@@ -20,6 +20,7 @@ from pathlib import Path
 
 from semibench import __all__ as PUBLIC
 from semibench import __version__
+from semibench.contracts.cards import API
 from semibench.contracts.errors import UnknownNameError, UsageError
 
 NAME = re.compile(r"^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$")
@@ -96,6 +97,7 @@ def _values(kind: str, name: str) -> dict[str, str]:
         "module": _module(name),
         "distribution": f"semibench-{name}",
         "semibench": __version__,
+        "api": str(API),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }
     values["command"] = string.Template(TRIES[kind]).substitute(values)
