@@ -139,6 +139,17 @@ def masked_dice(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float =
     return _dice(probabilities, target, region, True, False, True, smooth)
 
 
+def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-5) -> Tensor:
+    """Dice_A against probabilities: D_c = 1 - (2 sum p q m + s) / (sum p^2 m + sum q^2 m + s), sums over batch and
+    positions, mean over classes. target: q (B, K, *spatial), soft or one-hot; mask: m (B, *spatial), 0 where nothing counts
+    (UniMatch's Dice with ignored pixels, exactly 0 where all are)."""
+    p, q = _wide(logits).softmax(1), _wide(target)
+    counted = mask.to(p.dtype).unsqueeze(1)
+    over = (0, *range(2, p.ndim))
+    common, size = (p * q * counted).sum(over), ((p.square() + q.square()) * counted).sum(over)
+    return (1.0 - (2.0 * common + smooth) / (size + smooth)).mean()
+
+
 def region_loss(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-10) -> Tensor:
     """(masked Dice + masked CE) / 2 over the region where mask is 1 (Bai et al., CVPR 2023); 0 for an empty region."""
     return 0.5 * (masked_dice(logits, target, mask, smooth=smooth) + masked_cross_entropy(logits, target, mask))

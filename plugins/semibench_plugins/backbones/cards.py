@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semibench import BackboneCard, hookimpl
+from semibench import BackboneCard, WeightFile, hookimpl
 
 
 @hookimpl
@@ -61,5 +61,44 @@ def semibench_backbones() -> list[BackboneCard]:
             url="https://github.com/HuCaoFighting/Swin-Unet",
             dims=(2,),
             provides=("stages", "dropout"),
+        ),
+        BackboneCard(
+            name="diff-vnet",
+            title="Diff-VNet",
+            load=f"{here}.diff_vnet:DiffVNet",
+            summary="V-Net whose encoder takes an image, or an image with a noisy label map at a diffusion step (A&D, DTLP-Net)",
+            paper="Wang & Li, Towards Generic Semi-Supervised Framework for Volumetric Medical Image Segmentation, NeurIPS 2023",
+            url="https://github.com/xmed-lab/GenericSSL",
+            dims=(2, 3),
+            provides=("stages", "time", "dropout"),
+        ),
+        BackboneCard(
+            name="deeplabv3plus",
+            title="DeepLabv3+",
+            load=f"{here}.deeplabv3plus:DeepLabV3Plus",
+            summary="dilated ResNet-50 (also 18, 34, 101) with pyramid pooling, 43.6 M parameters; output stride 8 or 16",
+            paper="Chen et al., Encoder-Decoder with Atrous Separable Convolution, ECCV 2018; decoders of U2PL and UniMatch",
+            url="https://github.com/Haochen-Wang409/U2PL",
+            dims=(2,),
+            provides=("stages", "dropout"),
+            weights=(
+                WeightFile(
+                    name="ImageNet ResNet-50",
+                    licence="BSD-3-Clause (torchvision)",
+                    obtain="torchvision's resnet50 file with backbone.deep_stem=false; the default deep stem needs a file of "
+                    "the U2PL lineage (its README links it)",
+                ),
+            ),
+        ),
+        BackboneCard(
+            name="diffusion-vnet",
+            title="Diffusion V-Net",
+            load=f"{here}.diffusion_vnet:DiffusionVNet",
+            summary="V-Net on the image beside a noisy label map at a diffusion step (Diff-CL), 10.84 M parameters in 3D",
+            paper="Wang & Li, Towards Generic Semi-Supervised Framework for Volumetric Medical Image Segmentation, "
+            "NeurIPS 2023 (its denoising path, 16 filters)",
+            url="https://github.com/xmed-lab/GenericSSL",
+            dims=(2, 3),
+            provides=("stages", "time", "dropout"),
         ),
     ]

@@ -16,10 +16,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from semibench import Backbone, BackboneOptions, Decoder, UsageError
+from semibench import BackboneOptions, Decoder
+from semibench_plugins.backbones.halving import Halving, Upsampling
 
-Upsampling = Literal["linear", "nearest", "transposed"]
-DIVISOR = 16
 WIDTHS = {"ssl4mis": (16, 32, 64, 128, 256), "34m": (64, 128, 256, 512, 1024)}
 DROPOUT = {"ssl4mis": (0.05, 0.1, 0.2, 0.3, 0.5), "34m": (0.0,) * 5}
 UPSAMPLING: dict[str, Upsampling] = {"ssl4mis": "linear", "34m": "nearest"}
@@ -99,18 +98,15 @@ class UNetDecoder(Decoder):
         return self.last(decoded)
 
 
-class UNet(Backbone):
+class UNet(Halving):
     """See the module. Decoder variant: upsampling="linear" | "nearest" | "transposed"."""
 
     Options = UNetOptions
     provides = frozenset({"stages", "dropout"})
+    title = "unet"
 
     def __init__(self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: UNetOptions) -> None:
         super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
-        if dims not in CONV:
-            raise UsageError(f"unet works in 2 or 3 dimensions, got dims={dims}")
-        self.dims, self.divisor = dims, DIVISOR
-        self._check(patch)
         self.channels = tuple(max(1, round(count * options.width)) for count in WIDTHS[options.variant])
         self.strides = tuple(2**level for level in range(len(self.channels)))
         self._plan, self._outputs = _Plan(dims, options.variant), outputs
@@ -123,21 +119,9 @@ class UNet(Backbone):
         self.pool = POOL[dims](2)
         self.decoder = self.new_decoder()
 
-    def _check(self, size: Sequence[int]) -> None:
-        if len(size) != self.dims or any(side < DIVISOR or side % DIVISOR for side in size):
-            raise UsageError(
-                f"unet halves its input four times: expected {self.dims} sides that are multiples of {DIVISOR}, "
-                f"got {tuple(size)}"
-            )
-
-    @property
-    def stages(self) -> tuple[nn.Module, ...]:
-        """The modules whose outputs are the five maps of `encode`."""
-        return tuple(self.blocks)
-
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, C, *spatial) -> five maps, finest first."""
-        self._check(images.shape[2:])
+        self.check_size(images.shape[2:])
         maps: list[Tensor] = []
         for block in self.blocks:
             maps.append(block(self.pool(maps[-1]) if maps else images))
@@ -145,10 +129,5 @@ class UNet(Backbone):
 
     def new_decoder(self, **variant: Any) -> Decoder:
         """A fresh decoder; upsampling: other than the network's own."""
-        upsampling = variant.pop("upsampling", self._upsampling)
-        if variant or upsampling not in ("linear", "nearest", "transposed"):
-            raise UsageError(
-                "decoders of unet differ in upsampling='linear', 'nearest' or 'transposed'; "
-                f"got {variant or {'upsampling': upsampling}}"
-            )
+        upsampling = self.upsampling_of(variant, self._upsampling)
         return UNetDecoder(self._plan, self.channels, self._outputs, upsampling)

@@ -14,13 +14,12 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from semibench import Backbone, BackboneOptions, Decoder, UsageError
+from semibench import BackboneOptions, Decoder
+from semibench_plugins.backbones.halving import Halving, Upsampling
 
-Upsampling = Literal["transposed", "linear", "nearest"]
 Normalisation = Literal["batch", "group", "instance", "none"]
 FILTERS = 16
 GROUPS = 16
-DIVISOR = 16
 DOWN = (1, 2, 3, 3, 3)
 UP = (1, 2, 3, 3)
 
@@ -99,18 +98,16 @@ class VNetDecoder(Decoder):
         return self.last(decoded)
 
 
-class VNet(Backbone):
+class VNet(Halving):
     """See the module. Decoder variant: upsampling="transposed" | "linear" | "nearest" (MC-Net, CAML)."""
 
     Options = VNetOptions
     provides = frozenset({"stages", "dropout"})
+    title = "vnet"
+    takes = (3,)
 
     def __init__(self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: VNetOptions) -> None:
         super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
-        if dims != 3:
-            raise UsageError(f"vnet is a 3D network; expected dims=3, got {dims}: choose another backbone for slices")
-        self.dims, self.divisor = dims, DIVISOR
-        self._check(patch)
         kind = options.normalisation
         grain = GROUPS if kind == "group" else 1
         filters = grain * max(1, round(FILTERS * options.width / grain))
@@ -126,20 +123,9 @@ class VNet(Backbone):
         self.blocks = nn.ModuleList(levels)
         self.decoder = self.new_decoder()
 
-    def _check(self, size: Sequence[int]) -> None:
-        if len(size) != self.dims or any(side < DIVISOR or side % DIVISOR for side in size):
-            raise UsageError(
-                f"vnet halves its input four times: expected 3 sides that are multiples of {DIVISOR}, got {tuple(size)}"
-            )
-
-    @property
-    def stages(self) -> tuple[nn.Module, ...]:
-        """The modules whose outputs are the five maps of `encode`."""
-        return tuple(self.blocks)
-
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, C, *spatial) -> five maps, finest first (the last after dropout)."""
-        self._check(images.shape[2:])
+        self.check_size(images.shape[2:])
         maps: list[Tensor] = []
         for block in self.blocks:
             maps.append(block(maps[-1] if maps else images))
@@ -147,10 +133,5 @@ class VNet(Backbone):
 
     def new_decoder(self, **variant: Any) -> Decoder:
         """A fresh decoder; upsampling: other than the network's own."""
-        upsampling = variant.pop("upsampling", self._options.upsampling)
-        if variant or upsampling not in ("linear", "nearest", "transposed"):
-            raise UsageError(
-                "decoders of vnet differ in upsampling='transposed', 'linear' or 'nearest'; "
-                f"got {variant or {'upsampling': upsampling}}"
-            )
+        upsampling = self.upsampling_of(variant, self._options.upsampling)
         return VNetDecoder(self.channels, self._outputs, upsampling, self._options)

@@ -1,0 +1,49 @@
+"""Colour changes of RGB images, for strong views. Draws come from torch's global stream, which the harness seeds."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the grey value (ITU-R BT.601)."""
+
+
+def colour_jitter(image: Tensor, *, saturation: float, hue: float, probability: float = 0.8) -> Tensor:
+    """Saturation and hue of (B, 3, *spatial), each sample with strengths of its own; not the identity with `probability`.
+
+    saturation: x -> g + f (x - g), g the grey value, f ~ U(max(0, 1 - s), 1 + s). hue: rotation about the grey axis by
+    h full turns, h ~ U(-hue, hue), at most half a turn. Both are one 3 x 3 matrix, so grey images stay as they are
+    whatever the range of their values; results are clipped to the sample's range. Strengths of 0 return the image itself.
+    Raises ValueError for other than three channels.
+    """
+    if saturation == 0.0 and hue == 0.0:
+        return image
+    if image.shape[1] != 3:
+        raise ValueError(f"saturation and hue need three channels (RGB), the images have {image.shape[1]}")
+    draws = torch.rand((len(image), 3), dtype=torch.float64)
+    on = draws[:, 0] < probability
+    factor = torch.where(on, (1.0 + saturation * (2.0 * draws[:, 1] - 1.0)).clamp_min(0.0), 1.0)
+    angle = torch.where(on, 2.0 * math.pi * hue * (2.0 * draws[:, 2] - 1.0), 0.0)
+    matrix = (_turn(angle) @ _saturate(factor)).to(image.dtype).to(image.device, non_blocking=True)
+    low, high = (v.view(-1, *[1] * (image.ndim - 1)) for v in torch.aminmax(image.flatten(1), dim=1))
+    changed = torch.einsum("bij,bj...->bi...", matrix, image)
+    return torch.minimum(torch.maximum(changed, low), high)
+
+
+def _saturate(factor: Tensor) -> Tensor:
+    """(B,) -> (B, 3, 3): f I + (1 - f) 1 luma^T."""
+    grey = torch.tensor(LUMA, dtype=factor.dtype).expand(3, 3)
+    scale = factor.view(-1, 1, 1)
+    return scale * torch.eye(3, dtype=factor.dtype) + (1.0 - scale) * grey
+
+
+def _turn(angle: Tensor) -> Tensor:
+    """(B,) -> (B, 3, 3): rotation about (1, 1, 1) (Rodrigues)."""
+    third = torch.full((3, 3), 1.0 / 3.0, dtype=angle.dtype)
+    root = 1.0 / math.sqrt(3.0)
+    cross = root * torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], dtype=angle.dtype)
+    cosine, sine = angle.cos().view(-1, 1, 1), angle.sin().view(-1, 1, 1)
+    return cosine * torch.eye(3, dtype=angle.dtype) + sine * cross + (1.0 - cosine) * third

@@ -1,0 +1,1 @@
+"""Diff-CL: a diffusion and a convolutional network that teach each other."""
