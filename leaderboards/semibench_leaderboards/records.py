@@ -1,7 +1,6 @@
 """Run folders as records, read through an index beside them, so that ten thousand runs are listed at once.
 
-for record in read_runs(Path("runs"), dataset="tus"):
-    print(record.state, record.name)
+failed = [record.name for record in read_runs(Path("runs"), dataset="tus") if record.state == "failed"]
 """
 
 from __future__ import annotations
