@@ -147,9 +147,13 @@ def scontrol(words: list[str]) -> None:
 
 
 def tell(job: str, task: int, number: signal.Signals) -> None:
-    """A signal to every process of a task, as the scheduler sends it: the task's own process group."""
-    session = int(str(read(job, task)["session"]))
-    os.killpg(session, number)
+    """A signal to every process of a task's step, as the scheduler sends it; to end a task, to its batch script as well."""
+    import psutil
+
+    script = psutil.Process(int(str(read(job, task)["session"])))
+    step = script.children(recursive=True)
+    for process in step if number == signal.SIGUSR2 else [*step, script]:
+        process.send_signal(number)
 
 
 if __name__ == "__main__":

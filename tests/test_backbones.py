@@ -122,7 +122,7 @@ def test_vnet_variants(normalisation: str, upsampling: str) -> None:
 
 
 def test_vnet_refuses() -> None:
-    with pytest.raises(UsageError, match="dims=3"):
+    with pytest.raises(UsageError, match="dims=2"):
         VNet(dims=2, channels=1, outputs=2, patch=(32, 32), options=VNet.Options())
     with pytest.raises(UsageError, match="multiples of 16"):
         VNet(dims=3, channels=1, outputs=2, patch=(32, 32, 20), options=VNet.Options())

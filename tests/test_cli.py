@@ -235,7 +235,6 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ]  # fmt: skip
     known = Registry(sources)
     monkeypatch.setattr("semibench.registry.registry", lambda: known)
-    monkeypatch.setattr("semibench.cli.app.third_parties", lambda: True)
 
 
 @pytest.mark.usefixtures("plugins")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from semibench import Case, CaseError, CaseRef, Convention, Frame, Inference, Truth, UnsupportedError
-from semibench.evaluation.inference import Network
+from semibench.assessment import conventions_for
+from semibench.evaluation.inference import Network, window_starts
 from semibench.evaluation.scoring import (
     COUNTS,
     KEYS,
@@ -24,8 +25,11 @@ from semibench.evaluation.scoring import (
     score_prediction,
     validate,
 )
-from semibench.evaluation.summary import MEAN, TableError, check_table, summarise
+from semibench.evaluation.summary import MEAN, SMOOTHING, TableError, check_table, summarise
+from semibench.registry import registry
 from semibench_plugins.conventions import cards
+from semibench_plugins.conventions.csc_pa import CscPa
+from semibench_plugins.conventions.cube_sliding import Brats19Sliding, PancreasSliding
 from semibench_plugins.conventions.la_sliding import LaSliding
 from semibench_plugins.conventions.mgcc_2023 import Mgcc2023
 from semibench_plugins.conventions.semibench_1 import Semibench1
@@ -36,6 +40,9 @@ ALL: dict[str, Convention] = {
     "mgcc-2023": Mgcc2023(),
     "ssl4mis": Ssl4mis(),
     "la-sliding": LaSliding(),
+    "csc-pa": CscPa(),
+    "pancreas-sliding": PancreasSliding(),
+    "brats19-sliding": Brats19Sliding(),
 }
 
 
@@ -75,7 +82,7 @@ def test_mgcc_is_ordinary_where_there_is_a_lesion() -> None:
     assert missed["iou"] == pytest.approx(1e-5 / (16 + 1e-5)) and missed["f1"] == 0 and missed["accuracy"] == 0.75
 
 
-@pytest.mark.parametrize("name", ["ssl4mis", "la-sliding"])
+@pytest.mark.parametrize("name", ["ssl4mis", "la-sliding", "pancreas-sliding", "brats19-sliding"])
 def test_published_volume_conventions(name) -> None:
     medpy = pytest.importorskip("medpy.metric.binary")
     convention = ALL[name]
@@ -89,6 +96,20 @@ def test_published_volume_conventions(name) -> None:
     assert set(convention.score(empty, empty, None, 2)[1].values()) == {0.0}
     invented = convention.score(truth, empty, None, 2)[1]
     assert invented["dice"] == 0 and math.isnan(invented["hd95_voxel"])
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "size", "patch", "starts"),
+    [
+        ("la-sliding", (18, 18, 4), 150, 112, [0, 18, 36, 38]),
+        ("pancreas-sliding", (16, 16, 16), 130, 96, [0, 16, 32, 34]),
+        ("brats19-sliding", (64, 64, 64), 170, 96, [0, 64, 74]),
+    ],
+)
+def test_strides_are_the_printed_ones(name, stride, size, patch, starts) -> None:
+    inference = ALL[name].inference
+    assert (inference.mode, inference.stride, inference.blend) == ("window", stride, "constant")
+    assert window_starts(size, patch, stride[0]) == starts
 
 
 def test_semibench_1_empties_and_units() -> None:
@@ -125,6 +146,16 @@ def test_applicable_gives_the_reason() -> None:
     assert "2D cases; these are 3D" in (applicable(ALL["mgcc-2023"], dims=3, case_dims=3) or "")
     assert "needs a 2D network on volumes" in (applicable(ALL["ssl4mis"], dims=3, case_dims=3) or "")
     assert "needs a 3D network" in (applicable(ALL["la-sliding"], dims=2, case_dims=3) or "")
+
+
+def test_conventions_made_for_a_data_set_are_asked_for_elsewhere() -> None:
+    cubes = {"la-sliding", "pancreas-sliding", "brats19-sliding"}
+    for dataset, wanted in (("la", {"la-sliding"}), ("brats19", {"brats19-sliding"}), ("mmwhs", set())):
+        found, skipped = conventions_for(registry(), (), dims=3, case_dims=3, dataset=dataset)
+        assert set(found) & cubes == wanted and "semibench-1" in found
+        assert sum("ask for it with --convention" in reason for reason in skipped) >= 3 - len(wanted)
+    asked, _ = conventions_for(registry(), ["la-sliding"], dims=3, case_dims=3, dataset="mmwhs")
+    assert list(asked) == ["la-sliding"]
 
 
 # --- the table ---
@@ -381,3 +412,23 @@ def test_the_table_survives_parquet(tmp_path) -> None:
     again = pd.read_parquet(tmp_path / "cases.parquet")
     pd.testing.assert_frame_equal(frame, again, check_dtype=False)
     check_table(again)
+
+
+def test_csc_pa_worked_numbers() -> None:
+    score = CscPa().score
+    assert score(EMPTY, EMPTY, None, 2)[1] == {"dice": 1.0, "iou": 1.0}
+    shifted = score(np.roll(SQUARE, 1, axis=0), SQUARE, None, 2)[1]
+    assert shifted == {"dice": (24 + 1e-5) / (32 + 1e-5), "iou": (12 + 1e-5) / (20 + 1e-5)}
+    missed, invented = score(EMPTY, SQUARE, None, 2)[1], score(SQUARE, EMPTY, None, 2)[1]
+    assert missed == invented == {"dice": 1e-5 / (16 + 1e-5), "iou": 1e-5 / (16 + 1e-5)}
+    plain = Semibench1().score(SQUARE, SQUARE, None, 2)[1]
+    assert score(SQUARE, SQUARE, None, 2)[1] == {"dice": plain["dice"], "iou": plain["iou"]}
+    assert set(score(np.full((2, 2), 2, dtype=np.uint8), np.zeros((2, 2), dtype=np.uint8), None, 4)) == {1, 2, 3}
+
+
+def test_csc_pa_rows_keep_the_invariant_for_a_mask_of_one_pixel() -> None:
+    """The 1e-5 moves Dice away from 2 IoU / (1 + IoU), but by less than the table's check allows."""
+    one = some((8, 8), slice(3, 4), slice(3, 4))
+    for prediction in (EMPTY, one, SQUARE):
+        values = CscPa().score(prediction, one, None, 2)[1]
+        assert abs(values["dice"] - 2 * values["iou"] / (1 + values["iou"])) < SMOOTHING

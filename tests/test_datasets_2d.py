@@ -73,7 +73,7 @@ def busi_folder(root: Path) -> Path:
 
 def test_cards_name_their_classes_and_trees() -> None:
     assert tuple(semibench_datasets()) == CARDS
-    assert len({card.name for card in CARDS}) == len(CARDS) == 11
+    assert len({card.name for card in CARDS}) == len(CARDS) == 18
     names = {card.name for card in CARDS}
     for card in CARDS:
         module, name = card.load.split(":")
@@ -89,7 +89,8 @@ def test_official_counts() -> None:
     counts = {card.name: card.cases for card in CARDS}
     assert counts == {
         "busi": 780, "busis": 562, "udiat": 163, "tus": 1942, "tnscui2020": 3644, "bus-bra": 1875, "hc18": 999,
-        "la": 100, "mmwhs": 40, "mnms": 640, "msd-hippocampus": 260,
+        "la": 100, "mmwhs": 40, "mnms": 640, "msd-hippocampus": 260, "isic2018": 2594, "acdc": 200, "promise12": 50,
+        "pancreas": 82, "brats19": 335, "synapse": 30, "amos22": 360,
     }  # fmt: skip
 
 

@@ -33,6 +33,13 @@ PINNED: dict[str, tuple[float, float, int]] = {
     "tnscui2020": (98.9288, 43.5934, 1173),
     "tus": (77.9365, 43.3386, 6747),
     "udiat": (87.3611, 32.5005, 13395),
+    "acdc": (189.3286, 151.9202, 8490),
+    "amos22": (62.7613, 52.8869, 14885),
+    "brats19": (80.1044, 100.0500, 1677),
+    "isic2018": (137.9726, 42.8461, 2126),
+    "pancreas": (25.6245, 173.2417, 4070),
+    "promise12": (708.3292, 472.1390, 2137),
+    "synapse": (-478.5508, 489.0793, 14120),
 }
 """Data set -> mean and standard deviation of the stored values of the case of group 1, frame 0, seed 0, and labeled voxels.
 Written by `REVISION` 1; when a digit moves, raise `REVISION`."""
@@ -282,7 +289,7 @@ def test_stored_images_are_grey_levels(name: str) -> None:
     image = draw(name, 0, 2).image
     assert np.array_equal(image, np.rint(image))
     assert image.min() >= 0 and image.max() <= 255
-    assert 25 < image.mean() < 150
+    assert 25 < image.mean() < (150 if CARD[name].modality == "ultrasound" else 220)
     assert image.std() > 15
 
 
@@ -352,19 +359,6 @@ def test_these_labels_are_in_one_piece(name: str) -> None:
         assert components(draw(name, 0, group).label > 0)[1] == 1
 
 
-def test_anterior_lies_in_front_of_posterior() -> None:
-    label = draw("msd-hippocampus", 0, 0).label
-    assert np.argwhere(label == 1)[:, 1].min() > np.argwhere(label == 2)[:, 1].max()
-
-
-def test_whole_heart_is_nested() -> None:
-    label = draw("mmwhs", 0, 1).label
-    assert all((label == k).sum() > 300 for k in range(1, 5))
-    middle = [np.argwhere(label == k).mean(axis=0) for k in range(5)]
-    assert middle[4][2] > middle[3][2]  # the aorta above the ventricle
-    assert middle[2][1] > middle[3][1]  # the atrium behind it
-
-
 def test_scale_and_working_size() -> None:
     ref = make("udiat", cases=1).index()[0]
     native, large = make("udiat", cases=1).read(ref), make("udiat", cases=1, scale=1.5).read(ref)
@@ -392,7 +386,7 @@ def test_normalise_can_be_the_editions_own() -> None:
     assert (data.read(data.index()[0]).image == 7).all()
 
 
-@pytest.mark.parametrize("name", ["bus-bra", "mnms", "la"])
+@pytest.mark.parametrize("name", ["bus-bra", "mnms", "la", "isic2018"])
 def test_contact_sheet(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
     path = contact_sheet(make(name, cases=6), tmp_path / "sheet.png", n=3)
     assert path.read_bytes()[:4] == b"\x89PNG"

@@ -14,20 +14,23 @@ __version__ = "0.1.0"
 _HOME = {
     "semibench.contracts.backbone": ("Backbone", "BackboneOptions", "Backbones", "Decoder"),
     "semibench.contracts.cards": (
-        "API", "BackboneCard", "Card", "CommandCard", "ConventionCard", "DatasetCard", "GeneratorCard", "MethodCard",
-        "ProtocolCard", "RecipeCard", "SplitCard", "WeightFile",
+        "API", "OLDEST_API", "BackboneCard", "Card", "CommandCard", "ConventionCard", "DatasetCard", "EngineCard",
+        "GeneratorCard", "MethodCard", "ProtocolCard", "RecipeCard", "SplitCard", "SuiteCard", "WeightFile",
     ),
     "semibench.contracts.cases": (
-        "Case", "CaseRef", "Dataset", "DatasetOptions", "Frame", "PhantomOptions", "PublishedSplits", "Split", "Truth",
+        "Case", "CaseRef", "Dataset", "DatasetOptions", "Frame", "LayoutProblem", "PhantomOptions", "PublishedSplits",
+        "Split", "Truth",
     ),
+    "semibench.contracts.engine": ("Engine", "EngineOptions", "Job", "Outcome"),
     "semibench.contracts.errors": (
-        "CaseError", "DivergedError", "IdentityError", "LayoutError", "PluginError", "SemibenchError",
+        "BusyError", "CaseError", "DivergedError", "IdentityError", "LayoutError", "PluginError", "SemibenchError",
         "UnknownNameError", "UnsupportedError", "UsageError",
     ),
     "semibench.contracts.generator": ("Curated", "Fitted", "Generator", "GeneratorOptions"),
     "semibench.contracts.identity": ("NUMERICS", "Entry", "Frozen", "Part", "Replicate", "RunSpec", "Score", "Track"),
     "semibench.contracts.method": (
         "IGNORE", "Batch", "Losses", "Method", "MethodOptions", "Optimise", "Optimiser", "Pools", "Samples", "Task",
+        "tunable",
     ),
     "semibench.contracts.metric": ("Convention", "Inference"),
     "semibench.contracts.protocol": ("Catalog", "DrawProtocol", "ProtocolOptions", "Synthesis"),
@@ -36,22 +39,27 @@ _HOME = {
     "semibench.hookspecs": ("hookimpl",),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
+_RENAMED: dict[str, str] = {}
+"""Old public name -> new one; "semibench.Old" stands in `semibench.contracts.deprecation.DEPRECATIONS`."""
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
     from semibench.contracts.backbone import Backbone, BackboneOptions, Backbones, Decoder
     from semibench.contracts.cards import (
         API,
+        OLDEST_API,
         BackboneCard,
         Card,
         CommandCard,
         ConventionCard,
         DatasetCard,
+        EngineCard,
         GeneratorCard,
         MethodCard,
         ProtocolCard,
         RecipeCard,
         SplitCard,
+        SuiteCard,
         WeightFile,
     )
     from semibench.contracts.cases import (
@@ -60,12 +68,15 @@ if TYPE_CHECKING:
         Dataset,
         DatasetOptions,
         Frame,
+        LayoutProblem,
         PhantomOptions,
         PublishedSplits,
         Split,
         Truth,
     )
+    from semibench.contracts.engine import Engine, EngineOptions, Job, Outcome
     from semibench.contracts.errors import (
+        BusyError,
         CaseError,
         DivergedError,
         IdentityError,
@@ -89,6 +100,7 @@ if TYPE_CHECKING:
         Pools,
         Samples,
         Task,
+        tunable,
     )
     from semibench.contracts.metric import Convention, Inference
     from semibench.contracts.protocol import Catalog, DrawProtocol, ProtocolOptions, Synthesis
@@ -98,6 +110,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        from semibench.contracts.deprecation import deprecated
+
+        deprecated(f"semibench.{name}")
+        name = _RENAMED[name]
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'semibench' has no attribute {name!r}")

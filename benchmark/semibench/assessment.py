@@ -30,15 +30,18 @@ IDENTITY = ["case", "group", "domain", "predictor", "convention", "class", "labe
 
 
 def conventions_for(
-    plugins: Registry, names: Sequence[str], *, dims: int, case_dims: int
+    plugins: Registry, names: Sequence[str], *, dims: int, case_dims: int, dataset: str
 ) -> tuple[dict[str, Convention], list[str]]:
-    """The conventions asked for, or all that apply; and why others don't. Raises UsageError where one asked for can't."""
+    """The conventions asked for, or all that apply and are made for the data set; and why others don't. Raises UsageError
+    where one asked for can't."""
     found: dict[str, Convention] = {}
     skipped: list[str] = []
     items = [plugins.get("conventions", name) for name in names] if names else plugins.cards("conventions")
     for item in items:
         convention: Convention = item.resolve()()
         reason = applicable(convention, dims=dims, case_dims=case_dims)
+        if reason is None and not names and item.card.datasets and dataset not in item.card.datasets:
+            reason = f"made for {', '.join(item.card.datasets)}; ask for it with --convention {item.name}"
         if reason is None:
             found[item.name] = convention
         elif names:
@@ -161,6 +164,8 @@ def summary_records(
                 "metric": str(metric),
                 "unit": conventions[str(name)].units.get(str(metric), ""),
                 "main": metric == conventions[str(name)].main,
+                "higher": metric in conventions[str(name)].higher,
+                "own_mean": type(conventions[str(name)]).aggregate is not Convention.aggregate,
                 "mean": float(overall["mean"]),
                 "std_over_cases": float(overall["std"]),
                 "per_class": {str(row["class"]): float(row["mean"]) for _, row in classes.iterrows()},

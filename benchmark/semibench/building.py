@@ -65,12 +65,21 @@ def load_weights(net: Backbone, path: Path, name: str) -> None:
     import torch
     from safetensors.torch import load_file
 
-    state: dict[str, Tensor] = (
-        load_file(str(path))
-        if path.suffix == ".safetensors"
-        else torch.load(path, map_location="cpu", weights_only=True)
-    )
+    try:
+        state: dict[str, Tensor] = (
+            load_file(str(path))
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:
+        raise IdentityError(
+            f"{path} is no weight file: expected safetensors, or a torch file that holds tensors only; got "
+            f"{type(error).__name__}"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state  # type: ignore[assignment]
+    if not isinstance(state, Mapping) or not all(hasattr(value, "shape") for value in state.values()):
+        raise IdentityError(f"{path} is no weight file: expected names and tensors, found {type(state).__name__}")
+    state = dict(net.start_weights(state))
     mine = net.state_dict()
     unknown = sorted(set(state) - set(mine))
     wrong = [

@@ -27,11 +27,13 @@ from semibench.contracts.cards import (
     CommandCard,
     ConventionCard,
     DatasetCard,
+    EngineCard,
     GeneratorCard,
     MethodCard,
     ProtocolCard,
     RecipeCard,
     SplitCard,
+    SuiteCard,
 )
 
 PROJECT = "semibench"
@@ -82,3 +84,13 @@ def semibench_recipes() -> Iterable[RecipeCard]:  # type: ignore[empty-body]
 @hookspec
 def semibench_commands() -> Iterable[CommandCard]:  # type: ignore[empty-body]
     """Sub-commands of `bench`; `load` names a `typer.Typer` (a group) or a function (one command)."""
+
+
+@hookspec
+def semibench_engines() -> Iterable[EngineCard]:  # type: ignore[empty-body]
+    """Where the cells of `bench matrix` run; `load` names a subclass of `semibench.Engine`."""
+
+
+@hookspec
+def semibench_suites() -> Iterable[SuiteCard]:  # type: ignore[empty-body]
+    """Named lists of runs, e.g. a published table; `load` names a function that returns the cells."""

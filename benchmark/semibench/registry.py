@@ -49,6 +49,8 @@ KINDS: dict[str, Kind] = {
         Kind("conventions", "convention", "semibench_conventions", cards.ConventionCard, "semibench.contracts.metric:Convention"),
         Kind("splits", "split", "semibench_splits", cards.SplitCard, "semibench.contracts.cases:PublishedSplits"),
         Kind("recipes", "recipe", "semibench_recipes", cards.RecipeCard, None),
+        Kind("engines", "engine", "semibench_engines", cards.EngineCard, "semibench.contracts.engine:Engine"),
+        Kind("suites", "suite", "semibench_suites", cards.SuiteCard, None),
         Kind("commands", "command", "semibench_commands", cards.CommandCard, None),
     )
 }  # fmt: skip
@@ -92,7 +94,7 @@ class Registered:
             found = getattr(importlib.import_module(module_name), attribute)
         except AttributeError as error:
             raise PluginError(f"{who}: the module has no {attribute!r}; correct the card's `load`") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"{who} can't be imported: {type(error).__name__}: {error}") from error
         base_path = KINDS[self.kind].base
         if base_path is not None:
@@ -175,7 +177,7 @@ class Registry:
     def _load(self, source: Source) -> list[Registered]:
         try:
             plugin = source.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             self._problem("import", source, f"{source.value!r} can't be imported: {reason}", error)
             return []
@@ -206,7 +208,7 @@ class Registry:
     def _cards(self, source: Source, kind: Kind, function: Callable[[], Any]) -> list[Registered]:
         try:
             returned = list(function())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._problem(
                 "raised", source, f"hook {kind.hook} raised {type(error).__name__}: {error}", error, kind=kind.name
             )
@@ -219,10 +221,16 @@ class Registry:
                 )
                 names = (str(card.name),) if isinstance(getattr(card, "name", None), str) else ()
                 self._problem("card", source, message, kind=kind.name, names=names)
-            elif card.api > cards.API:
+            elif not cards.OLDEST_API <= card.api <= cards.API:
+                oldest = f", and takes plug-ins from {cards.OLDEST_API} on" if card.api < cards.OLDEST_API else ""
+                advice = (
+                    f"update {source.distribution}, or install an older version of Semibench"
+                    if oldest
+                    else f"update Semibench, or install an older version of {source.distribution}"
+                )
                 message = (
                     f"{kind.singular} {card.name!r} was made for contract version {card.api}, this Semibench has "
-                    f"{cards.API}: update Semibench, or install an older version of {source.distribution}"
+                    f"{cards.API}{oldest}: {advice}"
                 )
                 self._problem("api", source, message, kind=kind.name, names=(card.name,))
             else:

@@ -17,6 +17,7 @@ from semibench.contracts.schedule import Term
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.settings import assign, build, merge, parse, term_records
+from semibench.tuning.frozen import read_tuned, with_tuned
 
 if TYPE_CHECKING:
     from semibench.data.catalog import DataCatalog
@@ -29,7 +30,8 @@ class Request:
     """What a user asks for, by names; everything left out is filled in by `resolve`.
 
     settings: texts "name=value" (see semibench.settings). phantom: "auto" takes the procedural stand-in where no files
-    are configured. weights: file of start weights of the backbone. conventions: empty means all that apply.
+    are configured. weights: file of start weights of the backbone. conventions: empty means all that apply. tuned: the file
+    that a study of `bench tune` left.
     """
 
     protocol: str
@@ -55,6 +57,7 @@ class Request:
     tracking_uri: str | None = None
     track: bool = True
     keep_predictions: bool = True
+    tuned: Path | None = None
 
 
 @dataclass
@@ -79,6 +82,7 @@ class Resolved:
     synthesis: Synthesis | None
     phantom: bool
     notes: list[str] = field(default_factory=list)
+    tuning: dict[str, Any] | None = None
 
 
 def base_recipe(
@@ -128,11 +132,12 @@ def default_backbone(plugins: Registry, method: Registered, dims: int) -> Regist
 
 
 def choose_dims(request: Request, card: DatasetCard, method: Registered | None, backbone: Registered | None) -> int:
-    """The dims of the network: as asked, else those of the data where method and backbone can, else slices (2)."""
+    """The dims of the network: as asked, else those of the data (or the card's `network_dims`) where method and backbone
+    can, else the other."""
     if request.dims is not None:
         wanted: tuple[int, ...] = (request.dims,)
     else:
-        wanted = (card.dims,) if card.dims == 2 else (3, 2)
+        wanted = (card.dims,) if card.dims == 2 else (2, 3) if card.network_dims == 2 else (3, 2)
     if card.dims == 2 and 3 in wanted:
         raise UsageError(f"data set {card.name!r} has images: a 3D network can't be trained on them")
     for dims in wanted:
@@ -189,6 +194,9 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
             f"method {method_item.name!r} is made for {', '.join(method_item.card.protocols)}, not for {protocol_item.name!r}"
         )
     _named_dims(dims, method_item, backbone_item)
+    tuned = read_tuned(request.tuned) if request.tuned is not None else None
+    if tuned is not None:
+        settings = with_tuned(settings, tuned, protocol=protocol_item.name, dataset=card.name, method=method_item.name)
 
     protocol: DrawProtocol = protocol_item.resolve()()
     dataset_class = dataset_item.resolve()
@@ -287,6 +295,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
             dataset=Part(name=dataset_item.full_name, options=dataset_part),
             data=data_digest(datasets, [ref for name in datasets for ref in catalog.cases(name)], reporter=reporter),
             recipe="own" if own else recipe_part,
+            tuning=tuned.track if tuned is not None else "default",
         ),
         entry=Entry(
             method=Part(name=method_item.full_name, options=method_options.model_dump(mode="json")),
@@ -302,7 +311,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
     terms = {name: Term.restore(record, method.terms[name].search) for name, record in records.items()}
     return Resolved(
         request, spec, items, card, dims, recipe, label, protocol, options, catalog, method, method_options, terms,
-        backbone, backbone_options, synthesis, is_phantom,
+        backbone, backbone_options, synthesis, is_phantom, tuning=tuned.record() if tuned is not None else None,
     )  # fmt: skip
 
 

@@ -10,14 +10,15 @@ import logging
 import math
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from semibench.assembly import assemble, generator_setting
 from semibench.building import build_method
-from semibench.contracts.cases import CaseRef, Dataset, Split
-from semibench.contracts.errors import IdentityError, SemibenchError, UnsupportedError
+from semibench.contracts.cases import Split
+from semibench.contracts.errors import BusyError, IdentityError, UnsupportedError
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
 from semibench.provenance import provenance, stale_reasons
@@ -28,7 +29,6 @@ from semibench.runfiles import Status, logged, read_json, write_json, write_tabl
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Task
-    from semibench.synthesis import Synthesised
 
 __all__ = ["Plan", "Request", "Result", "draw_split", "execute", "prepare"]
 log = logging.getLogger("semibench")
@@ -136,15 +136,27 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     batch = recipe.labeled_batch + recipe.unlabeled_batch
     set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split, warnings = draw_split(resolved)
+    warnings += _random_start(resolved)
     folder = request.runs / resolved.spec.key[:SHORT]
     record = provenance(resolved.items, str(device))
     state, reasons = _state(folder, resolved.spec, record)
     plan = Plan(resolved, split, folder, state, record, device, warnings, reasons)
     _check_method(resolved, split)
-    conventions_for(plugins, request.conventions, dims=resolved.dims, case_dims=resolved.card.dims)
+    conventions_for(
+        plugins, request.conventions, dims=resolved.dims, case_dims=resolved.card.dims, dataset=resolved.card.name
+    )
     if estimate and state in ("new", "stale", "resumable"):
         plan.estimate = _estimate(plan, plugins)
     return plan
+
+
+def _random_start(resolved: Resolved) -> list[str]:
+    """A sentence where the network is published with pretrained weights and none are given."""
+    item = resolved.items["backbone"]
+    if resolved.request.weights is not None or not item.card.weights:
+        return []
+    names = ", ".join(file.name for file in item.card.weights)
+    return [f"{item.name} starts from random weights: it is published with {names}; give a file with --weights"]
 
 
 def _check_method(resolved: Resolved, split: Split) -> None:
@@ -208,17 +220,8 @@ def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
         "source": source,
     }
     if plan.resolved.synthesis is not None:
-        found["generator_seconds"] = timings.get(_generator_timing(plan))
+        found["generator_seconds"] = timings.get(generator_setting(plan.resolved, plan.record["machine"]))
     return found
-
-
-def _generator_timing(plan: Plan) -> str:
-    from semibench.contracts.identity import canonical, sha256
-
-    synthesis = plan.resolved.synthesis
-    machine = plan.record["machine"]
-    options = dict(synthesis.options) if synthesis else {}
-    return "generator-" + sha256(canonical([machine["device_name"], machine["threads"], options]))[:24]
 
 
 def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
@@ -237,9 +240,7 @@ def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
         with FileLock(plan.folder / ".lock", timeout=0), logged(plan.folder / "log.txt"):
             return _guarded(plan, reporter)
     except Timeout as error:
-        raise SemibenchError(
-            f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it"
-        ) from error
+        raise BusyError(f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it") from error
 
 
 def _guarded(plan: Plan, reporter: Reporter) -> Result:
@@ -266,69 +267,29 @@ def _guarded(plan: Plan, reporter: Reporter) -> Result:
 
 
 def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
-    from semibench.assessment import conventions_for, divisor_of, score_run, validator
-    from semibench.data.cache import CaseStore
-    from semibench.data.hashes import HashMemory, case_contents
+    from semibench.assessment import conventions_for, score_run
     from semibench.data.roots import cache_dir
-    from semibench.data.training import TrainingData
-    from semibench.evaluation.inference import Network
-    from semibench.synthesis import synthesise
+    from semibench.illustration import illustrate
     from semibench.timing import Timings, setting
     from semibench.training.checkpoints import load_method
     from semibench.training.cost import measure
     from semibench.training.loop import train
 
-    resolved, split, request = plan.resolved, plan.split, plan.resolved.request
-    card, recipe, plugins, cache = resolved.card, resolved.recipe, registry(), cache_dir()
-    datasets: dict[str, Dataset] = dict(resolved.catalog.datasets)
-    every = _unique(ref for refs in split.roles().values() for ref in refs)
-    store = CaseStore.build(datasets, every, reporter=reporter)
-
-    synthesised: Synthesised | None = None
-    if resolved.synthesis is not None:
-        training = _unique((*split.labeled, *split.unlabeled))
-        contents = list(case_contents(datasets, training, HashMemory()).values())
-        hidden = store.restrict(training)
-        synthesised = synthesise(
-            resolved.items["generator"], resolved.synthesis, hidden, training, contents,
-            card=card, cache=cache, device=str(plan.device), reporter=reporter,
-        )  # fmt: skip
-        if synthesised.new:
-            Timings(cache).put(
-                _generator_timing(plan), synthesised.record["fit_seconds"] + synthesised.record["sample_seconds"]
-            )
-        datasets[synthesised.dataset.card.name] = synthesised.dataset
-        split = replace(split, unlabeled=split.unlabeled + tuple(synthesised.dataset.index()))
-        every = _unique((*every, *split.unlabeled))
-        store = CaseStore.build(datasets, every, reporter=reporter)
-        write_json(plan.folder / "synthetic.json", synthesised.record | {"folder": str(synthesised.folder)})
-    write_json(plan.folder / "split.json", _split_record(split))
-
-    pools = store.restrict(_unique((*split.labeled, *split.unlabeled)), labels=split.labeled)
-    data = TrainingData(
-        split, pools, card=card, recipe=recipe, dims=resolved.dims, streams=resolved.method.streams,
-        seed=resolved.spec.replicate.seed, device=plan.device,
-    )  # fmt: skip
-    method = build_method(resolved, data.task, plugins)
-    method.to(plan.device)
-    network = Network(
-        resolved.dims,
-        recipe.patch,
-        divisor_of(method),
-        card.slice_axis,
-        plan.device,
-        batch=8 if resolved.dims == 2 else 2,
-        slab=recipe.slab,
-    )
-    validate = validator(method, store, datasets, split.validation, card.classes, network, recipe.evaluate_cases)
-    resume = request.resume and plan.state == "resumable"
+    resolved, request = plan.resolved, plan.resolved.request
+    card, recipe, plugins = resolved.card, resolved.recipe, registry()
+    machine = plan.record["machine"]
+    made = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
+    method, split, network = made.method, made.split, made.network
     trained = train(
-        method, data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
-        validate=validate if recipe.keep_best else None, reporter=reporter, resume=resume, key=plan.key,
+        method, made.data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
+        validate=made.validate if recipe.keep_best else None, reporter=reporter,
+        resume=request.resume and plan.state == "resumable", key=plan.key,
     )  # fmt: skip
-    Timings(cache).put(setting(resolved, plan.record["machine"]), 1.0 / max(trained.throughput, 1e-9))
+    Timings(cache_dir()).put(setting(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
 
-    conventions, skipped = conventions_for(plugins, request.conventions, dims=resolved.dims, case_dims=card.dims)
+    conventions, skipped = conventions_for(
+        plugins, request.conventions, dims=resolved.dims, case_dims=card.dims, dataset=card.name
+    )
     for reason in skipped:
         log.info("convention %s", reason)
     checkpoints = plan.folder / "checkpoints"
@@ -340,37 +301,29 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         return path.is_file()
 
     table, scores, seconds = score_run(
-        method, load, store, datasets, split.test, classes=card.classes, network=network, conventions=conventions,
+        method, load, made.store, made.datasets, split.test, classes=card.classes, network=network, conventions=conventions,
         reporter=reporter, predictions=plan.folder / "predictions" if request.keep_predictions else None,
     )  # fmt: skip
     write_table(plan.folder / "scores.parquet", table)
-    from semibench.illustration import illustrate
-
-    pictures = illustrate(plan.folder, method, load, store, split, card, network, table, synthesised, resolved.phantom)
+    pictures = illustrate(
+        plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.phantom
+    )
     record = {
         "key": plan.key,
         "row": plan.spec.row,
         "track": plan.spec.track.digest(),
         "scores": scores,
         "training": trained.record(),
-        "model": measure(method, data.task).record(),
+        "model": measure(method, made.data.task).record(),
         "inference": {"seconds_per_case": seconds},
         "label_budget": len(split.labeled) + len(split.validation),
-        "synthetic": None if synthesised is None else synthesised.record,
+        "synthetic": None if made.synthesised is None else made.synthesised.record,
+        "tuning": resolved.tuning,
         "pictures": [str(path.relative_to(plan.folder)) for path in pictures],
         "phantom": resolved.phantom,
     }
     write_json(plan.folder / "result.json", record)
     return read_json(plan.folder / "result.json")
-
-
-def _unique(refs: Sequence[CaseRef] | Iterator[CaseRef] | Any) -> tuple[CaseRef, ...]:
-    return tuple(dict.fromkeys(refs))
-
-
-def _split_record(split: Split) -> dict[str, Any]:
-    roles = {role: [[r.dataset, r.id, r.group, r.domain] for r in refs] for role, refs in split.roles().items()}
-    return {**roles, "validation_from": split.validation_from, "excluded": dict(split.excluded)}
 
 
 def _mirror(plan: Plan, reporter: Reporter) -> None:

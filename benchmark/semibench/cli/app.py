@@ -69,18 +69,9 @@ class BenchGroup(TyperGroup):
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 
-def third_parties() -> bool:
-    """Whether another distribution has plugins; Semibench's own commands are all built in. Without any, `bench --help`
-    needs no registry, and no import of the cards."""
-    from importlib.metadata import entry_points
-
-    owners = {point.dist.name.lower() if point.dist else "" for point in entry_points(group="semibench")}
-    return bool(owners - {"semibench"})
-
-
 def _plugin_commands() -> list[Any]:
-    if not third_parties():
-        return []
+    """Commands of all packages, Semibench's own leaderboards among them. Reads cards only: a tenth of a second, paid where
+    all commands are listed or none of the built-in ones is meant."""
     from semibench.registry import registry
 
     return registry().cards("commands")
@@ -100,10 +91,12 @@ def build() -> typer.Typer:
         check_command,
         data_command,
         doctor_command,
+        matrix_command,
         new_command,
         plugins_command,
         run_command,
         split_command,
+        tune_command,
         ui_command,
     )
 
@@ -130,6 +123,8 @@ def build() -> typer.Typer:
         ctx.meta[DEBUG] = ctx.meta.get(DEBUG, False) or debug
 
     run_command.add(app)
+    matrix_command.add(app)
+    tune_command.add(app)
     plugins_command.add(app)
     split_command.add(app)
     data_command.add(app)

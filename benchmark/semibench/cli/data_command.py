@@ -43,7 +43,7 @@ def where(name: Name, data_root: DataRoot = None, as_json: Json = False, debug: 
     from semibench.registry import registry
 
     card = registry().get("datasets", name).card
-    location = locate(card.name, data_root)
+    location = locate(card.name, data_root, aliases=card.folders)
     if as_json:
         tried = [{"source": a.source, "path": a.path, "outcome": a.outcome} for a in location.tried]
         emit(
@@ -81,7 +81,7 @@ def opened(name: str, data_root: Path | None, settings: list[str] | None, phanto
     if phantom:
         made: Dataset = cls.phantom(options, build(PhantomOptions, "phantom", given["phantom"]))
         return made
-    location = locate(item.name, data_root)
+    location = locate(item.name, data_root, aliases=item.card.folders)
     if location.path is None:
         obtain = f"\n  how to obtain it: {item.card.obtain}" if item.card.obtain else ""
         raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}{obtain}")
@@ -121,9 +121,9 @@ def verify(
             }
         )
     else:
-        if findings:
-            rows = [(finding.level, finding.check, finding.case, finding.message) for finding in findings]
-            stdout().show(table(("level", "check", "case", "what"), rows))
+        for finding in findings:
+            case = f" {finding.case}:" if finding.case is not None else ""
+            stdout().show(f"{finding.level:8}{finding.check:7}{case} {finding.message}", soft_wrap=True)
         stdout().show(f"{name}: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes")
     if counts["error"]:
         raise SemibenchError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,10 +100,11 @@ def add(app: typer.Typer) -> None:
         view = view_for(screen, todo)
         execution: dict[str, Any] = {"device": device, "keep_predictions": keep_predictions, "force": force}
         try:
-            outcomes = run_matrix(
-                todo, chosen, runs, limits=limits, execution=execution, tracking_uri=tracking_uri, track=track, view=view,
-                reporter=reporter, mirror_first=[item for item in planned if item.state == "done"],
-            )  # fmt: skip
+            with redirect_stdout(sys.stderr):  # libraries of engines talk on standard output, which holds results
+                outcomes = run_matrix(
+                    todo, chosen, runs, limits=limits, execution=execution, tracking_uri=tracking_uri, track=track,
+                    view=view, reporter=reporter, mirror_first=[item for item in planned if item.state == "done"],
+                )  # fmt: skip
         finally:
             view.close()
         endings, reasons = _endings(planned, {key: (one.ending, one.reason) for key, one in outcomes.items()})

@@ -20,6 +20,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "conventions": ("name", "title", "version", "dims", "summary"),
     "splits": ("name", "title", "dataset"),
     "recipes": ("name", "dims", "protocols", "datasets", "source"),
+    "engines": ("name", "title", "summary"),
+    "suites": ("name", "title"),
     "commands": ("name", "summary"),
 }
 
@@ -44,7 +46,8 @@ def add(app: typer.Typer) -> None:
     @app.command("list", epilog="Examples:  bench list  ·  bench list methods  ·  bench list datasets --json")
     def list_command(
         kind: Annotated[str | None, typer.Argument(help="methods, backbones, datasets, protocols, generators, conventions, "
-                                                        "splits, recipes, commands or plugins; none: a summary.")] = None,
+                                                        "splits, recipes, engines, suites, commands or plugins; none: a "
+                                                        "summary.")] = None,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:  # fmt: skip

@@ -63,6 +63,7 @@ def add(app: typer.Typer) -> None:
         preset: options.Preset = None,
         dims: options.Dims = None,
         weights: options.Weights = None,
+        tuned: options.Tuned = None,
         draw: options.Draw = 0,
         fold: options.Fold = None,
         seed: options.Seed = 0,
@@ -90,15 +91,17 @@ def add(app: typer.Typer) -> None:
         wanted = seeds_of(seeds) if seeds is not None else (seed,)
         environment()
         from semibench.resolve import Request
+        from semibench.tuning.frozen import find_tuned
 
+        frozen = find_tuned(tuned) if tuned is not None else None
         records = []
         _heed_termination()
         for number in wanted:
             request = Request(
                 protocol=protocol, dataset=dataset, method=method, backbone=backbone, recipe=recipe, preset=preset, dims=dims,
                 draw=draw, fold=fold, seed=number, settings=tuple(settings or ()), data_root=data_root,
-                phantom=phantom_word(phantom), weights=weights, device=device, threads=threads, runs=runs, resume=resume,
-                force=force,
+                phantom=phantom_word(phantom), weights=weights, tuned=frozen, device=device, threads=threads, runs=runs,
+                resume=resume, force=force,
                 conventions=tuple(conventions or ()), tracking_uri=tracking_uri, track=track,
                 keep_predictions=keep_predictions,
             )  # fmt: skip

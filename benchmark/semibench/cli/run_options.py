@@ -27,6 +27,10 @@ Dims = Annotated[
     int | None, _option(WHO, "2: a 2D network, on slices of volumes; 3: a 3D one.", "--dims", min=2, max=3)
 ]
 Weights = Annotated[Path | None, _option(WHO, "File of start weights for the backbone.", "--weights")]
+Tuned = Annotated[
+    str | None,
+    _option(WHO, "Weights that a study of `bench tune` found: its name or folder.", "--tuned", metavar="STUDY"),
+]
 Draw = Annotated[int, _option(REPLICATES, "Which random split.", "--draw", default=True, min=0)]
 Fold = Annotated[int | None, _option(REPLICATES, "Which fold of it.", "--fold", min=0)]
 Seed = Annotated[int, _option(REPLICATES, "Training randomness.", "--seed", default=True, min=0)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
@@ -63,10 +63,18 @@ class Backbone(nn.Module):
     def decode(self, features: list[Tensor], size: Sequence[int], decoder: Decoder | None = None) -> Tensor:
         """Logits (B, K, *size) of the finest decoder map, resized (linear) where its resolution differs."""
         chosen = self.decoder if decoder is None else decoder
-        logits = chosen.head(chosen(features)[0])
+        return self.enlarge(chosen.head(chosen(features)[0]), size)
+
+    def enlarge(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Logits at a decoder's resolution -> (B, K, *size), linear; for methods that call `decoder.head` themselves."""
         if tuple(logits.shape[2:]) == tuple(size):
             return logits
         return F.interpolate(logits, tuple(size), mode=("bilinear", "trilinear")[self.dims - 2])
+
+    def start_weights(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Entries of a weight file under this network's names, before they are checked by key and shape; default: as they
+        are. Override where published files have other names. May raise IdentityError."""
+        return state
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) -> logits (B, outputs, *spatial)."""

@@ -6,18 +6,42 @@ A hook returns cards; `load="package.module:Class"` is imported only when the pl
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, field_validator, model_validator
+
+from semibench.contracts.deprecation import deprecated
 
 API = 1
 """Version of the plug-in contracts. A card made for a newer one is refused with a message."""
+
+OLDEST_API = 1
+"""Oldest version of the contracts whose plug-ins still run. A card made for an older one is refused with a message."""
 
 NAME = re.compile(r"^[a-z0-9]+(?:[-+._][a-z0-9]+)*\+?$")
 LOAD = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
-class Card(BaseModel, frozen=True, extra="forbid"):
+class Declared(BaseModel, frozen=True, extra="forbid"):
+    """Base of all that hooks return. api: version of the contracts it was written for; to be written down, since the
+    default is the version of the Semibench that reads the card."""
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Old field -> new field; the old one works, with a DeprecationWarning ("MethodCard.old" in `DEPRECATIONS`)."""
+
+    api: int = API
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        old = [name for name in cls.renamed if isinstance(values, dict) and name in values]
+        for name in old:
+            deprecated(f"{cls.__name__}.{name}", stacklevel=3)
+        return {cls.renamed.get(name, name): value for name, value in values.items()} if old else values
+
+
+class Card(Declared, frozen=True):
     """What every plugin declares.
 
     name: lower case, as typed by users ("mean-teacher"). title: as shown. load: "package.module:Class".
@@ -30,7 +54,6 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     summary: str = ""
     paper: str = ""
     url: str = ""
-    api: int = API
 
     @field_validator("name")
     @classmethod
@@ -83,7 +106,8 @@ class DatasetCard(Card, frozen=True):
     """A data set in its official layout.
 
     dims: 2 for images, 3 for volumes. classes[0] is the background. domains: devices, centres or modalities.
-    slice_axis: the spatial axis a 2D network cuts a volume along. similar: data sets of the same task, for the protocol
+    slice_axis: the spatial axis a 2D network cuts a volume along. network_dims: of the network where a run names none (None:
+    those of the data; 2 for volumes that the field trains by slices). similar: data sets of the same task, for the protocol
     `similar`. tree: the expected folder tree, shown in errors. label_informed: what the edition takes from the ground
     truth. cases: the official number, checked by `bench data verify`. folders: official names of its top folder, which
     are accepted under the data root beside `name`.
@@ -95,6 +119,7 @@ class DatasetCard(Card, frozen=True):
     classes: tuple[str, ...] = ("background", "foreground")
     domains: tuple[str, ...] = ("default",)
     slice_axis: int | None = None
+    network_dims: Literal[2, 3] | None = None
     similar: tuple[str, ...] = ()
     terms: str = ""
     obtain: str = ""
@@ -118,9 +143,11 @@ class GeneratorCard(Card, frozen=True):
 
 
 class ConventionCard(Card, frozen=True):
-    """How predictions are made and become numbers. dims: of the cases it can score."""
+    """How predictions are made and become numbers. dims: of the cases it can score; datasets: those it is made for, on
+    others it scores where it is asked for (empty: all)."""
 
     dims: tuple[int, ...] = (2, 3)
+    datasets: tuple[str, ...] = ()
     version: int = 1
 
 
@@ -130,7 +157,7 @@ class SplitCard(Card, frozen=True):
     dataset: str
 
 
-class RecipeCard(BaseModel, frozen=True, extra="forbid"):
+class RecipeCard(Declared, frozen=True):
     """Values of a named recipe for some settings. All cards that match are laid over each other, the general first:
     a card is the more specific the more of (dims, protocols, datasets) it names; ties: in order of registration.
 
@@ -145,13 +172,23 @@ class RecipeCard(BaseModel, frozen=True, extra="forbid"):
     values: dict[str, Any] = {}
     protocol: dict[str, Any] = {}
     source: str = ""
-    api: int = API
 
 
-class CommandCard(BaseModel, frozen=True, extra="forbid"):
+class EngineCard(Card, frozen=True):
+    """Runs the cells of a matrix somewhere: this machine, a scheduler, a cluster. extra: the extra of the distribution that
+    brings what it needs, for messages."""
+
+    extra: str = ""
+
+
+class SuiteCard(Card, frozen=True):
+    """A named list of runs for `bench matrix`. `load` names a function `(name, *, recipe=None, phantom=False)` that returns its
+    `Cell`s: under another recipe, or on phantoms, where asked for."""
+
+
+class CommandCard(Declared, frozen=True):
     """A sub-command of `bench` that another package brings; `load` names a typer app or a function."""
 
     name: str
     load: str
     summary: str = ""
-    api: int = API

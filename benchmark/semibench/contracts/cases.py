@@ -85,6 +85,15 @@ class Split:
         return {"labeled": self.labeled, "unlabeled": self.unlabeled, "validation": self.validation, "test": self.test}
 
 
+@dataclass(frozen=True)
+class LayoutProblem:
+    """Something wrong with the files of a data set that their names tell. message: one line: which file, what was
+    expected, what was found, what to do. files: all files of the case concerned (it isn't decoded then)."""
+
+    message: str
+    files: tuple[Path, ...] = ()
+
+
 class DatasetOptions(BaseModel, frozen=True, extra="forbid"):
     """Options every data set has; subclass to add more (label map, window, channels ...).
 
@@ -137,6 +146,11 @@ class Dataset(ABC):
     @abstractmethod
     def truth(self, ref: CaseRef) -> Truth | None:
         """The label on the native grid, labels mapped, for scoring; None where the case has none."""
+
+    def inspect(self) -> list[LayoutProblem]:
+        """What `bench data verify` says about names and places of files, without decoding: missing and misnamed files, two
+        files for one thing, files that don't belong there. Raises nothing for bad data; default: nothing."""
+        return []
 
     def splits(self) -> Mapping[str, Split]:
         """Published splits by name, of cases that are present; default: none."""

@@ -30,7 +30,13 @@ class PluginError(SemibenchError):
 
 
 class LayoutError(SemibenchError):
-    """The files of a data set are not where its official layout puts them; shows the expected tree and what was found."""
+    """The files of a data set are not where its official layout puts them; shows the expected tree and what was found.
+
+    brief: the same in one line, for lists of findings (default: the message without line breaks)."""
+
+    def __init__(self, message: str, brief: str | None = None) -> None:
+        super().__init__(message)
+        self.brief = " ".join(message.split()) if brief is None else brief
 
 
 class CaseError(SemibenchError):
@@ -47,3 +53,7 @@ class DivergedError(SemibenchError):
 
 class IdentityError(SemibenchError):
     """A run folder, checkpoint or artifact belongs to another spec than the one asked for."""
+
+
+class BusyError(SemibenchError):
+    """Another process is working on the same run now."""

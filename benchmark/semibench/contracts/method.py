@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from semibench.contracts.backbone import Backbones
@@ -102,6 +102,23 @@ class MethodOptions(BaseModel, frozen=True, extra="forbid"):
     """Base of a method's options; a field's ge/gt/le/lt bounds are its range, its description is shown by `bench show`."""
 
 
+def tunable(
+    default: Any, low: float | None = None, high: float | None = None, *, log: bool = False, choices: Sequence[Any] = (),
+    **more: Any,
+) -> Any:  # fmt: skip
+    """A field of a method's Options that `bench tune` may search: from low to high (log: on a logarithmic scale), or one of
+    choices. more: arguments of `pydantic.Field` (description, ge, le ...), which say what is valid; the range says what is
+    worth trying.
+
+        class Options(MethodOptions, frozen=True, extra="forbid"):
+            decay: float = tunable(0.99, 0.9, 0.999, ge=0, le=1, description="of the teacher")
+    """
+    search = {"choices": list(choices)} if choices else {"low": low, "high": high, "log": log}
+    if not choices and (low is None or high is None or not low < high):
+        raise ValueError(f"tunable: expected low < high or choices, got {low!r} to {high!r}")
+    return Field(default, json_schema_extra={"search": search}, **more)
+
+
 class Method(nn.Module):
     """A semi-supervised learner: turns a batch into named loss terms, and predicts.
 
@@ -113,6 +130,8 @@ class Method(nn.Module):
     terms: Mapping[str, Term] = {}
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled"), "unlabeled": Stream("unlabeled")}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    rehearsal_options: ClassVar[Mapping[str, Any]] = {}
+    """Options under which the battery rehearses its three steps, e.g. a confidence that an untrained network has."""
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """No options."""

@@ -41,23 +41,26 @@ def verify(
     decode: read every case (slow, thorough). reread: hash every file again and compare with what was remembered.
     """
     reporter = Reporter() if reporter is None else reporter
+    problems = dataset.inspect()
+    found = [Finding("error", "layout", None, problem.message) for problem in problems]
     try:
         refs = dataset.index()
     except LayoutError as error:
-        return [Finding("error", "layout", None, str(error))]
+        return found or [Finding("error", "layout", None, error.brief)]
     except SemibenchError as error:
-        return [Finding("error", "index", None, str(error))]
-    found: list[Finding] = []
+        return [*found, Finding("error", "index", None, _line(error))]
     try:
         check_index(dataset, refs, refs[0].dataset if refs else None)
     except SemibenchError as error:
-        found.append(Finding("error", "index", None, str(error)))
+        found.append(Finding("error", "index", None, _line(error)))
     expected = dataset.card.cases
     if dataset.fingerprint is None and expected is not None and len(refs) != expected:
         found.append(
             Finding("warning", "count", None, f"the official data set has {expected} cases, found {len(refs)}")
         )
-    readable = [ref for ref in refs if _files(dataset, ref, found)]
+    told = {path for problem in problems for path in problem.files}
+    sound = [ref for ref in refs if told.isdisjoint(dataset.files(ref))] if told else refs
+    readable = [ref for ref in sound if _files(dataset, ref, found)]
     if reread and dataset.fingerprint is None:
         _hashes(dataset, readable, HashMemory() if memory is None else memory, reporter, found)
     if decode:
@@ -77,15 +80,35 @@ def verify(
         if empty:
             found.append(Finding("note", "labels", None, f"{empty} labeled cases hold no foreground"))
     found += _splits(dataset, refs)
-    return found
+    return _once(found)
+
+
+def _line(error: SemibenchError) -> str:
+    """The message in one line."""
+    return " ".join(str(error).split())
+
+
+def _once(found: Sequence[Finding]) -> list[Finding]:
+    """Of errors in reading that have the same words (two cases of one broken file) the first."""
+    first: dict[tuple[str, str, str, str | None], Finding] = {}
+    for finding in found:
+        case = None if finding.check == "case" else finding.case
+        first.setdefault((finding.level, finding.check, finding.message, case), finding)
+    return list(first.values())
 
 
 def _files(dataset: Dataset, ref: CaseRef, found: list[Finding]) -> bool:
     if dataset.fingerprint is not None:
         return True
     files = dataset.files(ref)
-    problems = [f"no file {path}" for path in files if not path.is_file()]
-    problems += [f"{path} is empty" for path in files if path.is_file() and path.stat().st_size == 0]
+    problems = [
+        f"{path}: expected a file, found none; unpack the archive again" for path in files if not path.is_file()
+    ]
+    problems += [
+        f"{path}: expected content, found an empty file; unpack the archive again"
+        for path in files
+        if path.is_file() and path.stat().st_size == 0
+    ]
     if not files:
         problems = ["files() names no file"]
     found += [Finding("error", "files", ref.id, problem) for problem in problems]
@@ -112,7 +135,7 @@ def _case(dataset: Dataset, ref: CaseRef, found: list[Finding]) -> set[int] | No
         check_case(case, ref, dataset)
         truth = dataset.truth(ref)
     except SemibenchError as error:
-        found.append(Finding("error", "case", ref.id, str(error)))
+        found.append(Finding("error", "case", ref.id, _line(error)))
         return None
     if float(case.image.min()) == float(case.image.max()):
         found.append(Finding("warning", "case", ref.id, "the image holds one value only"))
@@ -131,7 +154,7 @@ def _splits(dataset: Dataset, refs: Sequence[CaseRef]) -> list[Finding]:
     try:
         splits: Mapping[str, Split] = dataset.splits()
     except SemibenchError as error:
-        return [Finding("error", "splits", None, str(error))]
+        return [Finding("error", "splits", None, _line(error))]
     found = []
     known = {ref.key for ref in refs}
     for name, split in splits.items():

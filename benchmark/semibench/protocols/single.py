@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -24,17 +25,21 @@ from semibench.protocols.ordering import (
 )
 
 Amount = Annotated[int | float, Field(gt=0)]
+FOLD = "{fold}"
+"""In the name of a published split: the fold, counted from 1."""
 
 
 class SingleOptions(ProtocolOptions, frozen=True, extra="forbid"):
     """How one data set is divided.
 
-    source: "drawn", or the name of a published split (then the other options are unused). labeled: number of groups, or
-    ratio of the training groups (float). test: ratio of all groups. folds: k-fold instead of a test ratio. validation:
-    ratio of the training groups; validation_from: the side it is taken from (its labels count as label budget).
+    source: "drawn", or the name of a published split (then the other options are unused); "{fold}" in a name stands for
+    the fold counted from 1, so that the folds of a published cross-validation are one row ("csc-pa-fold{fold}-258").
+    labeled: number of groups, or ratio of the training groups (float). test: ratio of all groups. folds: k-fold instead of
+    a test ratio. validation: ratio of the training groups; validation_from: the side it is taken from (its labels count
+    as label budget).
     """
 
-    source: str = Field("drawn", description="'drawn' or the name of a published split")
+    source: str = Field("drawn", description="'drawn', or the name of a published split; NAME+all: all training labels")
     labeled: Amount = Field(0.5, description="labeled training groups: a number (int) or a ratio (float)")
     test: float = Field(0.3, gt=0, lt=1, description="ratio of all groups held out for the test")
     folds: int | None = Field(None, ge=2, description="k-fold cross-validation instead of a held-out ratio")
@@ -44,9 +49,18 @@ class SingleOptions(ProtocolOptions, frozen=True, extra="forbid"):
     )
 
 
+ALL = "+all"
+"""Behind the name of a published split: the same with every training label, for fully supervised references."""
+
+
 def published(catalog: Catalog, name: str) -> Split:
-    """A published split by name; raises UsageError that lists those there are."""
+    """A published split by name; "NAME+all" labels all of its unlabeled cases that have a label and leaves no other unlabeled
+    ones. Raises UsageError that lists those there are."""
     splits = catalog.splits()
+    if name.endswith(ALL):
+        split = published(catalog, name.removesuffix(ALL))
+        more = tuple(ref for ref in split.unlabeled if ref.has_label)
+        return replace(split, labeled=split.labeled + more, unlabeled=())
     try:
         return splits[name]
     except KeyError as error:
@@ -113,12 +127,12 @@ class SelfDomain(DrawProtocol):
 
     def draw(self, catalog: Catalog, options: Any, draw: int | None, fold: int | None) -> Split:
         if options.source != "drawn":
-            return published(catalog, options.source)
+            return published(catalog, options.source.replace(FOLD, str((fold or 0) + 1)))
         return divide(catalog.cases(), options, draw or 0, fold)
 
     def replicate(self, options: SingleOptions) -> tuple[bool, bool]:
         drawn = options.source == "drawn"
-        return (drawn, drawn and options.folds is not None)
+        return (drawn, options.folds is not None if drawn else FOLD in options.source)
 
 
 class SsmisOptions(SingleOptions, frozen=True, extra="forbid"):

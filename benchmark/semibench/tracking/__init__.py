@@ -6,7 +6,7 @@ The run folder is the truth; everything here can be deleted and mirrored again. 
 from __future__ import annotations
 
 from semibench.tracking.folder import RunFolder
-from semibench.tracking.mirroring import mirror
+from semibench.tracking.mirroring import is_mirrored, mirror
 from semibench.tracking.store import open_store, store_uri
 
-__all__ = ["RunFolder", "mirror", "open_store", "store_uri"]
+__all__ = ["RunFolder", "is_mirrored", "mirror", "open_store", "store_uri"]

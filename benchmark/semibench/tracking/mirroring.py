@@ -72,6 +72,18 @@ def mirror(
     return run_id
 
 
+def is_mirrored(folder: Path, uri: str | None = None) -> bool:
+    """Whether the store was given this folder as it stands now (noted in the folder; the store isn't asked)."""
+    run = RunFolder(folder)
+    place = _place(store_uri(uri))
+    noted = run.json("mlflow.json")
+    return place in noted and noted.get("mirrored", {}).get(place) == _standing(run)
+
+
+def _standing(run: RunFolder) -> str:
+    return f"{run.state} {run.status.get('started')} {run.status.get('ended')}"
+
+
 def _from_environment() -> Checkpoints:
     chosen = os.environ.get("SEMIBENCH_MLFLOW_CHECKPOINTS", "last")
     if chosen not in UPLOADS:
@@ -155,11 +167,13 @@ def _create(client: MlflowClient, run: RunFolder, address: str) -> Run:
 
 
 def _remember(run: RunFolder, address: str, run_id: str) -> None:
-    """Notes the MLflow run id in the folder, per store, atomically."""
-    known = run.json("mlflow.json")
-    if known.get(_place(address)) == run_id:
+    """Notes the MLflow run id and what it was given in the folder, per store, atomically."""
+    known, place = run.json("mlflow.json"), _place(address)
+    standing = _standing(run)
+    if known.get(place) == run_id and known.get("mirrored", {}).get(place) == standing:
         return
-    known[_place(address)] = run_id
+    known[place] = run_id
+    known["mirrored"] = known.get("mirrored", {}) | {place: standing}
     descriptor, name = tempfile.mkstemp(dir=run.path, prefix=".mlflow-")
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump(known, stream, indent=1, sort_keys=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from semibench import Split
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import FilePattern
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.small_tables import read_table
@@ -22,11 +23,19 @@ DEVICES = {
     "U-Systems": "u-systems",
 }
 
+PATTERNS = (
+    FilePattern("image", r"Images/bus_(?P<case>[^/]+)\.png", "{case}", "Images/bus_{case}.png"),
+    FilePattern("mask", r"Masks/mask_(?P<case>[^/]+)\.png", "{case}", "Masks/mask_{case}.png"),
+)
+
 
 class BUSBRA(ImageDataset):
     """Id: e.g. "bus_0001-l". Group: the patient (column Case; left and right breast stay together). Domain: the device."""
 
     card = cards.BUS_BRA
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
 
     @cached_property
     def _base(self) -> Path:

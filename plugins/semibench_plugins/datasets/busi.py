@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 from semibench import LayoutError, Split
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import RASTER, FilePattern
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry, MgccOptions
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.raster_files import image_files
@@ -21,6 +22,14 @@ from semibench_plugins.splits.published_lists import IdSplit, PublishedLists
 
 KINDS = tuple(breast_rules.BUSI_COUNTS)
 MASK = re.compile(r"^(?P<image>.+)_mask(?:_(?P<number>\d+))?$")
+
+_KIND = r"(?P<kind>benign|malignant|normal)/"
+PATTERNS = (
+    FilePattern("image", _KIND + rf"(?P<case>(?:(?!_mask)[^/])+){RASTER}", "{kind}/{case}", "{kind}/{case}.png"),
+    FilePattern("mask", _KIND + rf"(?P<case>[^/]+)_mask{RASTER}", "{kind}/{case}", "{kind}/{case}_mask.png"),
+    FilePattern("further mask", _KIND + rf"(?P<case>[^/]+)_mask_\d+{RASTER}", "{kind}/{case}", "{kind}/{case}_mask_1.png",
+                required=False, many=True),
+)  # fmt: skip
 
 
 class BUSIOptions(MgccOptions, frozen=True, extra="forbid"):
@@ -63,6 +72,9 @@ class BUSI(ImageDataset):
     card = cards.BUSI
     Options = BUSIOptions
     options: BUSIOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
 
     def locate(self) -> Mapping[str, ImageEntry]:
         base = find_base(self.root, self.card, _has_class_folders)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semibench_plugins.datasets import cards
-from semibench_plugins.datasets.flat_folders import pair_folders
+from semibench_plugins.datasets.file_patterns import FilePattern, paired
+from semibench_plugins.datasets.flat_folders import MASK_FOLDERS, pair_folders
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry, MgccOptions
 from semibench_plugins.datasets.official_layout import find_base
 from semibench_plugins.datasets.raster_files import image_files
@@ -19,6 +20,9 @@ class BUSIS(ImageDataset):
 
     card = cards.BUSIS
     Options = MgccOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return paired(base, IMAGE_FOLDERS, MASK_FOLDERS, required=False)
 
     def locate(self) -> Mapping[str, ImageEntry]:
         base = find_base(self.root, self.card, _has_images)

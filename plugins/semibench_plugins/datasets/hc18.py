@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from semibench import CaseError
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import FilePattern
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.raster_files import image_files, read_mask
@@ -25,6 +26,13 @@ FILLED = 0.9
 GAP = 3
 """Gaps of up to twice this many pixels in an outline are bridged."""
 
+PATTERNS = (
+    FilePattern("image", r"training_set/(?P<case>\d+_\d*HC)\.png", "{case}", "training_set/{case}.png"),
+    FilePattern(
+        "outline", r"training_set/(?P<case>\d+_\d*HC)_Annotation\.png", "{case}", "training_set/{case}_Annotation.png"
+    ),
+)
+
 
 class HC18(ImageDataset):
     """Id: e.g. "010_2HC". Group: the number in front, which the images of one fetus share. Domain: one.
@@ -33,6 +41,9 @@ class HC18(ImageDataset):
     """
 
     card = cards.HC18
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
 
     def locate(self) -> Mapping[str, ImageEntry]:
         base = find_base(self.root, self.card, lambda place: (place / "training_set").is_dir())

@@ -56,13 +56,18 @@ class ImageEntry:
 
 
 class ImageDataset(FirstParty):
-    """Base of the 2D data sets: bilinear with antialiasing for images, nearest for masks; channels are equal copies."""
+    """Base of the 2D data sets: bilinear with antialiasing for images, nearest for masks; the channels of grey images are
+    equal copies."""
 
     Options: ClassVar[type[DatasetOptions]] = ImageOptions
 
     @abstractmethod
     def locate(self) -> Mapping[str, ImageEntry]:
         """All images by case id. Raises LayoutError."""
+
+    def pixels(self, path: Path) -> NDArray[np.uint8]:
+        """The native image (H, W), or (H, W, 3) in colour; default: grey."""
+        return read_grey(path)
 
     def mask(self, entry: ImageEntry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """The native binary mask; default: the union of the mask files."""
@@ -89,18 +94,22 @@ class ImageDataset(FirstParty):
 
     def read(self, ref: CaseRef) -> Case:
         entry = self._entry(ref)
-        native = read_grey(entry.image)
+        native = self.pixels(entry.image)
+        sides = native.shape[:2]
         box = self.box(native)
-        frame = Frame(native.shape, entry.spacing, box)
+        frame = Frame(sides, entry.spacing, box)
         inside = tuple(slice(start, stop) for start, stop in frame.extent)
         size = self.options.size or tuple(stop - start for start, stop in frame.extent)
-        image = resize_image(torch.from_numpy(native[inside].astype(np.float32) / 255)[None], size).clamp(0, 1)
-        image = image.repeat(self.card.channels, 1, 1)
+        planes = np.moveaxis(native, -1, 0) if native.ndim == 3 else native[None]
+        part = np.ascontiguousarray(planes[:, *inside]).astype(np.float32) / 255
+        image = resize_image(torch.from_numpy(part), size).clamp(0, 1)
+        if native.ndim == 2:
+            image = image.repeat(self.card.channels, 1, 1)
         if self.options.edition == "imagenet":
             image = imagenet_normalised(image)
         label = None
         if entry.masks:
-            mask = self.mask(entry, native.shape)[inside].astype(np.uint8)
+            mask = self.mask(entry, sides)[inside].astype(np.uint8)
             label = resize_label(torch.from_numpy(mask), size)
         return Case(ref, image, label, scaled_spacing(entry.spacing, frame.extent, size), frame)
 
@@ -108,7 +117,7 @@ class ImageDataset(FirstParty):
         entry = self._entry(ref)
         if not entry.masks:
             return None
-        mask = self.mask(entry, read_grey(entry.image).shape)
+        mask = self.mask(entry, self.pixels(entry.image).shape[:2])
         return Truth(torch.from_numpy(mask.astype(np.uint8)), entry.spacing)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from semibench import CaseError, Split
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import FilePattern
 from semibench_plugins.datasets.official_layout import candidates, layout_error
 from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
 from semibench_plugins.datasets.volume_files import read_h5, read_nrrd
@@ -28,6 +29,13 @@ OFFICIAL = "2018LA_Seg_Training Set"
 H5_FOLDERS = ("h5", f"h5/{OFFICIAL}", OFFICIAL, "")
 RAW_FOLDERS = (f"raw/{OFFICIAL}", OFFICIAL, "Training Set", "raw", "")
 
+_SET = r"(?:2018LA_Seg_Training Set/|Training Set/)?"
+PROCESSED = (FilePattern("volume", rf"(?:h5/)?{_SET}(?P<case>[^/]+)(?:\.h5|/mri_norm2\.h5)", "{case}", "h5/{case}.h5"),)
+RAW = (
+    FilePattern("image", rf"(?P<set>(?:raw/)?{_SET})(?P<case>[^/]+)/lgemri\.nrrd", "{case}", "{set}{case}/lgemri.nrrd"),
+    FilePattern("mask", rf"(?P<set>(?:raw/)?{_SET})(?P<case>[^/]+)/laendo\.nrrd", "{case}", "{set}{case}/laendo.nrrd"),
+)
+
 
 class LAOptions(VolumeOptions, frozen=True, extra="forbid"):
     """edition: "uamt" reads the processed files as they are; "margin-15" makes them from NRRD (z-score of the whole
@@ -40,7 +48,11 @@ class LA(VolumeDataset):
     """Id: the 20-character code. Group: the same (the challenge hides which scans share a patient). Domain: one."""
 
     card = cards.LA
+    known = ("*lawall.nrrd", "*.list")
     Options = LAOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PROCESSED if self.options.edition == "uamt" else RAW
 
     def locate(self) -> Mapping[str, VolumeEntry]:
         processed = self.options.edition == "uamt"

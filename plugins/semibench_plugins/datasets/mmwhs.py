@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from semibench import CaseError, DatasetOptions, Split
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import FilePattern
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
 from semibench_plugins.datasets.volume_files import read_nifti_lps
@@ -31,6 +32,17 @@ STRAY = "mr_train_1002"
 FOLDERS = {"mr": ("mr_train", "MR/imagesTr", "MR"), "ct": ("ct_train", "CT/imagesTr", "CT")}
 NAME = re.compile(r"^(?P<id>(?P<domain>mr|ct)_train_\d+)_image\.nii(?:\.gz)?$")
 
+_CASE = r"(?P<case>(?:mr|ct)_train_\d+)"
+_IMAGE, _LABEL = rf"{_CASE}_image\.nii(?:\.gz)?", rf"{_CASE}_label\.nii(?:\.gz)?"
+FLAT = tuple(
+    FilePattern(role, rf"(?P<folder>mr_train|ct_train|MR|CT)/{regex}", "{case}", f"{{folder}}/{{case}}_{role}.nii.gz")
+    for role, regex in (("image", _IMAGE), ("label", _LABEL))
+)
+NESTED = tuple(
+    FilePattern(role, rf"(?P<folder>MR|CT)/{role}sTr/{regex}", "{case}", f"{{folder}}/{role}sTr/{{case}}_{role}.nii.gz")
+    for role, regex in (("image", _IMAGE), ("label", _LABEL))
+)
+
 
 class MMWHSOptions(VolumeOptions, frozen=True, extra="forbid"):
     """edition: "genericssl" crops to the label's box (all published numbers of its family do), clips to 0 and the 98th
@@ -44,7 +56,11 @@ class MMWHS(VolumeDataset):
     """Id: e.g. "mr_train_1001". Group: the same (MR and CT are of different patients). Domain: mr or ct."""
 
     card = cards.MMWHS
+    known = ("*_test_*",)
     Options = MMWHSOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return NESTED if any((base / modality / "imagesTr").is_dir() for modality in ("MR", "CT")) else FLAT
 
     def locate(self) -> Mapping[str, VolumeEntry]:
         base = find_base(self.root, self.card, _has_volumes)

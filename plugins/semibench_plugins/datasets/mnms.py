@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from semibench import CaseError, DatasetOptions, Split
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import FilePattern
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
-from semibench_plugins.datasets.volume_files import Stored, read_nifti
+from semibench_plugins.datasets.volume_files import read_nifti, z_first
 from semibench_plugins.datasets.working_grid import cut, label_box, robust_unit
 from semibench_plugins.splits import heart_lists
 from semibench_plugins.splits.published_lists import PublishedLists
@@ -24,6 +25,12 @@ from semibench_plugins.splits.published_lists import PublishedLists
 GRID = (32, 144, 144)
 PARTS = ("Training/Labeled", "Validation", "Testing", "Labeled")
 LABELS = {0: 0, 1: 1, 2: 2, 3: 3}
+
+_STEM = r"(?P<part>Training/Labeled|Validation|Testing|Labeled(?:/vendor[A-D])?)/(?P<case>[^/]+)/(?P=case)_sa"
+PATTERNS = (
+    FilePattern("cine", _STEM + r"\.nii\.gz", "{case}", "{part}/{case}/{case}_sa.nii.gz"),
+    FilePattern("mask", _STEM + r"_gt\.nii\.gz", "{case}", "{part}/{case}/{case}_sa_gt.nii.gz"),
+)
 
 
 class MNMsOptions(VolumeOptions, frozen=True, extra="forbid"):
@@ -42,7 +49,11 @@ class MNMs(VolumeDataset):
     """
 
     card = cards.MNMS
+    known = ("training/unlabeled/*", "*.csv", "*.xls*")
     Options = MNMsOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
 
     def locate(self) -> Mapping[str, VolumeEntry]:
         base = find_base(self.root, self.card, _has_patients)
@@ -70,10 +81,10 @@ class MNMs(VolumeDataset):
         return found
 
     def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        return _z_first(read_nifti(entry.image, frame=entry.frame))
+        return z_first(read_nifti(entry.image, frame=entry.frame))
 
     def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-        array, spacing = _z_first(read_nifti(path, frame=entry.frame))
+        array, spacing = z_first(read_nifti(path, frame=entry.frame))
         return map_labels(array, LABELS, path), spacing
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> Prepared:
@@ -107,10 +118,6 @@ class MNMs(VolumeDataset):
 def middle(length: int) -> tuple[int, int]:
     """The middle two thirds of an axis: length//2 minus and plus length//3."""
     return length // 2 - length // 3, length // 2 + length // 3
-
-
-def _z_first(stored: Stored) -> tuple[NDArray[Any], tuple[float, ...]]:
-    return stored.array.transpose(2, 1, 0), stored.spacing[::-1]
 
 
 def _images(base: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from semibench import DatasetOptions
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import FilePattern
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.volume_dataset import Prepared, VolumeDataset, VolumeEntry, VolumeOptions, map_labels
 from semibench_plugins.datasets.volume_files import read_nifti
@@ -19,6 +20,11 @@ from semibench_plugins.datasets.working_grid import Box, cut, z_score
 
 GRID = (48, 64, 48)
 """A multiple of 16 that holds every volume (the largest is 43 x 59 x 47)."""
+
+PATTERNS = (
+    FilePattern("image", r"imagesTr/(?P<case>hippocampus_\d+)\.nii\.gz", "{case}", "imagesTr/{case}.nii.gz"),
+    FilePattern("mask", r"labelsTr/(?P<case>hippocampus_\d+)\.nii\.gz", "{case}", "labelsTr/{case}.nii.gz"),
+)
 
 
 class MSDHippocampusOptions(VolumeOptions, frozen=True, extra="forbid"):
@@ -33,6 +39,9 @@ class MSDHippocampus(VolumeDataset):
 
     card = cards.MSD_HIPPOCAMPUS
     Options = MSDHippocampusOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
 
     def locate(self) -> Mapping[str, VolumeEntry]:
         base = find_base(self.root, self.card, lambda place: (place / "imagesTr").is_dir())

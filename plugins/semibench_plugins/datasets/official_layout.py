@@ -36,8 +36,23 @@ def layout_error(root: Path | None, card: DatasetCard, problem: str) -> LayoutEr
         f"Expected (<root> is the folder given as data root, or its subfolder {card.name!r}):\n{card.tree}\n"
         f"Found:\n{listing(root)}\n"
         f"How to obtain: {card.obtain} Terms: {card.terms}\n"
-        f"Then give the folder as the data root (--data-root), or try the procedural stand-in (--phantom)."
+        f"Then give the folder as the data root (--data-root), or try the procedural stand-in (--phantom).",
+        brief=f"{root}: {problem.rstrip('.')}; expected {_first_files(card)}, found {_at_a_glance(root)}; {card.obtain}",
     )
+
+
+def _first_files(card: DatasetCard) -> str:
+    """The first lines of the card's tree in one."""
+    lines = [" ".join(line.split()) for line in card.tree.splitlines()[1:4]]
+    return " ".join(line.replace("(or its content directly)", "").strip() for line in lines)
+
+
+def _at_a_glance(root: Path | None) -> str:
+    """What is in a folder, in a few words."""
+    if root is None or not root.is_dir():
+        return "no folder"
+    names = sorted(entry.name for entry in root.iterdir())
+    return f"only {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "an empty folder"
 
 
 def listing(root: Path | None) -> str:

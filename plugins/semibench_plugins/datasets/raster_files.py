@@ -1,4 +1,4 @@
-"""Reading ultrasound images and their masks from PNG, JPG, BMP and TIFF files."""
+"""Reading images and their masks from PNG, JPG, BMP and TIFF files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from PIL import Image, UnidentifiedImageError
 from semibench import CaseError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+BROKEN = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
+"""What reading a damaged file raises (a broken PNG is a SyntaxError)."""
+LOSSY = frozenset({".jpg", ".jpeg"})
 MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 
 
@@ -27,18 +30,35 @@ def image_files(folder: Path) -> list[Path]:
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
     """The image as (H, W) uint8 luma (ITU-R 601). Raises CaseError for a file that is no 8-bit image."""
+    return _converted(path, "L")
+
+
+def read_colour(path: Path) -> NDArray[np.uint8]:
+    """The image as (H, W, 3) uint8, red, green and blue. Raises CaseError for a file that is no 8-bit image."""
+    return _converted(path, "RGB")
+
+
+def _converted(path: Path, mode: str) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             if image.mode not in MODES:
                 raise CaseError(f"{path}: expected an 8-bit image, found mode {image.mode}; convert it to 8 bit")
-            return np.asarray(image.convert("L"), dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            return np.asarray(image.convert(mode), dtype=np.uint8)
+    except BROKEN as error:
         raise CaseError(f"{path}: can't be read as an image ({error}); unpack or download it again") from error
 
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A binary mask (H, W): above 127, or above 0 where the file holds 0 and 1 only. Raises CaseError for another size."""
+    """A binary mask (H, W): above 127, or above 0 where the file holds 0 and 1 only. Raises CaseError for another size, and
+    for grey values between, unless the file is a JPEG (which doesn't keep values)."""
     mask = read_grey(path)
+    if path.suffix.lower() not in LOSSY:
+        values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+        unknown = [int(value) for value in values if value not in (0, 1, 255)]
+        if unknown:
+            raise CaseError(
+                f"{path}: unknown label values {unknown[:8]}; expected 0 and 255 (or 0 and 1); restore the original file"
+            )
     if mask.shape != shape:
         raise CaseError(
             f"{path}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, its image {shape[1]} x {shape[0]}; "

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor
 
-from semibench import Dataset, DatasetOptions, PhantomOptions, UsageError
+from semibench import Dataset, DatasetOptions, LayoutProblem, PhantomOptions, UsageError
 from semibench.blocks.groups import read_group_table
+from semibench_plugins.datasets.file_patterns import FilePattern, Found, problems, scan
+from semibench_plugins.datasets.official_layout import candidates
 
 
 class FirstParty(Dataset):
-    """Refuses an edition that the card doesn't name; the phantom comes from `semibench_plugins.phantoms`."""
+    """Refuses an edition that the card doesn't name; the phantom comes from `semibench_plugins.phantoms`.
+
+    known: globs (relative paths) of official files that are not read, for `inspect`.
+    """
+
+    known: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, root: Path | None, options: DatasetOptions) -> None:
         super().__init__(root, self._checked(options))
@@ -32,6 +40,25 @@ class FirstParty(Dataset):
     def group_table(self) -> Mapping[str, str]:
         """Case id -> group as `bench data audit` wrote it (duplicates and near-duplicates); empty without a table."""
         return read_group_table(self.root, self.card.name)
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        """The files that the edition reads under a folder; the first is of the image."""
+        return ()
+
+    @cached_property
+    def place(self) -> tuple[Path, Mapping[str, Found]] | None:
+        """The first folder in which a pattern matches, and what was found; None where there is none."""
+        for base in candidates(self.root, self.card) if self.root is not None else ():
+            found = scan(base, self.patterns(base))
+            if found:
+                return base, found
+        return None
+
+    def inspect(self) -> list[LayoutProblem]:
+        if self.place is None:
+            return []
+        base, found = self.place
+        return problems(base, found, self.patterns(base), self.known, self.card.title)
 
     @classmethod
     def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:

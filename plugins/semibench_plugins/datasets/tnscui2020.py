@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import FilePattern, paired
 from semibench_plugins.datasets.flat_folders import pair_folders
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry, MgccOptions
 from semibench_plugins.datasets.official_layout import find_base
@@ -28,8 +29,12 @@ class TNSCUI2020(ImageDataset):
     """Id: file name without ending. Group: the image (the challenge gives no patient ids). Domain: one."""
 
     card = cards.TNSCUI2020
+    known = ("*.csv", "*.xlsx")
     Options = TNSCUI2020Options
     options: TNSCUI2020Options
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return paired(base, ("image", "images"), ("mask", "masks"), required=True)
 
     def locate(self) -> Mapping[str, ImageEntry]:
         base = find_base(self.root, self.card, _has_images)

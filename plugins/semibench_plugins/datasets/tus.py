@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semibench_plugins.datasets import cards
-from semibench_plugins.datasets.flat_folders import pair_folders
+from semibench_plugins.datasets.file_patterns import FilePattern, paired
+from semibench_plugins.datasets.flat_folders import MASK_FOLDERS, pair_folders
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry, MgccOptions
 from semibench_plugins.datasets.official_layout import find_base, layout_error
 from semibench_plugins.datasets.small_tables import read_table
@@ -21,7 +22,11 @@ class TUS(ImageDataset):
     """
 
     card = cards.TUS
+    known = ("*.csv",)
     Options = MgccOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return paired(base, ("images", "image"), MASK_FOLDERS, required=True)
 
     def locate(self) -> Mapping[str, ImageEntry]:
         base = find_base(self.root, self.card, lambda place: (place / TABLE).is_file())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from semibench import Split
 from semibench_plugins.datasets import cards
+from semibench_plugins.datasets.file_patterns import FilePattern, paired
 from semibench_plugins.datasets.flat_folders import pair_folders
 from semibench_plugins.datasets.image_dataset import ImageDataset, ImageEntry, MgccOptions
 from semibench_plugins.datasets.official_layout import find_base
@@ -23,7 +24,11 @@ class UDIAT(ImageDataset):
     """Id: file name without ending. Group: the image (no patient ids). Domain: one (a single device)."""
 
     card = cards.UDIAT
+    known = ("*.csv", "*.xlsx")
     Options = MgccOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return paired(base, IMAGE_FOLDERS, MASK_FOLDERS, required=True)
 
     def locate(self) -> Mapping[str, ImageEntry]:
         pairs = pair_folders(self._base(), self.card, IMAGE_FOLDERS, MASK_FOLDERS, required=True)

@@ -64,11 +64,11 @@ class VolumeDataset(FirstParty):
         """All volumes by case id. Raises LayoutError."""
 
     @abstractmethod
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        """The native image in the data set's axis order, and its spacing in mm."""
+    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...] | None]:
+        """The native image in the data set's axis order, and its spacing in mm (None: the files hold none)."""
 
     @abstractmethod
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...] | None]:
         """The native label, mapped to 0..K-1, in the same order, and its spacing in mm."""
 
     @abstractmethod
@@ -93,6 +93,11 @@ class VolumeDataset(FirstParty):
     def read(self, ref: CaseRef) -> Case:
         entry = self._entry(ref)
         native, spacing = self.load_image(entry)
+        if np.issubdtype(native.dtype, np.floating) and not np.isfinite(native).all():
+            raise CaseError(
+                f"{entry.image}: expected finite voxels, found {int((~np.isfinite(native)).sum())} NaN or infinite ones; "
+                "restore the original file"
+            )
         label = None if entry.label is None else self.load_label(entry, entry.label)[0]
         if label is not None and label.shape != native.shape:
             raise CaseError(
@@ -127,10 +132,12 @@ class VolumeDataset(FirstParty):
 
 def map_labels(stored: NDArray[Any], values: Mapping[int, int], path: Path) -> NDArray[np.uint8]:
     """Stored label values to classes. Raises CaseError that names the file for a value that is not in the map."""
-    found = [int(value) for value in np.unique(stored)]
+    found = np.unique(stored).tolist()
     unknown = [value for value in found if value not in values]
     if unknown:
-        raise CaseError(f"{path}: unknown label values {unknown[:8]}; expected some of {sorted(values)}")
+        raise CaseError(
+            f"{path}: unknown label values {unknown[:8]}; expected some of {sorted(values)}; restore the original file"
+        )
     mapped = np.zeros(stored.shape, dtype=np.uint8)
     for value in found:
         if values[value]:

@@ -84,3 +84,8 @@ def z_score(image: NDArray[np.float32]) -> NDArray[np.float32]:
     deviation = float(image.std(dtype=np.float64))
     centred = image - image.mean(dtype=np.float64)
     return (centred / deviation if deviation > 0 else centred * 0).astype(np.float32)
+
+
+def window(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    """Clips to low..high (Hounsfield units) and maps that range to 0..1."""
+    return ((np.clip(image, low, high) - low) / (high - low)).astype(np.float32)

@@ -14,9 +14,13 @@ from torch import Tensor
 from semibench import Case, CaseRef, Dataset, DatasetCard, DatasetOptions, Frame, PhantomOptions, Truth
 from semibench_plugins.datasets.working_grid import resize_image, resize_label, scaled_spacing
 from semibench_plugins.phantoms import volumes
+from semibench_plugins.phantoms.brain import glioma
 from semibench_plugins.phantoms.fetal import fetal_head
 from semibench_plugins.phantoms.fields import REVISION, Array, stream
+from semibench_plugins.phantoms.organs import ORGANS_OF, organs
+from semibench_plugins.phantoms.pelvis import prostate
 from semibench_plugins.phantoms.radiology import Scanner
+from semibench_plugins.phantoms.skin import Dermatoscope, lesion
 from semibench_plugins.phantoms.specs import SPECS, Spec
 from semibench_plugins.phantoms.tissue import Extent, Label, breast, thyroid
 from semibench_plugins.phantoms.ultrasound import Machine, scan
@@ -25,11 +29,14 @@ Normalise = Callable[[Tensor], Tensor]
 """Stored values (C, *spatial), float32, to what the network sees."""
 
 _SCENE, _VIEW, _LAYOUT = 0, 1, 2
+RIGHT_FIRST = np.array([0, 3, 2, 1], np.uint8)
+"""From the classes of M&Ms (left ventricle, myocardium, right ventricle) to those of ACDC, which begins on the right."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A case on its native grid. image: stored values, float64 (*spatial); label: uint8; spacing: mm, or None."""
+    """A case on its native grid. image: stored values, float64 (*spatial), or (3, *spatial) in colour; label: uint8; spacing:
+    mm, or None."""
 
     image: Array
     label: Label
@@ -44,6 +51,9 @@ def draw(name: str, seed: int, group: int, frame: int = 0, scale: float = 1.0) -
     body, view = stream(name, seed, group, 0, _SCENE), stream(name, seed, group, frame, _VIEW)
     if isinstance(look, Machine):
         return _ultrasound(spec, look, group, layout, body, view, scale)
+    if isinstance(look, Dermatoscope):
+        sides = [round(int(layout.integers(a, b + 1)) * scale) for a, b in (look.rows, look.columns)]
+        return Drawing(*lesion(body, view, look, *sides), None)
     return _volume(spec, look, layout, body, view, frame, scale)
 
 
@@ -90,13 +100,19 @@ def _volume(
     shape = (round(drawn[0] * scale), round(drawn[1] * scale), round(drawn[2] * scale))
     real = [s * n / m for s, n, m in zip(spec.spacing, drawn, shape, strict=True)]
     spacing = (real[0], real[1], real[2])
-    if spec.scene == "short-axis":
+    if spec.scene in ("short-axis", "short-axis-right-first"):
         image, label = volumes.short_axis(body, view, scanner, shape, spacing, phase=frame)
+        if spec.scene == "short-axis-right-first":
+            label = RIGHT_FIRST[label]
+    elif spec.scene in ORGANS_OF:
+        image, label = organs(body, scanner, shape, spacing, spec.scene)
     else:
         scene = {
             "left-atrium": volumes.left_atrium,
             "whole-heart": volumes.whole_heart,
             "hippocampus": volumes.hippocampus,
+            "prostate": prostate,
+            "glioma": glioma,
         }[spec.scene]
         image, label = scene(body, scanner, shape, spacing)
     return Drawing(image, label, spacing)
@@ -168,8 +184,8 @@ class Phantom(Dataset):
     def read(self, ref: CaseRef) -> Case:
         """Resize to `options.size` where it is given (linear image, nearest label), normalise, repeat the channels."""
         drawing = self.native(ref)
-        shape = drawing.image.shape
-        image = torch.from_numpy(drawing.image).float()[None]
+        shape = drawing.label.shape
+        image = torch.from_numpy(drawing.image).float().reshape(-1, *shape)
         label = torch.from_numpy(drawing.label)
         size = tuple(self.options.size or shape)
         image, label = resize_image(image, size), resize_label(label, size)

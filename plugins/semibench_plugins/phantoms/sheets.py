@@ -15,6 +15,8 @@ from semibench_plugins.phantoms.tissue import Label
 
 _COLOURS = ("#ffd60a", "#ff453a", "#32d74b", "#0a84ff")
 _PICTURES = 12
+UPRIGHT = frozenset({"brats19", "synapse", "amos22"})
+"""Phantoms of nearly cubic voxels with axes (z, y, x); the others have (x, y, z) or thick slices."""
 
 
 def contact_sheet(dataset: Phantom, path: Path | str, n: int = _PICTURES, dpi: int = 60) -> Path:
@@ -31,8 +33,12 @@ def contact_sheet(dataset: Phantom, path: Path | str, n: int = _PICTURES, dpi: i
     tiles: list[tuple[str, Array, Label]] = []
     for i in picked:
         drawing = dataset.native(refs[i])
-        title = f"{refs[i].id} {refs[i].domain} {'x'.join(map(str, drawing.image.shape))}"
-        planes = [(drawing.image, drawing.label)] if flat else _planes(drawing, dataset.card.slice_axis or 0)
+        title = f"{refs[i].id} {refs[i].domain} {'x'.join(map(str, drawing.label.shape))}"
+        planes = (
+            [(drawing.image, drawing.label)]
+            if flat
+            else _planes(drawing, dataset.card.slice_axis or 0, dataset.name in UPRIGHT)
+        )
         tiles += [(title if k == 0 else "", a, b) for k, (a, b) in enumerate(planes)]
     columns = 4 if flat else 6
     rows = -(-len(tiles) // columns)
@@ -41,6 +47,8 @@ def contact_sheet(dataset: Phantom, path: Path | str, n: int = _PICTURES, dpi: i
     for k, (title, image, label) in enumerate(tiles):
         axes = figure.add_subplot(rows, columns, k + 1)
         low, high = (0.0, 255.0) if flat else np.percentile(image, [0.5, 99.5])
+        if image.ndim > label.ndim:
+            image = np.moveaxis(image, 0, -1) / 255.0
         axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         if not flat or k % 2 == 1:
             for value in range(1, int(label.max()) + 1):
@@ -55,7 +63,9 @@ def contact_sheet(dataset: Phantom, path: Path | str, n: int = _PICTURES, dpi: i
     figure.set_dpi(dpi)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    picture.quantize(palette=_palette(), dither=Image.Dither.NONE).save(target, optimize=True)
+    coloured = dataset.native(refs[0]).image.ndim > dataset.card.dims
+    few = picture.quantize(96) if coloured else picture.quantize(palette=_palette(), dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
     return target
 
 
@@ -73,10 +83,10 @@ def _palette() -> Image.Image:
     return palette
 
 
-def _planes(drawing: Drawing, slice_axis: int) -> list[tuple[Array, Label]]:
+def _planes(drawing: Drawing, slice_axis: int, upright: bool) -> list[tuple[Array, Label]]:
     """Three planes through the labeled part: three positions along the slice axis where it is short (stacks of thick
     slices), else one plane of each axis."""
-    shape = drawing.image.shape
+    shape = drawing.label.shape
     inside = np.argwhere(drawing.label > 0)
     if shape[slice_axis] < 0.5 * max(shape):
         low, high = inside[:, slice_axis].min(), inside[:, slice_axis].max()
@@ -87,6 +97,9 @@ def _planes(drawing: Drawing, slice_axis: int) -> list[tuple[Array, Label]]:
     out = []
     for axis, at in cuts:
         image, label = np.take(drawing.image, at, axis), np.take(drawing.label, at, axis)
+        if upright:  # z up; the axial plane with the front on top
+            out.append((image[::-1], label[::-1]) if axis != 0 else (image, label))
+            continue
         turned = shape[slice_axis] >= 0.5 * max(shape)
         if turned:  # x to the right, z up; the axial plane is seen with the front (small y) on top
             image, label = image.T, label.T

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from semibench_plugins.phantoms.radiology import Scanner
+from semibench_plugins.phantoms.skin import Dermatoscope
 from semibench_plugins.phantoms.ultrasound import Machine
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A phantom. scene: breast, thyroid, fetal-head, left-atrium, whole-heart, short-axis or hippocampus.
+    """A phantom. scene: breast, thyroid, fetal-head, left-atrium, whole-heart, short-axis, short-axis-right-first (other
+    order of classes), hippocampus, prostate, glioma, skin-lesion, abdomen, abdomen-and-pelvis or pancreas.
 
-    looks: machines or scanners; where the card names as many domains they are these domains, in order, else they are
+    looks: machines, scanners or dermatoscopes; where the card names as many domains they are these domains, in order, else they are
     mixed in one domain. Groups (patients) take them in turn. names: for the domains where no card is at hand. cases:
     default number. frames: cases of one group. normals: share of groups without a lesion. several: share of groups with
     two lesions. shift: probe movement between frames, of the width. shape, spacing (mm): of volumes, axis by axis;
@@ -20,7 +22,7 @@ class Spec:
     """
 
     scene: str
-    looks: tuple[Machine, ...] | tuple[Scanner, ...]
+    looks: tuple[Machine, ...] | tuple[Scanner, ...] | tuple[Dermatoscope, ...]
     names: tuple[str, ...] = ("default",)
     cases: int = 200
     frames: int = 1
@@ -128,6 +130,44 @@ _T1 = Scanner(
     spread=0.035, texture=0.05, noise=0.045, bias=0.14, blur=(0.7, 0.7, 0.7), scale=(90.0, 3000.0),
 )  # fmt: skip
 
+_T2 = Scanner(
+    "MR",
+    {
+        "fat": 0.68, "muscle": 0.2, "bone": 0.28, "urine": 0.95, "bladder wall": 0.25, "rectum wall": 0.35, "gas": 0.04,
+        "peripheral zone": 0.62, "transition zone": 0.38, "nodule": 0.5, "vesicles": 0.66, "veins": 0.7, "stroma": 0.3,
+    },
+    spread=0.05, texture=0.06, noise=0.05, bias=0.3, blur=(2.2, 0.8, 0.8), scale=(200.0, 1500.0),
+)  # fmt: skip
+_FLAIR = Scanner(
+    "MR",
+    {
+        "outside": 0.0, "csf": 0.12, "grey": 0.55, "white": 0.44, "caps": 0.72, "edema": 0.78, "core": 0.66, "necrosis": 0.3,
+    },
+    spread=0.05, texture=0.04, noise=0.04, bias=0.15, blur=(1.6, 1.4, 1.4), scale=(200.0, 1200.0),
+)  # fmt: skip
+_PORTAL_CT = Scanner(
+    "CT",
+    {
+        "spleen": 125, "right kidney": 175, "left kidney": 175, "gallbladder": 8, "esophagus": 45, "liver": 108, "stomach": 28,
+        "aorta": 155, "inferior vena cava": 135, "portal and splenic vein": 165, "pancreas": 88, "right adrenal gland": 72,
+        "left adrenal gland": 72, "duodenum": 42, "bladder": 6, "prostate or uterus": 60, "air": -1000, "lung": -820,
+        "fat": -100, "muscle": 58, "bone": 320, "bowel": 34, "gas": -700,
+    },
+    spread=9.0, texture=9.0, noise=16.0, blur=(2.0, 1.6, 1.6), streaks=8.0,
+)  # fmt: skip
+_ABDOMEN_MR = Scanner(
+    "MR",
+    {
+        "spleen": 0.5, "right kidney": 0.6, "left kidney": 0.6, "gallbladder": 0.25, "esophagus": 0.4, "liver": 0.62,
+        "stomach": 0.3, "aorta": 0.85, "inferior vena cava": 0.8, "portal and splenic vein": 0.9, "pancreas": 0.55,
+        "right adrenal gland": 0.45, "left adrenal gland": 0.45, "duodenum": 0.38, "bladder": 0.2, "prostate or uterus": 0.45,
+        "air": 0.0, "lung": 0.06, "fat": 0.22, "muscle": 0.4, "bone": 0.3, "bowel": 0.33, "gas": 0.04,
+    },
+    spread=0.04, texture=0.04, noise=0.05, bias=0.2, blur=(2.2, 1.8, 1.8), scale=(150.0, 400.0),
+)  # fmt: skip
+_CINE_ACDC = replace(_CINE, blur=(2.5, 1.4, 1.4), scale=(200.0, 700.0))
+_SCOPE = Dermatoscope((150, 176), (200, 224))
+
 SPECS: dict[str, Spec] = {
     "busi": Spec(
         "breast", (_IU22, replace(_LOGIQ_7, gain=(-6, 1), tgc=0.6), _HITACHI), cases=320, normals=0.17, several=0.05
@@ -189,5 +229,56 @@ SPECS: dict[str, Spec] = {
     ),
     "msd-hippocampus": Spec(
         "hippocampus", (_T1,), cases=60, shape=(33, 48, 32), spacing=(1.0, 1.0, 1.0), vary=(6, 7, 8)
+    ),
+    "isic2018": Spec(
+        "skin-lesion",
+        (
+            _SCOPE,
+            replace(_SCOPE, columns=(214, 240), tube=0.8, gain=(0.75, 1.0)),
+            replace(_SCOPE, balance=0.1, noise=4.0),
+        ),
+        cases=240,
+    ),
+    "acdc": Spec(
+        "short-axis-right-first",
+        (_CINE_ACDC, replace(_CINE_ACDC, curve=1.2, noise=0.07, bias=0.3)),
+        cases=60,
+        frames=2,
+        shape=(8, 64, 64),
+        spacing=(10.0, 2.0, 2.0),
+        vary=(3, 6, 0),
+    ),
+    "promise12": Spec(
+        "prostate",
+        (_T2, replace(_T2, bias=0.45, noise=0.07), replace(_T2, curve=1.3, blur=(2.2, 1.2, 1.2))),
+        cases=50,
+        shape=(18, 64, 64),
+        spacing=(3.6, 1.8, 1.8),
+        vary=(6, 0, 0),
+    ),
+    "pancreas": Spec(
+        "pancreas",
+        (replace(_PORTAL_CT, spread=7.0, blur=(1.6, 1.6, 1.6)),),
+        cases=40,
+        shape=(60, 56, 44),
+        spacing=(2.6, 2.6, 2.6),
+        vary=(6, 6, 8),
+    ),
+    "brats19": Spec(
+        "glioma",
+        (_FLAIR, replace(_FLAIR, curve=1.25, noise=0.06)),
+        cases=48,
+        shape=(44, 58, 48),
+        spacing=(3.0, 3.0, 3.0),
+    ),
+    "synapse": Spec("abdomen", (_PORTAL_CT,), cases=30, shape=(40, 48, 64), spacing=(5.2, 5.2, 5.2), vary=(6, 0, 0)),
+    "amos22": Spec(
+        "abdomen-and-pelvis",
+        (_PORTAL_CT, _ABDOMEN_MR),
+        ("ct", "mr"),
+        cases=48,
+        shape=(54, 48, 64),
+        spacing=(6.0, 5.2, 5.2),
+        vary=(4, 0, 0),
     ),
 }
