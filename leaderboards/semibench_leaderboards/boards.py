@@ -90,7 +90,7 @@ class Row:
     stale: int
     label_budget: int | None
     tuning: str = "default"
-    study: Any = None
+    study: str | None = None
     notes: tuple[str, ...] = ()
     scores: tuple[CaseScores, ...] = field(default=(), repr=False, compare=False)
     resampled: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)

@@ -20,7 +20,7 @@ from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import Entry, Replicate, RunSpec, Track, canonical, sha256
 
 NAME = ".index.sqlite"
-VERSION = 3
+VERSION = 4
 """Raised when the tables change: an index of another version is made anew."""
 
 WAIT = 60.0
@@ -265,6 +265,14 @@ def _read(folder: Path, name: str, stamp: str) -> _Read:
         return _Read(name, tuple(empty.values()), {}, b"")
 
 
+def _study(tuning: Any) -> str | None:
+    """What a tuned run says of its study: "NAME/ID, 30 trials, 12 min"; None for a run with default weights."""
+    if not isinstance(tuning, dict):
+        return None
+    minutes = float(tuning["seconds"]) / 60.0
+    return f"{tuning['study']}/{tuning['id']}, {tuning['trials']} trials, {minutes:.3g} min"
+
+
 def _readable(folder: Path, name: str, stamp: str) -> _Read:
     spec = RunSpec.model_validate(_json(folder / "spec.json"))
     status, record = _json(folder / "status.json"), _json(folder / "provenance.json")
@@ -281,7 +289,7 @@ def _readable(folder: Path, name: str, stamp: str) -> _Read:
         "error": status.get("error"), "started": status.get("started"), "ended": status.get("ended"),
         "process": status.get("process"), "plugins": plugins, "versions": versions, "machine": record.get("machine", {}),
         "training": result.get("training", {}), "model": result.get("model", {}), "inference": result.get("inference", {}),
-        "label_budget": result.get("label_budget"), "study": result.get("study") or record.get("study"),
+        "label_budget": result.get("label_budget"), "study": _study(result.get("tuning")),
     }  # fmt: skip
     values = {
         "folder": name, "stamp": stamp, "error": None, "key": spec.key, "row": spec.row, "track": track, "entry": entry,

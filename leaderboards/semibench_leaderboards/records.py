@@ -51,7 +51,7 @@ class RunRecord:
     model: Mapping[str, Any]
     inference: Mapping[str, Any]
     label_budget: int | None
-    study: Any = None
+    study: str | None = None
     stale: bool = False
     packed_scores: bytes = field(default=b"", repr=False, compare=False)
 

@@ -169,7 +169,7 @@ def record(board: Board, ranking: Ranking, row: Row) -> dict[str, Any]:
         "missing": row.missing, "parameters": row.parameters, "inference_parameters": row.inference_parameters,
         "gflops": row.gflops, "training_seconds": row.training_seconds, "peak_memory_mb": row.peak_memory_mb,
         "seconds_per_case": row.seconds_per_case, "devices": ", ".join(row.devices), "label_budget": row.label_budget,
-        "tuning": row.tuning, "study": row.study if isinstance(row.study, str | None) else str(row.study),
+        "tuning": row.tuning, "study": row.study,
         "average_rank": ranking.average.get(row.name), "rank_low": place.low if place else None,
         "rank_high": place.high if place else None, "first": place.first if place else None,
         "unranked": ranking.unranked.get(row.name), "notes": "; ".join(row.notes),

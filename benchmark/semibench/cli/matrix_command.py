@@ -162,7 +162,7 @@ def _cells(
             raise UsageError(told) from error
     changes: dict[str, Any] = {} if phantom == "auto" else {"phantom": phantom}
     changes |= {} if data_root is None else {"data_root": data_root}
-    return [cell.model_copy(update={**changes, "settings": (*cell.settings, *settings)}) for cell in cells]
+    return [cell.model_copy(update=changes).changed(settings) for cell in cells]
 
 
 def _narrowed(cells: list[Cell], given: dict[str, str]) -> list[Cell]:

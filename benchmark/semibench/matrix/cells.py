@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +48,11 @@ class Cell(BaseModel, frozen=True, extra="forbid"):
     def digest(self) -> str:
         """Names the cell itself, where a run key can't be had (a plug-in that doesn't load)."""
         return sha256(canonical(self.model_dump(mode="json")))[:SHORT]
+
+    def changed(self, settings: Iterable[str]) -> Cell:
+        """The cell with settings laid over its own: one of the same name takes the other's place."""
+        found = {text.partition("=")[0].strip(): text for text in (*self.settings, *settings)}
+        return self.model_copy(update={"settings": tuple(found.values())})
 
     def request(self, **execution: Any) -> Request:
         """The request of the harness; execution: where and how (`runs`, `device`, `threads`, `force` ...)."""

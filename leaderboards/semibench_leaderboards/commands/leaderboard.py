@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semibench.cli.console import Output, emit, stderr, stdout, table
-from semibench.cli.options import Debug
+from semibench.cli.options import DataRoot, Debug
 from semibench.contracts.errors import UsageError
 from semibench.files import write_atomically
 from semibench_leaderboards.commands import options
@@ -70,6 +70,10 @@ def leaderboard(
     ] = None,
     every: Annotated[bool, option(OUTPUT, "All boards that match, not only a list of them.", "--all", "-a")] = False,
     wide: Annotated[bool, option(OUTPUT, "All columns, also where the terminal is narrow.", "--wide", "-w")] = False,
+    viewer: Annotated[
+        int, option(OUTPUT, "html: most test cases of a board in its viewer (0: none).", "--viewer", default=True, min=0)
+    ] = 12,
+    data_root: DataRoot = None,
     debug: Debug = False,
 ) -> None:
     """Rank the rows of a track: mean over cases and runs, spread, interval, and which rows can't be told apart.
@@ -97,7 +101,7 @@ def leaderboard(
         _draw(ranked[0], diagram)
     if form is Format.html:
         assert out is not None
-        _page(ranked, out, runs)
+        _page(ranked, out, runs, viewer, data_root)
     elif form is Format.table and out is None:
         for board, ranking in ranked:
             _show(stdout(), board, ranking, wide=wide)
@@ -186,9 +190,9 @@ def _draw(ranked: Ranked, path: Path) -> None:
     stderr().show(f"written: {path}", soft_wrap=True)
 
 
-def _page(ranked: Sequence[Ranked], out: Path, runs: Path) -> None:
+def _page(ranked: Sequence[Ranked], out: Path, runs: Path, cases: int, data_root: Path | None) -> None:
     if importlib.util.find_spec("semibench_leaderboards.site") is None:
         raise UsageError("this installation has no page (semibench_leaderboards.site); use --format table or markdown")
     site = importlib.import_module("semibench_leaderboards.site")
-    index = site.write(ranked, out, runs=runs)
+    index = site.write(ranked, out, runs=runs, cases=cases, data_root=data_root)
     stderr().show(f"written: {index}", soft_wrap=True)

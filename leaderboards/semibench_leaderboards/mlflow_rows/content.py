@@ -20,7 +20,7 @@ from semibench_leaderboards.mlflow_rows.chart import interval_chart
 from semibench_leaderboards.ranking import Ranking
 from semibench_leaderboards.records import RunRecord
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is written changes: boards in a store are then written again."""
 
 EXPERIMENT_NOTE, RUN_NOTE = 4900, 7500
@@ -260,8 +260,8 @@ def _board_run(board: Board, ranking: Ranking, records: Sequence[RunRecord]) -> 
 
 def _experiment_note(board: Board, ranking: Ranking) -> str:
     """Table of the board, cut at the last row that fits, and what the track is."""
-    lines = ["One track of Semibench: the top-level runs are its **rows** (sort by `rank`), their runs are nested below.", ""]
-    lines += [f"[Open as a leaderboard](#/experiments/{EXPERIMENT_ID}/runs?viewStateShareKey={SHARED})", ""]
+    link = f"[open the leaderboard](#/experiments/{EXPERIMENT_ID}/runs?viewStateShareKey={SHARED})"
+    lines = [f"One track of Semibench: top-level runs are its **rows**, their runs are nested below; {link}.", ""]
     lines += [f"**{tables.caption(board)}**", "", *(f"> {warning}" for warning in board.warnings), ""]
     heads = ["#", "row", "mean ± std", "95 % interval", "same", "runs"]
     every, cells = tables.grid(board, ranking)
@@ -288,16 +288,16 @@ SHARED = "semibench"
 
 def _columns(board: Board) -> list[str]:
     main = str(board.view.metric)
-    names = ["rank", main, f"{main}.std", f"{main}.low", f"{main}.high", "runs", "runs.failed", "training_seconds", "parameters"]
-    return [*(f"metrics.`{name}`" for name in names), "tags.`same`", "tags.`rank`"]
+    names = ["rank", main, f"{main}.std", f"{main}.low", f"{main}.high", "runs", "training_seconds", "parameters"]
+    return [*(f"metrics.`{name}`" for name in names), "tags.`same`"]
 
 
 def _shared_view(columns: Sequence[str]) -> str:
     """State of the runs table as MLflow's own "share" button stores it (read by its UI only; an older or newer one that
     doesn't know a field leaves it out)."""
     state: dict[str, Any] = {
-        "searchFilter": "", "orderByKey": "metrics.`rank`", "orderByAsc": True, "startTime": "ALL", "lifecycleFilter": "Active",
-        "modelVersionFilter": "All Runs", "datasetsFilter": [], "selectedColumns": ["attributes.`Duration`", *columns],
+        "searchFilter": f"tags.`{KIND}` = 'row'", "orderByKey": "metrics.`rank`", "orderByAsc": True, "startTime": "ALL", "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs", "datasetsFilter": [], "selectedColumns": list(columns),
         "runsExpanded": {}, "runsPinned": [], "runsHidden": [], "runsHiddenMode": "FIRST_10_RUNS", "viewMaximized": False,
         "runListHidden": False, "isAccordionReordered": False, "groupBy": "", "groupsExpanded": {}, "autoRefreshEnabled": False,
         "useGroupedValuesInCharts": True, "hideEmptyCharts": True, "globalLineChartConfig": {},
