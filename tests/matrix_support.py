@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ class Bench:
         self.environment = install(folder / "plugin") | environment
         self.runs = folder / "runs"
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """`bench words`, not waited for."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "semibench.cli", *words], cwd=self.folder, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+    def start(self, *words: str, log: Path | None = None) -> subprocess.Popen[str]:
+        """`bench words`, not waited for. log: a folder for its output (files out, err) instead of pipes, which fill up."""
+        command = [sys.executable, "-m", "semibench.cli", *words]
+        with ExitStack() as stack:
+            out, err = (
+                subprocess.PIPE if log is None else stack.enter_context((log / name).open("w"))
+                for name in ("out", "err")
+            )
+            return subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, stdout=out, stderr=err)
 
     def call(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """`bench words`; fails unless it ends with `code` (None: any)."""

@@ -15,7 +15,7 @@ from matrix_support import BASE, Bench
 from semibench.runfiles import read_json
 
 CELLS = 200
-WORDS = (*BASE, "--seeds", f"0-{CELLS - 1}", "--set", "sleep=1.0", "--jobs", "8", "--no-predictions")
+WORDS = (*BASE, "--seeds", f"0-{CELLS - 1}", "--set", "sleep=1.0", "--jobs", "8", "--no-predictions", "--no-pictures")
 
 
 def workers(driver: int) -> list[psutil.Process]:
@@ -42,15 +42,15 @@ def kill_one(driver: int, dice: random.Random) -> bool:
 @pytest.mark.timeout(1200)
 def test_two_hundred_cells_and_a_killer(tmp_path: Path) -> None:
     bench, dice, kills = Bench(tmp_path), random.Random(0), 0
-    process = bench.start("matrix", *WORDS, "--json")
+    process = bench.start("matrix", *WORDS, "--json", log=tmp_path)
     rest = time.monotonic() + 5.0
     while process.poll() is None:
         time.sleep(0.2)
         if time.monotonic() > rest:
             kills += kill_one(process.pid, dice)
-            rest = time.monotonic() + dice.uniform(1.0, 3.0)
-    out, err = process.communicate()
-    records = json.loads(out)
+            rest = time.monotonic() + dice.uniform(1.0, 4.0)
+    err = (tmp_path / "err").read_text()
+    records = json.loads((tmp_path / "out").read_text())
     endings = Counter(record["outcome"] for record in records)
     assert len(records) == CELLS and kills > 3
     assert set(endings) == {"done", "interrupted"}, err
@@ -71,7 +71,7 @@ def test_two_hundred_cells_and_a_killer(tmp_path: Path) -> None:
     )  # none is run twice
     for record in again:
         log = (bench.runs / ".matrix" / record["key"] / "log.txt").read_text()
-        assert log.count("score last") == 1
+        assert log.count("score last") == 1 or before[record["key"]] == "interrupted"  # killed while it scored
 
     from semibench.tracking import open_store
 

@@ -15,7 +15,7 @@ _HOME = {
     "semibench.contracts.backbone": ("Backbone", "BackboneOptions", "Backbones", "Decoder"),
     "semibench.contracts.cards": (
         "API", "OLDEST_API", "BackboneCard", "Card", "CommandCard", "ConventionCard", "DatasetCard", "EngineCard",
-        "GeneratorCard", "MethodCard", "ProtocolCard", "RecipeCard", "SplitCard", "SuiteCard", "WeightFile",
+        "GeneratorCard", "ListenerCard", "MethodCard", "ProtocolCard", "RecipeCard", "SplitCard", "SuiteCard", "WeightFile",
     ),
     "semibench.contracts.cases": (
         "Case", "CaseRef", "Dataset", "DatasetOptions", "Frame", "LayoutProblem", "PhantomOptions", "PublishedSplits",
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         DatasetCard,
         EngineCard,
         GeneratorCard,
+        ListenerCard,
         MethodCard,
         ProtocolCard,
         RecipeCard,

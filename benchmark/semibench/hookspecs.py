@@ -29,6 +29,7 @@ from semibench.contracts.cards import (
     DatasetCard,
     EngineCard,
     GeneratorCard,
+    ListenerCard,
     MethodCard,
     ProtocolCard,
     RecipeCard,
@@ -94,3 +95,8 @@ def semibench_engines() -> Iterable[EngineCard]:  # type: ignore[empty-body]
 @hookspec
 def semibench_suites() -> Iterable[SuiteCard]:  # type: ignore[empty-body]
     """Named lists of runs, e.g. a published table; `load` names a function that returns the cells."""
+
+
+@hookspec
+def semibench_listeners() -> Iterable[ListenerCard]:  # type: ignore[empty-body]
+    """Functions that are called after tracked runs ended; `load` names one, see `ListenerCard`."""

@@ -52,6 +52,7 @@ KINDS: dict[str, Kind] = {
         Kind("engines", "engine", "semibench_engines", cards.EngineCard, "semibench.contracts.engine:Engine"),
         Kind("suites", "suite", "semibench_suites", cards.SuiteCard, None),
         Kind("commands", "command", "semibench_commands", cards.CommandCard, None),
+        Kind("listeners", "listener", "semibench_listeners", cards.ListenerCard, None),
     )
 }  # fmt: skip
 

@@ -57,6 +57,7 @@ class Request:
     tracking_uri: str | None = None
     track: bool = True
     keep_predictions: bool = True
+    pictures: bool = True
     tuned: Path | None = None
 
 

@@ -259,10 +259,10 @@ def _guarded(plan: Plan, reporter: Reporter) -> Result:
     except Exception as error:
         log.error("%s", traceback.format_exc())
         status.write("failed", f"{type(error).__name__}: {error}")
-        _mirror(plan, reporter)
+        _mirror(plan, reporter, ended=True)
         raise
     status.write("done")
-    _mirror(plan, reporter)
+    _mirror(plan, reporter, ended=True)
     return Result(plan.folder, record)
 
 
@@ -305,9 +305,11 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         reporter=reporter, predictions=plan.folder / "predictions" if request.keep_predictions else None,
     )  # fmt: skip
     write_table(plan.folder / "scores.parquet", table)
-    pictures = illustrate(
-        plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.phantom
-    )
+    pictures: list[Path] = []
+    if request.pictures:
+        pictures = illustrate(
+            plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.phantom
+        )
     record = {
         "key": plan.key,
         "row": plan.spec.row,
@@ -326,8 +328,9 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     return read_json(plan.folder / "result.json")
 
 
-def _mirror(plan: Plan, reporter: Reporter) -> None:
-    """The mirror may fail (a store that can't be reached); the run folder holds everything, so it is a warning."""
+def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
+    """The mirror may fail (a store that can't be reached); the run folder holds everything, so it is a warning. ended: the
+    listeners are told."""
     if not plan.resolved.request.track:
         return
     from semibench.tracking import mirror
@@ -339,3 +342,8 @@ def _mirror(plan: Plan, reporter: Reporter) -> None:
         reporter.warn(
             f"MLflow could not be written ({type(error).__name__}: {error}); the run folder {plan.folder} is complete"
         )
+        return
+    if ended:
+        from semibench.listening import announce
+
+        announce([plan.folder], plan.resolved.request.tracking_uri, reporter)

@@ -62,7 +62,8 @@ def add(app: typer.Typer) -> None:
             emit({"kind": checks[0].kind, "name": name, **counts, "results": [one.record() for one in found]})
         else:
             rows = [
-                (one.fact, f"{one.dims}D" if one.dims else None, one.state, one.reason or one.found or one.must) for one in found
+                (one.fact, f"{one.dims}D" if one.dims else None, one.state, one.reason or one.found or one.must)
+                for one in found
             ]
             out = stdout()
             out.show(table(("check", "dims", "state", "what must hold, or what was found"), rows))

@@ -59,6 +59,7 @@ def add(app: typer.Typer) -> None:
         device: run_options.Device = "auto",
         runs: run_options.Runs = Path("runs"),
         keep_predictions: run_options.Predictions = True,
+        pictures: run_options.Pictures = True,
         tracking_uri: run_options.TrackingUri = None,
         track: run_options.Track = True,
         as_json: Json = False,
@@ -99,6 +100,7 @@ def add(app: typer.Typer) -> None:
         limits = Limits(timeout, memory, threads, _gpus(gpus, device))
         view = view_for(screen, todo)
         execution: dict[str, Any] = {"device": device, "keep_predictions": keep_predictions, "force": force}
+        execution |= {"pictures": pictures}
         try:
             with redirect_stdout(sys.stderr):  # libraries of engines talk on standard output, which holds results
                 outcomes = run_matrix(

@@ -23,6 +23,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "engines": ("name", "title", "summary"),
     "suites": ("name", "title"),
     "commands": ("name", "summary"),
+    "listeners": ("name", "summary"),
 }
 
 
@@ -46,8 +47,8 @@ def add(app: typer.Typer) -> None:
     @app.command("list", epilog="Examples:  bench list  ·  bench list methods  ·  bench list datasets --json")
     def list_command(
         kind: Annotated[str | None, typer.Argument(help="methods, backbones, datasets, protocols, generators, conventions, "
-                                                        "splits, recipes, engines, suites, commands or plugins; none: a "
-                                                        "summary.")] = None,
+                                                        "splits, recipes, engines, suites, commands, listeners or plugins; "
+                                                        "none: a summary.")] = None,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:  # fmt: skip

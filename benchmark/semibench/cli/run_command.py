@@ -78,6 +78,7 @@ def add(app: typer.Typer) -> None:
         resume: options.Resume = True,
         force: options.Force = False,
         keep_predictions: options.Predictions = True,
+        pictures: options.Pictures = True,
         tracking_uri: options.TrackingUri = None,
         track: options.Track = True,
         plan_only: options.PlanOnly = False,
@@ -103,7 +104,7 @@ def add(app: typer.Typer) -> None:
                 phantom=phantom_word(phantom), weights=weights, tuned=frozen, device=device, threads=threads, runs=runs,
                 resume=resume, force=force,
                 conventions=tuple(conventions or ()), tracking_uri=tracking_uri, track=track,
-                keep_predictions=keep_predictions,
+                keep_predictions=keep_predictions, pictures=pictures,
             )  # fmt: skip
             records.append(_one(request, plan_only=plan_only, as_json=as_json))
         if as_json:

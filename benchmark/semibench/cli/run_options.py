@@ -52,6 +52,7 @@ Runs = Annotated[Path, _option(KEPT, "Folder of the run folders.", "--runs", def
 Resume = Annotated[bool, _option(KEPT, "Go on from the last checkpoint, or start again.", "--resume/--restart")]
 Force = Annotated[bool, _option(KEPT, "Run again though it is done.", "--force")]
 Predictions = Annotated[bool, _option(KEPT, "Keep predicted masks, or not.", "--predictions/--no-predictions")]
+Pictures = Annotated[bool, _option(KEPT, "Draw overlays and curves, or not.", "--pictures/--no-pictures")]
 TrackingUri = Annotated[
     str | None, _option(KEPT, "MLflow store (default: MLFLOW_TRACKING_URI, else ./mlflow.db).", "--tracking-uri")
 ]

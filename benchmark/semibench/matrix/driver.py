@@ -181,13 +181,22 @@ class _Mirror:
             )
 
     def _work(self) -> None:
+        from semibench.listening import announce
+
+        fresh: list[Path] = []
         while (folder := self.queue.get()) is not None:
             from semibench.tracking import is_mirrored, mirror
 
             try:
                 if not is_mirrored(folder, self.uri):
                     mirror(folder, self.uri, self.reporter)
+                    fresh.append(folder)
             except Exception as error:
                 self.failed += 1
                 if self.failed == 1:
                     self.reporter.warn(f"MLflow could not be written ({type(error).__name__}: {error})")
+            if fresh and self.queue.empty():  # together, where several ended meanwhile
+                announce(fresh, self.uri, self.reporter)
+                fresh = []
+        if fresh:
+            announce(fresh, self.uri, self.reporter)

@@ -1,0 +1,30 @@
+"""Tells listeners (the plug point `semibench_listeners`) of runs that ended. The harness knows none of them."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from semibench.registry import Registry, registry
+from semibench.reporting import Reporter
+
+log = logging.getLogger("semibench")
+
+
+def announce(
+    folders: Sequence[Path], tracking_uri: str | None, reporter: Reporter | None = None, plugins: Registry | None = None
+) -> int:
+    """Calls every listener with the run folders; returns how many did without an error. What one raises is a warning that names
+    it: the runs are complete, and the others are still called."""
+    reporter = reporter or Reporter()
+    well = 0
+    for item in (plugins or registry()).cards("listeners"):
+        try:
+            item.resolve()(list(folders), tracking_uri=tracking_uri, reporter=reporter)
+            well += 1
+        except Exception as error:  # anything a plug-in raises
+            log.error("%s", traceback.format_exc())
+            reporter.warn(f"{item.full_name} failed after the run ({type(error).__name__}: {error})")
+    return well
