@@ -318,8 +318,8 @@ return [...all].filter(e => e.offsetParent && e.textContent.trim()).map(e => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read(visit: Open, page_file: Path, scheme: str) -> None:
-    for path in (page_file, page_file.with_name("index.html")):
+def test_text_can_be_read(visit: Open, page_file: Path, many_file: Path, scheme: str) -> None:
+    for path in (page_file, page_file.with_name("index.html"), many_file):
         assert visit(path, color_scheme=scheme).evaluate(CONTRAST) == []
 
 

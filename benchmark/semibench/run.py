@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Request", "Result", "draw_split", "execute", "prepare"]
 log = logging.getLogger("semibench")
+WORTH_TRYING = 2**20
+"""Voxels of a batch above which no iteration is tried on a CPU for the sake of an estimate: it would take minutes."""
+
 State = Literal["new", "resumable", "done", "stale"]
 
 
@@ -209,6 +212,10 @@ def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
     timings = Timings(cache_dir())
     name = setting(plan.resolved, plan.record["machine"])
     seconds, source = timings.get(name), "earlier runs on this machine"
+    recipe = plan.resolved.recipe
+    voxels = (recipe.labeled_batch + recipe.unlabeled_batch) * math.prod(recipe.patch)
+    if seconds is None and plan.device.type == "cpu" and voxels > WORTH_TRYING:
+        return {"source": f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU"}
     if seconds is None:
         task = _task(plan.resolved, plan.split)
         seconds = measure_iteration(build_method(plan.resolved, task, plugins), task, plan.resolved.recipe, plan.device)

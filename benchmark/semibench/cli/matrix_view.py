@@ -114,11 +114,17 @@ def remaining(progress: Progress, items: Mapping[str, Planned]) -> float | None:
 
 def show_plan(console: Output, planned: Sequence[Planned]) -> None:
     """Every cell with its state, the reason, and the time it will take."""
-    rows = [
-        (item.cell.label, item.short, item.state, duration(item.seconds) if item.seconds else "unknown", item.reason)
-        for item in planned
-    ]
-    console.show(table(("cell", "run", "state", "time", "why"), rows))
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("run", "state", "time"):
+        made.add_column(column, no_wrap=True)
+    made.add_column("cell", overflow="fold", ratio=3)
+    made.add_column("why", overflow="fold", ratio=2)
+    for item in planned:
+        time_ = duration(item.seconds) if item.seconds else "unknown"
+        made.add_row(item.short, item.state, "" if item.state == "done" else time_, item.cell.label, item.reason)
+    console.show(made)
     doubles = sum(len(item.doubles) for item in planned)
     if doubles:
         console.show(f"{doubles} cells are the same run as another one (an axis has no meaning there) and are run once")

@@ -40,6 +40,8 @@ def show_plan(console: Output, facts: Mapping[str, Any]) -> None:
     if synthetic:
         rows.append(("synthetic", f"{synthetic['count']} cases by {synthetic['generator']}, added to unlabeled"))
     estimate = facts.get("estimate") or {}
+    if estimate and estimate.get("training_seconds") is None:
+        rows.append(("time", f"unknown: {estimate['source']}"))
     if estimate.get("training_seconds") is not None:
         told = f"training about {duration(estimate['training_seconds'])} ({estimate['source']})"
         if synthetic:

@@ -77,5 +77,5 @@ class Engine(ABC):
     def stop(self) -> None:
         """Asks what runs to save and end, and drops what waits; `poll` then gives their outcomes. A second call: at once."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing
         """Frees what the engine holds."""

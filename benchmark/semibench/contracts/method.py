@@ -113,7 +113,7 @@ def tunable(
         class Options(MethodOptions, frozen=True, extra="forbid"):
             decay: float = tunable(0.99, 0.9, 0.999, ge=0, le=1, description="of the teacher")
     """
-    search = {"choices": list(choices)} if choices else {"low": low, "high": high, "log": log}
+    search: dict[str, Any] = {"choices": list(choices)} if choices else {"low": low, "high": high, "log": log}
     if not choices and (low is None or high is None or not low < high):
         raise ValueError(f"tunable: expected low < high or choices, got {low!r} to {high!r}")
     return Field(default, json_schema_extra={"search": search}, **more)
