@@ -25,8 +25,8 @@ from semibench_leaderboards.records import read_runs
 from semibench_leaderboards.site import render, write
 from semibench_leaderboards.site.beside_rows import published_of
 from semibench_leaderboards.site.content import Ranked
-from semibench_leaderboards.site.gallery import chosen_cases, gallery, lengths
-from semibench_leaderboards.site.pages import embedded
+from semibench_leaderboards.site.gallery import chosen_cases, colours, gallery, lengths
+from semibench_leaderboards.site.pages import embedded, told_apart
 from semibench_leaderboards.site.rerun import words_of, yaml_value
 from semibench_leaderboards.site.writing import MARKER, put
 from semibench_leaderboards.views import on_working, stored_prediction
@@ -162,6 +162,14 @@ def test_amounts_of_labels_stand_in_one_plot(tmp_path: Path) -> None:
         assert [point["mean"] for point in family] == pytest.approx([0.5, 0.6])
 
 
+def test_tracks_that_look_alike_say_what_differs(tmp_path: Path) -> None:
+    for lr in (0.01, 0.02):
+        three_seeds(tmp_path / "runs", "alpha", [BASE], spec={"lr": lr})
+    three_seeds(tmp_path / "runs", "alpha", [BASE], spec={"dataset": "busi"})
+    found = told_apart([board for board, _ in ranked(tmp_path / "runs")])
+    assert sorted(found.values()) == ["", "lr 0.01", "lr 0.02"]
+
+
 # ---- published numbers ---------------------------------------------------------------------------------------------
 
 
@@ -203,6 +211,11 @@ def test_lengths_say_the_whole_map() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (7, 9)).astype(np.uint8)
     runs = lengths(labels)
     assert np.array_equal(np.repeat(runs[::2], runs[1::2]).reshape(labels.shape), labels)
+
+
+def test_every_class_has_a_colour_of_its_own() -> None:
+    assert len(set(colours(16))) == 16
+    assert all(re.fullmatch("#[0-9a-f]{6}", tint) for tint in colours(16))
 
 
 def test_pictures_are_those_of_the_runs(tmp_path: Path) -> None:

@@ -329,11 +329,28 @@ def test_no_width_scrolls_sideways(visit: Open, page_file: Path, width: int) -> 
         page = visit(path, width=width, height=740)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         if path is page_file:
+            page.click(".menu summary")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.locator("#columns").bounding_box()["x"] >= 0
+            page.keyboard.press("Escape")
             page.locator("button.open", has_text="alpha").click()
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             box = page.locator("dialog").bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= width
             page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_long_and_odd_names(visit: Open, tmp_path: Path, width: int) -> None:
+    for place, name in enumerate(("x" * 150, "מתודה عربي 方法 \u202eevil")):
+        three_seeds(tmp_path / "runs", name, [BASE + 0.1 * place] * 3)
+    write_run(tmp_path / "runs", state="failed", error="y" * 3000, spec=spec_of("x" * 150, seed=9))
+    page = visit(built(tmp_path / "runs", tmp_path / "site"), width=width)
+    for place in range(2):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("#board button.open").nth(place).click()
+        assert page.evaluate("(d => d.scrollWidth <= d.clientWidth)(document.querySelector('dialog'))")
+        page.keyboard.press("Escape")
 
 
 def test_the_keyboard_reaches_everything_and_shows_where(visit: Open, page_file: Path) -> None:

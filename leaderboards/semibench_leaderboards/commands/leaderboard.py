@@ -31,7 +31,8 @@ EPILOG = (
     "bench leaderboard -d tus -p self -r quick --metric hd95_mm --checkpoint best --predictor all\n\n"
     "bench leaderboard -d la --unit group --diagram ranks.svg\n\n"
     "bench leaderboard --format csv --all > rows.csv\n\n"
-    "bench leaderboard --format html --out site"
+    "bench leaderboard --format html --out site\n\n"
+    "bench leaderboard --sync"
 )
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -70,6 +71,8 @@ def leaderboard(
     ] = None,
     every: Annotated[bool, option(OUTPUT, "All boards that match, not only a list of them.", "--all", "-a")] = False,
     wide: Annotated[bool, option(OUTPUT, "All columns, also where the terminal is narrow.", "--wide", "-w")] = False,
+    sync: options.Sync = False,
+    tracking_uri: options.TrackingUri = None,
     viewer: Annotated[
         int, option(OUTPUT, "html: most test cases of a board in its viewer (0: none).", "--viewer", default=True, min=0)
     ] = 12,
@@ -87,6 +90,11 @@ def leaderboard(
 
     filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
     view = View(checkpoint.value, predictor, convention, metric)
+    if sync:
+        from semibench_leaderboards.commands.sync import sync_tracks
+
+        sync_tracks(runs, filters, tracking_uri)
+        return
     if form is Format.html and out is None:
         raise UsageError("--format html writes a folder: name it with --out")
     found = chosen_boards(runs, filters, view)

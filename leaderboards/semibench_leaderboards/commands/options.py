@@ -47,3 +47,10 @@ Predictor = Annotated[
 UnitName = Annotated[
     Unit, option(SCORE, "What the tests take as independent: cases, or groups (patients).", "--unit", default=True)
 ]
+Sync = Annotated[
+    bool,
+    option(OUTPUT, "Write the rows of these tracks to MLflow, as parent runs with tables and plots.", "--sync"),
+]
+TrackingUri = Annotated[
+    str | None, option(OUTPUT, "MLflow store (default: MLFLOW_TRACKING_URI, else ./mlflow.db).", "--tracking-uri")
+]
