@@ -20,6 +20,9 @@ class Reporter:
     def end(self) -> None:
         """The current phase is finished."""
 
+    def close(self) -> None:
+        """Every phase that is still open is over, as after an error."""
+
     def note(self, message: str) -> None:
         """Something worth one line."""
         log.info(message)

@@ -196,8 +196,8 @@ class CommandCard(Declared, frozen=True):
 
 class ListenerCard(Declared, frozen=True):
     """Somebody who is told of runs that ended, e.g. to bring a leaderboard up to date. `load` names a function
-    `(folders, *, tracking_uri, reporter)`: `folders` are the run folders (done or failed, mirrored already), `tracking_uri` the store
-    or None for the default one. Whatever it raises becomes a warning; the runs are complete without it."""
+    `(folders, *, tracking_uri, reporter)`: `folders` are the run folders (done or failed, mirrored already), `tracking_uri` the
+    store or None for the default one. Whatever it raises becomes a warning; the runs are complete without it."""
 
     name: str
     load: str

@@ -27,6 +27,9 @@ from semibench.runfiles import now, read_json, write_json
 POLL = 0.1
 """Seconds between two questions to the engine."""
 
+TELL = 30.0
+"""Seconds between two calls of the listeners while cells run: a leaderboard needn't follow each of hundreds at once."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -184,6 +187,7 @@ class _Mirror:
         from semibench.listening import announce
 
         fresh: list[Path] = []
+        told = time.monotonic()
         while (folder := self.queue.get()) is not None:
             from semibench.tracking import is_mirrored, mirror
 
@@ -195,8 +199,8 @@ class _Mirror:
                 self.failed += 1
                 if self.failed == 1:
                     self.reporter.warn(f"MLflow could not be written ({type(error).__name__}: {error})")
-            if fresh and self.queue.empty():  # together, where several ended meanwhile
+            if fresh and self.queue.empty() and time.monotonic() - told > TELL:
                 announce(fresh, self.uri, self.reporter)
-                fresh = []
+                fresh, told = [], time.monotonic()
         if fresh:
             announce(fresh, self.uri, self.reporter)

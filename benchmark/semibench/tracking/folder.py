@@ -95,7 +95,8 @@ class RunFolder:
         """The track in readable words: "tus (phantom) · synthetic · quick · 3fa94b12"."""
         track = self.spec.track
         dataset = f"{track.dataset.short} (phantom)" if self.phantom else track.dataset.short
-        parts = [dataset, track.protocol.short, self.recipe]
+        recipe = track.recipe if isinstance(track.recipe, str) else self.recipe  # "own": each entry has another
+        parts = [dataset, track.protocol.short, recipe]
         if track.tuning != "default":
             parts.append(f"tuned {track.tuning}")
         return " · ".join([*parts, track.digest()[:8]])

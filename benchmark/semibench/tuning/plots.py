@@ -38,11 +38,28 @@ def draw(study: Study) -> list[Path]:
     for name, make in wanted.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            axes = make()
-        figure = (axes if hasattr(axes, "figure") else axes.flat[0]).figure
-        figure.set_size_inches(max(6.0, figure.get_size_inches()[0]), 4.0)
+            made = make()
+        axes = list(made.flat) if hasattr(made, "flat") else [made]
+        figure = axes[0].figure
+        _tidy(name, axes)
+        figure.set_size_inches(max(7.0, 3.5 * len(axes)), 4.0)
         path = study.folder / "plots" / f"{name}.png"
         write_atomically(path, partial(figure.savefig, format="png", dpi=120, bbox_inches="tight"))
         pyplot.close(figure)
         found.append(path)
     return found
+
+
+def _tidy(name: str, axes: list[Any]) -> None:
+    """Plain numbers on logarithmic axes, our words, and no legend of thirty trials."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if name == "courses":
+        axes[0].set(title="Validation during the trials", xlabel="iterations", ylabel="validation Dice")
+        if axes[0].get_legend() is not None:
+            axes[0].get_legend().remove()
+    for one in axes:
+        if one.get_xscale() == "log":
+            one.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            one.xaxis.set_minor_formatter(NullFormatter())

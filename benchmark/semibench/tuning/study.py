@@ -308,7 +308,6 @@ def work(
             return trial.should_prune()
 
         state, value, error = TrialState.COMPLETE, None, ""
-        reporter.phase(f"trial {trial.number}", 1)
         try:
             value = float(run_trial(request, folder, report, reporter)["value"])
         except Pruned:
@@ -322,8 +321,7 @@ def work(
             raise
         except Exception as problem:
             state, error = TrialState.FAIL, f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"
-        reporter.advance(1)
-        reporter.end()
+        reporter.close()
         trial.set_user_attr("seconds", time.monotonic() - began)
         if error:
             trial.set_user_attr("error", error)
