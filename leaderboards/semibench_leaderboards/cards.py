@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from semibench import CommandCard, SuiteCard, hookimpl
+from semibench import CommandCard, ListenerCard, SuiteCard, hookimpl
 
 LEADERBOARD = CommandCard(
     name="leaderboard",
@@ -36,11 +36,48 @@ SUITE = CommandCard(
     summary="The papers' tables as lists of runs: published, reproduced, difference, what is missing.",
 )
 
+RERUN = CommandCard(
+    name="rerun",
+    load="semibench_leaderboards.commands.rerun:app",
+    summary="The same run, or all of a row, once more: do the digits agree, and within what?",
+)
+
+RESCORE = CommandCard(
+    name="rescore",
+    load="semibench_leaderboards.commands.rescore:app",
+    summary="Score a finished run under another convention, from its stored predictions.",
+)
+
+EXPORT = CommandCard(
+    name="export",
+    load="semibench_leaderboards.commands.export:app",
+    summary="One file with a run's spec, split, predictions and scores, that anybody can verify.",
+)
+
+SCORE = CommandCard(
+    name="score",
+    load="semibench_leaderboards.commands.score:app",
+    summary="Score predictions that were made elsewhere; the harness computes the number.",
+)
+
+VERIFY = CommandCard(
+    name="verify",
+    load="semibench_leaderboards.commands.verify:app",
+    summary="Compute every number of a bundle, or a run folder, again from its predictions and the data.",
+)
+
 
 @hookimpl
 def semibench_commands() -> list[CommandCard]:
     """The commands of this package."""
-    return [LEADERBOARD, COMPARE, RUNS, PUBLISHED, SUITE]
+    return [LEADERBOARD, COMPARE, RUNS, PUBLISHED, SUITE, RERUN, RESCORE, EXPORT, SCORE, VERIFY]
+
+
+@hookimpl
+def semibench_listeners() -> list[ListenerCard]:
+    """Rows in MLflow follow every run that ends."""
+    load = "semibench_leaderboards.mlflow_rows.listening:update"
+    return [ListenerCard(name="mlflow-rows", load=load, summary="Brings the run's row and track in MLflow up to date.")]
 
 
 @hookimpl

@@ -74,7 +74,8 @@ def leaderboard(
     sync: options.Sync = False,
     tracking_uri: options.TrackingUri = None,
     viewer: Annotated[
-        int, option(OUTPUT, "html: most test cases of a board in its viewer (0: none).", "--viewer", default=True, min=0)
+        int,
+        option(OUTPUT, "html: most test cases of a board in its viewer (0: none).", "--viewer", default=True, min=0),
     ] = 12,
     data_root: DataRoot = None,
     debug: Debug = False,

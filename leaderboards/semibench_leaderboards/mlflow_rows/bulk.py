@@ -146,7 +146,7 @@ class BulkStore(RowStore):
             self._put(connection, rows)
 
     def _artifact_roots(self, connection: Any, standings: Sequence[Standing]) -> dict[str, str]:
-        found = {}
+        found: dict[str, str] = {}
         for part in _parts([int(standing.experiment) for standing in standings]):
             marks = ",".join("?" * len(part))
             query = f"SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id IN ({marks})"
@@ -191,7 +191,8 @@ class BulkStore(RowStore):
         tables = self.tables
         for run_id in rows.dropped:
             connection.exec_driver_sql(
-                "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ? WHERE run_uuid = ?", (rows.moment, run_id)
+                "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ? WHERE run_uuid = ?",
+                (rows.moment, run_id),
             )
         for values in rows.infos:
             connection.exec_driver_sql("UPDATE runs SET name = ?, status = ?, end_time = ? WHERE run_uuid = ?", values)
@@ -207,9 +208,7 @@ class BulkStore(RowStore):
             if records:
                 statement = insert(tables[name])
                 changed = {column: statement.excluded[column] for column in records[0] if column not in keys}
-                connection.execute(
-                    statement.on_conflict_do_update(index_elements=list(keys), set_=changed), records
-                )
+                connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed), records)
         if rows.metrics:
             connection.execute(insert(tables["SqlMetric"]).on_conflict_do_nothing(), rows.metrics)
 

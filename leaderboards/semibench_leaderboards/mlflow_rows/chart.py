@@ -35,7 +35,9 @@ def interval_chart(board: Board, ranking: Ranking) -> str:
     for step in range(5):
         value = low + (high - low) * step / 4
         parts.append(f'<line x1="{x(value)}" y1="{TOP - 6}" x2="{x(value)}" y2="{bottom}" stroke="#d8dee4"/>')
-        parts.append(f'<text x="{x(value)}" y="{bottom + 16}" text-anchor="middle" fill="#57606a">{number(value, 3)}</text>')
+        parts.append(
+            f'<text x="{x(value)}" y="{bottom + 16}" text-anchor="middle" fill="#57606a">{number(value, 3)}</text>'
+        )
     for place, row in enumerate(rows):
         assert row.mean is not None
         y = TOP + LINE * place + LINE // 2
@@ -43,7 +45,9 @@ def interval_chart(board: Board, ranking: Ranking) -> str:
         label = f"{position if position else '–'}  {row.name if len(row.name) <= 34 else row.name[:33] + '…'}"
         parts.append(f'<text x="12" y="{y + 4}"><title>{escape(row.name)}</title>{escape(label)}</text>')
         if row.low is not None and row.high is not None:
-            parts.append(f'<line x1="{x(row.low)}" y1="{y}" x2="{x(row.high)}" y2="{y}" stroke="#8c959f" stroke-width="5"/>')
+            parts.append(
+                f'<line x1="{x(row.low)}" y1="{y}" x2="{x(row.high)}" y2="{y}" stroke="#8c959f" stroke-width="5"/>'
+            )
         for mean in row.means:
             if mean == mean:
                 parts.append(f'<line x1="{x(mean)}" y1="{y - 6}" x2="{x(mean)}" y2="{y + 6}" stroke="#57606a"/>')

@@ -66,7 +66,8 @@ class TrackContent:
 def fingerprint(records: Iterable[RunRecord]) -> str:
     """Digest of all that the content of a track depends on; cheap: no per-case scores are read."""
     parts = sorted(
-        [record.key, record.state, record.code, record.ended or "", record.stale, record.error or "", zlib.crc32(record.packed_scores)]
+        [record.key, record.state, record.code, record.ended or "", record.stale, record.error or "",
+         zlib.crc32(record.packed_scores)]
         for record in records
     )  # fmt: skip
     return f"{FORMAT}-{sha256(canonical(parts))[:32]}"
@@ -80,7 +81,7 @@ def track_content(board: Board, ranking: Ranking, records: Sequence[RunRecord]) 
     files = {
         "leaderboard.md": tables.to_markdown(board, ranking),
         "leaderboard.csv": tables.to_csv([(board, ranking)]),
-        "leaderboard.json": json.dumps(tables.document(board, ranking), indent=1, ensure_ascii=False) + "\n",
+        "leaderboard.json": json.dumps(tables.document(board, ranking), ensure_ascii=False) + "\n",
         "intervals.svg": interval_chart(board, ranking),
     }
     mark = fingerprint(records)
@@ -213,7 +214,11 @@ def _row_note(board: Board, ranking: Ranking, row: Row) -> str:
     lines += [f"A row of **{board.title}**: {place}, {row.runs_text} runs.", ""]
     if row.mean is not None:
         spread = "" if row.std is None else f" ± {tables.number(row.std)}"
-        span = "" if row.low is None else f", 95 % interval over cases {tables.number(row.low)} to {tables.number(row.high)}"
+        span = (
+            ""
+            if row.low is None
+            else f", 95 % interval over cases {tables.number(row.low)} to {tables.number(row.high)}"
+        )
         lines += [f"**{tables.caption(board)}**: {tables.number(row.mean)}{spread} over runs{span}.", ""]
     same = _peers(ranking, row.name)
     if same:
@@ -296,7 +301,8 @@ def _shared_view(columns: Sequence[str]) -> str:
     """State of the runs table as MLflow's own "share" button stores it (read by its UI only; an older or newer one that
     doesn't know a field leaves it out)."""
     state: dict[str, Any] = {
-        "searchFilter": f"tags.`{KIND}` = 'row'", "orderByKey": "metrics.`rank`", "orderByAsc": True, "startTime": "ALL", "lifecycleFilter": "Active",
+        "searchFilter": f"tags.`{KIND}` = 'row'", "orderByKey": "metrics.`rank`", "orderByAsc": True,
+        "startTime": "ALL", "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs", "datasetsFilter": [], "selectedColumns": list(columns),
         "runsExpanded": {}, "runsPinned": [], "runsHidden": [], "runsHiddenMode": "FIRST_10_RUNS", "viewMaximized": False,
         "runListHidden": False, "isAccordionReordered": False, "groupBy": "", "groupsExpanded": {}, "autoRefreshEnabled": False,

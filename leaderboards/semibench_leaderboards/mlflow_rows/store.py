@@ -69,12 +69,12 @@ class Standing:
     children: list[Child] = field(default_factory=list)
 
     def add_parent(self, known: KnownRun) -> None:
-        """The older one stays."""
+        """Of two for a row the older one stays, on every machine the same."""
         other = self.parents.get(known.row)
         if other is None:
             self.parents[known.row] = known
             return
-        first, second = sorted((other, known), key=lambda run: run.run_id)
+        first, second = sorted((other, known), key=lambda run: (run.start, run.run_id))
         self.parents[known.row] = first
         self.doubles.append(second.run_id)
 

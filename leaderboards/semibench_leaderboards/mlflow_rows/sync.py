@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,9 @@ def _done(standing: Standing, members: Sequence[RunRecord]) -> bool:
     from semibench_leaderboards.mlflow_rows.content import FINGERPRINT
 
     rows_of = {record.key: record.row[:SHORT] for record in members}
-    return standing.tags.get(FINGERPRINT) == fingerprint(members) and standing.whole(len(set(rows_of.values())), rows_of)
+    return standing.tags.get(FINGERPRINT) == fingerprint(members) and standing.whole(
+        len(set(rows_of.values())), rows_of
+    )
 
 
 @contextmanager
@@ -203,13 +206,15 @@ def _write(
         report.runs += len(members)
     store.write(made)
     for (standing, content), (board, ranking) in zip(made, ranked, strict=True):
-        files: dict[str, Callable[[Path], Any]] = {
-            name: lambda path, text=text: path.write_text(text, encoding="utf-8") for name, text in content.files.items()
-        }
+        files: dict[str, Callable[[Path], Any]] = {name: partial(_put, text) for name, text in content.files.items()}
         if total <= DIAGRAMS and len(ranking.average) > 1:
-            files["critical-difference.svg"] = lambda path, pair=(board, ranking): _diagram(*pair, path)
+            files["critical-difference.svg"] = partial(_diagram, board, ranking)
         _upload(client, standing.parents[BOARD].run_id, files)
     store.finish(made)
+
+
+def _put(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _diagram(board: Board, ranking: Ranking, path: Path) -> None:

@@ -1,0 +1,75 @@
+"""From what a user types for a run or a row to run folders; and what is done after a folder was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semibench.contracts.errors import UsageError
+from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
+
+if TYPE_CHECKING:
+    from semibench.reporting import Reporter
+    from semibench_leaderboards.records import RunRecord
+
+RunName = Annotated[str, typer.Argument(help="Beginning of a run's key (`bench runs`), or its folder.", metavar="RUN")]
+DataRoot = Annotated[
+    Path | None,
+    option(WHICH, "Folder with one folder per data set (else SEMIBENCH_DATA, semibench.toml).", "--data-root"),
+]
+Track = Annotated[bool, option(OUTPUT, "Mirror what is new in MLflow, or not.", "--track/--no-track", default=True)]
+TrackingUri = Annotated[
+    str | None, option(OUTPUT, "MLflow store (default: MLFLOW_TRACKING_URI, else ./mlflow.db).", "--tracking-uri")
+]
+
+
+def run_folder(name: str, runs: Path) -> Path:
+    """A run by its folder or the beginning of its key. Raises UsageError for none or several."""
+    from semibench_leaderboards.records import chosen_run, read_runs
+
+    given = Path(name)
+    if (given / "spec.json").is_file():
+        return given
+    return chosen_run(read_runs(runs, scores=False), name).folder
+
+
+def folders_of(name: str, runs: Path) -> list[Path]:
+    """A run, or the finished runs of a row (by the beginning of its digest, or its method's name). Raises UsageError for
+    none, or a name that fits several rows."""
+    from semibench_leaderboards.records import read_runs
+
+    given = Path(name)
+    if (given / "spec.json").is_file():
+        return [given]
+    every = read_runs(runs, scores=False)
+    exact = [record for record in every if record.key.startswith(name) or record.folder.name == name]
+    if len(exact) == 1:
+        return [exact[0].folder]
+    members = [record for record in every if record.row.startswith(name)] or [r for r in every if r.method == name]
+    rows: dict[str, list[RunRecord]] = {}
+    for record in members:
+        if record.counts:
+            rows.setdefault(record.row, []).append(record)
+    if len(rows) > 1:
+        listed = "; ".join(f"{key[:12]} ({found[0].name}, {len(found)} runs)" for key, found in list(rows.items())[:8])
+        raise UsageError(f"{name!r} fits {len(rows)} rows: {listed}; name one by the beginning of its digest")
+    if not rows:
+        raise UsageError(
+            f"no run or row with finished runs is called {name!r} under {runs}; list them: bench runs --runs {runs}"
+        )
+    return [record.folder for record in next(iter(rows.values()))]
+
+
+def tell(folder: Path, tracking_uri: str | None, reporter: Reporter) -> None:
+    """Mirrors a folder that was written, and tells the listeners; what fails there is a warning."""
+    from semibench.listening import announce
+    from semibench.tracking import mirror
+
+    try:
+        mirror(folder, tracking_uri, reporter)
+    except Exception as error:
+        reporter.warn(f"MLflow could not be written ({type(error).__name__}: {error}); the folder {folder} is complete")
+        return
+    announce([folder], tracking_uri, reporter)

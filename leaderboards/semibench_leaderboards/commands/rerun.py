@@ -1,0 +1,139 @@
+"""`bench rerun`: the same spec once more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.options import Debug, Json
+from semibench.cli.progress import reporter_for
+from semibench.contracts.errors import UsageError
+from semibench_leaderboards.commands import naming, options
+from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
+
+if TYPE_CHECKING:
+    from semibench_leaderboards.evidence.again import Agreement
+
+EPILOG = (
+    "Examples:\n\nbench rerun 4f14c4c98d88\n\nbench rerun mean-teacher --into /scratch/again --tolerance 0.01\n\n"
+    "bench rerun runs/4f14c4c98d88 --compare-only /elsewhere/runs/4f14c4c98d88"
+)
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+
+@app.command("rerun", epilog=EPILOG)
+def rerun_command(
+    name: Annotated[str, typer.Argument(help="A run (key or folder), or a row (digest or method).", metavar="ROW|RUN")],
+    runs: options.Runs = Path("runs"),
+    into: Annotated[
+        Path | None, option(OUTPUT, "Folder for the new runs (default: RUNS-again).", "--into", metavar="FOLDER")
+    ] = None,
+    tolerance: Annotated[
+        float,
+        option(OUTPUT, "How far final scores may be apart; 0: every digit.", "--tolerance", default=True, min=0.0),
+    ] = 0.0,
+    compare: Annotated[
+        Path | None, option(OUTPUT, "Run nothing: compare with this folder.", "--compare-only", metavar="FOLDER")
+    ] = None,
+    data_root: naming.DataRoot = None,
+    weights: Annotated[Path | None, option(WHICH, "File of start weights, where the run had one.", "--weights")] = None,
+    device: Annotated[str | None, option(WHICH, "Default: that of the run.", "--device")] = None,
+    threads: Annotated[int | None, option(WHICH, "Default: those of the run.", "--threads")] = None,
+    force: Annotated[bool, option(OUTPUT, "Also where the folder holds the new run already.", "--force")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make a run, or all runs of a row, once more from the stored spec alone, and say whether the digits agree.
+
+    The new runs go to a folder of their own and enter no board. Exit code 1 where final scores differ by more than the tolerance.
+    """
+    from semibench.cli.run_command import environment
+
+    environment()
+    from semibench_leaderboards.evidence.again import compare_runs
+
+    folders = naming.folders_of(name, runs)
+    if compare is not None and len(folders) > 1:
+        raise UsageError(f"{name!r} is a row of {len(folders)} runs; --compare-only takes one run")
+    target = into or runs.with_name(f"{runs.name}-again")
+    documents, well = [], True
+    for folder in folders:
+        other = compare or _run(folder, target, data_root, weights, device, threads, force)
+        found = compare_runs(folder, other)
+        agrees = found.same if tolerance == 0 else found.within(tolerance)
+        well = well and agrees
+        documents.append(_document(folder, other, found, agrees))
+        if not as_json:
+            _show(folder, other, found, tolerance)
+    if as_json:
+        emit(documents[0] if len(documents) == 1 else documents)
+    if not well:
+        raise typer.Exit(1)
+
+
+def _run(
+    folder: Path, target: Path, data_root: Path | None, weights: Path | None, device: str | None, threads: int | None,
+    force: bool,
+) -> Path:  # fmt: skip
+    from semibench.run import execute
+    from semibench_leaderboards.evidence.again import plan_again, request_of
+
+    if (target / folder.name).resolve() == folder.resolve():
+        raise UsageError(f"--into {target} holds the run itself; name another folder")
+    reporter = reporter_for(stderr())
+    try:
+        request = request_of(
+            folder, target, data_root=data_root, weights=weights, device=device, threads=threads, force=force
+        )
+        plan = plan_again(folder, request, reporter)
+        if plan.state == "stale" and not force:
+            raise UsageError(f"{plan.folder} holds a run made with other code; --force makes it again")
+        return execute(plan, reporter).folder
+    finally:
+        reporter.close()
+
+
+def _document(folder: Path, other: Path, found: Agreement, agrees: bool) -> dict[str, Any]:
+    return {
+        "first": str(folder), "second": str(other), "same": found.same, "agrees": agrees, "reasons": found.reasons,
+        "columns": [vars(column) | {"same": column.same} for column in found.columns],
+    }  # fmt: skip
+
+
+def _show(folder: Path, other: Path, found: Agreement, tolerance: float) -> None:
+    console = stdout()
+    console.show(f"{folder} and {other}", style="bold", soft_wrap=True)
+    shown = [column for column in found.columns if not column.same or column.file == "scores.parquet"]
+    rows = [
+        [
+            column.file.removesuffix(".parquet"), column.column, column.values, column.differing, column.unpaired,
+            "none" if column.largest == 0 else f"{column.largest:.3g}",
+            "none" if column.relative == 0 else f"{column.relative:.2g}",
+            column.where,
+        ]
+        for column in shown
+    ]  # fmt: skip
+    console.show(
+        table(["", "quantity", "values", "differing", "unpaired", "largest difference", "relative", "where"], rows)
+    )
+    values = sum(column.values for column in found.columns)
+    if found.same:
+        console.show(
+            f"the digits agree: {values} values of {len(found.columns)} quantities, logged and scored", style="bold"
+        )
+        return
+    scores = [column for column in found.columns if column.file == "scores.parquet"]
+    worst = max((column.largest for column in scores), default=float("nan"))
+    kind = (
+        "final scores differ"
+        if any(not column.same for column in scores)
+        else "only what was logged while training differs"
+    )
+    inside = ", which is within the tolerance" if tolerance and found.within(tolerance) else ""
+    console.show(f"the digits don't agree: {kind} (a case's score by up to {worst:.3g}){inside}", style="bold")
+    for reason in found.reasons:
+        console.show(f"- {reason}", soft_wrap=True)

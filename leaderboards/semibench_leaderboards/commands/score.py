@@ -1,0 +1,105 @@
+"""`bench score`: predictions made elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.options import Debug, Json, PhantomChoice, Settings, phantom_word
+from semibench.cli.progress import reporter_for
+from semibench.contracts.errors import UsageError
+from semibench_leaderboards.commands import naming, options
+from semibench_leaderboards.commands.options import OUTPUT, SCORE, WHICH, option
+
+EPILOG = (
+    "Examples:\n\n"
+    "bench score --list --protocol self --dataset tus\n\n"
+    'bench score predictions/ --protocol self --dataset tus --name "nnU-Net v2"\n\n'
+    "bench score predictions.zip -p ssmis -d la --recipe paper --seed 1 --name ours --ranked"
+)
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+
+@app.command("score", epilog=EPILOG)
+def score_command(
+    predictions: Annotated[
+        Path | None,
+        typer.Argument(help="Folder or zip file with a label map for each test case.", metavar="PREDICTIONS"),
+    ] = None,
+    protocol: Annotated[str, option(WHICH, "How the split is drawn.", "--protocol", "-p")] = ...,  # type: ignore[assignment]
+    dataset: Annotated[str, option(WHICH, "Data set.", "--dataset", "-d")] = ...,  # type: ignore[assignment]
+    name: Annotated[str | None, option(WHICH, "What the entry is called.", "--name", "-n")] = None,
+    recipe: Annotated[
+        str, option(WHICH, "Whose protocol options count (how many labels ...).", "--recipe", "-r", default=True)
+    ] = "quick",
+    draw: Annotated[int, option(WHICH, "Which random split.", "--draw", default=True, min=0)] = 0,
+    fold: Annotated[int | None, option(WHICH, "Which fold of it.", "--fold", min=0)] = None,
+    seed: Annotated[int, option(WHICH, "Which of several runs of the entry.", "--seed", default=True, min=0)] = 0,
+    settings: Settings = None,
+    data_root: naming.DataRoot = None,
+    phantom: PhantomChoice = None,
+    conventions: Annotated[
+        list[str] | None, option(SCORE, "How to score; repeatable (default: all that can).", "--convention", "-c")
+    ] = None,
+    about: Annotated[str, option(OUTPUT, "Where it comes from: a paper, a repository.", "--about")] = "",
+    ranked: Annotated[
+        bool, option(OUTPUT, "On the board of the recipe's own runs (default: on one of its own, apart).", "--ranked")
+    ] = False,
+    listed: Annotated[bool, option(OUTPUT, "Only print the ids of the test cases.", "--list")] = False,
+    runs: options.Runs = Path("runs"),
+    force: Annotated[bool, option(OUTPUT, "Replace other predictions of this name and split.", "--force")] = False,
+    track: naming.Track = True,
+    tracking_uri: naming.TrackingUri = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score predictions that were made elsewhere. The harness draws the split and computes the number, not the author.
+
+    One file per test case, called by its id: .npz (array `label`), .npy, .png, .nii or .nii.gz, whole numbers 0..K-1 on the grid
+    of the reference. Every test case once, and no other.
+    """
+    from semibench_leaderboards.evidence import submissions
+    from semibench_leaderboards.evidence.containers import open_container
+
+    submission = submissions.Submission(
+        name=name or "unnamed", protocol=protocol, dataset=dataset, recipe=recipe, draw=draw, fold=fold, seed=seed,
+        settings=tuple(settings or ()), conventions=tuple(conventions or ()), data_root=data_root,
+        phantom=phantom_word(phantom), ranked=ranked, about=about,
+    )  # fmt: skip
+    reporter = reporter_for(stderr())
+    try:
+        if listed:
+            from semibench.run import draw_split
+
+            resolved, _ = submissions.resolve_submission(submission, reporter)
+            refs = draw_split(resolved)[0].test
+            emit([ref.key for ref in refs]) if as_json else stdout().show(
+                "\n".join(ref.id for ref in refs), soft_wrap=True
+            )
+            return
+        if predictions is None or name is None:
+            raise UsageError("name a folder or zip file of predictions, and what the entry is called with --name")
+        with open_container(predictions) as container:
+            folder, result = submissions.score_submission(submission, container, runs, force=force, reporter=reporter)
+        if track:
+            naming.tell(folder, tracking_uri, reporter)
+    finally:
+        reporter.close()
+    if as_json:
+        emit(result)
+        return
+    from semibench.tracking.tables import score_rows
+
+    console = stdout()
+    if result["phantom"]:
+        console.show("PHANTOM DATA: procedural stand-ins, not patients", style="bold red")
+    for convention, (heads, rows) in score_rows(result["scores"]).items():
+        console.show(table(heads, rows, title=convention))
+    where = "on the board of the recipe's runs" if ranked else "on a board of its own"
+    console.show(
+        f"\n{folder}: {name} (submitted), {where}: bench leaderboard --track {result['track'][:12]}", soft_wrap=True
+    )

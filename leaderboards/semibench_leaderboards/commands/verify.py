@@ -1,0 +1,106 @@
+"""`bench verify`: is a number what its predictions are worth?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.options import Debug, Json
+from semibench.cli.progress import reporter_for
+from semibench_leaderboards.commands import naming, options
+
+if TYPE_CHECKING:
+    from semibench_leaderboards.evidence.verifying import Verification
+
+EPILOG = "Examples:\n\nbench verify cps-seed-0.zip\n\nbench verify 4f14c4c98d88\n\nbench verify entry.zip --data-root ~/data --json"
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+
+@app.command("verify", epilog=EPILOG)
+def verify_command(
+    bundle: Annotated[
+        str, typer.Argument(help="File of `bench export`, a run folder, or a run's key.", metavar="BUNDLE")
+    ],
+    runs: options.Runs = Path("runs"),
+    data_root: naming.DataRoot = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compute every number of a bundle again from its predictions and the data at hand, and check what else it claims.
+
+    Files against their digests, the key, the data digest, the split, every value of every case, every mean. Nothing of the
+    file is executed. Exit code 1 where something is wrong, or nothing could be computed.
+    """
+    from semibench_leaderboards.evidence.containers import open_container
+    from semibench_leaderboards.evidence.verifying import verify_run
+
+    given = Path(bundle)
+    place = given if given.exists() else naming.run_folder(bundle, runs)
+    reporter = reporter_for(stderr())
+    try:
+        with open_container(place) as container:
+            found = verify_run(container, data_root, reporter)
+    finally:
+        reporter.close()
+    if as_json:
+        emit(
+            {
+                "path": str(found.path),
+                "key": found.key,
+                "well": found.well,
+                "checks": [vars(c) for c in found.checks],
+                "scores": found.scores,
+            }
+        )
+    else:
+        _show(found)
+    if not found.well:
+        raise typer.Exit(1)
+
+
+def _show(found: Verification) -> None:
+    console = stdout()
+    styles = {"ok": None, "wrong": "bold red", "unknown": "yellow"}
+    for check in found.checks:
+        console.show(f"{check.outcome:8s}{check.name}: {check.text}", style=styles[check.outcome], soft_wrap=True)
+    heads = [
+        "checkpoint",
+        "predictor",
+        "convention",
+        "metric",
+        "values",
+        "claimed",
+        "computed",
+        "largest difference",
+        "",
+    ]
+    rows = [
+        [
+            s["checkpoint"], s["predictor"], s["convention"], s["metric"], s["values"],
+            _figure(s["claimed"]), _figure(s["computed"]),
+            "none" if s["largest_difference"] == 0 else f"{s['largest_difference']:.2g}", "agrees" if s["agrees"] else "DIFFERS",
+        ]
+        for s in found.scores
+    ]  # fmt: skip
+    if rows:
+        console.show()
+        console.show(table(heads, rows))
+    values = sum(s["values"] for s in found.scores)
+    exact = all(s["largest_difference"] == 0 and s["mean_difference"] == 0 for s in found.scores)
+    worst = max((s["largest_difference"] for s in found.scores), default=0.0)
+    console.show()
+    if not found.scores:
+        console.show("NOT VERIFIED: no number could be computed again", style="bold red")
+    elif found.well:
+        within = "digit for digit" if exact else f"within {worst:.2g}"
+        console.show(f"verified: {values} values in {len(found.scores)} scores agree {within}", style="bold")
+    else:
+        console.show("NOT VERIFIED: see what is wrong above", style="bold red")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.6f}"

@@ -1,0 +1,264 @@
+"""Folders and zip files from others, read without unpacking and without trusting them: no pickles, no paths that lead out,
+limits on sizes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import stat
+import zipfile
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semibench.contracts.errors import SemibenchError, UsageError
+
+LARGEST_FILE = 2 * 2**30
+LARGEST_TOTAL = 64 * 2**30
+MOST_FILES = 200_000
+"""Limits of a container: bytes of one file and of all, unpacked, and how many files."""
+
+MOST_VOXELS = 2**30
+"""Of one label map."""
+
+ENDINGS = (".npz", ".npy", ".png", ".nii.gz", ".nii")
+"""Files of label maps."""
+
+
+class ContainerError(SemibenchError):
+    """A bundle or a file of predictions can't be read safely; the message names it."""
+
+
+class Container(ABC):
+    """Files by name ("predictions/last/main/a.npz")."""
+
+    path: Path
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """All files, sorted."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The bytes of a file. Raises ContainerError where it isn't there or is too large."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return name in self._known
+
+    @property
+    def _known(self) -> set[str]:
+        if not hasattr(self, "_names"):
+            self._names = set(self.names())
+        return self._names
+
+    def close(self) -> None:  # noqa: B027  (nothing is open by default)
+        """Ends the reading."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class Folder(Container):
+    """A folder. Links that lead out of it, and hidden files, are left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        root = path.resolve()
+        self._files = {
+            file.relative_to(path).as_posix(): file
+            for file in sorted(path.rglob("*"))
+            if file.is_file()
+            and file.resolve().is_relative_to(root)
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        }
+        if len(self._files) > MOST_FILES:
+            raise ContainerError(f"{path} holds {len(self._files)} files, more than {MOST_FILES}")
+
+    def names(self) -> list[str]:
+        return list(self._files)
+
+    def read(self, name: str) -> bytes:
+        file = self._files.get(name)
+        if file is None:
+            raise ContainerError(f"{self.path} has no file {name}")
+        if file.stat().st_size > LARGEST_FILE:
+            raise ContainerError(f"{file} is larger than {LARGEST_FILE // 2**30} GiB")
+        return file.read_bytes()
+
+
+class Zip(Container):
+    """A zip file. Raises ContainerError for names that lead out of it, links, encrypted or repeated entries, and sizes over the
+    limits, before anything is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise ContainerError(f"{path} is no readable zip file: {error}") from error
+        self._infos: dict[str, zipfile.ZipInfo] = {}
+        try:
+            self._check()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def _check(self) -> None:
+        every = self._zip.infolist()
+        if len(every) > MOST_FILES:
+            raise ContainerError(f"{self.path} holds {len(every)} files, more than {MOST_FILES}")
+        if sum(info.file_size for info in every) > LARGEST_TOTAL:
+            raise ContainerError(f"{self.path} would unpack to more than {LARGEST_TOTAL // 2**30} GiB")
+        for info in every:
+            name = info.filename
+            pure = PurePosixPath(name)
+            if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in info.orig_filename:
+                raise ContainerError(f"{self.path}: the entry {name!r} leads out of the file; don't trust it")
+            if info.is_dir():
+                continue
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise ContainerError(f"{self.path}: the entry {name!r} is a link; bundles hold files only")
+            if info.flag_bits & 1:
+                raise ContainerError(f"{self.path}: the entry {name!r} is encrypted")
+            if name in self._infos:
+                raise ContainerError(f"{self.path} holds {name!r} twice")
+            if info.file_size > LARGEST_FILE:
+                raise ContainerError(f"{self.path}: {name!r} is larger than {LARGEST_FILE // 2**30} GiB")
+            self._infos[name] = info
+
+    def names(self) -> list[str]:
+        return sorted(self._infos)
+
+    def read(self, name: str) -> bytes:
+        info = self._infos.get(name)
+        if info is None:
+            raise ContainerError(f"{self.path} has no file {name}")
+        return _member(self._zip, info, f"{self.path}: {name}")
+
+    def close(self) -> None:
+        self._zip.close()
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> bytes:
+    """An entry, at most as long as its header says."""
+    try:
+        with archive.open(info) as stream:
+            data = stream.read(info.file_size + 1)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, ValueError) as error:
+        raise ContainerError(f"{what} can't be unpacked: {error}") from error
+    if len(data) != info.file_size:
+        raise ContainerError(f"{what}: expected {info.file_size} bytes, found more or fewer")
+    return data
+
+
+def open_container(path: Path) -> Container:
+    """A folder or a zip file. Raises UsageError where there is neither."""
+    if path.is_dir():
+        return Folder(path)
+    if not path.is_file():
+        raise UsageError(f"expected a folder or a zip file, there is nothing at {path}")
+    return Zip(path)
+
+
+# ---- label maps ----------------------------------------------------------------------------------------------------
+
+
+def read_labels(data: bytes, name: str) -> NDArray[Any]:
+    """A label map from the bytes of an .npz (the array `label`, or the only one), .npy, .png (one channel) or NIfTI file.
+
+    Integers as stored, spatial axes only. Raises ContainerError for anything else: objects, fractions, colours, too many
+    voxels."""
+    lower = name.lower()
+    try:
+        if lower.endswith(".npz"):
+            array = _from_npz(data, name)
+        elif lower.endswith(".npy"):
+            array = _from_npy(data, name)
+        elif lower.endswith(".png"):
+            array = _from_png(data, name)
+        elif lower.endswith((".nii.gz", ".nii")):
+            array = _from_nifti(data, name)
+        else:
+            raise ContainerError(f"{name}: label maps are {', '.join(ENDINGS)} files")
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ContainerError(f"{name} is no readable label map: {error}") from error
+    return _whole_numbers(array, name)
+
+
+def _whole_numbers(array: NDArray[Any], name: str) -> NDArray[Any]:
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind in "ui":
+        return array
+    if array.dtype.kind == "f":
+        whole = array.astype(np.int64, copy=True) if np.isfinite(array).all() else None
+        if whole is not None and (whole == array).all():
+            return whole
+        raise ContainerError(f"{name}: expected a label map of whole numbers, found fractions (probabilities?)")
+    raise ContainerError(f"{name}: expected whole numbers, found the type {array.dtype}")
+
+
+def _from_npy(data: bytes, name: str) -> NDArray[Any]:
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(stream)
+    if kind.hasobject:
+        raise ContainerError(f"{name} holds Python objects; label maps are plain numbers")
+    _check_size(shape, name)
+    return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+
+
+def _from_npz(data: bytes, name: str) -> NDArray[Any]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if "label" not in infos and len(infos) != 1:
+            raise ContainerError(
+                f"{name}: expected an array called 'label', found {', '.join(sorted(infos)) or 'none'}"
+            )
+        info = infos.get("label") or next(iter(infos.values()))
+        if info.file_size > LARGEST_FILE:
+            raise ContainerError(f"{name} would unpack to more than {LARGEST_FILE // 2**30} GiB")
+        return _from_npy(_member(archive, info, name), name)
+
+
+def _from_png(data: bytes, name: str) -> NDArray[Any]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        _check_size(image.size, name)
+        if image.mode not in ("1", "L", "P", "I", "I;16"):
+            raise ContainerError(f"{name}: expected a PNG of one channel with the labels as values, found {image.mode}")
+        return np.asarray(image)
+
+
+def _from_nifti(data: bytes, name: str) -> NDArray[Any]:
+    import nibabel
+    from nibabel.wrapstruct import WrapStructError
+
+    if name.lower().endswith(".gz"):
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            data = stream.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise ContainerError(f"{name} would unpack to more than {LARGEST_FILE // 2**30} GiB")
+    broken = (
+        nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, WrapStructError
+    )  # fmt: skip
+    try:
+        image = nibabel.Nifti1Image.from_bytes(data)
+    except broken as error:
+        raise ContainerError(f"{name} is no NIfTI file: {error}") from error
+    _check_size(image.shape, name)
+    return np.asarray(image.dataobj)
+
+
+def _check_size(shape: tuple[int, ...], name: str) -> None:
+    if int(np.prod(shape, dtype=np.float64)) > MOST_VOXELS:
+        raise ContainerError(f"{name}: {shape} are more than {MOST_VOXELS} voxels")
