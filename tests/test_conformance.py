@@ -11,9 +11,13 @@ from semibench.conformance import METHOD_RUN_CHECKS, BoundCheck, battery
 KNOWN: dict[str, str] = {}
 """Id of a check -> why it fails for now; shown as xfail, and an error once it passes."""
 
-SMALL = {"adaoutput": {"critic_filters": 4}, "ctct": {"second_width": 0.125},
+SMALL = {
+    "adaoutput": {"critic_filters": 4},
+    "ctct": {"second_width": 0.125},
     "diff-cl": {"samples": 128, "extremes": 16, "anchors": 32, "bank": 64, "added": 64, "width": 8},
-    "a-and-d": {"ddim_steps": 2}, "dtlp-net": {"ddim_steps": 2}}
+    "a-and-d": {"ddim_steps": 2},
+    "dtlp-net": {"ddim_steps": 2},
+}
 """Options that make a method small enough for tests."""
 
 ELSEWHERE = {*METHOD_RUN_CHECKS, "import_of_cards_is_light"}

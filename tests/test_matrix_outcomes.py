@@ -63,7 +63,9 @@ def test_every_outcome_and_its_retry(bench: Bench) -> None:
     assert all(record["seconds"] is None for record in again)
     marker.touch()
     other = bench.matrix(file, *limits, "--set", "how=none", "--plan")
-    assert [record["state"] for record in other] == ["done"]  # the setting takes the place of the file's: one run in all
+    assert [record["state"] for record in other] == [
+        "done"
+    ]  # the setting takes the place of the file's: one run in all
     retried = bench.matrix(file, "--retry", *limits, code=1)
     assert endings(retried) == dict.fromkeys(kinds, "done") | {"refuse": "skipped"}
     assert scores.stat().st_mtime_ns == stamp  # what was done was not run again

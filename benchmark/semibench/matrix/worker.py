@@ -147,7 +147,10 @@ def begin(folder: Path, *, session: bool = True) -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for warning in (signal.SIGUSR1, signal.SIGUSR2):  # Slurm warns every process of a task; who watches this one acts on it
+    for warning in (
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    ):  # Slurm warns every process of a task; who watches this one acts on it
         signal.signal(warning, signal.SIG_IGN)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True
