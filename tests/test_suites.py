@@ -350,7 +350,7 @@ def test_all_labels_of_a_published_split() -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    runner = CliRunner()
+    runner = CliRunner(env={"COLUMNS": "200"})
 
     def run(*words: str) -> str:
         done = runner.invoke(build(), ["suite", *words])

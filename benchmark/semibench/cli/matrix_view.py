@@ -114,21 +114,30 @@ def remaining(progress: Progress, items: Mapping[str, Planned]) -> float | None:
 
 def show_plan(console: Output, planned: Sequence[Planned]) -> None:
     """Every cell with its state, the reason, and the time it will take."""
-    from rich.table import Table
-
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("run", "state", "time"):
-        made.add_column(column, no_wrap=True)
-    made.add_column("cell", overflow="fold", ratio=3)
-    made.add_column("why", overflow="fold", ratio=2)
-    for item in planned:
-        time_ = duration(item.seconds) if item.seconds else "unknown"
-        made.add_row(item.short, item.state, "" if item.state == "done" else time_, item.cell.label, item.reason)
-    console.show(made)
+    rows = [(item.short, item.state, _time(item), item.cell.label, item.reason) for item in planned]
+    console.show(_wide(("run", "state", "time", "cell", "why"), rows, narrow=3))
     doubles = sum(len(item.doubles) for item in planned)
     if doubles:
         console.show(f"{doubles} cells are the same run as another one (an axis has no meaning there) and are run once")
     console.show(totals(planned))
+
+
+def _time(item: Planned) -> str:
+    if item.state == "done":
+        return ""
+    return duration(item.seconds) if item.seconds else "unknown"
+
+
+def _wide(columns: Sequence[str], rows: Sequence[Sequence[str]], narrow: int) -> RenderableType:
+    """A table whose first columns are never broken and whose others share the rest of the width."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        made.add_column(column, no_wrap=number < narrow, overflow="fold", ratio=None if number < narrow else 1)
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def totals(planned: Sequence[Planned]) -> str:
@@ -148,12 +157,12 @@ def show_end(
 ) -> None:
     """Cells by outcome, and why some are not done."""
     rows = [
-        (item.cell.label, item.short, endings[item.key], reasons.get(item.key, ""))
+        (item.short, endings[item.key], item.cell.label, reasons.get(item.key, ""))
         for item in planned
         if endings[item.key] != "done"
     ]
     if rows:
-        console.show(table(("not done", "run", "outcome", "why"), rows))
+        console.show(_wide(("run", "outcome", "not done", "why"), rows, narrow=2))
     counts = Counter(endings.values())
     words = ", ".join(f"{number} {ending}" for ending, number in counts.most_common())
     console.show(f"{len(planned)} cells: {words}", style="green" if set(counts) <= {"done"} else "yellow")

@@ -69,6 +69,7 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
         places = {"SEMIBENCH_CACHE": str(folder / "cache"), "MPLCONFIGDIR": str(folder / "cache" / "matplotlib")}
+        places["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "cache" / "inductor")
         stack.enter_context(mock.patch.dict(os.environ, places))
         stack.enter_context(contextlib.chdir(folder))
         request = Request(
