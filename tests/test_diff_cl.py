@@ -337,7 +337,7 @@ def test_options_train(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_unlabeled_samples_help_where_their_losses_are_ramped() -> None:
+def test_it_learns_where_the_unsupervised_losses_are_ramped() -> None:
     """Three labels, blobs on strong noise, one seed. As printed (no ramp on the pseudo-labels) both networks soon call everything
     foreground here: Dice .19, see `known_failures`. Seen with the ramp: .88, the labels alone (two seeds) .85."""
     small = case_of(Ramped, backbone_options={"width": 0.25})
