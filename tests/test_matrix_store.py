@@ -10,12 +10,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from matrix_support import BASE, Bench
+from matrix_support import Bench
 
 from semibench.runfiles import read_json
 
 CELLS = 200
-WORDS = (*BASE, "--seeds", f"0-{CELLS - 1}", "--set", "sleep=1.0", "--jobs", "8", "--no-predictions", "--no-pictures")
+GROUP = {
+    "seeds": f"0-{CELLS - 1}",
+    "set": {"sleep": 2.0, "iterations": 1, "phantom.cases": 12},
+    "conventions": "semibench-1",
+}
+OPTIONS = ("--jobs", "8", "--no-predictions", "--no-pictures")
 
 
 def workers(driver: int) -> list[psutil.Process]:
@@ -42,7 +47,8 @@ def kill_one(driver: int, dice: random.Random) -> bool:
 @pytest.mark.timeout(1200)
 def test_two_hundred_cells_and_a_killer(tmp_path: Path) -> None:
     bench, dice, kills = Bench(tmp_path), random.Random(0), 0
-    process = bench.start("matrix", *WORDS, "--json", log=tmp_path)
+    words = (bench.file("cells.yaml", [GROUP]), *OPTIONS)
+    process = bench.start("matrix", *words, "--json", log=tmp_path)
     rest = time.monotonic() + 5.0
     while process.poll() is None:
         time.sleep(0.2)
@@ -63,7 +69,7 @@ def test_two_hundred_cells_and_a_killer(tmp_path: Path) -> None:
         if record["outcome"] == "interrupted":
             assert "SIGKILL" in record["outcome_reason"]
 
-    again = bench.matrix(*WORDS)
+    again = bench.matrix(*words)
     assert Counter(record["outcome"] for record in again) == {"done": CELLS}
     before = {record["key"]: record["outcome"] for record in records}
     assert all(

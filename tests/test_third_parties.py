@@ -18,7 +18,8 @@ ROWS = """
 import json, mlflow
 client = mlflow.MlflowClient("sqlite:///mlflow.db")
 ids = [experiment.experiment_id for experiment in client.search_experiments()]
-print(json.dumps([{**run.data.tags, **run.data.params, "metrics": len(run.data.metrics)} for run in client.search_runs(ids)]))
+print(json.dumps([{**run.data.tags, **run.data.params, "metrics": len(run.data.metrics)} for run in client.search_runs(ids)
+                  if 'semibench.key' in run.data.tags]))  # not the rows that they belong to
 """
 
 

@@ -89,14 +89,15 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
 
 
 def _elsewhere(seen: Sequence[str], folder: Path) -> Iterator[str]:
-    """Of what was noted, files that were written or made, outside the run folder and the cache."""
+    """Of what was noted, files that were written or made, outside the run folder and the cache; not the bytecode that Python
+    keeps of a module imported for the first time."""
     allowed = (str(folder / "runs"), str(folder / "cache"))
     for line in seen:
         event, _, path = line.partition(" ")
         if event in ("socket.connect", "subprocess.Popen"):
             continue
         place = os.path.realpath(path)
-        if not place.startswith(allowed) and place != str(folder):
+        if not place.startswith(allowed) and place != str(folder) and "__pycache__" not in place:
             yield path
 
 
