@@ -154,7 +154,10 @@ def test_a_resnets_file_fits(tmp_path: Path, ending: str, deep: bool) -> None:
 def test_a_file_without_counters_of_the_norms_fits(tmp_path: Path) -> None:
     state = {k: v for k, v in ResNet(18, width=1 / 16, deep_stem=True).state_dict().items() if "num_batches" not in k}
     torch.save(state, tmp_path / "old.pth")
-    load_weights(network(**SMALL), tmp_path / "old.pth", "deeplabv3plus")
+    net = network(**SMALL)
+    load_weights(net, tmp_path / "old.pth", "deeplabv3plus")
+    mine = net.encoder.state_dict()
+    assert all(torch.equal(mine[name], value) for name, value in state.items())
 
 
 def test_the_other_stem_is_named_and_can_stay_fresh(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from semibench.cli.matrix_view import LiveTable, MatrixView, picture, record_of,
 from semibench.matrix.cells import Cell
 from semibench.matrix.driver import Limits, Progress, run_matrix
 from semibench.matrix.planning import JOURNAL, Planned
+from semibench.matrix.worker import work
 from semibench.runfiles import read_json, write_json
 
 
@@ -134,3 +135,30 @@ def test_the_driver_writes_tasks_and_corrects_what_a_killed_process_left(tmp_pat
         and Cell(**task["cell"]) == items[0].cell
     )
     assert not (runs / JOURNAL / items[0].short / "outcome.json").exists()  # the earlier attempt's word is gone
+
+
+def task(folder: Path, **cell: Any) -> Path:
+    values = {
+        "protocol": "self",
+        "dataset": "tus",
+        "method": "supervised",
+        "recipe": "smoke",
+        "phantom": "always",
+        **cell,
+    }
+    settings = ("phantom.cases=80", "patch=[32, 32]", "iterations=2", "evaluate_every=0")
+    made = Cell(**values, settings=settings)
+    execution = {"runs": str(folder / "runs"), "threads": 1, "pictures": False, "keep_predictions": False}
+    write_json(folder / "cell.json", {"attempt": "a", "cell": made.model_dump(mode="json"), "execution": execution})
+    return folder
+
+
+def test_a_worker_leaves_its_word_whatever_happens(tmp_path: Path) -> None:
+    done = task(tmp_path / "done")
+    assert work(done) == "done"
+    word = read_json(done / "outcome.json")
+    assert word["attempt"] == "a" and word["new"] and (Path(word["run"]) / "result.json").is_file()
+    assert read_json(done / "progress.json")["phase"]
+    assert work(task(tmp_path / "skipped", dataset="mmwhs", method="adaoutput")) == "skipped"
+    failed = task(tmp_path / "failed", method="nobody")
+    assert work(failed) == "failed" and "'nobody'" in read_json(failed / "outcome.json")["reason"]

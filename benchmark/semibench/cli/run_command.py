@@ -41,13 +41,12 @@ def environment() -> None:
 
 def seeds_of(text: str) -> tuple[int, ...]:
     """ "0-2" -> 0, 1, 2; "0,3,5" -> 0, 3, 5. Raises typer.BadParameter for anything else."""
-    found: list[int] = []
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
-            raise typer.BadParameter(f"expected seeds as 0-2 or 0,1,5, found {text!r}", param_hint="--seeds")
-        found += range(int(low), int(high if dash else low) + 1)
-    return tuple(dict.fromkeys(found))
+    from semibench.matrix.cells import numbers
+
+    try:
+        return tuple(numbers(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"expected seeds as 0-2 or 0,1,5, found {text!r}", param_hint="--seeds") from error
 
 
 def add(app: typer.Typer) -> None:
