@@ -449,7 +449,10 @@ def test_a_run_from_the_command_line(bench: Callable[..., Result], tmp_path: Pat
     assert "done already" in again.stderr
     stored = json.loads((tmp_path / "runs" / record["key"][:12] / "result.json").read_text())
     assert stored == record
-    both = json.loads(bench(*RUN, "--seeds", "0,1", "--no-track", "--json").stdout)
+    pair = bench(*RUN, "--seeds", "0,1", "--no-track", "--json")
+    both = json.loads(pair.stdout)
+    assert pair.stderr.count("these are no patients") == 1, "said once for all replicates"
+    assert "the same with draw 0 · seed 1: new" in pair.stderr
     assert [item["key"] == record["key"] for item in both] == [True, False]
     assert both[0]["row"] == both[1]["row"]
 

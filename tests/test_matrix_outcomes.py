@@ -81,7 +81,7 @@ def test_every_outcome_and_its_retry(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_a_time_out_stops_one_cell_and_a_longer_one_goes_on_from_its_checkpoint(bench: Bench) -> None:
-    cells = (*BASE, "--set", "sleep=0.5", "--set", "iterations=60", "--seeds", "7")
+    cells = (*BASE, "--set", "sleep=0.3", "--set", "iterations=60", "--seeds", "7")
     first = bench.matrix(*cells, "--timeout", "15", code=1)
     assert [record["outcome"] for record in first] == ["timeout"]
     assert "15 s" in first[0]["outcome_reason"]

@@ -63,6 +63,7 @@ class Screen(Reporter):
     def __init__(self, console: Output) -> None:
         self.console = console
         self.open: list[Phase] = []
+        self.warned: set[str] = set()
 
     def phase(self, name: str, total: int) -> None:
         now = time.monotonic()
@@ -83,6 +84,10 @@ class Screen(Reporter):
         self.console.show(message)
 
     def warn(self, message: str) -> None:
+        """Once: the replicates of one command say the same."""
+        if message in self.warned:
+            return
+        self.warned.add(message)
         self.console.show(f"WARNING: {message}", style="bold yellow")
 
     def close(self) -> None:

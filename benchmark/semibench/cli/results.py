@@ -20,10 +20,15 @@ STATES = {
 }
 
 
-def show_plan(console: Output, facts: Mapping[str, Any]) -> None:
-    """What will be done, before it is done (`Plan.summary()`). Phantom data are said loudly."""
+def show_plan(console: Output, facts: Mapping[str, Any], *, brief: bool = False) -> None:
+    """What will be done, before it is done (`Plan.summary()`). Phantom data are said loudly. brief: one line with the
+    replicate, for the second run of a row and those after it."""
     phantom = facts["data"] == "phantom"
     axes = " · ".join(f"{axis} {facts[axis]}" for axis in ("draw", "fold", "seed") if facts[axis] is not None)
+    if brief:
+        state = STATES.get(facts["state"], facts["state"])
+        console.show(f"the same with {axes}: {state}, run {facts['key']} in {facts['folder']}")
+        return
     batch, patch = facts["batch"], " x ".join(str(side) for side in facts["patch"])
     rows = [
         ("task", f"{facts['protocol']} on {facts['dataset']}, {facts['dims']}D, classes {cell(facts['classes'])}"),

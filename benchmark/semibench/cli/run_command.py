@@ -13,7 +13,7 @@ import typer
 from semibench.cli import run_options as options
 from semibench.cli.console import emit, stderr, stdout
 from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings, phantom_word
-from semibench.cli.progress import reporter_for
+from semibench.cli.progress import Screen, reporter_for
 
 if TYPE_CHECKING:
     from semibench.resolve import Request
@@ -94,7 +94,8 @@ def add(app: typer.Typer) -> None:
         from semibench.tuning.frozen import find_tuned
 
         frozen = find_tuned(tuned) if tuned is not None else None
-        records = []
+        records: list[Any] = []
+        reporter = reporter_for(stderr())
         _heed_termination()
         for number in wanted:
             request = Request(
@@ -105,7 +106,7 @@ def add(app: typer.Typer) -> None:
                 conventions=tuple(conventions or ()), tracking_uri=tracking_uri, track=track,
                 keep_predictions=keep_predictions, pictures=pictures,
             )  # fmt: skip
-            records.append(_one(request, plan_only=plan_only, as_json=as_json))
+            records.append(_one(request, reporter, plan_only=plan_only, as_json=as_json, brief=bool(records)))
         if as_json:
             emit(records[0] if len(records) == 1 else records)
 
@@ -120,18 +121,18 @@ def _heed_termination() -> None:
         signal.signal(signal.SIGTERM, interrupt)
 
 
-def _one(request: Request, *, plan_only: bool, as_json: bool) -> Any:
-    """Plans and, unless only the plan is wanted, executes one run; returns what --json prints."""
+def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, brief: bool) -> Any:
+    """Plans and, unless only the plan is wanted, executes one run; returns what --json prints. brief: the plan differs
+    from one shown before by its replicate only."""
     from semibench.cli.results import show_plan, show_result
     from semibench.run import execute, prepare
 
     errors = stderr()
-    reporter = reporter_for(errors)
     try:
         plan = prepare(request, reporter)
         facts = plan.summary()
         if not (plan_only and as_json):
-            show_plan(stdout() if plan_only else errors, facts)
+            show_plan(stdout() if plan_only else errors, facts, brief=brief)
         if plan_only:
             return facts
         result = execute(plan, reporter)

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from unittest import mock
 
@@ -61,6 +61,12 @@ class MethodRunCase:
 Check = Callable[[MethodRunCase], None]
 
 
+@cache
+def _cases() -> tempfile.TemporaryDirectory[str]:
+    """The cache of the short runs of this process: their phantoms are drawn once. Gone when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="semibench-conformance-")
+
+
 def _short_run(item: Registered, dims: int) -> ShortRun:
     from semibench.run import Request, execute, prepare
 
@@ -68,13 +74,14 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
     protocol, dataset, settings = SMALL[meant[0] if meant else str(dims)]
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
-        places = {"SEMIBENCH_CACHE": str(folder / "cache"), "MPLCONFIGDIR": str(folder / "cache" / "matplotlib")}
+        cases = Path(_cases().name).resolve()
+        places = {"SEMIBENCH_CACHE": str(cases), "MPLCONFIGDIR": str(folder / "cache" / "matplotlib")}
         places["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "cache" / "inductor")
         stack.enter_context(mock.patch.dict(os.environ, places))
         stack.enter_context(contextlib.chdir(folder))
         request = Request(
             protocol, dataset, item.full_name, recipe="smoke", dims=dims, settings=settings, phantom="always",
-            runs=folder / "runs", device="cpu", threads=1, track=False, keep_predictions=False,
+            runs=folder / "runs", device="cpu", threads=1, track=False, keep_predictions=False, pictures=False,
         )  # fmt: skip
         error, dice = "", ()
         with watched() as seen:
@@ -85,13 +92,13 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
         if not error:
             record = json.loads((result.folder / "result.json").read_text(encoding="utf-8"))
             dice = tuple(s["mean"] for s in record["scores"] if s["metric"] == "dice" and s["mean"] is not None)
-        return ShortRun(error, dice, tuple(dict.fromkeys(_elsewhere(seen, folder))))
+        return ShortRun(error, dice, tuple(dict.fromkeys(_elsewhere(seen, folder, cases))))
 
 
-def _elsewhere(seen: Sequence[str], folder: Path) -> Iterator[str]:
+def _elsewhere(seen: Sequence[str], folder: Path, cases: Path) -> Iterator[str]:
     """Of what was noted, files that were written or made, outside the run folder and the cache; not the bytecode that Python
     keeps of a module imported for the first time."""
-    allowed = (str(folder / "runs"), str(folder / "cache"))
+    allowed = (str(folder / "runs"), str(folder / "cache"), str(cases))
     for line in seen:
         event, _, path = line.partition(" ")
         if event in ("socket.connect", "subprocess.Popen"):
