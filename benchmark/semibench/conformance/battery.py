@@ -135,7 +135,10 @@ def checks_of(
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
                 learning = LearningCase(run.small)
-                checks += [BoundCheck("method", name, dims, fact, learning) for fact in LEARNING_CHECKS]
+                facts = [
+                    fact for fact in LEARNING_CHECKS if item.card.uses_unlabeled or fact != "unlabeled_samples_help"
+                ]
+                checks += [BoundCheck("method", name, dims, fact, learning) for fact in facts]
     elif kind == "backbone":
         checks += _backbones(item)
     else:
