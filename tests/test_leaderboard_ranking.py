@@ -18,6 +18,7 @@ from semibench_leaderboards.letters import letters
 from semibench_leaderboards.ranking import ComparisonError, case_values, compare_rows, holm, rank, signed_rank
 from semibench_leaderboards.records import read_runs
 from semibench_leaderboards.resampling import group_counts, interval, resampled_means
+from semibench_leaderboards.tables import footnotes
 
 
 def only(runs: Path, view: View | None = None) -> Board:
@@ -173,6 +174,15 @@ def test_predictors_are_lines_or_the_default(tmp_path: Path) -> None:
     assert names == ["alpha [student]", "beta", "alpha [teacher]"]
     (row,) = only(tmp_path, View(predictor="teacher")).rows
     assert row.mean == pytest.approx(0.4)
+
+
+def test_one_row_is_compared_with_nothing(tmp_path: Path) -> None:
+    three_seeds(tmp_path, "alone", [[[0.5], [0.6], [0.7]]] * 3)
+    board = only(tmp_path)
+    assert not any("letter" in note for note in footnotes(board, rank(board)))
+    three_seeds(tmp_path, "other", [[[0.5], [0.6], [0.8]]] * 3)
+    board = only(tmp_path)
+    assert any("over 3 cases" in note for note in footnotes(board, rank(board)))
 
 
 def test_rows_are_told_apart_by_what_differs(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def footnotes(board: Board, ranking: Ranking) -> list[str]:
     found = [f"{row.name}: {note}" for row in ordered(board, ranking) for note in row.notes]
     found += [f"{name}: not ranked, {why}" for name, why in ranking.unranked.items()]
     found += list(ranking.notes)
-    if ranking.letters:
+    if len(ranking.letters) > 1:
         test = f"Wilcoxon signed-rank over {ranking.n} {ranking.unit}s, Holm, 5 %"
         found.append(f"rows that share a letter can't be told apart ({test}); ranks: 95 % of resampled cases")
     return found
