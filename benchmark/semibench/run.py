@@ -207,7 +207,7 @@ def _task(resolved: Resolved, split: Split) -> Task:
 
 def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
     from semibench.data.roots import cache_dir
-    from semibench.timing import Timings, measure_iteration, setting
+    from semibench.timing import Timings, TooLargeError, measure_iteration, setting
 
     timings = Timings(cache_dir())
     name = setting(plan.resolved, plan.record["machine"])
@@ -218,7 +218,10 @@ def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
         return {"source": f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU"}
     if seconds is None:
         task = _task(plan.resolved, plan.split)
-        seconds = measure_iteration(build_method(plan.resolved, task, plugins), task, plan.resolved.recipe, plan.device)
+        try:
+            seconds = measure_iteration(build_method(plan.resolved, task, plugins), task, recipe, plan.device)
+        except TooLargeError as reason:
+            return {"source": str(reason)}
         timings.put(name, seconds)
         source = "two iterations on noise"
     found: dict[str, Any] = {

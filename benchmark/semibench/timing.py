@@ -6,10 +6,12 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 from filelock import FileLock
 
@@ -21,6 +23,10 @@ from semibench.runfiles import read_json, write_json
 
 if TYPE_CHECKING:
     from semibench.resolve import Resolved
+
+
+PATIENCE = 20.0
+"""Seconds that an estimate may take."""
 
 
 def setting(resolved: Resolved, machine: Mapping[str, Any]) -> str:
@@ -88,8 +94,38 @@ class RandomSource:
         return torch.ones(len(self.task.classes), dtype=torch.float64)
 
 
+class TooLargeError(Exception):
+    """An iteration that isn't worth trying for the sake of an estimate; says why."""
+
+
+@contextmanager
+def bounded(seconds: float, memory: float) -> Iterator[None]:
+    """Work of networks inside ends with TooLargeError once it took `seconds`, or more than `memory` bytes beyond what the process
+    holds now. Looked at after the forward pass of every module: the kernel would kill the process without a word."""
+    process = psutil.Process()
+    start, held = time.perf_counter(), process.memory_info().rss
+
+    def look(*_: object) -> None:
+        if time.perf_counter() - start > seconds:
+            raise TooLargeError(f"two iterations on noise take more than {seconds:.0f} s here")
+        if process.memory_info().rss - held > memory:
+            raise TooLargeError(f"an iteration needs more than {memory / 2**30:.1f} GiB, half of the free memory")
+
+    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def measure_iteration(method: Method, task: Task, recipe: Recipe, device: torch.device) -> float:
-    """Seconds of one iteration: the harness's own loop on noise, the second of two, one stage."""
+    """Seconds of one iteration: the harness's own loop on noise, the second of two, one stage. Raises TooLargeError where that
+    takes minutes or would fill the memory."""
+    with bounded(PATIENCE, psutil.virtual_memory().available / 2):
+        return _measured(method, task, recipe, device)
+
+
+def _measured(method: Method, task: Task, recipe: Recipe, device: torch.device) -> float:
     from semibench.training.loop import train
 
     stages = max(2, 2 * len(method.stages()))

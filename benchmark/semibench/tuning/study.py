@@ -257,9 +257,13 @@ class Study:
 
 
 def _alive(process: int, attributes: Mapping[str, Any]) -> bool:
-    """Whether the process that began a trial still runs (not another one that got its number)."""
+    """Whether the process that began a trial still runs (not another one that got its number, nor one that was killed and
+    that its parent hasn't asked about yet)."""
     try:
-        started = psutil.Process(process).create_time()
+        found = psutil.Process(process)
+        started = found.create_time()
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return False
     except psutil.NoSuchProcess:
         return False
     return abs(started - float(attributes.get("process_started", started))) < 1.0
@@ -292,9 +296,9 @@ def work(
 
     reporter = reporter or Reporter()
     started, count, failures = time.monotonic(), 0, 0
-    with study.lock():
-        study.bury_the_dead(reporter)
     while timeout is None or time.monotonic() - started < timeout:
+        with study.lock():
+            study.bury_the_dead(reporter)
         trial = study.ask(target)
         if trial is None:
             break
