@@ -154,11 +154,11 @@ def test_mean_teacher_learns() -> None:
 
 
 BUDGET = {"cps": 200, "saml": 200}
-"""Methods that still call everything background after 80 iterations."""
+"""Methods that still call everything background after 40 iterations."""
 
 
 def learners() -> list[Any]:
-    """The check `beats_chance` of every built-in in 2D with one seed, 80 iterations in place of 200 where that is enough:
+    """The check `beats_chance` of every built-in in 2D with one seed, 40 iterations in place of 200 where that is enough:
     the whole check of all of them takes eleven minutes (docs/results.md has its figures)."""
     found = []
     for item in registry().cards("methods"):
@@ -168,7 +168,7 @@ def learners() -> list[Any]:
         marks = [pytest.mark.xfail(reason=check.known, strict=True)] if check.known else []
         found.append(
             pytest.param(
-                replace(check, case=replace(check.case, iterations=BUDGET.get(item.name, 80), seeds=(0,))),
+                replace(check, case=replace(check.case, iterations=BUDGET.get(item.name, 40), seeds=(0,))),
                 id=item.name,
                 marks=marks,
             )
