@@ -126,7 +126,7 @@ QUICK = [
         name="quick",
         dims=3,
         values={**ADAM, "iterations": 600, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [48, 48, 32], "weak": ROTFLIP,
-                "evaluate_every": 200, "checkpoint_every": 100, "widths": QUICK_WIDTHS},
+                "evaluate_every": 200, "checkpoint_every": 100, "widths": {**QUICK_WIDTHS, "diff-vnet": 0.125}},
     ),
     RecipeCard(name="quick", dims=3, datasets=("mmwhs",), values={"patch": [48, 48, 48]}),
     RecipeCard(name="quick", dims=3, datasets=("mnms",), values={"patch": [16, 48, 48]}),
