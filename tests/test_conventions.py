@@ -237,7 +237,7 @@ def test_one_row_per_case_predictor_convention_and_class() -> None:
 def test_conventions_with_one_inference_share_one_prediction() -> None:
     net = Counting()
     seen: list[tuple[str, str, tuple[str, ...]]] = []
-    frame = table({"main": net}, keep=lambda c, p, names, labels: seen.append((c.ref.id, p, names)))
+    frame = table({"main": net}, keep=lambda c, p, names, *labels: seen.append((c.ref.id, p, names)))
     assert net.calls == 2  # 3 cases in batches of 2; both conventions read the same prediction
     assert seen == [(name, "main", ("semibench-1", "mgcc-2023")) for name in "abc"]
     assert len(frame) == 6
@@ -278,16 +278,24 @@ def test_grids_and_largest_component() -> None:
     pair = case("d", spots, factor=3, spacing=(1.0, 1.0))
     pair[0].frame  # native 24 x 24
     native: list[np.ndarray] = []
+    working: list[np.ndarray] = []
+
+    def keep(kept: Case, predictor: str, names: tuple[str, ...], one: np.ndarray, other: np.ndarray) -> None:
+        native.append(one)
+        working.append(other)
+
     frame = table(
         {"main": threshold},
         [pair],
         {"native": Semibench1(), "working": Working(), "largest": Largest()},
-        keep=lambda c, p, names, labels: native.append(labels),
+        keep=keep,
     ).set_index("convention")
     assert native[0].shape == (24, 24) and len(native) == 1
     assert frame.loc["working", "truth_voxels"] == 17 and frame.loc["native", "truth_voxels"] == 17 * 9
     assert frame.loc["working", "dice"] == 1 and frame.loc["native", "dice"] > 0.9
     assert frame.loc["largest", "prediction_voxels"] < frame.loc["native", "prediction_voxels"]
+    again = score_prediction(*pair, working[0], Working(), CLASSES)
+    assert working[0].shape == (8, 8) and again[0]["dice"] == frame.loc["working", "dice"]
     stored = score_prediction(*pair, native[0], Semibench1(), CLASSES)
     assert stored[0]["dice"] == frame.loc["native", "dice"]
 

@@ -179,21 +179,32 @@ def summary_records(
     return records
 
 
-def _keeper(folder: Path) -> Callable[[Case, str, tuple[str, ...], Prediction], None]:
+def _keeper(folder: Path) -> Callable[[Case, str, tuple[str, ...], Prediction, Prediction], None]:
+    """Writes predictions: array `label` on the native grid, and `working` where the working grid is another one, so that
+    conventions of both can be computed again."""
     seen: set[tuple[str, str]] = set()
 
-    def keep(case: Case, predictor: str, conventions: tuple[str, ...], labels: Prediction) -> None:
+    def keep(case: Case, predictor: str, conventions: tuple[str, ...], native: Prediction, working: Prediction) -> None:
         # conventions with the same inference share one call; a second inference of the same case goes to its own folder
         base = folder / predictor if (predictor, case.ref.key) not in seen else folder / f"{predictor}@{conventions[0]}"
         seen.add((predictor, case.ref.key))
+        arrays: dict[str, Any] = {"label": native, "conventions": np.array(conventions)}
+        if not one_grid(case):
+            arrays["working"] = working
 
         def write(draft: Path) -> None:
             with draft.open("wb") as handle:
-                np.savez_compressed(handle, label=labels, conventions=np.array(conventions))
+                np.savez_compressed(handle, **arrays)
 
         write_atomically(base / f"{prediction_name(case.ref)}.npz", write)
 
     return keep
+
+
+def one_grid(case: Case) -> bool:
+    """Whether the working grid of a case is its native one."""
+    shape = tuple(case.image.shape[1:])
+    return shape == tuple(case.frame.shape) and case.frame.extent == tuple((0, side) for side in shape)
 
 
 def prediction_name(ref: CaseRef) -> str:

@@ -135,10 +135,9 @@ def checks_of(
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
                 learning = LearningCase(run.small)
-                facts = [
-                    fact for fact in LEARNING_CHECKS if item.card.uses_unlabeled or fact != "unlabeled_samples_help"
-                ]
-                checks += [BoundCheck("method", name, dims, fact, learning) for fact in facts]
+                for fact in LEARNING_CHECKS:
+                    if item.card.uses_unlabeled or fact != "unlabeled_samples_help":
+                        checks.append(BoundCheck("method", name, dims, fact, learning))
     elif kind == "backbone":
         checks += _backbones(item)
     else:

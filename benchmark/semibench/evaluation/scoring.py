@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Labels = NDArray[np.uint8]
-Keep = Callable[[Case, str, tuple[str, ...], Labels], None]
-"""keep(case, predictor, conventions, label map): called once for each prediction, on the native grid."""
+Keep = Callable[[Case, str, tuple[str, ...], Labels, Labels], None]
+"""keep(case, predictor, conventions, native, working): called once for each prediction, with its label map on both grids."""
 
 KEYS = ("case", "group", "domain", "predictor", "convention", "class", "label")
 COUNTS = ("empty_truth", "empty_prediction", "truth_voxels", "prediction_voxels", "common_voxels")
@@ -73,7 +73,7 @@ def score_cases(
     predictors: by name, images (B, C, *spatial) -> logits (B, K, *spatial). cases: with their reference on the native
     grid (a convention on the working grid reads `case.label`). conventions: by the name that goes into the table.
     classes: K names, classes[0] the background. model: put into evaluation mode beside the predictors, for predictors
-    that are plain functions. keep: receives each prediction on the native grid. progress: called with the number of
+    that are plain functions. keep: receives each prediction on both grids. progress: called with the number of
     cases done.
 
     Columns: KEYS, COUNTS (after the convention's post-processing, on its grid), then the metrics of all conventions; NaN
@@ -99,7 +99,7 @@ def score_cases(
                         if keep is not None or any(conventions[m].grid == "native" for m in members):
                             native = place(probabilities, case.frame, plan.resize)
                         if keep is not None and native is not None:
-                            keep(case, name, members, native)
+                            keep(case, name, members, native, working_labels(probabilities))
                         for member in members:
                             convention = conventions[member]
                             on_native = native if convention.grid == "native" else None

@@ -170,6 +170,10 @@ def open_container(path: Path) -> Container:
 # ---- label maps ----------------------------------------------------------------------------------------------------
 
 
+WORKING = "working"
+"""Name of the array with a label map on the working grid, in files that the harness wrote."""
+
+
 def read_labels(data: bytes, name: str) -> NDArray[Any]:
     """A label map from the bytes of an .npz (the array `label`, or the only one), .npy, .png (one channel) or NIfTI file.
 
@@ -216,14 +220,25 @@ def _from_npy(data: bytes, name: str) -> NDArray[Any]:
     return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
 
 
-def _from_npz(data: bytes, name: str) -> NDArray[Any]:
+def read_working(data: bytes, name: str) -> NDArray[Any] | None:
+    """The array `working` of the bytes of an .npz file that the harness wrote, or None where it has none. Raises ContainerError
+    as `read_labels` does."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            held = WORKING in {info.filename.removesuffix(".npy") for info in archive.infolist()}
+        return _whole_numbers(_from_npz(data, name, WORKING), name) if held else None
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ContainerError(f"{name} is no readable label map: {error}") from error
+
+
+def _from_npz(data: bytes, name: str, wanted: str = "label") -> NDArray[Any]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if "label" not in infos and len(infos) != 1:
+        if wanted not in infos and len(infos) != 1:
             raise ContainerError(
-                f"{name}: expected an array called 'label', found {', '.join(sorted(infos)) or 'none'}"
+                f"{name}: expected an array called {wanted!r}, found {', '.join(sorted(infos)) or 'none'}"
             )
-        info = infos.get("label") or next(iter(infos.values()))
+        info = infos.get(wanted) or next(iter(infos.values()))
         if info.file_size > LARGEST_FILE:
             raise ContainerError(f"{name} would unpack to more than {LARGEST_FILE // 2**30} GiB")
         return _from_npy(_member(archive, info, name), name)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semibench.assessment import lengthen, prediction_name, summary_records
+from semibench.assessment import lengthen, one_grid, prediction_name, summary_records
 from semibench.contracts.cases import Case, CaseRef, Frame
 from semibench.contracts.errors import CaseError, UnsupportedError
 from semibench.contracts.metric import Convention
@@ -22,7 +22,7 @@ from semibench.evaluation.scoring import COUNTS, KEYS, applicable, score_predict
 from semibench.evaluation.summary import check_table, summarise
 from semibench.registry import registry
 from semibench.reporting import Reporter
-from semibench_leaderboards.evidence.containers import Container, ContainerError, read_labels
+from semibench_leaderboards.evidence.containers import Container, ContainerError, read_labels, read_working
 from semibench_leaderboards.evidence.opening import Setting
 
 FOLDER = "predictions"
@@ -32,7 +32,8 @@ Labels = NDArray[Any]
 
 @dataclass
 class Stored:
-    """The predictions in a container: predictions/<checkpoint>/<predictor>/<case>.npz, label maps on the native grid."""
+    """The predictions in a container: predictions/<checkpoint>/<predictor>/<case>.npz, label maps on the native grid and, where
+    that is another one, on the working grid."""
 
     container: Container
 
@@ -65,6 +66,11 @@ class Stored:
         if not self.container.has(name):
             raise ContainerError(f"{self.container.path}: no prediction of case {ref.key}: {name} isn't there")
         return read_labels(self.container.read(name), name)
+
+    def working(self, folder: str, ref: CaseRef) -> Labels | None:
+        """The label map on the working grid; None where none was kept (one grid for both, or an older run)."""
+        name = f"{folder}/{prediction_name(ref)}.npz"
+        return read_working(self.container.read(name), name) if self.container.has(name) else None
 
 
 @dataclass
@@ -105,6 +111,7 @@ def rescore_stored(
             predictor,
             members,
             reporter,
+            working=partial(stored.working, folder),
         )
         found.records += part.records
         found.skipped |= part.skipped
@@ -142,10 +149,11 @@ def _folder_for(
 
 def score_labels(
     labels: Callable[[CaseRef], Labels], setting: Setting, refs: Sequence[CaseRef], checkpoint: str, predictor: str,
-    conventions: Mapping[str, Convention], reporter: Reporter | None = None,
+    conventions: Mapping[str, Convention], reporter: Reporter | None = None, *,
+    working: Callable[[CaseRef], Labels | None] = lambda ref: None,
 ) -> Rescored:  # fmt: skip
-    """Scores of label maps on the native grid. A convention on the working grid is computed where both grids are one for every
-    case, and skipped with the reason where they aren't.
+    """Scores of label maps on the native grid. A convention on the working grid takes `working`, label maps on that grid, or the
+    native ones where both grids are one; where it has neither it is skipped with the reason.
 
     Raises CaseError that names the case for another shape, an unknown label, a missing reference."""
     reporter = reporter or Reporter()
@@ -160,16 +168,22 @@ def score_labels(
         if truth is None:
             raise CaseError(f"{ref.key} has no reference; it can't be scored")
         prediction = checked_labels(labels(ref), tuple(truth.label.shape), len(classes), ref)
-        working = any(convention.grid == "working" for convention in left.values())
-        case = dataset.read(ref) if working else Case(ref, torch.empty(0), None, None, Frame(prediction.shape))
+        needed = any(convention.grid == "working" for convention in left.values())
+        case = dataset.read(ref) if needed else Case(ref, torch.empty(0), None, None, Frame(prediction.shape))
+        on_working = _on_working(case, prediction, working(ref), len(classes)) if needed else None
         for name, convention in list(left.items()):
-            if convention.grid == "working" and not _one_grid(case):
-                found.skipped[name] = "it scores on the working grid, and stored label maps are on the native one"
+            chosen = prediction if convention.grid == "native" else on_working
+            if chosen is None:
+                found.skipped[name] = (
+                    "it scores on the working grid, and the stored label maps are on the native one; a run made now keeps both"
+                )
                 del left[name]
                 continue
-            for row in score_prediction(case, truth, prediction, convention, classes):
+            for row in score_prediction(case, truth, chosen, convention, classes):
                 rows.append({"predictor": predictor, "convention": name} | row)
         reporter.advance(done)
+        if not left:
+            break
     reporter.end()
     if left:
         metrics = list(dict.fromkeys(metric for convention in left.values() for metric in convention.metrics))
@@ -181,9 +195,11 @@ def score_labels(
     return found
 
 
-def _one_grid(case: Case) -> bool:
-    shape = tuple(case.image.shape[1:])
-    return shape == tuple(case.frame.shape) and case.frame.extent == tuple((0, side) for side in shape)
+def _on_working(case: Case, native: Labels, kept: Labels | None, classes: int) -> Labels | None:
+    """The label map on the working grid, or None where it isn't known. Raises CaseError for one that can't be it."""
+    if one_grid(case):
+        return native
+    return None if kept is None else checked_labels(kept, tuple(case.image.shape[1:]), classes, case.ref)
 
 
 def checked_labels(labels: Labels, shape: tuple[int, ...], classes: int, ref: CaseRef) -> NDArray[np.uint8]:
