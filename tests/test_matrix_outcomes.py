@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -111,6 +112,20 @@ def test_control_c_saves_and_a_second_call_goes_on(bench: Bench) -> None:
     assert {record["outcome"] for record in records} == {"done"}
     resumed = [record for record in records if record["key"] in before]
     assert resumed and all(record["seconds"] < 40 * 0.2 + 20 for record in resumed)
+
+
+@pytest.mark.slow
+def test_two_matrices_with_the_same_cells_both_end_well(bench: Bench) -> None:
+    words = ("matrix", *BASE, "--seeds", "0-3", "--set", "sleep=0.1", "--set", "iterations=10", "--jobs", "1")
+    both = [bench.start(*words, "--json") for _ in range(2)]
+    found = [process.communicate(timeout=400) for process in both]
+    assert [process.returncode for process in both] == [0, 0], found
+    for out, _ in found:
+        assert [record["state"] if record["outcome"] is None else record["outcome"] for record in json.loads(out)] == [
+            "done"
+        ] * 4
+    keys = [tags["semibench.key"] for tags in store_runs(bench)]
+    assert len(keys) == len(set(keys)) == 4
 
 
 def test_wrong_requests_run_nothing(bench: Bench) -> None:

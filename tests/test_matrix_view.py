@@ -159,6 +159,8 @@ def test_a_worker_leaves_its_word_whatever_happens(tmp_path: Path) -> None:
     word = read_json(done / "outcome.json")
     assert word["attempt"] == "a" and word["new"] and (Path(word["run"]) / "result.json").is_file()
     assert read_json(done / "progress.json")["phase"]
+    assert work(done, "mine") == "done", "done already, whoever did it"
+    assert read_json(done / "outcome.json")["attempt"] == "mine", "though the task was written by another matrix"
     assert work(task(tmp_path / "skipped", dataset="mmwhs", method="adaoutput")) == "skipped"
     failed = task(tmp_path / "failed", method="nobody")
     assert work(failed) == "failed" and "'nobody'" in read_json(failed / "outcome.json")["reason"]

@@ -31,7 +31,7 @@ class Forked:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(WARM)
         self.process: ForkServerProcess = context.Process(
-            target=run_in_process, args=(job.folder, dict(environment)), name=job.name, daemon=False
+            target=run_in_process, args=(job.folder, job.attempt, dict(environment)), name=job.name, daemon=False
         )
         self.process.start()
 

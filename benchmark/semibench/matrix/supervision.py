@@ -37,7 +37,7 @@ class Spawned:
     """A new Python process that runs `semibench.matrix.worker`."""
 
     def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
-        command = [sys.executable, "-m", "semibench.matrix.worker", str(job.folder)]
+        command = [sys.executable, "-m", "semibench.matrix.worker", str(job.folder), job.attempt]
         with (job.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment},

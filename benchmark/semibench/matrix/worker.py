@@ -66,13 +66,14 @@ class ProgressFile(Reporter):
         write_json(self.path, {"phase": name, "done": done, "total": total, "seconds_left": left, "at": now()})
 
 
-def work(folder: Path) -> Ending:
-    """Runs the cell of this folder and writes its outcome; returns how it ended. Raises nothing that the cell raises."""
+def work(folder: Path, attempt: str | None = None) -> Ending:
+    """Runs the cell of this folder and writes its outcome; returns how it ended. Raises nothing that the cell raises. attempt:
+    whose process this is (another matrix with the same cell may have written the task anew since)."""
     started, clock = now(), time.monotonic()
     task = read_json(folder / "cell.json")
     ending, reason, more = _attempt(task, ProgressFile(folder / "progress.json"))
     record = {
-        "attempt": task["attempt"], "ending": ending, "reason": reason, "seconds": time.monotonic() - clock,
+        "attempt": attempt or task["attempt"], "ending": ending, "reason": reason, "seconds": time.monotonic() - clock,
         "started": started, "ended": now(), "host": socket.gethostname(), "process": os.getpid(), **more,
     }  # fmt: skip
     write_json(folder / "outcome.json", record)
@@ -163,21 +164,21 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def run_in_process(folder: Path, environment: Mapping[str, str]) -> None:
+def run_in_process(folder: Path, attempt: str, environment: Mapping[str, str]) -> None:
     """The whole life of a cell's process, for engines that fork it. environment: set before anything looks at it."""
     os.environ.update(environment)
     begin(folder)
-    work(folder)
+    work(folder, attempt)
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m semibench.matrix.worker FOLDER`"""
-    folder = Path(arguments[0])
+    """`python -m semibench.matrix.worker FOLDER [ATTEMPT]`"""
+    folder, attempt = Path(arguments[0]), arguments[1] if len(arguments) > 1 else None
     from semibench.cli.run_command import environment
 
     environment()
     begin(folder, session=False)
-    work(folder)
+    work(folder, attempt)
 
 
 if __name__ == "__main__":
