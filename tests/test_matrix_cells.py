@@ -91,7 +91,7 @@ def test_the_command_by_hand_is_the_same_request(monkeypatch: pytest.MonkeyPatch
     from semibench.cli.app import build
 
     seen: list[Any] = []
-    monkeypatch.setattr(module, "_one", lambda request, **_: seen.append(request))
+    monkeypatch.setattr(module, "_one", lambda request, *_, **__: seen.append(request))
     cell = Cell(
         protocol="self", dataset="tus", method="cps", backbone="unet", recipe="smoke", dims=2, fold=1, draw=2, seed=3,
         phantom="always",

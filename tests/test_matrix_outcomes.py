@@ -173,6 +173,29 @@ def test_a_process_that_ignores_the_time_out_is_killed(tmp_path: Path, monkeypat
     assert read_json(tmp_path / "outcome.json")["ending"] == "timeout"
 
 
+class Ended:
+    """A process that ended well."""
+
+    pid = 0
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def exit_code(self) -> int | None:
+        return 0
+
+
+def test_the_run_is_believed_where_another_matrix_took_the_word(tmp_path: Path) -> None:
+    folder, run = tmp_path / ".matrix" / "abc", tmp_path / "abc"
+    folder.mkdir(parents=True)
+    run.mkdir()
+    write_json(folder / "outcome.json", {"attempt": "theirs", "ending": "done", "reason": ""})
+    write_json(run / "status.json", {"state": "running"})
+    assert wait(Supervised(Job("a", folder, "mine"), Ended), 1) == "failed"
+    write_json(run / "status.json", {"state": "done"})
+    assert wait(Supervised(Job("a", folder, "other"), Ended), 1) == "done"
+
+
 def test_killed_from_outside_is_interrupted_and_an_old_outcome_counts_for_nothing(tmp_path: Path) -> None:
     write_json(tmp_path / "outcome.json", {"attempt": "before", "ending": "done", "reason": ""})
     running = Supervised(Job("a", tmp_path, "now"), Sleeper)
