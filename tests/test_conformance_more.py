@@ -159,7 +159,7 @@ BUDGET = {"cps": 200, "saml": 200}
 
 def learners() -> list[Any]:
     """The check `beats_chance` of every built-in in 2D with one seed, 40 iterations in place of 200 where that is enough:
-    the whole check of all of them takes eleven minutes (docs/results.md has its figures)."""
+    the whole check of all of them takes thirteen minutes of processor (docs/results.md has its figures)."""
     found = []
     for item in registry().cards("methods"):
         if item.distribution != "semibench":

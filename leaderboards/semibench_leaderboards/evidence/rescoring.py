@@ -175,7 +175,7 @@ def score_labels(
             chosen = prediction if convention.grid == "native" else on_working
             if chosen is None:
                 found.skipped[name] = (
-                    "it scores on the working grid, and the stored label maps are on the native one; a run made now keeps both"
+                    "it scores on the working grid, and the label maps at hand are on the native one (new runs keep both)"
                 )
                 del left[name]
                 continue

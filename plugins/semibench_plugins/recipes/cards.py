@@ -25,7 +25,7 @@ SGD: dict[str, Any] = {
     "power": 0.9,
 }
 QUICK_WIDTHS = {"*": 0.5, "mgcc-net": 0.125, "deeplabv3plus": 0.25, "diff-vnet": 0.25}
-"""Of the published number of channels: networks of .5 to 3 M parameters, minutes on two cores."""
+"""Shares of the published number of channels: the larger the network, the smaller, so that a run takes minutes."""
 
 PAPER = [
     RecipeCard(
