@@ -174,15 +174,15 @@ def test_a_process_that_ignores_the_time_out_is_killed(tmp_path: Path, monkeypat
 
 
 class Ended:
-    """A process that ended well."""
+    """A process that has ended."""
 
-    pid = 0
+    pid = 2**22 + 1  # no process has it
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, code: int = 0) -> None:
+        self.job, self.code = job, code
 
     def exit_code(self) -> int | None:
-        return 0
+        return self.code
 
 
 def test_the_run_is_believed_where_another_matrix_took_the_word(tmp_path: Path) -> None:
@@ -194,6 +194,16 @@ def test_the_run_is_believed_where_another_matrix_took_the_word(tmp_path: Path) 
     assert wait(Supervised(Job("a", folder, "mine"), Ended), 1) == "failed"
     write_json(run / "status.json", {"state": "done"})
     assert wait(Supervised(Job("a", folder, "other"), Ended), 1) == "done"
+
+
+def test_killed_after_the_last_word_of_the_run_is_done(tmp_path: Path) -> None:
+    folder, run = tmp_path / ".matrix" / "abc", tmp_path / "abc"
+    folder.mkdir(parents=True)
+    run.mkdir()
+    for process, ending in ((Ended.pid + 1, "interrupted"), (Ended.pid, "done")):  # of an older attempt; of this one
+        write_json(run / "status.json", {"state": "done", "process": process})
+        assert wait(Supervised(Job("a", folder, "1"), lambda job: Ended(job, -signal.SIGKILL)), 1) == ending
+        assert read_json(folder / "outcome.json")["ending"] == ending
 
 
 def test_killed_from_outside_is_interrupted_and_an_old_outcome_counts_for_nothing(tmp_path: Path) -> None:

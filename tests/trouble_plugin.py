@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ from semibench import (
 )
 
 SIDE = 16
+log = logging.getLogger("semibench")
 
 CARD = DatasetCard(
     name="discs",
@@ -122,6 +124,8 @@ class Trouble(Method):
         self.net = backbones()
 
     def losses(self, batch: Any, clock: Any) -> Losses:
+        if clock.step == 0:
+            log.info("sees the GPUs %s", os.environ.get("CUDA_VISIBLE_DEVICES"))
         time.sleep(self.options.sleep)
         if clock.step == 1 and not (self.options.marker and Path(self.options.marker).exists()):
             self.act()

@@ -110,16 +110,18 @@ class Supervised:
         seconds = time.monotonic() - self.started
         if record.get("attempt") == self.job.attempt and (self.why is None or record["ending"] == "done"):
             return Outcome(self.job.name, record["ending"], record["reason"], seconds)
-        if code == 0 and self._is_done():
+        if self._is_done(code):
+            settle(self.job, "done", "", seconds)
             return Outcome(self.job.name, "done", "", seconds)
         ending, reason = self.why or self._silent(code)
         settle(self.job, ending, reason, seconds)
         return Outcome(self.job.name, ending, reason, seconds)
 
-    def _is_done(self) -> bool:
-        """Whether the run itself says so: another matrix with the same cell may have put its word in place of ours."""
-        run = self.job.folder.parents[1] / self.job.folder.name
-        return read_json(run / "status.json").get("state") == "done"
+    def _is_done(self, code: int) -> bool:
+        """Whether the run itself says so: another matrix with the same cell may have put its word in place of ours, or this
+        process was killed between the run's last word and its own."""
+        status = read_json(self.job.folder.parents[1] / self.job.folder.name / "status.json")
+        return status.get("state") == "done" and (code == 0 or status.get("process") == self.handle.pid)
 
     def _silent(self, code: int) -> tuple[Ending, str]:
         log = self.job.folder / "log.txt"
