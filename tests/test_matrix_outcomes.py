@@ -202,7 +202,7 @@ def test_killed_after_the_last_word_of_the_run_is_done(tmp_path: Path) -> None:
     run.mkdir()
     for process, ending in ((Ended.pid + 1, "interrupted"), (Ended.pid, "done")):  # of an older attempt; of this one
         write_json(run / "status.json", {"state": "done", "process": process})
-        assert wait(Supervised(Job("a", folder, "1"), lambda job: Ended(job, -signal.SIGKILL)), 1) == ending
+        assert wait(Supervised(Job("a", folder, ending), lambda job: Ended(job, -signal.SIGKILL)), 1) == ending
         assert read_json(folder / "outcome.json")["ending"] == ending
 
 
