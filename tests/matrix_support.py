@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from store_support import put_store
 from trouble_plugin import install
 
 BASE = ("-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom")
@@ -21,6 +22,7 @@ class Bench:
         self.folder = folder
         self.environment = install(folder / "plugin") | environment
         self.runs = folder / "runs"
+        put_store(folder)
 
     def start(self, *words: str, log: Path | None = None) -> subprocess.Popen[str]:
         """`bench words`, not waited for. log: a folder for its output (files out, err) instead of pipes, which fill up."""

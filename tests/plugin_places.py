@@ -45,7 +45,7 @@ class Place:
         return folder
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Variables for a process in it: its own store, cache and home, one thread, no data."""
+        """Variables for a process in it: its own store and home, the tests' cache, one thread, no data."""
         kept = {
             k: v for k, v in os.environ.items() if not k.startswith(("SEMIBENCH", "MLFLOW", "PYTEST", "PYTHON", "COV_"))
         }
@@ -54,7 +54,7 @@ class Place:
             "PATH": f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "VIRTUAL_ENV": str(self.path),
             "HOME": str(home),
-            "SEMIBENCH_CACHE": str(home / "cache"),
+            "SEMIBENCH_CACHE": os.environ["SEMIBENCH_CACHE"],
             "OMP_NUM_THREADS": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INDEX": "1",

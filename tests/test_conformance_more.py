@@ -37,6 +37,7 @@ def cases() -> list[Any]:
     return found
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("check", cases())
 def test_conformance_of_built_ins(check: BoundCheck) -> None:
     assert check.reason() is None
@@ -103,6 +104,7 @@ IN_COMPANY = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("check", IN_COMPANY)
 def test_methods_in_company(check: BoundCheck) -> None:
     assert check.reason() is None
@@ -114,6 +116,7 @@ SHORT_RUNS = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("checks", SHORT_RUNS)
 def test_a_short_run_of_every_method(checks: list[BoundCheck]) -> None:
@@ -147,6 +150,7 @@ def test_what_counts_as_learning(scores: tuple[float, float, float], broken: set
     assert found == broken
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 def test_mean_teacher_learns() -> None:
     found = [check for check in checks_of("mean-teacher", slow=True) if check.fact in LEARNING_CHECKS]
@@ -176,6 +180,7 @@ def learners() -> list[Any]:
     return found
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("check", learners())
 def test_every_built_in_learns(check: BoundCheck) -> None:

@@ -61,6 +61,7 @@ def test_the_page_has_what_the_issue_asks_for() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("fact", METHOD_CHECKS)
 @pytest.mark.parametrize("name", CASES)
 def test_recipes_for_methods(name: str, fact: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from leaderboard_toys import spec_of, three_seeds, write_run
+from store_support import put_store
 from typer.testing import CliRunner
 
 from semibench.cli.app import build
@@ -34,18 +35,9 @@ from semibench_leaderboards.records import read_runs
 BASE = np.linspace(0.3, 0.7, 12)
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store without a run; making one takes seconds, so tests copy it."""
-    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    open_store(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> str:
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+def store(tmp_path: Path) -> str:
+    return put_store(tmp_path)
 
 
 @pytest.fixture
@@ -161,19 +153,18 @@ def test_a_figure_that_is_gone_becomes_nan(runs: Path, store: str) -> None:
     assert last["tags"]["rank"].startswith("not ranked")
 
 
-def test_both_ways_to_write_show_the_same(runs: Path, store: str, empty_store: Path, tmp_path: Path) -> None:
-    other = tmp_path / "client" / "mlflow.db"
-    other.parent.mkdir()
-    shutil.copy(empty_store, other)
+def test_both_ways_to_write_show_the_same(runs: Path, store: str, tmp_path: Path) -> None:
+    (tmp_path / "client").mkdir()
+    other = put_store(tmp_path / "client")
     for step in range(2):
-        first, second = sync(runs, store), sync(runs, f"sqlite:///{other}", bulk=False)
+        first, second = sync(runs, store), sync(runs, other, bulk=False)
         assert first.bulk and not second.bulk and first.tracks == second.tracks
-        assert everything(store) == everything(f"sqlite:///{other}")
+        assert everything(store) == everything(other)
         if step == 0:
             shutil.rmtree(next(record.folder for record in read_runs(runs, method="last")))
             write_run(runs, BASE + 0.3, spec_of("few", seed=1), ended="2026-01-03T00:00:00+00:00")
-    assert sync(runs, f"sqlite:///{other}", bulk=False).unchanged == 2
-    assert sync(runs, f"sqlite:///{other}").unchanged == 2  # what the client wrote is complete for the other way
+    assert sync(runs, other, bulk=False).unchanged == 2
+    assert sync(runs, other).unchanged == 2  # what the client wrote is complete for the other way
 
 
 def test_what_was_deleted_or_doubled_in_the_store_is_put_right(runs: Path, store: str) -> None:

@@ -23,10 +23,10 @@ from semibench.registry import Registered
 from semibench.training.seeding import derive
 
 SMALL: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "2": ("self", "tus", ("phantom.cases=90",)),
-    "3": ("ssmis", "la", ("protocol.labeled=2", "phantom.cases=8")),
-    "umda": ("umda", "mmwhs", ("phantom.cases=12",)),
-    "semi-mdg": ("semi-mdg", "mnms", ("phantom.cases=32",)),
+    "2": ("self", "tus", ("phantom.cases=90", "phantom.scale=0.25")),
+    "3": ("ssmis", "la", ("protocol.labeled=2", "phantom.cases=8", "phantom.scale=0.5")),
+    "umda": ("umda", "mmwhs", ("phantom.cases=12", "phantom.scale=0.5")),
+    "semi-mdg": ("semi-mdg", "mnms", ("phantom.cases=32", "phantom.scale=0.5")),
 }
 """Protocol the method is meant for, else its dims -> protocol, data set and settings of a small run."""
 
