@@ -82,13 +82,15 @@ def test_every_outcome_and_its_retry(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_a_time_out_stops_one_cell_and_a_longer_one_goes_on_from_its_checkpoint(bench: Bench) -> None:
-    cells = (*BASE, "--set", "sleep=0.5", "--set", "iterations=80", "--seeds", "7")
+    marker = bench.folder / "over"
+    cells = (*BASE, "--set", "sleep=0.5", "--set", "iterations=80", "--set", f"marker={marker}", "--seeds", "7")
     first = bench.matrix(*cells, "--timeout", "25", code=1)  # a slow machine needs most of it to begin
     assert [record["outcome"] for record in first] == ["timeout"]
     assert "25 s" in first[0]["outcome_reason"]
     assert [record["state"] for record in bench.matrix(*cells, "--plan")] == ["failed"]
     began = read_json(bench.runs / first[0]["key"] / "status.json")
     assert began["state"] == "interrupted"
+    marker.touch()
     second = bench.matrix(*cells, "--retry")
     assert [record["outcome"] for record in second] == ["done"]
 

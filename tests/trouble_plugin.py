@@ -112,7 +112,7 @@ class Trouble(Method):
 
         how: str = Field("none", description="none, fail, crash, die, memory, torch-memory, grow or refuse")
         sleep: float = Field(0.0, description="seconds to sleep in each step")
-        marker: str = Field("", description="a file; where it exists the trouble is over")
+        marker: str = Field("", description="a file; where it exists the trouble is over, sleep too")
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:
@@ -126,9 +126,10 @@ class Trouble(Method):
     def losses(self, batch: Any, clock: Any) -> Losses:
         if clock.step == 0:
             log.info("sees the GPUs %s", os.environ.get("CUDA_VISIBLE_DEVICES"))
-        time.sleep(self.options.sleep)
-        if clock.step == 1 and not (self.options.marker and Path(self.options.marker).exists()):
-            self.act()
+        if not (self.options.marker and Path(self.options.marker).exists()):
+            time.sleep(self.options.sleep)
+            if clock.step == 1:
+                self.act()
         labeled = batch["labeled"]
         return {"sup": torch.nn.functional.cross_entropy(self.net(labeled.image), labeled.target, ignore_index=IGNORE)}
 
