@@ -153,6 +153,25 @@ def test_loss_curves_from_a_file_of_two_stages(tmp_path: Path) -> None:
     assert near(found, "#1f77b4").any()
 
 
+def test_every_kind_of_curve_has_its_panel() -> None:
+    names = {
+        "loss/cross_dice": "loss",
+        "weight/cross_dice": "weights",
+        "lr/main": "learning rate",
+        "note/dice": "other",
+    }
+    names |= {"validation/dice": "validation", "scale": "other"}
+    assert {name: pictures._panel(name) for name in names} == names
+
+
+def test_long_captions_take_more_lines_and_room(tmp_path: Path) -> None:
+    case, words = (np.zeros((32, 32)), np.eye(32, dtype=int), None), "median: phantom-00021, Dice 0.046, slice 31"
+    short, long = (
+        pixels(pictures.overlays([(title, *case), (title, *case)], tmp_path / "o.png")) for title in ("a", words)
+    )
+    assert long.shape[1] == short.shape[1] and long.shape[0] > short.shape[0]
+
+
 def test_long_curves_are_shortened_by_means() -> None:
     values = np.arange(4001, dtype=float)
     short = pictures._blocks(values, most=1000)

@@ -7,6 +7,7 @@ arrays or CPU tensors. Colours: the truth is always the thick green line, predic
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ CLASSES = ("#ff4d6d", "#4cc9f0", "#ffd60a", "#c77dff", "#ff9f1c", "#80ffdb", "#f
 """Colours of predicted classes 1, 2, ... (repeated after eight)."""
 
 DPI = 110
+WRAP = 36
+"""Characters of a caption's line: no wider than its panel."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,13 @@ def overlays(
     panels = [case if isinstance(case, Overlay) else Overlay(*case) for case in cases]
     if not panels:
         raise ValueError("overlays: expected at least one case, found none")
-    figure, axes = _grid(len(panels), columns, _aspect(panels[0].image), title)
-    for panel, axis in zip(panels, axes, strict=False):
+    titles = [textwrap.fill(panel.title, WRAP) for panel in panels]
+    lines = max(text.count("\n") for text in titles) + 1
+    figure, axes = _grid(len(panels), columns, _aspect(panels[0].image), title, lines=lines)
+    for panel, caption, axis in zip(panels, titles, axes, strict=False):
         picture = gray(panel.image)
         axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(panel.title, fontsize=8)
+        axis.set_title(caption, fontsize=8)
         for labels, what in ((panel.truth, "truth"), (panel.prediction, "prediction")):
             if labels is None:
                 continue
@@ -140,7 +145,7 @@ def sheet(
 def loss_curves(steps: Path | Mapping[str, Sequence[Any]], path: Path, *, title: str = "") -> Path:
     """Curves of everything logged in training, from steps.parquet (or its columns step, stage, name, value).
 
-    One panel each for loss terms and total, weights, validation, the rest; long noisy curves are drawn faint with their
+    One panel each for loss terms, validation, weights, learning rates, the rest; long noisy curves are drawn faint with their
     running median on top; borders of stages are dotted lines. Raises ValueError where nothing was logged.
     """
     table = _read(steps) if isinstance(steps, Path) else steps
@@ -156,7 +161,7 @@ def loss_curves(steps: Path | Mapping[str, Sequence[Any]], path: Path, *, title:
     panels: dict[str, list[str]] = {}
     for name in sorted(curves):
         panels.setdefault(_panel(name), []).append(name)
-    order = [panel for panel in ("loss", "validation", "weights", "learning rate", "other") if panel in panels]
+    order = [panel for panel in (*PANELS.values(), "other") if panel in panels]
     figure = Figure(figsize=(5.2 * min(2, len(order)), 3.3 * math.ceil(len(order) / 2) + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(math.ceil(len(order) / 2), min(2, len(order)), squeeze=False).ravel()
@@ -214,19 +219,22 @@ def _aspect(image: Any) -> float:
     return float(shape[-2] / shape[-1])
 
 
-def _grid(count: int, columns: int, aspect: float, title: str, legend: bool = True) -> tuple[Figure, Any]:
+def _grid(
+    count: int, columns: int, aspect: float, title: str, legend: bool = True, lines: int = 1
+) -> tuple[Figure, Any]:
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     width = 2.4 if legend else 1.7
-    figure = Figure(figsize=(width * columns, rows * (width * min(aspect, 2.0) + 0.3) + (0.7 if legend else 0.4)))
+    caption = 0.15 + 0.15 * lines  # inches
+    figure = Figure(figsize=(width * columns, rows * (width * min(aspect, 2.0) + caption) + (0.7 if legend else 0.4)))
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     height = figure.get_figheight()
-    top, bottom = 1 - ((0.55 if title else 0.3) / height), (0.35 if legend else 0.05) / height
+    top, bottom = 1 - ((caption + (0.25 if title else 0.0)) / height), (0.35 if legend else 0.05) / height
     figure.subplots_adjust(
-        left=0.01, right=0.99, top=top, bottom=bottom, wspace=0.04, hspace=0.3 / (width * min(aspect, 2.0))
+        left=0.01, right=0.99, top=top, bottom=bottom, wspace=0.04, hspace=caption / (width * min(aspect, 2.0))
     )
     if title:
         figure.suptitle(title, fontsize=10, y=1 - 0.04 / height, va="top")
@@ -257,15 +265,12 @@ def _read(file: Path) -> Mapping[str, Sequence[Any]]:
     return columns
 
 
+PANELS = {"loss": "loss", "validation": "validation", "weight": "weights", "lr": "learning rate"}
+"""What stands before the slash in a name of steps.parquet -> its panel."""
+
+
 def _panel(name: str) -> str:
-    head = name.split("/", 1)[0].lower()
-    if "valid" in head or "dice" in name.lower():
-        return "validation"
-    if head in ("weight", "weights"):
-        return "weights"
-    if head == "lr" or name.lower().startswith(("lr", "learning")):
-        return "learning rate"
-    return "loss" if head in ("loss", "total", "term", "terms") or "/" not in name else "other"
+    return PANELS.get(name.split("/", 1)[0], "other")
 
 
 def _curve(axis: Any, xs: list[int], ys: list[float], *, label: str, tint: str) -> None:
