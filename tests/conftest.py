@@ -16,8 +16,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first: the processes that run the tests share the short ones out at the end, and none waits for a long one."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Gives each process that runs the tests (xdist deals them out in equal pieces, in this order) its part of the slow ones
+    first and then its part of the others, so that at the end there are short ones to share."""
+    parts = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    others = [item for item in items if not item.get_closest_marker("slow")]
+    items[:] = [
+        item
+        for part in range(parts)
+        for group in (slow, others)
+        for item in group[part * len(group) // parts : (part + 1) * len(group) // parts]
+    ]
 
 
 @pytest.fixture(scope="session")
