@@ -8,7 +8,7 @@ import torch
 
 from semibench.conformance import METHOD_RUN_CHECKS, BoundCheck, battery
 
-pytestmark = pytest.mark.no_cover  # others measure what the tests reach; tracing costs a quarter of the time
+pytestmark = pytest.mark.no_cover  # coverage is measured over the other tests: tracing these costs a quarter of their time
 KNOWN: dict[str, str] = {}
 """Id of a check -> why it fails for now; shown as xfail, and an error once it passes."""
 
