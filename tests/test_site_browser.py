@@ -186,21 +186,34 @@ def test_details_and_the_command(visit: Open, page_file: Path) -> None:
 
 
 def test_two_hundred_rows_without_lag(visit: Open, many_file: Path) -> None:
+    """Under 250 ms on a machine whose browser makes and draws a plain table of 200 rows in 110 ms; on a slower or busier one
+    the limit is as much higher as that takes longer."""
     page = visit(many_file)
     assert len(column(page, "name")) == ROWS
     took = page.evaluate(
         """async () => {
         const frame = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
         const timed = async (act) => { const start = performance.now(); act(); await frame(); return performance.now() - start };
-        const found = {sort: [], filter: []};
-        for (const key of ['mean', 'name', 'low', 'parameters', 'mean'])
-          found.sort.push(await timed(() => document.querySelector(`#board th[data-key="${key}"] button`).click()));
+        const found = {sort: [], filter: [], plain: []};
+        const plain = async () => {
+          const table = document.createElement('table');
+          found.plain.push(await timed(() => {
+            for (let row = 0; row < 200; row++) for (let place = 0, line = table.insertRow(); place < 20; place++)
+              line.insertCell().textContent = `${row * place} of ${row}`;
+            document.body.prepend(table) }));
+          table.remove();
+          await frame() };
+        for (const key of ['mean', 'name', 'low', 'parameters', 'mean']) {
+          await plain();
+          found.sort.push(await timed(() => document.querySelector(`#board th[data-key="${key}"] button`).click())) }
         const box = document.getElementById('filter');
-        for (const text of ['1', '19', 'unet', 'method-00', ''])
-          found.filter.push(await timed(() => { box.value = text; box.dispatchEvent(new Event('input')) }));
+        for (const text of ['1', '19', 'unet', 'method-00', '']) {
+          await plain();
+          found.filter.push(await timed(() => { box.value = text; box.dispatchEvent(new Event('input')) })) }
         return found }"""
     )
-    assert np.median(took["sort"]) < 250 and np.median(took["filter"]) < 250, took
+    limit = 250 * max(1.0, np.median(took["plain"]) / 110)
+    assert np.median(took["sort"]) < limit and np.median(took["filter"]) < limit, (limit, took)
 
 
 # ---- plots and cases -----------------------------------------------------------------------------------------------
