@@ -86,6 +86,13 @@ def test_numbers() -> None:
             numbers(wrong)
 
 
+def test_a_label_tells_cells_of_one_file_apart() -> None:
+    plain = Cell(protocol="ssmis", dataset="la", method="diff-cl", seed=1)
+    assert plain.label == "ssmis/la/diff-cl seed 1"
+    other = plain.model_copy(update={"recipe": "smoke", "preset": "la-8", "fold": 2, "settings": ("labeled=0.1",)})
+    assert other.label == "ssmis/la/diff-cl fold 2 seed 1 recipe=smoke preset=la-8 labeled=0.1"
+
+
 def test_the_command_by_hand_is_the_same_request(monkeypatch: pytest.MonkeyPatch) -> None:
     import semibench.cli.run_command as module
     from semibench.cli.app import build

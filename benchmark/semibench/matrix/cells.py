@@ -37,12 +37,13 @@ class Cell(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def label(self) -> str:
-        """Short and readable: "self/tus/mgcc seed 0"."""
+        """Short and readable: "self/tus/mgcc seed 0", then what isn't a default: "preset=code term.cutmix=0.5"."""
         who = "/".join(part for part in (self.protocol, self.dataset, self.method or "default", self.backbone) if part)
         replicate = [f"draw {self.draw}"] if self.draw else []
         replicate += [f"fold {self.fold}"] if self.fold is not None else []
-        changed = [" ".join(self.settings)] if self.settings else []
-        return " ".join([who, *replicate, f"seed {self.seed}", *changed])
+        given = {"recipe": self.recipe, "preset": self.preset, "dims": self.dims}
+        chosen = [f"{name}={value}" for name, value in given.items() if value != type(self).model_fields[name].default]
+        return " ".join([who, *replicate, f"seed {self.seed}", *chosen, *self.settings])
 
     @property
     def digest(self) -> str:
