@@ -293,6 +293,14 @@ def test_stored_images_are_grey_levels(name: str) -> None:
     assert image.std() > 15
 
 
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_truth_alone_is_the_truth_of_the_image(name: str) -> None:
+    data = make(name, cases=3)
+    for ref in data.index():
+        alone, with_image = make(name, cases=3).truth(ref), data.read(ref).label
+        assert with_image is not None and torch.equal(alone.label, with_image)
+
+
 def test_busi_has_its_share_of_normals_and_the_others_none() -> None:
     normal = [is_normal(SPECS["busi"], group) for group in range(1000)]
     assert sum(normal) == 170

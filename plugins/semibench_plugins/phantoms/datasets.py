@@ -43,14 +43,15 @@ class Drawing:
     spacing: tuple[float, ...] | None
 
 
-def draw(name: str, seed: int, group: int, frame: int = 0, scale: float = 1.0) -> Drawing:
-    """Render one case of the phantom `name`. It depends on the arguments and `REVISION` and on nothing else."""
+def draw(name: str, seed: int, group: int, frame: int = 0, scale: float = 1.0, *, image: bool = True) -> Drawing:
+    """Render one case of the phantom `name`. It depends on the arguments and `REVISION` and on nothing else. image: whether
+    the image is asked for; where it isn't and takes long (the scan of tissue by ultrasound), it is left blank."""
     spec = SPECS[name]
     look = spec.looks[group % len(spec.looks)]
     layout = stream(name, seed, group, 0, _LAYOUT)
     body, view = stream(name, seed, group, 0, _SCENE), stream(name, seed, group, frame, _VIEW)
     if isinstance(look, Machine):
-        return _ultrasound(spec, look, group, layout, body, view, scale)
+        return _ultrasound(spec, look, group, layout, body, view, scale, image)
     if isinstance(look, Dermatoscope):
         sides = [round(int(layout.integers(a, b + 1)) * scale) for a, b in (look.rows, look.columns)]
         return Drawing(*lesion(body, view, look, *sides), None)
@@ -70,6 +71,7 @@ def _ultrasound(
     body: np.random.Generator,
     view: np.random.Generator,
     scale: float,
+    wanted: bool,
 ) -> Drawing:
     rows = round(int(layout.integers(machine.rows[0], machine.rows[1] + 1)) * scale)
     columns = round(int(layout.integers(machine.columns[0], machine.columns[1] + 1)) * scale)
@@ -82,7 +84,7 @@ def _ultrasound(
         scene = {"breast": breast, "thyroid": thyroid}[spec.scene]
         lesions = 0 if is_normal(spec, group) else 2 if layout.random() < spec.several else 1
         tissue, label = scene(body, view, extent, lesions, spec.shift)
-        image = scan(tissue, machine, extent.pixel, gain, view)
+        image = scan(tissue, machine, extent.pixel, gain, view) if wanted else np.zeros(label.shape)
     return Drawing(np.rint(image), label, extent.pixel if spec.pixel_size else None)
 
 
@@ -176,10 +178,13 @@ class Phantom(Dataset):
     def native(self, ref: CaseRef) -> Drawing:
         """Stored values and labels on the native grid (the last one is remembered)."""
         if self._last is None or self._last[0] != ref.id:
-            parts = ref.id.split("-")
-            frame = int(parts[2]) if len(parts) > 2 else 0
-            self._last = (ref.id, draw(self.name, self.settled.seed, int(parts[1]), frame, self.settled.scale))
+            self._last = (ref.id, self._draw(ref))
         return self._last[1]
+
+    def _draw(self, ref: CaseRef, *, image: bool = True) -> Drawing:
+        parts = ref.id.split("-")
+        frame = int(parts[2]) if len(parts) > 2 else 0
+        return draw(self.name, self.settled.seed, int(parts[1]), frame, self.settled.scale, image=image)
 
     def read(self, ref: CaseRef) -> Case:
         """Resize to `options.size` where it is given (linear image, nearest label), normalise, repeat the channels."""
@@ -195,7 +200,8 @@ class Phantom(Dataset):
 
     def truth(self, ref: CaseRef) -> Truth:
         """The label on the native grid."""
-        drawing = self.native(ref)
+        drawn = self._last is not None and self._last[0] == ref.id
+        drawing = self.native(ref) if drawn else self._draw(ref, image=False)
         return Truth(torch.from_numpy(drawing.label), drawing.spacing)
 
 
