@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from semibench.blocks import supervised_loss
-from semibench.conformance.case import BATCH, MethodCase
+from semibench.conformance.case import MethodCase
 from semibench.conformance.data import BlobData, BlobPools, Pool, blobs
 from semibench.contracts.method import IGNORE, Batch, Losses, Method
 from semibench.contracts.schedule import Clock, Stream, Term
@@ -23,6 +23,7 @@ from semibench.reporting import Reporter
 from semibench.training.loop import train
 
 ITERATIONS = 200
+BATCH = 2
 NOISE = 1.0
 SEEDS = (0, 1)
 
@@ -50,7 +51,7 @@ class FewLabels(BlobData):
     """One labeled and sixteen unlabeled samples of each domain, on strong noise."""
 
     def __init__(self, case: MethodCase, seed: int) -> None:
-        super().__init__(case.task, case.method.streams, batch=BATCH[case.dims], seed=seed)
+        super().__init__(case.task, case.method.streams, batch=BATCH, seed=seed)
         labeled = blobs(case.task, seed=100 + seed, per_domain=1, noise=NOISE)
         unlabeled = blobs(case.task, seed=200 + seed, per_domain=16, noise=NOISE)
         parts = ("image", "label", "valid", "domain")
@@ -83,7 +84,8 @@ class LearningCase:
         values = []
         for seed in self.seeds:
             method = case.build(seed)
-            recipe = case.recipe(self.iterations).model_copy(update={"lr": 0.02})
+            budget = {"lr": 0.02, "labeled_batch": BATCH, "unlabeled_batch": BATCH}
+            recipe = case.recipe(self.iterations).model_copy(update=budget)
             with tempfile.TemporaryDirectory() as folder:
                 train(
                     method, FewLabels(case, seed), recipe, seed=seed, device=torch.device("cpu"), folder=Path(folder),
@@ -135,10 +137,11 @@ def check_beats_chance(case: LearningCase) -> str:
 
 
 def check_unlabeled_samples_help(case: LearningCase) -> str:
-    """With three labels and 48 unlabeled samples it is no worse than the same network on the labels alone (by 0.02)."""
+    """With three labels and 48 unlabeled samples it is no worse than the same network on the labels alone: by 0.05, as the
+    difference of one seed scatters by some 0.03 (docs/results.md) and this is the mean of two."""
     own, reference = case.own, case.reference
     words = f"Dice {own:.3f}, the labels alone give {reference:.3f}: {own - reference:+.3f}"
-    assert own > reference - 0.02, words
+    assert own > reference - 0.05, words
     return words
 
 

@@ -59,9 +59,6 @@ class DTLPNet(Method):
         "coor": Term(1.0, search=(0.3, 2.0)),
         "plain": Term(0.0),
     }
-    known_failures: ClassVar[Mapping[str, str]] = {
-        "unlabeled_samples_help": "Dice .850 against .881 with the labels alone (200 steps, two seeds); why was not examined"
-    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     class Options(DTLPOptions, frozen=True, extra="forbid"):
