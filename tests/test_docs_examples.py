@@ -84,7 +84,7 @@ def tutorial() -> list[tuple[str, str]]:
     return steps
 
 
-@pytest.mark.slow
+@pytest.mark.slow(250)
 def test_the_tutorial_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(tmp_path / "environment")
     folder = place.path / "bin"

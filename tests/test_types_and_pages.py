@@ -18,7 +18,7 @@ def check(module: str, *words: str) -> None:
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(70)
 def test_static_types() -> None:
     check("mypy")
 
