@@ -11,18 +11,20 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def check(module: str, *words: str) -> None:
-    """Fails with what `python -m module words` said, unless it ends well."""
+def call(module: str, *words: str) -> tuple[int, str]:
+    """Exit status of `python -m module words` and what it said."""
     pytest.importorskip(module, reason=f"{module} comes with the extras `types` and `docs`")
     done = subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    return done.returncode, done.stdout[-6000:] + done.stderr[-6000:]
 
 
 @pytest.mark.slow(70)
 def test_static_types() -> None:
-    check("mypy")
+    code, said = call("mypy")
+    assert code == 0, said
 
 
 @pytest.mark.slow
 def test_the_documentation_builds_strictly(tmp_path: Path) -> None:
-    check("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site"))
+    code, said = call("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site"))
+    assert code == 0, said
