@@ -16,28 +16,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives each process that runs the tests (xdist deals them out in equal pieces, in this order) its part of those that take
-    a minute (dealt in turns, the longest first), then of the other slow ones, then of the rest, so that at the end there
-    are short ones to share."""
+    """Gives each process that runs the tests (xdist deals them out in equal pieces, in this order) its part of the slow ones
+    first and then its part of the others, so that at the end there are short ones to share."""
     parts = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    minutes = sorted((item for item in items if seconds(item) >= 60), key=seconds, reverse=True)
-    slow = [item for item in items if seconds(item) < 60 and item.get_closest_marker("slow")]
+    slow = [item for item in items if item.get_closest_marker("slow")]
     others = [item for item in items if not item.get_closest_marker("slow")]
     items[:] = [
         item
         for part in range(parts)
-        for group in (
-            minutes[part::parts],
-            slow[part * len(slow) // parts : (part + 1) * len(slow) // parts],
-            others[part * len(others) // parts : (part + 1) * len(others) // parts],
-        )
-        for item in group
+        for group in (slow, others)
+        for item in group[part * len(group) // parts : (part + 1) * len(group) // parts]
     ]
-
-
-def seconds(item: pytest.Item) -> float:
-    """What the marker `slow` says a test takes; 0 where it says nothing."""
-    return max((mark.args[0] for mark in item.iter_markers("slow") if mark.args), default=0)
 
 
 @pytest.fixture(scope="session")

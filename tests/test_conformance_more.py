@@ -149,18 +149,13 @@ def test_what_counts_as_learning(scores: tuple[float, float, float], broken: set
     assert found == broken
 
 
-LONG = {"mgcc": 100, "dtlp-net": 100, "a-and-d": 80, "ctct": 60, "csc-pa": 60, "semsim": 60, "adaoutput": 60}
-"""Method -> seconds."""
-
-
 def learners() -> list[Any]:
     """The checks of learning of every built-in method; those of one method share what is trained."""
     found = []
     for item in registry().cards("methods"):
         if item.distribution == "semibench":
             checks = [check for check in checks_of(item.name, slow=True) if check.fact in LEARNING_CHECKS]
-            marks = [pytest.mark.slow(LONG[item.name])] if item.name in LONG else []
-            found.append(pytest.param(checks, id=item.name, marks=marks))
+            found.append(pytest.param(checks, id=item.name))
     return found
 
 

@@ -84,7 +84,8 @@ def tutorial() -> list[tuple[str, str]]:
     return steps
 
 
-@pytest.mark.slow(250)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_tutorial_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(tmp_path / "environment")
     folder = place.path / "bin"

@@ -35,7 +35,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-@pytest.mark.slow(90)
+@pytest.mark.slow
 def test_every_outcome_and_its_retry(bench: Bench) -> None:
     kinds = ["none", "fail", "crash", "die", "memory", "torch-memory", "grow", "refuse"]
     marker = bench.folder / "over"
@@ -80,7 +80,7 @@ def test_every_outcome_and_its_retry(bench: Bench) -> None:
     assert sum(tag["status"] == "FINISHED" for tag in tags) == len(kinds) - 1
 
 
-@pytest.mark.slow(90)
+@pytest.mark.slow
 def test_a_time_out_stops_one_cell_and_a_longer_one_goes_on_from_its_checkpoint(bench: Bench) -> None:
     marker = bench.folder / "over"
     cells = (*BASE, "--set", "sleep=0.5", "--set", "iterations=80", "--set", f"marker={marker}", "--seeds", "7")
@@ -95,7 +95,7 @@ def test_a_time_out_stops_one_cell_and_a_longer_one_goes_on_from_its_checkpoint(
     assert [record["outcome"] for record in second] == ["done"]
 
 
-@pytest.mark.slow(80)
+@pytest.mark.slow
 def test_control_c_saves_and_a_second_call_goes_on(bench: Bench) -> None:
     words = ("matrix", *BASE, "--seeds", "0-3", "--set", "sleep=0.2", "--set", "iterations=40", "--jobs", "2")
     process = bench.start(*words)

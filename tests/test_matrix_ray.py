@@ -35,7 +35,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> Iterator[Any]:
     made.shutdown()
 
 
-@pytest.mark.slow(80)
+@pytest.mark.slow
 def test_cells_of_a_lost_node_are_run_again(bench: Bench, cluster: Any) -> None:
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
@@ -63,7 +63,7 @@ def test_cells_of_a_lost_node_are_run_again(bench: Bench, cluster: Any) -> None:
     assert sorted(log.count("train (60)") for log in logs) == [1, 2]  # the lost one began again, from its checkpoint
 
 
-@pytest.mark.slow(90)
+@pytest.mark.slow
 def test_all_engines_give_the_same_digits(bench: Bench) -> None:
     found = {}
     for engine in ("local", "slurm", "ray"):

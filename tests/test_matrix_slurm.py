@@ -34,7 +34,7 @@ def task_that_trains(bench: Bench, seconds: float = 240.0) -> int:
     raise AssertionError("no cell reached a checkpoint")
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow
 def test_a_preempted_task_is_queued_again_and_a_lost_node_is_reported(bench: Bench) -> None:
     process = bench.start(
         "matrix", *BASE, "--seeds", "0-2", *SLOW, "--engine", "slurm", "--jobs", "2", "--json",

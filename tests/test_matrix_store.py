@@ -43,7 +43,7 @@ def kill_one(driver: int, dice: random.Random) -> bool:
     return True
 
 
-@pytest.mark.slow(150)
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_two_hundred_cells_and_a_killer(tmp_path: Path) -> None:
     bench, dice, kills = Bench(tmp_path), random.Random(0), 0

@@ -34,7 +34,7 @@ def another_semibench(place: Place, api: int, oldest: int) -> None:
     cards.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-@pytest.mark.slow(150)
+@pytest.mark.slow
 def test_a_wheel_runs_beside_a_built_in_and_leaves_no_trace(tmp_path: Path) -> None:
     environment = Place(tmp_path / "environment", bare=True)
     assert "No module named 'semibench'" in environment.call("-c", "import semibench", cwd=tmp_path, code=1).stderr

@@ -269,7 +269,7 @@ def test_a_tuned_run_is_told_from_an_untuned_one(tmp_path: Path) -> None:
         read_tuned(path)
 
 
-@pytest.mark.slow(70)
+@pytest.mark.slow
 def test_a_killed_study_goes_on_with_two_processes_and_its_best_is_run(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     base = ("-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom")
