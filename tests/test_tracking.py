@@ -307,6 +307,13 @@ def test_score_tables_have_mean_and_spread_and_count_what_is_undefined() -> None
     ]
 
 
+def test_values_are_counted_over_cases_and_classes() -> None:
+    classes = {"left": 0.4, "right": 0.6}
+    scores = [score("dice", 0.5, per_class=classes, defined=14), score("hd95_mm", 2.0, per_class=classes, defined=9)]
+    _, rows = score_rows(scores)["semibench-1"]
+    assert [row[1] for row in rows] == ["0.5000 ± 0.0500", "2.0000 ± 0.0500 (9 of 14)"]
+
+
 def test_a_long_description_is_cut_at_a_line(make: Callable[..., Path]) -> None:
     folder = make()
     result = json.loads((folder / "result.json").read_text())

@@ -18,9 +18,11 @@ def spread(mean: Any, std: Any) -> str:
     return number(mean) if "–" in (number(mean), number(std)) else f"{number(mean)} ± {number(std)}"
 
 
-def undefined(score: Mapping[str, Any]) -> int:
-    """Cases for which a metric has no value (a distance without a prediction, for instance)."""
-    return int(score["n"]) - int(score.get("defined", score["n"]))
+def counted(score: Mapping[str, Any]) -> tuple[int, int]:
+    """How many values a metric has and how many it could have: one for each case and foreground class (a distance
+    without a prediction has none, for instance)."""
+    most = int(score["n"]) * max(1, len(score.get("per_class") or {}))
+    return int(score.get("defined", most)), most
 
 
 def metric_label(metric: str, unit: str) -> str:
@@ -31,7 +33,7 @@ def metric_label(metric: str, unit: str) -> str:
 
 def score_rows(scores: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[str], list[list[str]]]]:
     """convention -> (columns, rows): one row per metric, one column per checkpoint and predictor; mean ± standard
-    deviation over cases, and of how many cases where the metric isn't defined for all."""
+    deviation over cases, and of how many cases and classes where the metric isn't defined for all."""
     by_convention: dict[str, list[Mapping[str, Any]]] = {}
     for score in scores:
         by_convention.setdefault(str(score["convention"]).split(":", 1)[-1], []).append(score)
@@ -41,8 +43,9 @@ def score_rows(scores: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[str]
         cells: dict[str, dict[tuple[str, str], str]] = {}
         for score in mine:
             text = spread(score["mean"], score["std_over_cases"])
-            if undefined(score):
-                text += f" ({score['n'] - undefined(score)} of {score['n']})"
+            found, most = counted(score)
+            if found != most:
+                text += f" ({found} of {most})"
             label = metric_label(score["metric"], score.get("unit") or "")
             cells.setdefault(label, {})[score["checkpoint"], score["predictor"]] = text
         rows = [[label, *(row.get(head, "–") for head in heads)] for label, row in cells.items()]
