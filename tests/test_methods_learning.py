@@ -17,6 +17,7 @@ from semibench.reporting import Reporter
 from semibench.training.loop import train
 from semibench.training.seeding import derive
 from semibench_plugins.backbones.unet import UNet
+from semibench_plugins.methods.bcp import BCP
 from semibench_plugins.methods.mean_teacher import MeanTeacher
 from semibench_plugins.methods.supervised import Supervised
 
@@ -101,7 +102,9 @@ def learned(method: type[Method], seed: int, **options: Any) -> float:
 @pytest.mark.slow
 @pytest.mark.no_cover
 def test_unlabeled_samples_help() -> None:
-    """Means over two seeds, equal budget. Seen over three: supervised .51, mean teacher .65, ahead by .09 to .17 seed by seed."""
-    seeds = (0, 1)
-    means = {m: sum(learned(m, seed) for seed in seeds) / len(seeds) for m in (Supervised, MeanTeacher)}
+    """Means over three seeds, equal budget. Seen: supervised .51, mean teacher .65, BCP .55; seed by seed mean teacher is
+    ahead by .09 to .17, BCP by -.11 to .12 (a quarter of its 200 iterations is pre-training)."""
+    seeds = (0, 1, 2)
+    means = {m: sum(learned(m, seed) for seed in seeds) / len(seeds) for m in (Supervised, MeanTeacher, BCP)}
     assert means[MeanTeacher] > means[Supervised] + 0.05, means
+    assert means[BCP] > means[Supervised], means

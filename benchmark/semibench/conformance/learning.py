@@ -137,11 +137,10 @@ def check_beats_chance(case: LearningCase) -> str:
 
 
 def check_unlabeled_samples_help(case: LearningCase) -> str:
-    """With three labels and 48 unlabeled samples it is no worse than the same network on the labels alone: by 0.1, as the
-    difference of one seed scatters by some 0.035 (docs/results.md)."""
+    """With three labels and 48 unlabeled samples it is no worse than the same network on the labels alone (by 0.02)."""
     own, reference = case.own, case.reference
     words = f"Dice {own:.3f}, the labels alone give {reference:.3f}: {own - reference:+.3f}"
-    assert own > reference - 0.1, words
+    assert own > reference - 0.02, words
     return words
 
 
