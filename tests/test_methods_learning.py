@@ -17,9 +17,9 @@ from semibench.reporting import Reporter
 from semibench.training.loop import train
 from semibench.training.seeding import derive
 from semibench_plugins.backbones.unet import UNet
-from semibench_plugins.methods.bcp import BCP
-from semibench_plugins.methods.mean_teacher import MeanTeacher
-from semibench_plugins.methods.supervised import Supervised
+from semibench_plugins.methods.baselines.supervised import Supervised
+from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
+from semibench_plugins.methods.pseudo_labels.bcp import BCP
 
 SIDE, LABELED, UNLABELED, TEST = 32, 4, 60, 60
 ITERATIONS = 200

@@ -12,9 +12,9 @@ from torch import Tensor
 from semibench import IGNORE, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
 from semibench.blocks import ClassDifficulty, gumbel_blur
 from semibench.contracts.backbone import Backbones
-from semibench_plugins.methods.three_decoders.intensity import changed_intensities
-from semibench_plugins.methods.three_decoders.losses import Form, dice_with_ce
-from semibench_plugins.methods.three_decoders.network import CleanMap, ThreeDecoders
+from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
+from semibench_plugins.methods.generalisation.three_decoders.losses import Form, dice_with_ce
+from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap, ThreeDecoders
 
 WEAK: Mapping[str, Any] = {"flip": 0.0, "rotate90": 0.0, "rotate": [0.35, 15.0], "scale": [0.35, 0.7, 1.0]}
 """Rotation and scaling of the code, each with probability 1/2 x .7; no flips."""

@@ -16,7 +16,7 @@ from semibench import IGNORE, Batch, Clock, Method, MethodOptions, Samples, Task
 from semibench.blocks import cross_entropy
 from semibench.contracts.backbone import Backbones
 from semibench.contracts.method import Optimise
-from semibench_plugins.methods.csc_pa import affinity, edges, masking, presets, prototypes
+from semibench_plugins.methods.systems.csc_pa import affinity, edges, masking, presets, prototypes
 
 PUBLISHED_SLOTS = 256
 PUBLISHED_SIDE = 129

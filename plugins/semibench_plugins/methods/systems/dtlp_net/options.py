@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from semibench import MethodOptions
-from semibench_plugins.methods.dtlp_net.ensemble import MapReading
-from semibench_plugins.methods.dtlp_net.propagation import Normalised, Scale
-from semibench_plugins.methods.three_decoders.losses import Form
-from semibench_plugins.methods.three_decoders.network import CleanMap
+from semibench_plugins.methods.generalisation.three_decoders.losses import Form
+from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap
+from semibench_plugins.methods.systems.dtlp_net.ensemble import MapReading
+from semibench_plugins.methods.systems.dtlp_net.propagation import Normalised, Scale
 
 
 class DTLPOptions(MethodOptions, frozen=True, extra="forbid"):

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from semibench import MethodOptions
-from semibench_plugins.methods.semsim.affinity import Normalise
-from semibench_plugins.methods.semsim.fusion import Fusion
-from semibench_plugins.methods.semsim.prototypes import Votes
+from semibench_plugins.methods.systems.semsim.affinity import Normalise
+from semibench_plugins.methods.systems.semsim.fusion import Fusion
+from semibench_plugins.methods.systems.semsim.prototypes import Votes
 
 View = Literal[1, 2]
 Targets = Literal["hard", "soft"]

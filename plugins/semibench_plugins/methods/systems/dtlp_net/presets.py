@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semibench_plugins.methods.a_and_d import TRAINING
+from semibench_plugins.methods.generalisation.a_and_d import TRAINING
 
 TABLE: Mapping[str, tuple[tuple[int, int, int], float, float, float, float, float, float]] = {
     "la": ((112, 112, 80), 1e-2, 0.7, 2.0, 0.1, 0.2, 1.2),

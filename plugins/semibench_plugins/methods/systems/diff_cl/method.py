@@ -32,10 +32,10 @@ from semibench import (
 from semibench.blocks import LabelDiffusion, cross_entropy, one_hot, soft_dice
 from semibench.contracts.backbone import Backbones
 from semibench_plugins.backbones.diffusion_vnet import FILTERS, DiffusionVNet
-from semibench_plugins.methods.cps import pseudo_labels
-from semibench_plugins.methods.diff_cl.high_frequency import HighFrequencyMamba
-from semibench_plugins.methods.diff_cl.presets import PRESETS
-from semibench_plugins.methods.diff_cl.propagation import MemoryBank, propagation_loss
+from semibench_plugins.methods.pseudo_labels.cps import pseudo_labels
+from semibench_plugins.methods.systems.diff_cl.high_frequency import HighFrequencyMamba
+from semibench_plugins.methods.systems.diff_cl.presets import PRESETS
+from semibench_plugins.methods.systems.diff_cl.propagation import MemoryBank, propagation_loss
 
 BINS = 4
 """Parts of the schedule for which the agreement of the networks is logged."""

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from semibench import IGNORE, Batch, Clock, Method, Optimise, Optimiser, Samples, Task, Term, UsageError
 from semibench.blocks import ClassDifficulty, Teacher, gumbel_blur, paste
 from semibench.contracts.backbone import Backbones
-from semibench_plugins.methods.dtlp_net.ensemble import as_probabilities, fused
-from semibench_plugins.methods.dtlp_net.inputs import boxes, kept_blocks, partners
-from semibench_plugins.methods.dtlp_net.losses import relative_error
-from semibench_plugins.methods.dtlp_net.options import DTLPOptions
-from semibench_plugins.methods.dtlp_net.presets import PRESETS
-from semibench_plugins.methods.dtlp_net.propagation import propagated
-from semibench_plugins.methods.three_decoders.intensity import changed_intensities
-from semibench_plugins.methods.three_decoders.losses import dice_with_ce, soft_dice_between
-from semibench_plugins.methods.three_decoders.network import ThreeDecoders
+from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
+from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce, soft_dice_between
+from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders
+from semibench_plugins.methods.systems.dtlp_net.ensemble import as_probabilities, fused
+from semibench_plugins.methods.systems.dtlp_net.inputs import boxes, kept_blocks, partners
+from semibench_plugins.methods.systems.dtlp_net.losses import relative_error
+from semibench_plugins.methods.systems.dtlp_net.options import DTLPOptions
+from semibench_plugins.methods.systems.dtlp_net.presets import PRESETS
+from semibench_plugins.methods.systems.dtlp_net.propagation import propagated
 
 
 class DTLPNet(Method):

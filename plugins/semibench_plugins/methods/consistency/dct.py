@@ -20,7 +20,7 @@ from semibench.blocks import (
     supervised_loss,
 )  # fmt: skip
 from semibench.contracts.backbone import Backbones
-from semibench_plugins.methods.cps import pseudo_labels
+from semibench_plugins.methods.pseudo_labels.cps import pseudo_labels
 
 SSL4MIS_TERMS = {"agreement": {"weight": 0.1, "ramp": {"end": 1.0, "levels": 200}}, "difference": {"weight": 0.0}}
 ROTATED = (2, 3)

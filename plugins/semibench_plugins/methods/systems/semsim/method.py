@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from semibench import Batch, Clock, Losses, Method, Samples, Stream, Task, Term, UnsupportedError
 from semibench.blocks import colour_jitter, cutmix_mask, dice_between, dice_ce, evaluating, masked_mean
 from semibench.contracts.backbone import Backbones
-from semibench_plugins.methods.semsim.affinity import refined, spread
-from semibench_plugins.methods.semsim.fusion import CONV, SCALES, PlainFusion, SpatialAwareFusion
-from semibench_plugins.methods.semsim.options import SemSimOptions, View
-from semibench_plugins.methods.semsim.prototypes import (
+from semibench_plugins.methods.systems.semsim.affinity import refined, spread
+from semibench_plugins.methods.systems.semsim.fusion import CONV, SCALES, PlainFusion, SpatialAwareFusion
+from semibench_plugins.methods.systems.semsim.options import SemSimOptions, View
+from semibench_plugins.methods.systems.semsim.prototypes import (
     Grid,
     Prototypes,
     certainty,
@@ -27,8 +27,8 @@ from semibench_plugins.methods.semsim.prototypes import (
     resized_label,
     voted,
 )
-from semibench_plugins.methods.semsim.pseudo import PseudoLabels, Said, nearest, resized
-from semibench_plugins.methods.semsim.settings import CODE_PRESETS, presets
+from semibench_plugins.methods.systems.semsim.pseudo import PseudoLabels, Said, nearest, resized
+from semibench_plugins.methods.systems.semsim.settings import CODE_PRESETS, presets
 
 VIEWS: tuple[View, ...] = (1, 2)
 

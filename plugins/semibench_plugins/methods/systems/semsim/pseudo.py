@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semibench.blocks import paste
-from semibench_plugins.methods.semsim.fusion import LINEAR
-from semibench_plugins.methods.semsim.options import Pseudo, Targets
+from semibench_plugins.methods.systems.semsim.fusion import LINEAR
+from semibench_plugins.methods.systems.semsim.options import Pseudo, Targets
 
 
 def resized(values: Tensor, size: Sequence[int]) -> Tensor:

@@ -11,7 +11,7 @@ from pydantic import Field
 from semibench import Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
 from semibench.blocks import Supervision, soft_dice, supervised_loss
 from semibench.contracts.backbone import Backbones
-from semibench_plugins.methods.cps import TwoNetworks, pseudo_labels
+from semibench_plugins.methods.pseudo_labels.cps import TwoNetworks, pseudo_labels
 
 
 class CTCT(TwoNetworks):

@@ -25,7 +25,7 @@ from semibench.blocks import (
     strong_view,
 )
 from semibench.contracts.backbone import Backbones
-from semibench_plugins.methods.semsim.settings import presets
+from semibench_plugins.methods.systems.semsim.settings import presets
 
 ALWAYS = StrongPolicy(jitter=(1.0, 0.8), gamma=(0.0, 0.0), blur=(0.0, 0.0), noise=(0.0, 0.0))
 """Strong views of variant "a": brightness and contrast, on every sample."""
