@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from semibench.evaluation.distances import EmptyMaskError, measured, surface, surface_distances, union_box
-from semibench.evaluation.metrics import (
+from semibench.blocks.distances import EmptyMaskError, measured, surface, surface_distances, union_box
+from semibench.blocks.metrics import (
     OVERLAPS,
     UNITS,
     Overlap,

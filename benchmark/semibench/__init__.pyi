@@ -58,6 +58,7 @@ from .contracts.generator import (
     Fitted as Fitted,
     Generator as Generator,
     GeneratorOptions as GeneratorOptions,
+    Progress as Progress,
 )
 from .contracts.identity import (
     NUMERICS as NUMERICS,
@@ -103,6 +104,9 @@ from .contracts.schedule import (
     Stage as Stage,
     Stream as Stream,
     Term as Term,
+)
+from .files import (
+    write_atomically as write_atomically,
 )
 from .hookspecs import (
     hookimpl as hookimpl,

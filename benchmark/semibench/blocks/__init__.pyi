@@ -12,9 +12,26 @@ from .difficulty import (
 from .diffusion import (
     LabelDiffusion as LabelDiffusion,
 )
+from .distances import (
+    EmptyMaskError as EmptyMaskError,
+    SurfaceDistances as SurfaceDistances,
+    surface_distances as surface_distances,
+)
+from .divergences import (
+    entropy as entropy,
+    js_divergence as js_divergence,
+    kl_divergence as kl_divergence,
+    log_mean_softmax as log_mean_softmax,
+    softmax_mse as softmax_mse,
+    voxel_entropy as voxel_entropy,
+    voxel_kl as voxel_kl,
+)
 from .features import (
     FeatureDropout as FeatureDropout,
     FeatureNoise as FeatureNoise,
+)
+from .group_order import (
+    hash_order as hash_order,
 )
 from .groups import (
     group_table_paths as group_table_paths,
@@ -29,20 +46,14 @@ from .losses import (
     cross_entropy as cross_entropy,
     dice_between as dice_between,
     dice_ce as dice_ce,
-    entropy as entropy,
-    js_divergence as js_divergence,
-    kl_divergence as kl_divergence,
-    log_mean_softmax as log_mean_softmax,
     masked_cross_entropy as masked_cross_entropy,
     masked_dice as masked_dice,
     masked_mean as masked_mean,
     one_hot as one_hot,
     region_loss as region_loss,
     soft_dice as soft_dice,
-    softmax_mse as softmax_mse,
     supervised_loss as supervised_loss,
     two_class_logits as two_class_logits,
-    voxel_entropy as voxel_entropy,
 )
 from .mamba import (
     Mamba as Mamba,
@@ -54,12 +65,28 @@ from .masks import (
     cutmix_mask as cutmix_mask,
     paste as paste,
 )
+from .metrics import (
+    DISTANCES as DISTANCES,
+    OVERLAPS as OVERLAPS,
+    Overlap as Overlap,
+    UNITS as UNITS,
+    class_metrics as class_metrics,
+    overlap as overlap,
+)
 from .modes import (
     evaluating as evaluating,
+)
+from .seeds import (
+    derive_seed as derive_seed,
+    seeded_generator as seeded_generator,
 )
 from .smoothing import (
     blur3 as blur3,
     gumbel_blur as gumbel_blur,
+)
+from .strong_views import (
+    gaussian_blur as gaussian_blur,
+    strong_view as strong_view,
 )
 from .teacher import (
     Teacher as Teacher,
@@ -68,9 +95,7 @@ from .views import (
     Geometry as Geometry,
     apply_geometry as apply_geometry,
     draw_geometry as draw_geometry,
-    gaussian_blur as gaussian_blur,
     resample as resample,
-    strong_view as strong_view,
     weak_view as weak_view,
 )
 

@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench import Batch, Clock, Method, MethodOptions, Optimise, Optimiser, Task, Term
+from semibench import Backbones, Batch, Clock, Method, MethodOptions, Optimise, Optimiser, Task, Term
 from semibench.blocks import Supervision, supervised_loss
-from semibench.contracts.backbone import Backbones
 
 SOURCE, TARGET = 0.0, 1.0
 LEVELS = 5

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from semibench import Batch, Clock, Losses, Method, MethodOptions, Stream, Task, Term
+from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Stream, Task, Term
 from semibench.blocks import Supervision, supervised_loss
-from semibench.contracts.backbone import Backbones
 
 
 class Supervised(Method):

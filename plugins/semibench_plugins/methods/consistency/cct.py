@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench import Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
+from semibench import Backbones, Batch, Clock, Decoder, Losses, Method, MethodOptions, Ramp, Task, Term
 from semibench.blocks import FeatureDropout, FeatureNoise, Supervision, softmax_mse, supervised_loss
-from semibench.contracts.backbone import Backbones, Decoder
 
 Perturbation = Literal[
     "feature-noise", "dropout", "spatial-dropout", "feature-dropout", "object-mask", "context-mask", "none"

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
 from semibench.blocks import (
     Supervision,
     js_divergence,
@@ -19,7 +19,6 @@ from semibench.blocks import (
     softmax_mse,
     supervised_loss,
 )  # fmt: skip
-from semibench.contracts.backbone import Backbones
 from semibench_plugins.methods.pseudo_labels.cps import pseudo_labels
 
 SSL4MIS_TERMS = {"agreement": {"weight": 0.1, "ramp": {"end": 1.0, "levels": 200}}, "difference": {"weight": 0.0}}

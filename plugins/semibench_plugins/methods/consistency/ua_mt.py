@@ -10,9 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
+from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
 from semibench.blocks import Supervision, Teacher, supervised_loss
-from semibench.contracts.backbone import Backbones
 
 REPEATED = 2
 """Copies of the samples in one forward pass of the uncertainty, as in the authors' code."""

@@ -9,9 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import IGNORE, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
 from semibench.blocks import ClassDifficulty, gumbel_blur
-from semibench.contracts.backbone import Backbones
 from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
 from semibench_plugins.methods.generalisation.three_decoders.losses import Form, dice_with_ce
 from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap, ThreeDecoders

@@ -12,9 +12,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from semibench import IGNORE, Batch, Clock, Method, MethodOptions, Optimise, Optimiser, Stream, Task, Term
+from semibench import (
+    IGNORE,
+    Backbone,
+    Backbones,
+    Batch,
+    Clock,
+    Method,
+    MethodOptions,
+    Optimise,
+    Optimiser,
+    Stream,
+    Task,
+    Term,
+)
 from semibench.blocks import inner_step, soft_dice
-from semibench.contracts.backbone import Backbone, Backbones
 
 
 def compactness(probability: Tensor) -> Tensor:

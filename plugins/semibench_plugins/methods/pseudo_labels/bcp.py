@@ -9,9 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import IGNORE, Batch, Clock, Losses, Method, MethodOptions, Pools, Samples, Stage, Task, Term
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Pools, Samples, Stage, Task, Term
 from semibench.blocks import Teacher, box_mask, largest_component, region_loss
-from semibench.contracts.backbone import Backbones
 
 
 class BCP(Method):

@@ -9,9 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import IGNORE, Batch, Clock, Losses, Method, MethodOptions, Task, Term
+from semibench import IGNORE, Backbone, Backbones, Batch, Clock, Losses, Method, MethodOptions, Task, Term
 from semibench.blocks import Supervision, cross_entropy, supervised_loss
-from semibench.contracts.backbone import Backbone, Backbones
 
 SSL4MIS_TERM = {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200}}
 

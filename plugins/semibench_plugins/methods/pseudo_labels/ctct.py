@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 
-from semibench import Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
+from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
 from semibench.blocks import Supervision, soft_dice, supervised_loss
-from semibench.contracts.backbone import Backbones
 from semibench_plugins.methods.pseudo_labels.cps import TwoNetworks, pseudo_labels
 
 

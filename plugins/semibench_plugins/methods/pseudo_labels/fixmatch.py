@@ -11,7 +11,20 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Batch, Clock, Losses, Method, MethodOptions, Ramp, Stream, StrongPolicy, Task, Term
+from semibench import (
+    IGNORE,
+    Backbones,
+    Batch,
+    Clock,
+    Losses,
+    Method,
+    MethodOptions,
+    Ramp,
+    Stream,
+    StrongPolicy,
+    Task,
+    Term,
+)
 from semibench.blocks import (
     colour_jitter,
     cross_entropy,
@@ -24,7 +37,6 @@ from semibench.blocks import (
     soft_dice,
     strong_view,
 )
-from semibench.contracts.backbone import Backbones
 from semibench_plugins.methods.systems.semsim.settings import presets
 
 ALWAYS = StrongPolicy(jitter=(1.0, 0.8), gamma=(0.0, 0.0), blur=(0.0, 0.0), noise=(0.0, 0.0))

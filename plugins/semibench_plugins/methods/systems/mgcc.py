@@ -19,10 +19,21 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from semibench import Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term, UnsupportedError, UsageError
-from semibench.blocks.features import FeatureDropout, FeatureNoise
-from semibench.blocks.losses import bce_dice, softmax_mse, two_class_logits
-from semibench.contracts.backbone import Backbones, Decoder
+from semibench import (
+    Backbones,
+    Batch,
+    Clock,
+    Decoder,
+    Losses,
+    Method,
+    MethodOptions,
+    Ramp,
+    Task,
+    Term,
+    UnsupportedError,
+    UsageError,
+)
+from semibench.blocks import FeatureDropout, FeatureNoise, bce_dice, softmax_mse, two_class_logits
 
 Perturbation = Literal["none", "feature-dropout", "dropout", "feature-noise"]
 OWN_RECIPE = {

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from semibench import IGNORE
 from semibench.blocks import cross_entropy, one_hot
-from semibench.contracts.method import IGNORE
 
 Form = Literal["paper", "code"]
 """paper: (CE + 1 - Dice) / 2; code: CE - Dice."""

@@ -9,9 +9,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from semibench import Backbone, UnsupportedError
+from semibench import Backbone, Backbones, UnsupportedError
 from semibench.blocks import LabelDiffusion, one_hot
-from semibench.contracts.backbone import Backbones
 
 CleanMap = Literal["logits", "softmax"]
 """What stands for the clean label map in DDIM: the network's logits, clipped to [-1, 1], or 2 softmax - 1."""

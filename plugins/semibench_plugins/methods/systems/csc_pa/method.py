@@ -12,10 +12,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Batch, Clock, Method, MethodOptions, Samples, Task, Term, UsageError
+from semibench import IGNORE, Backbones, Batch, Clock, Method, MethodOptions, Optimise, Samples, Task, Term, UsageError
 from semibench.blocks import cross_entropy
-from semibench.contracts.backbone import Backbones
-from semibench.contracts.method import Optimise
 from semibench_plugins.methods.systems.csc_pa import affinity, edges, masking, presets, prototypes
 
 PUBLISHED_SLOTS = 256

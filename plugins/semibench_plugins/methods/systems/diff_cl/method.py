@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from semibench import (
     IGNORE,
+    Backbones,
     Batch,
     Clock,
     Method,
@@ -30,7 +31,6 @@ from semibench import (
     UsageError,
 )
 from semibench.blocks import LabelDiffusion, cross_entropy, one_hot, soft_dice
-from semibench.contracts.backbone import Backbones
 from semibench_plugins.backbones.diffusion_vnet import FILTERS, DiffusionVNet
 from semibench_plugins.methods.pseudo_labels.cps import pseudo_labels
 from semibench_plugins.methods.systems.diff_cl.high_frequency import HighFrequencyMamba

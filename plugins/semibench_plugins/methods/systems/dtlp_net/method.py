@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from semibench import IGNORE, Batch, Clock, Method, Optimise, Optimiser, Samples, Task, Term, UsageError
+from semibench import IGNORE, Backbones, Batch, Clock, Method, Optimise, Optimiser, Samples, Task, Term, UsageError
 from semibench.blocks import ClassDifficulty, Teacher, gumbel_blur, paste
-from semibench.contracts.backbone import Backbones
 from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce, soft_dice_between
 from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders

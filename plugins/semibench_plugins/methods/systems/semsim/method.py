@@ -12,9 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench import Batch, Clock, Losses, Method, Samples, Stream, Task, Term, UnsupportedError
+from semibench import Backbones, Batch, Clock, Losses, Method, Samples, Stream, Task, Term, UnsupportedError
 from semibench.blocks import colour_jitter, cutmix_mask, dice_between, dice_ce, evaluating, masked_mean
-from semibench.contracts.backbone import Backbones
 from semibench_plugins.methods.systems.semsim.affinity import refined, spread
 from semibench_plugins.methods.systems.semsim.fusion import CONV, SCALES, PlainFusion, SpatialAwareFusion
 from semibench_plugins.methods.systems.semsim.options import SemSimOptions, View

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench.evaluation.distances import EmptyMaskError, SurfaceDistances, measured
+from semibench.blocks.distances import EmptyMaskError, SurfaceDistances, measured
 
 OVERLAPS = ("dice", "iou", "precision", "recall", "f1")
 """Metrics that `Overlap` gives by name ("accuracy" is another one)."""
@@ -27,7 +27,20 @@ UNITS: Mapping[str, str] = {f"{name}_{unit}": unit for name in DISTANCES for uni
 
 @dataclass(frozen=True)
 class Overlap:
-    """Voxel counts of a predicted against a reference mask, and the ratios that follow from them."""
+    """Voxel counts of a predicted and a reference mask, and the ratios that follow from them.
+
+    A ratio is 1 if both masks are empty and 0 if one of them is.
+
+    Args:
+        true_positive: voxels in both masks.
+        false_positive: voxels of the prediction only.
+        false_negative: voxels of the reference only.
+        true_negative: voxels of neither.
+
+    Examples:
+        >>> Overlap(true_positive=3, false_positive=1, false_negative=0, true_negative=4).iou()
+        0.75
+    """
 
     true_positive: int
     false_positive: int
@@ -57,7 +70,7 @@ class Overlap:
         return self._ratio(self.true_positive, self.prediction)
 
     def recall(self) -> float:
-        """Share of the reference that is found."""
+        """Share of the reference that the prediction covers."""
         return self._ratio(self.true_positive, self.reference)
 
     def f1(self) -> float:
@@ -76,7 +89,22 @@ class Overlap:
 
 
 def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:
-    """Counts two masks (*spatial). Raises ValueError where their shapes differ."""
+    """Counts the voxels of two masks.
+
+    Args:
+        prediction: bool (*spatial).
+        reference: bool (*spatial).
+
+    Returns:
+        The counts, with Dice, IoU, precision, recall, F1 and accuracy as methods.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Examples:
+        >>> overlap(np.array([True, True, False]), np.array([True, False, False])).precision()
+        0.5
+    """
     if prediction.shape != reference.shape:
         raise ValueError(f"two masks of one shape expected; got {prediction.shape} and {reference.shape}")
     both = int(np.count_nonzero(prediction & reference))
@@ -87,9 +115,19 @@ def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Over
 def distances(
     prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: Sequence[float] | None, names: Iterable[str]
 ) -> dict[str, float]:
-    """Surface distances of two masks (*spatial) by their names in tables ("hd95_mm", "asd_voxel" ...).
+    """Surface distances of two masks by their names in tables ("hd95_mm", "asd_voxel" ...).
 
-    spacing: mm along each axis, or None; then those in mm are NaN. All are NaN where a mask is empty.
+    Args:
+        prediction: bool (*spatial).
+        reference: bool (*spatial).
+        spacing: size of a voxel along each axis in mm; None: unknown, and distances in mm are NaN.
+        names: of UNITS.
+
+    Returns:
+        Name to value; all are NaN if a mask is empty.
+
+    Raises:
+        ValueError: if a name is unknown or the shapes differ.
     """
     wanted = list(names)
     unknown = [name for name in wanted if name not in UNITS]
@@ -118,10 +156,26 @@ def class_metrics(
     spacing: Sequence[float] | None,
     names: Sequence[str],
 ) -> dict[int, dict[str, float]]:
-    """Metrics with correct empties for each foreground class of two label maps (*spatial).
+    """Computes the metrics of each foreground class of two label maps.
 
-    classes: K, the background included. names: of OVERLAPS, "accuracy", or of UNITS. Returns class (1..K-1) -> name ->
-    value in the order of `names`.
+    Overlaps are 1 if a class is absent from both maps and 0 if it is absent from one; distances are NaN in both cases.
+
+    Args:
+        prediction: integers (*spatial).
+        truth: integers (*spatial).
+        classes: K, background included.
+        spacing: size of a voxel along each axis in mm; None: unknown, and distances in mm are NaN.
+        names: names of OVERLAPS or UNITS, or "accuracy".
+
+    Returns:
+        Class (1 to K - 1) to name to value, in the order of `names`.
+
+    Raises:
+        ValueError: if a name is unknown or the shapes differ.
+
+    Examples:
+        >>> class_metrics(np.array([[0, 1, 1]]), np.array([[0, 0, 1]]), 2, (1.0, 0.5), ["dice", "hd95_mm"])[1]["dice"]
+        0.6666666666666666
     """
     apart = [name for name in names if name in UNITS]
     table: dict[int, dict[str, float]] = {}
@@ -134,7 +188,11 @@ def class_metrics(
 
 
 def overlap_value(counts: Overlap, name: str) -> float:
-    """One of OVERLAPS or "accuracy" by name; raises ValueError for another name."""
+    """Returns one of OVERLAPS or "accuracy" by name.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
     if name not in (*OVERLAPS, "accuracy"):
         raise ValueError(f"no metric is called {name!r}; known: {', '.join((*OVERLAPS, 'accuracy', *UNITS))}")
     value: float = getattr(counts, name)()
