@@ -72,7 +72,7 @@ def opened(name: str, data_root: Path | None, settings: list[str] | None, phanto
     from semibench.contracts.cases import PhantomOptions
     from semibench.data.roots import locate
     from semibench.registry import registry
-    from semibench.settings import assign, build, parse
+    from semibench.run.settings import assign, build, parse
 
     item = registry().get("datasets", name)
     cls = item.resolve()

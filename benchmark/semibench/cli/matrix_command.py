@@ -188,7 +188,7 @@ def _narrowed(cells: list[Cell], given: dict[str, str]) -> list[Cell]:
 def _engine(plugins: Registry, name: str, settings: tuple[str, ...], jobs: int | None, runs: Path) -> Engine:
     """The engine, ready to start. Raises UsageError where it can't be used here, with what to do."""
     from semibench.matrix.planning import JOURNAL
-    from semibench.settings import build, parse
+    from semibench.run.settings import build, parse
 
     item = plugins.get("engines", name)
     cls: type[Engine] = item.resolve()

@@ -16,7 +16,7 @@ from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings
 from semibench.cli.progress import Screen, reporter_for
 
 if TYPE_CHECKING:
-    from semibench.resolve import Request
+    from semibench.run.resolve import Request
 
 EPILOG = (
     "Examples:\n\n"
@@ -31,7 +31,7 @@ EPILOG = (
 def environment() -> None:
     """What must stand in the environment before heavy packages are imported: no telemetry, no downloads, and threads that
     sleep while they wait. Two spinning ones took 1.4 times as long on an idle machine of two cores and 1.75 times
-    as long beside a busy process (benchmarks/thread_waiting.py); whoever sets OMP_WAIT_POLICY keeps their choice."""
+    as long beside a busy process (speed/thread_waiting.py); whoever sets OMP_WAIT_POLICY keeps their choice."""
     from semibench.tracking.store import quiet
 
     quiet()
@@ -90,8 +90,8 @@ def add(app: typer.Typer) -> None:
         """
         wanted = seeds_of(seeds) if seeds is not None else (seed,)
         environment()
-        from semibench.resolve import Request
-        from semibench.tuning.frozen import find_tuned
+        from semibench.run.resolve import Request
+        from semibench.run.tuned import find_tuned
 
         frozen = find_tuned(tuned) if tuned is not None else None
         records: list[Any] = []
@@ -125,7 +125,7 @@ def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, 
     """Plans and, unless only the plan is wanted, executes one run; returns what --json prints. brief: the plan differs
     from one shown before by its replicate only."""
     from semibench.cli.results import show_plan, show_result
-    from semibench.run import execute, prepare
+    from semibench.run.execute import execute, prepare
 
     errors = stderr()
     try:

@@ -50,8 +50,8 @@ def add(app: typer.Typer) -> None:
         from semibench.cli.run_command import environment
 
         environment()
-        from semibench.resolve import Request, resolve
-        from semibench.run import draw_split
+        from semibench.run.execute import draw_split
+        from semibench.run.resolve import Request, resolve
 
         request = Request(
             protocol=protocol, dataset=dataset, recipe=recipe, draw=draw, fold=fold, settings=tuple(settings or ()),

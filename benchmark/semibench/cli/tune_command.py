@@ -15,7 +15,7 @@ from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings
 from semibench.contracts.errors import UsageError
 
 if TYPE_CHECKING:
-    from semibench.tuning.frozen import Tuned
+    from semibench.run.tuned import Tuned
     from semibench.tuning.study import Study, StudySpec
 
 SEARCH, RUNNING = "What is searched, and how", "How long, and by how many"
@@ -143,8 +143,8 @@ def make_spec(
     ranges: tuple[str, ...], storage: str | None,
 ) -> StudySpec:  # fmt: skip
     """Everything about a study settled and checked, before a trial runs."""
-    from semibench.resolve import Request, resolve
-    from semibench.settings import parse
+    from semibench.run.resolve import Request, resolve
+    from semibench.run.settings import parse
     from semibench.tuning.space import build_space, parse_ranges
     from semibench.tuning.study import StudySpec
     from semibench.tuning.trial import split_of

@@ -68,7 +68,7 @@ def _cases() -> tempfile.TemporaryDirectory[str]:
 
 
 def _short_run(item: Registered, dims: int) -> ShortRun:
-    from semibench.run import Request, execute, prepare
+    from semibench.run.execute import Request, execute, prepare
 
     meant = [protocol for protocol in item.card.protocols if protocol in SMALL]
     protocol, dataset, settings = SMALL[meant[0] if meant else str(dims)]

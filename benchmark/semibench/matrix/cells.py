@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator
 from semibench.contracts.identity import SHORT, canonical, sha256
 
 if TYPE_CHECKING:
-    from semibench.resolve import Request
+    from semibench.run.resolve import Request
 
 
 class Cell(BaseModel, frozen=True, extra="forbid"):
@@ -57,7 +57,7 @@ class Cell(BaseModel, frozen=True, extra="forbid"):
 
     def request(self, **execution: Any) -> Request:
         """The request of the harness; execution: where and how (`runs`, `device`, `threads`, `force` ...)."""
-        from semibench.resolve import Request
+        from semibench.run.resolve import Request
 
         return Request(**self.model_dump(), **execution)
 

@@ -22,7 +22,7 @@ from typing import Any
 from semibench.contracts.engine import Engine, Job, Outcome
 from semibench.matrix.planning import JOURNAL, Planned, locked
 from semibench.reporting import Reporter
-from semibench.runfiles import now, read_json, write_json
+from semibench.runfolder.writing import now, read_json, write_json
 
 POLL = 0.1
 """Seconds between two questions to the engine."""
@@ -184,7 +184,7 @@ class _Mirror:
             )
 
     def _work(self) -> None:
-        from semibench.listening import announce
+        from semibench.tracking.listening import announce
 
         fresh: list[Path] = []
         told = time.monotonic()

@@ -12,7 +12,7 @@ from semibench.contracts.errors import LayoutError, PluginError, UnsupportedErro
 from semibench.contracts.identity import SHORT
 from semibench.matrix.cells import Cell
 from semibench.reporting import Reporter
-from semibench.runfiles import read_json
+from semibench.runfolder.writing import read_json
 
 State = Literal["done", "missing", "interrupted", "failed", "stale", "skipped", "running"]
 """missing: never begun. interrupted: begun and resumable, or killed. failed: also time-outs and lack of memory. stale: done with
@@ -78,7 +78,7 @@ def plan_cells(
 
 
 def _plan(cell: Cell, runs: Path, device: str, threads: int | None) -> Planned:
-    from semibench.run import prepare
+    from semibench.run.execute import prepare
 
     try:
         plan = prepare(cell.request(runs=runs, device=device, threads=threads, track=False), estimate=False)
@@ -129,7 +129,7 @@ def locked(path: Path) -> bool:
 def _seconds(plan: Any) -> float | None:
     """Measured seconds per iteration of this setting on this machine times the iterations that are left."""
     from semibench.data.roots import cache_dir
-    from semibench.timing import Timings, setting
+    from semibench.run.timing import Timings, setting
 
     each = Timings(cache_dir()).get(setting(plan.resolved, plan.record["machine"]))
     if each is None:

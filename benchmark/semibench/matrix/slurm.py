@@ -18,7 +18,7 @@ from typing import Any
 
 from semibench.contracts.engine import Ending, Engine, EngineOptions, Job, Outcome
 from semibench.matrix.supervision import GRACE, Spawned, Supervised, settle, watch
-from semibench.runfiles import read_json
+from semibench.runfolder.writing import read_json
 
 SETTLE = 60.0
 """Seconds that a shared file system gets to show an outcome after the scheduler says that a task has ended."""

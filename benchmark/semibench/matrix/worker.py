@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 from semibench.contracts.engine import Ending
 from semibench.contracts.errors import BusyError, LayoutError, UnsupportedError
 from semibench.reporting import Reporter
-from semibench.runfiles import now, read_json, write_json
+from semibench.runfolder.writing import now, read_json, write_json
 
 if TYPE_CHECKING:
-    from semibench.run import Result
+    from semibench.run.execute import Result
 
 log = logging.getLogger("semibench")
 
@@ -86,7 +86,7 @@ def _attempt(task: Mapping[str, Any], reporter: Reporter) -> tuple[Ending, str, 
 
     more: dict[str, Any] = {}
     try:
-        from semibench.run import execute, prepare
+        from semibench.run.execute import execute, prepare
 
         execution = dict(task["execution"])
         execution["runs"] = Path(execution["runs"])

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.reporting import Reporter
-from semibench.runfiles import plain, read_json, write_json
+from semibench.run.tuned import TUNED
+from semibench.runfolder.writing import plain, read_json, write_json
 from semibench.tracking.store import artifact_root, open_store, store_uri
-from semibench.tuning.frozen import TUNED
 from semibench.tuning.study import Standing, Study
 
 if TYPE_CHECKING:

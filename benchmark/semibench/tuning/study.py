@@ -21,15 +21,15 @@ from pydantic import BaseModel
 
 from semibench.contracts.errors import IdentityError, SemibenchError, UsageError
 from semibench.reporting import Reporter
-from semibench.runfiles import read_json, write_json
-from semibench.tuning.frozen import STUDIES, TUNED, Tuned
+from semibench.run.tuned import STUDIES, TUNED, Tuned
+from semibench.runfolder.writing import read_json, write_json
 from semibench.tuning.space import Dimension
 from semibench.tuning.trial import Pruned, run_trial
 
 if TYPE_CHECKING:
     import optuna
 
-    from semibench.resolve import Request
+    from semibench.run.resolve import Request
 
 Sampler = Literal["tpe", "cmaes", "gp", "random", "grid"]
 Pruner = Literal["median", "hyperband", "none"]
@@ -59,7 +59,7 @@ class StudySpec(BaseModel, frozen=True, extra="forbid"):
 
     def make_request(self, values: Mapping[str, Any], runs: Path, *, device: str, threads: int | None) -> Request:
         """The request of a trial: the base one with the trial's values."""
-        from semibench.resolve import Request
+        from semibench.run.resolve import Request
 
         fields = {**self.request, "settings": (*self.request["settings"], *self.settings(values))}
         for name in ("data_root", "weights"):

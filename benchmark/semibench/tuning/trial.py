@@ -14,7 +14,7 @@ from semibench.protocols.ordering import cases_of, count_of, group_of, merged, o
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:
-    from semibench.resolve import Request
+    from semibench.run.resolve import Request
 
 SHARE = 0.2
 """Share of the labeled groups that validate where the split has no validation cases."""
@@ -55,8 +55,8 @@ def with_validation(split: Split, draw: int) -> Split:
 
 def split_of(request: Request) -> Split:
     """The split every trial of a study has."""
-    from semibench.resolve import resolve
-    from semibench.run import draw_split
+    from semibench.run.execute import draw_split
+    from semibench.run.resolve import resolve
 
     resolved = resolve(request)
     split, _ = draw_split(resolved)
@@ -68,10 +68,10 @@ def run_trial(request: Request, folder: Path, report: Report, reporter: Reporter
 
     request: with the trial's weights among its settings. Raises Pruned when `report` says so, and what training raises.
     """
-    from semibench.assembly import assemble
-    from semibench.provenance import provenance
-    from semibench.resolve import resolve
-    from semibench.run import draw_split
+    from semibench.run.assembly import assemble
+    from semibench.run.execute import draw_split
+    from semibench.run.resolve import resolve
+    from semibench.runfolder.provenance import provenance
     from semibench.training.device import choose, set_threads, tune_allocator
     from semibench.training.loop import train
 

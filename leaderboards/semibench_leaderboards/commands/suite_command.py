@@ -116,7 +116,7 @@ def suite_status(
 ) -> None:  # fmt: skip
     """Published | reproduced | difference, value by value, and which runs are missing."""
     from semibench.registry import registry
-    from semibench_leaderboards.records import read_runs
+    from semibench_leaderboards.reading.records import read_runs
     from semibench_leaderboards.suites.layout import records, sheet
     from semibench_leaderboards.suites.status import status
 

@@ -12,9 +12,9 @@ from typing import Any
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
 from semibench.registry import registry
-from semibench.settings import merge
-from semibench_leaderboards.differences import flat
-from semibench_leaderboards.records import RunRecord
+from semibench.run.settings import merge
+from semibench_leaderboards.reading.differences import flat
+from semibench_leaderboards.reading.records import RunRecord
 
 Nested = Mapping[str, Any]
 NOTHING: Nested = {}
@@ -206,7 +206,7 @@ def _phantom() -> Nested:
 @lru_cache(maxsize=256)
 def _recipe(name: str, dims: Any, protocol: str, dataset: str) -> tuple[Nested, Nested]:
     """The values of a recipe for a setting, and the protocol options that come with it."""
-    from semibench.resolve import base_recipe
+    from semibench.run.resolve import base_recipe
 
     try:
         values, layer = base_recipe(

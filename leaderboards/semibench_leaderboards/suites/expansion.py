@@ -15,7 +15,7 @@ from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Sui
 
 if TYPE_CHECKING:
     from semibench.registry import Registry
-    from semibench.resolve import Request
+    from semibench.run.resolve import Request
 
 KINDS = (("methods", "method"), ("backbones", "backbone"), ("datasets", "dataset"), ("protocols", "protocol"))
 
@@ -78,7 +78,7 @@ class Cell:
 
     def request(self, **more: Any) -> Request:
         """As `bench run` would make it; more: fields of a Request that a suite has no say in (runs, data_root, device ...)."""
-        from semibench.resolve import Request
+        from semibench.run.resolve import Request
 
         fields: dict[str, Any] = {
             "protocol": self.protocol, "dataset": self.dataset, "method": self.method, "backbone": self.backbone,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from semibench.settings import parse
+from semibench.run.settings import parse
 from semibench_leaderboards.suites.expansion import Cell, Overrides, expand
 from semibench_leaderboards.suites.loading import load
 from semibench_leaderboards.suites.schema import Suite

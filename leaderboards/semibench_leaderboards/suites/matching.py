@@ -18,7 +18,7 @@ from semibench_leaderboards.suites.expansion import Cell
 
 if TYPE_CHECKING:
     from semibench.registry import Registry
-    from semibench_leaderboards.records import RunRecord
+    from semibench_leaderboards.reading.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Asked:
 
     def spec(self, cell: Cell) -> RunSpec:
         """Spec of the cell as far as it can be known without the data. Raises a SemibenchError where there is none."""
-        from semibench.resolve import resolve
+        from semibench.run.resolve import resolve
 
         like = replace(cell, draw=0, seed=0, fold=None if cell.fold is None else 0, fills=(), part="", suite="")
         if like not in self.known:

@@ -19,7 +19,7 @@ from semibench_leaderboards.suites.schema import Score, Source, Suite
 
 if TYPE_CHECKING:
     from semibench.registry import Registry
-    from semibench_leaderboards.records import RunRecord
+    from semibench_leaderboards.reading.records import RunRecord
 
 
 LEFT_OUT = "left out by the choice of methods or data sets"
