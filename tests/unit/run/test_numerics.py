@@ -13,7 +13,9 @@ from support.protocol_toys import TOY
 
 from semibench import NUMERICS
 from semibench.protocols.single import SelfDomain
-from semibench.run.execute import Request, execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 from semibench.training.seeding import derive
 
 PINNED_NUMERICS = 1
@@ -44,9 +46,9 @@ def test_a_drawn_split_is_as_ever() -> None:
 def test_losses_of_a_short_run_are_as_ever(tmp_path: Path) -> None:
     plan = prepare(
         Request(
-            "self",
-            "tus",
-            "mean-teacher",
+            protocol="self",
+            dataset="tus",
+            method="mean-teacher",
             recipe="smoke",
             runs=tmp_path,
             track=False,
