@@ -79,7 +79,8 @@ def _mark(annotation: Any) -> tuple[Any, Fields | None]:
 
 def _parameter(name: str, field: FieldInfo, required: bool) -> inspect.Parameter:
     """One field as a parameter with an option."""
-    option, kind, default = Option.of(field), field.annotation, field.default
+    option, default = Option.of(field), field.default
+    kind: Any = field.annotation
     if option.switch is not None:
         kind, default = bool | None, None
     elif option.commas:
@@ -87,7 +88,7 @@ def _parameter(name: str, field: FieldInfo, required: bool) -> inspect.Parameter
     elif get_origin(kind) is tuple:
         kind, default = list[str] | None, None
     elif field.is_required():
-        kind, default = (kind, Empty) if required else (kind | None, None)  # type: ignore[operator]
+        kind, default = (kind, Empty) if required else (kind | None, None)
     shown = default is not None and not isinstance(default, bool)
     made = option_of(field, name, show_default=shown)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, made])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
+from types import GenericAlias
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, create_model
@@ -47,13 +48,14 @@ def _axis(name: str, field: FieldInfo) -> tuple[Any, Any]:
     """The plural of a field: one value or several, with the option of `bench matrix`."""
     is_number = int in (field.annotation, *get_args(field.annotation))
     limits = [item for item in field.metadata if not isinstance(item, Option)]
-    one = Annotated[field.annotation, *limits] if limits else field.annotation
+    one: Any = Annotated[field.annotation, *limits] if limits else field.annotation
     short = [flag for flag in Option.of(field).flags(name) if not flag.startswith("--")]
     option = Option(
         Option.of(field).axis or "", (f"--{AXES[name]}", *short), CELLS, "0-2" if is_number else None, commas=True
     )
     several = BeforeValidator(numbers if is_number else _several)
-    return Annotated[tuple[one, ...], several, option], ... if field.is_required() else (field.default,)
+    kind: Any = GenericAlias(tuple, (one, ...))
+    return Annotated[kind, several, option], ... if field.is_required() else (field.default,)
 
 
 def _shared(field: FieldInfo) -> tuple[Any, Any]:
@@ -73,7 +75,7 @@ def _fields() -> type[BaseModel]:
     return create_model("GroupFields", **made)
 
 
-class Group(_fields(), frozen=True, extra="forbid"):  # type: ignore[misc]
+class Group(_fields(), frozen=True, extra="forbid"):  # type: ignore[misc, call-arg]
     """A product of names and numbers: every combination is a cell.
 
     protocols, datasets, methods, backbones, recipes: one name or several; a left-out method or backbone is the protocol's or
