@@ -1,0 +1,100 @@
+"""AMOS22: 15 abdominal organs in CT and MR. Axes (z, y, x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semibench import DatasetOptions, Split
+from semibench.blocks import (
+    CaseFiles,
+    FilePattern,
+    PatternDataset,
+    PreparedVolume,
+    PublishedLists,
+    VolumeEntry,
+    VolumeOptions,
+    map_labels,
+    read_nifti,
+    scale_percentiles,
+    z_first,
+)
+from semibench_plugins.datasets.abdomen import cards, published_splits
+from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit, organ_labels
+from semibench_plugins.datasets.abdomen.phantom import AbdomenPhantom
+
+FIRST_MR = 501
+"""Ids from here on are MR."""
+_CASE = r"(?P<case>amos_\d{4})\.nii(?:\.gz)?"
+PATTERNS = (
+    FilePattern("image", rf"images(?P<part>Tr|Va)/{_CASE}", "{case}", "images{part}/{case}.nii.gz"),
+    FilePattern("mask", rf"labels(?P<part>Tr|Va)/{_CASE}", "{case}", "labels{part}/{case}.nii.gz"),
+)
+
+
+class AMOS22Options(VolumeOptions, frozen=True, extra="forbid"):
+    """edition: "dhc" clips to -75..275 and scales the volume to 0..1, MR too, as in the published code (bright MR
+    saturates); "mr-percentile" scales MR by its 0.5th and 99.5th percentile. Both resize the volume to `size` (80, 160,
+    160)."""
+
+    edition: str = "dhc"
+
+
+class AMOS22(PatternDataset):
+    """Id: e.g. "amos_0001". Group: the same. Domain: ct, or mr for ids above 500."""
+
+    card = cards.AMOS22
+    phantom_class = AbdomenPhantom
+    Options = AMOS22Options
+    known = ("imagests/*", "labelsts/*", "*.csv", "*.xlsx")
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
+
+    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
+        entries = {}
+        for case, files in cases.items():
+            image = files.one("image")
+            if image is not None:
+                domain = self.card.domains[int(case.rpartition("_")[2]) >= FIRST_MR]
+                entries[case] = VolumeEntry(image, files.one("mask"), case, domain)
+        return entries
+
+    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
+        return z_first(read_nifti(entry.image))
+
+    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+        array, spacing = z_first(read_nifti(path))
+        return map_labels(array, organ_labels(len(self.card.classes)), path), spacing
+
+    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
+        box = tuple((0, n) for n in image.shape)
+        by_percentile = self.options.edition == "mr-percentile" and entry.domain == "mr"
+        finish = scale_percentiles if by_percentile else ct_unit
+        return PreparedVolume(box, np.asarray(image, dtype=np.float32), self.size_of(box, GRID), finish=finish)
+
+    @classmethod
+    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+        """The phantom's MR is recognised by its lowest value: only CT is below 0."""
+        mr = scale_percentiles if options.edition == "mr-percentile" else ct_unit
+
+        def scaled(image: Tensor) -> Tensor:
+            values = image.numpy()
+            return torch.from_numpy((ct_unit if float(values.min()) < 0 else mr)(values))
+
+        return scaled
+
+    def splits(self) -> Mapping[str, Split]:
+        """amos22-5pct, amos22-2pct, amos22-10pct: DHC's 216/24/120 volumes with 10, 4 or 21 labeled."""
+        rules = {
+            f"amos22-{percent}pct": partial(published_splits.amos22, percent)
+            for percent in published_splits.AMOS22_PERCENT
+        }
+        return PublishedLists(self.card.name, self.index(), rules)

@@ -1,0 +1,82 @@
+"""Synapse (BTCV): 13 abdominal organs in CT. Axes (z, y, x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semibench import DatasetOptions, Split
+from semibench.blocks import (
+    CaseFiles,
+    FilePattern,
+    PatternDataset,
+    PreparedVolume,
+    PublishedLists,
+    VolumeEntry,
+    VolumeOptions,
+    map_labels,
+    read_nifti,
+    z_first,
+)
+from semibench_plugins.datasets.abdomen import cards, published_splits
+from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit, organ_labels
+from semibench_plugins.datasets.abdomen.phantom import AbdomenPhantom
+
+PATTERNS = (
+    FilePattern("image", r"(?:imagesTr|img)/img(?P<case>\d{4})\.nii(?:\.gz)?", "{case}", "imagesTr/img{case}.nii.gz"),
+    FilePattern(
+        "mask", r"(?:labelsTr|label)/label(?P<case>\d{4})\.nii(?:\.gz)?", "{case}", "labelsTr/label{case}.nii.gz"
+    ),
+)
+
+
+class SynapseOptions(VolumeOptions, frozen=True, extra="forbid"):
+    """edition: "genericssl" resizes the whole volume to `size` (80, 160, 160); "dhc" keeps the slices and halves rows and
+    columns. Both clip to -75..275 HU and scale the volume to 0..1."""
+
+    edition: str = "genericssl"
+
+
+class Synapse(PatternDataset):
+    """Id: the four digits, e.g. "0001". Group: the same. Domain: one."""
+
+    card = cards.SYNAPSE
+    phantom_class = AbdomenPhantom
+    Options = SynapseOptions
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
+
+    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
+        domain = self.card.domains[0]
+        images = {case: (files.one("image"), files.one("mask")) for case, files in cases.items()}
+        return {case: VolumeEntry(image, mask, case, domain) for case, (image, mask) in images.items() if image}
+
+    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
+        return z_first(read_nifti(entry.image))
+
+    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+        array, spacing = z_first(read_nifti(path))
+        return map_labels(array, organ_labels(len(self.card.classes)), path), spacing
+
+    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
+        z, y, x = image.shape
+        grid = GRID if self.options.edition == "genericssl" else (z, max(y // 2, 1), max(x // 2, 1))
+        box = ((0, z), (0, y), (0, x))
+        return PreparedVolume(box, np.asarray(image, dtype=np.float32), self.size_of(box, grid), finish=ct_unit)
+
+    @classmethod
+    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+        return lambda image: torch.from_numpy(ct_unit(image.numpy()))
+
+    def splits(self) -> Mapping[str, Split]:
+        """genericssl-20pct, skcdf-10pct, skcdf-20pct, skcdf-40pct: 20/4/6 volumes; the test is the same in all."""
+        rules = {name: partial(published_splits.synapse, name) for name in published_splits.SYNAPSE_LISTS}
+        return PublishedLists(self.card.name, self.index(), rules)

@@ -1,0 +1,97 @@
+"""PROMISE12: prostate in T2 MR, MetaImage files (.mhd with .raw). Axes (z, y, x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semibench import CaseRef, DatasetOptions, Split
+from semibench.blocks import (
+    CaseFiles,
+    FilePattern,
+    PatternDataset,
+    PreparedVolume,
+    PublishedLists,
+    VolumeEntry,
+    VolumeOptions,
+    map_labels,
+    metaimage_data_file,
+    read_metaimage,
+    scale_percentiles,
+    scale_to_unit,
+)
+from semibench_plugins.datasets.pelvis import cards, published_splits
+from semibench_plugins.datasets.pelvis.phantom import PelvisPhantom
+
+_PART = r"(?:(?P<part>training_?data(?:_part\d)?)/)?"
+_STEM = _PART + r"(?P<case>Case\d{2})"
+PATTERNS = (
+    FilePattern("image", _STEM + r"\.mhd", "{case}", "{case}.mhd"),
+    FilePattern("image data", _STEM + r"\.z?raw", "{case}", "{case}.raw", required=False),
+    FilePattern("mask", _STEM + r"_segmentation\.mhd", "{case}", "{case}_segmentation.mhd"),
+    FilePattern("mask data", _STEM + r"_segmentation\.z?raw", "{case}", "{case}_segmentation.raw", required=False),
+)
+
+
+class PROMISE12Options(VolumeOptions, frozen=True, extra="forbid"):
+    """edition: "min-max" maps the volume's minimum and maximum to 0 and 1 (SSL4MIS's habit), "percentile" its 0.5th and
+    99.5th percentile. The grid is the native one."""
+
+    edition: str = "min-max"
+
+
+class PROMISE12(PatternDataset):
+    """Id: "Case00" to "Case49". Group: the same. Domain: one (the files name no centre)."""
+
+    card = cards.PROMISE12
+    phantom_class = PelvisPhantom
+    Options = PROMISE12Options
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
+
+    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
+        domain = self.card.domains[0]
+        entries = {}
+        for case, files in cases.items():
+            image = files.one("image")
+            if image is not None:
+                entries[case] = VolumeEntry(image, files.one("mask"), case, domain)
+        return entries
+
+    def files(self, ref: CaseRef) -> tuple[Path, ...]:
+        headers = super().files(ref)
+        return (*headers, *(data for header in headers if (data := metaimage_data_file(header)) is not None))
+
+    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...] | None]:
+        stored = read_metaimage(entry.image)
+        return stored.array, stored.spacing
+
+    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...] | None]:
+        stored = read_metaimage(path)
+        return map_labels(stored.array, {0: 0, 1: 1}, path), stored.spacing
+
+    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
+        box = tuple((0, n) for n in image.shape)
+        scaled = _scaling(self.options.edition)(np.asarray(image, dtype=np.float32))
+        return PreparedVolume(box, scaled, self.size_of(box))
+
+    @classmethod
+    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+        return lambda image: torch.from_numpy(_scaling(options.edition)(image.numpy()))
+
+    def splits(self) -> Mapping[str, Split]:
+        """promise12-<cases>: the 35/5/10 list of CV-SSL-MIS, of which the first 2, 1, 3, 4, 7 cases are labeled."""
+        rules = {f"promise12-{n}": partial(published_splits.promise12, n) for n in published_splits.PROMISE12_LABELED}
+        return PublishedLists(self.card.name, self.index(), rules)
+
+
+def _scaling(edition: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    return scale_percentiles if edition == "percentile" else scale_to_unit

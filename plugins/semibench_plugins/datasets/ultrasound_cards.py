@@ -1,0 +1,34 @@
+"""What the cards of the ultrasound data sets have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semibench import DatasetCard
+
+GREY_AS_RGB = 3
+"""Ultrasound is fed as three equal channels, as the papers do: ImageNet encoders and all sets fit each other."""
+
+
+def ultrasound_card(load: str, name: str, title: str, summary: str, **facts: Any) -> DatasetCard:
+    """Make the card of a data set of ultrasound images.
+
+    Args:
+        load: "family.module:Class", relative to `semibench_plugins.datasets`.
+        name: as users type it.
+        title: as it is shown.
+        summary: one line.
+        facts: further fields of the card. Classes are background and lesion, editions those of the MGCC paper, unless
+            they are given.
+    """
+    shared: dict[str, Any] = {"classes": ("background", "lesion"), "editions": ("mgcc", "imagenet")}
+    return DatasetCard(
+        load=f"semibench_plugins.datasets.{load}",
+        name=name,
+        title=title,
+        summary=summary,
+        dims=2,
+        modality="ultrasound",
+        channels=GREY_AS_RGB,
+        **{**shared, **facts},
+    )
