@@ -26,12 +26,14 @@ _HOME = {
     ),
     "semibench.blocks.datasets.pattern_dataset": ("PatternDataset",),
     "semibench.blocks.datasets.phantom_dataset": ("Drawing", "Normalise", "PhantomDataset"),
-    "semibench.blocks.datasets.published_lists": ("IdSplit", "PublishedLists", "half_of_groups"),
+    "semibench.blocks.datasets.published_lists": ("IdSplit", "PublishedLists", "SplitRules", "half_of_groups"),
     "semibench.blocks.datasets.raster_files": (
         "image_files", "is_image_file", "merge_masks", "read_colour", "read_grey", "read_mask",
     ),
     "semibench.blocks.datasets.small_tables": ("read_table",),
-    "semibench.blocks.datasets.volume_dataset": ("PreparedVolume", "VolumeDataset", "VolumeEntry", "VolumeOptions"),
+    "semibench.blocks.datasets.volume_dataset": (
+        "PreparedVolume", "Scaling", "VolumeDataset", "VolumeEntry", "VolumeOptions",
+    ),
     "semibench.blocks.datasets.volume_files": (
         "Volume", "map_labels", "metaimage_data_file", "read_h5", "read_h5_volume", "read_metaimage", "read_nifti",
         "read_nifti_lps", "read_nrrd", "z_first",
@@ -105,7 +107,7 @@ if TYPE_CHECKING:
     )
     from semibench.blocks.datasets.pattern_dataset import PatternDataset
     from semibench.blocks.datasets.phantom_dataset import Drawing, Normalise, PhantomDataset
-    from semibench.blocks.datasets.published_lists import IdSplit, PublishedLists, half_of_groups
+    from semibench.blocks.datasets.published_lists import IdSplit, PublishedLists, SplitRules, half_of_groups
     from semibench.blocks.datasets.raster_files import (
         image_files,
         is_image_file,
@@ -115,7 +117,13 @@ if TYPE_CHECKING:
         read_mask,
     )
     from semibench.blocks.datasets.small_tables import read_table
-    from semibench.blocks.datasets.volume_dataset import PreparedVolume, VolumeDataset, VolumeEntry, VolumeOptions
+    from semibench.blocks.datasets.volume_dataset import (
+        PreparedVolume,
+        Scaling,
+        VolumeDataset,
+        VolumeEntry,
+        VolumeOptions,
+    )
     from semibench.blocks.datasets.volume_files import (
         Volume,
         map_labels,

@@ -12,8 +12,9 @@ from torch import Tensor
 from semibench.blocks.datasets.file_patterns import CaseFiles, FilePattern, find_case_files, layout_problems
 from semibench.blocks.datasets.official_layout import candidate_folders
 from semibench.blocks.datasets.phantom_dataset import PhantomDataset
+from semibench.blocks.datasets.published_lists import PublishedLists, SplitRules
 from semibench.blocks.groups import read_group_table
-from semibench.contracts.cases import Dataset, DatasetOptions, LayoutProblem, PhantomOptions
+from semibench.contracts.cases import Dataset, DatasetOptions, LayoutProblem, PhantomOptions, Split
 from semibench.contracts.errors import UsageError
 
 
@@ -74,6 +75,14 @@ class FileDataset(Dataset):
             return []
         base, cases = self.case_files
         return layout_problems(base, cases, self.patterns(base), self.known, self.card.title)
+
+    def split_rules(self) -> SplitRules:
+        """Return the published splits; by default there are none."""
+        return {}
+
+    def splits(self) -> Mapping[str, Split]:
+        rules = self.split_rules()
+        return PublishedLists(self.card.name, self.index(), rules) if rules else {}
 
     @classmethod
     def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:

@@ -34,6 +34,10 @@ class IdSplit:
         return (*self.labeled, *self.unlabeled, *self.validation, *self.test)
 
 
+SplitRules = Mapping[str, Callable[[], IdSplit]]
+"""Name of a split -> function that returns its ids; it is called when the split is asked for."""
+
+
 class PublishedLists(Mapping[str, Split]):
     """Published splits by name, for `Dataset.splits`. A published split is used whole or not at all.
 
@@ -43,10 +47,10 @@ class PublishedLists(Mapping[str, Split]):
     Args:
         dataset: the name of the data set, for errors.
         refs: the cases that are present.
-        rules: name of a split -> function that returns its ids; it is called when the split is asked for.
+        rules: the splits.
     """
 
-    def __init__(self, dataset: str, refs: Iterable[CaseRef], rules: Mapping[str, Callable[[], IdSplit]]) -> None:
+    def __init__(self, dataset: str, refs: Iterable[CaseRef], rules: SplitRules) -> None:
         self._dataset = dataset
         self._refs = {ref.id: ref for ref in refs}
         self._rules = dict(rules)

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import field_validator
+from torch import Tensor
 
 from semibench.blocks.datasets.file_dataset import FileDataset
+from semibench.blocks.datasets.volume_files import Volume, map_labels
 from semibench.blocks.datasets.working_grid import (
     Box,
     Interpolation,
@@ -25,6 +27,9 @@ from semibench.blocks.datasets.working_grid import (
 )
 from semibench.contracts.cases import Case, CaseRef, DatasetOptions, Frame, Truth
 from semibench.contracts.errors import CaseError
+
+Scaling = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""A normalisation: values of any shape to values of the same shape."""
 
 
 class VolumeOptions(DatasetOptions, frozen=True, extra="forbid"):
@@ -73,11 +78,11 @@ class PreparedVolume:
     image: NDArray[np.float32]
     size: tuple[int, ...]
     how: Interpolation = "linear"
-    finish: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+    finish: Scaling | None = None
 
 
 class VolumeDataset(FileDataset):
-    """Base of 3D data sets. A subclass sets `card` and writes `locate`, `load_image`, `load_label` and `prepare`.
+    """Base of 3D data sets. A subclass sets `card` and writes `locate`, `load` and `prepare`.
 
     Labels are mapped once, on the native grid; `read` and `truth` get the same map in the same axis order.
     """
@@ -96,26 +101,37 @@ class VolumeDataset(FileDataset):
         """
 
     @abstractmethod
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...] | None]:
-        """Read the native image.
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        """Read the image or the label of a volume, as it is stored.
+
+        Args:
+            entry: the volume.
+            path: its image or label file.
+            key: what to read; one file may hold both.
 
         Returns:
-            The voxels in the data set's axis order, and their spacing in mm; None where the files hold none.
+            The voxels in the axis order of the data set.
 
         Raises:
             CaseError: the file can't be read.
         """
 
-    @abstractmethod
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...] | None]:
-        """Read the native label.
+    def label_classes(self, path: Path) -> Mapping[int, int]:
+        """Return the meaning of the stored values of a label file: value -> class. Default: values are classes."""
+        return {value: value for value in range(len(self.card.classes))}
 
-        Returns:
-            Classes 0..K-1 in the same axis order, and their spacing in mm; None where the files hold none.
+    def load_image(self, entry: VolumeEntry) -> Volume:
+        """Read the native image; see `load`."""
+        return self.load(entry, entry.image, "image")
+
+    def load_label(self, entry: VolumeEntry, path: Path) -> Volume:
+        """Read the native label, uint8 classes, in the same axis order.
 
         Raises:
             CaseError: the file can't be read or holds an unknown value.
         """
+        volume = self.load(entry, path, "label")
+        return Volume(map_labels(volume.array, self.label_classes(path), path), volume.spacing)
 
     @abstractmethod
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
@@ -142,13 +158,14 @@ class VolumeDataset(FileDataset):
 
     def read(self, ref: CaseRef) -> Case:
         entry = self._entry(ref)
-        native, spacing = self.load_image(entry)
+        volume = self.load_image(entry)
+        native, spacing = volume.array, volume.spacing
         if np.issubdtype(native.dtype, np.floating) and not np.isfinite(native).all():
             raise CaseError(
                 f"{entry.image}: expected finite voxels, found {int((~np.isfinite(native)).sum())} NaN or infinite ones; "
                 "restore the original file"
             )
-        label = None if entry.label is None else self.load_label(entry, entry.label)[0]
+        label = None if entry.label is None else self.load_label(entry, entry.label).array
         if label is not None and label.shape != native.shape:
             raise CaseError(
                 f"{entry.label}: the label has the shape {label.shape}, its image {native.shape}; restore the original file"
@@ -169,8 +186,18 @@ class VolumeDataset(FileDataset):
         entry = self._entry(ref)
         if entry.label is None:
             return None
-        label, spacing = self.load_label(entry, entry.label)
-        return Truth(torch.from_numpy(np.ascontiguousarray(label)), spacing)
+        label = self.load_label(entry, entry.label)
+        return Truth(torch.from_numpy(np.ascontiguousarray(label.array)), label.spacing)
+
+    @classmethod
+    def scaling(cls, options: DatasetOptions) -> Scaling | None:
+        """Return how the edition normalises stored values, for the phantom; None for the phantom's default."""
+        return None
+
+    @classmethod
+    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+        scaling = cls.scaling(options)
+        return None if scaling is None else lambda image: torch.from_numpy(scaling(image.numpy()))
 
     def size_of(self, box: Box, default: Sequence[int] | None = None) -> tuple[int, ...]:
         """Return the size of the working grid: the option, else the edition's grid, else the box as it is."""

@@ -28,11 +28,11 @@ class Volume:
 
     Attributes:
         array: the voxels, in the axis order that the reader documents.
-        spacing: mm per voxel, in the same order.
+        spacing: mm per voxel, in the same order; None where the file holds none.
     """
 
     array: NDArray[Any]
-    spacing: tuple[float, ...]
+    spacing: tuple[float, ...] | None
 
 
 def read_nifti(path: Path, *, frame: int | None = None) -> Volume:
@@ -126,16 +126,16 @@ def read_nrrd(path: Path) -> Volume:
     return Volume(array.transpose(2, 1, 0), tuple(float(mm) for mm in image.GetSpacing()))
 
 
-def z_first(volume: Volume) -> tuple[NDArray[Any], tuple[float, ...]]:
+def z_first(volume: Volume) -> Volume:
     """Reverse the axes of a volume.
 
     Args:
         volume: axes (x, y, z).
 
     Returns:
-        The voxels (z, y, x) and their spacing in mm, in the same order.
+        The same voxels, axes (z, y, x).
     """
-    return volume.array.transpose(2, 1, 0), volume.spacing[::-1]
+    return Volume(volume.array.transpose(2, 1, 0), None if volume.spacing is None else volume.spacing[::-1])
 
 
 def read_metaimage(path: Path) -> Volume:
@@ -210,15 +210,16 @@ def _short(error: BaseException) -> str:
     return lines[-1].rpartition("): ")[2] if lines else type(error).__name__
 
 
-def read_h5_volume(path: Path, key: str) -> NDArray[Any]:
-    """Read one array of an HDF5 file that must have three axes.
+def read_h5_volume(path: Path, key: str, spacing: tuple[float, ...] | None = None) -> Volume:
+    """Read a volume from an HDF5 file.
 
     Args:
         path: an .h5 file.
-        key: the name of the array in the file.
+        key: the name of the array in the file; the array must have three axes.
+        spacing: mm per axis, as HDF5 files of this kind hold none; None where it is not known.
 
     Returns:
-        The array, in file order.
+        The voxels, in file order.
 
     Raises:
         CaseError: the file can't be read, lacks the key, or the array has another number of axes.
@@ -226,7 +227,7 @@ def read_h5_volume(path: Path, key: str) -> NDArray[Any]:
     array = read_h5(path, key)
     if array.ndim != 3:
         raise CaseError(f"{path}: expected 3 axes in {key!r}, found the shape {array.shape}; copy the file again")
-    return array
+    return Volume(array, spacing)
 
 
 def read_h5(path: Path, key: str) -> NDArray[Any]:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from semibench import DatasetOptions, Split
+from semibench import DatasetOptions
 from semibench.blocks import (
-    CaseFiles,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    PublishedLists,
+    Scaling,
+    SplitRules,
+    Volume,
     VolumeEntry,
     VolumeOptions,
-    map_labels,
     read_nifti,
     scale_percentiles,
     z_first,
 )
 from semibench_plugins.datasets.abdomen import cards, published_splits
-from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit, organ_labels
+from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit
 from semibench_plugins.datasets.abdomen.phantom import AbdomenPhantom
 
 FIRST_MR = 501
@@ -58,21 +56,11 @@ class AMOS22(PatternDataset):
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
 
-    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
-        entries = {}
-        for case, files in cases.items():
-            image = files.one("image")
-            if image is not None:
-                domain = self.card.domains[int(case.rpartition("_")[2]) >= FIRST_MR]
-                entries[case] = VolumeEntry(image, files.one("mask"), case, domain)
-        return entries
+    def domain_of(self, case: str) -> str:
+        return self.card.domains[int(case.rpartition("_")[2]) >= FIRST_MR]
 
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        return z_first(read_nifti(entry.image))
-
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-        array, spacing = z_first(read_nifti(path))
-        return map_labels(array, organ_labels(len(self.card.classes)), path), spacing
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        return z_first(read_nifti(path))
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         box = tuple((0, n) for n in image.shape)
@@ -81,20 +69,14 @@ class AMOS22(PatternDataset):
         return PreparedVolume(box, np.asarray(image, dtype=np.float32), self.size_of(box, GRID), finish=finish)
 
     @classmethod
-    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+    def scaling(cls, options: DatasetOptions) -> Scaling:
         """The phantom's MR is recognised by its lowest value: only CT is below 0."""
         mr = scale_percentiles if options.edition == "mr-percentile" else ct_unit
+        return lambda image: (ct_unit if float(image.min()) < 0 else mr)(image)
 
-        def scaled(image: Tensor) -> Tensor:
-            values = image.numpy()
-            return torch.from_numpy((ct_unit if float(values.min()) < 0 else mr)(values))
-
-        return scaled
-
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """amos22-5pct, amos22-2pct, amos22-10pct: DHC's 216/24/120 volumes with 10, 4 or 21 labeled."""
-        rules = {
+        return {
             f"amos22-{percent}pct": partial(published_splits.amos22, percent)
             for percent in published_splits.AMOS22_PERCENT
         }
-        return PublishedLists(self.card.name, self.index(), rules)

@@ -15,8 +15,3 @@ LOW, HIGH = -75.0, 275.0
 def ct_unit(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Clipped to -75..275 HU, then the volume's minimum and maximum to 0 and 1."""
     return scale_to_unit(np.clip(image, LOW, HIGH))
-
-
-def organ_labels(classes: int) -> dict[int, int]:
-    """Stored values are the classes."""
-    return {value: value for value in range(classes)}

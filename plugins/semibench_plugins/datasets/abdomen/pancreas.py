@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from semibench import CaseError, CaseRef, DatasetOptions, Split
+from semibench import CaseError, CaseRef, DatasetOptions
 from semibench.blocks import (
     Box,
     CaseFiles,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    PublishedLists,
+    Scaling,
+    SplitRules,
+    Volume,
     VolumeEntry,
     VolumeOptions,
     crop_or_pad,
     foreground_box,
     intensity_window,
-    map_labels,
     read_dicom_series,
     read_h5_volume,
     read_nifti,
@@ -80,16 +79,12 @@ class Pancreas(PatternDataset):
         return H5 if self.options.edition == "mcnet-h5" else RAW
 
     def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
-        domain = self.card.domains[0]
         entries = {}
         for case, files in cases.items():
-            image = files.one("volume") or files.one("slice")
-            if image is None:
-                continue
             name = case if case.startswith("image") else f"image{case}"
-            label = image if image.suffix == ".h5" else files.one("label")
+            image, label = self.image_and_label(files)
             if not (self.options.drop_copies and name in TWINS):
-                entries[name] = VolumeEntry(image, label, TWINS.get(name, name), domain)
+                entries[name] = VolumeEntry(image, label, TWINS.get(name, name), self.domain_of(case))
         return entries
 
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
@@ -98,19 +93,17 @@ class Pancreas(PatternDataset):
             super().files(ref) if entry.image.suffix == ".h5" else tuple(filter(None, (*_series(entry), entry.label)))
         )
 
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        if entry.image.suffix == ".h5":
-            return read_h5_volume(entry.image, "image"), (1.0, 1.0, 1.0)
-        stored = read_dicom_series(_series(entry))
-        return stored.array, stored.spacing
-
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
         if path.suffix == ".h5":
-            return map_labels(read_h5_volume(path, "label"), {0: 0, 1: 1}, path), (1.0, 1.0, 1.0)
-        stored = read_nifti(path)
+            return read_h5_volume(path, key, (1.0, 1.0, 1.0))
+        return read_nifti(path) if key == "label" else read_dicom_series(_series(entry))
+
+    def load_label(self, entry: VolumeEntry, path: Path) -> Volume:
+        volume = super().load_label(entry, path)
+        if path.suffix == ".h5":
+            return volume
         y, z = FLIPS[self.options.label_flip]
-        label = map_labels(stored.array, {0: 0, 1: 1}, path)[:, ::y, ::z]
-        return np.ascontiguousarray(label), stored.spacing
+        return Volume(np.ascontiguousarray(volume.array[:, ::y, ::z]), volume.spacing)
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         whole: Box = tuple((0, n) for n in image.shape)
@@ -136,19 +129,18 @@ class Pancreas(PatternDataset):
 
     def _spacing(self, entry: VolumeEntry) -> tuple[float, ...]:
         """In z that of the label, as in MC-Net's processing; else the DICOM files' own."""
-        if entry.label is not None:
-            return read_nifti(entry.label).spacing
-        return read_dicom_series(_series(entry)).spacing
+        volume = self.load_image(entry) if entry.label is None else read_nifti(entry.label)
+        assert volume.spacing is not None
+        return volume.spacing
 
     @classmethod
-    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+    def scaling(cls, options: DatasetOptions) -> Scaling:
         low, high = WINDOWS.get(options.edition, WINDOWS["mcnet"])
-        return lambda image: torch.from_numpy(z_score(intensity_window(image.numpy(), low, high)))
+        return lambda image: z_score(intensity_window(image, low, high))
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """pancreas-12, pancreas-6: MC-Net's 62/20 lists with the first 12 or 6 lines labeled."""
-        rules = {f"pancreas-{n}": partial(published_splits.pancreas, n) for n in published_splits.PANCREAS_LABELED}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return {f"pancreas-{n}": partial(published_splits.pancreas, n) for n in published_splits.PANCREAS_LABELED}
 
 
 def crop_box(label: NDArray[np.uint8], spacing: Sequence[float]) -> Box:

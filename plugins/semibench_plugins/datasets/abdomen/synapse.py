@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from semibench import DatasetOptions, Split
+from semibench import DatasetOptions
 from semibench.blocks import (
-    CaseFiles,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    PublishedLists,
+    Scaling,
+    SplitRules,
+    Volume,
     VolumeEntry,
     VolumeOptions,
-    map_labels,
     read_nifti,
     z_first,
 )
 from semibench_plugins.datasets.abdomen import cards, published_splits
-from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit, organ_labels
+from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit
 from semibench_plugins.datasets.abdomen.phantom import AbdomenPhantom
 
 PATTERNS = (
@@ -54,17 +52,8 @@ class Synapse(PatternDataset):
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
 
-    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
-        domain = self.card.domains[0]
-        images = {case: (files.one("image"), files.one("mask")) for case, files in cases.items()}
-        return {case: VolumeEntry(image, mask, case, domain) for case, (image, mask) in images.items() if image}
-
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        return z_first(read_nifti(entry.image))
-
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-        array, spacing = z_first(read_nifti(path))
-        return map_labels(array, organ_labels(len(self.card.classes)), path), spacing
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        return z_first(read_nifti(path))
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         z, y, x = image.shape
@@ -73,10 +62,9 @@ class Synapse(PatternDataset):
         return PreparedVolume(box, np.asarray(image, dtype=np.float32), self.size_of(box, grid), finish=ct_unit)
 
     @classmethod
-    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        return lambda image: torch.from_numpy(ct_unit(image.numpy()))
+    def scaling(cls, options: DatasetOptions) -> Scaling:
+        return ct_unit
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """genericssl-20pct, skcdf-10pct, skcdf-20pct, skcdf-40pct: 20/4/6 volumes; the test is the same in all."""
-        rules = {name: partial(published_splits.synapse, name) for name in published_splits.SYNAPSE_LISTS}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return {name: partial(published_splits.synapse, name) for name in published_splits.SYNAPSE_LISTS}

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from semibench import CaseError, DatasetOptions, Split
+from semibench import CaseError, DatasetOptions
 from semibench.blocks import (
     Box,
-    CaseFiles,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    PublishedLists,
+    Scaling,
+    SplitRules,
+    Volume,
     VolumeEntry,
     VolumeOptions,
     crop_or_pad,
-    map_labels,
     read_h5_volume,
     read_nifti,
     z_first,
@@ -61,26 +59,13 @@ class BraTS19(PatternDataset):
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return OFFICIAL if self.options.edition == "official" else SSL4MIS
 
-    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
-        domain = self.card.domains[0]
-        entries = {}
-        for case, files in cases.items():
-            image = files.one("FLAIR image") or files.one("volume")
-            if image is not None:
-                label = image if image.suffix == ".h5" else files.one("mask")
-                entries[case] = VolumeEntry(image, label, case, domain)
-        return entries
-
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        if entry.image.suffix == ".h5":
-            return read_h5_volume(entry.image, "image"), (1.0, 1.0, 1.0)
-        return z_first(read_nifti(entry.image))
-
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
         if path.suffix == ".h5":
-            return map_labels(read_h5_volume(path, "label"), WHOLE_TUMOUR, path), (1.0, 1.0, 1.0)
-        array, spacing = z_first(read_nifti(path))
-        return map_labels(array, WHOLE_TUMOUR, path), spacing
+            return read_h5_volume(path, key, (1.0, 1.0, 1.0))
+        return z_first(read_nifti(path))
+
+    def label_classes(self, path: Path) -> Mapping[int, int]:
+        return WHOLE_TUMOUR
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         values = np.asarray(image, dtype=np.float32)
@@ -93,13 +78,12 @@ class BraTS19(PatternDataset):
         return PreparedVolume(box, brain_score(crop_or_pad(values, box)), self.size_of(box))
 
     @classmethod
-    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        return lambda image: torch.from_numpy(brain_score(image.numpy()))
+    def scaling(cls, options: DatasetOptions) -> Scaling:
+        return brain_score
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """brats19-25, brats19-50: SSL4MIS's 250/25/60 lists with the first 25 or 50 lines labeled."""
-        rules = {f"brats19-{n}": partial(published_splits.brats19, n) for n in published_splits.BRATS19_LABELED}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return {f"brats19-{n}": partial(published_splits.brats19, n) for n in published_splits.BRATS19_LABELED}
 
 
 def brain_box(image: NDArray[np.float32]) -> Box | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from semibench import DatasetOptions
 from semibench.blocks import (
     FilePattern,
     PreparedVolume,
+    Volume,
     VolumeDataset,
     VolumeEntry,
     VolumeOptions,
@@ -21,7 +22,6 @@ from semibench.blocks import (
     crop_or_pad,
     find_data_folder,
     layout_error,
-    map_labels,
     read_nifti,
     z_score,
 )
@@ -64,13 +64,8 @@ class MSDHippocampus(VolumeDataset):
             raise layout_error(base, self.card, f"no hippocampus_NNN.nii.gz in {base / 'imagesTr'}")
         return found
 
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        stored = read_nifti(entry.image)
-        return stored.array, stored.spacing
-
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-        stored = read_nifti(path)
-        return map_labels(stored.array, {0: 0, 1: 1, 2: 2}, path), stored.spacing
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        return read_nifti(path)
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         size = tuple(self.options.size or GRID)

@@ -7,13 +7,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from semibench import Split
 from semibench.blocks import (
     FilePattern,
     IdSplit,
     ImageDataset,
     ImageEntry,
-    PublishedLists,
+    SplitRules,
     find_data_folder,
     half_of_groups,
     layout_error,
@@ -70,7 +69,7 @@ class BUSBRA(ImageDataset):
             self._base, self.card, f"{TABLE}: device {row['Device']!r} of {row['ID']}; expected {', '.join(DEVICES)}"
         )
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """fold5-<k> and fold10-<k>: the published test and validation cases of fold k. The folds are for supervised
         work; here half of the patients left for training, in the harness's order, is labeled."""
         rules: dict[str, Any] = {}
@@ -79,7 +78,7 @@ class BUSBRA(ImageDataset):
             table = self._base / f"{folds}-fold-cv.csv"
             if table.is_file():
                 rules |= {f"fold{folds}-{k}": partial(self._fold, table, k, groups) for k in range(1, folds + 1)}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return rules
 
     def _fold(self, table: Path, fold: int, groups: Mapping[str, str]) -> IdSplit:
         column = f"valid_{fold}"

@@ -10,14 +10,14 @@ from typing import Any
 
 from pydantic import model_validator
 
-from semibench import LayoutError, Split
+from semibench import LayoutError
 from semibench.blocks import (
     RASTER_ENDINGS,
     FilePattern,
     IdSplit,
     ImageDataset,
     ImageEntry,
-    PublishedLists,
+    SplitRules,
     find_data_folder,
     image_files,
     layout_error,
@@ -121,7 +121,7 @@ class BUSI(ImageDataset):
             parts.append(f"{len(orphans)} masks have no image ({', '.join(orphans[:5])})")
         return layout_error(self.root, self.card, f"in {folder} {' and '.join(parts)}; unzip the archive again")
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """All images: mgcc-<seed> (526/254), mgcc-code-<seed> (546/234). Lesions only: benchmark647-<n>, csc-pa-fold<k>-<n>."""
         rules: dict[str, Callable[[], IdSplit]] = {}
         if self.options.include == KINDS:
@@ -139,7 +139,7 @@ class BUSI(ImageDataset):
                 for labeled in published_splits.CSC_PA_LABELED["busi"]
                 for fold in range(published_splits.CSC_PA_FOLDS)
             }
-        return PublishedLists(self.card.name, self.index(), rules)
+        return rules
 
 
 def _has_class_folders(base: Path) -> bool:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from semibench import Split
 from semibench.blocks import (
     FilePattern,
     ImageDataset,
     ImageEntry,
-    PublishedLists,
+    SplitRules,
     find_data_folder,
     image_and_mask_patterns,
     pair_image_folders,
@@ -45,7 +44,7 @@ class UDIAT(ImageDataset):
             if mask is not None
         }
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """csc-pa-fold<k>-<labeled>; per class where DatasetB.csv (columns name, class) is present."""
         table = self._base() / "DatasetB.csv"
         refs = self.index()
@@ -58,7 +57,7 @@ class UDIAT(ImageDataset):
             for labeled in published_splits.CSC_PA_LABELED["udiat"]
             for fold in range(published_splits.CSC_PA_FOLDS)
         }
-        return PublishedLists(self.card.name, refs, rules if len(refs) == self.card.cases else {})
+        return rules if len(refs) == self.card.cases else {}
 
     def _base(self) -> Path:
         return find_data_folder(self.root, self.card, _has_both)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from semibench import DatasetOptions, Split
+from semibench import DatasetOptions
 from semibench.blocks import (
     CaseFiles,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    PublishedLists,
+    Scaling,
+    SplitRules,
+    Volume,
     VolumeEntry,
     VolumeOptions,
     layout_error,
-    map_labels,
     read_h5_volume,
     read_nifti,
     scale_to_unit,
@@ -31,7 +30,6 @@ from semibench.blocks import (
 from semibench_plugins.datasets.heart import cards, published_splits
 from semibench_plugins.datasets.heart.phantom import HeartPhantom
 
-LABELS = {0: 0, 1: 1, 2: 2, 3: 3}
 FRAMES = 2
 """Annotated frames of a patient: end diastole and end systole."""
 _CASE = "{patient}_frame{frame}"
@@ -86,16 +84,8 @@ class ACDC(PatternDataset):
                     entries[f"{patient}_frame{number:02d}"] = VolumeEntry(image, files_of.one("mask"), patient, domain)
         return entries
 
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...] | None]:
-        if entry.image.suffix == ".h5":
-            return read_h5_volume(entry.image, "image"), None
-        return z_first(read_nifti(entry.image))
-
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...] | None]:
-        if path.suffix == ".h5":
-            return map_labels(read_h5_volume(path, "label"), LABELS, path), None
-        array, spacing = z_first(read_nifti(path))
-        return map_labels(array, LABELS, path), spacing
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        return read_h5_volume(path, key) if path.suffix == ".h5" else z_first(read_nifti(path))
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         box = tuple((0, n) for n in image.shape)
@@ -105,10 +95,9 @@ class ACDC(PatternDataset):
         )
 
     @classmethod
-    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        return lambda image: torch.from_numpy(scale_to_unit(image.numpy()))
+    def scaling(cls, options: DatasetOptions) -> Scaling:
+        return scale_to_unit
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """acdc-<patients>: SSL4MIS's 70/10/20 patients, of which the first 7, 3, 1, 14 ... are labeled."""
-        rules = {f"acdc-{n}": partial(published_splits.acdc, n) for n in published_splits.ACDC_LABELED}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return {f"acdc-{n}": partial(published_splits.acdc, n) for n in published_splits.ACDC_LABELED}

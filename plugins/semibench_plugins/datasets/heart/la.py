@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import CaseError, Split
+from semibench import CaseError
 from semibench.blocks import (
     Box,
     FilePattern,
     PreparedVolume,
-    PublishedLists,
+    SplitRules,
+    Volume,
     VolumeDataset,
     VolumeEntry,
     VolumeOptions,
@@ -23,8 +24,7 @@ from semibench.blocks import (
     crop_or_pad,
     foreground_box,
     layout_error,
-    map_labels,
-    read_h5,
+    read_h5_volume,
     read_nrrd,
     z_score,
 )
@@ -79,17 +79,11 @@ class LA(VolumeDataset):
             f"another edition is {other}: --set dataset.edition={other.split(' ')[0]}."
         )  # fmt: skip
 
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        if entry.image.suffix == ".h5":
-            return _three_axes(read_h5(entry.image, "image"), entry.image), SPACING
-        stored = read_nrrd(entry.image)
-        return stored.array, stored.spacing
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        return read_h5_volume(path, key, SPACING) if path.suffix == ".h5" else read_nrrd(path)
 
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-        if path.suffix == ".h5":
-            return map_labels(_three_axes(read_h5(path, "label"), path), {0: 0, 1: 1}, path), SPACING
-        stored = read_nrrd(path)
-        return map_labels(stored.array, {0: 0, 255: 1}, path), stored.spacing
+    def label_classes(self, path: Path) -> Mapping[int, int]:
+        return {0: 0, 1: 1} if path.suffix == ".h5" else {0: 0, 255: 1}
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         whole = tuple((0, n) for n in image.shape)
@@ -106,10 +100,9 @@ class LA(VolumeDataset):
             )
         return PreparedVolume(box, crop_or_pad(values, box), self.size_of(box))
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """la-8, la-4, la-16: UA-MT's 80/20 lists with the first 8, 4 or 16 lines labeled."""
-        rules = {f"la-{n}": partial(published_splits.la, n) for n in (8, 4, 16)}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return {f"la-{n}": partial(published_splits.la, n) for n in (8, 4, 16)}
 
 
 def crop_box(label: NDArray[np.uint8]) -> Box | None:
@@ -119,12 +112,6 @@ def crop_box(label: NDArray[np.uint8]) -> Box | None:
         return None
     margins = [MARGIN + max(LEAST - (stop - start), 0) // 2 for start, stop in tight[:2]]
     return (*(foreground_box(label, (*margins, 0)) or ())[:2], (0, label.shape[2]))
-
-
-def _three_axes(array: NDArray[Any], path: Path) -> NDArray[Any]:
-    if array.ndim != 3:
-        raise CaseError(f"{path}: expected axes (x, y, z), found the shape {array.shape}")
-    return array
 
 
 def _h5_files(base: Path) -> dict[str, VolumeEntry]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from semibench import CaseError, DatasetOptions, Split
+from semibench import CaseError, DatasetOptions
 from semibench.blocks import (
     FilePattern,
     PreparedVolume,
-    PublishedLists,
+    Scaling,
+    SplitRules,
+    Volume,
     VolumeDataset,
     VolumeEntry,
     VolumeOptions,
@@ -25,7 +25,6 @@ from semibench.blocks import (
     find_data_folder,
     foreground_box,
     layout_error,
-    map_labels,
     read_nifti_lps,
     scale_percentiles,
     scale_to_unit,
@@ -87,16 +86,17 @@ class MMWHS(VolumeDataset):
             raise layout_error(self.root, self.card, f"no *_train_*_image.nii.gz in {base}")
         return found
 
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        stored = read_nifti_lps(entry.image)
-        return stored.array, stored.spacing
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        return read_nifti_lps(path)
 
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-        stored = read_nifti_lps(path)
-        label = map_labels(stored.array, CLASSES, path)
+    def label_classes(self, path: Path) -> Mapping[int, int]:
+        return CLASSES
+
+    def load_label(self, entry: VolumeEntry, path: Path) -> Volume:
+        volume = super().load_label(entry, path)
         if entry.group == STRAY and self.options.edition == "genericssl":
-            label[:4], label[:, -10:-1], label[:, :, :4] = 0, 0, 0
-        return label, stored.spacing
+            volume.array[:4], volume.array[:, -10:-1], volume.array[:, :, :4] = 0, 0, 0
+        return volume
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         values = np.asarray(image, dtype=np.float32)
@@ -115,15 +115,14 @@ class MMWHS(VolumeDataset):
         return PreparedVolume(box, positive(part), self.size_of(box, GRID), how="nearest", finish=scale_to_unit)
 
     @classmethod
-    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+    def scaling(cls, options: DatasetOptions) -> Scaling:
         if options.edition == "label-free":
-            return lambda image: torch.from_numpy(scale_percentiles(image.numpy()))
-        return lambda image: torch.from_numpy(scale_to_unit(positive(image.numpy())))
+            return scale_percentiles
+        return lambda image: scale_to_unit(positive(image))
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """mr2ct and ct2mr, GenericSSL's lists; their validation cases are labeled target volumes."""
-        rules = {f"{a}2{b}": partial(published_splits.mmwhs, a, b) for a, b in (("mr", "ct"), ("ct", "mr"))}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return {f"{a}2{b}": partial(published_splits.mmwhs, a, b) for a, b in (("mr", "ct"), ("ct", "mr"))}
 
 
 def positive(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from semibench import CaseError, DatasetOptions, Split
+from semibench import CaseError, DatasetOptions
 from semibench.blocks import (
     FilePattern,
+    IdSplit,
     Interpolation,
     PreparedVolume,
-    PublishedLists,
+    Scaling,
+    SplitRules,
+    Volume,
     VolumeDataset,
     VolumeEntry,
     VolumeOptions,
@@ -25,7 +26,6 @@ from semibench.blocks import (
     find_data_folder,
     foreground_box,
     layout_error,
-    map_labels,
     read_nifti,
     scale_percentiles,
     z_first,
@@ -35,7 +35,6 @@ from semibench_plugins.datasets.heart.phantom import HeartPhantom
 
 GRID = (32, 144, 144)
 PARTS = ("Training/Labeled", "Validation", "Testing", "Labeled")
-LABELS = {0: 0, 1: 1, 2: 2, 3: 3}
 
 _STEM = r"(?P<part>Training/Labeled|Validation|Testing|Labeled(?:/vendor[A-D])?)/(?P<case>[^/]+)/(?P=case)_sa"
 PATTERNS = (
@@ -92,12 +91,8 @@ class MNMs(VolumeDataset):
             raise layout_error(base, self.card, "no <code>_sa.nii.gz in the patients' folders")
         return found
 
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...]]:
-        return z_first(read_nifti(entry.image, frame=entry.frame))
-
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-        array, spacing = z_first(read_nifti(path, frame=entry.frame))
-        return map_labels(array, LABELS, path), spacing
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        return z_first(read_nifti(path, frame=entry.frame))
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         slices = (0, image.shape[0])
@@ -114,17 +109,17 @@ class MNMs(VolumeDataset):
         return PreparedVolume(box, values, self.size_of(box, GRID), how, scale_percentiles)
 
     @classmethod
-    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        return lambda image: torch.from_numpy(scale_percentiles(image.numpy()))
+    def scaling(cls, options: DatasetOptions) -> Scaling:
+        return scale_percentiles
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """to-<vendor>-<2|5>pct: GenericSSL's lists; dgnet-to-<vendor>-<2|5>pct: the patients that DGNet and EPL label."""
-        rules = {}
+        rules: dict[str, Callable[[], IdSplit]] = {}
         for percent in (2, 5):
             for target in self.card.domains:
                 rules[f"to-{target}-{percent}pct"] = partial(published_splits.mnms_genericssl, target, percent)
                 rules[f"dgnet-to-{target}-{percent}pct"] = partial(published_splits.mnms_dgnet, target, percent)
-        return PublishedLists(self.card.name, self.index(), dict(sorted(rules.items(), reverse=True)))
+        return dict(sorted(rules.items(), reverse=True))
 
 
 def middle(length: int) -> tuple[int, int]:

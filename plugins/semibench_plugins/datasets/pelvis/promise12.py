@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from semibench import CaseRef, DatasetOptions, Split
+from semibench import CaseRef, DatasetOptions
 from semibench.blocks import (
-    CaseFiles,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    PublishedLists,
+    Scaling,
+    SplitRules,
+    Volume,
     VolumeEntry,
     VolumeOptions,
-    map_labels,
     metaimage_data_file,
     read_metaimage,
     scale_percentiles,
@@ -57,26 +55,12 @@ class PROMISE12(PatternDataset):
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
 
-    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
-        domain = self.card.domains[0]
-        entries = {}
-        for case, files in cases.items():
-            image = files.one("image")
-            if image is not None:
-                entries[case] = VolumeEntry(image, files.one("mask"), case, domain)
-        return entries
-
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
         headers = super().files(ref)
         return (*headers, *(data for header in headers if (data := metaimage_data_file(header)) is not None))
 
-    def load_image(self, entry: VolumeEntry) -> tuple[NDArray[Any], tuple[float, ...] | None]:
-        stored = read_metaimage(entry.image)
-        return stored.array, stored.spacing
-
-    def load_label(self, entry: VolumeEntry, path: Path) -> tuple[NDArray[np.uint8], tuple[float, ...] | None]:
-        stored = read_metaimage(path)
-        return map_labels(stored.array, {0: 0, 1: 1}, path), stored.spacing
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        return read_metaimage(path)
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         box = tuple((0, n) for n in image.shape)
@@ -84,14 +68,13 @@ class PROMISE12(PatternDataset):
         return PreparedVolume(box, scaled, self.size_of(box))
 
     @classmethod
-    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        return lambda image: torch.from_numpy(_scaling(options.edition)(image.numpy()))
+    def scaling(cls, options: DatasetOptions) -> Scaling:
+        return _scaling(options.edition)
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """promise12-<cases>: the 35/5/10 list of CV-SSL-MIS, of which the first 2, 1, 3, 4, 7 cases are labeled."""
-        rules = {f"promise12-{n}": partial(published_splits.promise12, n) for n in published_splits.PROMISE12_LABELED}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return {f"promise12-{n}": partial(published_splits.promise12, n) for n in published_splits.PROMISE12_LABELED}
 
 
-def _scaling(edition: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _scaling(edition: str) -> Scaling:
     return scale_percentiles if edition == "percentile" else scale_to_unit

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import Split
-from semibench.blocks import FilePattern, ImageDataset, ImageEntry, PublishedLists, layout_error, read_colour
+from semibench.blocks import FilePattern, ImageDataset, ImageEntry, SplitRules, layout_error, read_colour
 from semibench_plugins.datasets.skin import cards, published_splits
 from semibench_plugins.datasets.skin.phantom import SkinPhantom
 
@@ -51,7 +50,6 @@ class ISIC2018(ImageDataset):
     def pixels(self, path: Path) -> NDArray[np.uint8]:
         return read_colour(path)
 
-    def splits(self) -> Mapping[str, Split]:
+    def split_rules(self) -> SplitRules:
         """isic2018-181, isic2018-55: MedicalMatch's 1838/756 lists, the first 181 or 55 ids labeled."""
-        rules = {f"isic2018-{n}": partial(published_splits.isic2018, n) for n in published_splits.ISIC2018_LABELED}
-        return PublishedLists(self.card.name, self.index(), rules)
+        return {f"isic2018-{n}": partial(published_splits.isic2018, n) for n in published_splits.ISIC2018_LABELED}
