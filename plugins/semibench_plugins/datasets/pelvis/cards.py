@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from semibench import ConventionCard, DatasetCard
+from semibench import ConventionCard
+from semibench_plugins.datasets.card_factories import volume_card
 
-PROMISE12 = DatasetCard(
-    name="promise12",
-    title="PROMISE12",
-    load="semibench_plugins.datasets.pelvis.promise12:PROMISE12",
-    summary="Prostate in transverse T2 MR, 50 training volumes of several centres.",
+PROMISE12 = volume_card("pelvis.promise12:PROMISE12", "promise12", "PROMISE12",
+    "Prostate in transverse T2 MR, 50 training volumes of several centres.", cases=50, modality="MR", slice_axis=0,
+    network_dims=2, classes=("background", "prostate"), editions=("min-max", "percentile"), folders=("PROMISE12",),
     paper="Litjens et al., Evaluation of prostate segmentation algorithms for MRI: the PROMISE12 challenge, MedIA 18, 2014",
-    url="https://promise12.grand-challenge.org",
-    dims=3,
-    modality="MR",
-    classes=("background", "prostate"),
-    slice_axis=0,
-    network_dims=2,
-    terms="Challenge registration; see the licence in the record.",
+    url="https://promise12.grand-challenge.org", terms="Challenge registration; see the licence in the record.",
     obtain="Register at promise12.grand-challenge.org, or take training_data.zip of Zenodo record 8026660.",
-    folders=("PROMISE12",),
     tree="""<root>/
   training_data/                   (or its content directly, or TrainingData_Part1 ... _Part3)
     Case00.mhd, Case00.raw, Case00_segmentation.mhd, Case00_segmentation.raw ... Case49""",
-    cases=50,
-    editions=("min-max", "percentile"),
-)
+)  # fmt: skip
 
 DATASETS = (PROMISE12,)
 
