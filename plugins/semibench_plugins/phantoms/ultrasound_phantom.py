@@ -46,11 +46,13 @@ class UltrasoundPhantom(SpecPhantom):
 class LesionPhantom(UltrasoundPhantom):
     """Base of phantoms with lesions in a scene."""
 
+    @staticmethod
     @abstractmethod
     def scene(
-        self, body: np.random.Generator, view: np.random.Generator, extent: Extent, lesions: int
+        body: np.random.Generator, view: np.random.Generator, extent: Extent, lesions: int, shift: float
     ) -> tuple[Tissue, Label]:
-        """Draw tissue and label with a number of lesions. body, view: streams of the patient and of the frame."""
+        """Draw tissue and label with a number of lesions. body, view: streams of the patient and of the frame. shift: of the
+        probe between frames, as a share of the width."""
 
     def has_group(self, group: int) -> bool:
         """Leaves out groups without a lesion where the options leave out such images."""
@@ -62,7 +64,7 @@ class LesionPhantom(UltrasoundPhantom):
         self, machine: Machine, streams: Streams, extent: Extent, gain: float, group: int, *, image: bool
     ) -> Drawing:
         lesions = 0 if is_normal(self.spec, group) else 2 if streams.layout.random() < self.spec.several else 1
-        tissue, label = self.scene(streams.body, streams.view, extent, lesions)
+        tissue, label = self.scene(streams.body, streams.view, extent, lesions, self.spec.shift)
         # The scan takes long, so it is left out where nobody looks at the image.
         grey = scan(tissue, machine, extent.pixel, gain, streams.view) if image else np.zeros(label.shape)
         return Drawing(np.rint(grey), label, self.pixel_size(extent))

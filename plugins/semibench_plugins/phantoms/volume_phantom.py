@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import numpy as np
 
 from semibench.blocks import Drawing, FloatArray
 from semibench_plugins.phantoms.radiology import Scanner
@@ -10,11 +13,15 @@ from semibench_plugins.phantoms.spec import Spec
 from semibench_plugins.phantoms.spec_phantom import SpecPhantom, Streams
 from semibench_plugins.phantoms.volume_parts import Label, Shape, Spacing
 
+VolumeScene = Callable[[np.random.Generator, Scanner, Shape, Spacing], tuple[FloatArray, Label]]
+"""Draws stored values (float64, whole numbers) and classes of one patient on a grid."""
+
 
 class VolumePhantom(SpecPhantom):
-    """Base of phantoms that are seen by an MR or CT scanner."""
+    """Base of phantoms that are seen by an MR or CT scanner. scenes: by the name in the spec."""
 
     spec: Spec[Scanner]
+    scenes: ClassVar[Mapping[str, VolumeScene]]
 
     def draw_look(self, look: Scanner, streams: Streams, group: int, frame: int, *, image: bool) -> Drawing:
         assert self.spec.shape is not None and self.spec.spacing is not None
@@ -26,8 +33,8 @@ class VolumePhantom(SpecPhantom):
         spacing = (real[0], real[1], real[2])
         return Drawing(*self.draw_volume(look, streams, shape, spacing, frame), spacing)
 
-    @abstractmethod
     def draw_volume(
         self, scanner: Scanner, streams: Streams, shape: Shape, spacing: Spacing, frame: int
     ) -> tuple[FloatArray, Label]:
-        """Draw one volume. Returns stored values (float64, whole numbers) and classes, both of `shape`."""
+        """Draw one volume; every frame of a patient is the same unless a subclass says otherwise."""
+        return self.scenes[self.spec.scene](streams.body, scanner, shape, spacing)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
-from semibench.blocks import FloatArray
-from semibench_plugins.datasets.abdomen.scenes import organs
+from semibench_plugins.datasets.abdomen.scenes import ORGANS_OF, organs
 from semibench_plugins.phantoms.radiology import Scanner
 from semibench_plugins.phantoms.spec import Spec
-from semibench_plugins.phantoms.spec_phantom import Streams
-from semibench_plugins.phantoms.volume_parts import Label, Shape, Spacing
 from semibench_plugins.phantoms.volume_phantom import VolumePhantom
 
 _PORTAL_CT = Scanner(
@@ -63,8 +61,4 @@ class AbdomenPhantom(VolumePhantom):
     """The phantom of a data set of the abdomen."""
 
     specs = SPECS
-
-    def draw_volume(
-        self, scanner: Scanner, streams: Streams, shape: Shape, spacing: Spacing, frame: int
-    ) -> tuple[FloatArray, Label]:
-        return organs(streams.body, scanner, shape, spacing, self.spec.scene)
+    scenes = {name: partial(organs, scene=name) for name in ORGANS_OF}

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from semibench.blocks import FloatArray
 from semibench_plugins.datasets.brain.glioma_scene import glioma
 from semibench_plugins.datasets.brain.hippocampus_scene import hippocampus
 from semibench_plugins.phantoms.radiology import Scanner
 from semibench_plugins.phantoms.spec import Spec
-from semibench_plugins.phantoms.spec_phantom import Streams
-from semibench_plugins.phantoms.volume_parts import Label, Shape, Spacing
 from semibench_plugins.phantoms.volume_phantom import VolumePhantom
 
 _T1 = Scanner(
@@ -48,9 +45,4 @@ class BrainPhantom(VolumePhantom):
     """The phantom of a data set of the brain."""
 
     specs = SPECS
-
-    def draw_volume(
-        self, scanner: Scanner, streams: Streams, shape: Shape, spacing: Spacing, frame: int
-    ) -> tuple[FloatArray, Label]:
-        scene = {"glioma": glioma, "hippocampus": hippocampus}[self.spec.scene]
-        return scene(streams.body, scanner, shape, spacing)
+    scenes = {"glioma": glioma, "hippocampus": hippocampus}

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from semibench_plugins.datasets.breast.scene import breast
 from semibench_plugins.phantoms.spec import Spec
-from semibench_plugins.phantoms.tissue import Extent, Label
-from semibench_plugins.phantoms.ultrasound import Machine, Tissue
+from semibench_plugins.phantoms.ultrasound import Machine
 from semibench_plugins.phantoms.ultrasound_phantom import LesionPhantom
 
 # Not measured from the devices named, but set so that the machines differ as such devices do.
@@ -70,8 +67,4 @@ class BreastPhantom(LesionPhantom):
     """The phantom of a data set of breast ultrasound."""
 
     specs = SPECS
-
-    def scene(
-        self, body: np.random.Generator, view: np.random.Generator, extent: Extent, lesions: int
-    ) -> tuple[Tissue, Label]:
-        return breast(body, view, extent, lesions, self.spec.shift)
+    scene = staticmethod(breast)

@@ -102,13 +102,12 @@ class HeartPhantom(VolumePhantom):
     """The phantom of a data set of the heart."""
 
     specs = SPECS
+    scenes = {"left-atrium": left_atrium, "whole-heart": whole_heart}
 
     def draw_volume(
         self, scanner: Scanner, streams: Streams, shape: Shape, spacing: Spacing, frame: int
     ) -> tuple[FloatArray, Label]:
-        if self.spec.scene == "left-atrium":
-            return left_atrium(streams.body, scanner, shape, spacing)
-        if self.spec.scene == "whole-heart":
-            return whole_heart(streams.body, scanner, shape, spacing)
+        if self.spec.scene in self.scenes:
+            return super().draw_volume(scanner, streams, shape, spacing, frame)
         image, label = short_axis(streams.body, streams.view, scanner, shape, spacing, phase=frame)
         return image, RIGHT_FIRST[label] if self.spec.scene == "short-axis-right-first" else label

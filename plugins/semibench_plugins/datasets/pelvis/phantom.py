@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from semibench.blocks import FloatArray
 from semibench_plugins.datasets.pelvis.prostate_scene import prostate
 from semibench_plugins.phantoms.radiology import Scanner
 from semibench_plugins.phantoms.spec import Spec
-from semibench_plugins.phantoms.spec_phantom import Streams
-from semibench_plugins.phantoms.volume_parts import Label, Shape, Spacing
 from semibench_plugins.phantoms.volume_phantom import VolumePhantom
 
 _T2 = Scanner(
@@ -38,8 +35,4 @@ class PelvisPhantom(VolumePhantom):
     """The phantom of PROMISE12."""
 
     specs = SPECS
-
-    def draw_volume(
-        self, scanner: Scanner, streams: Streams, shape: Shape, spacing: Spacing, frame: int
-    ) -> tuple[FloatArray, Label]:
-        return prostate(streams.body, scanner, shape, spacing)
+    scenes = {"prostate": prostate}

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from semibench_plugins.datasets.thyroid.scene import thyroid
 from semibench_plugins.phantoms.spec import Spec
-from semibench_plugins.phantoms.tissue import Extent, Label
-from semibench_plugins.phantoms.ultrasound import Machine, Tissue
+from semibench_plugins.phantoms.ultrasound import Machine
 from semibench_plugins.phantoms.ultrasound_phantom import LesionPhantom
 
 _TUS = (
@@ -45,8 +42,4 @@ class ThyroidPhantom(LesionPhantom):
     """The phantom of a data set of thyroid ultrasound."""
 
     specs = SPECS
-
-    def scene(
-        self, body: np.random.Generator, view: np.random.Generator, extent: Extent, lesions: int
-    ) -> tuple[Tissue, Label]:
-        return thyroid(body, view, extent, lesions, self.spec.shift)
+    scene = staticmethod(thyroid)
