@@ -26,10 +26,12 @@ class FileDataset(Dataset):
 
     Attributes:
         known: globs (relative paths) of official files that are not read, for `inspect`.
+        listed_splits: published splits that need nothing but their lists of ids.
         phantom_class: the phantom of this data set; None where it has none.
     """
 
     known: ClassVar[tuple[str, ...]] = ()
+    listed_splits: ClassVar[SplitRules] = {}
     phantom_class: ClassVar[type[PhantomDataset] | None] = None
 
     def __init__(self, root: Path | None, options: DatasetOptions) -> None:
@@ -77,8 +79,8 @@ class FileDataset(Dataset):
         return layout_problems(base, cases, self.patterns(base), self.known, self.card.title)
 
     def split_rules(self) -> SplitRules:
-        """Return the published splits; by default there are none."""
-        return {}
+        """Return the published splits under the options; by default `listed_splits`."""
+        return self.listed_splits
 
     def splits(self) -> Mapping[str, Split]:
         rules = self.split_rules()

@@ -16,7 +16,15 @@ from pydantic import field_validator
 from torch import Tensor
 
 from semibench.blocks.datasets.file_dataset import FileDataset
-from semibench.blocks.datasets.volume_files import Volume, map_labels
+from semibench.blocks.datasets.volume_files import (
+    Volume,
+    map_labels,
+    read_h5_volume,
+    read_metaimage,
+    read_nifti,
+    read_nrrd,
+    z_first,
+)
 from semibench.blocks.datasets.working_grid import (
     Box,
     Interpolation,
@@ -82,12 +90,19 @@ class PreparedVolume:
 
 
 class VolumeDataset(FileDataset):
-    """Base of 3D data sets. A subclass sets `card` and writes `locate`, `load` and `prepare`.
+    """Base of 3D data sets. A subclass sets `card` and writes `locate` and `prepare`.
 
     Labels are mapped once, on the native grid; `read` and `truth` get the same map in the same axis order.
+
+    Attributes:
+        scalings: edition -> how it normalises stored values, for the phantom; an edition that is missing has the phantom's
+            default.
+        h5_spacing: mm per axis of HDF5 files, which hold none; None where it is not known.
     """
 
     Options: ClassVar[type[DatasetOptions]] = VolumeOptions
+    scalings: ClassVar[Mapping[str, Scaling]] = {}
+    h5_spacing: ClassVar[tuple[float, ...] | None] = None
 
     @abstractmethod
     def locate(self) -> Mapping[str, VolumeEntry]:
@@ -100,14 +115,15 @@ class VolumeDataset(FileDataset):
             LayoutError: the files are not laid out as expected.
         """
 
-    @abstractmethod
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
         """Read the image or the label of a volume, as it is stored.
+
+        By default the ending of the file decides: NIfTI, MetaImage and NRRD are read as (z, y, x), HDF5 in its own order.
 
         Args:
             entry: the volume.
             path: its image or label file.
-            key: what to read; one file may hold both.
+            key: what to read; one HDF5 file may hold both, under these names.
 
         Returns:
             The voxels in the axis order of the data set.
@@ -115,6 +131,11 @@ class VolumeDataset(FileDataset):
         Raises:
             CaseError: the file can't be read.
         """
+        if path.suffix == ".h5":
+            return read_h5_volume(path, key, self.h5_spacing)
+        if path.suffix == ".mhd":
+            return read_metaimage(path)
+        return z_first(read_nrrd(path) if path.suffix == ".nrrd" else read_nifti(path, frame=entry.frame))
 
     def label_classes(self, path: Path) -> Mapping[int, int]:
         """Return the meaning of the stored values of a label file: value -> class. Default: values are classes."""
@@ -190,13 +211,8 @@ class VolumeDataset(FileDataset):
         return Truth(torch.from_numpy(np.ascontiguousarray(label.array)), label.spacing)
 
     @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling | None:
-        """Return how the edition normalises stored values, for the phantom; None for the phantom's default."""
-        return None
-
-    @classmethod
     def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        scaling = cls.scaling(options)
+        scaling = cls.scalings.get(options.edition)
         return None if scaling is None else lambda image: torch.from_numpy(scaling(image.numpy()))
 
     def size_of(self, box: Box, default: Sequence[int] | None = None) -> tuple[int, ...]:

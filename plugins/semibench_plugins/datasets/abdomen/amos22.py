@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import DatasetOptions
 from semibench.blocks import (
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    Scaling,
-    SplitRules,
-    Volume,
     VolumeEntry,
     VolumeOptions,
-    read_nifti,
     scale_percentiles,
-    z_first,
 )
 from semibench_plugins.datasets.abdomen import cards, published_splits
 from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit
@@ -52,6 +46,13 @@ class AMOS22(PatternDataset):
     phantom_class = AbdomenPhantom
     Options = AMOS22Options
     known = ("imagests/*", "labelsts/*", "*.csv", "*.xlsx")
+    scalings = {
+        "dhc": ct_unit,
+        "mr-percentile": lambda image: (ct_unit if image.min() < 0 else scale_percentiles)(image),
+    }
+    """The phantom's MR is recognised by its lowest value: only CT is below 0."""
+    listed_splits = {f"amos22-{n}pct": partial(published_splits.amos22, n) for n in published_splits.AMOS22_PERCENT}
+    """DHC's 216/24/120 volumes with 10, 4 or 21 labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
@@ -59,24 +60,8 @@ class AMOS22(PatternDataset):
     def domain_of(self, case: str) -> str:
         return self.card.domains[int(case.rpartition("_")[2]) >= FIRST_MR]
 
-    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        return z_first(read_nifti(path))
-
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         box = tuple((0, n) for n in image.shape)
         by_percentile = self.options.edition == "mr-percentile" and entry.domain == "mr"
         finish = scale_percentiles if by_percentile else ct_unit
         return PreparedVolume(box, np.asarray(image, dtype=np.float32), self.size_of(box, GRID), finish=finish)
-
-    @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling:
-        """The phantom's MR is recognised by its lowest value: only CT is below 0."""
-        mr = scale_percentiles if options.edition == "mr-percentile" else ct_unit
-        return lambda image: (ct_unit if float(image.min()) < 0 else mr)(image)
-
-    def split_rules(self) -> SplitRules:
-        """amos22-5pct, amos22-2pct, amos22-10pct: DHC's 216/24/120 volumes with 10, 4 or 21 labeled."""
-        return {
-            f"amos22-{percent}pct": partial(published_splits.amos22, percent)
-            for percent in published_splits.AMOS22_PERCENT
-        }

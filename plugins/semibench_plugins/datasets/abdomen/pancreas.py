@@ -10,15 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import CaseError, CaseRef, DatasetOptions
+from semibench import CaseError, CaseRef
 from semibench.blocks import (
     Box,
     CaseFiles,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    Scaling,
-    SplitRules,
     Volume,
     VolumeEntry,
     VolumeOptions,
@@ -26,7 +24,6 @@ from semibench.blocks import (
     foreground_box,
     intensity_window,
     read_dicom_series,
-    read_h5_volume,
     read_nifti,
     z_score,
 )
@@ -52,6 +49,11 @@ RAW = (
 )  # fmt: skip
 
 
+def _windowed(edition: str, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    low, high = WINDOWS.get(edition, WINDOWS["mcnet"])
+    return z_score(intensity_window(image, low, high))
+
+
 class PancreasOptions(VolumeOptions, frozen=True, extra="forbid"):
     """edition: "mcnet-h5" reads MC-Net's processed files as they are; "mcnet" makes them from the raw files (1 mm, window
     -125 to 275 HU, x and y cropped to the label with 25 mm, z-score); "as-printed" the same with the Diff-CL paper's
@@ -74,6 +76,10 @@ class Pancreas(PatternDataset):
     Options = PancreasOptions
     options: PancreasOptions
     known = ("*.list", "*.csv", "*.tcia", "*/license*")
+    h5_spacing = (1.0, 1.0, 1.0)
+    scalings = {edition: partial(_windowed, edition) for edition in cards.PANCREAS.editions}
+    listed_splits = {f"pancreas-{n}": partial(published_splits.pancreas, n) for n in published_splits.PANCREAS_LABELED}
+    """MC-Net's 62/20 lists with the first 12 or 6 lines labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return H5 if self.options.edition == "mcnet-h5" else RAW
@@ -95,7 +101,7 @@ class Pancreas(PatternDataset):
 
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
         if path.suffix == ".h5":
-            return read_h5_volume(path, key, (1.0, 1.0, 1.0))
+            return super().load(entry, path, key)
         return read_nifti(path) if key == "label" else read_dicom_series(_series(entry))
 
     def load_label(self, entry: VolumeEntry, path: Path) -> Volume:
@@ -121,26 +127,14 @@ class Pancreas(PatternDataset):
                 )
             box = crop_box(label, spacing)
         size = [max(int((stop - start) * mm), 1) for (start, stop), mm in zip(box, spacing, strict=True)]
-        low, high = WINDOWS[self.options.edition]
         values = np.asarray(crop_or_pad(image, box), dtype=np.float32)
-        return PreparedVolume(
-            box, values, self.size_of(box, size), finish=lambda grid: z_score(intensity_window(grid, low, high))
-        )
+        return PreparedVolume(box, values, self.size_of(box, size), finish=partial(_windowed, self.options.edition))
 
     def _spacing(self, entry: VolumeEntry) -> tuple[float, ...]:
         """In z that of the label, as in MC-Net's processing; else the DICOM files' own."""
         volume = self.load_image(entry) if entry.label is None else read_nifti(entry.label)
         assert volume.spacing is not None
         return volume.spacing
-
-    @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling:
-        low, high = WINDOWS.get(options.edition, WINDOWS["mcnet"])
-        return lambda image: z_score(intensity_window(image, low, high))
-
-    def split_rules(self) -> SplitRules:
-        """pancreas-12, pancreas-6: MC-Net's 62/20 lists with the first 12 or 6 lines labeled."""
-        return {f"pancreas-{n}": partial(published_splits.pancreas, n) for n in published_splits.PANCREAS_LABELED}
 
 
 def crop_box(label: NDArray[np.uint8], spacing: Sequence[float]) -> Box:

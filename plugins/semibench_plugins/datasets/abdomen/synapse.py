@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import DatasetOptions
 from semibench.blocks import (
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    Scaling,
-    SplitRules,
-    Volume,
     VolumeEntry,
     VolumeOptions,
-    read_nifti,
-    z_first,
 )
 from semibench_plugins.datasets.abdomen import cards, published_splits
 from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit
@@ -48,23 +42,15 @@ class Synapse(PatternDataset):
     card = cards.SYNAPSE
     phantom_class = AbdomenPhantom
     Options = SynapseOptions
+    scalings = {"genericssl": ct_unit, "dhc": ct_unit}
+    listed_splits = {name: partial(published_splits.synapse, name) for name in published_splits.SYNAPSE_LISTS}
+    """20/4/6 volumes; the test is the same in all."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
-
-    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        return z_first(read_nifti(path))
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         z, y, x = image.shape
         grid = GRID if self.options.edition == "genericssl" else (z, max(y // 2, 1), max(x // 2, 1))
         box = ((0, z), (0, y), (0, x))
         return PreparedVolume(box, np.asarray(image, dtype=np.float32), self.size_of(box, grid), finish=ct_unit)
-
-    @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling:
-        return ct_unit
-
-    def split_rules(self) -> SplitRules:
-        """genericssl-20pct, skcdf-10pct, skcdf-20pct, skcdf-40pct: 20/4/6 volumes; the test is the same in all."""
-        return {name: partial(published_splits.synapse, name) for name in published_splits.SYNAPSE_LISTS}

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import CaseError, DatasetOptions
+from semibench import CaseError
 from semibench.blocks import (
     Box,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    Scaling,
-    SplitRules,
-    Volume,
     VolumeEntry,
     VolumeOptions,
     crop_or_pad,
-    read_h5_volume,
-    read_nifti,
-    z_first,
 )
 from semibench_plugins.datasets.brain import cards, published_splits
 from semibench_plugins.datasets.brain.phantom import BrainPhantom
@@ -38,52 +32,6 @@ OFFICIAL = (
     FilePattern("mask", _STEM + r"_seg\.nii(?:\.gz)?", "{case}", "{grade}/{case}/{case}_seg.nii.gz"),
 )
 SSL4MIS = (FilePattern("volume", rf"(?:h5|data)/(?P<case>{_NAME})\.h5", "{case}", "h5/{case}.h5"),)
-
-
-class BraTS19Options(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "official" reads FLAIR and seg and processes them as SSL4MIS does (box of the brain, clip at the 99.9th
-    percentile, z-score by the voxels above 0); "ssl4mis" reads its processed HDF5 files as they are."""
-
-    edition: str = "official"
-
-
-class BraTS19(PatternDataset):
-    """Id: e.g. "BraTS19_TCIA02_370_1". Group: the same (one scan per patient). Domain: one."""
-
-    card = cards.BRATS19
-    phantom_class = BrainPhantom
-    Options = BraTS19Options
-    known = ("*_t1.nii.gz", "*_t1ce.nii.gz", "*_t2.nii.gz", "*_t1.nii", "*_t1ce.nii", "*_t2.nii", "*name_mapping.csv",
-             "*survival_data.csv", "*.txt", "*.list")  # fmt: skip
-
-    def patterns(self, base: Path) -> Sequence[FilePattern]:
-        return OFFICIAL if self.options.edition == "official" else SSL4MIS
-
-    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        if path.suffix == ".h5":
-            return read_h5_volume(path, key, (1.0, 1.0, 1.0))
-        return z_first(read_nifti(path))
-
-    def label_classes(self, path: Path) -> Mapping[int, int]:
-        return WHOLE_TUMOUR
-
-    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
-        values = np.asarray(image, dtype=np.float32)
-        if self.options.edition == "ssl4mis":
-            whole: Box = tuple((0, n) for n in image.shape)
-            return PreparedVolume(whole, values, self.size_of(whole))
-        box = brain_box(values)
-        if box is None:
-            raise CaseError(f"{entry.image}: expected a brain, found zeros only; restore the original file")
-        return PreparedVolume(box, brain_score(crop_or_pad(values, box)), self.size_of(box))
-
-    @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling:
-        return brain_score
-
-    def split_rules(self) -> SplitRules:
-        """brats19-25, brats19-50: SSL4MIS's 250/25/60 lists with the first 25 or 50 lines labeled."""
-        return {f"brats19-{n}": partial(published_splits.brats19, n) for n in published_splits.BRATS19_LABELED}
 
 
 def brain_box(image: NDArray[np.float32]) -> Box | None:
@@ -104,3 +52,40 @@ def brain_score(image: NDArray[np.float32]) -> NDArray[np.float32]:
     if not len(inside) or float(inside.std(dtype=np.float64)) == 0:
         return np.zeros_like(image, dtype=np.float32)
     return ((clipped - inside.mean(dtype=np.float64)) / inside.std(dtype=np.float64)).astype(np.float32)
+
+
+class BraTS19Options(VolumeOptions, frozen=True, extra="forbid"):
+    """edition: "official" reads FLAIR and seg and processes them as SSL4MIS does (box of the brain, clip at the 99.9th
+    percentile, z-score by the voxels above 0); "ssl4mis" reads its processed HDF5 files as they are."""
+
+    edition: str = "official"
+
+
+class BraTS19(PatternDataset):
+    """Id: e.g. "BraTS19_TCIA02_370_1". Group: the same (one scan per patient). Domain: one."""
+
+    card = cards.BRATS19
+    phantom_class = BrainPhantom
+    Options = BraTS19Options
+    known = ("*_t1.nii.gz", "*_t1ce.nii.gz", "*_t2.nii.gz", "*_t1.nii", "*_t1ce.nii", "*_t2.nii", "*name_mapping.csv",
+             "*survival_data.csv", "*.txt", "*.list")  # fmt: skip
+    h5_spacing = (1.0, 1.0, 1.0)
+    scalings = {"official": brain_score, "ssl4mis": brain_score}
+    listed_splits = {f"brats19-{n}": partial(published_splits.brats19, n) for n in published_splits.BRATS19_LABELED}
+    """SSL4MIS's 250/25/60 lists with the first 25 or 50 lines labeled."""
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return OFFICIAL if self.options.edition == "official" else SSL4MIS
+
+    def label_classes(self, path: Path) -> Mapping[int, int]:
+        return WHOLE_TUMOUR
+
+    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
+        values = np.asarray(image, dtype=np.float32)
+        if self.options.edition == "ssl4mis":
+            whole: Box = tuple((0, n) for n in image.shape)
+            return PreparedVolume(whole, values, self.size_of(whole))
+        box = brain_box(values)
+        if box is None:
+            raise CaseError(f"{entry.image}: expected a brain, found zeros only; restore the original file")
+        return PreparedVolume(box, brain_score(crop_or_pad(values, box)), self.size_of(box))

@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import DatasetOptions
 from semibench.blocks import (
     CaseFiles,
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    Scaling,
-    SplitRules,
-    Volume,
     VolumeEntry,
     VolumeOptions,
     layout_error,
-    read_h5_volume,
-    read_nifti,
     scale_to_unit,
-    z_first,
 )
 from semibench_plugins.datasets.heart import cards, published_splits
 from semibench_plugins.datasets.heart.phantom import HeartPhantom
@@ -58,6 +51,9 @@ class ACDC(PatternDataset):
     phantom_class = HeartPhantom
     Options = ACDCOptions
     known = ("*/info.cfg", "*_4d.nii.gz", "testing/*", "data/slices/*", "*.list")
+    scalings = {"official": scale_to_unit, "ssl4mis": scale_to_unit}
+    listed_splits = {f"acdc-{n}": partial(published_splits.acdc, n) for n in published_splits.ACDC_LABELED}
+    """SSL4MIS's 70/10/20 patients, of which the first 7, 3, 1, 14 ... are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return OFFICIAL if self.options.edition == "official" else SSL4MIS
@@ -84,20 +80,9 @@ class ACDC(PatternDataset):
                     entries[f"{patient}_frame{number:02d}"] = VolumeEntry(image, files_of.one("mask"), patient, domain)
         return entries
 
-    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        return read_h5_volume(path, key) if path.suffix == ".h5" else z_first(read_nifti(path))
-
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         box = tuple((0, n) for n in image.shape)
         values = np.asarray(image, dtype=np.float32)
         return PreparedVolume(
             box, scale_to_unit(values) if self.options.edition == "official" else values, self.size_of(box)
         )
-
-    @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling:
-        return scale_to_unit
-
-    def split_rules(self) -> SplitRules:
-        """acdc-<patients>: SSL4MIS's 70/10/20 patients, of which the first 7, 3, 1, 14 ... are labeled."""
-        return {f"acdc-{n}": partial(published_splits.acdc, n) for n in published_splits.ACDC_LABELED}

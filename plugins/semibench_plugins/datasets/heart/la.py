@@ -15,7 +15,6 @@ from semibench.blocks import (
     Box,
     FilePattern,
     PreparedVolume,
-    SplitRules,
     Volume,
     VolumeDataset,
     VolumeEntry,
@@ -24,7 +23,6 @@ from semibench.blocks import (
     crop_or_pad,
     foreground_box,
     layout_error,
-    read_h5_volume,
     read_nrrd,
     z_score,
 )
@@ -62,6 +60,9 @@ class LA(VolumeDataset):
     phantom_class = HeartPhantom
     known = ("*lawall.nrrd", "*.list")
     Options = LAOptions
+    h5_spacing = SPACING
+    listed_splits = {f"la-{n}": partial(published_splits.la, n) for n in (8, 4, 16)}
+    """UA-MT's 80/20 lists with the first 8, 4 or 16 lines labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PROCESSED if self.options.edition == "uamt" else RAW
@@ -80,7 +81,7 @@ class LA(VolumeDataset):
         )  # fmt: skip
 
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        return read_h5_volume(path, key, SPACING) if path.suffix == ".h5" else read_nrrd(path)
+        return read_nrrd(path) if path.suffix == ".nrrd" else super().load(entry, path, key)
 
     def label_classes(self, path: Path) -> Mapping[int, int]:
         return {0: 0, 1: 1} if path.suffix == ".h5" else {0: 0, 255: 1}
@@ -99,10 +100,6 @@ class LA(VolumeDataset):
                 f"{entry.label or entry.image}: the edition margin-15 crops to the label, and there is none"
             )
         return PreparedVolume(box, crop_or_pad(values, box), self.size_of(box))
-
-    def split_rules(self) -> SplitRules:
-        """la-8, la-4, la-16: UA-MT's 80/20 lists with the first 8, 4 or 16 lines labeled."""
-        return {f"la-{n}": partial(published_splits.la, n) for n in (8, 4, 16)}
 
 
 def crop_box(label: NDArray[np.uint8]) -> Box | None:

@@ -11,12 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import CaseError, DatasetOptions
+from semibench import CaseError
 from semibench.blocks import (
     FilePattern,
     PreparedVolume,
-    Scaling,
-    SplitRules,
     Volume,
     VolumeDataset,
     VolumeEntry,
@@ -68,6 +66,9 @@ class MMWHS(VolumeDataset):
     phantom_class = HeartPhantom
     known = ("*_test_*",)
     Options = MMWHSOptions
+    scalings = {"genericssl": lambda image: scale_to_unit(positive(image)), "label-free": scale_percentiles}
+    listed_splits = {f"{a}2{b}": partial(published_splits.mmwhs, a, b) for a, b in (("mr", "ct"), ("ct", "mr"))}
+    """GenericSSL's lists; their validation cases are labeled target volumes."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return NESTED if any((base / modality / "imagesTr").is_dir() for modality in ("MR", "CT")) else FLAT
@@ -113,16 +114,6 @@ class MMWHS(VolumeDataset):
         box = tuple((a, min(b, end + MARGIN)) for (a, b), end in zip(start_stop, last, strict=True))
         part = crop_or_pad(values, box)
         return PreparedVolume(box, positive(part), self.size_of(box, GRID), how="nearest", finish=scale_to_unit)
-
-    @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling:
-        if options.edition == "label-free":
-            return scale_percentiles
-        return lambda image: scale_to_unit(positive(image))
-
-    def split_rules(self) -> SplitRules:
-        """mr2ct and ct2mr, GenericSSL's lists; their validation cases are labeled target volumes."""
-        return {f"{a}2{b}": partial(published_splits.mmwhs, a, b) for a, b in (("mr", "ct"), ("ct", "mr"))}
 
 
 def positive(image: NDArray[np.float32]) -> NDArray[np.float32]:

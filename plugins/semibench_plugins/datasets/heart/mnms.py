@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import CaseError, DatasetOptions
+from semibench import CaseError
 from semibench.blocks import (
     FilePattern,
-    IdSplit,
     Interpolation,
     PreparedVolume,
-    Scaling,
-    SplitRules,
-    Volume,
     VolumeDataset,
     VolumeEntry,
     VolumeOptions,
@@ -26,9 +21,7 @@ from semibench.blocks import (
     find_data_folder,
     foreground_box,
     layout_error,
-    read_nifti,
     scale_percentiles,
-    z_first,
 )
 from semibench_plugins.datasets.heart import cards, published_splits
 from semibench_plugins.datasets.heart.phantom import HeartPhantom
@@ -62,6 +55,8 @@ class MNMs(VolumeDataset):
     phantom_class = HeartPhantom
     known = ("training/unlabeled/*", "*.csv", "*.xls*")
     Options = MNMsOptions
+    scalings = {"genericssl": scale_percentiles, "label-free": scale_percentiles}
+    listed_splits = published_splits.mnms_rules()
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
@@ -91,9 +86,6 @@ class MNMs(VolumeDataset):
             raise layout_error(base, self.card, "no <code>_sa.nii.gz in the patients' folders")
         return found
 
-    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        return z_first(read_nifti(path, frame=entry.frame))
-
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         slices = (0, image.shape[0])
         if self.options.edition == "genericssl":
@@ -107,19 +99,6 @@ class MNMs(VolumeDataset):
         how: Interpolation = "nearest" if self.options.edition == "genericssl" else "linear"
         values = crop_or_pad(np.asarray(image, dtype=np.float32), box)
         return PreparedVolume(box, values, self.size_of(box, GRID), how, scale_percentiles)
-
-    @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling:
-        return scale_percentiles
-
-    def split_rules(self) -> SplitRules:
-        """to-<vendor>-<2|5>pct: GenericSSL's lists; dgnet-to-<vendor>-<2|5>pct: the patients that DGNet and EPL label."""
-        rules: dict[str, Callable[[], IdSplit]] = {}
-        for percent in (2, 5):
-            for target in self.card.domains:
-                rules[f"to-{target}-{percent}pct"] = partial(published_splits.mnms_genericssl, target, percent)
-                rules[f"dgnet-to-{target}-{percent}pct"] = partial(published_splits.mnms_dgnet, target, percent)
-        return dict(sorted(rules.items(), reverse=True))
 
 
 def middle(length: int) -> tuple[int, int]:

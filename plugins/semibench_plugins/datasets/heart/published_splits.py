@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from semibench.blocks import IdSplit, read_id_list, read_packaged_table, read_split_roles
+from functools import partial
+
+from semibench.blocks import IdSplit, SplitRules, read_id_list, read_packaged_table, read_split_roles
 
 LISTS = "semibench_plugins.datasets.heart"
 ACDC_LABELED = (7, 3, 1, 14, 21, 28, 35)
@@ -79,6 +81,16 @@ def mnms_dgnet(target: str, percent: int) -> IdSplit:
     codes = {row["code"] for row in read_packaged_table(LISTS, f"lists/mnms/labeled_patients_{percent}p.csv")}
     labeled = [name for name in mnms_ids(tuple(v for v in VENDORS if v != target)) if name.split("_")[0] in codes]
     return _generalise(target, labeled)
+
+
+def mnms_rules() -> SplitRules:
+    """to-<vendor>-<2|5>pct: GenericSSL's lists; dgnet-to-<vendor>-<2|5>pct: the patients that DGNet and EPL label."""
+    rules = {}
+    for percent in (2, 5):
+        for target in VENDORS:
+            rules[f"to-{target}-{percent}pct"] = partial(mnms_genericssl, target, percent)
+            rules[f"dgnet-to-{target}-{percent}pct"] = partial(mnms_dgnet, target, percent)
+    return dict(sorted(rules.items(), reverse=True))
 
 
 def _generalise(target: str, labeled: tuple[str, ...] | list[str]) -> IdSplit:

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import CaseRef, DatasetOptions
+from semibench import CaseRef
 from semibench.blocks import (
     FilePattern,
     PatternDataset,
     PreparedVolume,
-    Scaling,
-    SplitRules,
-    Volume,
     VolumeEntry,
     VolumeOptions,
     metaimage_data_file,
-    read_metaimage,
     scale_percentiles,
     scale_to_unit,
 )
@@ -51,6 +47,11 @@ class PROMISE12(PatternDataset):
     card = cards.PROMISE12
     phantom_class = PelvisPhantom
     Options = PROMISE12Options
+    scalings = {"min-max": scale_to_unit, "percentile": scale_percentiles}
+    listed_splits = {
+        f"promise12-{n}": partial(published_splits.promise12, n) for n in published_splits.PROMISE12_LABELED
+    }
+    """The 35/5/10 list of CV-SSL-MIS, of which the first 2, 1, 3, 4, 7 cases are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
@@ -59,22 +60,7 @@ class PROMISE12(PatternDataset):
         headers = super().files(ref)
         return (*headers, *(data for header in headers if (data := metaimage_data_file(header)) is not None))
 
-    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        return read_metaimage(path)
-
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         box = tuple((0, n) for n in image.shape)
-        scaled = _scaling(self.options.edition)(np.asarray(image, dtype=np.float32))
+        scaled = self.scalings[self.options.edition](np.asarray(image, dtype=np.float32))
         return PreparedVolume(box, scaled, self.size_of(box))
-
-    @classmethod
-    def scaling(cls, options: DatasetOptions) -> Scaling:
-        return _scaling(options.edition)
-
-    def split_rules(self) -> SplitRules:
-        """promise12-<cases>: the 35/5/10 list of CV-SSL-MIS, of which the first 2, 1, 3, 4, 7 cases are labeled."""
-        return {f"promise12-{n}": partial(published_splits.promise12, n) for n in published_splits.PROMISE12_LABELED}
-
-
-def _scaling(edition: str) -> Scaling:
-    return scale_percentiles if edition == "percentile" else scale_to_unit

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench.blocks import FilePattern, ImageDataset, ImageEntry, SplitRules, layout_error, read_colour
+from semibench.blocks import FilePattern, ImageDataset, ImageEntry, layout_error, read_colour
 from semibench_plugins.datasets.skin import cards, published_splits
 from semibench_plugins.datasets.skin.phantom import SkinPhantom
 
@@ -32,6 +32,8 @@ class ISIC2018(ImageDataset):
 
     card = cards.ISIC2018
     phantom_class = SkinPhantom
+    listed_splits = {f"isic2018-{n}": partial(published_splits.isic2018, n) for n in published_splits.ISIC2018_LABELED}
+    """MedicalMatch's 1838/756 lists, the first 181 or 55 ids labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return REPACKED if (base / "Image").is_dir() else OFFICIAL
@@ -49,7 +51,3 @@ class ISIC2018(ImageDataset):
 
     def pixels(self, path: Path) -> NDArray[np.uint8]:
         return read_colour(path)
-
-    def split_rules(self) -> SplitRules:
-        """isic2018-181, isic2018-55: MedicalMatch's 1838/756 lists, the first 181 or 55 ids labeled."""
-        return {f"isic2018-{n}": partial(published_splits.isic2018, n) for n in published_splits.ISIC2018_LABELED}
