@@ -63,7 +63,7 @@ def layout_error(root: Path | None, card: DatasetCard, problem: str) -> LayoutEr
         f"data set {card.name!r}: {problem}\n"
         f"Expected (<root> is the folder given as data root, or its subfolder {card.name!r}):\n{card.tree}\n"
         f"Found:\n{_listing(root)}\n"
-        f"How to obtain: {card.obtain} Terms: {card.terms}\n"
+        f"How to obtain: {card.obtain}{f' Terms: {card.terms}' if card.terms else ''}\n"
         f"Then give the folder as the data root (--data-root), or try the procedural stand-in (--phantom).",
         brief=f"{root}: {problem.rstrip('.')}; expected {_first_files(card)}, found {_at_a_glance(root)}; {card.obtain}",
     )
