@@ -72,7 +72,7 @@ def opened(name: str, data_root: Path | None, settings: list[str] | None, phanto
     from semibench.contracts.cases import PhantomOptions
     from semibench.data.roots import locate
     from semibench.registry import registry
-    from semibench.settings import assign, build, parse
+    from semibench.run.settings import assign, build, parse
 
     item = registry().get("datasets", name)
     cls = item.resolve()
@@ -99,7 +99,7 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Check layout, counts, sizes and label values of a data set's files. Exit 1 where something is wrong."""
-    from semibench.cli.run_command import environment
+    from semibench.process import environment
 
     environment()
     from semibench.data.verify import verify as check
@@ -143,7 +143,7 @@ def audit(
     debug: Debug = False,
 ) -> None:
     """Find identical and near-identical images, and groups that cross a published split."""
-    from semibench.cli.run_command import environment
+    from semibench.process import environment
 
     environment()
     from semibench.data.audit import audit as look

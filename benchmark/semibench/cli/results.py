@@ -9,7 +9,7 @@ from semibench.cli.console import Output, cell, duration, table
 from semibench.tracking.tables import score_rows, spread
 
 if TYPE_CHECKING:
-    from semibench.run import Result
+    from semibench.run.execute import Result
 
 
 STATES = {

@@ -20,7 +20,7 @@ from semibench.contracts.cards import BackboneCard, MethodCard
 from semibench.contracts.method import Method, Pools, Task
 from semibench.contracts.recipe import Recipe
 from semibench.reporting import Reporter
-from semibench.settings import build
+from semibench.run.settings import build
 from semibench.training.loop import train
 from semibench.training.schedules import plan_stages
 from semibench.training.seeding import seed_all, seed_construction

@@ -18,7 +18,7 @@ from semibench.conformance.rehearsal import tensors
 from semibench.contracts.method import Losses, Method, MethodOptions
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock, Term
-from semibench.settings import build, term_records
+from semibench.run.settings import build, term_records
 from semibench.training.schedules import plan_stages
 
 Check = Callable[[MethodCase], None]

@@ -17,7 +17,7 @@ from typing import Any
 from semibench.contracts.engine import Ending, Engine, EngineOptions, Job, Outcome
 from semibench.contracts.errors import UsageError
 from semibench.matrix.supervision import settle, supervise
-from semibench.runfiles import read_json
+from semibench.runfolder.writing import read_json
 
 
 class RayOptions(EngineOptions, frozen=True):

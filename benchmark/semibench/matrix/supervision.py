@@ -14,7 +14,7 @@ from typing import Protocol
 import psutil
 
 from semibench.contracts.engine import Ending, Job, Outcome
-from semibench.runfiles import now, read_json, write_json
+from semibench.runfolder.writing import now, read_json, write_json
 
 GRACE = 30.0
 """Seconds a process gets between SIGTERM (save and end) and SIGKILL."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from semibench.cli.run_command import environment
+from semibench.process import environment
 
 environment()
 
@@ -20,13 +20,13 @@ for name in (
     "torch._dynamo",
     "torch.utils.flop_counter",
     "yaml",
-    "semibench.assessment",
+    "semibench.evaluation.run_scores",
     "semibench.data.cache",
     "semibench.data.training",
-    "semibench.illustration",
+    "semibench.run.illustration",
     "semibench.matrix.worker",
-    "semibench.run",
-    "semibench.synthesis",
+    "semibench.run.execute",
+    "semibench.data.synthesis",
     "semibench.training.cost",
     "semibench.training.loop",
 ):

@@ -5,7 +5,7 @@ The run folder is the truth; everything here can be deleted and mirrored again. 
 
 from __future__ import annotations
 
-from semibench.tracking.folder import RunFolder
+from semibench.runfolder.reading import RunFolder
 from semibench.tracking.mirroring import is_mirrored, mirror
 from semibench.tracking.store import open_store, store_uri
 

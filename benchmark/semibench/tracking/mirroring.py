@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
-from semibench.tracking.folder import RunFolder
+from semibench.runfolder.reading import RunFolder
 from semibench.tracking.notes import description
 from semibench.tracking.store import artifact_root, open_store, sqlite_file, store_uri
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from semibench.contracts.identity import SHORT
-from semibench.tracking.folder import RunFolder
+from semibench.runfolder.reading import RunFolder
 from semibench.tracking.tables import score_rows
 
 LIMIT = 7500

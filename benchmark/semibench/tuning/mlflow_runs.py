@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.reporting import Reporter
-from semibench.runfiles import plain, read_json, write_json
+from semibench.run.tuned import TUNED
+from semibench.runfolder.writing import plain, read_json, write_json
 from semibench.tracking.store import artifact_root, open_store, store_uri
-from semibench.tuning.frozen import TUNED
 from semibench.tuning.study import Standing, Study
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class StudyMirror:
             if noted:
                 return str(noted["experiment"]), str(noted["run"])
             spec = self.study.spec
-            name = f"tuning: {spec.request['protocol']} / {spec.request['dataset']}"
+            name = f"tuning: {spec.request.protocol} / {spec.request.dataset}"
             found = self.client.get_experiment_by_name(name)
             if found is not None:
                 experiment = str(found.experiment_id)

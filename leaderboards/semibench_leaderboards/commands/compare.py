@@ -14,9 +14,9 @@ from semibench_leaderboards.commands import options
 from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
 
 if TYPE_CHECKING:
-    from semibench_leaderboards.boards import Board, Row
-    from semibench_leaderboards.ranking import Pair
-    from semibench_leaderboards.records import RunRecord
+    from semibench_leaderboards.ranking.boards import Board, Row
+    from semibench_leaderboards.ranking.ranking import Pair
+    from semibench_leaderboards.reading.records import RunRecord
 
 EPILOG = (
     "Examples:\n\n"
@@ -59,9 +59,9 @@ def compare(
 
     The rows must stand on one board. A case's value is the mean over the row's seeds.
     """
-    from semibench_leaderboards.boards import View
-    from semibench_leaderboards.ranking import compare_rows
-    from semibench_leaderboards.selecting import chosen_pair
+    from semibench_leaderboards.ranking.boards import View
+    from semibench_leaderboards.ranking.ranking import compare_rows
+    from semibench_leaderboards.ranking.selecting import chosen_pair
 
     filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
     view = View(checkpoint.value, predictor, convention, metric)
@@ -87,7 +87,7 @@ def _most(pair: Pair, count: int) -> list[int]:
 
 
 def _show(board: Board, one: Row, other: Row, pair: Pair, unit: str, count: int) -> None:
-    from semibench_leaderboards.tables import caption, number
+    from semibench_leaderboards.showing.tables import caption, number
 
     console = stdout()
     console.show(caption(board), style="bold", soft_wrap=True)
@@ -125,13 +125,13 @@ def _show(board: Board, one: Row, other: Row, pair: Pair, unit: str, count: int)
 
 
 def _place(place: tuple[int | None, int | None]) -> str:
-    from semibench_leaderboards.ranking import told
+    from semibench_leaderboards.ranking.ranking import told
 
     return told(place)
 
 
 def _document(board: Board, one: Row, other: Row, pair: Pair) -> dict[str, Any]:
-    from semibench_leaderboards.tables import caption
+    from semibench_leaderboards.showing.tables import caption
 
     return {
         "board": caption(board), "track": board.digest, "phantom": board.phantom, "first": one.name, "second": other.name,
@@ -153,7 +153,7 @@ def _write(
     import io
 
     from semibench.files import write_atomically
-    from semibench_leaderboards.diagram import scatter
+    from semibench_leaderboards.showing.diagram import scatter
 
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -183,8 +183,8 @@ def _typical(row: Row, key: str, wanted: float) -> tuple[RunRecord, float]:
 def _pictures(
     board: Board, one: Row, other: Row, pair: Pair, path: Path, count: int, data_root: Path | None
 ) -> Path | None:
-    from semibench_leaderboards.tables import number
-    from semibench_leaderboards.views import NoPictureError, Viewer, draw_pairs
+    from semibench_leaderboards.showing.case_pictures import NoPictureError, Viewer, draw_pairs
+    from semibench_leaderboards.showing.tables import number
 
     views = []
     try:

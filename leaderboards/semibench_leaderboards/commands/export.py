@@ -28,7 +28,7 @@ def export_command(
 
     `bench verify FILE` computes every number in it again. Images and references of the data set are not in it.
     """
-    from semibench_leaderboards.evidence.bundles import export
+    from semibench_leaderboards.evidence.export import export
 
     manifest = export(naming.run_folder(run, runs), out)
     size = out.stat().st_size / 1e6

@@ -20,8 +20,8 @@ from semibench_leaderboards.commands import options
 from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
 
 if TYPE_CHECKING:
-    from semibench_leaderboards.boards import Board
-    from semibench_leaderboards.ranking import Ranking
+    from semibench_leaderboards.ranking.boards import Board
+    from semibench_leaderboards.ranking.ranking import Ranking
 
     Ranked = tuple[Board, Ranking]
 
@@ -85,9 +85,9 @@ def leaderboard(
     Rows are compared only inside a board (a track seen through one score). Where several boards match they are listed with
     what differs between them.
     """
-    from semibench_leaderboards.boards import View
-    from semibench_leaderboards.ranking import rank
-    from semibench_leaderboards.selecting import chosen_boards, one_board
+    from semibench_leaderboards.ranking.boards import View
+    from semibench_leaderboards.ranking.ranking import rank
+    from semibench_leaderboards.ranking.selecting import chosen_boards, one_board
 
     filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
     view = View(checkpoint.value, predictor, convention, metric)
@@ -115,7 +115,7 @@ def leaderboard(
         for board, ranking in ranked:
             _show(stdout(), board, ranking, wide=wide)
     elif form is Format.json and out is None:
-        from semibench_leaderboards.tables import document
+        from semibench_leaderboards.showing.tables import document
 
         documents = [document(board, ranking) for board, ranking in ranked]
         emit(documents if every else documents[0])
@@ -125,7 +125,7 @@ def leaderboard(
 
 def _overview(found: Sequence[Board]) -> None:
     """Several boards: which, and what differs."""
-    from semibench_leaderboards.selecting import overview
+    from semibench_leaderboards.ranking.selecting import overview
 
     lines, differing = overview(found)
     console = stdout()
@@ -144,7 +144,7 @@ def _overview(found: Sequence[Board]) -> None:
 
 
 def _show(console: Output, board: Board, ranking: Ranking, *, wide: bool) -> None:
-    from semibench_leaderboards.tables import caption, footnotes, grid
+    from semibench_leaderboards.showing.tables import caption, footnotes, grid
 
     console.show(caption(board), style="bold", soft_wrap=True)
     for warning in board.warnings:
@@ -163,7 +163,7 @@ def _show(console: Output, board: Board, ranking: Ranking, *, wide: bool) -> Non
 def _text(ranked: Sequence[Ranked], form: Format, *, every: bool) -> str:
     import json
 
-    from semibench_leaderboards import tables
+    from semibench_leaderboards.showing import tables
 
     if form is Format.csv:
         return tables.to_csv(ranked)
@@ -193,7 +193,7 @@ def _write(text: str, out: Path | None) -> None:
 
 
 def _draw(ranked: Ranked, path: Path) -> None:
-    from semibench_leaderboards.diagram import critical_difference
+    from semibench_leaderboards.showing.diagram import critical_difference
 
     critical_difference(*ranked, path)
     stderr().show(f"written: {path}", soft_wrap=True)

@@ -12,7 +12,7 @@ from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
 
 if TYPE_CHECKING:
     from semibench.reporting import Reporter
-    from semibench_leaderboards.records import RunRecord
+    from semibench_leaderboards.reading.records import RunRecord
 
 RunName = Annotated[str, typer.Argument(help="Beginning of a run's key (`bench runs`), or its folder.", metavar="RUN")]
 DataRoot = Annotated[
@@ -27,7 +27,7 @@ TrackingUri = Annotated[
 
 def run_folder(name: str, runs: Path) -> Path:
     """A run by its folder or the beginning of its key. Raises UsageError for none or several."""
-    from semibench_leaderboards.records import chosen_run, read_runs
+    from semibench_leaderboards.reading.records import chosen_run, read_runs
 
     given = Path(name)
     if (given / "spec.json").is_file():
@@ -38,7 +38,7 @@ def run_folder(name: str, runs: Path) -> Path:
 def folders_of(name: str, runs: Path) -> list[Path]:
     """A run, or the finished runs of a row (by the beginning of its digest, or its method's name). Raises UsageError for
     none, or a name that fits several rows."""
-    from semibench_leaderboards.records import read_runs
+    from semibench_leaderboards.reading.records import read_runs
 
     given = Path(name)
     if (given / "spec.json").is_file():
@@ -64,8 +64,8 @@ def folders_of(name: str, runs: Path) -> list[Path]:
 
 def tell(folder: Path, tracking_uri: str | None, reporter: Reporter) -> None:
     """Mirrors a folder that was written, and tells the listeners; what fails there is a warning."""
-    from semibench.listening import announce
     from semibench.tracking import mirror
+    from semibench.tracking.listening import announce
 
     try:
         mirror(folder, tracking_uri, reporter)

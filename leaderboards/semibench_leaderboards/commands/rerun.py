@@ -15,7 +15,7 @@ from semibench_leaderboards.commands import naming, options
 from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
 
 if TYPE_CHECKING:
-    from semibench_leaderboards.evidence.again import Agreement
+    from semibench_leaderboards.evidence.rerun import Agreement
 
 EPILOG = (
     "Examples:\n\nbench rerun 4f14c4c98d88\n\nbench rerun mean-teacher --into /scratch/again --tolerance 0.01\n\n"
@@ -51,10 +51,10 @@ def rerun_command(
 
     The new runs go to a folder of their own and enter no board. Exit code 1 where final scores differ by more than the tolerance.
     """
-    from semibench.cli.run_command import environment
+    from semibench.process import environment
 
     environment()
-    from semibench_leaderboards.evidence.again import compare_runs
+    from semibench_leaderboards.evidence.rerun import compare_runs
 
     folders = naming.folders_of(name, runs)
     if compare is not None and len(folders) > 1:
@@ -79,8 +79,8 @@ def _run(
     folder: Path, target: Path, data_root: Path | None, weights: Path | None, device: str | None, threads: int | None,
     force: bool,
 ) -> Path:  # fmt: skip
-    from semibench.run import execute
-    from semibench_leaderboards.evidence.again import plan_again, request_of
+    from semibench.run.execute import execute
+    from semibench_leaderboards.evidence.rerun import plan_again, request_of
 
     if (target / folder.name).resolve() == folder.resolve():
         raise UsageError(f"--into {target} holds the run itself; name another folder")

@@ -34,7 +34,7 @@ def rescore_command(
 
     A convention that the run has already is computed again and compared.
     """
-    from semibench_leaderboards.evidence.scoring_again import rescore
+    from semibench_leaderboards.evidence.rescore import rescore
 
     folder = naming.run_folder(run, runs)
     reporter = reporter_for(stderr())

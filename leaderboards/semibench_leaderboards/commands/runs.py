@@ -18,7 +18,7 @@ from semibench_leaderboards.commands import options
 from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
 
 if TYPE_CHECKING:
-    from semibench_leaderboards.records import RunRecord
+    from semibench_leaderboards.reading.records import RunRecord
 
 EPILOG = (
     "Examples:\n\n"
@@ -78,8 +78,8 @@ def runs_command(
 
     The score is that of the last weights and the method's default predictor, in the convention's main metric.
     """
-    from semibench_leaderboards.records import unreadable
-    from semibench_leaderboards.selecting import chosen_runs
+    from semibench_leaderboards.ranking.selecting import chosen_runs
+    from semibench_leaderboards.reading.records import unreadable
 
     filters = {
         "protocol": protocol, "dataset": dataset, "recipe": recipe, "method": method, "backbone": backbone, "track": track,
@@ -135,7 +135,7 @@ def _sorted(found: Sequence[RunRecord], order: Order, reverse: bool) -> list[Run
 
 
 def _show(shown: Sequence[RunRecord], total: int, states: Counter[str]) -> None:
-    from semibench_leaderboards.tables import NOTHING, number, seconds
+    from semibench_leaderboards.showing.tables import NOTHING, number, seconds
 
     console = stdout()
     heads = ["run", "state", "method", "on", "replicate", "score", "training", "started"]

@@ -62,7 +62,7 @@ def score_command(
     One file per test case, called by its id: .npz (array `label`), .npy, .png, .nii or .nii.gz, whole numbers 0..K-1 on the grid
     of the reference. Every test case once, and no other.
     """
-    from semibench_leaderboards.evidence import submissions
+    from semibench_leaderboards.evidence import score as submissions
     from semibench_leaderboards.evidence.containers import open_container
 
     submission = submissions.Submission(
@@ -73,7 +73,7 @@ def score_command(
     reporter = reporter_for(stderr())
     try:
         if listed:
-            from semibench.run import draw_split
+            from semibench.run.prepare import draw_split
 
             resolved, _ = submissions.resolve_submission(submission, reporter)
             refs = draw_split(resolved)[0].test

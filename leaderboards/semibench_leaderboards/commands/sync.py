@@ -9,7 +9,7 @@ from semibench.cli.console import duration, stderr, stdout
 from semibench.cli.progress import reporter_for
 from semibench.tracking import store_uri
 from semibench_leaderboards.mlflow_rows.sync import sync
-from semibench_leaderboards.selecting import Filters, chosen_runs
+from semibench_leaderboards.ranking.selecting import Filters, chosen_runs
 
 
 def sync_tracks(runs: Path, filters: Filters, tracking_uri: str | None) -> None:

@@ -13,7 +13,7 @@ from semibench.cli.progress import reporter_for
 from semibench_leaderboards.commands import naming, options
 
 if TYPE_CHECKING:
-    from semibench_leaderboards.evidence.verifying import Verification
+    from semibench_leaderboards.evidence.verify import Verification
 
 EPILOG = "Examples:\n\nbench verify cps-seed-0.zip\n\nbench verify 4f14c4c98d88\n\nbench verify entry.zip --data-root ~/data --json"
 
@@ -36,7 +36,7 @@ def verify_command(
     file is executed. Exit code 1 where something is wrong, or nothing could be computed.
     """
     from semibench_leaderboards.evidence.containers import open_container
-    from semibench_leaderboards.evidence.verifying import verify_run
+    from semibench_leaderboards.evidence.verify import verify_run
 
     given = Path(bundle)
     place = given if given.exists() else naming.run_folder(bundle, runs)

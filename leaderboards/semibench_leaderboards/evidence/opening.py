@@ -17,7 +17,7 @@ from semibench.data.hashes import data_digest
 from semibench.data.roots import locate
 from semibench.registry import registry
 from semibench.reporting import Reporter
-from semibench.settings import build
+from semibench.run.settings import build
 
 
 class SettingError(SemibenchError):

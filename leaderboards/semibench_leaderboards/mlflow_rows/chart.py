@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from semibench_leaderboards.boards import Board
-from semibench_leaderboards.ranking import Ranking
-from semibench_leaderboards.tables import caption, number, ordered
+from semibench_leaderboards.ranking.boards import Board
+from semibench_leaderboards.ranking.ranking import Ranking
+from semibench_leaderboards.showing.tables import caption, number, ordered
 
 LINE, TOP, LEFT, WIDTH, MOST = 22, 56, 260, 860, 200
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from semibench.contracts.identity import SHORT, canonical, sha256
-from semibench.tracking.folder import flatten
-from semibench_leaderboards import tables
-from semibench_leaderboards.boards import Board, Row
+from semibench.runfolder.reading import flatten
 from semibench_leaderboards.mlflow_rows.chart import interval_chart
-from semibench_leaderboards.ranking import Ranking
-from semibench_leaderboards.records import RunRecord
+from semibench_leaderboards.ranking.boards import Board, Row
+from semibench_leaderboards.ranking.ranking import Ranking
+from semibench_leaderboards.reading.records import RunRecord
+from semibench_leaderboards.showing import tables
 
 FORMAT = 2
 """Raised when what is written changes: boards in a store are then written again."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from semibench.contracts.identity import RunSpec
 from semibench.reporting import Reporter
-from semibench.runfiles import read_json
+from semibench.runfolder.writing import read_json
 from semibench_leaderboards.mlflow_rows.sync import sync
 
 

@@ -23,9 +23,9 @@ from semibench_leaderboards.mlflow_rows.store import ClientStore, RowStore, Stan
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from semibench_leaderboards.boards import Board
-    from semibench_leaderboards.ranking import Ranking
-    from semibench_leaderboards.records import RunRecord
+    from semibench_leaderboards.ranking.boards import Board
+    from semibench_leaderboards.ranking.ranking import Ranking
+    from semibench_leaderboards.reading.records import RunRecord
 
 LOCK_SECONDS = 600.0
 """How long a sync waits for another one on the same store."""
@@ -64,7 +64,7 @@ def sync(
     of one store wait for each other (a lock beside a SQLite file, else in the folder of the runs). Raises
     BusyError where that takes longer than ten minutes, SemibenchError where the store can't be opened.
     """
-    from semibench_leaderboards.records import read_runs
+    from semibench_leaderboards.reading.records import read_runs
 
     reporter = reporter or Reporter()
     address = store_uri(uri)
@@ -179,7 +179,7 @@ def _mirror_missing(
 def _as_noted(record: RunRecord) -> bool:
     """Whether the folder says the same state as the record: a run whose process is gone still says running, and the mirror
     would only repeat that."""
-    from semibench.runfiles import read_json
+    from semibench.runfolder.writing import read_json
 
     return read_json(record.folder / "status.json").get("state") == record.state
 
@@ -187,8 +187,8 @@ def _as_noted(record: RunRecord) -> bool:
 def _write(
     store: RowStore, client: MlflowClient, work: Sequence[tuple[Standing, Sequence[RunRecord]]], total: int, report: SyncReport
 ) -> None:  # fmt: skip
-    from semibench_leaderboards.boards import boards
-    from semibench_leaderboards.ranking import rank
+    from semibench_leaderboards.ranking.boards import boards
+    from semibench_leaderboards.ranking.ranking import rank
 
     made: list[tuple[Standing, TrackContent]] = []
     ranked: list[tuple[Board, Ranking]] = []
@@ -218,7 +218,7 @@ def _put(text: str, path: Path) -> None:
 
 
 def _diagram(board: Board, ranking: Ranking, path: Path) -> None:
-    from semibench_leaderboards.diagram import critical_difference
+    from semibench_leaderboards.showing.diagram import critical_difference
 
     critical_difference(board, ranking, path)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from semibench.registry import registry
-from semibench_leaderboards.boards import Board, Row
 from semibench_leaderboards.published.anomalies import MEANINGS
 from semibench_leaderboards.published.beside import Beside, beside, metric_names
 from semibench_leaderboards.published.papers import papers
 from semibench_leaderboards.published.reproduced import figure, in_units_of
 from semibench_leaderboards.published.values import Value
-from semibench_leaderboards.tables import NOTHING
+from semibench_leaderboards.ranking.boards import Board, Row
+from semibench_leaderboards.showing.tables import NOTHING
 
 
 @dataclass(frozen=True)

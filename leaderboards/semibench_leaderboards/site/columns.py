@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from semibench.tracking.tables import metric_label
-from semibench_leaderboards.boards import Board, Row
-from semibench_leaderboards.ranking import Ranking
-from semibench_leaderboards.tables import NOTHING, number, seconds, short
+from semibench_leaderboards.ranking.boards import Board, Row
+from semibench_leaderboards.ranking.ranking import Ranking
+from semibench_leaderboards.showing.tables import NOTHING, number, seconds, short
 
 
 @dataclass(frozen=True)

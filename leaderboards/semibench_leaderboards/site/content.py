@@ -9,14 +9,14 @@ from typing import Any
 
 from semibench.contracts.identity import SHORT, canonical, sha256
 from semibench.tracking.tables import metric_label
-from semibench_leaderboards.boards import Board, Row
-from semibench_leaderboards.cases import ScoreName, stored_mean
-from semibench_leaderboards.differences import entry_record, flat, track_record
-from semibench_leaderboards.ranking import ComparisonError, Ranking, case_values, place_cases
-from semibench_leaderboards.records import RunRecord
+from semibench_leaderboards.ranking.boards import Board, Row
+from semibench_leaderboards.ranking.ranking import ComparisonError, Ranking, case_values, place_cases
+from semibench_leaderboards.reading.cases import ScoreName, stored_mean
+from semibench_leaderboards.reading.differences import entry_record, flat, track_record
+from semibench_leaderboards.reading.records import RunRecord
+from semibench_leaderboards.showing.tables import ordered, record
 from semibench_leaderboards.site.columns import Column, Metric, columns_of, metric_means, metrics_of
 from semibench_leaderboards.site.rerun import command
-from semibench_leaderboards.tables import ordered, record
 
 Ranked = tuple[Board, Ranking]
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from semibench.contracts.errors import SemibenchError
 from semibench.pictures import CLASSES, gray
-from semibench_leaderboards.boards import Board, Place, Row
-from semibench_leaderboards.cases import nan_mean
-from semibench_leaderboards.ranking import Ranking
-from semibench_leaderboards.records import RunRecord
+from semibench_leaderboards.ranking.boards import Board, Place, Row
+from semibench_leaderboards.ranking.ranking import Ranking
+from semibench_leaderboards.reading.cases import nan_mean
+from semibench_leaderboards.reading.records import RunRecord
+from semibench_leaderboards.showing.case_pictures import NoPictureError, Viewer, stored_prediction
+from semibench_leaderboards.showing.tables import ordered
 from semibench_leaderboards.site.content import rounded, row_id
-from semibench_leaderboards.tables import ordered
-from semibench_leaderboards.views import NoPictureError, Viewer, stored_prediction
 
 SIDE = 256
 """Longest side of a picture; larger ones are made smaller."""

@@ -15,10 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semibench.tracking.tables import metric_label
-from semibench_leaderboards.boards import Board, Row, board_differences
-from semibench_leaderboards.differences import MISSING, flat, track_record
-from semibench_leaderboards.ranking import Ranking
-from semibench_leaderboards.records import RunRecord
+from semibench_leaderboards.ranking.boards import Board, Row, board_differences
+from semibench_leaderboards.ranking.ranking import Ranking
+from semibench_leaderboards.reading.differences import MISSING, flat, track_record
+from semibench_leaderboards.reading.records import RunRecord
+from semibench_leaderboards.showing.tables import footnotes, number, ordered
 from semibench_leaderboards.site import beside_rows
 from semibench_leaderboards.site.columns import cell
 from semibench_leaderboards.site.content import (
@@ -33,7 +34,6 @@ from semibench_leaderboards.site.content import (
 )  # fmt: skip
 from semibench_leaderboards.site.gallery import gallery
 from semibench_leaderboards.site.writing import ours, put
-from semibench_leaderboards.tables import footnotes, number, ordered
 
 SCRIPTS = ("elements", "table", "details", "scales", "plots", "ranks", "cases", "viewer", "page")
 CASES = 12

@@ -1,0 +1,176 @@
+"""Synthetic cases of a run: the generator is fitted to the training cases of the draw, once, and its samples are kept.
+
+An artifact is keyed by the generator with its options and code, the bytes of the training cases, the number asked for and
+the curation; every method and seed of a draw shares it. It holds no validation or test case.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from semibench.contracts.cards import DatasetCard
+from semibench.contracts.cases import Case, CaseRef, Dataset, DatasetOptions, Frame, Truth
+from semibench.contracts.errors import UsageError
+from semibench.contracts.generator import Generator
+from semibench.contracts.identity import canonical, sha256
+from semibench.contracts.protocol import Synthesis
+from semibench.data.cache import CaseStore
+from semibench.registry import Registered
+from semibench.reporting import Reporter
+from semibench.runfolder.provenance import source_digest
+
+NAME = "synthetic"
+
+
+class SyntheticCases(Dataset):
+    """The kept samples of an artifact, as unlabeled cases of the data set `synthetic`, domain `synthetic`."""
+
+    card: DatasetCard  # type: ignore[misc]
+
+    def __init__(self, folder: Path, card: DatasetCard) -> None:
+        super().__init__(folder, DatasetOptions())
+        self.card = card.model_copy(update={"name": NAME, "title": "Synthetic", "domains": (NAME,), "similar": ()})
+        self.record: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        self.fingerprint = f"synthetic/{self.record['key']}"
+        self._images = np.load(folder / "samples.npy", mmap_mode="r")
+
+    def index(self) -> list[CaseRef]:
+        return [CaseRef(NAME, f"{i:05d}", f"{i:05d}", NAME, has_label=False) for i in range(len(self._images))]
+
+    def files(self, ref: CaseRef) -> tuple[Path, ...]:
+        return ()
+
+    def read(self, ref: CaseRef) -> Case:
+        image = torch.from_numpy(np.array(self._images[int(ref.id)], dtype=np.float32))
+        return Case(ref, image, None, None, Frame(tuple(image.shape[1:])))
+
+    def truth(self, ref: CaseRef) -> Truth | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Synthesised:
+    """An artifact in use. new: whether it was made now."""
+
+    dataset: SyntheticCases
+    folder: Path
+    new: bool
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self.dataset.record
+
+
+def artifact_key(item: Registered, synthesis: Synthesis, contents: Sequence[str], count: int) -> str:
+    """Names an artifact: generator, options, code, training bytes, number, curation."""
+    return sha256(
+        canonical(
+            {
+                "generator": item.full_name,
+                "options": dict(synthesis.options),
+                "source": source_digest(item.card.load.split(":")[0]),
+                "cases": sorted(contents),
+                "count": count,
+                "candidates": synthesis.candidates,
+                "curation": dict(synthesis.curation),
+            }
+        )
+    )
+
+
+def synthesise(
+    item: Registered, synthesis: Synthesis, store: CaseStore, training: Sequence[CaseRef], contents: Sequence[str],
+    *, card: DatasetCard, cache: Path, device: str, reporter: Reporter, seed: int = 0,
+) -> Synthesised:  # fmt: skip
+    """Fits, samples and curates, or takes the artifact from the cache. training: labeled and unlabeled cases of the draw;
+    contents: what identifies their bytes. Intensities are mapped to [0, 1] for the generator by the range over the
+    training cases, and back. Raises UsageError where the generator can't do the data's dims."""
+    if card.dims not in item.card.dims:
+        raise UsageError(f"generator {item.name!r} makes {item.card.dims}D cases, the data set has {card.dims}D ones")
+    count = synthesis.count or len(training)
+    key = artifact_key(item, synthesis, contents, count)
+    folder = cache / "generated" / key[:24]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if (folder / "record.json").is_file():
+            reporter.note(f"synthetic cases: taken from the cache ({folder})")
+            return Synthesised(SyntheticCases(folder, card), folder, new=False)
+        draft = folder.with_name(f"{folder.name}.draft-{os.getpid()}")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        try:
+            _make(item, synthesis, store, training, draft, key, count, device, reporter, seed)
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.replace(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return Synthesised(SyntheticCases(folder, card), folder, new=True)
+
+
+def _make(
+    item: Registered, synthesis: Synthesis, store: CaseStore, training: Sequence[CaseRef], draft: Path, key: str, count: int,
+    device: str, reporter: Reporter, seed: int,
+) -> None:  # fmt: skip
+    cls = item.resolve()
+    generator: Generator = cls(cls.Options(**synthesis.options))
+    images = [torch.as_tensor(np.asarray(store.image(ref))).float() for ref in training]
+    low, high = min(float(i.min()) for i in images), max(float(i.max()) for i in images)
+    scale = (high - low) or 1.0
+    images = [(image - low) / scale for image in images]
+    running: list[str] = []
+
+    def progress(what: str, done: int, of: int, values: Any) -> None:
+        if running[-1:] != [what]:
+            if running:
+                reporter.end()
+            running.append(what)
+            reporter.phase(f"{item.name}: {what}", of)
+        reporter.advance(done, values)
+
+    start = time.perf_counter()
+    fitted = generator.fit(images, draft / "model", seed=seed, device=device, progress=progress)
+    fit_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    real = torch.stack(images)
+    samples, curated = generator.synthesise(
+        draft / "model",
+        real,
+        count,
+        candidates=synthesis.candidates,
+        options=synthesis.curation,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    if running:
+        reporter.end()
+    kept = samples * scale + low
+    np.save(draft / "samples.npy", kept.cpu().numpy().astype(np.float32))
+    record = {
+        "key": key,
+        "generator": item.full_name,
+        "options": dict(synthesis.options),
+        "training_cases": len(training),
+        "asked": count,
+        "kept": len(kept),
+        "filled": curated.filled,
+        "unrealistic": curated.unrealistic,
+        "memorised": curated.memorised,
+        "curation": dict(curated.record),
+        "intensity": [low, high],
+        "fit": dict(fitted.record),
+        "fit_seconds": fit_seconds,
+        "sample_seconds": time.perf_counter() - start,
+    }
+    (draft / "record.json").write_text(json.dumps(record, indent=1, default=float), encoding="utf-8")

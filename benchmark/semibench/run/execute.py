@@ -1,0 +1,156 @@
+"""Does the work of a plan: trains, scores, draws pictures, and leaves a finished run folder.
+
+result = execute(prepare(Request(protocol="synthetic", dataset="tus")))
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semibench.contracts.errors import BusyError
+from semibench.contracts.identity import SHORT
+from semibench.registry import registry
+from semibench.reporting import Reporter
+from semibench.run.assembly import assemble
+from semibench.run.prepare import Plan
+from semibench.runfolder.writing import Status, logged, read_json, write_json, write_table
+
+log = logging.getLogger("semibench")
+
+
+@dataclass
+class Result:
+    """A finished run. record: what result.json holds; new: whether it was computed now."""
+
+    folder: Path
+    record: dict[str, Any]
+    new: bool = True
+
+
+def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
+    """Does the work, or returns what is done already. The run folder holds everything, also of a failed run; MLflow
+    mirrors it. Raises what the work raises, after the folder says so."""
+    from filelock import FileLock, Timeout
+
+    reporter = reporter or Reporter()
+    request = plan.resolved.request
+    if plan.state == "done" and not request.force:
+        reporter.note(f"run {plan.key[:SHORT]} is done already ({plan.folder}); --force runs it again")
+        _mirror(plan, reporter)
+        return Result(plan.folder, read_json(plan.folder / "result.json"), new=False)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(plan.folder / ".lock", timeout=0), logged(plan.folder / "log.txt"):
+            return _guarded(plan, reporter)
+    except Timeout as error:
+        raise BusyError(f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it") from error
+
+
+def _guarded(plan: Plan, reporter: Reporter) -> Result:
+    status = Status(plan.folder)
+    write_json(plan.folder / "spec.json", plan.spec.model_dump(mode="json"))
+    write_json(plan.folder / "provenance.json", plan.record)
+    write_json(plan.folder / "plan.json", plan.summary())
+    status.write("running")
+    _mirror(plan, reporter)
+    try:
+        record = _work(plan, reporter)
+    except KeyboardInterrupt:
+        status.write("interrupted", "stopped by a signal; run the same command again to go on")
+        _mirror(plan, reporter)
+        raise
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        status.write("failed", f"{type(error).__name__}: {error}")
+        _mirror(plan, reporter, ended=True)
+        raise
+    status.write("done")
+    _mirror(plan, reporter, ended=True)
+    return Result(plan.folder, record)
+
+
+def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
+    from semibench.data.roots import cache_dir
+    from semibench.evaluation.run_scores import conventions_for, score_run
+    from semibench.run.illustration import illustrate
+    from semibench.run.timing import Timings, setting
+    from semibench.training.checkpoints import load_method
+    from semibench.training.cost import measure
+    from semibench.training.loop import train
+
+    resolved, request = plan.resolved, plan.resolved.request
+    card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe
+    machine = plan.record["machine"]
+    made = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
+    method, split, network = made.method, made.split, made.network
+    trained = train(
+        method, made.data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
+        validate=made.validate if recipe.keep_best else None, reporter=reporter,
+        resume=request.resume and plan.state == "resumable", key=plan.key,
+    )  # fmt: skip
+    Timings(cache_dir()).put(setting(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
+
+    conventions, skipped = conventions_for(
+        registry(), request.conventions, dims=dims, case_dims=card.dims, dataset=card.name
+    )
+    for reason in skipped:
+        log.info("convention %s", reason)
+    checkpoints = plan.folder / "checkpoints"
+
+    def load(name: str) -> bool:
+        path = checkpoints / f"{name}.pt"
+        if path.is_file():
+            load_method(path, method, plan.key)
+        return path.is_file()
+
+    table, scores, seconds = score_run(
+        method, load, made.store, made.datasets, split.test, classes=card.classes, network=network, conventions=conventions,
+        reporter=reporter, predictions=plan.folder / "predictions" if request.keep_predictions else None,
+    )  # fmt: skip
+    write_table(plan.folder / "scores.parquet", table)
+    pictures: list[Path] = []
+    if request.pictures:
+        pictures = illustrate(
+            plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.data.phantom
+        )
+    record = {
+        "key": plan.key,
+        "row": plan.spec.row,
+        "track": plan.spec.track.digest(),
+        "scores": scores,
+        "training": trained.record(),
+        "model": measure(method, made.data.task).record(),
+        "inference": {"seconds_per_case": seconds},
+        "label_budget": len(split.labeled) + len(split.validation),
+        "synthetic": None if made.synthesised is None else made.synthesised.record,
+        "tuning": resolved.tuning,
+        "pictures": [str(path.relative_to(plan.folder)) for path in pictures],
+        "phantom": resolved.data.phantom,
+    }
+    write_json(plan.folder / "result.json", record)
+    return read_json(plan.folder / "result.json")
+
+
+def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
+    """The mirror may fail (a store that can't be reached); the run folder holds everything, so it is a warning. ended: the
+    listeners are told."""
+    if not plan.resolved.request.track:
+        return
+    from semibench.tracking import mirror
+
+    try:
+        mirror(plan.folder, plan.resolved.request.tracking_uri, reporter)
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        reporter.warn(
+            f"MLflow could not be written ({type(error).__name__}: {error}); the run folder {plan.folder} is complete"
+        )
+        return
+    if ended:
+        from semibench.tracking.listening import announce
+
+        announce([plan.folder], plan.resolved.request.tracking_uri, reporter)

@@ -1,0 +1,359 @@
+"""From names and settings to a run spec, in four steps: names -> options -> data -> spec.
+
+Each step takes what the steps before it returned and returns a record of its own; a `Resolved` is all of them together.
+Everything that decides the digits of a run is settled here, and nothing runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semibench.contracts.cards import DatasetCard
+from semibench.contracts.cases import Dataset, PhantomOptions
+from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
+from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
+from semibench.contracts.protocol import DrawProtocol, Synthesis
+from semibench.contracts.recipe import Recipe
+from semibench.contracts.schedule import Term
+from semibench.registry import Registered, Registry, registry
+from semibench.reporting import Reporter
+from semibench.run.defaults import base_recipe, choose_dims, default_backbone, default_method
+from semibench.run.request import Cell, Phantom, Request
+from semibench.run.settings import Nested, assign, build, merge, parse, term_records
+from semibench.run.tuned import Tuned, find_tuned, read_tuned, with_tuned
+
+if TYPE_CHECKING:
+    from semibench.data.catalog import DataCatalog
+
+
+@dataclass(frozen=True)
+class Names:
+    """The plug-ins that a request names or implies, and the dims of the network. settings: those of `--set` and of the
+    study."""
+
+    dataset: Registered
+    protocol: Registered
+    method: Registered
+    backbone: Registered
+    dims: int
+    settings: dict[str, Any]
+    tuned: Tuned | None = None
+
+    @property
+    def card(self) -> DatasetCard:
+        """Of the main data set."""
+        card: DatasetCard = self.dataset.card
+        return card
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is known without the data. recipe: named `name*` where a setting changed it. terms: as records, for the spec. given: the
+    settings by part; recipe_protocol: protocol options that the recipe brings. The data complete the last three."""
+
+    recipe: Recipe
+    own: bool
+    protocol: DrawProtocol
+    method: type[Any]
+    method_options: Any
+    terms: dict[str, Any]
+    backbone: type[Any]
+    backbone_options: dict[str, Any]
+    generator: Registered | None
+    given: Mapping[str, Nested]
+    recipe_protocol: Mapping[str, Any]
+
+    def weighted_terms(self) -> dict[str, Term]:
+        """The terms as the method takes them."""
+        return {name: Term.restore(record, self.method.terms[name].search) for name, record in self.terms.items()}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data sets in use, by name, the main one first; and the protocol's options, which depend on them. phantom_options: None
+    on real files. sources: plug-ins of the other data sets."""
+
+    catalog: DataCatalog
+    protocol_options: Any
+    synthesis: Synthesis | None
+    phantom_options: PhantomOptions | None
+    sources: Mapping[str, Registered]
+
+    @property
+    def phantom(self) -> bool:
+        """Whether phantoms stand in for real files."""
+        return self.phantom_options is not None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request with all names looked up, all options validated, and its spec. tuning: record of the study, for the
+    result."""
+
+    request: Request
+    names: Names
+    options: Options
+    data: Data
+    spec: RunSpec
+    tuning: dict[str, Any] | None = None
+
+    @property
+    def plugins(self) -> dict[str, Registered]:
+        """The plug-ins in use, by role."""
+        names, generator = self.names, self.options.generator
+        found = {role: getattr(names, role) for role in ("method", "backbone", "dataset", "protocol")}
+        found |= {f"dataset:{name}": item for name, item in self.data.sources.items()}
+        return found if generator is None else found | {"generator": generator}
+
+
+def resolve(request: Request, reporter: Reporter | None = None, plugins: Registry | None = None) -> Resolved:
+    """Looks up every name, validates every option and forms the spec. Raises UsageError, UnknownNameError, PluginError,
+    UnsupportedError or LayoutError; reads files only to hash them."""
+    reporter = reporter or Reporter()
+    plugins = plugins or registry()
+    names = find_names(request, plugins)
+    options = choose_options(request, names, plugins)
+    data = open_data(request, names, options, plugins, reporter)
+    spec = form_spec(request, names, options, data, reporter)
+    return Resolved(request, names, options, data, spec, None if names.tuned is None else names.tuned.record())
+
+
+# ---- names -------------------------------------------------------------------------------------------------------------
+
+
+def find_names(cell: Cell, plugins: Registry) -> Names:
+    """Looks up the plug-ins, fills in those that are left out, and settles the dims."""
+    settings = parse(cell.settings)
+    dataset, protocol = plugins.get("datasets", cell.dataset), plugins.get("protocols", cell.protocol)
+    method = plugins.get("methods", cell.method) if cell.method else None
+    backbone = plugins.get("backbones", cell.backbone) if cell.backbone else None
+    if method is not None and backbone is None and method.card.backbone is not None:
+        backbone = plugins.get("backbones", method.card.backbone)
+    dims = choose_dims(cell.dims, dataset.card, method, backbone)
+    method = method or default_method(plugins, protocol.name, dims)
+    backbone = backbone or default_backbone(plugins, method, dims)
+    if method.card.protocols and protocol.name not in method.card.protocols:
+        raise UnsupportedError(
+            f"method {method.name!r} is made for {', '.join(method.card.protocols)}, not for {protocol.name!r}"
+        )
+    for item in (method, backbone):
+        if dims not in item.card.dims:
+            raise UnsupportedError(f"{item.kind[:-1]} {item.name!r} is for {item.card.dims} dims, the run has {dims}")
+    tuned = read_tuned(find_tuned(cell.tuned)) if cell.tuned is not None else None
+    if tuned is not None:
+        settings = with_tuned(settings, tuned, protocol=protocol.name, dataset=dataset.card.name, method=method.name)
+    return Names(dataset, protocol, method, backbone, dims, settings, tuned)
+
+
+# ---- options -----------------------------------------------------------------------------------------------------------
+
+
+def choose_options(cell: Cell, names: Names, plugins: Registry) -> Options:
+    """Validates every option that doesn't depend on the data; defaults come from recipe and preset."""
+    protocol: DrawProtocol = names.protocol.resolve()()
+    method, backbone = names.method.resolve(), names.backbone.resolve()
+    own = cell.recipe == "own"
+    preset = _preset(method, names, cell.preset, own=own)
+    recipe, recipe_protocol = base_recipe(
+        plugins, "paper" if own else cell.recipe, dims=names.dims, protocol=names.protocol.name, dataset=names.card.name
+    )
+    generator = _generator(plugins, protocol, recipe_protocol, names.settings)
+    given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
+    if own:
+        recipe = build(Recipe, "recipe 'own'", recipe.model_dump(), preset.get("recipe", {}), {"name": "own"})
+    recipe = _changed_recipe(recipe, given["recipe"], names.dims)
+    width = {"width": recipe.widths.get(names.backbone.name, recipe.widths.get("*", 1.0))}
+    return Options(
+        recipe=recipe,
+        own=own,
+        protocol=protocol,
+        method=method,
+        method_options=build(
+            method.Options, f"method {names.method.name!r}", preset.get("options", {}), given["method"]
+        ),
+        terms=term_records(method.terms, merge(preset.get("terms", {}), given["term"])),
+        backbone=backbone,
+        backbone_options=build(
+            backbone.Options, f"backbone {names.backbone.name!r}", width, preset.get("backbone", {}), given["backbone"]
+        ).model_dump(mode="json"),
+        generator=generator,
+        given=given,
+        recipe_protocol=recipe_protocol,
+    )
+
+
+def _preset(method: type[Any], names: Names, preset: str | None, *, own: bool) -> Mapping[str, Any]:
+    """The method's published constants: those asked for, or for the recipe `own` those of the data set."""
+    if preset is None and own and names.card.name in method.presets:
+        preset = names.card.name
+    if preset is None:
+        return {}
+    if preset not in method.presets:
+        raise UnknownNameError(f"preset of method {names.method.name!r}", preset, method.presets)
+    return dict(method.presets[preset])
+
+
+def _generator(
+    plugins: Registry, protocol: DrawProtocol, recipe_protocol: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Registered | None:
+    """The generator of a protocol that wants one."""
+    if "generator" not in protocol.Options.model_fields:
+        return None
+    default = recipe_protocol.get("generator", protocol.Options.model_fields["generator"].default)
+    return plugins.get("generators", str(settings.get("protocol.generator", settings.get("generator", default))))
+
+
+def _settable(
+    names: Names, protocol: DrawProtocol, method: type[Any], backbone: type[Any], generator: Registered | None
+) -> dict[str, Any]:
+    """The parts of a run and their fields, for `--set`."""
+    return {
+        "recipe": Recipe.model_fields,
+        "method": method.Options.model_fields,
+        "term": method.terms,
+        "backbone": backbone.Options.model_fields,
+        "protocol": set(protocol.Options.model_fields) - {"generator_options"},
+        "dataset": names.dataset.resolve().Options.model_fields,
+        "phantom": PhantomOptions.model_fields,
+        "generator": generator.resolve().Options.model_fields if generator else (),
+    }
+
+
+def _changed_recipe(recipe: Recipe, given: Nested, dims: int) -> Recipe:
+    """The recipe with settings; its name ends in * where they change anything."""
+    changed = build(Recipe, "recipe", recipe.model_dump(), given)
+    if len(changed.patch) != dims:
+        raise UsageError(f"recipe.patch has {len(changed.patch)} sides, the network {dims} dims")
+    return changed.model_copy(update={"name": f"{recipe.name}*" if changed.changed(recipe) else recipe.name})
+
+
+# ---- data --------------------------------------------------------------------------------------------------------------
+
+
+def open_data(request: Request, names: Names, options: Options, plugins: Registry, reporter: Reporter) -> Data:
+    """Opens the data sets and settles the protocol's options, some of which depend on them."""
+    from semibench.data.catalog import DataCatalog
+
+    card, patch = names.card, options.recipe.patch
+    phantom_options = build(PhantomOptions, "phantom", options.given["phantom"])
+    opening = _Opening(request.data_root, phantom_options, patch, reporter)
+    dataset, phantom = opening.open(names.dataset, request.phantom, options.given["dataset"])
+    catalog = DataCatalog({card.name: dataset})
+    chosen = build(
+        options.protocol.Options,
+        f"protocol {names.protocol.name!r}",
+        dict(options.protocol.defaults(catalog)),
+        options.recipe_protocol,
+        options.given["protocol"],
+    )
+    reason = options.protocol.unsupported(card, chosen)
+    if reason:
+        raise UnsupportedError(f"protocol {names.protocol.name!r}: {reason}")
+    sources = {name: plugins.get("datasets", name) for name in options.protocol.sources(card, chosen)}
+    others = {name: opening.open(item, "always" if phantom else "never")[0] for name, item in sources.items()}
+    if others:
+        catalog = DataCatalog({card.name: dataset, **others})
+    if options.generator is not None:
+        chosen = _with_generator(chosen, options, options.generator)
+    return Data(catalog, chosen, options.protocol.synthesis(chosen), phantom_options if phantom else None, sources)
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """Opens data sets for one request. patch: of the recipe, the size of 2D images."""
+
+    data_root: Path | None
+    phantom_options: PhantomOptions
+    patch: tuple[int, ...]
+    reporter: Reporter
+
+    def open(
+        self, item: Registered, phantom: Phantom, options: Mapping[str, Any] | None = None
+    ) -> tuple[Dataset, bool]:
+        """The data set on its files, or its phantom where none are configured, with a prominent warning. Returns it and whether it
+        is a phantom.
+
+        Raises LayoutError with the expected tree if real files are required but missing."""
+        from semibench.data.roots import locate
+
+        cls = item.resolve()
+        layers = [{"size": list(self.patch)}] if item.card.dims == 2 else []
+        chosen = build(cls.Options, f"data set {item.name!r}", *layers, options or {})
+        if phantom != "always":
+            location = locate(item.name, self.data_root, aliases=item.card.folders)
+            if location.path is not None:
+                return cls(location.path, chosen), False
+            message = f"{location.explain()}\n  expected there:\n{item.card.tree}"
+            if phantom == "never":
+                raise LayoutError(message)
+            self.reporter.warn(
+                f"PHANTOM DATA: {message}\nA procedural phantom stands in; its numbers say nothing about real images."
+            )
+        return cls.phantom(chosen, self.phantom_options), True
+
+
+def _with_generator(protocol_options: Any, options: Options, item: Registered) -> Any:
+    """The protocol's options with those of the generator and its curation written out."""
+    generator = item.resolve()
+    chosen = build(
+        generator.Options,
+        f"generator {item.name!r}",
+        generator.presets.get(options.recipe.name.rstrip("*"), {}),
+        options.given["generator"],
+    )
+    curation = build(generator.Curation, f"curation of {item.name!r}", getattr(protocol_options, "curation", {}))
+    return protocol_options.model_copy(
+        update={
+            "generator": item.full_name,
+            "generator_options": chosen.model_dump(mode="json"),
+            "curation": curation.model_dump(mode="json"),
+        }
+    )
+
+
+# ---- spec --------------------------------------------------------------------------------------------------------------
+
+
+def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: Reporter) -> RunSpec:
+    """The spec of the run; hashes the files of the data sets."""
+    from semibench.data.hashes import data_digest
+
+    has_draw, has_fold = options.protocol.replicate(data.protocol_options)
+    if cell.fold is not None and not has_fold:
+        raise UsageError(f"--fold {cell.fold}: this split has no folds; set folds=K, or leave it out")
+    datasets = data.catalog.datasets
+    phantom = None if data.phantom_options is None else data.phantom_options.model_dump(mode="json")
+    recipe = Part(name=options.recipe.name, options=options.recipe.model_dump(mode="json"))
+    cases = [ref for name in datasets for ref in data.catalog.cases(name)]
+    return RunSpec(
+        track=Track(
+            protocol=Part(name=names.protocol.full_name, options=data.protocol_options.model_dump(mode="json")),
+            dataset=Part(
+                name=names.dataset.full_name, options=datasets[names.card.name].settings() | {"phantom": phantom}
+            ),
+            data=data_digest(datasets, cases, reporter=reporter),
+            recipe="own" if options.own else recipe,
+            tuning=names.tuned.track if names.tuned is not None else "default",
+        ),
+        entry=Entry(
+            method=Part(name=names.method.full_name, options=options.method_options.model_dump(mode="json")),
+            terms=options.terms,
+            backbone=Part(name=names.backbone.full_name, options=options.backbone_options | {"dims": names.dims}),
+            init=_file_digest(cell.weights),
+            recipe=recipe if options.own else None,
+        ),
+        replicate=Replicate(
+            draw=cell.draw if has_draw else None, fold=(cell.fold or 0) if has_fold else None, seed=cell.seed
+        ),
+    )
+
+
+def _file_digest(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    if not path.is_file():
+        raise UsageError(f"--weights {path}: there is no such file")
+    return sha256(path.read_bytes())

@@ -1,0 +1,174 @@
+"""`--set name=value`: which part of a run a setting belongs to, and readable errors when it fits none.
+
+A name is `part.field` ("recipe.lr", "method.decay", "backbone.width", "protocol.labeled", "dataset.edition",
+"phantom.cases", "generator.steps", "term.consistency") or just the field where only one part has it. Deeper fields are
+reached with more dots ("recipe.weak.flip", "term.consistency.ramp.end"). Values are YAML; `parse` reads them, `write` writes them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from semibench.contracts.errors import UsageError
+
+Model = TypeVar("Model", bound=BaseModel)
+Nested = dict[str, Any]
+
+
+PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
+"""Text that YAML takes for text without quotes."""
+
+
+def parse(texts: Iterable[str]) -> dict[str, Any]:
+    """["a.b=1", "c=[1, 2]"] -> {"a.b": 1, "c": [1, 2]}. Raises UsageError for a text without "=" and for a value that is not
+    YAML."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise UsageError(f"--set {text!r}: expected name=value, e.g. --set lr=0.02")
+        if name in found:
+            raise UsageError(f"--set {name} is given twice")
+        try:
+            found[name] = read(value)
+        except ValueError as error:
+            raise UsageError(f"--set {name}: {value!r} is not a YAML value: {error}") from error
+    return found
+
+
+def read(text: str) -> Any:
+    """The value that a text stands for. Raises ValueError where it isn't YAML."""
+    import yaml
+
+    from semibench.documents import loader
+
+    try:
+        return yaml.load(text, Loader=loader())
+    except (yaml.YAMLError, ValueError, IndexError, RecursionError) as error:  # "!!int x", "2020-13-01", "[[[[..."
+        raise ValueError(str(error)) from error
+
+
+def write(value: Any) -> str:
+    """The text in one line that `read` turns into the same value (tuples become lists)."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) else _quoted(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(float(value)) if math.isfinite(value) else str(value).replace("inf", ".inf").replace("nan", ".nan")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(write, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{write(key)}: {write(item)}" for key, item in value.items()) + "}"
+    import yaml
+
+    return str(yaml.safe_dump(value, default_flow_style=True, width=math.inf)).removesuffix("\n").removesuffix("\n...")
+
+
+def texts(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """{"a.b": 1} -> ("a.b=1",), as `--set` takes them; the inverse of `parse`."""
+    return tuple(f"{name}={write(value)}" for name, value in values.items())
+
+
+def _quoted(text: str) -> str:
+    """In double quotes, with YAML's escapes for everything that isn't printable."""
+    escaped = (f"\\{sign}" if sign in '"\\' else sign if sign.isprintable() else _escape(ord(sign)) for sign in text)
+    return f'"{"".join(escaped)}"'
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def assign(settings: Mapping[str, Any], parts: Mapping[str, Iterable[str]]) -> dict[str, Nested]:
+    """Divides settings over the parts; parts: name -> its top-level fields. Raises UsageError on a name that no part or
+    more than one has."""
+    fields = {part: set(names) for part, names in parts.items()}
+    found: dict[str, Nested] = {part: {} for part in parts}
+    for name, value in settings.items():
+        head, _, rest = name.partition(".")
+        if head in fields and rest:
+            part, path = head, rest
+            top = rest.split(".")[0]
+            if top not in fields[part]:
+                raise UsageError(_unknown(name, {f"{part}.{field}" for field in fields[part]}))
+        else:
+            owners = [part for part, names in fields.items() if head in names]
+            if not owners:
+                raise UsageError(_unknown(name, {f for names in fields.values() for f in names}))
+            if len(owners) > 1:
+                choices = ", ".join(f"{owner}.{name}" for owner in owners)
+                raise UsageError(f"--set {name}: several parts have it; name one of: {choices}")
+            part, path = owners[0], name
+        _put(found[part], path.split("."), value, name)
+    return found
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"--set {name}: nothing has this name.{hint} Known: {', '.join(sorted(known))}"
+
+
+def _put(target: Nested, path: list[str], value: Any, name: str) -> None:
+    *parents, last = path
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise UsageError(f"--set {name}: {parent!r} already has a value")
+    target[last] = value
+
+
+def merge(*layers: Mapping[str, Any]) -> Nested:
+    """Later layers win; nested mappings are merged, other values replaced."""
+    result: Nested = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+                result[key] = merge(result[key], value)
+            else:
+                result[key] = dict(value) if isinstance(value, Mapping) else value
+    return result
+
+
+def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
+    """Validates merged layers; what: how the message calls it. Raises UsageError with one line per wrong field."""
+    try:
+        return model(**merge(*layers))
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            where = ".".join(str(part) for part in item["loc"]) or "value"
+            if item["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(where, model.model_fields, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                known = ", ".join(model.model_fields) or "none"
+                lines.append(f"{where}: unknown option{hint} Known: {known}")
+            else:
+                lines.append(f"{where}: {item['msg']}, found {item['input']!r}")
+        raise UsageError(f"{what}: " + "; ".join(lines)) from error
+
+
+def term_records(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Records of all terms (see `Term.record`) with changes laid over them; a plain number is the weight."""
+    records = {name: term.record() for name, term in defaults.items()}
+    for name, change in changes.items():
+        if name not in records:
+            raise UsageError(_unknown(f"term.{name}", {f"term.{term}" for term in records}))
+        change = {"weight": change} if isinstance(change, int | float) and not isinstance(change, bool) else change
+        if not isinstance(change, Mapping) or set(change) - set(records[name]):
+            raise UsageError(
+                f"term.{name}: expected a weight or the fields weight, ramp.kind, ramp.end, ramp.levels, active; found {change!r}"
+            )
+        records[name] = merge(records[name], change)
+        records[name]["weight"] = float(records[name]["weight"])
+    return records

@@ -1,0 +1,91 @@
+"""`bench export`: a run as one file that anybody can check. Two exports of one run are equal byte for byte."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from semibench.contracts.errors import UsageError
+from semibench.contracts.identity import RunSpec, sha256
+from semibench.files import write_atomically
+from semibench.runfolder.writing import read_json
+from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
+
+FORMAT = "semibench-bundle-1"
+MANIFEST = "bundle.json"
+RECORDS = ("spec.json", "provenance.json", "split.json", "synthetic.json", "result.json", "scores.parquet")
+NEEDED = ("spec.json", "split.json", "result.json", "scores.parquet")
+MOMENT = (1980, 1, 1, 0, 0, 0)
+"""Time of every entry: a bundle holds no clock."""
+
+
+def contents(folder: Folder) -> list[str]:
+    """The files of a run folder that go into a bundle, sorted: records and stored predictions; no checkpoint, no log, no path of
+    this machine."""
+    records = [name for name in RECORDS if folder.has(name)]
+    predictions = [name for name in folder.names() if name.startswith("predictions/") and name.endswith(".npz")]
+    return sorted([*records, *predictions])
+
+
+def export(run: Path, out: Path) -> dict[str, Any]:
+    """Writes a bundle of a finished run; returns its manifest. Raises UsageError for a run that isn't done, or that kept no
+    predictions (nothing could be checked)."""
+    folder = Folder(run)
+    missing = [name for name in NEEDED if not folder.has(name)]
+    state = read_json(run / "status.json").get("state")
+    if missing or state != "done":
+        raise UsageError(f"{run} is no finished run (state {state}, missing: {', '.join(missing) or 'nothing'})")
+    names = contents(folder)
+    if not any(name.startswith("predictions/") for name in names):
+        raise UsageError(
+            f"{run} kept no predictions, so nobody could check its numbers; run it without --no-predictions"
+        )
+    spec = RunSpec.model_validate_json(folder.read("spec.json"))
+    files = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in _bytes(folder, names)}
+    manifest = {"format": FORMAT, "key": spec.key, "row": spec.row, "track": spec.track.digest(), "files": files}
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def write(draft: Path) -> None:
+        with zipfile.ZipFile(draft, "w") as archive:
+            _add(archive, MANIFEST, text.encode())
+            for name, data in _bytes(folder, names):
+                _add(archive, name, data)
+
+    write_atomically(out, write)
+    return manifest
+
+
+def _bytes(folder: Container, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        yield name, folder.read(name)
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    entry = zipfile.ZipInfo(name, MOMENT)
+    entry.create_system, entry.external_attr = 3, 0o644 << 16
+    packed = name.endswith((".npz", ".parquet"))
+    entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+    archive.writestr(entry, data, compresslevel=None if packed else 6)
+
+
+def read_manifest(container: Container) -> dict[str, Any]:
+    """The manifest of a bundle. Raises ContainerError where there is none that this version knows."""
+    if not container.has(MANIFEST):
+        raise ContainerError(
+            f"{container.path} is no bundle: it has no {MANIFEST}; make one with `bench export RUN --out FILE`"
+        )
+    try:
+        manifest = json.loads(container.read(MANIFEST))
+    except ValueError as error:
+        raise ContainerError(f"{container.path}: {MANIFEST} is not JSON: {error}") from error
+    if (
+        not isinstance(manifest, dict)
+        or manifest.get("format") != FORMAT
+        or not isinstance(manifest.get("files"), dict)
+    ):
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ContainerError(f"{container.path}: expected a bundle of format {FORMAT}, found {found!r}")
+    return manifest

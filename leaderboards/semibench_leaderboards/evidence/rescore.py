@@ -1,0 +1,115 @@
+"""`bench rescore`: a finished run gets the numbers of another convention, from its stored predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from semibench.contracts.errors import BusyError, UsageError
+from semibench.contracts.identity import SHORT, RunSpec
+from semibench.reporting import Reporter
+from semibench.runfolder.writing import read_json, write_json, write_table
+from semibench_leaderboards.evidence.containers import Folder
+from semibench_leaderboards.evidence.opening import open_setting
+from semibench_leaderboards.evidence.stored_predictions import Stored, conventions_by_name, rescore_stored
+
+ON = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
+
+
+@dataclass
+class RescoreReport:
+    """records: of what was computed. new: conventions the run didn't have; same: those whose digits agree with what it has,
+    changed: those that differ, with the largest difference; skipped: why some couldn't be computed."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    changed: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    written: bool = False
+
+
+def rescore(
+    folder: Path, names: Sequence[str], *, data_root: Path | None = None, force: bool = False, reporter: Reporter | None = None
+) -> RescoreReport:  # fmt: skip
+    """Scores every stored predictor of both checkpoints under the conventions named, and adds them to the run.
+
+    A convention that the run has already is compared: equal digits change nothing; others are an error unless `force`
+    replaces them. Raises UsageError for a run that isn't done, other data than the run's, or where nothing could be computed;
+    BusyError while another process works on the run."""
+    record = read_json(folder / "spec.json")
+    if not record or read_json(folder / "status.json").get("state") != "done":
+        raise UsageError(f"{folder} is no finished run")
+    conventions = conventions_by_name(names)
+    setting = open_setting(RunSpec.model_validate(record), data_root)
+    digest = setting.digest(reporter)
+    if digest != setting.spec.track.data:
+        raise UsageError(
+            f"the data at hand have the digest {digest[:SHORT]}, those of the run {setting.spec.track.data[:SHORT]}: the numbers "
+            "would not be comparable"
+        )
+    refs = setting.refs(read_json(folder / "split.json").get("test", []))
+    stored = Stored(Folder(folder))
+    if not stored.places:
+        raise UsageError(f"{folder.name} kept no predictions (--no-predictions); run it again to score it otherwise")
+    report = RescoreReport()
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            tables = []
+            for checkpoint, predictor in stored.places:
+                made = rescore_stored(stored, setting, refs, checkpoint, predictor, conventions, reporter)
+                report.records += made.records
+                report.skipped |= made.skipped
+                if made.table is not None:
+                    tables.append(made.table)
+            if not tables:
+                raise UsageError("; ".join(f"convention {name}: {why}" for name, why in report.skipped.items()))
+            _merge(folder, pd.concat(tables, ignore_index=True), report, force=force)
+    except Timeout as error:
+        raise BusyError(f"another process is working on run {folder.name}; wait for it") from error
+    return report
+
+
+def _merge(folder: Path, fresh: pd.DataFrame, report: RescoreReport, *, force: bool) -> None:
+    known = pd.read_parquet(folder / "scores.parquet")
+    for name, part in fresh.groupby("convention", sort=False):
+        before = known[known["convention"] == name]
+        if before.empty:
+            report.new.append(str(name))
+            continue
+        apart = _largest_difference(before, part)
+        if apart == 0.0:
+            report.same.append(str(name))
+        else:
+            report.changed[str(name)] = apart
+    if report.changed and not force:
+        told = "; ".join(f"{name} by up to {apart:.3g}" for name, apart in report.changed.items())
+        raise UsageError(f"run {folder.name} has other digits under {told}; --force replaces them")
+    replaced = [*report.new, *report.changed]
+    if not replaced:
+        return
+    result = read_json(folder / "result.json")
+    kept = [score for score in result["scores"] if score["convention"] not in replaced]
+    result["scores"] = kept + [score for score in report.records if score["convention"] in replaced]
+    table = pd.concat(
+        [known[~known["convention"].isin(replaced)], fresh[fresh["convention"].isin(replaced)]], ignore_index=True
+    )
+    write_table(folder / "scores.parquet", table)
+    write_json(folder / "result.json", result)
+    report.written = True
+
+
+def _largest_difference(before: pd.DataFrame, after: pd.DataFrame) -> float:
+    """Infinite where a value is defined, or there, on one side only."""
+    both = before.merge(after, on=ON, how="outer", suffixes=("_before", "_after"), indicator=True)
+    there, here = (both[f"value_{name}"].to_numpy(dtype=float) for name in ("before", "after"))
+    if (both["_merge"] != "both").any() or (np.isnan(there) != np.isnan(here)).any():
+        return float("inf")
+    apart = np.abs(there - here)
+    return float(np.nanmax(apart)) if np.isfinite(apart).any() else 0.0

@@ -1,0 +1,220 @@
+"""Stored predictions scored again: the same numbers, or those of another convention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from semibench.contracts.cases import Case, CaseRef, Frame
+from semibench.contracts.errors import CaseError, UnsupportedError
+from semibench.contracts.metric import Convention
+from semibench.evaluation.inference import resolve
+from semibench.evaluation.run_scores import lengthen, one_grid, prediction_name, summary_records
+from semibench.evaluation.scoring import COUNTS, KEYS, applicable, score_prediction
+from semibench.evaluation.summary import check_table, summarise
+from semibench.registry import registry
+from semibench.reporting import Reporter
+from semibench_leaderboards.evidence.containers import Container, ContainerError, read_labels, read_working
+from semibench_leaderboards.evidence.opening import Setting
+
+FOLDER = "predictions"
+
+Labels = NDArray[Any]
+
+
+@dataclass
+class Stored:
+    """The predictions in a container: predictions/<checkpoint>/<predictor>/<case>.npz, label maps on the native grid and, where
+    that is another one, on the working grid."""
+
+    container: Container
+
+    @cached_property
+    def places(self) -> dict[tuple[str, str], dict[str, tuple[str, ...]]]:
+        """(checkpoint, predictor) -> folder -> conventions whose inference made them. A second inference of a predictor lies in
+        `<predictor>@<convention>`."""
+        found: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
+        for name in self.container.names():
+            parts = PurePosixPath(name).parts
+            if len(parts) == 4 and parts[0] == FOLDER and name.endswith(".npz"):
+                folder = "/".join(parts[:3])
+                places = found.setdefault((parts[1], parts[2].split("@")[0]), {})
+                if folder not in places:
+                    places[folder] = self._conventions(name)
+        return found
+
+    def _conventions(self, name: str) -> tuple[str, ...]:
+        import io
+
+        try:
+            with np.load(io.BytesIO(self.container.read(name)), allow_pickle=False) as stored:
+                return tuple(str(item) for item in stored["conventions"]) if "conventions" in stored.files else ()
+        except (ValueError, OSError) as error:
+            raise ContainerError(f"{self.container.path}: {name} can't be read: {error}") from error
+
+    def labels(self, folder: str, ref: CaseRef) -> Labels:
+        """Raises ContainerError where there is no prediction of a case."""
+        name = f"{folder}/{prediction_name(ref)}.npz"
+        if not self.container.has(name):
+            raise ContainerError(f"{self.container.path}: no prediction of case {ref.key}: {name} isn't there")
+        return read_labels(self.container.read(name), name)
+
+    def working(self, folder: str, ref: CaseRef) -> Labels | None:
+        """The label map on the working grid; None where none was kept (one grid for both, or an older run)."""
+        name = f"{folder}/{prediction_name(ref)}.npz"
+        return read_working(self.container.read(name), name) if self.container.has(name) else None
+
+
+@dataclass
+class Rescored:
+    """Scores of one (checkpoint, predictor) under some conventions. table: long, as scores.parquet; records: as in result.json;
+    skipped: convention -> why it can't be computed from label maps."""
+
+    table: pd.DataFrame | None = None
+    records: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def conventions_by_name(names: Sequence[str]) -> dict[str, Convention]:
+    """Raises UnknownNameError for one that isn't installed."""
+    return {item.name: item.resolve()() for item in (registry().get("conventions", name) for name in names)}
+
+
+def rescore_stored(
+    stored: Stored, setting: Setting, refs: Sequence[CaseRef], checkpoint: str, predictor: str,
+    conventions: Mapping[str, Convention], reporter: Reporter | None = None,
+) -> Rescored:  # fmt: skip
+    """Scores of a stored predictor under conventions: each from the predictions that its inference made."""
+    places = stored.places.get((checkpoint, predictor), {})
+    found = Rescored()
+    by_folder: dict[str, dict[str, Convention]] = {}
+    for name, convention in conventions.items():
+        folder, reason = _folder_for(name, convention, places, setting)
+        if folder is None:
+            found.skipped[name] = reason
+        else:
+            by_folder.setdefault(folder, {})[name] = convention
+    for folder, members in by_folder.items():
+        part = score_labels(
+            partial(stored.labels, folder),
+            setting,
+            refs,
+            checkpoint,
+            predictor,
+            members,
+            reporter,
+            working=partial(stored.working, folder),
+        )
+        found.records += part.records
+        found.skipped |= part.skipped
+        tables = [table for table in (found.table, part.table) if table is not None]
+        found.table = pd.concat(tables, ignore_index=True) if tables else None
+    return found
+
+
+def _folder_for(
+    name: str, convention: Convention, places: Mapping[str, tuple[str, ...]], setting: Setting
+) -> tuple[str | None, str]:
+    """Where the predictions of a convention's inference lie; else None and why there are none."""
+    if not places:
+        return None, "no predictions are stored (the run was made with --no-predictions)"
+    reason = applicable(convention, dims=setting.dims, case_dims=setting.card.dims)
+    if reason is not None:
+        return None, reason
+    for folder, made_for in places.items():
+        if name in made_for:
+            return folder, ""
+    wanted = resolve(convention.inference, dims=setting.dims, case_dims=setting.card.dims)
+    for folder, made_for in places.items():
+        for other in conventions_by_name(made_for).values():
+            try:
+                if resolve(other.inference, dims=setting.dims, case_dims=setting.card.dims) == wanted:
+                    return folder, ""
+            except UnsupportedError:
+                continue
+    kept = ", ".join(sorted({other for made_for in places.values() for other in made_for}))
+    return (
+        None,
+        f"its inference ({wanted.mode}) made no stored prediction (there are those of {kept}); run again with it",
+    )
+
+
+def score_labels(
+    labels: Callable[[CaseRef], Labels], setting: Setting, refs: Sequence[CaseRef], checkpoint: str, predictor: str,
+    conventions: Mapping[str, Convention], reporter: Reporter | None = None, *,
+    working: Callable[[CaseRef], Labels | None] = lambda ref: None,
+) -> Rescored:  # fmt: skip
+    """Scores of label maps on the native grid. A convention on the working grid takes `working`, label maps on that grid, or the
+    native ones where both grids are one; where it has neither it is skipped with the reason.
+
+    Raises CaseError that names the case for another shape, an unknown label, a missing reference."""
+    reporter = reporter or Reporter()
+    found = Rescored()
+    rows: list[dict[str, Any]] = []
+    classes = setting.card.classes
+    reporter.phase(f"score {checkpoint} {predictor}", len(refs))
+    left = dict(conventions)
+    for done, ref in enumerate(refs, 1):
+        dataset = setting.datasets[ref.dataset]
+        truth = dataset.truth(ref)
+        if truth is None:
+            raise CaseError(f"{ref.key} has no reference; it can't be scored")
+        prediction = checked_labels(labels(ref), tuple(truth.label.shape), len(classes), ref)
+        needed = any(convention.grid == "working" for convention in left.values())
+        case = dataset.read(ref) if needed else Case(ref, torch.empty(0), None, None, Frame(prediction.shape))
+        on_working = _on_working(case, prediction, working(ref), len(classes)) if needed else None
+        for name, convention in list(left.items()):
+            chosen = prediction if convention.grid == "native" else on_working
+            if chosen is None:
+                found.skipped[name] = (
+                    "it scores on the working grid, and the label maps at hand are on the native one (new runs keep both)"
+                )
+                del left[name]
+                continue
+            for row in score_prediction(case, truth, chosen, convention, classes):
+                rows.append({"predictor": predictor, "convention": name} | row)
+        reporter.advance(done)
+        if not left:
+            break
+    reporter.end()
+    if left:
+        metrics = list(dict.fromkeys(metric for convention in left.values() for metric in convention.metrics))
+        wide = pd.DataFrame(rows, columns=[*KEYS, *COUNTS, *metrics])
+        wide = wide[wide["convention"].isin(list(left))]
+        check_table(wide, [ref.key for ref in refs])
+        found.table = lengthen(wide, checkpoint, left)
+        found.records = summary_records(summarise(wide, left), checkpoint, left, wide)
+    return found
+
+
+def _on_working(case: Case, native: Labels, kept: Labels | None, classes: int) -> Labels | None:
+    """The label map on the working grid, or None where it isn't known. Raises CaseError for one that can't be it."""
+    if one_grid(case):
+        return native
+    return None if kept is None else checked_labels(kept, tuple(case.image.shape[1:]), classes, case.ref)
+
+
+def checked_labels(labels: Labels, shape: tuple[int, ...], classes: int, ref: CaseRef) -> NDArray[np.uint8]:
+    """Raises CaseError for another shape than the reference's, or a value that is no class."""
+    if labels.shape != shape:
+        hint = ""
+        if tuple(reversed(labels.shape)) == shape:
+            hint = "; its axes are in the reverse order"
+        elif labels.ndim == len(shape) + 1 and 1 in labels.shape:
+            hint = "; it has an axis too many"
+        raise CaseError(f"{ref.key}: expected a label map of shape {shape}, found {labels.shape}{hint}")
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high >= classes:
+        values = np.unique(labels)
+        odd = [int(value) for value in values if not 0 <= value < classes][:5]
+        hint = " (a mask of 0 and 255 must be divided by 255)" if set(values.tolist()) <= {0, 255} else ""
+        raise CaseError(f"{ref.key}: labels are 0..{classes - 1}, found {', '.join(map(str, odd))}{hint}")
+    return labels.astype(np.uint8, copy=False)

@@ -1,0 +1,229 @@
+"""`bench verify`: every number of a run computed again from its predictions and the data, and everything it claims checked."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from semibench.contracts.errors import SemibenchError
+from semibench.contracts.identity import SHORT, RunSpec, sha256
+from semibench.registry import registry
+from semibench.reporting import Reporter
+from semibench.runfolder.provenance import plugin_record
+from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
+from semibench_leaderboards.evidence.export import MANIFEST, NEEDED, read_manifest
+from semibench_leaderboards.evidence.opening import Setting, SettingError, open_setting
+from semibench_leaderboards.evidence.stored_predictions import Stored, conventions_by_name, rescore_stored
+
+TOLERANCE = 1e-6
+"""Largest difference that counts as agreement: sums in another order, other versions of numpy and scipy."""
+
+Outcome = Literal["ok", "wrong", "unknown"]
+KEYS = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim. outcome "unknown": it can't be checked here, and text says why."""
+
+    name: str
+    outcome: Outcome
+    text: str
+
+
+@dataclass
+class Verification:
+    """What was checked. scores: one record per (checkpoint, predictor, convention, metric) with the values compared, the largest
+    difference of a case and of the mean."""
+
+    path: Path
+    key: str = ""
+    checks: list[Check] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, name: str, outcome: Outcome, text: str) -> None:
+        self.checks.append(Check(name, outcome, text))
+
+    @property
+    def well(self) -> bool:
+        """Nothing is wrong, and at least one number was computed again."""
+        return bool(self.scores) and all(check.outcome != "wrong" for check in self.checks)
+
+
+def verify_run(container: Container, data_root: Path | None = None, reporter: Reporter | None = None) -> Verification:
+    """Checks a bundle, or a run folder (which has no digests of its files to check). Raises ContainerError for what can't be read
+    at all; everything else is a check that fails."""
+    found = Verification(container.path)
+    if isinstance(container, Folder) and not container.has(MANIFEST):
+        found.add("files", "unknown", "a run folder has no digests of its files; a bundle does")
+    else:
+        _files(container, found)
+    missing = [name for name in NEEDED if not container.has(name)]
+    if missing:
+        raise ContainerError(f"{container.path}: expected {', '.join(NEEDED)}; missing: {', '.join(missing)}")
+    records = {name: _json(container, name) for name in ("spec.json", "split.json", "result.json")}
+    try:
+        spec = RunSpec.model_validate(records["spec.json"])
+    except ValueError as error:
+        raise ContainerError(f"{container.path}: spec.json is no run spec: {error}") from error
+    found.key = spec.key
+    result = records["result.json"]
+    names = {"its result": result.get("key")}
+    if container.has(MANIFEST):
+        names["its manifest"] = read_manifest(container).get("key")
+    odd = [f"{name} says {str(key)[:SHORT]}" for name, key in names.items() if key != spec.key]
+    found.add("key", "wrong" if odd else "ok", "; ".join(odd) or f"run {spec.key[:SHORT]}, as its spec says")
+    try:
+        setting = open_setting(spec, data_root)
+        _data(setting, records["split.json"], found, reporter)
+        _code(container, found)
+        refs = setting.refs(records["split.json"].get("test", []))
+    except SemibenchError as error:
+        found.add("data", "wrong" if isinstance(error, SettingError) else "unknown", str(error))
+        return found
+    _scores(container, setting, refs, result, found, reporter)
+    return found
+
+
+def _files(container: Container, found: Verification) -> None:
+    listed = read_manifest(container)["files"]
+    present = set(container.names()) - {MANIFEST}
+    odd = [f"{name} isn't in the manifest" for name in sorted(present - set(listed))]
+    odd += [f"{name} is missing" for name in sorted(set(listed) - present)]
+    odd += [
+        f"{name} was changed"
+        for name in sorted(present & set(listed))
+        if sha256(container.read(name)) != listed[name].get("sha256")
+    ]
+    told = "; ".join(odd[:4]) + (f" and {len(odd) - 4} more" if len(odd) > 4 else "")
+    found.add("files", "wrong" if odd else "ok", told or f"{len(present)} files have the digests of the manifest")
+
+
+def _json(container: Container, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(container.read(name))
+    except ValueError as error:
+        raise ContainerError(f"{container.path}: {name} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ContainerError(f"{container.path}: {name}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _data(setting: Setting, roles: Mapping[str, Any], found: Verification, reporter: Reporter | None) -> None:
+    kind = "phantom" if setting.spec.track.dataset.options.get("phantom") is not None else "files"
+    digest = setting.digest(reporter)
+    same = digest == setting.spec.track.data
+    told = f"the {kind} of {setting.card.name} at hand have the run's data digest {digest[:SHORT]}"
+    if not same:
+        theirs = setting.spec.track.data[:SHORT]
+        told = f"the {kind} of {setting.card.name} at hand have the digest {digest[:SHORT]}, the run {theirs}"
+    found.add("data", "ok" if same else "wrong", told)
+    drawn = setting.split().roles()
+    synthetic = set(setting.datasets)
+    odd = []
+    for role, refs in drawn.items():
+        stored = {f"{row[0]}/{row[1]}" for row in roles.get(role, []) if row[0] in synthetic}
+        if stored != {ref.key for ref in refs}:
+            odd.append(f"{role}: {len(stored)} cases in the run, {len(refs)} as the protocol draws it")
+    found.add("split", "wrong" if odd else "ok", "; ".join(odd) or "the split is what the protocol draws")
+
+
+def _code(container: Container, found: Verification) -> None:
+    """Whether data set and protocol are the code that the run had (other code is no fault, but says where to look)."""
+    recorded = _json(container, "provenance.json").get("plugins", {}) if container.has("provenance.json") else {}
+    changed = []
+    for role, record in recorded.items():
+        if role in ("dataset", "protocol") or role.startswith("dataset:"):
+            kind = "protocols" if role == "protocol" else "datasets"
+            if plugin_record(registry().get(kind, record["name"]))["source"] != record.get("source"):
+                changed.append(f"{role} {record['name']}")
+    if changed:
+        found.add("code", "unknown", f"the code of {', '.join(changed)} has changed since the run")
+
+
+def _scores(
+    container: Container, setting: Setting, refs: Sequence[Any], result: Mapping[str, Any], found: Verification,
+    reporter: Reporter | None,
+) -> None:  # fmt: skip
+    claimed = _table(container)
+    stored = Stored(container)
+    means = {
+        (s["checkpoint"], s["predictor"], s["convention"], s["metric"]): s["mean"] for s in result.get("scores", [])
+    }
+    listed = {
+        tuple(key)
+        for key in claimed[["checkpoint", "predictor", "convention", "metric"]].drop_duplicates().to_numpy().tolist()
+    }
+    for stem in sorted(set(means) - listed):
+        found.add("/".join(map(str, stem)), "wrong", "result.json has a mean, scores.parquet no case")
+    for (checkpoint, predictor), part in claimed.groupby(["checkpoint", "predictor"], sort=False):
+        names = list(dict.fromkeys(part["convention"]))
+        try:
+            again = rescore_stored(
+                stored, setting, refs, str(checkpoint), str(predictor), conventions_by_name(names), reporter
+            )
+        except SemibenchError as error:
+            found.add(f"{checkpoint}/{predictor}", "wrong", str(error))
+            continue
+        for name, why in again.skipped.items():
+            found.add(f"{checkpoint}/{predictor}/{name}", "unknown", f"not computed again: {why}")
+        if again.table is None:
+            continue
+        fresh = {(r["convention"], r["metric"]): r["mean"] for r in again.records}
+        for (convention, metric), mine in again.table.groupby(["convention", "metric"], sort=False):
+            theirs = part[(part["convention"] == convention) & (part["metric"] == metric)]
+            score = (str(checkpoint), str(predictor), str(convention), str(metric))
+            _compare(score, theirs, mine, means.get(score), fresh[convention, metric], found)
+
+
+def _table(container: Container) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(io.BytesIO(container.read("scores.parquet")), engine="pyarrow")
+    except (ValueError, OSError) as error:
+        raise ContainerError(f"{container.path}: scores.parquet can't be read: {error}") from error
+    lacking = [name for name in (*KEYS, "value") if name not in table.columns]
+    if lacking:
+        raise ContainerError(f"{container.path}: scores.parquet lacks the columns {', '.join(lacking)}")
+    return table
+
+
+def _compare(
+    stem: tuple[str, ...], theirs: pd.DataFrame, mine: pd.DataFrame, claimed: Any, fresh: float, found: Verification
+) -> None:  # fmt: skip
+    both = theirs.merge(mine, on=KEYS, how="outer", suffixes=("_claimed", "_computed"), indicator=True)
+    unpaired = int((both["_merge"] != "both").sum())
+    there, here = (both[f"value_{name}"].to_numpy(dtype=float) for name in ("claimed", "computed"))
+    undefined = np.isnan(there) != np.isnan(here)
+    apart = np.abs(np.where(np.isnan(there) | np.isnan(here), 0.0, there - here))
+    scale = max(1.0, float(np.nanmax(np.abs(here)))) if len(here) and not np.isnan(here).all() else 1.0
+    worst = float(apart.max()) if len(apart) else 0.0
+    told_mean = float("nan") if claimed is None else float(claimed)
+    mean_apart = 0.0 if np.isnan(told_mean) and np.isnan(fresh) else abs(told_mean - fresh)
+    wrong = unpaired or undefined.any() or worst > TOLERANCE * scale or not mean_apart <= TOLERANCE * scale
+    found.scores.append(
+        {
+            "checkpoint": stem[0], "predictor": stem[1], "convention": stem[2], "metric": stem[3], "values": len(both),
+            "claimed": None if np.isnan(told_mean) else told_mean, "computed": None if np.isnan(fresh) else float(fresh),
+            "largest_difference": worst, "mean_difference": float(mean_apart), "agrees": not wrong,
+        }
+    )  # fmt: skip
+    if wrong:
+        where = both.iloc[int(apart.argmax())]
+        why = [f"{unpaired} values without a counterpart"] if unpaired else []
+        why += [f"{int(undefined.sum())} values undefined on one side only"] if undefined.any() else []
+        why += (
+            [
+                f"case {where['case']}, {where['class']}: {where['value_claimed']} claimed, {where['value_computed']} computed"
+            ]
+            if worst
+            else []
+        )
+        why += [f"mean {told_mean} claimed, {fresh} computed"] if not mean_apart <= TOLERANCE * scale else []
+        found.add("/".join(stem), "wrong", "; ".join(why))

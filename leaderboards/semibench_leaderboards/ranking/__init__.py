@@ -1,0 +1,1 @@
+"""Turns runs into rows, intervals, tests and groups."""

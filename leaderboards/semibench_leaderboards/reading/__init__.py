@@ -1,0 +1,1 @@
+"""Reads run folders through an index beside them."""

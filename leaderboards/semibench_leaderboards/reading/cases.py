@@ -1,0 +1,266 @@
+"""Per-case scores of runs, checked on reading, as arrays; kept in the index, since a board needs hundreds of files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semibench.contracts.errors import SemibenchError
+from semibench.contracts.identity import sha256
+from semibench_leaderboards.reading.index import Index
+from semibench_leaderboards.reading.records import RunRecord
+
+TOLERANCE = 1e-6
+
+
+class CasesError(SemibenchError):
+    """A table of per-case scores contradicts itself, its split or its summary; the message names the run folder."""
+
+
+class ScoreName(NamedTuple):
+    """Which figures of a run: checkpoint, predictor, convention and metric, as in its result.json."""
+
+    checkpoint: str
+    predictor: str
+    convention: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class CaseSet:
+    """Test cases in the order of their keys. keys: "dataset/id"; groups: "dataset/group"; missing: cases of the split
+    without a score."""
+
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    domains: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        return sha256(json.dumps([self.keys, self.groups, self.domains, self.missing]))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """One metric of one run by case and class.
+
+    classes: foreground classes, K of them. values (N, K): NaN where undefined. empty_truth, empty_prediction (N, K).
+    """
+
+    cases: CaseSet
+    classes: tuple[str, ...]
+    values: NDArray[np.float64] = field(repr=False)
+    empty_truth: NDArray[np.bool_] = field(repr=False)
+    empty_prediction: NDArray[np.bool_] = field(repr=False)
+
+    @property
+    def per_case(self) -> NDArray[np.float64]:
+        """Mean over the defined classes of each case, (N,); NaN where none is defined."""
+        return nan_mean(self.values, axis=1)
+
+
+def nan_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Mean of the defined values; NaN, without a warning, where there are none."""
+    defined = ~np.isnan(values)
+    count = defined.sum(axis)
+    total = np.where(defined, values, 0.0).sum(axis)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(total / count)
+
+
+def case_scores(wanted: Iterable[tuple[RunRecord, ScoreName]]) -> list[CaseScores]:
+    """Per-case scores of finished runs, in order. What the index doesn't have yet is read from scores.parquet and kept.
+
+    Raises CasesError where a table is missing, has a case twice, cases that are not of its split, a Dice that doesn't fit its
+    IoU, or another mean than result.json says.
+    """
+    asked = list(wanted)
+    found: dict[tuple[Path, ScoreName], CaseScores] = {}
+    for runs, part in groupby(sorted(asked, key=lambda pair: pair[0].folder), key=lambda pair: pair[0].folder.parent):
+        pairs = list(part)
+        with Index.beside(runs) as index:
+            store = _Store(index)
+            for record, name in pairs:
+                found[record.folder, name] = store.get(record, name)
+            store.keep()
+    return [found[record.folder, name] for record, name in asked]
+
+
+class _Store:
+    """The tables of cases in one index."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.sets: dict[str, CaseSet] = {}
+        self.classes: dict[str, tuple[str, ...]] = {}
+        self.fresh: list[tuple[Any, ...]] = []
+        self.tables: tuple[Path | None, Any] = (None, None)
+
+    def get(self, record: RunRecord, name: ScoreName) -> CaseScores:
+        query = "SELECT caseset, classes, figures FROM cases WHERE folder = ? AND checkpoint = ? AND predictor = ? "
+        query += "AND convention = ? AND metric = ?"
+        row = self.index.connection.execute(query, (record.folder.name, *name)).fetchone()
+        if row is not None:
+            return self._restored(*row)
+        if self.tables[0] != record.folder:
+            self.tables = (record.folder, _read_table(record.folder))
+        made = _from_table(record, self.tables[1], name)
+        self.fresh.append((record.folder.name, *name, *self._packed(made)))
+        return made
+
+    def _set(self, digest: str) -> CaseSet:
+        if digest not in self.sets:
+            row = self.index.connection.execute("SELECT text FROM casesets WHERE digest = ?", (digest,)).fetchone()
+            self.sets[digest] = CaseSet(*(tuple(part) for part in json.loads(row[0])))
+        return self.sets[digest]
+
+    def _restored(self, caseset: str, classes: str, figures: bytes) -> CaseScores:
+        cases = self._set(caseset)
+        names = self.classes.setdefault(classes, tuple(json.loads(classes)))
+        shape = (len(cases), len(names))
+        size = shape[0] * shape[1]
+        values = np.frombuffer(figures, dtype="<f8", count=size).reshape(shape)
+        flags = np.frombuffer(figures, dtype=np.uint8, offset=8 * size).reshape(shape)
+        return CaseScores(cases, names, values, (flags & 1).astype(bool), (flags & 2).astype(bool))
+
+    def _packed(self, made: CaseScores) -> tuple[str, str, bytes]:
+        self.sets.setdefault(made.cases.digest, made.cases)
+        flags = made.empty_truth.astype(np.uint8) | (made.empty_prediction.astype(np.uint8) << 1)
+        return made.cases.digest, json.dumps(made.classes), made.values.astype("<f8").tobytes() + flags.tobytes()
+
+    def keep(self) -> None:
+        """Writes what is new; runs that were forgotten or changed meanwhile are left out by the next refresh."""
+        if not self.fresh:
+            return
+        sets = [
+            (digest, json.dumps([cases.keys, cases.groups, cases.domains, cases.missing]))
+            for digest, cases in self.sets.items()
+        ]
+        with self.index.transaction():
+            self.index.connection.executemany("INSERT OR IGNORE INTO casesets VALUES (?, ?)", sets)
+            self.index.connection.executemany(
+                "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.fresh
+            )
+        self.fresh = []
+
+
+_NEEDED = (
+    "checkpoint", "predictor", "convention", "dataset", "case", "group", "domain", "class", "label", "metric", "value",
+    "empty_truth", "empty_prediction",
+)  # fmt: skip
+
+
+def _read_table(folder: Path) -> dict[str, NDArray[Any]]:
+    """The columns of scores.parquet, texts as (codes) arrays of Python strings."""
+    import pyarrow.parquet as parquet
+
+    file = folder / "scores.parquet"
+    try:
+        table = parquet.read_table(file, columns=list(_NEEDED), partitioning=None)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CasesError(f"{file} can't be read ({reason}); run it again with --force, or delete the folder") from error
+    return {name: table.column(name).to_numpy(zero_copy_only=False) for name in _NEEDED}
+
+
+def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: ScoreName) -> CaseScores:
+    chosen = np.ones(len(table["value"]), dtype=bool)
+    for column in ("checkpoint", "predictor", "convention"):
+        chosen &= table[column] == getattr(name, column)
+    part = chosen & (table["metric"] == name.metric)
+    if not part.any():
+        raise CasesError(f"{record.folder}/scores.parquet has no rows for {'/'.join(name)}, which result.json lists")
+    _check_dice(record, table, chosen)
+    scored = {column: values[part] for column, values in table.items()}
+    keys = np.array([f"{dataset}/{case}" for dataset, case in zip(scored["dataset"], scored["case"], strict=True)])
+    labels = scored["label"].astype(int)
+    names = {int(label): str(text) for label, text in zip(labels, scored["class"], strict=True)}
+    order = sorted(names)
+    unique, where = np.unique(keys, return_inverse=True)
+    column = np.searchsorted(order, labels)
+    shape = (len(unique), len(order))
+    if len(keys) != shape[0] * shape[1] or len(set(zip(where.tolist(), column.tolist(), strict=True))) != len(keys):
+        raise CasesError(
+            f"{record.folder}/scores.parquet, {'/'.join(name)}: {len(keys)} rows for {shape[0]} cases and {shape[1]} "
+            "classes; each case and class must stand there once"
+        )
+    values = np.full(shape, np.nan)
+    values[where, column] = scored["value"].astype(float)
+    empties = []
+    for flag in ("empty_truth", "empty_prediction"):
+        marked = np.zeros(shape, dtype=bool)
+        marked[where, column] = scored[flag].astype(bool)
+        empties.append(marked)
+    first = np.zeros(len(unique), dtype=int)
+    first[where] = np.arange(len(where))
+    missing = _missing(record, set(unique.tolist()))
+    groups = tuple(f"{scored['dataset'][i]}/{scored['group'][i]}" for i in first)
+    cases = CaseSet(tuple(unique.tolist()), groups, tuple(str(scored["domain"][i]) for i in first), missing)
+    made = CaseScores(cases, tuple(names[label] for label in order), values, empties[0], empties[1])
+    _check_mean(record, name, made)
+    return made
+
+
+def _missing(record: RunRecord, scored: set[str]) -> tuple[str, ...]:
+    """Cases of the run's test split without a score. Raises CasesError for a score of a case that isn't in it."""
+    file = record.folder / "split.json"
+    if not file.is_file():
+        return ()
+    wanted = {f"{row[0]}/{row[1]}" for row in json.loads(file.read_text(encoding="utf-8")).get("test", [])}
+    odd = sorted(scored - wanted)
+    if odd:
+        raise CasesError(f"{record.folder}: {len(odd)} scored cases are not test cases of its split, e.g. {odd[0]}")
+    return tuple(sorted(wanted - scored))
+
+
+def _check_dice(record: RunRecord, table: Mapping[str, NDArray[Any]], chosen: NDArray[np.bool_]) -> None:
+    """Dice = 2 IoU / (1 + IoU), where a convention has both."""
+    parts = [chosen & (table["metric"] == metric) for metric in ("dice", "iou")]
+    dice, iou = (table["value"][part].astype(float) for part in parts)
+    cases = [table["case"][part] for part in parts]
+    if len(dice) != len(iou) or not len(dice) or (cases[0] != cases[1]).any():
+        return
+    wrong = np.flatnonzero(np.abs(dice - 2 * iou / (1 + iou)) > TOLERANCE)
+    if len(wrong):
+        raise CasesError(
+            f"{record.folder}: Dice = 2 IoU / (1 + IoU) is violated in case {cases[0][wrong[0]]!r}: "
+            f"Dice {dice[wrong[0]]}, IoU {iou[wrong[0]]}"
+        )
+
+
+def stored_mean(scores: Sequence[Mapping[str, Any]], name: ScoreName) -> Mapping[str, Any] | None:
+    """The summary record of a score in result.json; None where there is none."""
+    for score in scores:
+        if (score["checkpoint"], score["predictor"], score["convention"], score["metric"]) == tuple(name):
+            return score
+    return None
+
+
+def plain_mean(scores: CaseScores) -> float:
+    """Mean over the cases of each class, then over the classes."""
+    return float(nan_mean(nan_mean(scores.values, axis=0), axis=0))
+
+
+def _check_mean(record: RunRecord, name: ScoreName, made: CaseScores) -> None:
+    """The mean must be that of result.json, unless the convention says that it has its own way to a mean."""
+    stored = stored_mean(record.scores, name)
+    if stored is None or stored["mean"] is None or made.cases.missing:
+        return
+    derived = plain_mean(made)
+    if abs(derived - float(stored["mean"])) > TOLERANCE * max(1.0, abs(derived)) and not stored.get("own_mean"):
+        raise CasesError(
+            f"{record.folder}: the cases of {'/'.join(name)} have the mean {derived:.6f}, result.json says "
+            f"{float(stored['mean']):.6f}; the folder was changed by hand, or cut off"
+        )

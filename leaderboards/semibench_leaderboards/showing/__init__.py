@@ -1,0 +1,1 @@
+"""Shows boards: tables, diagrams and pictures of cases."""

@@ -1,0 +1,96 @@
+"""A board of many rows as a page: how long it takes to write, and to open, sort and filter in Chromium.
+
+python speed/leaderboard_page.py --rows 200 --cases 60 [--keep FOLDER]
+
+Makes run folders with invented scores (rows x three seeds), writes the page, and opens it from the file. Needs playwright and a
+chromium on the path for the second part; without them only the first is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.leaderboard_toys import spec_of, write_run  # noqa: E402
+from support.site_toys import chromium, no_browser  # noqa: E402
+
+from semibench_leaderboards.ranking.boards import boards  # noqa: E402
+from semibench_leaderboards.ranking.ranking import rank  # noqa: E402
+from semibench_leaderboards.reading.records import read_runs  # noqa: E402
+from semibench_leaderboards.site import write  # noqa: E402
+
+MEASURE = """async () => {
+const frame = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+const found = {sort: [], filter: []};
+for (let i = 0; i < 4; i++)
+  for (const key of ['name', 'mean', 'low', 'same', 'parameters', 'training_seconds']) {
+    const start = performance.now(); document.querySelector(`#board th[data-key="${key}"] button`).click(); await frame();
+    found.sort.push(performance.now() - start); }
+const box = document.getElementById('filter');
+for (let i = 0; i < 4; i++)
+  for (const text of ['1', '19', 'unet', 'method-00', 'vnet -1', '']) {
+    const start = performance.now(); box.value = text; box.dispatchEvent(new Event('input')); await frame();
+    found.filter.push(performance.now() - start); }
+return found }"""
+
+
+def made(runs: Path, rows: int, cases: int) -> None:
+    """Rows x three seeds, better from row to row, with some noise."""
+    random = np.random.default_rng(0)
+    base = random.uniform(0.3, 0.9, cases)
+    for number in range(rows):
+        for seed in range(3):
+            values = np.clip(base + 0.1 * number / rows + 0.05 * random.standard_normal(cases), 0, 1)
+            write_run(runs, values, spec_of(f"method-{number:03d}", seed=seed, backbone=("unet", "vnet")[number % 2]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--keep", type=Path)
+    given = parser.parse_args()
+    place = given.keep or Path(tempfile.mkdtemp())
+    found: dict[str, object] = {"rows": given.rows, "cases": given.cases}
+    if not (place / "runs").is_dir():
+        made(place / "runs", given.rows, given.cases)
+    ranked = [(board, rank(board)) for board in boards(read_runs(place / "runs"))]
+    start = time.process_time()
+    write(ranked, place / "site", runs=place / "runs", cases=0)
+    found["written in [s of the processor]"] = round(time.process_time() - start, 2)
+    page_file = next(path for path in (place / "site").glob("*.html") if path.name != "index.html")
+    found["size [kB]"] = page_file.stat().st_size // 1000
+    reason = no_browser()
+    if reason:
+        found["browser"] = reason
+    else:
+        with chromium() as browser:
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(page_file.resolve().as_uri())
+            timing = page.evaluate(
+                "(() => { const t = performance.getEntriesByType('navigation')[0]; return t.loadEventEnd - t.startTime })()"
+            )
+            found["opened in [ms]"] = round(timing)
+            for what, values in page.evaluate(MEASURE).items():
+                found[f"{what}, until the next frame [ms]"] = {
+                    "median": round(statistics.median(values)),
+                    "worst": round(max(values)),
+                }
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    if given.keep is None:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    main()

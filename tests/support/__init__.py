@@ -1,0 +1,1 @@
+"""Helpers that several tests share: small plug-ins, data sets, run folders and processes."""

@@ -1,0 +1,70 @@
+"""`bench matrix` as a person calls it, for its tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from support.store_support import put_store
+from support.trouble_plugin import install
+
+BASE = ("-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom")
+
+
+class Bench:
+    """A folder with runs, a store and the plug-in of the tests."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.environment = install(folder / "plugin") | environment
+        self.runs = folder / "runs"
+        put_store(folder)
+
+    def start(self, *words: str, log: Path | None = None) -> subprocess.Popen[str]:
+        """`bench words`, not waited for. log: a folder for its output (files out, err) instead of pipes, which fill up."""
+        command = [sys.executable, "-m", "semibench.cli", *words]
+        with ExitStack() as stack:
+            out, err = (
+                subprocess.PIPE if log is None else stack.enter_context((log / name).open("w"))
+                for name in ("out", "err")
+            )
+            return subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, stdout=out, stderr=err)
+
+    def call(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """`bench words`; fails unless it ends with `code` (None: any)."""
+        with self.start(*words) as process:
+            out, err = process.communicate(timeout=500)
+        assert code is None or process.returncode == code, f"{words}: {process.returncode}\n{out}\n{err[-4000:]}"
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def matrix(self, *words: str, code: int | None = 0) -> list[dict[str, Any]]:
+        """`bench matrix words --json`."""
+        return json.loads(self.call("matrix", *words, "--json", code=code).stdout)
+
+    def file(self, name: str, groups: list[dict[str, Any]]) -> str:
+        """A YAML file of cells on the data set of the tests."""
+        import yaml
+
+        common = {
+            "protocols": "self",
+            "datasets": "discs",
+            "methods": "trouble",
+            "recipes": "tiny",
+            "phantom": "always",
+        }
+        path = self.folder / name
+        path.write_text(yaml.safe_dump({"cells": [common | group for group in groups]}), encoding="utf-8")
+        return str(path)
+
+
+def endings(records: list[dict[str, Any]]) -> dict[str, str]:
+    """Outcome by the setting `how` of each cell."""
+    found = {}
+    for record in records:
+        given = dict(text.split("=", 1) for text in record["cell"]["settings"])
+        found[given.get("how", "none")] = record["outcome"]
+    return found

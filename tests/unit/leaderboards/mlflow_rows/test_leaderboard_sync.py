@@ -1,0 +1,279 @@
+"""Rows in MLflow: what a reader of the store finds, that it may be written again and by several at once, and both ways to write."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.leaderboard_toys import spec_of, three_seeds, write_run
+from support.store_support import put_store
+from typer.testing import CliRunner
+
+from semibench.cli.app import build
+from semibench.contracts.cards import ListenerCard
+from semibench.hookspecs import hookimpl
+from semibench.registry import Registry, Source
+from semibench.reporting import Reporter
+from semibench.tracking import mirror, open_store
+from semibench.tracking.listening import announce
+from semibench_leaderboards.mlflow_rows import sync as module
+from semibench_leaderboards.mlflow_rows.bulk import open_bulk
+from semibench_leaderboards.mlflow_rows.listening import update
+from semibench_leaderboards.mlflow_rows.sync import SyncReport, sync
+from semibench_leaderboards.ranking.boards import boards
+from semibench_leaderboards.ranking.ranking import rank
+from semibench_leaderboards.reading.records import read_runs
+
+BASE = np.linspace(0.3, 0.7, 12)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return put_store(tmp_path)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Three rows of a track, one of them with too few runs and a failed one; and a row of another track."""
+    place = tmp_path / "runs"
+    three_seeds(place, "best", [BASE + 0.2, BASE + 0.21, BASE + 0.19])
+    three_seeds(place, "last", [BASE] * 3)
+    write_run(place, BASE + 0.1, spec_of("few"))
+    write_run(place, state="failed", error="DivergedError: sup is nan", spec=spec_of("few", seed=1))
+    write_run(place, BASE, spec_of("other", recipe="smoke", phantom=True))
+    return place
+
+
+def everything(uri: str) -> dict[str, dict[str, Any]]:
+    """Experiment name -> {run name: what MLflow's client shows of it}, ids replaced by names."""
+    client = open_store(uri)
+    shown: dict[str, dict[str, Any]] = {}
+    for experiment in client.search_experiments():
+        found = list(client.search_runs([experiment.experiment_id], max_results=1000))
+        names = {run.info.run_id: run.info.run_name for run in found}
+        for run in found:
+            tags = {name: text for name, text in run.data.tags.items() if name != "semibench.folder"}
+            if "mlflow.parentRunId" in tags:
+                tags["mlflow.parentRunId"] = names[tags["mlflow.parentRunId"]]
+            metrics = {name: "nan" if math.isnan(value) else value for name, value in run.data.metrics.items()}
+            files = sorted(item.path for item in client.list_artifacts(run.info.run_id))
+            info = (run.info.status, run.info.start_time, run.info.end_time, run.info.user_id, run.info.lifecycle_stage)
+            place = run.info.artifact_uri.replace(run.info.run_id, "ID").split("mlartifacts")[-1]
+            shown.setdefault(experiment.name, {})[run.info.run_name] = {
+                "tags": tags, "metrics": metrics, "params": dict(run.data.params), "info": info, "files": files, "at": place,
+                "histories": {
+                    name: [metric.step for metric in client.get_metric_history(run.info.run_id, name)] for name in list(metrics)[:2]
+                },
+            }  # fmt: skip
+    return shown
+
+
+def parents(uri: str, track: str = "quick") -> Mapping[str, Any]:
+    """The rows of the experiment whose name has this word."""
+    (found,) = [runs for name, runs in everything(uri).items() if track in name]
+    return {name: run for name, run in found.items() if run["tags"].get("semibench.kind") == "row"}
+
+
+def test_rows_are_parent_runs_with_the_figures_of_the_board(runs: Path, store: str) -> None:
+    report = sync(runs, store)
+    assert (report.tracks, report.rows, report.runs, report.mirrored, report.warnings) == (2, 4, 9, 9, [])
+    assert report.bulk
+    (board,) = boards(read_runs(runs, recipe="quick"))
+    ranking = rank(board)
+    found = parents(store)
+    assert set(found) == {"best", "last", "few"}
+    for row in board.rows:
+        metrics = found[row.name]["metrics"]
+        assert metrics["dice"] == row.mean and metrics["dice.low"] == row.low and metrics["dice.high"] == row.high
+        assert metrics.get("dice.std") == row.std and metrics["runs"] == row.n and metrics["runs.failed"] == row.failed
+        assert metrics.get("rank") == ranking.position(row.name)
+        assert metrics["last.semibench-1.dice"] == pytest.approx(row.mean)
+        assert found[row.name]["tags"]["semibench.row"] == row.key[:12]
+    assert [found[name]["tags"]["rank"] for name in ("best", "last")] == ["1", "2"]
+    assert found["few"]["tags"]["rank"].startswith("not ranked: 1 of at least 3")
+    assert "**0.6000" not in found["best"]["tags"]["mlflow.note.content"]
+    assert "0.7000" in found["best"]["tags"]["mlflow.note.content"]
+    names = [set(found[name]["metrics"]) for name in ("best", "last")]
+    assert names[0] == names[1]  # the same columns for every ranked row
+
+
+def test_runs_are_nested_and_the_board_has_table_and_plots(runs: Path, store: str) -> None:
+    sync(runs, store)
+    (track,) = [found for name, found in everything(store).items() if "quick" in name]
+    nested = [run["tags"]["mlflow.parentRunId"] for run in track.values() if "semibench.key" in run["tags"]]
+    assert sorted(nested) == ["best"] * 3 + ["few"] * 2 + ["last"] * 3
+    (board,) = [run for run in track.values() if run["tags"].get("semibench.kind") == "board"]
+    assert {"leaderboard.md", "leaderboard.csv", "leaderboard.json", "intervals.svg", "critical-difference.svg"} == set(
+        board["files"]
+    )
+    client = open_store(store)
+    (experiment,) = [e for e in client.search_experiments() if "quick" in e.name]
+    note = experiment.tags["mlflow.note.content"]
+    assert f"#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=semibench" in note
+    assert "| 1 | best | 0.7000 ± 0.0100 |" in note
+    view = json.loads(experiment.tags["mlflow.sharedViewState.semibench"])
+    assert view["orderByKey"] == "metrics.`rank`" and "metrics.`dice`" in view["selectedColumns"]
+    ranked = client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=["metrics.rank ASC"])
+    assert [run.info.run_name for run in ranked][:2] == ["best", "last"]
+    phantom = [e for e in client.search_experiments() if "smoke" in e.name]
+    assert "PHANTOM DATA" in phantom[0].tags["mlflow.note.content"]
+
+
+def test_again_changes_nothing_and_a_new_run_changes_its_track_only(runs: Path, store: str) -> None:
+    sync(runs, store)
+    before = everything(store)
+    assert sync(runs, store) == SyncReport(unchanged=2, bulk=True)
+    assert sync(runs, store, force=True).tracks == 2
+    assert everything(store) == before
+    for seed in (1, 2):
+        write_run(runs, BASE + 0.3, spec_of("few", seed=seed), ended="2026-01-03T00:00:00+00:00")
+    report = sync(runs, store)
+    assert (report.tracks, report.unchanged, report.mirrored) == (1, 1, 2)
+    found = parents(store)
+    assert found["few"]["metrics"]["runs"] == 3 and found["few"]["metrics"]["runs.failed"] == 0
+    assert found["few"]["metrics"]["dice"] == pytest.approx(0.5 + (0.1 + 0.3 + 0.3) / 3)
+    assert {found[name]["tags"]["rank"] for name in found} == {"1", "2", "3"}
+
+
+def test_a_figure_that_is_gone_becomes_nan(runs: Path, store: str) -> None:
+    sync(runs, store)
+    folder = next(record.folder for record in read_runs(runs, method="last"))
+    shutil.rmtree(folder)
+    sync(runs, store)
+    last = parents(store)["last"]
+    assert last["metrics"]["rank"] == "nan" and last["metrics"]["runs"] == 2
+    assert last["tags"]["rank"].startswith("not ranked")
+
+
+def test_both_ways_to_write_show_the_same(runs: Path, store: str, tmp_path: Path) -> None:
+    (tmp_path / "client").mkdir()
+    other = put_store(tmp_path / "client")
+    for step in range(2):
+        first, second = sync(runs, store), sync(runs, other, bulk=False)
+        assert first.bulk and not second.bulk and first.tracks == second.tracks
+        assert everything(store) == everything(other)
+        if step == 0:
+            shutil.rmtree(next(record.folder for record in read_runs(runs, method="last")))
+            write_run(runs, BASE + 0.3, spec_of("few", seed=1), ended="2026-01-03T00:00:00+00:00")
+    assert sync(runs, other, bulk=False).unchanged == 2
+    assert sync(runs, other).unchanged == 2  # what the client wrote is complete for the other way
+
+
+def test_what_was_deleted_or_doubled_in_the_store_is_put_right(runs: Path, store: str) -> None:
+    sync(runs, store)
+    whole = everything(store)
+    client = open_store(store)
+    experiment = next(e for e in client.search_experiments() if "quick" in e.name)
+    rows = {
+        run.info.run_name: run
+        for run in client.search_runs([experiment.experiment_id], "tags.`semibench.kind` = 'row'")
+    }
+    client.delete_run(rows["best"].info.run_id)
+    tags = {name: text for name, text in rows["last"].data.tags.items() if name.startswith("semibench.")}
+    client.create_run(experiment.experiment_id, tags=tags, run_name="last, from another machine")
+    assert sync(runs, store).tracks == 1
+    assert everything(store) == whole
+
+
+def test_killed_half_way_it_is_done_again(runs: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*words: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_upload", die)
+    with pytest.raises(KeyboardInterrupt):
+        sync(runs, store)
+    monkeypatch.undo()
+    assert sync(runs, store).tracks == 2
+    assert sync(runs, store).unchanged == 2
+
+
+def _sync_in_process(runs: str, uri: str) -> None:
+    sync(Path(runs), uri)
+
+
+def test_several_at_once_make_each_row_once(runs: Path, store: str) -> None:
+    for record in read_runs(runs):
+        mirror(record.folder, store)
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_sync_in_process, args=(str(runs), store)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert len(parents(store)) == 3
+    assert sync(runs, store).unchanged == 2
+
+
+def test_other_tables_than_the_installed_mlflow_knows_are_left_to_the_client(store: str) -> None:
+    file = Path(store.removeprefix("sqlite:///"))
+    opened = open_bulk(file)
+    assert opened is not None
+    opened.close()
+    with sqlite3.connect(file) as base:
+        base.execute("ALTER TABLE latest_metrics ADD COLUMN unknown TEXT")
+    assert open_bulk(file) is None
+
+
+def test_a_track_that_contradicts_itself_is_a_warning_and_the_others_are_written(runs: Path, store: str) -> None:
+    write_run(
+        runs, BASE, spec_of("other", recipe="smoke", phantom=True), stored_mean=0.9, ended="2026-02-01T00:00:00+00:00"
+    )
+    report = sync(runs, store)
+    assert report.tracks == 1 and "result.json says 0.900000" in report.warnings[0]
+
+
+def test_the_command(runs: Path, store: str) -> None:
+    def bench(*words: str) -> Any:
+        return CliRunner().invoke(build(), [*words, "--runs", str(runs), "--tracking-uri", store], prog_name="bench")
+
+    result = bench("leaderboard", "--sync", "--recipe", "quick")
+    assert result.exit_code == 0, result.output
+    assert "1 tracks written (3 rows of 8 runs), 0 unchanged, 8 runs mirrored first" in result.stdout
+    result = bench("leaderboard", "--sync")
+    assert "1 tracks written (1 rows of 1 runs), 1 unchanged" in result.stdout
+    assert bench("leaderboard", "--sync", "--recipe", "papre").exit_code == 2
+
+
+# ---- after a run ---------------------------------------------------------------------------------------------------
+
+
+class Told(Reporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def test_the_listener_writes_the_track_of_the_run(runs: Path, store: str) -> None:
+    folder = next(record.folder for record in read_runs(runs, method="best"))
+    update([folder], tracking_uri=store, reporter=Told())
+    assert set(parents(store)) == {"best", "few", "last"}
+    assert not [name for name in everything(store) if "smoke" in name]
+
+
+def listen(folders: list[Path], *, tracking_uri: str | None, reporter: Reporter) -> None:
+    reporter.warn(f"heard of {folders[0].name}")
+
+
+def fail(folders: list[Path], *, tracking_uri: str | None, reporter: Reporter) -> None:
+    raise RuntimeError("no disk")
+
+
+def test_a_listener_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = [ListenerCard(name=name, load=f"{__name__}:{name}", summary="s") for name in ("fail", "listen")]
+    hooks: Callable[[], list[ListenerCard]] = hookimpl(lambda: cards)
+    plugin = type("Plugin", (), {"semibench_listeners": staticmethod(hooks)})
+    plugins = Registry([Source("tests", "1", "tests", "semibench.protocols.cards", lambda: plugin)])
+    told = Told()
+    assert announce([Path("runs/abc")], None, told, plugins) == 1
+    assert told.warnings == ["tests:fail failed after the run (RuntimeError: no disk)", "heard of abc"]

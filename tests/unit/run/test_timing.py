@@ -1,0 +1,61 @@
+"""Estimates of time: what would fill the memory or take minutes isn't tried, and says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from semibench.run import timing
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
+from semibench.run.timing import TooLargeError, bounded
+
+
+class Greedy(nn.Module):
+    """Keeps 64 MiB more at each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.kept.append(torch.ones(2**24))
+        return images
+
+
+def test_memory_is_bounded() -> None:
+    model = Greedy()
+    with pytest.raises(TooLargeError, match=r"needs more than 0\.2 GiB"), bounded(60.0, 0.2 * 2**30):
+        for _ in range(8):
+            model(torch.zeros(1))
+    assert 3 <= len(model.kept) < 8
+
+
+def test_time_is_bounded_and_only_inside() -> None:
+    model = nn.Linear(2, 2)
+    with pytest.raises(TooLargeError, match="take more than 0 s"), bounded(0.0, 2.0**40):
+        model(torch.zeros(1, 2))
+    model(torch.zeros(1, 2))
+    with bounded(60.0, 2.0**40):
+        model(torch.zeros(1, 2))
+
+
+def test_a_plan_says_why_it_has_no_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(timing, "PATIENCE", 0.0)
+    request = Request(
+        protocol="self",
+        dataset="tus",
+        method="supervised",
+        recipe="smoke",
+        phantom="always",
+        runs=tmp_path / "runs",
+        device="cpu",
+    )
+    assert prepare(request).estimate == {"source": "two iterations on noise take more than 0 s here"}
+    monkeypatch.setattr(timing, "PATIENCE", 60.0)
+    known = prepare(request).estimate
+    assert known is not None and known["training_seconds"] > 0

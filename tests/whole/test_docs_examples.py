@@ -1,0 +1,145 @@
+"""The documentation runs as written: the snippets of methods through the battery, the tutorial line by line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.plugin_places import Place
+
+from semibench import Backbone, Method
+from semibench.conformance import METHOD_CHECKS, MethodCase
+from semibench.registry import registry
+
+DOCS = Path(__file__).parents[2] / "docs"
+FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+torch.set_num_threads(1)
+
+
+def blocks(page: str) -> list[tuple[str, str, str]]:
+    """(language, title, text) of every fenced block of a page, in order."""
+    return FENCE.findall((DOCS / page).read_text(encoding="utf-8"))
+
+
+def snippets() -> list[Any]:
+    """The methods of the recipes page."""
+    found = []
+    for language, _, text in blocks("recipes_for_methods.md"):
+        assert language == "python"
+        space: dict[str, Any] = {"__name__": "recipes_for_methods"}
+        exec(compile(text, "recipes_for_methods.md", "exec"), space)
+        own = [
+            value for value in space.values() if isinstance(value, type) and value.__module__ == "recipes_for_methods"
+        ]
+        found += [value for value in own if issubclass(value, Method)]
+    return found
+
+
+SNIPPETS = snippets()
+
+
+def backbone(dims: int) -> type[Backbone]:
+    found: type[Backbone] = next(b for b in registry().cards("backbones") if dims in b.card.default_for).resolve()
+    return found
+
+
+CASES = {cls.__name__: MethodCase(cls, backbone(3 if cls.__name__ == "NeighbouringSlices" else 2),
+                                  dims=3 if cls.__name__ == "NeighbouringSlices" else 2) for cls in SNIPPETS}  # fmt: skip
+
+
+def test_the_page_has_what_the_issue_asks_for() -> None:
+    assert set(CASES) == {
+        "TwoNetworks", "WithTeacher", "MemoryBank", "WithCritic", "NoisyFeatures", "ExtraDecoders", "WeakToStrong",
+        "NeighbouringSlices",
+    }  # fmt: skip
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("fact", METHOD_CHECKS)
+@pytest.mark.parametrize("name", CASES)
+def test_recipes_for_methods(name: str, fact: str) -> None:
+    METHOD_CHECKS[fact](CASES[name])
+
+
+def test_the_method_for_volumes_refuses_images() -> None:
+    case = CASES["NeighbouringSlices"].variant(dims=2)
+    assert "3D" in (case.method.unsupported(case.task, case.chosen()) or "")
+
+
+def tutorial() -> list[tuple[str, str]]:
+    """("run", command line) and ("write path", text) in the order of the page."""
+    steps: list[tuple[str, str]] = []
+    for language, title, text in blocks("plugins.md"):
+        if language == "bash":
+            steps += [("run", line) for line in text.splitlines() if line.strip()]
+        elif language == "python":
+            steps.append((f"write {title}", text))
+    return steps
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_tutorial_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path / "environment")
+    folder = place.path / "bin"
+    for name, command in {
+        "bench": "-m semibench.cli",
+        "pytest": "-m pytest -p no:cacheprovider",
+    }.items():
+        shim(folder / name, f'exec "{place.python}" {command} "$@"')
+    # no network here: what `pip install -e .` would fetch is there already
+    shim(folder / "pip", f'shift; exec "{place.python}" -m pip install -q --no-deps --no-build-isolation "$@"')
+    work = tmp_path / "work"
+    work.mkdir()
+    steps = tutorial()
+    assert len([step for step in steps if step[0] == "run"]) >= 10
+    for what, text in steps:
+        if what == "run":
+            words = shlex.split(text)
+            if words[0] == "cd":
+                work = work / words[1]
+                continue
+            done = subprocess.run(
+                ["bash", "-c", text],
+                cwd=work,
+                env=place.environment(tmp_path),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"$ {text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        else:
+            target = work / what.removeprefix("write ")
+            assert target.is_file(), f"the tutorial replaces {target}, which the scaffold doesn't write"
+            target.write_text(text, encoding="utf-8")
+    assert (work / "mlflow.db").is_file()
+    board = place.bench("leaderboard", "--protocol", "self", "--dataset", "tus", "--format", "json", cwd=work).stdout
+    ranks = {row["method"]: row["rank"] for row in json.loads(board)["rows"] if row["rank"] is not None}
+    assert set(ranks) == {"my-method", "mean-teacher"} and set(ranks.values()) <= {1, 2}, "both rows are ranked"
+    assert len([path for path in (work / "runs").iterdir() if (path / "result.json").is_file()]) == 8
+
+
+def shim(path: Path, line: str) -> None:
+    path.write_text(f"#!/bin/bash\n{line}\n", encoding="utf-8")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_the_pages_are_in_the_navigation() -> None:
+    nav = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (
+        "plugins.md",
+        "recipes_for_methods.md",
+        "how_a_run_works.md",
+        "compatibility.md",
+        "plugin_errors.md",
+        "cite.md",
+    ):
+        assert page in nav, page
+        assert (DOCS / page).stat().st_size > 0

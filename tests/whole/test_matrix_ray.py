@@ -1,0 +1,101 @@
+"""Engine `ray` on a cluster of two nodes on this machine: a lost node, and the same digits from every engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from support import fake_slurm
+from support.matrix_support import BASE, Bench
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+SLOW = ("--set", "sleep=0.2", "--set", "iterations=60")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    more = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    return Bench(tmp_path, **fake_slurm.install(tmp_path / "slurm"), **more)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> Iterator[Any]:
+    for name, value in bench.environment.items():
+        monkeypatch.setenv(name, value)
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.slow
+def test_cells_of_a_lost_node_are_run_again(bench: Bench, cluster: Any) -> None:
+    second = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    process = bench.start(
+        "matrix",
+        *BASE,
+        "--seeds",
+        "0-1",
+        *SLOW,
+        "--engine",
+        "ray",
+        "--engine-set",
+        f"address={cluster.address}",
+        "--json",
+    )
+    deadline = time.monotonic() + 240
+    while len(list(bench.runs.glob("*/checkpoints/last.pt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    cluster.remove_node(second, allow_graceful=False)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    records = json.loads(out)
+    assert {record["outcome"] for record in records} == {"done"}
+    logs = [(bench.runs / ".matrix" / record["key"] / "log.txt").read_text() for record in records]
+    assert sorted(log.count("train (60)") for log in logs) == [1, 2]  # the lost one began again, from its checkpoint
+
+
+@pytest.mark.slow
+def test_all_engines_give_the_same_digits(bench: Bench) -> None:
+    found = {}
+    for engine in ("local", "slurm", "ray"):
+        runs = bench.folder / f"runs_{engine}"
+        words = (
+            *BASE,
+            "--set",
+            "iterations=4",
+            "--engine",
+            engine,
+            "--runs",
+            str(runs),
+            "--jobs",
+            "2",
+            "--seeds",
+            "0-1",
+        )
+        records = bench.matrix(*words)
+        assert {record["outcome"] for record in records} == {"done"}
+        found[engine] = {record["key"]: digits(runs / record["key"]) for record in records}
+    assert found["local"] == found["slurm"] == found["ray"]
+    assert len(set(map(str, found["local"].values()))) == 2  # two seeds differ
+
+
+def digits(folder: Path) -> list[float]:
+    """All scores and all figures of the training but the clock's."""
+    scores = pd.read_parquet(folder / "scores.parquet")
+    steps = pd.read_parquet(folder / "steps.parquet").sort_values(["step", "name"])
+    losses = steps[steps["name"].str.startswith(("loss/", "lr/", "weight/"))]
+    return [*scores["value"].fillna(-1.0), *losses["value"].fillna(-1.0)]
+
+
+def test_an_impossible_request_is_refused_at_once(bench: Bench) -> None:
+    told = bench.call("matrix", *BASE, "--engine", "ray", "--threads", "512", code=2).stderr
+    assert "no node has that" in told and "--threads" in told

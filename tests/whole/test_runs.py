@@ -1,0 +1,290 @@
+"""Whole runs on phantoms and real files: every protocol, identity of folders, kill and resume, failure, staleness."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from semibench import IdentityError, LayoutError, UnsupportedError, UsageError
+from semibench.evaluation.summary import TableError, check_table  # noqa: F401  (the tables below must satisfy it)
+from semibench.reporting import Reporter
+from semibench.run.execute import Result, execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
+
+FEW = ("phantom.cases=90",)
+
+
+def request(folder: Path, protocol: str = "self", dataset: str = "tus", **more: Any) -> Request:
+    values: dict[str, Any] = {
+        "recipe": "smoke",
+        "method": "mean-teacher",
+        "runs": folder,
+        "track": False,
+        "settings": FEW,
+    }
+    return Request(protocol=protocol, dataset=dataset, **(values | more))
+
+
+def run(folder: Path, *names: str, **more: Any) -> Result:
+    return execute(prepare(request(folder, *names, **more), estimate=False))
+
+
+def digits(folder: Path) -> list[float]:
+    scores = pd.read_parquet(folder / "scores.parquet")
+    steps = pd.read_parquet(folder / "steps.parquet").sort_values(["step", "name"])
+    return [*scores["value"].round(12).fillna(-1), *steps[steps["name"] != "seconds"]["value"].fillna(-1)]
+
+
+PROTOCOLS = [
+    ("self", "tus", "mgcc", ()),
+    ("similar", "tus", "mean-teacher", ()),
+    ("synthetic", "tus", "mgcc", ("count=4",)),
+    ("ssmis", "la", "mean-teacher", ("protocol.labeled=2", "phantom.cases=8")),
+    ("umda", "mmwhs", "adaoutput", ("phantom.cases=12",)),
+    ("semi-mdg", "mnms", "saml", ("phantom.cases=32",)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("protocol", "dataset", "method", "more"), PROTOCOLS, ids=[p[0] for p in PROTOCOLS])
+def test_every_protocol_runs_on_its_phantom(
+    tmp_path: Path, protocol: str, dataset: str, method: str, more: tuple[str, ...]
+) -> None:
+    settings = more if any(s.startswith("phantom.cases") for s in more) else (*FEW, *more)
+    done = run(tmp_path, protocol, dataset, method=method, settings=settings)
+    assert json.loads((done.folder / "status.json").read_text())["state"] == "done"
+    table = pd.read_parquet(done.folder / "scores.parquet")
+    split = json.loads((done.folder / "split.json").read_text())
+    assert set(table["case"]) == {case[1] for case in split["test"]}
+    assert set(table["checkpoint"]) == {"last", "best"}
+    assert "semibench-1" in set(table["convention"])
+    dice = table[(table["metric"] == "dice") & (table["convention"] == "semibench-1")]["value"]
+    assert dice.between(0, 1).all()
+    assert {"overlays.png", "losses.png"} <= {path.name for path in (done.folder / "pictures").iterdir()}
+    assert done.record["model"]["parameters"] >= done.record["model"]["inference_parameters"] > 0
+    if protocol == "synthetic":
+        assert sum(case[0] == "synthetic" for case in split["unlabeled"]) == 4
+        assert (done.folder / "pictures" / "synthetic.png").is_file()
+    if protocol == "similar":
+        assert {case[0] for case in split["unlabeled"]} == {"tus", "tnscui2020"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "more"), [("bus-bra", "self", ()), ("hc18", "self", ()), ("msd-hippocampus", "ssmis", ())]
+)
+def test_real_files_run(tmp_path: Path, real_data: Path, dataset: str, protocol: str, more: tuple[str, ...]) -> None:
+    folder = {"bus-bra": "BUSBRA", "hc18": "HC18", "msd-hippocampus": "Task04_Hippocampus"}[dataset]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / dataset).symlink_to(real_data / folder)
+    done = run(
+        tmp_path / "runs",
+        protocol,
+        dataset,
+        settings=more,
+        phantom="never",
+        data_root=tmp_path / "data",
+        conventions=("semibench-1",),
+    )
+    assert done.record["phantom"] is False
+    assert pd.read_parquet(done.folder / "scores.parquet")["value"].notna().any()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(tmp_path_factory.mktemp("finished"), method="supervised")
+
+
+def test_a_finished_run_is_not_run_again(finished: Result) -> None:
+    before = (finished.folder / "result.json").stat().st_mtime_ns
+    again = run(finished.folder.parent, method="supervised")
+    assert again.new is False
+    assert again.record == finished.record
+    assert (finished.folder / "result.json").stat().st_mtime_ns == before
+
+
+def test_the_same_spec_gives_the_same_digits(finished: Result, tmp_path: Path) -> None:
+    assert digits(run(tmp_path, method="supervised").folder) == digits(finished.folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"draw": 1},
+        {"settings": (*FEW, "lr=0.5")},
+        {"settings": (*FEW, "sup=2")},
+        {"settings": ("phantom.cases=91",)},
+    ],
+)
+def test_what_decides_the_digits_is_in_the_key(finished: Result, change: dict[str, Any]) -> None:
+    plan = prepare(request(finished.folder.parent, **({"method": "supervised"} | change)), estimate=False)
+    assert plan.key != finished.record["key"]
+    assert plan.state == "new"
+
+
+def test_where_things_lie_is_not_in_the_key(finished: Result, tmp_path: Path) -> None:
+    plan = prepare(
+        request(tmp_path / "elsewhere", method="supervised", keep_predictions=False, conventions=("mgcc-2023",)),
+        estimate=False,
+    )
+    assert plan.key == finished.record["key"]
+
+
+def test_changed_code_makes_a_run_stale(finished: Result, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / finished.folder.name
+    shutil.copytree(finished.folder, copy)
+    record = json.loads((copy / "provenance.json").read_text())
+    record["plugins"]["method"]["source"] = "other"
+    (copy / "provenance.json").write_text(json.dumps(record))
+    plan = prepare(request(tmp_path, method="supervised"), estimate=False)
+    assert plan.state == "stale"
+    assert "supervised" in plan.reasons[0]
+
+
+def test_another_run_in_the_folder_is_refused(finished: Result, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / finished.folder.name
+    shutil.copytree(finished.folder, copy)
+    spec = json.loads((copy / "spec.json").read_text())
+    spec["replicate"]["seed"] = 99
+    (copy / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises(IdentityError, match="holds another run"):
+        prepare(request(tmp_path, method="supervised"), estimate=False)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from semibench.reporting import Reporter
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
+
+class Killer(Reporter):
+    training = False
+    def phase(self, name, total):
+        self.training = name.startswith("train")
+
+from semibench.training import loop
+original = loop._Training.iterate
+def iterate(self, plan, step, iteration):
+    if iteration == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    original(self, plan, step, iteration)
+loop._Training.iterate = iterate
+execute(prepare(Request(protocol="self", dataset="tus", method="bcp", recipe="smoke", runs=Path(sys.argv[1]), track=False,
+    settings=("phantom.cases=90", "iterations=8", "checkpoint_every=1")), estimate=False))
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_every_stage_and_resumed_gives_the_same_digits(tmp_path: Path) -> None:
+    """BCP has two stages (2 + 6 of 8 iterations); the process is killed for real before iterations 1, 2 and 5."""
+    settings = (*FEW, "iterations=8", "checkpoint_every=1")
+    whole = run(tmp_path / "whole", method="bcp", settings=settings)
+    for iteration in (1, 2, 5):
+        died = subprocess.run(
+            [sys.executable, "-c", KILLED, str(tmp_path / "cut"), str(iteration)], capture_output=True, timeout=300
+        )
+        assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
+    plan = prepare(request(tmp_path / "cut", method="bcp", settings=settings), estimate=False)
+    assert plan.state == "resumable"
+    resumed = execute(plan)
+    assert digits(resumed.folder) == digits(whole.folder)
+    assert resumed.record["training"]["iterations"] == 8
+
+
+def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path) -> None:
+    settings = (*FEW, "iterations=2000", "evaluate_every=0")
+    plan = (
+        f"Request(protocol='self', dataset='tus', method='supervised', recipe='smoke', runs=Path({str(tmp_path)!r}), track=False, "
+        f"settings={settings!r})"
+    )
+    code = (
+        "from pathlib import Path; from semibench.run.execute import execute; from semibench.run.prepare import prepare\n"
+        "from semibench.run.request import Request\n"
+        f"execute(prepare({plan}, estimate=False))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=os.environ.copy())
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/checkpoints/last.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    assert process.returncode != 0
+    status = json.loads(next(tmp_path.glob("*/status.json")).read_text())
+    assert status["state"] == "interrupted"
+    assert prepare(request(tmp_path, method="supervised", settings=settings), estimate=False).state == "resumable"
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_says_so(tmp_path: Path) -> None:
+    from semibench import DivergedError
+
+    plan = prepare(request(tmp_path, method="supervised", settings=(*FEW, "lr=1e30", "iterations=40")), estimate=False)
+    with pytest.raises(DivergedError, match=r"step"):
+        execute(plan)
+    status = json.loads((plan.folder / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "DivergedError" in status["error"]
+    assert not (plan.folder / "result.json").exists()
+
+
+def test_no_phantom_prints_the_expected_tree(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="Dataset_BUSI_with_GT"):
+        prepare(request(tmp_path, dataset="busi", phantom="never"), estimate=False)
+
+
+def test_a_phantom_is_announced(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listener(Reporter):
+        def warn(self, message: str) -> None:
+            said.append(message)
+
+    prepare(request(tmp_path), Listener(), estimate=False)
+    assert any("PHANTOM" in message and "SEMIBENCH_DATA" in message for message in said)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"method": "mean-techer"}, UsageError, "Did you mean 'mean-teacher'"),
+        ({"recipe": "quik"}, UsageError, "Did you mean 'quick'"),
+        ({"settings": ("lrr=1",)}, UsageError, "Did you mean 'lr'"),
+        ({"settings": ("lr=-1",)}, UsageError, "greater than 0"),
+        ({"fold": 3}, UsageError, "folds"),
+        ({"dims": 3}, UsageError, "3D network"),
+        ({"protocol": "umda"}, UnsupportedError, "same domain|source|target"),
+        ({"device": "cuda:77"}, UsageError, "device"),
+        ({"conventions": ("la-sliding",)}, UsageError, "la-sliding"),
+    ],
+)
+def test_wrong_requests_say_what_to_do(
+    tmp_path: Path, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    if change.get("protocol") == "umda":
+        change = change | {"settings": (*FEW, "source=machine-1", "target=machine-1")}
+    with pytest.raises(error, match=words):
+        execute(prepare(request(tmp_path, **change), estimate=False))
+
+
+def test_the_plan_tells_cases_and_time(tmp_path: Path) -> None:
+    summary = prepare(request(tmp_path)).summary()
+    assert summary["data"] == "phantom"
+    assert sum(role["cases"] for role in summary["cases"].values()) == 90
+    assert summary["estimate"]["training_seconds"] > 0
+    json.dumps(summary)
