@@ -1,6 +1,6 @@
-"""A scheduler of one machine with Slurm's command names: enough of sbatch, srun, sacct, scancel and scontrol for submitit.
+"""A single-machine scheduler with Slurm's commands: enough of sbatch, srun, sacct, scancel and scontrol for submitit.
 
-`sbatch` starts a server process that runs the tasks of an array, some at a time, and keeps the state of each in a file.
+`sbatch` starts a server process that runs an array's tasks, a few at a time, and stores the state of each task in a file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 PLACE = "FAKE_SLURM"
-"""Variable with the folder of states."""
+"""Environment variable with the folder of task states."""
 
 
 def install(folder: Path) -> dict[str, str]:
-    """Writes the commands into folder/bin; returns the variables a process needs to find them."""
+    """Writes the commands to folder/bin; returns the environment variables that a process needs to find them."""
     commands = folder / "bin"
     commands.mkdir(parents=True)
     for name in ("sbatch", "srun", "sacct", "scancel", "scontrol"):
@@ -41,9 +41,9 @@ def state_file(job: str, task: int) -> Path:
 
 def write(job: str, task: int, **record: object) -> None:
     path = state_file(job, task)
-    known = json.loads(path.read_text()) if path.exists() else {}
+    previous = json.loads(path.read_text()) if path.exists() else {}
     draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(known | record))
+    draft.write_text(json.dumps(previous | record))
     draft.replace(path)
 
 
@@ -70,7 +70,7 @@ def sbatch(words: list[str]) -> None:
 
 
 def serve(words: list[str]) -> None:
-    """Runs the tasks; one whose state says REQUEUED when it ends is run again."""
+    """Runs the tasks; a task whose state is REQUEUED when it ends runs again."""
     job, count, width = words[0], int(words[1]), int(words[2])
     waiting, running = list(range(count)), {}
     while waiting or running:
@@ -108,7 +108,7 @@ def serve(words: list[str]) -> None:
 
 
 def srun(words: list[str]) -> None:
-    """Runs what comes after the options, in this process; output where the options say."""
+    """Replaces this process by the command after the options; the options redirect its output."""
     job, task = os.environ["SLURM_ARRAY_JOB_ID"], os.environ["SLURM_ARRAY_TASK_ID"]
     while words and words[0].startswith("-"):
         option = words.pop(0)
@@ -122,9 +122,9 @@ def srun(words: list[str]) -> None:
 
 def sacct(words: list[str]) -> None:
     print("JobID|State|NodeList")
-    wanted = {word.split("_")[0] for word in words if word[0].isdigit()}
+    jobs = {word.split("_")[0] for word in words if word[0].isdigit()}
     for path in sorted(place().glob("*_*.json")):
-        if path.stem.split("_")[0] in wanted:
+        if path.stem.split("_")[0] in jobs:
             state = json.loads(path.read_text())["state"]
             print(f"{path.stem}|{'PENDING' if state == 'REQUEUED' else state}|here")
 
@@ -135,7 +135,7 @@ def scancel(words: list[str]) -> None:
         record = read(job, int(task))
         write(job, int(task), state="CANCELLED")
         if record["state"] == "RUNNING":
-            tell(job, int(task), signal.SIGTERM)
+            send(job, int(task), signal.SIGTERM)
 
 
 def scontrol(words: list[str]) -> None:
@@ -146,8 +146,8 @@ def scontrol(words: list[str]) -> None:
         print("here")
 
 
-def tell(job: str, task: int, number: signal.Signals) -> None:
-    """A signal to every process of a task's step, as the scheduler sends it; to end a task, to its batch script as well."""
+def send(job: str, task: int, number: signal.Signals) -> None:
+    """Sends a signal to every process of a task's step, as Slurm does; signals that end a task also reach its script."""
     import psutil
 
     script = psutil.Process(int(str(read(job, task)["session"])))

@@ -41,12 +41,12 @@ def test_a_preempted_task_is_queued_again_and_a_lost_node_is_reported(bench: Ben
         "--engine-set", "more={wait-all-nodes: 0}", "--engine-set", "ask_every=1",
     )  # fmt: skip
     preempted = task_that_trains(bench)
-    fake_slurm.tell("100", preempted, signal.SIGUSR2)
+    fake_slurm.send("100", preempted, signal.SIGUSR2)
     lost = 1 - preempted
     while fake_slurm.read("100", lost)["state"] != "RUNNING":
         time.sleep(0.1)
     fake_slurm.write("100", lost, state="NODE_FAIL")
-    fake_slurm.tell("100", lost, signal.SIGKILL)
+    fake_slurm.send("100", lost, signal.SIGKILL)
     out, err = process.communicate(timeout=400)
     assert process.returncode == 1, err
     import json
