@@ -76,10 +76,10 @@ def score_tables() -> list[tuple[bytes, list[dict[str, Any]]]]:
                 {
                     "checkpoint": "last", "dataset": "tus", "case": names, "group": [name[:13] for name in names],
                     "domain": "machine-1", "predictor": "main", "convention": "semibench-1", "class": "nodule", "label": 1,
-                    "empty_truth": False, "empty_prediction": False, "metric": metric, "value": found, "unit": "",
+                    "empty_truth": False, "empty_prediction": False, "metric": metric, "value": per_case, "unit": "",
                 }
             )
-            for metric, found in values.items()
+            for metric, per_case in values.items()
         ]  # fmt: skip
         stream = io.BytesIO()
         pd.concat(frames, ignore_index=True).to_parquet(stream, index=False)
@@ -87,11 +87,11 @@ def score_tables() -> list[tuple[bytes, list[dict[str, Any]]]]:
             {
                 "checkpoint": "last", "predictor": "main", "convention": "semibench-1", "metric": metric, "unit": "",
                 "main": metric == "dice", "higher": not metric.startswith(("hd", "assd")), "own_mean": False,
-                "mean": float(found.mean()), "std_over_cases": float(found.std(ddof=1)),
-                "per_class": {"nodule": float(found.mean())}, "n": CASES, "defined": CASES, "empty_truth": 0,
+                "mean": float(per_case.mean()), "std_over_cases": float(per_case.std(ddof=1)),
+                "per_class": {"nodule": float(per_case.mean())}, "n": CASES, "defined": CASES, "empty_truth": 0,
                 "empty_prediction": 0, "missing": 0,
             }
-            for metric, found in values.items()
+            for metric, per_case in values.items()
         ]  # fmt: skip
         tables.append((stream.getvalue(), scores))
     return tables

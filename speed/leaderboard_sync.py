@@ -95,13 +95,13 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     runs, store, keep = folder / "runs", folder / "mlflow.db", folder / "before.db"
     shutil.rmtree(folder, ignore_errors=True)  # One folder per size, because MLflow caches connections by address.
     folder.mkdir(parents=True)
-    found: dict[str, Any] = {"runs": count}
+    figures: dict[str, Any] = {"runs": count}
     start = time.perf_counter()
     write_folders(runs, count)
     write_store(store, count)
     as_mirrored(runs, store, count)
     shutil.copy(store, keep)
-    found["made"] = time.perf_counter() - start
+    figures["made"] = time.perf_counter() - start
     first = next(spec for _, spec in specs(1))
     tracks = len({number for number, _ in specs(count)})
     one = f"[{first.track.digest()!r}]"
@@ -127,10 +127,10 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     for name, before, step in steps:
         if before is not None:
             before()
-        found[name], found[f"{name} [processor]"] = step()
-        print(name, found[name], found[f"{name} [processor]"], file=sys.stderr)
-    found["store [MB]"] = store.stat().st_size / 1e6
-    return found
+        figures[name], figures[f"{name} [processor]"] = step()
+        print(name, figures[name], figures[f"{name} [processor]"], file=sys.stderr)
+    figures["store [MB]"] = store.stat().st_size / 1e6
+    return figures
 
 
 def forget_one(store: Path) -> None:
