@@ -52,4 +52,4 @@ def test_a_plan_says_why_it_has_no_estimate(tmp_path: Path, monkeypatch: pytest.
     assert prepare(request).estimate == Estimate(source="two iterations on noise take more than 0 s here")
     monkeypatch.setattr(timing, "PATIENCE", 60.0)
     known = prepare(request).estimate
-    assert known is not None and known["training_seconds"] > 0
+    assert known.training_seconds is not None and known.training_seconds > 0
