@@ -20,8 +20,9 @@ from semibench.files import write_atomically
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import unique
-from semibench.run.execute import draw_split
-from semibench.run.resolve import Request, Resolved, resolve
+from semibench.run.prepare import draw_split
+from semibench.run.request import Request
+from semibench.run.resolve import Resolved, resolve
 from semibench.runfolder.format import write_spec
 from semibench.runfolder.provenance import provenance
 from semibench.runfolder.reading import SCORES_FILE
@@ -154,7 +155,12 @@ def score_submission(
     refs = list(unique(split.test))
     files = files_by_case(container, refs)
     setting = Setting(
-        spec, resolved.card, resolved.catalog, resolved.protocol, resolved.protocol_options, resolved.card.dims
+        spec,
+        resolved.names.card,
+        resolved.data.catalog,
+        resolved.options.protocol,
+        resolved.data.protocol_options,
+        resolved.names.card.dims,
     )
     labels = _all_labels(container, files, refs, setting)
     digest = sha256(canonical(sorted([key, sha256(array.tobytes())] for key, array in labels.items())))
@@ -167,9 +173,9 @@ def score_submission(
     chosen, _ = conventions_for(
         registry(),
         submission.conventions,
-        dims=resolved.card.dims,
-        case_dims=resolved.card.dims,
-        dataset=resolved.card.name,
+        dims=resolved.names.card.dims,
+        case_dims=resolved.names.card.dims,
+        dataset=resolved.names.card.name,
     )
     found = score_labels(lambda ref: labels[ref.key], setting, refs, "last", "main", chosen, reporter)
     if found.table is None:
@@ -178,7 +184,7 @@ def score_submission(
         (reporter.warn if submission.conventions else reporter.note)(f"convention {name} is left out: {why}")
     _write(folder, spec, resolved, split, labels, refs, digest, list(chosen), submission)
     write_table(folder / SCORES_FILE, found.table)
-    result = _result(spec, split, found.records, resolved.phantom)
+    result = _result(spec, split, found.records, resolved.data.phantom)
     status = StatusFile(folder)
     result.to_disk(folder)
     status.write("done")
@@ -207,7 +213,7 @@ def _write(
     write_spec(folder, spec)
     parts = {
         role: item
-        for role, item in resolved.items.items()
+        for role, item in resolved.plugins.items()
         if role in ("dataset", "protocol") or role.startswith("dataset:")
     }
     here = provenance(parts, "cpu")

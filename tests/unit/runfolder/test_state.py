@@ -17,7 +17,9 @@ from support.leaderboard_toys import spec_of, write_run
 
 from semibench.files import read_json, write_json
 from semibench.registry import Source, installed, registry
-from semibench.run.execute import Request, execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 from semibench.runfolder.reading import ABANDONED, RunFolder, planned_state
 from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
 from semibench.runfolder.state import is_abandoned, process_is_gone, this_process
@@ -148,7 +150,7 @@ def test_a_run_on_another_split_is_stale_and_run_again(split_file: Path) -> None
         "settings": ("phantom.cases=16", f"protocol.file={split_file}"), "track": False, "pictures": False,
         "keep_predictions": False,
     }  # fmt: skip
-    request = Request("split-file", "busi", **values)
+    request = Request(protocol="split-file", dataset="busi", **values)
     first = execute(prepare(request, estimate=False))
     plan = prepare(request, estimate=False)
     assert (plan.state, plan.reasons) == ("done", [])
