@@ -62,6 +62,15 @@ def folders_of(name: str, runs: Path) -> list[Path]:
     return [record.folder for record in next(iter(rows.values()))]
 
 
+def report_left_out(runs: Path) -> None:
+    """Names, on standard error, the folders of runs that can't be read and those that hold a run twice."""
+    from semibench.cli.console import stderr
+    from semibench_leaderboards.reading.records import left_out
+
+    for line in left_out(runs):
+        stderr().show(line, style="yellow", soft_wrap=True)
+
+
 def tell(folder: Path, tracking_uri: str | None, reporter: Reporter) -> None:
     """Mirrors a folder that was written, and tells the listeners; what fails there is a warning."""
     from semibench.tracking import mirror

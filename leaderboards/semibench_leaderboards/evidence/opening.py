@@ -18,6 +18,7 @@ from semibench.data.roots import locate
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.settings import build
+from semibench.runfolder.records import CaseRow
 
 
 class SettingError(SemibenchError):
@@ -50,10 +51,10 @@ class Setting:
         replicate = self.spec.replicate
         return self.protocol.draw(self.catalog, self.options, replicate.draw, replicate.fold)
 
-    def refs(self, rows: Sequence[Sequence[str]]) -> list[CaseRef]:
+    def refs(self, rows: Sequence[CaseRow]) -> list[CaseRef]:
         """Cases of a role in split.json. Raises SettingError for one that the data at hand don't have."""
         known = {ref.key: ref for name in self.datasets for ref in self.catalog.cases(name)}
-        keys = [f"{row[0]}/{row[1]}" for row in rows]
+        keys = [row.key for row in rows]
         strange = [key for key in keys if key not in known]
         if strange:
             raise SettingError(f"{len(strange)} test cases of the run aren't in the data at hand, e.g. {strange[0]}")

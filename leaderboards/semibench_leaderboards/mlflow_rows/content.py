@@ -193,9 +193,9 @@ def _other_scores(row: Row) -> dict[str, float | None]:
     values: dict[str, list[float]] = {}
     for record in row.counted:
         for score in record.scores:
-            if score["predictor"] == row.predictor and score["mean"] is not None:
-                name = f"{score['checkpoint']}.{score['convention'].split(':')[-1]}.{score['metric']}"
-                values.setdefault(name, []).append(float(score["mean"]))
+            if score.predictor == row.predictor and score.mean is not None:
+                name = f"{score.checkpoint}.{score.convention}.{score.metric}"
+                values.setdefault(name, []).append(score.mean)
     found: dict[str, float | None] = {}
     for name, means in values.items():
         found[name] = sum(means) / len(means)

@@ -156,9 +156,8 @@ def _mirror_missing(
         missing += [
             record
             for record in members
-            if record.state != "running" and (record.key, record.code[:SHORT], record.state) not in there
+            if record.state != "running" and (record.key, record.code, record.state) not in there
         ]
-    missing = [record for record in missing if _as_noted(record)]
     if not missing:
         return 0
     reporter.phase("mirror", len(missing))
@@ -176,14 +175,6 @@ def _mirror_missing(
     return report.mirrored
 
 
-def _as_noted(record: RunRecord) -> bool:
-    """Whether the folder says the same state as the record: a run whose process is gone still says running, and the mirror
-    would only repeat that."""
-    from semibench.runfolder.writing import read_json
-
-    return read_json(record.folder / "status.json").get("state") == record.state
-
-
 def _write(
     store: RowStore, client: MlflowClient, work: Sequence[tuple[Standing, Sequence[RunRecord]]], total: int, report: SyncReport
 ) -> None:  # fmt: skip
@@ -194,7 +185,13 @@ def _write(
     ranked: list[tuple[Board, Ranking]] = []
     for standing, members in work:
         try:
-            (board,) = boards(members)
+            found = boards(members)
+            if not found:
+                report.warnings.append(
+                    f"track {standing.track[:SHORT]} is left as it was: none of its runs can be read"
+                )
+                continue
+            board = found[0]
             ranking = rank(board)
             made.append((standing, track_content(board, ranking, members)))
         except SemibenchError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.published.groups import class_of
 from semibench_leaderboards.published.marks import Mark, marks
 from semibench_leaderboards.published.papers import own_convention
@@ -43,10 +44,10 @@ class Beside:
     marks: tuple[Mark, ...] = field(default=())
 
     def own(
-        self, scores: Iterable[Mapping[str, Any]], *, checkpoint: str = "last", predictor: str | None = None
+        self, scores: Iterable[ScoreSummary], *, checkpoint: str = "last", predictor: str | None = None
     ) -> float | None:
         """The same number of a reproduced run under the paper's own convention, in the board's unit; None where the run
-        wasn't scored so. scores: the records of its result.json."""
+        wasn't scored so. scores: the summaries of its result.json."""
         if self.convention is None:
             return None
         group = class_of(self.value)

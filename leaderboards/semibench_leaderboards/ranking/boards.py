@@ -10,23 +10,26 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semibench.contracts.errors import UnknownNameError
 from semibench.contracts.identity import Track
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.ranking.doubts import board_warnings, row_notes
 from semibench_leaderboards.ranking.resampling import interval, resampled_means
-from semibench_leaderboards.reading.cases import CaseScores, ScoreName, case_scores, stored_mean
+from semibench_leaderboards.reading.cases import CaseScores, CasesError, ScoreName, case_scores, stored_mean
 from semibench_leaderboards.reading.differences import differences, tell_apart, track_record
 from semibench_leaderboards.reading.records import RunRecord, by_row
 
-__all__ = ["FEWEST", "Board", "Row", "View", "board_differences", "boards", "track_title"]
+__all__ = ["FEWEST", "Board", "Row", "View", "board_differences", "boards"]
 
 FEWEST = 3
 """Replicates that a row needs to be ranked."""
+
+N = TypeVar("N", int, float)
 
 Place = tuple[int | None, int | None]
 """(draw, fold)."""
@@ -154,7 +157,8 @@ def boards(records: Iterable[RunRecord], view: View | None = None) -> list[Board
     """One board for each track among the runs, by title.
 
     Reads per-case scores of finished runs. Raises UnknownNameError for a convention, metric or predictor that no run of a
-    track has (where several tracks are asked for: that none has), CasesError for tables that contradict themselves.
+    track has (where several tracks are asked for: that none has). A run whose table of cases is damaged or contradicts its
+    summary is left out; `left_out` names it.
     """
     wanted = view or View()
     tracks: dict[str, list[RunRecord]] = {}
@@ -163,7 +167,7 @@ def boards(records: Iterable[RunRecord], view: View | None = None) -> list[Board
     made, unknown = [], []
     for runs in tracks.values():
         try:
-            made.append(_board(runs, wanted))
+            made += _readable_board(runs, wanted)
         except UnknownNameError as error:
             unknown.append(error)
     if unknown and not any(row.n for board in made for row in board.rows):
@@ -171,12 +175,14 @@ def boards(records: Iterable[RunRecord], view: View | None = None) -> list[Board
     return sorted(made, key=lambda board: board.title)
 
 
-def track_title(track: Track, phantom: bool, recipe: str) -> str:
-    """ "tus (phantom) · self · quick · 3fa94b12"."""
-    parts = [f"{track.dataset.short} (phantom)" if phantom else track.dataset.short, track.protocol.short, recipe]
-    if track.tuning != "default":
-        parts.append(f"tuned {track.tuning}")
-    return " · ".join([*parts, track.digest()[:8]])
+def _readable_board(runs: Sequence[RunRecord], wanted: View) -> list[Board]:
+    """The board of the runs whose cases can be read; none where no run can be."""
+    while runs:
+        try:
+            return [_board(runs, wanted)]
+        except CasesError as error:
+            runs = [record for record in runs if record.folder not in error.faults]
+    return []
 
 
 def _board(runs: Sequence[RunRecord], wanted: View) -> Board:
@@ -192,12 +198,12 @@ def _board(runs: Sequence[RunRecord], wanted: View) -> Board:
     return Board(
         track=track,
         digest=first.track,
-        title=track_title(track, first.phantom, recipe),
+        title=track.title,
         phantom=first.phantom,
         recipe=recipe,
         view=view,
         higher=higher,
-        unit=str(facts.get("unit", "")),
+        unit=facts.unit if facts is not None else "",
         rows=tuple(sorted(rows, key=lambda row: _order(row, higher))),
         warnings=tuple(board_warnings(runs, rows)),
     )
@@ -209,12 +215,12 @@ def _order(row: Row, higher: bool) -> tuple[Any, ...]:
     return (0, -row.mean if higher else row.mean, row.name)
 
 
-def _settle(runs: Sequence[RunRecord], wanted: View) -> tuple[View, Mapping[str, Any]]:
-    """The view with nothing left open, and the summary record of one run that has this score."""
+def _settle(runs: Sequence[RunRecord], wanted: View) -> tuple[View, ScoreSummary | None]:
+    """The view with nothing left open, and the summary of one run that has this score."""
     scores = [score for record in runs if record.counts for score in record.scores]
     if not scores:
-        return replace(wanted, convention=wanted.convention or "–", metric=wanted.metric or "–"), {}
-    conventions = Counter(str(score["convention"]) for score in scores)
+        return replace(wanted, convention=wanted.convention or "–", metric=wanted.metric or "–"), None
+    conventions = Counter(score.convention for score in scores)
     convention = wanted.convention
     if convention is None:
         convention = (
@@ -225,22 +231,24 @@ def _settle(runs: Sequence[RunRecord], wanted: View) -> tuple[View, Mapping[str,
     convention = convention.split(":", 1)[-1]
     if convention not in conventions:
         raise UnknownNameError("convention among the scores of these runs", convention, conventions)
-    scores = [score for score in scores if score["convention"] == convention]
-    metrics = dict.fromkeys(str(score["metric"]) for score in scores)
-    metric = wanted.metric or next((str(score["metric"]) for score in scores if score.get("main")), next(iter(metrics)))
+    scores = [score for score in scores if score.convention == convention]
+    metrics = dict.fromkeys(score.metric for score in scores)
+    metric = wanted.metric or next((score.metric for score in scores if score.main), next(iter(metrics)))
     if metric not in metrics:
         raise UnknownNameError(f"metric of convention {convention!r} in these runs", metric, metrics)
-    predictors = {str(score["predictor"]) for score in scores}
+    predictors = {score.predictor for score in scores}
     if wanted.predictor not in (None, "all", *predictors):
         raise UnknownNameError("predictor among the scores of these runs", str(wanted.predictor), predictors)
-    facts = next(score for score in scores if score["metric"] == metric)
+    facts = next(score for score in scores if score.metric == metric)
     return View(wanted.checkpoint, wanted.predictor, convention, metric), facts
 
 
-def _higher(facts: Mapping[str, Any], view: View) -> bool:
+def _higher(facts: ScoreSummary | None, view: View) -> bool:
     """Whether more is better: as the run noted it; for runs that didn't, as the convention says."""
-    if "higher" in facts or not facts:
-        return bool(facts.get("higher", True))
+    if facts is None:
+        return True
+    if facts.higher is not None:
+        return facts.higher
     from semibench.registry import registry
 
     convention = registry().get("conventions", str(view.convention)).resolve()
@@ -252,7 +260,7 @@ def _predictors(members: Sequence[RunRecord], view: View) -> list[str]:
     known: dict[str, None] = {}
     for record in members:
         if record.counts:
-            known.update(dict.fromkeys(str(score["predictor"]) for score in record.scores))
+            known.update(dict.fromkeys(score.predictor for score in record.scores))
     if not known:
         return [view.predictor or "–"] if view.predictor != "all" else ["–"]
     if view.predictor is None:
@@ -291,10 +299,10 @@ def _row(
     states = Counter(record.state for record in fresh)
     score = ScoreName(view.checkpoint, predictor, str(view.convention), str(view.metric))
     facts = [fact for record in counted if (fact := stored_mean(record.scores, score)) is not None]
-    means = [float(fact["mean"]) if fact["mean"] is not None else math.nan for fact in facts]
+    means = [math.nan if fact.mean is None else fact.mean for fact in facts]
     defined = [value for value in means if not math.isnan(value)]
     per_class = _per_class(facts)
-    own_mean = any(fact.get("own_mean") for fact in facts)
+    own_mean = any(fact.own_mean for fact in facts)
     resampled = resampled_means(tables) if tables and not own_mean else None
     span = interval(resampled) if resampled is not None else None
     ranked = [(label, value) for label, value in per_class.items() if not math.isnan(value)]
@@ -313,12 +321,12 @@ def _row(
         empty_prediction=sum(int(table.empty_prediction.sum()) for table in tables),
         undefined=sum(int(np.isnan(table.values).sum()) for table in tables),
         missing=sum(len(table.cases.missing) for table in tables), cases=sum(len(table.cases) for table in tables),
-        parameters=_most(counted, "model", "parameters", int),
-        inference_parameters=_most(counted, "model", "inference_parameters", int),
-        gflops=_most(counted, "model", "gflops", float),
-        training_seconds=_mean_of(counted, "training", "seconds"),
-        peak_memory_mb=_most(counted, "training", "peak_memory_mb", float),
-        seconds_per_case=_mean_of(counted, "inference", "seconds_per_case"),
+        parameters=_most(record.model.parameters for record in counted),
+        inference_parameters=_most(record.model.inference_parameters for record in counted),
+        gflops=_most(record.model.gflops for record in counted),
+        training_seconds=_mean_of(record.training.seconds for record in counted),
+        peak_memory_mb=_most(record.training.peak_memory_mb for record in counted),
+        seconds_per_case=_mean_of(record.inference.seconds_per_case for record in counted),
         devices=devices, failed=states["failed"], running=states["running"], interrupted=states["interrupted"],
         stale=len(runs) - len(fresh), label_budget=max((r.label_budget for r in counted if r.label_budget), default=None),
         tuning=runs[0].tuning, study=next((record.study for record in runs if record.study), None),
@@ -326,29 +334,23 @@ def _row(
     )  # fmt: skip
 
 
-def _per_class(facts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _per_class(facts: Sequence[ScoreSummary]) -> dict[str, float]:
     """Means over runs of the class means."""
     found: dict[str, list[float]] = {}
     for fact in facts:
-        for label, value in (fact.get("per_class") or {}).items():
-            if value is not None and not math.isnan(float(value)):
-                found.setdefault(str(label), []).append(float(value))
+        for label, value in fact.per_class.items():
+            if value is not None:
+                found.setdefault(label, []).append(value)
     return {label: float(np.mean(values)) for label, values in found.items()}
 
 
-def _figures(runs: Sequence[RunRecord], part: str, name: str) -> list[float]:
-    values = [getattr(record, part).get(name) for record in runs]
-    return [float(value) for value in values if isinstance(value, int | float) and not math.isnan(value)]
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
-def _mean_of(runs: Sequence[RunRecord], part: str, name: str) -> float | None:
-    values = _figures(runs, part, name)
-    return float(np.mean(values)) if values else None
-
-
-def _most(runs: Sequence[RunRecord], part: str, name: str, kind: type) -> Any:
-    values = _figures(runs, part, name)
-    return kind(max(values)) if values else None
+def _most(values: Iterable[N | None]) -> N | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def board_differences(first: Board, second: Board) -> list[tuple[str, Any, Any]]:

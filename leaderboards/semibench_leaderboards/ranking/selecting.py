@@ -10,7 +10,7 @@ from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.contracts.identity import SHORT
 from semibench_leaderboards.ranking.boards import Board, Row, View, board_differences, boards
 from semibench_leaderboards.reading.differences import differences, track_record
-from semibench_leaderboards.reading.records import RunRecord, read_runs
+from semibench_leaderboards.reading.records import RunRecord, left_out, read_runs
 
 Filters = Mapping[str, Any]
 """Keywords of `read_runs`; None where nothing was asked."""
@@ -23,7 +23,10 @@ def chosen_runs(runs: Path, filters: Filters, *, scores: bool = True) -> list[Ru
         return found
     every = read_runs(runs, scores=False)
     if not every:
-        raise UsageError(f"{runs} holds no runs yet; make one with `bench run`, or name another folder with --runs")
+        broken = "".join(f"\n{line}" for line in left_out(runs))
+        raise UsageError(
+            f"{runs} holds no runs yet; make one with `bench run`, or name another folder with --runs{broken}"
+        )
     for kind, value in filters.items():
         if value is None:
             continue
@@ -47,8 +50,11 @@ def _value(record: RunRecord, kind: str) -> Any:
 
 
 def chosen_boards(runs: Path, filters: Filters, view: View) -> list[Board]:
-    """The boards of the runs that fit."""
-    return boards(chosen_runs(runs, filters), view)
+    """The boards of the runs that fit. Raises UsageError where there are none, with why."""
+    found = boards(chosen_runs(runs, filters), view)
+    if not found:
+        raise UsageError("\n".join(["none of the runs that match can be read", *left_out(runs)]))
+    return found
 
 
 def overview(found: Sequence[Board]) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:

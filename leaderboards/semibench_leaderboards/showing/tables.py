@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semibench.cli.console import plain
 from semibench.contracts.identity import SHORT
+from semibench.files import jsonable
 from semibench.tracking.tables import metric_label
 from semibench_leaderboards.ranking.boards import Board, Row
 from semibench_leaderboards.ranking.ranking import Ranking
@@ -204,7 +204,7 @@ def document(board: Board, ranking: Ranking) -> dict[str, Any]:
         "independent": {"unit": ranking.unit, "n": ranking.n},
         "notes": list(ranking.notes),
     }
-    loaded: dict[str, Any] = plain(made)
+    loaded: dict[str, Any] = jsonable(made)
     return loaded
 
 

@@ -54,7 +54,7 @@ def published_of(board: Board) -> list[Published]:
     metrics = [str(board.view.metric)]
     for row in board.rows:
         for record in row.counted:
-            metrics += [str(score["metric"]) for score in record.scores]
+            metrics += [score.metric for score in record.scores]
     found, seen = [], set()
     for metric in dict.fromkeys(metrics):
         values = beside(

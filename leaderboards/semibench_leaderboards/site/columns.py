@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,13 +51,11 @@ def metrics_of(board: Board) -> list[Metric]:
     for row in board.rows:
         for record in row.counted:
             for score in record.scores:
-                name = str(score["metric"])
-                if score["mean"] is None or math.isnan(score["mean"]):
+                name = score.metric
+                if score.mean is None or score.convention != board.view.convention:
                     continue
-                if score["convention"] == board.view.convention and name != board.view.metric and name not in found:
-                    found[name] = Metric(
-                        name, metric_label(name, str(score.get("unit") or "")), bool(score.get("higher", True))
-                    )
+                if name != board.view.metric and name not in found:
+                    found[name] = Metric(name, metric_label(name, score.unit), score.higher is not False)
     return list(found.values())
 
 
@@ -67,14 +64,9 @@ def metric_means(board: Board, row: Row) -> dict[str, tuple[float, float | None]
     values: dict[str, list[float]] = {}
     for record in row.counted:
         for score in record.scores:
-            wanted = (score["checkpoint"], score["predictor"], score["convention"])
-            mean = score["mean"]
-            if (
-                wanted == (board.view.checkpoint, row.predictor, board.view.convention)
-                and mean is not None
-                and not math.isnan(mean)
-            ):
-                values.setdefault(str(score["metric"]), []).append(float(mean))
+            wanted = (score.checkpoint, score.predictor, score.convention)
+            if wanted == (board.view.checkpoint, row.predictor, board.view.convention) and score.mean is not None:
+                values.setdefault(score.metric, []).append(score.mean)
     return {
         name: (float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None)
         for name, found in values.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,8 +150,8 @@ def number_of(run: RunRecord, value: Value, source: Source, score: Score) -> flo
     """A run's number for a value, in the value's unit; None where the run doesn't have it."""
     if source.figure is not None:
         part, _, name = source.figure.partition(".")
-        found: Any = getattr(run, part, {}).get(name)
-        return None if found is None or math.isnan(float(found)) else float(found) * source.scale
+        value_of: Any = getattr(getattr(run, part, None), name, None)
+        return None if value_of is None else float(value_of) * source.scale
     group = MEAN if value.group.startswith("domain-") else class_of(value)
     number = figure(
         run.scores,

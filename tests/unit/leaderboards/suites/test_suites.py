@@ -17,6 +17,7 @@ from semibench.contracts.identity import RunSpec
 from semibench.protocols.single import published
 from semibench.registry import registry
 from semibench.run.request import laid_over
+from semibench.runfolder.records import ModelFigures, ScoreSummary
 from semibench_leaderboards.published import find, papers, values
 from semibench_leaderboards.published.values import by_id
 from semibench_leaderboards.suites import Overrides, expand, load, names
@@ -216,19 +217,13 @@ def _plain(cell: Any) -> tuple[Any, ...]:
 def run_for(cell: SuiteCell, spec: RunSpec, mean: float, **more: Any) -> Any:
     """A finished run as `read_runs` gives it, with one number for every metric of MGCC."""
     scores = [
-        {
-            "checkpoint": checkpoint,
-            "predictor": "main",
-            "convention": "semibench:mgcc-2023",
-            "metric": metric,
-            "mean": mean,
-        }
+        ScoreSummary(checkpoint=checkpoint, predictor="main", convention="mgcc-2023", metric=metric, mean=mean)
         for checkpoint in ("last", "best")
         for metric in ("iou", "f1", "recall")
     ]
     given = {
         "spec": spec, "state": "done", "stale": False, "counts": True, "scores": scores, "device": "cpu", "ended": "2026",
-        "started": "2026", "key": spec.key, "model": {"inference_parameters": 34_527_041, "gflops": 131.0},
+        "started": "2026", "key": spec.key, "model": ModelFigures(inference_parameters=34_527_041, gflops=131.0),
     }  # fmt: skip
     return SimpleNamespace(**(given | more))
 
@@ -289,15 +284,7 @@ def test_an_average_over_domains_needs_all_of_them(asked: Asked) -> None:
     cells = expand(suite, Overrides(methods=("bcp",), seeds=(0,)))
     mine = [cell for cell in cells if cell.grid == "labeled-2pct"]
     scores = [
-        [
-            {
-                "checkpoint": "last",
-                "predictor": "main",
-                "convention": "semibench:semibench-1",
-                "metric": "dice",
-                "mean": dice,
-            }
-        ]
+        [ScoreSummary(checkpoint="last", predictor="main", convention="semibench-1", metric="dice", mean=dice)]
         for dice in (0.5, 0.6, 0.7, 0.9)
     ]
     runs = [run_for(cell, asked.spec(cell), 0, scores=given) for cell, given in zip(mine, scores, strict=True)]
