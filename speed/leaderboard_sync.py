@@ -37,7 +37,7 @@ SYNC = (
     + """
 from pathlib import Path
 import mlflow, numpy, scipy.stats, pyarrow.parquet, pandas, sqlalchemy, matplotlib.figure, matplotlib.backends.backend_agg
-import mlflow.store.tracking.sqlalchemy_store, semibench_leaderboards.ranking.boards, semibench_leaderboards.ranking.ranking
+import mlflow.store.tracking.sqlalchemy_store, semibench_leaderboards.ranking.boards, semibench_leaderboards.ranking.ranks
 from semibench.tracking import open_store
 from semibench_leaderboards.mlflow_rows.sync import sync
 open_store("sqlite:///" + store)

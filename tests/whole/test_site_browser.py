@@ -14,7 +14,7 @@ from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.site_toys import EVIL, WORSE, chromium, no_browser, phantom_runs, phantom_spec
 
 from semibench_leaderboards.ranking.boards import boards
-from semibench_leaderboards.ranking.ranking import rank
+from semibench_leaderboards.ranking.ranks import rank
 from semibench_leaderboards.reading.records import read_runs
 from semibench_leaderboards.site import write
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from semibench.contracts.identity import SHORT
 from semibench.runfolder.reading import RunFolder
-from semibench.tracking.tables import score_rows
+from semibench.tracking.tables import markdown_table, score_rows
 
 LIMIT = 7500
 """Characters; MLflow cuts tags at 8000."""
@@ -26,12 +26,8 @@ def results_tables(result: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for convention, (columns, rows) in score_rows(result.get("scores", [])).items():
         lines += [f"**{convention}**: mean ± standard deviation over test cases", ""]
-        lines += [_row(columns), "|" + "---|" * len(columns), *(_row(row) for row in rows), ""]
+        lines += [markdown_table(columns, rows), ""]
     return lines
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def description(run: RunFolder) -> str:

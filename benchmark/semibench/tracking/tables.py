@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -23,6 +23,17 @@ def counted(score: Mapping[str, Any]) -> tuple[int, int]:
     without a prediction has none, for instance)."""
     most = int(score["n"]) * max(1, len(score.get("per_class") or {}))
     return int(score.get("defined", most)), most
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table; bars inside the cells are escaped."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, a line for the columns, one for the rule and one for each row."""
+    lines = [markdown_row(columns), "|" + " --- |" * len(columns), *map(markdown_row, rows)]
+    return "\n".join(lines)
 
 
 def metric_label(metric: str, unit: str) -> str:

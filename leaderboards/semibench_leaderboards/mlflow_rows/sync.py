@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from semibench_leaderboards.ranking.boards import Board
-    from semibench_leaderboards.ranking.ranking import Ranking
+    from semibench_leaderboards.ranking.ranks import Ranking
     from semibench_leaderboards.reading.records import RunRecord
 
 LOCK_SECONDS = 600.0
@@ -179,7 +179,7 @@ def _write(
     *, diagram: bool,
 ) -> None:  # fmt: skip
     from semibench_leaderboards.ranking.boards import boards
-    from semibench_leaderboards.ranking.ranking import rank
+    from semibench_leaderboards.ranking.ranks import rank
 
     try:
         (board,) = boards(records)
@@ -204,7 +204,7 @@ def _write_text(text: str, path: Path) -> None:
 
 
 def _draw_diagram(board: Board, ranking: Ranking, path: Path) -> None:
-    from semibench_leaderboards.showing.diagram import critical_difference
+    from semibench_leaderboards.showing.diagrams import critical_difference
 
     critical_difference(board, ranking, path)
 

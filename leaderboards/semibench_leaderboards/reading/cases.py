@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import sha256
+from semibench.contracts.identity import Score, sha256
 from semibench_leaderboards.reading.index import Index
 from semibench_leaderboards.reading.records import RunRecord
 
@@ -25,13 +25,19 @@ class CasesError(SemibenchError):
     """A table of per-case scores contradicts itself, its split or its summary; the message names the run folder."""
 
 
-class ScoreName(NamedTuple):
-    """Which figures of a run: checkpoint, predictor, convention and metric, as in its result.json."""
+class ScoredMetric(NamedTuple):
+    """One metric of one score of a run. The score names its predictor."""
 
-    checkpoint: str
-    predictor: str
-    convention: str
+    score: Score
     metric: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """(checkpoint, predictor, convention, metric), as in result.json and scores.parquet."""
+        return self.score.checkpoint, str(self.score.predictor), self.score.convention, self.metric
+
+    def __str__(self) -> str:
+        return "/".join(self.key)
 
 
 @dataclass(frozen=True)
@@ -80,14 +86,14 @@ def nan_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         return np.asarray(total / count)
 
 
-def case_scores(wanted: Iterable[tuple[RunRecord, ScoreName]]) -> list[CaseScores]:
+def case_scores(wanted: Iterable[tuple[RunRecord, ScoredMetric]]) -> list[CaseScores]:
     """Per-case scores of finished runs, in order. What the index doesn't have yet is read from scores.parquet and kept.
 
     Raises CasesError where a table is missing, has a case twice, cases that are not of its split, a Dice that doesn't fit its
     IoU, or another mean than result.json says.
     """
     asked = list(wanted)
-    found: dict[tuple[Path, ScoreName], CaseScores] = {}
+    found: dict[tuple[Path, ScoredMetric], CaseScores] = {}
     for runs, part in groupby(sorted(asked, key=lambda pair: pair[0].folder), key=lambda pair: pair[0].folder.parent):
         pairs = list(part)
         with Index.beside(runs) as index:
@@ -108,16 +114,16 @@ class _Store:
         self.fresh: list[tuple[Any, ...]] = []
         self.tables: tuple[Path | None, Any] = (None, None)
 
-    def get(self, record: RunRecord, name: ScoreName) -> CaseScores:
+    def get(self, record: RunRecord, name: ScoredMetric) -> CaseScores:
         query = "SELECT caseset, classes, figures FROM cases WHERE folder = ? AND checkpoint = ? AND predictor = ? "
         query += "AND convention = ? AND metric = ?"
-        row = self.index.connection.execute(query, (record.folder.name, *name)).fetchone()
+        row = self.index.connection.execute(query, (record.folder.name, *name.key)).fetchone()
         if row is not None:
             return self._restored(*row)
         if self.tables[0] != record.folder:
             self.tables = (record.folder, _read_table(record.folder))
         made = _from_table(record, self.tables[1], name)
-        self.fresh.append((record.folder.name, *name, *self._packed(made)))
+        self.fresh.append((record.folder.name, *name.key, *self._packed(made)))
         return made
 
     def _set(self, digest: str) -> CaseSet:
@@ -175,13 +181,13 @@ def _read_table(folder: Path) -> dict[str, NDArray[Any]]:
     return {name: table.column(name).to_numpy(zero_copy_only=False) for name in _NEEDED}
 
 
-def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: ScoreName) -> CaseScores:
+def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: ScoredMetric) -> CaseScores:
     chosen = np.ones(len(table["value"]), dtype=bool)
     for column in ("checkpoint", "predictor", "convention"):
-        chosen &= table[column] == getattr(name, column)
+        chosen &= table[column] == getattr(name.score, column)
     part = chosen & (table["metric"] == name.metric)
     if not part.any():
-        raise CasesError(f"{record.folder}/scores.parquet has no rows for {'/'.join(name)}, which result.json lists")
+        raise CasesError(f"{record.folder}/scores.parquet has no rows for {name}, which result.json lists")
     _check_dice(record, table, chosen)
     scored = {column: values[part] for column, values in table.items()}
     keys = np.array([f"{dataset}/{case}" for dataset, case in zip(scored["dataset"], scored["case"], strict=True)])
@@ -193,7 +199,7 @@ def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: Scor
     shape = (len(unique), len(order))
     if len(keys) != shape[0] * shape[1] or len(set(zip(where.tolist(), column.tolist(), strict=True))) != len(keys):
         raise CasesError(
-            f"{record.folder}/scores.parquet, {'/'.join(name)}: {len(keys)} rows for {shape[0]} cases and {shape[1]} "
+            f"{record.folder}/scores.parquet, {name}: {len(keys)} rows for {shape[0]} cases and {shape[1]} "
             "classes; each case and class must stand there once"
         )
     values = np.full(shape, np.nan)
@@ -240,10 +246,10 @@ def _check_dice(record: RunRecord, table: Mapping[str, NDArray[Any]], chosen: ND
         )
 
 
-def stored_mean(scores: Sequence[Mapping[str, Any]], name: ScoreName) -> Mapping[str, Any] | None:
+def stored_mean(scores: Sequence[Mapping[str, Any]], name: ScoredMetric) -> Mapping[str, Any] | None:
     """The summary record of a score in result.json; None where there is none."""
     for score in scores:
-        if (score["checkpoint"], score["predictor"], score["convention"], score["metric"]) == tuple(name):
+        if (score["checkpoint"], score["predictor"], score["convention"], score["metric"]) == name.key:
             return score
     return None
 
@@ -253,7 +259,7 @@ def plain_mean(scores: CaseScores) -> float:
     return float(nan_mean(nan_mean(scores.values, axis=0), axis=0))
 
 
-def _check_mean(record: RunRecord, name: ScoreName, made: CaseScores) -> None:
+def _check_mean(record: RunRecord, name: ScoredMetric, made: CaseScores) -> None:
     """The mean must be that of result.json, unless the convention says that it has its own way to a mean."""
     stored = stored_mean(record.scores, name)
     if stored is None or stored["mean"] is None or made.cases.missing:
@@ -261,6 +267,6 @@ def _check_mean(record: RunRecord, name: ScoreName, made: CaseScores) -> None:
     derived = plain_mean(made)
     if abs(derived - float(stored["mean"])) > TOLERANCE * max(1.0, abs(derived)) and not stored.get("own_mean"):
         raise CasesError(
-            f"{record.folder}: the cases of {'/'.join(name)} have the mean {derived:.6f}, result.json says "
+            f"{record.folder}: the cases of {name} have the mean {derived:.6f}, result.json says "
             f"{float(stored['mean']):.6f}; the folder was changed by hand, or cut off"
         )

@@ -18,7 +18,10 @@ from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench_leaderboards.reading.index import Index, Listed
 
-__all__ = ["RunRecord", "chosen_run", "read_runs"]
+__all__ = ["DrawFold", "RunRecord", "chosen_run", "read_runs"]
+
+DrawFold = tuple[int | None, int | None]
+"""(draw, fold) of a run; None where the protocol has no such axis."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class RunRecord:
         return axes.draw, axes.fold, axes.seed
 
     @property
-    def place(self) -> tuple[int | None, int | None]:
+    def draw_fold(self) -> DrawFold:
         """(draw, fold): runs with equal ones have the same test cases."""
         return self.spec.replicate.draw, self.spec.replicate.fold
 

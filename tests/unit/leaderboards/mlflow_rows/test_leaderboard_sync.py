@@ -28,7 +28,7 @@ from semibench_leaderboards.mlflow_rows import sync as module
 from semibench_leaderboards.mlflow_rows.listening import update
 from semibench_leaderboards.mlflow_rows.sync import SyncReport, sync
 from semibench_leaderboards.ranking.boards import boards
-from semibench_leaderboards.ranking.ranking import rank
+from semibench_leaderboards.ranking.ranks import rank
 from semibench_leaderboards.reading.records import read_runs
 
 BASE = np.linspace(0.3, 0.7, 12)
@@ -89,11 +89,16 @@ def test_rows_are_parent_runs_with_the_figures_of_the_board(runs: Path, store: s
     found = parents(store)
     assert set(found) == {"best", "last", "few"}
     for row in board.rows:
-        metrics = found[row.name]["metrics"]
-        assert metrics["dice"] == row.mean and metrics["dice.low"] == row.low and metrics["dice.high"] == row.high
-        assert metrics.get("dice.std") == row.std and metrics["runs"] == row.n and metrics["runs.failed"] == row.failed
+        metrics, statistics = found[row.name]["metrics"], row.statistics
+        assert [metrics[name] for name in ("dice", "dice.low", "dice.high")] == [
+            statistics.mean,
+            statistics.low,
+            statistics.high,
+        ]
+        assert (metrics.get("dice.std"), metrics["runs"]) == (statistics.std, row.n)
+        assert metrics["runs.failed"] == row.states.failed
         assert metrics.get("rank") == ranking.position(row.name)
-        assert metrics["last.semibench-1.dice"] == pytest.approx(row.mean)
+        assert metrics["last.semibench-1.dice"] == pytest.approx(row.statistics.mean)
         assert found[row.name]["tags"]["semibench.row"] == row.key[:12]
     assert [found[name]["tags"]["rank"] for name in ("best", "last")] == ["1", "2"]
     assert found["few"]["tags"]["rank"].startswith("not ranked: 1 of at least 3")

@@ -13,11 +13,12 @@ import pytest
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 
 from semibench.contracts.errors import UsageError
-from semibench_leaderboards.reading.cases import CasesError, ScoreName, case_scores
+from semibench.contracts.identity import Score
+from semibench_leaderboards.reading.cases import CasesError, ScoredMetric, case_scores
 from semibench_leaderboards.reading.index import NAME, Index
 from semibench_leaderboards.reading.records import chosen_run, read_runs, unreadable
 
-DICE = ScoreName("last", "main", "semibench-1", "dice")
+DICE = ScoredMetric(Score(checkpoint="last", predictor="main", convention="semibench-1"), "dice")
 
 
 def test_a_record_says_what_the_folder_says(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_a_record_says_what_the_folder_says(tmp_path: Path) -> None:
     assert record.spec == spec_of("alpha", seed=3, phantom=True)
     assert (record.folder, record.state, record.phantom, record.recipe) == (folder, "done", True, "quick")
     assert (record.method, record.backbone, record.dataset, record.protocol) == ("alpha", "unet", "tus", "self")
-    assert (record.replicate, record.place, record.device) == ((0, None, 3), (0, None), "AMD EPYC")
+    assert (record.replicate, record.draw_fold, record.device) == ((0, None, 3), (0, None), "AMD EPYC")
     assert record.scores[0]["mean"] == pytest.approx(0.6)
     assert (record.label_budget, record.training["seconds"], record.model["parameters"]) == (7, 13.0, 1000)
 
