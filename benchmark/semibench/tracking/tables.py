@@ -30,10 +30,10 @@ def markdown_row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, a line for the columns, one for the rule and one for each row."""
-    lines = [markdown_row(columns), "|" + " --- |" * len(columns), *map(markdown_row, rows)]
-    return "\n".join(lines)
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right_aligned: int = 0) -> str:
+    """A Markdown table. right_aligned: how many of the last columns are aligned to the right."""
+    rule = ["---"] * (len(columns) - right_aligned) + ["---:"] * right_aligned
+    return "\n".join([markdown_row(columns), markdown_row(rule), *map(markdown_row, rows)])
 
 
 def metric_label(metric: str, unit: str) -> str:

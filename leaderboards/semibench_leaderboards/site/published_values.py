@@ -8,7 +8,7 @@ from typing import Any
 
 from semibench.registry import registry
 from semibench_leaderboards.published.anomalies import MEANINGS
-from semibench_leaderboards.published.beside import Beside, beside, metric_names
+from semibench_leaderboards.published.counterparts import Counterpart, counterparts, metric_names
 from semibench_leaderboards.published.papers import papers
 from semibench_leaderboards.published.reproduced import figure, in_units_of
 from semibench_leaderboards.published.values import Value
@@ -66,7 +66,7 @@ def published_of(board: Board) -> list[MetricLines]:
             metrics += [str(score["metric"]) for score in record.scores]
     groups, seen = [], set()
     for metric in dict.fromkeys(metrics):
-        values = beside(
+        values = counterparts(
             protocol=board.track.protocol.short, dataset=board.track.dataset.short, options=board.track.protocol.options,
             metric=metric, convention=board.score.convention, conventions=installed,
         )  # fmt: skip
@@ -93,7 +93,7 @@ def _order(line: Line) -> tuple[Any, ...]:
     return (line.where, {"upper-bound": 2, "lower-bound": 1}.get(line.role, 0))
 
 
-def _line(board: Board, item: Beside, metric: str) -> Line:
+def _line(board: Board, item: Counterpart, metric: str) -> Line:
     value = item.value
     rows = _rows(board, value.method)
     here = _printed(value, _mean([_figure(board, row, metric, board.score.convention) for row in rows]))

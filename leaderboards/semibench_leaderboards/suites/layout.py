@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from semibench_leaderboards.published.marks import impossible
-from semibench_leaderboards.published.tables import Sheet, column_name, heading, row_name
+from semibench_leaderboards.published.tables import column_name, heading, row_name
 from semibench_leaderboards.suites.coverage import coverage
 from semibench_leaderboards.suites.expansion import Cell
 from semibench_leaderboards.suites.schema import Suite

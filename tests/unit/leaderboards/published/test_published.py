@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from semibench.cli.app import build
 from semibench.contracts.errors import UnknownNameError, UsageError
-from semibench_leaderboards.published import anomalies, beside, find, marks, papers, values
+from semibench_leaderboards.published import anomalies, find, marks, papers, values
 from semibench_leaderboards.published.anomalies import read as read_anomalies
 from semibench_leaderboards.published.groups import class_of
 from semibench_leaderboards.published.marks import least_iou, recompute, recomputed
@@ -162,7 +162,7 @@ INSTALLED = ("semibench-1", "mgcc-2023", "ssl4mis", "la-sliding")
 
 
 def test_beside_a_board() -> None:
-    found = beside(
+    found = counterparts(
         protocol="self", dataset="busi", options={"labeled": 0.5, "source": "drawn"}, metric="iou",
         convention="semibench-1", conventions=INSTALLED,
     )  # fmt: skip
@@ -171,7 +171,7 @@ def test_beside_a_board() -> None:
     ]  # fmt: skip
     assert found[-1].shown == 0.6806 and found[-1].convention == "mgcc-2023"
     assert "mgcc-2023" in found[-1].remarks[0] and found[-1].marks[0].severity == "impossible"
-    assert not beside(protocol="self", dataset="busi", options={"labeled": 0.1}, metric="iou", convention="semibench-1")
+    assert not counterparts(protocol="self", dataset="busi", options={"labeled": 0.1}, metric="iou", convention="semibench-1")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_beside_a_board() -> None:
     ],
 )  # fmt: skip
 def test_beside_finds_the_setting(protocol, dataset, options, metric, group, expected) -> None:  # type: ignore[no-untyped-def]
-    found = beside(
+    found = counterparts(
         protocol=protocol, dataset=dataset, options=options, metric=metric, convention="semibench-1", group=group
     )
     assert {item.value.paper for item in found} == expected
@@ -231,7 +231,7 @@ def test_the_number_under_the_papers_own_convention() -> None:
             "mean": 0.6,
         },
     ]
-    item = beside(
+    item = counterparts(
         protocol="self", dataset="busi", options={"labeled": 0.5}, metric="iou", convention="semibench-1",
         conventions=INSTALLED,
     )[-1]  # fmt: skip

@@ -244,7 +244,7 @@ def test_pictures_are_those_of_the_runs(tmp_path: Path) -> None:
 def test_why_there_are_no_pictures(tmp_path: Path) -> None:
     three_seeds(tmp_path / "runs", "alpha", [BASE] * 3)
     ((board, ranking),) = ranked(tmp_path / "runs")
-    assert gallery(board, ranking, count=0) == (None, "the viewer was left out (--viewer 0)")
+    assert gallery(board, ranking, count=0) == (None, "the viewer is turned off (--viewer 0)")
     assert gallery(board, ranking, count=4)[1] == "no finished run of this board kept its predictions"
 
 
@@ -261,7 +261,7 @@ def test_only_into_an_empty_folder_or_its_own(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match=r"isn't empty and holds no page of ours \(thesis.tex\)"):
+    with pytest.raises(UsageError, match=r"isn't empty and has no earlier page \(thesis.tex\)"):
         write_files({"index.html": "a"}, other)
     assert [path.name for path in other.iterdir()] == ["thesis.tex"]
     with pytest.raises(UsageError, match="is a file"):
