@@ -36,7 +36,7 @@ def rerun_command(
         float,
         option(
             OUTPUT,
-            "Largest difference of final scores that is accepted; 0: every digit must agree.",
+            "Accepted difference of final scores; 0: every digit must agree.",
             "--tolerance",
             default=True,
             min=0.0,

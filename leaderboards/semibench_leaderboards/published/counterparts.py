@@ -22,7 +22,7 @@ BLOCKS = {"self": ("self",), "similar": ("similar",), "synthetic": ("synthetic",
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)pct$")
 FRACTION = re.compile(r"^labeled-1-(\d+)$")
 NEAR = 0.15
-"""Relative difference up to which a labeled ratio counts as the one that a table names, whose counts are rounded in several ways."""
+"""Largest relative difference between a labeled ratio and the one that a table names; papers round counts differently."""
 
 DISTANCES = ("hd95", "asd", "assd")
 

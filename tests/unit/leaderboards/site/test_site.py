@@ -189,7 +189,7 @@ def test_published_beside_reproduced(tmp_path: Path, phantom: bool) -> None:
         assert line.difference == pytest.approx(50 - 80.10)
     other = next(line for line in found[0].lines if line.method == "mgcc")
     assert other.here is None and other.difference is None and other.printed
-    assert "scored as semibench-1" in found[0].remarks[0]
+    assert "scored with semibench-1" in found[0].remarks[0]
 
 
 # ---- the viewer ----------------------------------------------------------------------------------------------------
