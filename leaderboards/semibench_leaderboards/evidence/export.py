@@ -37,7 +37,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
     missing = [name for name in NEEDED if not folder.has(name)]
     state = read_json(run / "status.json").get("state")
     if missing or state != "done":
-        raise UsageError(f"{run} is no finished run (state {state}, missing: {', '.join(missing) or 'nothing'})")
+        raise UsageError(f"{run} is not a finished run (state {state}, missing: {', '.join(missing) or 'nothing'})")
     names = contents(folder)
     if not any(name.startswith("predictions/") for name in names):
         raise UsageError(
@@ -75,7 +75,7 @@ def read_manifest(container: Container) -> dict[str, Any]:
     """The manifest of a bundle. Raises ContainerError where there is none that this version knows."""
     if not container.has(MANIFEST):
         raise ContainerError(
-            f"{container.path} is no bundle: it has no {MANIFEST}; make one with `bench export RUN --out FILE`"
+            f"{container.path} is not a bundle: it has no {MANIFEST}; make one with `bench export RUN --out FILE`"
         )
     try:
         manifest = json.loads(container.read(MANIFEST))

@@ -16,8 +16,8 @@ from semibench.contracts.identity import SHORT, RunSpec
 from semibench.reporting import Reporter
 from semibench.runfolder.writing import read_json, write_json, write_table
 from semibench_leaderboards.evidence.containers import Folder
-from semibench_leaderboards.evidence.opening import open_setting
-from semibench_leaderboards.evidence.stored_predictions import Stored, conventions_by_name, rescore_stored
+from semibench_leaderboards.evidence.opening import open_inputs
+from semibench_leaderboards.evidence.stored_predictions import StoredPredictions, conventions_by_name, rescore_stored
 
 ON = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
 
@@ -45,25 +45,25 @@ def rescore(
     BusyError while another process works on the run."""
     record = read_json(folder / "spec.json")
     if not record or read_json(folder / "status.json").get("state") != "done":
-        raise UsageError(f"{folder} is no finished run")
+        raise UsageError(f"{folder} is not a finished run")
     conventions = conventions_by_name(names)
-    setting = open_setting(RunSpec.model_validate(record), data_root)
-    digest = setting.digest(reporter)
-    if digest != setting.spec.track.data:
+    inputs = open_inputs(RunSpec.model_validate(record), data_root)
+    digest = inputs.digest(reporter)
+    if digest != inputs.spec.track.data:
         raise UsageError(
-            f"the data at hand have the digest {digest[:SHORT]}, those of the run {setting.spec.track.data[:SHORT]}: the numbers "
+            f"the data at hand have the digest {digest[:SHORT]}, those of the run {inputs.spec.track.data[:SHORT]}: the numbers "
             "would not be comparable"
         )
-    refs = setting.refs(read_json(folder / "split.json").get("test", []))
-    stored = Stored(Folder(folder))
-    if not stored.places:
+    refs = inputs.refs(read_json(folder / "split.json").get("test", []))
+    stored = StoredPredictions(Folder(folder))
+    if not stored.folders:
         raise UsageError(f"{folder.name} kept no predictions (--no-predictions); run it again to score it otherwise")
     report = RescoreReport()
     try:
         with FileLock(folder / ".lock", timeout=0):
             tables = []
-            for checkpoint, predictor in stored.places:
-                made = rescore_stored(stored, setting, refs, checkpoint, predictor, conventions, reporter)
+            for checkpoint, predictor in stored.folders:
+                made = rescore_stored(stored, inputs, refs, checkpoint, predictor, conventions, reporter)
                 report.records += made.records
                 report.skipped |= made.skipped
                 if made.table is not None:

@@ -25,7 +25,7 @@ from semibench.run.resolve import Request, Resolved, resolve
 from semibench.runfolder.provenance import provenance
 from semibench.runfolder.writing import Status, read_json, write_json, write_table
 from semibench_leaderboards.evidence.containers import ENDINGS, Container, read_labels
-from semibench_leaderboards.evidence.opening import Setting
+from semibench_leaderboards.evidence.opening import RunInputs
 from semibench_leaderboards.evidence.stored_predictions import checked_labels, score_labels
 
 OWNER = "submitted"
@@ -142,10 +142,10 @@ def score_submission(
         reporter.warn(text)
     refs = list(unique(split.test))
     files = files_by_case(container, refs)
-    setting = Setting(
+    inputs = RunInputs(
         spec, resolved.card, resolved.catalog, resolved.protocol, resolved.protocol_options, resolved.card.dims
     )
-    labels = _all_labels(container, files, refs, setting)
+    labels = _all_labels(container, files, refs, inputs)
     digest = sha256(canonical(sorted([key, sha256(array.tobytes())] for key, array in labels.items())))
     folder = runs / spec.key[:SHORT]
     known = read_json(folder / "provenance.json").get("predictions", {}).get("digest")
@@ -160,7 +160,7 @@ def score_submission(
         case_dims=resolved.card.dims,
         dataset=resolved.card.name,
     )
-    found = score_labels(lambda ref: labels[ref.key], setting, refs, "last", "main", chosen, reporter)
+    found = score_labels(lambda ref: labels[ref.key], inputs, refs, "last", "main", chosen, reporter)
     if found.table is None:
         raise UsageError("; ".join(f"convention {name}: {why}" for name, why in found.skipped.items()))
     for name, why in found.skipped.items():
@@ -175,15 +175,15 @@ def score_submission(
 
 
 def _all_labels(
-    container: Container, files: Mapping[str, str], refs: Sequence[CaseRef], setting: Setting
+    container: Container, files: Mapping[str, str], refs: Sequence[CaseRef], inputs: RunInputs
 ) -> dict[str, np.ndarray]:  # fmt: skip
     found = {}
     for ref in refs:
-        truth = setting.datasets[ref.dataset].truth(ref)
+        truth = inputs.datasets[ref.dataset].truth(ref)
         if truth is None:
             raise CaseError(f"{ref.key} has no reference; it can't be scored")
         array = read_labels(container.read(files[ref.key]), files[ref.key])
-        found[ref.key] = checked_labels(array, tuple(truth.label.shape), len(setting.card.classes), ref)
+        found[ref.key] = checked_labels(array, tuple(truth.label.shape), len(inputs.card.classes), ref)
     return found
 
 

@@ -19,8 +19,8 @@ from semibench.reporting import Reporter
 from semibench.runfolder.provenance import plugin_record
 from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
 from semibench_leaderboards.evidence.export import MANIFEST, NEEDED, read_manifest
-from semibench_leaderboards.evidence.opening import Setting, SettingError, open_setting
-from semibench_leaderboards.evidence.stored_predictions import Stored, conventions_by_name, rescore_stored
+from semibench_leaderboards.evidence.opening import RunInputs, RunInputsError, open_inputs
+from semibench_leaderboards.evidence.stored_predictions import StoredPredictions, conventions_by_name, rescore_stored
 
 TOLERANCE = 1e-6
 """Largest difference that counts as agreement: sums in another order, other versions of numpy and scipy."""
@@ -72,7 +72,7 @@ def verify_run(container: Container, data_root: Path | None = None, reporter: Re
     try:
         spec = RunSpec.model_validate(records["spec.json"])
     except ValueError as error:
-        raise ContainerError(f"{container.path}: spec.json is no run spec: {error}") from error
+        raise ContainerError(f"{container.path}: spec.json is not a run spec: {error}") from error
     found.key = spec.key
     result = records["result.json"]
     names = {"its result": result.get("key")}
@@ -81,14 +81,14 @@ def verify_run(container: Container, data_root: Path | None = None, reporter: Re
     odd = [f"{name} says {str(key)[:SHORT]}" for name, key in names.items() if key != spec.key]
     found.add("key", "wrong" if odd else "ok", "; ".join(odd) or f"run {spec.key[:SHORT]}, as its spec says")
     try:
-        setting = open_setting(spec, data_root)
-        _data(setting, records["split.json"], found, reporter)
+        inputs = open_inputs(spec, data_root)
+        _data(inputs, records["split.json"], found, reporter)
         _code(container, found)
-        refs = setting.refs(records["split.json"].get("test", []))
+        refs = inputs.refs(records["split.json"].get("test", []))
     except SemibenchError as error:
-        found.add("data", "wrong" if isinstance(error, SettingError) else "unknown", str(error))
+        found.add("data", "wrong" if isinstance(error, RunInputsError) else "unknown", str(error))
         return found
-    _scores(container, setting, refs, result, found, reporter)
+    _scores(container, inputs, refs, result, found, reporter)
     return found
 
 
@@ -116,17 +116,17 @@ def _json(container: Container, name: str) -> dict[str, Any]:
     return value
 
 
-def _data(setting: Setting, roles: Mapping[str, Any], found: Verification, reporter: Reporter | None) -> None:
-    kind = "phantom" if setting.spec.track.dataset.options.get("phantom") is not None else "files"
-    digest = setting.digest(reporter)
-    same = digest == setting.spec.track.data
-    told = f"the {kind} of {setting.card.name} at hand have the run's data digest {digest[:SHORT]}"
+def _data(inputs: RunInputs, roles: Mapping[str, Any], found: Verification, reporter: Reporter | None) -> None:
+    kind = "phantom" if inputs.spec.track.dataset.options.get("phantom") is not None else "files"
+    digest = inputs.digest(reporter)
+    same = digest == inputs.spec.track.data
+    told = f"the {kind} of {inputs.card.name} at hand have the run's data digest {digest[:SHORT]}"
     if not same:
-        theirs = setting.spec.track.data[:SHORT]
-        told = f"the {kind} of {setting.card.name} at hand have the digest {digest[:SHORT]}, the run {theirs}"
+        theirs = inputs.spec.track.data[:SHORT]
+        told = f"the {kind} of {inputs.card.name} at hand have the digest {digest[:SHORT]}, the run {theirs}"
     found.add("data", "ok" if same else "wrong", told)
-    drawn = setting.split().roles()
-    synthetic = set(setting.datasets)
+    drawn = inputs.split().roles()
+    synthetic = set(inputs.datasets)
     odd = []
     for role, refs in drawn.items():
         stored = {f"{row[0]}/{row[1]}" for row in roles.get(role, []) if row[0] in synthetic}
@@ -149,11 +149,11 @@ def _code(container: Container, found: Verification) -> None:
 
 
 def _scores(
-    container: Container, setting: Setting, refs: Sequence[Any], result: Mapping[str, Any], found: Verification,
+    container: Container, inputs: RunInputs, refs: Sequence[Any], result: Mapping[str, Any], found: Verification,
     reporter: Reporter | None,
 ) -> None:  # fmt: skip
     claimed = _table(container)
-    stored = Stored(container)
+    stored = StoredPredictions(container)
     means = {
         (s["checkpoint"], s["predictor"], s["convention"], s["metric"]): s["mean"] for s in result.get("scores", [])
     }
@@ -167,7 +167,7 @@ def _scores(
         names = list(dict.fromkeys(part["convention"]))
         try:
             again = rescore_stored(
-                stored, setting, refs, str(checkpoint), str(predictor), conventions_by_name(names), reporter
+                stored, inputs, refs, str(checkpoint), str(predictor), conventions_by_name(names), reporter
             )
         except SemibenchError as error:
             found.add(f"{checkpoint}/{predictor}", "wrong", str(error))
