@@ -54,6 +54,20 @@ class Track(Frozen):
     recipe: Part | Literal["own"]
     tuning: str = "default"
 
+    @property
+    def is_phantom(self) -> bool:
+        """Whether the data are procedural stand-ins: never to be mixed with real results."""
+        return self.dataset.options.get("phantom") is not None
+
+    @property
+    def title(self) -> str:
+        """The track in readable words: "tus (phantom) · synthetic · quick · 3fa94b12"."""
+        dataset = f"{self.dataset.short} (phantom)" if self.is_phantom else self.dataset.short
+        parts = [dataset, self.protocol.short, self.recipe if isinstance(self.recipe, str) else self.recipe.short]
+        if self.tuning != "default":
+            parts.append(f"tuned {self.tuning}")
+        return " · ".join([*parts, self.digest()[:8]])
+
 
 class Entry(Frozen):
     """Who competes. `terms`: the resolved weight, ramp and gate of every loss term."""
@@ -88,6 +102,13 @@ class RunSpec(Frozen):
     def row(self) -> str:
         """Digest of the row this run belongs to: (track, entry)."""
         return sha256(canonical({"track": self.track.digest(), "entry": self.entry.digest()}))
+
+    @property
+    def name(self) -> str:
+        """The run within its track: "mgcc · mgcc-net · draw 0 · seed 0"."""
+        axes = {"draw": self.replicate.draw, "fold": self.replicate.fold, "seed": self.replicate.seed}
+        replicate = [f"{axis} {value}" for axis, value in axes.items() if value is not None]
+        return " · ".join([self.entry.method.short, self.entry.backbone.short, *replicate])
 
     @property
     def recipe(self) -> Part:

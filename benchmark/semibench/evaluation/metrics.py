@@ -25,6 +25,19 @@ UNITS: Mapping[str, str] = {f"{name}_{unit}": unit for name in DISTANCES for uni
 """Unit of each distance as it is called in tables."""
 
 
+SMOOTHING = 2e-5
+"""How far conventions that add 1e-5 to numerator and denominator may be from Dice = 2 IoU / (1 + IoU)."""
+
+
+def violates_dice_of_iou(dice: NDArray[np.float64], iou: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where Dice = 2 IoU / (1 + IoU), which holds for any two masks, is violated; never where one of them is NaN.
+
+    Args:
+        dice, iou: of the same masks, (N,).
+    """
+    return np.abs(dice - 2 * iou / (1 + iou)) > SMOOTHING
+
+
 @dataclass(frozen=True)
 class Overlap:
     """Voxel counts of a predicted against a reference mask, and the ratios that follow from them."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import CaseRef, Dataset, Split
 from semibench.contracts.identity import canonical, sha256
+from semibench.files import write_json
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.building import build_method
 from semibench.run.resolve import Resolved
-from semibench.runfolder.writing import write_json
+from semibench.runfolder.records import Machine, SplitRecord
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Method
@@ -39,7 +40,7 @@ class Assembled:
 
 
 def assemble(
-    resolved: Resolved, split: Split, folder: Path, *, device: Any, machine: Mapping[str, Any], reporter: Reporter
+    resolved: Resolved, split: Split, folder: Path, *, device: Any, machine: Machine, reporter: Reporter
 ) -> Assembled:
     """Decodes the cases of a split, fits the generator where the protocol wants one (on training cases only), and builds
     batches and method. Writes split.json and synthetic.json into the folder."""
@@ -58,7 +59,7 @@ def assemble(
         split = replace(split, unlabeled=split.unlabeled + tuple(synthesised.dataset.index()))
         store = CaseStore.build(datasets, unique((*every, *split.unlabeled)), reporter=reporter)
         write_json(folder / "synthetic.json", synthesised.record | {"folder": str(synthesised.folder)})
-    write_json(folder / "split.json", _split_record(split))
+    SplitRecord.of(split).to_disk(folder)
 
     pools = store.restrict(unique((*split.labeled, *split.unlabeled)), labels=split.labeled)
     data = TrainingData(
@@ -77,7 +78,7 @@ def assemble(
 
 def _synthetic(
     resolved: Resolved, split: Split, store: CaseStore, datasets: Mapping[str, Dataset], device: Any,
-    machine: Mapping[str, Any], reporter: Reporter,
+    machine: Machine, reporter: Reporter,
 ) -> Synthesised | None:  # fmt: skip
     """The synthetic cases of this draw, from the training cases only; None where the protocol wants none."""
     if resolved.synthesis is None:
@@ -99,17 +100,12 @@ def _synthetic(
     return made
 
 
-def generator_setting(resolved: Resolved, machine: Mapping[str, Any]) -> str:
+def generator_setting(resolved: Resolved, machine: Machine) -> str:
     """Names what the time of a generator depends on, for `Timings`."""
     options = dict(resolved.synthesis.options) if resolved.synthesis else {}
-    return "generator-" + sha256(canonical([machine["device_name"], machine["threads"], options]))[:24]
+    return "generator-" + sha256(canonical([machine.device_name, machine.threads, options]))[:24]
 
 
 def unique(refs: Iterable[CaseRef]) -> tuple[CaseRef, ...]:
     """Each once, in order."""
     return tuple(dict.fromkeys(refs))
-
-
-def _split_record(split: Split) -> dict[str, Any]:
-    roles = {role: [[r.dataset, r.id, r.group, r.domain] for r in refs] for role, refs in split.roles().items()}
-    return {**roles, "validation_from": split.validation_from, "excluded": dict(split.excluded)}

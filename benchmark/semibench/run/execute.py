@@ -10,13 +10,12 @@ import logging
 import math
 import traceback
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import Split
-from semibench.contracts.errors import BusyError, IdentityError, UnsupportedError
+from semibench.contracts.errors import BusyError, SemibenchError, UnsupportedError
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
 from semibench.registry import Registry, registry
@@ -24,8 +23,14 @@ from semibench.reporting import Reporter
 from semibench.run.assembly import assemble, generator_setting
 from semibench.run.building import build_method
 from semibench.run.resolve import Request, Resolved, resolve
-from semibench.runfolder.provenance import provenance, stale_reasons
-from semibench.runfolder.writing import Status, logged, read_json, write_json, write_table
+from semibench.runfolder import records
+from semibench.runfolder.format import write_spec
+from semibench.runfolder.plans import Estimate, PlanRecord
+from semibench.runfolder.provenance import provenance
+from semibench.runfolder.reading import SCORES_FILE, planned_state, read_object
+from semibench.runfolder.records import Provenance, SplitRecord
+from semibench.runfolder.state import LOCK, State
+from semibench.runfolder.writing import StatusFile, logged, write_table
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Task
@@ -35,22 +40,21 @@ log = logging.getLogger("semibench")
 WORTH_TRYING = 2**20
 """Voxels of a batch above which no iteration is tried on a CPU for the sake of an estimate: it would take minutes."""
 
-State = Literal["new", "resumable", "done", "stale"]
-
 
 @dataclass
 class Plan:
-    """Everything settled, nothing done. state: what the run folder holds already; reasons: why it is stale."""
+    """Everything settled, nothing done. state: what the run folder holds already; reasons: why it is stale; record: what would
+    make the run."""
 
     resolved: Resolved
     split: Split
     folder: Path
     state: State
-    record: dict[str, Any]
+    record: Provenance
     device: Any
     warnings: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
-    estimate: dict[str, Any] = field(default_factory=dict)
+    estimate: Estimate = field(default_factory=Estimate)
 
     @property
     def spec(self) -> RunSpec:
@@ -60,52 +64,35 @@ class Plan:
     def key(self) -> str:
         return self.spec.key
 
-    def summary(self) -> dict[str, Any]:
-        """What a user wants to see before the work starts; plain values."""
+    def summary(self) -> PlanRecord:
+        """What a user wants to see before the work starts."""
         resolved, recipe = self.resolved, self.resolved.recipe
-        roles = {
-            role: {
+        pools = {
+            pool: {
                 "cases": len(refs),
                 "groups": len({(ref.dataset, ref.group) for ref in refs}),
                 "domains": dict(Counter(ref.domain for ref in refs)),
             }
-            for role, refs in self.split.roles().items()
+            for pool, refs in self.split.roles().items()
+        }
+        synthesis, replicate = resolved.synthesis, self.spec.replicate
+        synthetic = None if synthesis is None else {
+            "generator": synthesis.generator,
+            "count": synthesis.count or len(self.split.labeled) + len(self.split.unlabeled),
+            "options": dict(synthesis.options),
         }  # fmt: skip
-        synthesis = resolved.synthesis
-        return {
-            "key": self.key[:SHORT],
-            "state": self.state,
-            "reasons": self.reasons,
-            "folder": str(self.folder),
-            "protocol": resolved.items["protocol"].name,
-            "dataset": resolved.card.name,
-            "data": "phantom" if resolved.phantom else "real",
-            "method": resolved.items["method"].name,
-            "backbone": resolved.items["backbone"].name,
-            "backbone_options": dict(resolved.backbone_options),
-            "recipe": resolved.recipe_label,
-            "dims": resolved.dims,
-            "classes": list(resolved.card.classes),
-            "iterations": recipe.iterations,
-            "batch": {"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch},
-            "patch": list(recipe.patch),
-            "precision": recipe.precision,
-            "device": str(self.device),
-            "draw": self.spec.replicate.draw,
-            "fold": self.spec.replicate.fold,
-            "seed": self.spec.replicate.seed,
-            "cases": roles,
-            "validation_from": self.split.validation_from,
-            "label_budget": len(self.split.labeled) + len(self.split.validation),
-            "synthetic": None if synthesis is None else {
-                "generator": synthesis.generator,
-                "count": synthesis.count or len(self.split.labeled) + len(self.split.unlabeled),
-                "options": dict(synthesis.options),
-            },
-            "excluded": dict(self.split.excluded),
-            "warnings": self.warnings,
-            "estimate": self.estimate,
-        }  # fmt: skip
+        return PlanRecord.make(
+            key=self.key[:SHORT], state=self.state, reasons=self.reasons, folder=str(self.folder),
+            protocol=resolved.items["protocol"].name, dataset=resolved.card.name,
+            data="phantom" if resolved.phantom else "real", method=resolved.items["method"].name,
+            backbone=resolved.items["backbone"].name, backbone_options=dict(resolved.backbone_options),
+            recipe=resolved.recipe_label, dims=resolved.dims, classes=list(resolved.card.classes),
+            iterations=recipe.iterations, batch={"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch},
+            patch=list(recipe.patch), precision=recipe.precision, device=str(self.device), draw=replicate.draw,
+            fold=replicate.fold, seed=replicate.seed, cases=pools, validation_from=self.split.validation_from,
+            label_budget=len(self.split.labeled) + len(self.split.validation), synthetic=synthetic,
+            excluded=dict(self.split.excluded), warnings=self.warnings, estimate=self.estimate,
+        )  # fmt: skip
 
 
 @dataclass
@@ -113,7 +100,7 @@ class Result:
     """A finished run. record: what result.json holds; new: whether it was computed now."""
 
     folder: Path
-    record: dict[str, Any]
+    record: records.Result
     new: bool = True
 
 
@@ -142,13 +129,13 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     warnings += _random_start(resolved)
     folder = request.runs / resolved.spec.key[:SHORT]
     record = provenance(resolved.items, str(device))
-    state, reasons = _state(folder, resolved.spec, record)
+    state, reasons = planned_state(folder, resolved.spec, record, SplitRecord.of(split), force=request.force)
     plan = Plan(resolved, split, folder, state, record, device, warnings, reasons)
     _check_method(resolved, split)
     conventions_for(
         plugins, request.conventions, dims=resolved.dims, case_dims=resolved.card.dims, dataset=resolved.card.name
     )
-    if estimate and state in ("new", "stale", "resumable"):
+    if estimate and state not in ("done", "running"):
         plan.estimate = _estimate(plan, plugins)
     return plan
 
@@ -175,23 +162,6 @@ def _check_method(resolved: Resolved, split: Split) -> None:
         )
 
 
-def _state(folder: Path, spec: RunSpec, record: Mapping[str, Any]) -> tuple[State, list[str]]:
-    stored = read_json(folder / "spec.json")
-    if not stored:
-        return "new", []
-    if RunSpec(**stored).key != spec.key:
-        raise IdentityError(
-            f"{folder} holds another run with the same first {SHORT} characters; choose another --runs folder"
-        )
-    reasons = stale_reasons(read_json(folder / "provenance.json"), dict(record))
-    if reasons:
-        return "stale", reasons
-    if read_json(folder / "status.json").get("state") == "done":
-        return "done", []
-    resumable = (folder / "checkpoints" / "last.pt").is_file()
-    return ("resumable" if resumable else "new"), []
-
-
 def _task(resolved: Resolved, split: Split) -> Task:
     """The task as far as it is known before the cases are decoded (a 2D network on volumes counts volumes here)."""
     from semibench.contracts.method import Task
@@ -205,33 +175,32 @@ def _task(resolved: Resolved, split: Split) -> Task:
     return Task(resolved.dims, channels, resolved.card.classes, recipe.patch, names, counts, recipe.iterations)
 
 
-def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
+def _estimate(plan: Plan, plugins: Registry) -> Estimate:
     from semibench.data.roots import cache_dir
     from semibench.run.timing import Timings, TooLargeError, measure_iteration, setting
 
     timings = Timings(cache_dir())
-    name = setting(plan.resolved, plan.record["machine"])
+    name = setting(plan.resolved, plan.record.machine)
     seconds, source = timings.get(name), "earlier runs on this machine"
     recipe = plan.resolved.recipe
     voxels = (recipe.labeled_batch + recipe.unlabeled_batch) * math.prod(recipe.patch)
     if seconds is None and plan.device.type == "cpu" and voxels > WORTH_TRYING:
-        return {"source": f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU"}
+        return Estimate(source=f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU")
     if seconds is None:
         task = _task(plan.resolved, plan.split)
         try:
             seconds = measure_iteration(build_method(plan.resolved, task, plugins), task, recipe, plan.device)
         except TooLargeError as reason:
-            return {"source": str(reason)}
+            return Estimate(source=str(reason))
         timings.put(name, seconds)
         source = "two iterations on noise"
-    found: dict[str, Any] = {
-        "seconds_per_iteration": seconds,
-        "training_seconds": seconds * plan.resolved.recipe.iterations,
-        "source": source,
-    }
+    generator = None
     if plan.resolved.synthesis is not None:
-        found["generator_seconds"] = timings.get(generator_setting(plan.resolved, plan.record["machine"]))
-    return found
+        generator = timings.get(generator_setting(plan.resolved, plan.record.machine))
+    return Estimate(
+        source=source, seconds_per_iteration=seconds, training_seconds=seconds * plan.resolved.recipe.iterations,
+        generator_seconds=generator,
+    )  # fmt: skip
 
 
 def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
@@ -244,20 +213,20 @@ def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
     if plan.state == "done" and not request.force:
         reporter.note(f"run {plan.key[:SHORT]} is done already ({plan.folder}); --force runs it again")
         _mirror(plan, reporter)
-        return Result(plan.folder, read_json(plan.folder / "result.json"), new=False)
+        return Result(plan.folder, read_object(plan.folder, records.Result), new=False)
     plan.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(plan.folder / ".lock", timeout=0), logged(plan.folder / "log.txt"):
+        with FileLock(plan.folder / LOCK, timeout=0), logged(plan.folder / "log.txt"):
             return _guarded(plan, reporter)
     except Timeout as error:
         raise BusyError(f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it") from error
 
 
 def _guarded(plan: Plan, reporter: Reporter) -> Result:
-    status = Status(plan.folder)
-    write_json(plan.folder / "spec.json", plan.spec.model_dump(mode="json"))
-    write_json(plan.folder / "provenance.json", plan.record)
-    write_json(plan.folder / "plan.json", plan.summary())
+    status = StatusFile(plan.folder)
+    write_spec(plan.folder, plan.spec)
+    plan.record.to_disk(plan.folder)
+    plan.summary().to_disk(plan.folder)
     status.write("running")
     _mirror(plan, reporter)
     try:
@@ -276,7 +245,7 @@ def _guarded(plan: Plan, reporter: Reporter) -> Result:
     return Result(plan.folder, record)
 
 
-def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
+def _work(plan: Plan, reporter: Reporter) -> records.Result:
     from semibench.data.roots import cache_dir
     from semibench.evaluation.run_scores import conventions_for, score_run
     from semibench.run.illustration import illustrate
@@ -287,13 +256,13 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
 
     resolved, request = plan.resolved, plan.resolved.request
     card, recipe, plugins = resolved.card, resolved.recipe, registry()
-    machine = plan.record["machine"]
+    machine = plan.record.machine
     made = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
     method, split, network = made.method, made.split, made.network
     trained = train(
         method, made.data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
         validate=made.validate if recipe.keep_best else None, reporter=reporter,
-        resume=request.resume and plan.state == "resumable", key=plan.key,
+        resume=request.resume and plan.state in ("resumable", "running"), key=plan.key,
     )  # fmt: skip
     Timings(cache_dir()).put(setting(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
 
@@ -314,28 +283,21 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         method, load, made.store, made.datasets, split.test, classes=card.classes, network=network, conventions=conventions,
         reporter=reporter, predictions=plan.folder / "predictions" if request.keep_predictions else None,
     )  # fmt: skip
-    write_table(plan.folder / "scores.parquet", table)
+    write_table(plan.folder / SCORES_FILE, table)
     pictures: list[Path] = []
     if request.pictures:
         pictures = illustrate(
             plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.phantom
         )
-    record = {
-        "key": plan.key,
-        "row": plan.spec.row,
-        "track": plan.spec.track.digest(),
-        "scores": scores,
-        "training": trained.record(),
-        "model": measure(method, made.data.task).record(),
-        "inference": {"seconds_per_case": seconds},
-        "label_budget": len(split.labeled) + len(split.validation),
-        "synthetic": None if made.synthesised is None else made.synthesised.record,
-        "tuning": resolved.tuning,
-        "pictures": [str(path.relative_to(plan.folder)) for path in pictures],
-        "phantom": resolved.phantom,
-    }
-    write_json(plan.folder / "result.json", record)
-    return read_json(plan.folder / "result.json")
+    record = records.Result.make(
+        key=plan.key, row=plan.spec.row, track=plan.spec.track.digest(), split=SplitRecord.of(plan.split).digest, scores=scores,
+        training=trained.record(), model=measure(method, made.data.task).record(),
+        inference={"seconds_per_case": seconds}, label_budget=len(split.labeled) + len(split.validation),
+        synthetic=None if made.synthesised is None else made.synthesised.record, tuning=resolved.tuning,
+        pictures=[str(path.relative_to(plan.folder)) for path in pictures], phantom=resolved.phantom,
+    )  # fmt: skip
+    record.to_disk(plan.folder)
+    return record
 
 
 def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
@@ -348,7 +310,8 @@ def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
     try:
         mirror(plan.folder, plan.resolved.request.tracking_uri, reporter)
     except Exception as error:
-        log.error("%s", traceback.format_exc())
+        if not isinstance(error, SemibenchError):  # those say what is wrong themselves
+            log.error("%s", traceback.format_exc())
         reporter.warn(
             f"MLflow could not be written ({type(error).__name__}: {error}); the run folder {plan.folder} is complete"
         )

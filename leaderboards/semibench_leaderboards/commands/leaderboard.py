@@ -15,6 +15,7 @@ from semibench.cli.options import DataRoot, Debug
 from semibench.contracts.errors import UsageError
 from semibench.files import write_atomically
 from semibench_leaderboards.commands import options
+from semibench_leaderboards.commands.naming import report_left_out
 from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
 
 if TYPE_CHECKING:
@@ -97,10 +98,12 @@ def leaderboard(
         from semibench_leaderboards.commands.sync import sync_tracks
 
         sync_tracks(runs, filters, tracking_uri)
+        report_left_out(runs)
         return
     if form is Format.html and out is None:
         raise UsageError("--format html writes a folder; name it with --out")
     matching = chosen_boards(runs, filters, request)
+    report_left_out(runs)
     several = len(matching) > 1 and not every
     if several and form is Format.table and out is None and diagram is None:
         _overview(matching)

@@ -66,6 +66,15 @@ def folders_of(name: str, runs: Path) -> list[Path]:
     return [record.folder for record in next(iter(rows.values()))]
 
 
+def report_left_out(runs: Path) -> None:
+    """Prints, on standard error, the run folders that can't be read and those that are copies of another one."""
+    from semibench.cli.console import stderr
+    from semibench_leaderboards.reading.records import left_out
+
+    for line in left_out(runs):
+        stderr().show(line, style="yellow", soft_wrap=True)
+
+
 def mirror_and_notify(folder: Path, tracking_uri: str | None, reporter: Reporter) -> None:
     """Mirrors a folder in MLflow and notifies the listeners. A failure becomes a warning, since the folder itself is complete."""
     from semibench.tracking import mirror

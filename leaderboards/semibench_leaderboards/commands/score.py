@@ -102,11 +102,12 @@ def score_command(
     from semibench.tracking.tables import score_rows
 
     console = stdout()
-    if result["phantom"]:
+    if result.phantom:
         console.show("PHANTOM DATA: procedural stand-ins, not patients", style="bold red")
-    for convention, (heads, rows) in score_rows(result["scores"]).items():
+    for convention, (heads, rows) in score_rows(result.scores).items():
         console.show(table(heads, rows, title=convention))
     where = "on the board of the recipe's runs" if ranked else "on a board of its own"
     console.show(
-        f"\n{folder}: {name} (submitted), {where}: bench leaderboard --track {result['track'][:12]}", soft_wrap=True
+        f"\n{folder}: {name} (submitted), {where}: bench leaderboard --track {(result.track or '')[:12]}",
+        soft_wrap=True,
     )

@@ -18,6 +18,7 @@ from semibench.data.roots import locate
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.settings import build
+from semibench.runfolder.records import CaseRow
 
 
 class RunInputsError(SemibenchError):
@@ -53,10 +54,10 @@ class RunInputs:
         replicate = self.spec.replicate
         return self.protocol.draw(self.catalog, self.options, replicate.draw, replicate.fold)
 
-    def refs(self, rows: Sequence[Sequence[str]]) -> list[CaseRef]:
-        """Cases of a role in split.json. Raises RunInputsError for one that the data at hand don't have."""
+    def refs(self, rows: Sequence[CaseRow]) -> list[CaseRef]:
+        """Cases of a role in split.json. Raises RunInputsError for a case that the local data don't have."""
         known = {ref.key: ref for name in self.datasets for ref in self.catalog.cases(name)}
-        keys = [f"{row[0]}/{row[1]}" for row in rows]
+        keys = [row.key for row in rows]
         unknown = [key for key in keys if key not in known]
         if unknown:
             raise RunInputsError(f"{len(unknown)} test cases of the run aren't in the local data, e.g. {unknown[0]}")

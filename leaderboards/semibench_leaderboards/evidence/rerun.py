@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from semibench.contracts.errors import UsageError
-from semibench.contracts.identity import SHORT, RunSpec
+from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
-from semibench.runfolder.writing import read_json
+from semibench.runfolder.reading import RunFolder
 from semibench_leaderboards.reading.differences import differences
 
 if TYPE_CHECKING:
@@ -74,10 +74,8 @@ def request_of(
     were made elsewhere (there is nothing to run)."""
     from semibench.run.resolve import Request
 
-    record = read_json(folder / "spec.json")
-    if not record:
-        raise UsageError(f"{folder} has no spec.json; name a run of `bench runs`, or its folder")
-    spec = RunSpec.model_validate(record)
+    run = RunFolder(folder)
+    spec = run.spec
     if spec.entry.method.name.startswith("submitted:"):
         raise UsageError(f"{folder.name} holds predictions that were made elsewhere; there is nothing to run again")
     track, entry = spec.track, spec.entry
@@ -98,14 +96,15 @@ def request_of(
     settings = tuple(
         f"{part}.{name}={_text(value)}" for part, fields in parts.items() for name, value in fields.items()
     )
-    machine = read_json(folder / "provenance.json").get("machine", {})
-    conventions = tuple(dict.fromkeys(s["convention"] for s in read_json(folder / "result.json").get("scores", [])))
+    machine = run.provenance.machine
+    scores = run.result.scores if run.result is not None else ()
+    conventions = tuple(dict.fromkeys(score.convention for score in scores))
     return Request(
         protocol=track.protocol.name, dataset=track.dataset.name, method=entry.method.name, backbone=entry.backbone.name,
         recipe=spec.recipe.name.rstrip("*"), dims=entry.backbone.options.get("dims"), draw=spec.replicate.draw or 0,
         fold=spec.replicate.fold, seed=spec.replicate.seed, settings=settings, data_root=data_root,
-        phantom="never" if phantom is None else "always", weights=weights, device=device or machine.get("device") or "auto",
-        threads=threads or machine.get("threads"), runs=runs, resume=False, force=force, conventions=conventions, track=False,
+        phantom="never" if phantom is None else "always", weights=weights, device=device or machine.device or "auto",
+        threads=threads or machine.threads, runs=runs, resume=False, force=force, conventions=conventions, track=False,
         keep_predictions=(folder / "predictions").is_dir(),
     )  # fmt: skip
 
@@ -126,7 +125,8 @@ def plan_again(folder: Path, request: Request, reporter: Reporter | None = None)
     make another run of it."""
     from semibench.run.execute import prepare
 
-    spec = RunSpec.model_validate(read_json(folder / "spec.json"))
+    run = RunFolder(folder)
+    spec = run.spec
     plan = prepare(request, reporter, estimate=False)
     made = plan.spec
     if (
@@ -140,8 +140,8 @@ def plan_again(folder: Path, request: Request, reporter: Reporter | None = None)
         )
         raise UsageError(f"run {folder.name} can't be made again here, its spec would differ in {told}")
     if plan.spec.key != spec.key:
-        tuning = read_json(folder / "result.json").get("tuning")
-        plan.resolved = replace(plan.resolved, spec=made, tuning=tuning)
+        tuning = run.result.tuning if run.result is not None else None
+        plan.resolved = replace(plan.resolved, spec=made, tuning=tuning.model_dump() if tuning is not None else None)
         plan.folder, plan.state = request.runs / spec.key[:SHORT], "new"
     return plan
 
@@ -192,8 +192,11 @@ def _column(file: str, column: str, part: pd.DataFrame, keys: list[str]) -> Colu
 
 
 def _reasons(first: Path, second: Path) -> list[str]:
-    kept = ("plugins", "versions", "machine")
-    one, other = ({k: read_json(folder / "provenance.json").get(k, {}) for k in kept} for folder in (first, second))
+    kept = {"plugins", "versions", "machine"}
+    one, other = (
+        RunFolder(folder).provenance.model_dump(mode="json", include=kept, exclude_none=True)
+        for folder in (first, second)
+    )
     return [f"{name}: {_short(there)} / {_short(here)}" for name, there, here in differences(one, other)]
 
 

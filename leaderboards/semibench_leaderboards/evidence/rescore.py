@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
 from semibench.contracts.errors import BusyError, UsageError
-from semibench.contracts.identity import SHORT, RunSpec
+from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
-from semibench.runfolder.writing import read_json, write_json, write_table
+from semibench.runfolder.reading import SCORES_FILE, RunFolder, read_object
+from semibench.runfolder.records import Result, ScoreSummary, SplitRecord
+from semibench.runfolder.state import LOCK
+from semibench.runfolder.writing import write_table
 from semibench_leaderboards.evidence.containers import Folder
 from semibench_leaderboards.evidence.opening import open_inputs
 from semibench_leaderboards.evidence.stored_predictions import StoredPredictions, conventions_by_name, rescore_stored
@@ -27,7 +29,7 @@ class RescoreReport:
     """records: of what was computed. new: conventions the run didn't have; same: those whose digits agree with what it has,
     changed: those that differ, with the largest difference; skipped: why some couldn't be computed."""
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[ScoreSummary] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
     changed: dict[str, float] = field(default_factory=dict)
@@ -43,24 +45,25 @@ def rescore(
     A convention that the run has already is compared: equal digits change nothing; others are an error unless `force`
     replaces them. Raises UsageError for a run that isn't done, other data than the run's, or where nothing could be computed;
     BusyError while another process works on the run."""
-    record = read_json(folder / "spec.json")
-    if not record or read_json(folder / "status.json").get("state") != "done":
-        raise UsageError(f"{folder} is not a finished run")
+    run = RunFolder(folder)
+    if run.state != "done":
+        raise UsageError(f"{folder} is not a finished run: its state is {run.state}")
+    run.check()
     conventions = conventions_by_name(names)
-    inputs = open_inputs(RunSpec.model_validate(record), data_root)
+    inputs = open_inputs(run.spec, data_root)
     digest = inputs.digest(reporter)
     if digest != inputs.spec.track.data:
         raise UsageError(
             f"the data at hand have the digest {digest[:SHORT]}, those of the run {inputs.spec.track.data[:SHORT]}: the numbers "
             "would not be comparable"
         )
-    refs = inputs.refs(read_json(folder / "split.json").get("test", []))
+    refs = inputs.refs(read_object(folder, SplitRecord).test)
     stored = StoredPredictions(Folder(folder))
     if not stored.folders:
         raise UsageError(f"{folder.name} kept no predictions (--no-predictions); run it again to score it otherwise")
     report = RescoreReport()
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             tables = []
             for checkpoint, predictor in stored.folders:
                 made = rescore_stored(stored, inputs, refs, checkpoint, predictor, conventions, reporter)
@@ -77,7 +80,7 @@ def rescore(
 
 
 def _merge(folder: Path, fresh: pd.DataFrame, report: RescoreReport, *, force: bool) -> None:
-    known = pd.read_parquet(folder / "scores.parquet")
+    known = pd.read_parquet(folder / SCORES_FILE)
     for name, part in fresh.groupby("convention", sort=False):
         before = known[known["convention"] == name]
         if before.empty:
@@ -94,14 +97,14 @@ def _merge(folder: Path, fresh: pd.DataFrame, report: RescoreReport, *, force: b
     replaced = [*report.new, *report.changed]
     if not replaced:
         return
-    result = read_json(folder / "result.json")
-    kept = [score for score in result["scores"] if score["convention"] not in replaced]
-    result["scores"] = kept + [score for score in report.records if score["convention"] in replaced]
+    result = read_object(folder, Result)
+    kept = [score for score in result.scores if score.convention not in replaced]
+    scores = (*kept, *(score for score in report.records if score.convention in replaced))
     table = pd.concat(
         [known[~known["convention"].isin(replaced)], fresh[fresh["convention"].isin(replaced)]], ignore_index=True
     )
-    write_table(folder / "scores.parquet", table)
-    write_json(folder / "result.json", result)
+    write_table(folder / SCORES_FILE, table)
+    result.model_copy(update={"scores": scores}).to_disk(folder)
     report.written = True
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from semibench.contracts.cases import CaseRef
+from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.contracts.identity import SHORT, Entry, Part, RunSpec, canonical, sha256
 from semibench.evaluation.run_scores import conventions_for, prediction_name
@@ -22,8 +22,19 @@ from semibench.reporting import Reporter
 from semibench.run.assembly import unique
 from semibench.run.execute import draw_split
 from semibench.run.resolve import Request, Resolved, resolve
+from semibench.runfolder.format import write_spec
 from semibench.runfolder.provenance import provenance
-from semibench.runfolder.writing import Status, read_json, write_json, write_table
+from semibench.runfolder.reading import SCORES_FILE
+from semibench.runfolder.records import (
+    GivenPredictions,
+    Machine,
+    PluginUsed,
+    Provenance,
+    Result,
+    ScoreSummary,
+    SplitRecord,
+)
+from semibench.runfolder.writing import StatusFile, write_table
 from semibench_leaderboards.evidence.containers import ENDINGS, Container, read_labels
 from semibench_leaderboards.evidence.opening import RunInputs
 from semibench_leaderboards.evidence.stored_predictions import checked_labels, score_labels
@@ -130,7 +141,7 @@ def _listed(items: Sequence[str]) -> str:
 
 def score_submission(
     submission: Submission, container: Container, runs: Path, *, force: bool = False, reporter: Reporter | None = None
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Result]:
     """Scores predictions and writes them as a run folder; returns it and its result.
 
     Raises UsageError for missing or extra files, CaseError for a wrong shape or label, IdentityError where the folder holds other
@@ -148,8 +159,8 @@ def score_submission(
     labels = _all_labels(container, files, refs, inputs)
     digest = sha256(canonical(sorted([key, sha256(array.tobytes())] for key, array in labels.items())))
     folder = runs / spec.key[:SHORT]
-    known = read_json(folder / "provenance.json").get("predictions", {}).get("digest")
-    if known is not None and known != digest and not force:
+    known = None if force else Provenance.from_disk(folder)
+    if known is not None and known.predictions is not None and known.predictions.digest != digest:
         raise IdentityError(
             f"{folder} holds other predictions of {submission.name!r} for this split; give another --seed or --name, or --force"
         )
@@ -165,13 +176,13 @@ def score_submission(
         raise UsageError("; ".join(f"convention {name}: {why}" for name, why in found.skipped.items()))
     for name, why in found.skipped.items():
         (reporter.warn if submission.conventions else reporter.note)(f"convention {name} is left out: {why}")
-    _write(folder, spec, resolved, split.roles(), labels, refs, digest, found.records, list(chosen), submission)
-    write_table(folder / "scores.parquet", found.table)
-    result = _result(spec, found.records, len(split.labeled) + len(split.validation), resolved.phantom)
-    status = Status(folder)
-    write_json(folder / "result.json", result)
+    _write(folder, spec, resolved, split, labels, refs, digest, list(chosen), submission)
+    write_table(folder / SCORES_FILE, found.table)
+    result = _result(spec, split, found.records, resolved.phantom)
+    status = StatusFile(folder)
+    result.to_disk(folder)
     status.write("done")
-    return folder, read_json(folder / "result.json")
+    return folder, result
 
 
 def _all_labels(
@@ -188,27 +199,25 @@ def _all_labels(
 
 
 def _write(
-    folder: Path, spec: RunSpec, resolved: Resolved, roles: Mapping[str, Sequence[CaseRef]], labels: Mapping[str, np.ndarray],
-    refs: Sequence[CaseRef], digest: str, records: Sequence[Mapping[str, Any]], conventions: Sequence[str],
-    submission: Submission,
+    folder: Path, spec: RunSpec, resolved: Resolved, split: Split, labels: Mapping[str, np.ndarray],
+    refs: Sequence[CaseRef], digest: str, conventions: Sequence[str], submission: Submission,
 ) -> None:  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    Status(folder).write("running")
-    write_json(folder / "spec.json", spec.model_dump(mode="json"))
+    StatusFile(folder).write("running")
+    write_spec(folder, spec)
     parts = {
         role: item
         for role, item in resolved.items.items()
         if role in ("dataset", "protocol") or role.startswith("dataset:")
     }
-    record = provenance(parts, "cpu")
-    record["plugins"]["method"] = {
-        "name": spec.entry.method.name, "distribution": OWNER, "version": "", "source": OWNER,
-    }  # fmt: skip
-    record["machine"] = {"device": "unknown", "device_name": "made elsewhere"}
-    record["predictions"] = {"digest": digest, "about": submission.about, "scored_under": submission.recipe}
-    write_json(folder / "provenance.json", record)
-    rows = {role: [[ref.dataset, ref.id, ref.group, ref.domain] for ref in members] for role, members in roles.items()}
-    write_json(folder / "split.json", {**rows, "validation_from": "none", "excluded": {}})
+    here = provenance(parts, "cpu")
+    method = PluginUsed(name=spec.entry.method.name, distribution=OWNER, source=OWNER)
+    Provenance(
+        plugins={**here.plugins, "method": method}, versions=here.versions, git=here.git,
+        machine=Machine(device="unknown", device_name="made elsewhere"),
+        predictions=GivenPredictions(digest=digest, about=submission.about, scored_under=submission.recipe),
+    ).to_disk(folder)  # fmt: skip
+    SplitRecord.of(split).to_disk(folder)
     place = folder / "predictions" / "last" / "main"
     kept = {prediction_name(ref) for ref in refs}
     for stray in place.glob("*.npz"):
@@ -224,8 +233,8 @@ def _put(data: bytes, draft: Path) -> None:
     draft.write_bytes(data)
 
 
-def _result(spec: RunSpec, records: Sequence[Mapping[str, Any]], budget: int, phantom: bool) -> dict[str, Any]:
-    return {
-        "key": spec.key, "row": spec.row, "track": spec.track.digest(), "submitted": True, "scores": list(records), "training": {},
-        "model": {}, "inference": {}, "label_budget": budget, "synthetic": None, "tuning": None, "pictures": [], "phantom": phantom,
-    }  # fmt: skip
+def _result(spec: RunSpec, split: Split, scores: Sequence[ScoreSummary], phantom: bool) -> Result:
+    return Result(
+        key=spec.key, row=spec.row, track=spec.track.digest(), split=SplitRecord.of(split).digest, submitted=True,
+        scores=tuple(scores), label_budget=len(split.labeled) + len(split.validation), phantom=phantom,
+    )  # fmt: skip

@@ -22,6 +22,7 @@ from semibench.evaluation.scoring import COUNTS, KEYS, applicable, score_predict
 from semibench.evaluation.summary import check_table, summarise
 from semibench.registry import registry
 from semibench.reporting import Reporter
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.evidence.containers import Container, ContainerError, read_labels, read_working
 from semibench_leaderboards.evidence.opening import RunInputs
 
@@ -83,7 +84,7 @@ class Rescored:
 
     table: pd.DataFrame | None = None
     """Long, as scores.parquet."""
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[ScoreSummary] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     """Convention -> why it can't be computed from label maps."""
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import SHORT, RunSpec, sha256
+from semibench.contracts.identity import SHORT, sha256
 from semibench.registry import registry
 from semibench.reporting import Reporter
-from semibench.runfolder.provenance import plugin_record
+from semibench.runfolder.format import SPEC_FILE, FolderRecord, RunFolderError, parse_spec
+from semibench.runfolder.provenance import plugin_used
+from semibench.runfolder.records import Provenance, Result, SplitRecord
 from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
 from semibench_leaderboards.evidence.export import MANIFEST, NEEDED, read_manifest
 from semibench_leaderboards.evidence.opening import RunInputs, RunInputsError, open_inputs
@@ -25,6 +26,7 @@ from semibench_leaderboards.evidence.stored_predictions import StoredPredictions
 TOLERANCE = 1e-6
 """Largest difference that counts as agreement: sums in another order, other versions of numpy and scipy."""
 
+R = TypeVar("R", bound=FolderRecord)
 Outcome = Literal["ok", "wrong", "unknown"]
 KEYS = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
 
@@ -68,23 +70,23 @@ def verify_run(container: Container, data_root: Path | None = None, reporter: Re
     missing = [name for name in NEEDED if not container.has(name)]
     if missing:
         raise ContainerError(f"{container.path}: expected {', '.join(NEEDED)}; missing: {', '.join(missing)}")
-    records = {name: _json(container, name) for name in ("spec.json", "split.json", "result.json")}
     try:
-        spec = RunSpec.model_validate(records["spec.json"])
-    except ValueError as error:
-        raise ContainerError(f"{container.path}: spec.json is not a run spec: {error}") from error
+        spec = parse_spec(container.read(SPEC_FILE), f"{container.path}: {SPEC_FILE}")
+        split, result = _record(container, SplitRecord), _record(container, Result)
+        provenance = _record(container, Provenance) if container.has(Provenance.FILE) else Provenance()
+    except RunFolderError as error:
+        raise ContainerError(str(error)) from error
     found.key = spec.key
-    result = records["result.json"]
-    names = {"its result": result.get("key")}
+    names = {"its result": result.key}
     if container.has(MANIFEST):
         names["its manifest"] = read_manifest(container).get("key")
     odd = [f"{name} says {str(key)[:SHORT]}" for name, key in names.items() if key != spec.key]
     found.add("key", "wrong" if odd else "ok", "; ".join(odd) or f"run {spec.key[:SHORT]}, as its spec says")
     try:
         inputs = open_inputs(spec, data_root)
-        _data(inputs, records["split.json"], found, reporter)
-        _code(container, found)
-        refs = inputs.refs(records["split.json"].get("test", []))
+        _data(inputs, split, found, reporter)
+        _code(provenance, found)
+        refs = inputs.refs(split.test)
     except SemibenchError as error:
         found.add("data", "wrong" if isinstance(error, RunInputsError) else "unknown", str(error))
         return found
@@ -106,17 +108,11 @@ def _files(container: Container, found: Verification) -> None:
     found.add("files", "wrong" if odd else "ok", told or f"{len(present)} files have the digests of the manifest")
 
 
-def _json(container: Container, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(container.read(name))
-    except ValueError as error:
-        raise ContainerError(f"{container.path}: {name} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ContainerError(f"{container.path}: {name}: expected a JSON object, found {type(value).__name__}")
-    return value
+def _record(container: Container, record: type[R]) -> R:
+    return record.from_bytes(container.read(record.FILE), f"{container.path}: {record.FILE}")
 
 
-def _data(inputs: RunInputs, roles: Mapping[str, Any], found: Verification, reporter: Reporter | None) -> None:
+def _data(inputs: RunInputs, split: SplitRecord, found: Verification, reporter: Reporter | None) -> None:
     kind = "phantom" if inputs.spec.track.dataset.options.get("phantom") is not None else "files"
     digest = inputs.digest(reporter)
     same = digest == inputs.spec.track.data
@@ -125,38 +121,29 @@ def _data(inputs: RunInputs, roles: Mapping[str, Any], found: Verification, repo
         theirs = inputs.spec.track.data[:SHORT]
         told = f"the {kind} of {inputs.card.name} at hand have the digest {digest[:SHORT]}, the run {theirs}"
     found.add("data", "ok" if same else "wrong", told)
-    drawn = inputs.split().roles()
-    synthetic = set(inputs.datasets)
-    odd = []
-    for role, refs in drawn.items():
-        stored = {f"{row[0]}/{row[1]}" for row in roles.get(role, []) if row[0] in synthetic}
-        if stored != {ref.key for ref in refs}:
-            odd.append(f"{role}: {len(stored)} cases in the run, {len(refs)} as the protocol draws it")
+    odd = split.changes(SplitRecord.of(inputs.split()))
     found.add("split", "wrong" if odd else "ok", "; ".join(odd) or "the split is what the protocol draws")
 
 
-def _code(container: Container, found: Verification) -> None:
+def _code(provenance: Provenance, found: Verification) -> None:
     """Whether data set and protocol are the code that the run had (other code is no fault, but says where to look)."""
-    recorded = _json(container, "provenance.json").get("plugins", {}) if container.has("provenance.json") else {}
     changed = []
-    for role, record in recorded.items():
+    for role, used in provenance.plugins.items():
         if role in ("dataset", "protocol") or role.startswith("dataset:"):
             kind = "protocols" if role == "protocol" else "datasets"
-            if plugin_record(registry().get(kind, record["name"]))["source"] != record.get("source"):
-                changed.append(f"{role} {record['name']}")
+            if plugin_used(registry().get(kind, used.name)).source != used.source:
+                changed.append(f"{role} {used.name}")
     if changed:
         found.add("code", "unknown", f"the code of {', '.join(changed)} has changed since the run")
 
 
 def _scores(
-    container: Container, inputs: RunInputs, refs: Sequence[Any], result: Mapping[str, Any], found: Verification,
+    container: Container, inputs: RunInputs, refs: Sequence[Any], result: Result, found: Verification,
     reporter: Reporter | None,
 ) -> None:  # fmt: skip
     claimed = _table(container)
     stored = StoredPredictions(container)
-    means = {
-        (s["checkpoint"], s["predictor"], s["convention"], s["metric"]): s["mean"] for s in result.get("scores", [])
-    }
+    means = {(s.checkpoint, s.predictor, s.convention, s.metric): s.mean for s in result.scores}
     listed = {
         tuple(key)
         for key in claimed[["checkpoint", "predictor", "convention", "metric"]].drop_duplicates().to_numpy().tolist()
@@ -176,11 +163,11 @@ def _scores(
             found.add(f"{checkpoint}/{predictor}/{name}", "unknown", f"not computed again: {why}")
         if again.table is None:
             continue
-        fresh = {(r["convention"], r["metric"]): r["mean"] for r in again.records}
+        fresh = {(r.convention, r.metric): r.mean for r in again.records}
         for (convention, metric), mine in again.table.groupby(["convention", "metric"], sort=False):
             theirs = part[(part["convention"] == convention) & (part["metric"] == metric)]
             score = (str(checkpoint), str(predictor), str(convention), str(metric))
-            _compare(score, theirs, mine, means.get(score), fresh[convention, metric], found)
+            _compare(score, theirs, mine, means.get(score), fresh[score[2], score[3]], found)
 
 
 def _table(container: Container) -> pd.DataFrame:
@@ -195,7 +182,8 @@ def _table(container: Container) -> pd.DataFrame:
 
 
 def _compare(
-    stem: tuple[str, ...], theirs: pd.DataFrame, mine: pd.DataFrame, claimed: Any, fresh: float, found: Verification
+    stem: tuple[str, ...], theirs: pd.DataFrame, mine: pd.DataFrame, claimed: float | None, fresh: float | None,
+    found: Verification,
 ) -> None:  # fmt: skip
     both = theirs.merge(mine, on=KEYS, how="outer", suffixes=("_claimed", "_computed"), indicator=True)
     unpaired = int((both["_merge"] != "both").sum())
@@ -204,13 +192,13 @@ def _compare(
     apart = np.abs(np.where(np.isnan(there) | np.isnan(here), 0.0, there - here))
     scale = max(1.0, float(np.nanmax(np.abs(here)))) if len(here) and not np.isnan(here).all() else 1.0
     worst = float(apart.max()) if len(apart) else 0.0
-    told_mean = float("nan") if claimed is None else float(claimed)
-    mean_apart = 0.0 if np.isnan(told_mean) and np.isnan(fresh) else abs(told_mean - fresh)
+    told_mean, new_mean = (float("nan") if mean is None else mean for mean in (claimed, fresh))
+    mean_apart = 0.0 if np.isnan(told_mean) and np.isnan(new_mean) else abs(told_mean - new_mean)
     wrong = unpaired or undefined.any() or worst > TOLERANCE * scale or not mean_apart <= TOLERANCE * scale
     found.scores.append(
         {
             "checkpoint": stem[0], "predictor": stem[1], "convention": stem[2], "metric": stem[3], "values": len(both),
-            "claimed": None if np.isnan(told_mean) else told_mean, "computed": None if np.isnan(fresh) else float(fresh),
+            "claimed": claimed, "computed": fresh,
             "largest_difference": worst, "mean_difference": float(mean_apart), "agrees": not wrong,
         }
     )  # fmt: skip
@@ -225,5 +213,5 @@ def _compare(
             if worst
             else []
         )
-        why += [f"mean {told_mean} claimed, {fresh} computed"] if not mean_apart <= TOLERANCE * scale else []
+        why += [f"mean {told_mean} claimed, {new_mean} computed"] if not mean_apart <= TOLERANCE * scale else []
         found.add("/".join(stem), "wrong", "; ".join(why))

@@ -202,9 +202,9 @@ def _other_scores(row: Row) -> dict[str, float | None]:
     values: dict[str, list[float]] = {}
     for record in row.states.counted:
         for score in record.scores:
-            if score["predictor"] == row.identity.predictor and score["mean"] is not None:
-                name = f"{score['checkpoint']}.{score['convention'].split(':')[-1]}.{score['metric']}"
-                values.setdefault(name, []).append(float(score["mean"]))
+            if score.predictor == row.identity.predictor and score.mean is not None:
+                name = f"{score.checkpoint}.{score.convention}.{score.metric}"
+                values.setdefault(name, []).append(score.mean)
     metrics: dict[str, float | None] = {}
     for name, means in values.items():
         metrics[name] = sum(means) / len(means)

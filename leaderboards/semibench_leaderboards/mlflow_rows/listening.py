@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from semibench.contracts.identity import RunSpec
 from semibench.reporting import Reporter
-from semibench.runfolder.writing import read_json
+from semibench.runfolder.reading import RunFolder
 from semibench_leaderboards.mlflow_rows.sync import sync
 
 
@@ -15,8 +14,7 @@ def update(folders: Sequence[Path], *, tracking_uri: str | None, reporter: Repor
     """Syncs the tracks of some run folders, with one sync for each parent folder."""
     tracks: dict[Path, list[str]] = {}
     for folder in folders:
-        spec = RunSpec.model_validate(read_json(folder / "spec.json"))
-        tracks.setdefault(folder.parent, []).append(spec.track.digest())
+        tracks.setdefault(folder.parent, []).append(RunFolder(folder).spec.track.digest())
     for runs, digests in tracks.items():
         sync(runs, tracking_uri, tracks=digests, reporter=_Quiet(reporter))
 

@@ -146,9 +146,8 @@ def _mirror_missing(
         missing += [
             record
             for record in records
-            if record.state != "running" and (record.key, record.code[:SHORT], record.state) not in mirrored
+            if record.state != "running" and (record.key, record.code, record.state) not in mirrored
         ]
-    missing = [record for record in missing if _state_is_recorded(record)]
     if not missing:
         return 0
     reporter.phase("mirror", len(missing))
@@ -166,14 +165,6 @@ def _mirror_missing(
     return report.mirrored
 
 
-def _state_is_recorded(record: RunRecord) -> bool:
-    """Whether the folder itself records the state. The folder of a run whose process is gone still says "running", and so would
-    the mirror."""
-    from semibench.runfolder.writing import read_json
-
-    return read_json(record.folder / "status.json").get("state") == record.state
-
-
 def _write(
     store: RowStore, client: MlflowClient, stored: StoredTrack, records: Sequence[RunRecord], report: SyncReport,
     *, diagram: bool,
@@ -182,7 +173,10 @@ def _write(
     from semibench_leaderboards.ranking.ranks import rank
 
     try:
-        (board,) = boards(records)
+        board = next(iter(boards(records)), None)
+        if board is None:
+            report.warnings.append(f"track {stored.track[:SHORT]} is left as it was: none of its runs can be read")
+            return
         ranking = rank(board)
         content = track_content(board, ranking, records)
     except SemibenchError as error:

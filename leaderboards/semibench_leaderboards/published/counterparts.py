@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.published.groups import class_of
 from semibench_leaderboards.published.marks import Mark, marks
 from semibench_leaderboards.published.papers import own_convention
@@ -42,7 +43,7 @@ class Counterpart:
     """What is wrong with the value as printed."""
 
     def own(
-        self, scores: Iterable[Mapping[str, Any]], *, checkpoint: str = "last", predictor: str | None = None
+        self, scores: Iterable[ScoreSummary], *, checkpoint: str = "last", predictor: str | None = None
     ) -> float | None:
         """The same quantity of a reproduced run under the paper's own convention, in the board's unit; None where the run has no
         such score.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.published.values import Value
 
 MEAN = "mean"
 
 
 def figure(
-    scores: Iterable[Mapping[str, Any]],
+    scores: Iterable[ScoreSummary],
     metric: str,
     *,
     convention: str,
@@ -31,15 +30,13 @@ def figure(
         group: "mean", or the name of a class.
     """
     for score in scores:
-        if score["checkpoint"] != checkpoint or score["metric"] != metric:
+        if score.checkpoint != checkpoint or score.metric != metric:
             continue
-        if convention not in (score["convention"], str(score["convention"]).split(":", 1)[-1]):
+        if convention.split(":", 1)[-1] != score.convention:
             continue
-        if predictor not in (None, score["predictor"]):
+        if predictor not in (None, score.predictor):
             continue
-        found = score["mean"] if group == MEAN else (score.get("per_class") or {}).get(group)
-        number = found.get("mean") if isinstance(found, Mapping) else found
-        return None if number is None or math.isnan(float(number)) else float(number)
+        return score.mean if group == MEAN else score.per_class.get(group)
     return None
 
 

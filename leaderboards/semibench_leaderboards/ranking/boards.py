@@ -1,4 +1,4 @@
-"""Boards: the rows of a track seen through one score, with everything that is needed to trust or doubt them.
+"""Boards: the rows of a track seen through one score, with everything a reader needs to judge them.
 
 for board in boards(read_runs(Path("runs"), dataset="tus")):
     for row in board.rows: ...
@@ -10,24 +10,27 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semibench.contracts.errors import UnknownNameError
 from semibench.contracts.identity import Score, Track
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.ranking.doubts import board_warnings, row_notes
 from semibench_leaderboards.ranking.resampling import interval, resampled_means
 from semibench_leaderboards.ranking.rows import Row, RowCosts, RowDoubts, RowIdentity, RowStates, RowStatistics
-from semibench_leaderboards.reading.cases import CaseScores, ScoredMetric, case_scores, stored_mean
+from semibench_leaderboards.reading.cases import CaseScores, CasesError, ScoredMetric, case_scores, stored_mean
 from semibench_leaderboards.reading.differences import differences, tell_apart, track_record
 from semibench_leaderboards.reading.records import RunRecord, by_row
 
-__all__ = ["FEWEST", "Board", "ScoreRequest", "board_differences", "boards", "track_title"]
+__all__ = ["FEWEST", "Board", "ScoreRequest", "board_differences", "boards"]
 
 FEWEST = 3
-"""Replicates that a row needs to be ranked."""
+"""Fewest replicates with which a row is ranked."""
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -71,32 +74,36 @@ class Board:
 
 
 def boards(records: Iterable[RunRecord], request: ScoreRequest | None = None) -> list[Board]:
-    """One board for each track among the runs, by title.
+    """One board for each track among the runs, ordered by title.
 
-    Reads per-case scores of finished runs. Raises UnknownNameError for a convention, metric or predictor that no run of a
-    track has (where several tracks are asked for: that none has), CasesError for tables that contradict themselves.
+    Reads the per-case scores of finished runs. A run whose table of cases is damaged or contradicts its summary is left out;
+    `left_out` names it.
+
+    Raises UnknownNameError for a convention, metric or predictor that no run of any track has.
     """
-    wanted = request or ScoreRequest()
+    request = request or ScoreRequest()
     tracks: dict[str, list[RunRecord]] = {}
     for record in records:
         tracks.setdefault(record.track, []).append(record)
-    made, unknown = [], []
+    readable, unknown = [], []
     for runs in tracks.values():
         try:
-            made.append(_board(runs, wanted))
+            readable += _readable_board(runs, request)
         except UnknownNameError as error:
             unknown.append(error)
-    if unknown and not any(row.n for board in made for row in board.rows):
+    if unknown and not any(row.n for board in readable for row in board.rows):
         raise unknown[0]
-    return sorted(made, key=lambda board: board.title)
+    return sorted(readable, key=lambda board: board.title)
 
 
-def track_title(track: Track, phantom: bool, recipe: str) -> str:
-    """ "tus (phantom) · self · quick · 3fa94b12"."""
-    parts = [f"{track.dataset.short} (phantom)" if phantom else track.dataset.short, track.protocol.short, recipe]
-    if track.tuning != "default":
-        parts.append(f"tuned {track.tuning}")
-    return " · ".join([*parts, track.digest()[:8]])
+def _readable_board(runs: Sequence[RunRecord], request: ScoreRequest) -> list[Board]:
+    """The board of the runs whose cases can be read; empty where there is no such run."""
+    while runs:
+        try:
+            return [_board(runs, request)]
+        except CasesError as error:
+            runs = [record for record in runs if record.folder not in error.faults]
+    return []
 
 
 def _board(runs: Sequence[RunRecord], request: ScoreRequest) -> Board:
@@ -112,13 +119,13 @@ def _board(runs: Sequence[RunRecord], request: ScoreRequest) -> Board:
     return Board(
         track=track,
         digest=first.track,
-        title=track_title(track, first.phantom, recipe),
+        title=track.title,
         phantom=first.phantom,
         recipe=recipe,
         score=shown.score,
         metric=shown.metric,
         higher=higher,
-        unit=str(facts.get("unit", "")),
+        unit=facts.unit if facts is not None else "",
         rows=tuple(sorted(rows, key=lambda row: _order(row, higher))),
         warnings=tuple(board_warnings(runs, rows)),
     )
@@ -130,13 +137,13 @@ def _order(row: Row, higher: bool) -> tuple[Any, ...]:
     return (0, -row.statistics.mean if higher else row.statistics.mean, row.name)
 
 
-def _resolve(runs: Sequence[RunRecord], request: ScoreRequest) -> tuple[ScoredMetric, Mapping[str, Any]]:
-    """The score and metric with nothing left open, and the summary record of one run that has them."""
-    scores = [score for record in runs if record.counts for score in record.scores]
-    if not scores:
+def _resolve(runs: Sequence[RunRecord], request: ScoreRequest) -> tuple[ScoredMetric, ScoreSummary | None]:
+    """The score and metric with nothing left open, and the summary of one run that has them."""
+    summaries = [summary for record in runs if record.counts for summary in record.scores]
+    if not summaries:
         score = Score(checkpoint=request.checkpoint, predictor=request.predictor, convention=request.convention or "–")
-        return ScoredMetric(score, request.metric or "–"), {}
-    conventions = Counter(str(score["convention"]) for score in scores)
+        return ScoredMetric(score, request.metric or "–"), None
+    conventions = Counter(summary.convention for summary in summaries)
     convention = request.convention
     if convention is None:
         convention = (
@@ -147,25 +154,24 @@ def _resolve(runs: Sequence[RunRecord], request: ScoreRequest) -> tuple[ScoredMe
     convention = convention.split(":", 1)[-1]
     if convention not in conventions:
         raise UnknownNameError("convention among the scores of these runs", convention, conventions)
-    scores = [score for score in scores if score["convention"] == convention]
-    metrics = dict.fromkeys(str(score["metric"]) for score in scores)
-    metric = request.metric or next(
-        (str(score["metric"]) for score in scores if score.get("main")), next(iter(metrics))
-    )
+    summaries = [summary for summary in summaries if summary.convention == convention]
+    metrics = dict.fromkeys(summary.metric for summary in summaries)
+    metric = request.metric or next((summary.metric for summary in summaries if summary.main), next(iter(metrics)))
     if metric not in metrics:
         raise UnknownNameError(f"metric of convention {convention!r} in these runs", metric, metrics)
-    predictors = {str(score["predictor"]) for score in scores}
+    predictors = {summary.predictor for summary in summaries}
     if request.predictor not in (None, "all", *predictors):
         raise UnknownNameError("predictor among the scores of these runs", str(request.predictor), predictors)
-    facts = next(score for score in scores if score["metric"] == metric)
     score = Score(checkpoint=request.checkpoint, predictor=request.predictor, convention=convention)
-    return ScoredMetric(score, metric), facts
+    return ScoredMetric(score, metric), next(summary for summary in summaries if summary.metric == metric)
 
 
-def _higher(facts: Mapping[str, Any], shown: ScoredMetric) -> bool:
-    """Whether more is better: as the run noted it; for runs that didn't, as the convention says."""
-    if "higher" in facts or not facts:
-        return bool(facts.get("higher", True))
+def _higher(facts: ScoreSummary | None, shown: ScoredMetric) -> bool:
+    """Whether more is better: as the run recorded it, or else as the convention says."""
+    if facts is None:
+        return True
+    if facts.higher is not None:
+        return facts.higher
     from semibench.registry import registry
 
     convention = registry().get("conventions", shown.score.convention).resolve()
@@ -174,17 +180,17 @@ def _higher(facts: Mapping[str, Any], shown: ScoredMetric) -> bool:
 
 def _predictors(members: Sequence[RunRecord], score: Score) -> list[str]:
     """The predictors of a row that the score shows; the first is the default."""
-    known: dict[str, None] = {}
+    scored: dict[str, None] = {}
     for record in members:
         if record.counts:
-            known.update(dict.fromkeys(str(score["predictor"]) for score in record.scores))
-    if not known:
+            scored.update(dict.fromkeys(summary.predictor for summary in record.scores))
+    if not scored:
         return [score.predictor or "–"] if score.predictor != "all" else ["–"]
     if score.predictor is None:
-        return [next(iter(known))]
+        return [next(iter(scored))]
     if score.predictor == "all":
-        return list(known)
-    return [score.predictor] if score.predictor in known else []
+        return list(scored)
+    return [score.predictor] if score.predictor in scored else []
 
 
 def _rows(
@@ -221,7 +227,7 @@ def _row(
     current = [record for record in runs if not record.stale]
     states = Counter(record.state for record in current)
     facts = [fact for record in counted if (fact := stored_mean(record.scores, metric)) is not None]
-    own_mean = any(fact.get("own_mean") for fact in facts)
+    own_mean = any(fact.own_mean for fact in facts)
     resampled = resampled_means(tables) if tables and not own_mean else None
     costs = _costs(counted)
     return Row(
@@ -248,10 +254,10 @@ def _row(
 
 
 def _statistics(
-    facts: Sequence[Mapping[str, Any]], counted: Sequence[RunRecord], tables: Sequence[CaseScores],
+    facts: Sequence[ScoreSummary], counted: Sequence[RunRecord], tables: Sequence[CaseScores],
     resampled: NDArray[np.float64] | None, higher: bool,
 ) -> RowStatistics:  # fmt: skip
-    means = [float(fact["mean"]) if fact["mean"] is not None else math.nan for fact in facts]
+    means = [math.nan if fact.mean is None else fact.mean for fact in facts]
     defined = [value for value in means if not math.isnan(value)]
     span = interval(resampled) if resampled is not None else None
     per_class = _per_class(facts)
@@ -278,44 +284,38 @@ def _worst(per_class: Mapping[str, float], higher: bool) -> tuple[str, float] | 
 
 def _costs(counted: Sequence[RunRecord]) -> RowCosts:
     return RowCosts(
-        parameters=_most(counted, "model", "parameters", int),
-        inference_parameters=_most(counted, "model", "inference_parameters", int),
-        gflops=_most(counted, "model", "gflops", float),
-        training_seconds=_mean_of(counted, "training", "seconds"),
-        peak_memory_mb=_most(counted, "training", "peak_memory_mb", float),
-        seconds_per_case=_mean_of(counted, "inference", "seconds_per_case"),
+        parameters=_most(record.model.parameters for record in counted),
+        inference_parameters=_most(record.model.inference_parameters for record in counted),
+        gflops=_most(record.model.gflops for record in counted),
+        training_seconds=_mean_of(record.training.seconds for record in counted),
+        peak_memory_mb=_most(record.training.peak_memory_mb for record in counted),
+        seconds_per_case=_mean_of(record.inference.seconds_per_case for record in counted),
         devices=tuple(sorted({record.device for record in counted if record.device})),
         label_budget=max((record.label_budget for record in counted if record.label_budget), default=None),
     )
 
 
-def _per_class(facts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _per_class(facts: Sequence[ScoreSummary]) -> dict[str, float]:
     """Means over runs of the class means."""
-    found: dict[str, list[float]] = {}
+    by_class: dict[str, list[float]] = {}
     for fact in facts:
-        for label, value in (fact.get("per_class") or {}).items():
-            if value is not None and not math.isnan(float(value)):
-                found.setdefault(str(label), []).append(float(value))
-    return {label: float(np.mean(values)) for label, values in found.items()}
+        for name, value in fact.per_class.items():
+            if value is not None:
+                by_class.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in by_class.items()}
 
 
-def _figures(runs: Sequence[RunRecord], part: str, name: str) -> list[float]:
-    values = [getattr(record, part).get(name) for record in runs]
-    return [float(value) for value in values if isinstance(value, int | float) and not math.isnan(value)]
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
-def _mean_of(runs: Sequence[RunRecord], part: str, name: str) -> float | None:
-    values = _figures(runs, part, name)
-    return float(np.mean(values)) if values else None
-
-
-def _most(runs: Sequence[RunRecord], part: str, name: str, kind: type) -> Any:
-    values = _figures(runs, part, name)
-    return kind(max(values)) if values else None
+def _most(values: Iterable[Number | None]) -> Number | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def board_differences(first: Board, second: Board) -> list[tuple[str, Any, Any]]:
-    """What differs between the tracks and scores of two boards: (name, there, here)."""
+    """What differs between the tracks and scores of two boards: (name, value of the first, value of the second)."""
     return differences(
         {**track_record(first.track), "score": first.score_record},
         {**track_record(second.track), "score": second.score_record},

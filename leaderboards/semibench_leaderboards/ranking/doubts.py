@@ -56,13 +56,23 @@ def board_warnings(runs: Sequence[RunRecord], rows: Sequence[Row]) -> list[str]:
     if runs[0].phantom:
         warnings.append("PHANTOM DATA: procedural stand-ins, not patients; never compare with results on real files")
     for role in ("dataset", "protocol"):
-        codes = {record.plugins[role]["source"] for record in runs if record.counts and role in record.plugins}
+        codes = {
+            record.provenance.plugins[role].source
+            for record in runs
+            if record.counts and role in record.provenance.plugins
+        }
         if len(codes) > 1:
             warnings.append(
                 f"the code of the {role} differs between rows ({len(codes)} versions): run the older rows again"
             )
-    if len({record.versions.get("numerics") for record in runs if record.counts and record.versions}) > 1:
+    if len({record.provenance.numerics for record in runs if record.counts and record.provenance.versions}) > 1:
         warnings.append("rows were made with different numerics of the harness: run the older ones again")
+    splits: dict[DrawFold, set[str]] = {}
+    for record in runs:
+        if record.counts and record.split:
+            splits.setdefault(record.draw_fold, set()).add(record.split)
+    if any(len(digests) > 1 for digests in splits.values()):
+        warnings.append("runs of one draw and fold were made on different splits: run the older ones again")
     if len({row.costs.devices for row in rows if row.n}) > 1:
         warnings.append("rows were computed on different devices: times and memory can't be compared")
     return warnings

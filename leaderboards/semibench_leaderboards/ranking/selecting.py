@@ -11,7 +11,7 @@ from semibench.contracts.identity import SHORT
 from semibench_leaderboards.ranking.boards import Board, ScoreRequest, board_differences, boards
 from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.reading.differences import MISSING, differences, track_record
-from semibench_leaderboards.reading.records import RunRecord, read_runs
+from semibench_leaderboards.reading.records import RunRecord, left_out, read_runs
 
 Filters = Mapping[str, Any]
 """Keywords of `read_runs`; None for a filter that isn't set."""
@@ -27,7 +27,10 @@ def chosen_runs(runs: Path, filters: Filters, *, scores: bool = True) -> list[Ru
         return records
     every = read_runs(runs, scores=False)
     if not every:
-        raise UsageError(f"{runs} holds no runs yet; make one with `bench run`, or name another folder with --runs")
+        broken = "".join(f"\n{line}" for line in left_out(runs))
+        raise UsageError(
+            f"{runs} holds no runs yet; make one with `bench run`, or name another folder with --runs{broken}"
+        )
     for kind, value in filters.items():
         if value is not None:
             _check_filter(runs, kind, value, {getattr(record, kind) for record in every})
@@ -50,8 +53,11 @@ def _check_filter(runs: Path, kind: str, value: Any, existing: set[Any]) -> None
 
 
 def chosen_boards(runs: Path, filters: Filters, request: ScoreRequest) -> list[Board]:
-    """The boards of the runs that match."""
-    return boards(chosen_runs(runs, filters), request)
+    """The boards of the runs that match. Raises UsageError where there are none, with the reason."""
+    matching = boards(chosen_runs(runs, filters), request)
+    if not matching:
+        raise UsageError("\n".join(["none of the runs that match can be read", *left_out(runs)]))
+    return matching
 
 
 def overview(matching: Sequence[Board]) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:

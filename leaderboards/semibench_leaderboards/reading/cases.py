@@ -15,14 +15,29 @@ from numpy.typing import NDArray
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import Score, sha256
-from semibench_leaderboards.reading.index import Index
+from semibench.evaluation.metrics import violates_dice_of_iou
+from semibench.runfolder.format import RunFolderError
+from semibench.runfolder.reading import SCORES_FILE
+from semibench.runfolder.records import ScoreSummary, SplitRecord
+from semibench_leaderboards.reading.index import Index, complaint_of
 from semibench_leaderboards.reading.records import RunRecord
 
 TOLERANCE = 1e-6
 
 
 class CasesError(SemibenchError):
-    """A table of per-case scores contradicts itself, its split or its summary; the message names the run folder."""
+    """Tables of per-case scores contradict themselves, their split or their summary; the message names the run folders.
+
+    faults: run folder -> what is wrong.
+    """
+
+    def __init__(self, faults: Mapping[Path, str]) -> None:
+        super().__init__("; ".join(f"{folder}: {why}" for folder, why in faults.items()))
+        self.faults = dict(faults)
+
+
+class _Fault(Exception):
+    """What is wrong with the scores of one run."""
 
 
 class ScoredMetric(NamedTuple):
@@ -89,18 +104,30 @@ def nan_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 def case_scores(wanted: Iterable[tuple[RunRecord, ScoredMetric]]) -> list[CaseScores]:
     """Per-case scores of finished runs, in order. What the index doesn't have yet is read from scores.parquet and kept.
 
-    Raises CasesError where a table is missing, has a case twice, cases that are not of its split, a Dice that doesn't fit its
-    IoU, or another mean than result.json says.
+    Raises CasesError where tables are missing, have a case twice, cases that are not of their split, a Dice that doesn't fit
+    its IoU, or another mean than result.json says. The index then leaves these runs out until their folders change.
     """
     asked = list(wanted)
     found: dict[tuple[Path, ScoredMetric], CaseScores] = {}
+    faults: dict[Path, str] = {}
     for runs, part in groupby(sorted(asked, key=lambda pair: pair[0].folder), key=lambda pair: pair[0].folder.parent):
         pairs = list(part)
         with Index.beside(runs) as index:
             store = _Store(index)
             for record, name in pairs:
-                found[record.folder, name] = store.get(record, name)
+                try:
+                    found[record.folder, name] = store.get(record, name)
+                except (
+                    _Fault,
+                    RunFolderError,
+                    ValueError,
+                    TypeError,
+                ) as error:  # the last two: columns of another kind
+                    faults[record.folder] = complaint_of(error, record.folder)
             store.keep()
+            index.mark_damaged({folder.name: why for folder, why in faults.items() if folder.parent == runs})
+    if faults:
+        raise CasesError(faults)
     return [found[record.folder, name] for record, name in asked]
 
 
@@ -172,12 +199,12 @@ def _read_table(folder: Path) -> dict[str, NDArray[Any]]:
     """The columns of scores.parquet, texts as (codes) arrays of Python strings."""
     import pyarrow.parquet as parquet
 
-    file = folder / "scores.parquet"
+    file = folder / SCORES_FILE
     try:
         table = parquet.read_table(file, columns=list(_NEEDED), partitioning=None)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are of these kinds
         reason = str(error).splitlines()[0]
-        raise CasesError(f"{file} can't be read ({reason}); run it again with --force, or delete the folder") from error
+        raise _Fault(f"{file} can't be read ({reason}); run it again with --force, or delete the folder") from error
     return {name: table.column(name).to_numpy(zero_copy_only=False) for name in _NEEDED}
 
 
@@ -187,7 +214,7 @@ def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: Scor
         chosen &= table[column] == getattr(name.score, column)
     part = chosen & (table["metric"] == name.metric)
     if not part.any():
-        raise CasesError(f"{record.folder}/scores.parquet has no rows for {name}, which result.json lists")
+        raise _Fault(f"{record.folder}/scores.parquet has no rows for {name}, which result.json lists")
     _check_dice(record, table, chosen)
     scored = {column: values[part] for column, values in table.items()}
     keys = np.array([f"{dataset}/{case}" for dataset, case in zip(scored["dataset"], scored["case"], strict=True)])
@@ -198,7 +225,7 @@ def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: Scor
     column = np.searchsorted(order, labels)
     shape = (len(unique), len(order))
     if len(keys) != shape[0] * shape[1] or len(set(zip(where.tolist(), column.tolist(), strict=True))) != len(keys):
-        raise CasesError(
+        raise _Fault(
             f"{record.folder}/scores.parquet, {name}: {len(keys)} rows for {shape[0]} cases and {shape[1]} "
             "classes; each case and class must stand there once"
         )
@@ -220,14 +247,14 @@ def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: Scor
 
 
 def _missing(record: RunRecord, scored: set[str]) -> tuple[str, ...]:
-    """Cases of the run's test split without a score. Raises CasesError for a score of a case that isn't in it."""
-    file = record.folder / "split.json"
-    if not file.is_file():
+    """Cases of the run's test split without a score. Raises _Fault for a score of a case that isn't in it."""
+    split = SplitRecord.from_disk(record.folder)
+    if split is None:
         return ()
-    wanted = {f"{row[0]}/{row[1]}" for row in json.loads(file.read_text(encoding="utf-8")).get("test", [])}
+    wanted = {row.key for row in split.test}
     odd = sorted(scored - wanted)
     if odd:
-        raise CasesError(f"{record.folder}: {len(odd)} scored cases are not test cases of its split, e.g. {odd[0]}")
+        raise _Fault(f"{record.folder}: {len(odd)} scored cases are not test cases of its split, e.g. {odd[0]}")
     return tuple(sorted(wanted - scored))
 
 
@@ -238,18 +265,18 @@ def _check_dice(record: RunRecord, table: Mapping[str, NDArray[Any]], chosen: ND
     cases = [table["case"][part] for part in parts]
     if len(dice) != len(iou) or not len(dice) or (cases[0] != cases[1]).any():
         return
-    wrong = np.flatnonzero(np.abs(dice - 2 * iou / (1 + iou)) > TOLERANCE)
+    wrong = np.flatnonzero(violates_dice_of_iou(dice, iou))
     if len(wrong):
-        raise CasesError(
+        raise _Fault(
             f"{record.folder}: Dice = 2 IoU / (1 + IoU) is violated in case {cases[0][wrong[0]]!r}: "
             f"Dice {dice[wrong[0]]}, IoU {iou[wrong[0]]}"
         )
 
 
-def stored_mean(scores: Sequence[Mapping[str, Any]], name: ScoredMetric) -> Mapping[str, Any] | None:
-    """The summary record of a score in result.json; None where there is none."""
+def stored_mean(scores: Sequence[ScoreSummary], name: ScoredMetric) -> ScoreSummary | None:
+    """The summary of a score in result.json; None where there is none."""
     for score in scores:
-        if (score["checkpoint"], score["predictor"], score["convention"], score["metric"]) == name.key:
+        if (score.checkpoint, score.predictor, score.convention, score.metric) == name.key:
             return score
     return None
 
@@ -262,11 +289,12 @@ def plain_mean(scores: CaseScores) -> float:
 def _check_mean(record: RunRecord, name: ScoredMetric, made: CaseScores) -> None:
     """The mean must be that of result.json, unless the convention says that it has its own way to a mean."""
     stored = stored_mean(record.scores, name)
-    if stored is None or stored["mean"] is None or made.cases.missing:
+    if stored is None or stored.own_mean or made.cases.missing:
         return
-    derived = plain_mean(made)
-    if abs(derived - float(stored["mean"])) > TOLERANCE * max(1.0, abs(derived)) and not stored.get("own_mean"):
-        raise CasesError(
-            f"{record.folder}: the cases of {name} have the mean {derived:.6f}, result.json says "
-            f"{float(stored['mean']):.6f}; the folder was changed by hand, or cut off"
+    derived, stated = plain_mean(made), np.nan if stored.mean is None else stored.mean
+    both_undefined = np.isnan(derived) and np.isnan(stated)
+    if not both_undefined and not abs(derived - stated) <= TOLERANCE * max(1.0, abs(derived)):
+        raise _Fault(
+            f"{record.folder}: the cases of {name} have the mean {derived:.6f}, result.json says {stated:.6f}; the "
+            "folder was changed by hand, or cut off"
         )

@@ -1,12 +1,11 @@
 """The index of a folder of runs: a SQLite file that holds what lists and boards need, so that run folders are read once.
 
-A cache of the run folders and nothing else: delete it and it is made again. A folder is read again when its status or
-result file has another time or size. Several processes may use it: each writes in one transaction.
+A cache of the records of the run folders and nothing else: delete it and it is made again. A folder is read again when one
+of its records has another time or size. Several processes may use it: each writes in one transaction.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import zlib
@@ -16,25 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import Entry, Replicate, RunSpec, Track, canonical, sha256
+from pydantic import TypeAdapter
+
+from semibench.contracts.identity import SHORT, Entry, Replicate, RunSpec, Track
+from semibench.runfolder.format import SPEC_FILE, RunFolderError
+from semibench.runfolder.reading import SCORES_FILE, RunFolder
+from semibench.runfolder.records import Provenance, Result, ScoreSummary, SplitRecord, Status
 
 NAME = ".index.sqlite"
-VERSION = 4
+VERSION = 5
 """Raised when the tables change: an index of another version is made anew."""
 
 WAIT = 60.0
 """Seconds to wait for another process that writes the index."""
 
-STAMPED = ("status.json", "result.json")
-"""Every run writes its status last, and whoever scores it again writes its result: the other files needn't be looked at."""
+STAMPED = (SPEC_FILE, Status.FILE, Provenance.FILE, SplitRecord.FILE, Result.FILE, SCORES_FILE)
+"""The files whose times and sizes say whether a folder has changed."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
     folder TEXT PRIMARY KEY, stamp TEXT NOT NULL, error TEXT, key TEXT, row TEXT, track TEXT, entry TEXT,
     draw INTEGER, fold INTEGER, seed INTEGER, state TEXT, ended TEXT, code TEXT, phantom INTEGER,
-    protocol TEXT, dataset TEXT, recipe TEXT, method TEXT, backbone TEXT, facts TEXT
+    protocol TEXT, dataset TEXT, recipe TEXT, method TEXT, backbone TEXT,
+    status TEXT, provenance TEXT, split TEXT, result TEXT, copy_of TEXT
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_key ON runs (key);
 CREATE INDEX IF NOT EXISTS by_track ON runs (track);
 CREATE INDEX IF NOT EXISTS by_dataset ON runs (dataset, protocol, recipe);
 CREATE TABLE IF NOT EXISTS parts (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
@@ -48,23 +53,25 @@ CREATE TABLE IF NOT EXISTS casesets (digest TEXT PRIMARY KEY, text TEXT NOT NULL
 
 COLUMNS = (
     "folder", "stamp", "error", "key", "row", "track", "entry", "draw", "fold", "seed", "state", "ended", "code", "phantom",
-    "protocol", "dataset", "recipe", "method", "backbone", "facts",
+    "protocol", "dataset", "recipe", "method", "backbone", "status", "provenance", "split", "result", "copy_of",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One run as the index has it. facts: plain values of its files; scores: packed JSON of their list, or empty."""
+    """One run as the index has it. split: digest of the drawn split, empty where none is recorded; result: without its
+    scores, None where there is none; scores: packed JSON of their list, or empty."""
 
     folder: str
     key: str
     row: str
     track: str
     spec: RunSpec
-    state: str
     code: str
-    phantom: bool
-    facts: dict[str, Any]
+    status: Status | None
+    provenance: Provenance
+    split: str
+    result: Figures | None
     scores: bytes
 
 
@@ -149,7 +156,7 @@ class Index:
         changed: list[tuple[str, str]] = []
         with os.scandir(self.runs) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or not _is_text(entry.name):
                     continue
                 stamp = _stamp(entry.path)
                 if stamp is None:
@@ -171,7 +178,27 @@ class Index:
             self.connection.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", list(parts.items()))
             packed = [(item.folder, item.scores) for item in read if item.scores]
             self.connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", packed)
+            self._mark_copies()
         return len(changed) + len(gone)
+
+    def _mark_copies(self) -> None:
+        """Of the readable folders of one run, that named by its key stands for the run, else the first by name."""
+        self.connection.execute("UPDATE runs SET copy_of = NULL WHERE copy_of IS NOT NULL")
+        self.connection.execute(f"""
+            UPDATE runs SET copy_of = (
+                SELECT folder FROM runs AS other WHERE other.key = runs.key AND other.error IS NULL
+                ORDER BY other.folder != substr(other.key, 1, {SHORT}), other.folder LIMIT 1
+            ) WHERE error IS NULL AND key IN (
+                SELECT key FROM runs WHERE error IS NULL GROUP BY key HAVING count(*) > 1
+            )""")
+        self.connection.execute("UPDATE runs SET copy_of = NULL WHERE copy_of = folder")
+
+    def mark_damaged(self, faults: Mapping[str, str]) -> None:
+        """Notes folders (name -> why) that turned out not to be readable after all; they are left out until they change."""
+        with self.transaction():
+            pairs = [(why, folder) for folder, why in faults.items()]
+            self.connection.executemany("UPDATE runs SET error = ? WHERE folder = ?", pairs)
+            self._mark_copies()
 
     # ---- reading ---------------------------------------------------------------------------------------------------
     def listed(self, where: Mapping[str, Any], *, scores: bool) -> list[Listed]:
@@ -179,7 +206,7 @@ class Index:
         condition, values = _condition(where)
         packed = "scores.packed" if scores else "NULL"
         join = "LEFT JOIN scores ON scores.folder = runs.folder" if scores else ""
-        names = "runs.folder, key, row, track, entry, draw, fold, seed, state, code, phantom, facts"
+        names = "runs.folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result"
         found = self.connection.execute(
             f"SELECT {names}, {packed} FROM runs {join} WHERE {condition}", values
         ).fetchall()
@@ -190,9 +217,10 @@ class Index:
                 RunSpec.model_construct(
                     track=parts[track], entry=parts[entry], replicate=Replicate.model_construct(draw=draw, fold=fold, seed=seed)
                 ),
-                state, code, bool(phantom), json.loads(facts), packed or b"",
+                code, Status.model_validate_json(status) if status else None, Provenance.model_validate_json(provenance),
+                split, Figures.model_validate_json(result) if result else None, packed or b"",
             )
-            for folder, key, row, track, entry, draw, fold, seed, state, code, phantom, facts, packed in found
+            for folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result, packed in found
         ]  # fmt: skip
 
     def _parts(self, tracks: set[str], entries: set[str]) -> dict[str, Any]:
@@ -215,6 +243,12 @@ class Index:
         """Folders that can't be read, and why."""
         return dict(self.connection.execute("SELECT folder, error FROM runs WHERE error IS NOT NULL ORDER BY folder"))
 
+    def copies(self) -> dict[str, str]:
+        """Folders that hold a run which another folder stands for: name -> name of that folder."""
+        return dict(
+            self.connection.execute("SELECT folder, copy_of FROM runs WHERE copy_of IS NOT NULL ORDER BY folder")
+        )
+
 
 @dataclass(frozen=True)
 class _Read:
@@ -224,23 +258,34 @@ class _Read:
     scores: bytes
 
 
+def _is_text(name: str) -> bool:
+    """Whether a file name is UTF-8; the harness never makes another one."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _stamp(folder: str) -> str | None:
-    """Times and sizes of the files of a run that change last; None for what is no run folder."""
-    found = []
+    """Times and sizes of the records of a run; None for what is no run folder."""
+    found = {}
     for name in STAMPED:
         try:
-            known = os.stat(f"{folder}/{name}")  # noqa: PTH116  (twenty thousand calls)
+            known = os.stat(f"{folder}/{name}")  # noqa: PTH116  (sixty thousand calls)
         except (FileNotFoundError, NotADirectoryError):
-            found.append("-")
+            continue
+        except OSError as error:  # reading it will say so
+            found[name] = f"!{error.errno}"
         else:
-            found.append(f"{known.st_mtime_ns}.{known.st_size}")
-    if found == ["-", "-"] and not Path(folder, "spec.json").is_file():
+            found[name] = f"{known.st_mtime_ns}.{known.st_size}"
+    if not found.keys() & {SPEC_FILE, Status.FILE, Result.FILE}:
         return None
-    return " ".join(found)
+    return " ".join(found.get(name, "-") for name in STAMPED)
 
 
 def _condition(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    parts, values = ["error IS NULL"], []
+    parts, values = ["error IS NULL", "copy_of IS NULL"], []
     for name, value in where.items():
         if value is None:
             continue
@@ -259,58 +304,52 @@ def _condition(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
 def _read(folder: Path, name: str, stamp: str) -> _Read:
     try:
         return _readable(folder, name, stamp)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, SemibenchError) as error:
-        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": text}
+    except (
+        RunFolderError,
+        ValueError,
+        OSError,
+    ) as error:  # the last two: a spec without a recipe, a folder that is shut
+        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": complaint_of(error, folder)}
         return _Read(name, tuple(empty.values()), {}, b"")
 
 
-def _study(tuning: Any) -> str | None:
-    """What a tuned run says of its study: "NAME/ID, 30 trials, 12 min"; None for a run with default weights."""
-    if not isinstance(tuning, dict):
-        return None
-    minutes = float(tuning["seconds"]) / 60.0
-    return f"{tuning['study']}/{tuning['id']}, {tuning['trials']} trials, {minutes:.3g} min"
+def complaint_of(error: Exception, folder: Path) -> str:
+    """What an error says about a run folder, in one line and without the folder's own path."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for path in (folder.absolute(), folder):
+        text = text.replace(f"{path}/", "").removeprefix(f"{path}: ")
+    return text
+
+
+class Figures(Result):
+    """result.json without its scores, which are kept packed."""
+
+    scores: tuple[ScoreSummary, ...] = ()
 
 
 def _readable(folder: Path, name: str, stamp: str) -> _Read:
-    spec = RunSpec.model_validate(_json(folder / "spec.json"))
-    status, record = _json(folder / "status.json"), _json(folder / "provenance.json")
-    result = _json(folder / "result.json")
+    run = RunFolder(folder)
+    run.check()
+    spec, status, provenance, result = run.spec, run.recorded_status, run.provenance, run.result
     track, entry = spec.track.digest(), spec.entry.digest()
-    plugins = record.get("plugins", {})
-    versions = record.get("versions", {})
-    sources = {role: plugin.get("source") for role, plugin in plugins.items()}
-    code = sha256(canonical([sources, versions.get("numerics")])) if record else ""
-    state = str(status.get("state", "running"))
-    if state == "done" and not result:
-        raise ValueError("the run is done and has no result.json")
-    facts = {
-        "error": status.get("error"), "started": status.get("started"), "ended": status.get("ended"),
-        "process": status.get("process"), "plugins": plugins, "versions": versions, "machine": record.get("machine", {}),
-        "training": result.get("training", {}), "model": result.get("model", {}), "inference": result.get("inference", {}),
-        "label_budget": result.get("label_budget"), "study": _study(result.get("tuning")),
-    }  # fmt: skip
     values = {
         "folder": name, "stamp": stamp, "error": None, "key": spec.key, "row": spec.row, "track": track, "entry": entry,
-        **spec.replicate.model_dump(mode="json"), "state": state, "ended": status.get("ended"), "code": code,
-        "phantom": int(spec.track.dataset.options.get("phantom") is not None), "protocol": spec.track.protocol.name,
-        "dataset": spec.track.dataset.name, "recipe": spec.recipe.name, "method": spec.entry.method.name,
-        "backbone": spec.entry.backbone.name, "facts": json.dumps(facts, ensure_ascii=False),
+        **spec.replicate.model_dump(mode="json"), "state": status.state if status else "new",
+        "ended": status.ended if status else None, "code": provenance.code, "phantom": int(spec.track.is_phantom),
+        "protocol": spec.track.protocol.name, "dataset": spec.track.dataset.name, "recipe": spec.recipe.name,
+        "method": spec.entry.method.name, "backbone": spec.entry.backbone.name,
+        "status": status.model_dump_json() if status else None, "provenance": provenance.model_dump_json(),
+        "split": run.split.digest if run.split else "", "copy_of": None,
+        "result": result.model_dump_json(exclude={"scores"}) if result else None,
     }  # fmt: skip
     parts = {track: spec.track.model_dump_json(), entry: spec.entry.model_dump_json()}
-    scores = result.get("scores") or []
-    packed = zlib.compress(json.dumps(scores, ensure_ascii=False).encode(), 1) if scores else b""
+    packed = zlib.compress(SCORES.dump_json(result.scores), 1) if result else b""
     return _Read(name, tuple(values[column] for column in COLUMNS), parts, packed)
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{file.name} is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{file.name}: expected a JSON object, found {type(value).__name__}")
-    return value
+SCORES = TypeAdapter(tuple[ScoreSummary, ...])
+
+
+def unpacked(scores: bytes) -> tuple[ScoreSummary, ...]:
+    """The scores of a result, as the index packs them."""
+    return SCORES.validate_json(zlib.decompress(scores)) if scores else ()

@@ -5,20 +5,28 @@ failed = [record.name for record in read_runs(Path("runs"), dataset="tus") if re
 
 from __future__ import annotations
 
-import json
-import os
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT, RunSpec
-from semibench_leaderboards.reading.index import Index, Listed
+from semibench.runfolder.reading import ABANDONED, state_of
+from semibench.runfolder.records import (
+    InferenceFigures,
+    ModelFigures,
+    Provenance,
+    Result,
+    ScoreSummary,
+    Status,
+    TrainingFigures,
+)
+from semibench.runfolder.state import State
+from semibench_leaderboards.reading.index import Index, Listed, unpacked
 
-__all__ = ["DrawFold", "RunRecord", "chosen_run", "read_runs"]
+__all__ = ["DrawFold", "RunRecord", "chosen_run", "left_out", "read_runs"]
 
 DrawFold = tuple[int | None, int | None]
 """(draw, fold) of a run; None where the protocol has no such axis."""
@@ -28,11 +36,9 @@ DrawFold = tuple[int | None, int | None]
 class RunRecord:
     """One run as its folder says it.
 
-    key, row, track: digests in full. state: done, failed, running, interrupted; a run said to be running whose process is gone
-    is interrupted. plugins: role -> {name, distribution, version, source}; code: digest of their sources and the
-    harness's numerics. stale: the row has a newer run made with other code, so this one doesn't count. recipe: label, `name*`
-    where values were changed. machine: device, device_name, threads ... of provenance. label_budget: labeled and
-    validation cases. training, model, inference: as in result.json, empty where the run isn't done.
+    key, row, track: digests in full. state: a run that says it is running and whose process is gone is interrupted. stale: the
+    row has a newer run made with other code, so this one doesn't count. split: digest of the drawn split, empty where none is
+    recorded. status, provenance, result: the records of the folder; result is without its scores, which are `scores`.
     """
 
     key: str
@@ -40,28 +46,73 @@ class RunRecord:
     track: str
     folder: Path
     spec: RunSpec
-    state: str
-    error: str | None
-    started: str | None
-    ended: str | None
-    phantom: bool
-    recipe: str
-    code: str
-    plugins: Mapping[str, Mapping[str, str]]
-    versions: Mapping[str, str]
-    machine: Mapping[str, Any]
-    training: Mapping[str, Any]
-    model: Mapping[str, Any]
-    inference: Mapping[str, Any]
-    label_budget: int | None
-    study: str | None = None
+    state: State
+    status: Status | None
+    provenance: Provenance
+    split: str
+    result: Result | None
     stale: bool = False
     packed_scores: bytes = field(default=b"", repr=False, compare=False)
 
     @cached_property
-    def scores(self) -> list[dict[str, Any]]:
-        """The records under "scores" of result.json: one per checkpoint, predictor, convention and metric."""
-        return list(json.loads(zlib.decompress(self.packed_scores))) if self.packed_scores else []
+    def scores(self) -> tuple[ScoreSummary, ...]:
+        """The summaries of result.json: one per checkpoint, predictor, convention and metric."""
+        return unpacked(self.packed_scores)
+
+    @property
+    def error(self) -> str | None:
+        """Why the run failed or was stopped."""
+        if self.status is None:
+            return None
+        return self.status.error if self.state == self.status.state else ABANDONED
+
+    @property
+    def started(self) -> str | None:
+        return self.status.started if self.status is not None else None
+
+    @property
+    def ended(self) -> str | None:
+        return self.status.ended if self.status is not None else None
+
+    @property
+    def code(self) -> str:
+        """Digest of the code that made the run; see `Provenance.code`."""
+        return self.provenance.code
+
+    @property
+    def phantom(self) -> bool:
+        return self.spec.track.is_phantom
+
+    @property
+    def recipe(self) -> str:
+        """Label of the recipe, `name*` where values were changed."""
+        return self.spec.recipe.short
+
+    @property
+    def training(self) -> TrainingFigures:
+        """What training took; empty where the run isn't done."""
+        return self.result.training if self.result is not None else TrainingFigures()
+
+    @property
+    def model(self) -> ModelFigures:
+        """How large the method is; empty where the run isn't done."""
+        return self.result.model if self.result is not None else ModelFigures()
+
+    @property
+    def inference(self) -> InferenceFigures:
+        """What scoring took; empty where the run isn't done."""
+        return self.result.inference if self.result is not None else InferenceFigures()
+
+    @property
+    def label_budget(self) -> int | None:
+        """Labeled and validation cases."""
+        return self.result.label_budget if self.result is not None else None
+
+    @property
+    def study(self) -> str | None:
+        """The study of a tuned run: "NAME/ID, 30 trials, 12 min"."""
+        tuning = self.result.tuning if self.result is not None else None
+        return tuning.label if tuning is not None else None
 
     @property
     def counts(self) -> bool:
@@ -91,7 +142,7 @@ class RunRecord:
     @property
     def device(self) -> str:
         """What computed: the processor's or the accelerator's name; empty where it wasn't recorded."""
-        return str(self.machine.get("device_name") or self.machine.get("device") or "")
+        return self.provenance.machine.label
 
     @property
     def replicate(self) -> tuple[int | None, int | None, int]:
@@ -107,10 +158,7 @@ class RunRecord:
     @property
     def name(self) -> str:
         """ "mgcc · mgcc-net · draw 0 · seed 0"."""
-        axes = zip(("draw", "fold", "seed"), self.replicate, strict=True)
-        return " · ".join(
-            [self.method, self.backbone, *(f"{axis} {value}" for axis, value in axes if value is not None)]
-        )
+        return self.spec.name
 
 
 def read_runs(
@@ -130,9 +178,8 @@ def read_runs(
     """All runs under a folder, or those of some protocol, data set ... (short or full names); ordered by track, row and
     replicate. track, row, key: beginnings of digests. scores: also load the summary of the scores.
 
-    The index is refreshed first: only folders whose status, result or spec file changed are read. Raises UsageError
-    where there is no such folder. A folder that can't be read (broken JSON, no run spec) is a record of
-    `unreadable(runs)` and not in the list.
+    The index is refreshed first: only folders with a changed record are read. Raises UsageError where there is no such folder.
+    A folder that can't be read and a copy of another one are not in the list: `left_out(runs)` names them.
     """
     index = _refreshed(runs)
     where = {
@@ -146,10 +193,15 @@ def read_runs(
     return sorted(records, key=_order)
 
 
-def unreadable(runs: Path) -> dict[str, str]:
-    """Folders with a spec.json that can't be read: name -> why."""
+def left_out(runs: Path) -> list[str]:
+    """A line for each folder that isn't in the list of runs: those that can't be read, with what is wrong, and copies."""
     with _refreshed(runs) as index:
-        return index.broken()
+        broken, copies = index.broken(), index.copies()
+    lines = [f"left out: {runs / name}: {why}" for name, why in broken.items()]
+    return lines + [
+        f"left out: {runs / name} holds the same run as {runs / other}, which counts once"
+        for name, other in copies.items()
+    ]
 
 
 def chosen_run(records: Sequence[RunRecord], key: str) -> RunRecord:
@@ -175,57 +227,13 @@ def _refreshed(runs: Path) -> Index:
 
 
 def _record(runs: Path, item: Listed, newest: Mapping[str, str]) -> RunRecord:
-    facts = item.facts
     folder = runs / item.folder
-    record = RunRecord(
-        key=item.key,
-        row=item.row,
-        track=item.track,
-        folder=folder,
-        spec=item.spec,
-        state=item.state,
-        error=facts["error"],
-        started=facts["started"],
-        ended=facts["ended"],
-        phantom=item.phantom,
-        recipe=item.spec.recipe.short,
-        code=item.code,
-        plugins=facts["plugins"],
-        versions=facts["versions"],
-        machine=facts["machine"],
-        training=facts["training"],
-        model=facts["model"],
-        inference=facts["inference"],
-        label_budget=facts["label_budget"],
-        study=facts["study"],
-        stale=newest.get(item.row, item.code) != item.code,
-        packed_scores=item.scores,
-    )
-    if record.state == "running" and _abandoned(folder, facts["process"]):
-        return replace(record, state="interrupted", error="its process is gone; run the same command again to go on")
-    return record
-
-
-def _abandoned(folder: Path, process: Any) -> bool:
-    """Whether nobody works on a run that says it is running: its process isn't there and its lock is free."""
-    from filelock import FileLock, Timeout
-
-    if isinstance(process, int):
-        try:
-            os.kill(process, 0)
-            return False
-        except ProcessLookupError:
-            pass
-        except OSError:
-            return False  # another user's process
-    lock = folder / ".lock"
-    if not lock.is_file():
-        return True
-    try:
-        with FileLock(lock, timeout=0):
-            return True
-    except (Timeout, OSError):
-        return False
+    return RunRecord(
+        key=item.key, row=item.row, track=item.track, folder=folder, spec=item.spec,
+        state="new" if item.status is None else state_of(folder, item.status), status=item.status,
+        provenance=item.provenance, split=item.split, result=item.result,
+        stale=newest.get(item.row, item.code) != item.code, packed_scores=item.scores,
+    )  # fmt: skip
 
 
 def _order(record: RunRecord) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semibench.contracts.identity import SHORT
-from semibench.runfolder.writing import plain
+from semibench.files import jsonable
 from semibench.tracking.tables import markdown_table, metric_label
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
@@ -214,7 +214,7 @@ def document(board: Board, ranking: Ranking) -> dict[str, Any]:
         "independent": {"unit": ranking.unit, "n": ranking.n},
         "notes": list(ranking.notes),
     }
-    converted: dict[str, Any] = plain(contents)
+    converted: dict[str, Any] = jsonable(contents)
     return converted
 
 

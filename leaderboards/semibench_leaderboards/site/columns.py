@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,13 +58,11 @@ def metrics_of(board: Board) -> list[FurtherMetric]:
     for row in board.rows:
         for record in row.states.counted:
             for score in record.scores:
-                name = str(score["metric"])
-                if score["mean"] is None or math.isnan(score["mean"]):
+                name = score.metric
+                if score.mean is None or score.convention != board.score.convention:
                     continue
-                if score["convention"] == board.score.convention and name != board.metric and name not in found:
-                    found[name] = FurtherMetric(
-                        name, metric_label(name, str(score.get("unit") or "")), bool(score.get("higher", True))
-                    )
+                if name != board.metric and name not in found:
+                    found[name] = FurtherMetric(name, metric_label(name, score.unit), score.higher is not False)
     return list(found.values())
 
 
@@ -74,14 +71,12 @@ def metric_means(board: Board, row: Row) -> dict[str, tuple[float, float | None]
     values: dict[str, list[float]] = {}
     for record in row.states.counted:
         for score in record.scores:
-            wanted = (score["checkpoint"], score["predictor"], score["convention"])
-            mean = score["mean"]
+            shown = (score.checkpoint, score.predictor, score.convention)
             if (
-                wanted == (board.score.checkpoint, row.identity.predictor, board.score.convention)
-                and mean is not None
-                and not math.isnan(mean)
+                shown == (board.score.checkpoint, row.identity.predictor, board.score.convention)
+                and score.mean is not None
             ):
-                values.setdefault(str(score["metric"]), []).append(float(mean))
+                values.setdefault(score.metric, []).append(score.mean)
     return {
         name: (float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None)
         for name, found in values.items()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from semibench.contracts.identity import SHORT, canonical, sha256
+from semibench.files import jsonable
 from semibench.tracking.tables import metric_label
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.comparison import ComparisonError, case_values, cases_by_draw_fold
@@ -26,15 +27,8 @@ LABELS = ("labeled", "split", "source")
 """Options of a protocol in which the tracks of one plot against the amount of labels may differ."""
 
 
-def rounded(value: Any, digits: int = 6) -> Any:
-    """Rounds floats to significant digits, also in lists and mappings; undefined ones become None."""
-    if isinstance(value, float):
-        return None if math.isnan(value) or math.isinf(value) else float(f"{value:.{digits}g}")
-    if isinstance(value, Mapping):
-        return {str(key): rounded(inner, digits) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(inner, digits) for inner in value]
-    return value
+DIGITS = 6
+"""Significant digits of the figures in a page."""
 
 
 def page_name(board: Board) -> str:
@@ -55,7 +49,7 @@ def row_data(board: Board, ranking: Ranking, row: Row, case_order: Sequence[str]
     metrics = {name: list(pair) for name, pair in metric_means(board, row).items()}
     values = _values(row)
     first = row.states.runs[0] if row.states.runs else None
-    return rounded(
+    data: dict[str, Any] = jsonable(
         plain
         | {f"m:{name}": pair[0] for name, pair in metrics.items()}
         | {
@@ -65,10 +59,12 @@ def row_data(board: Board, ranking: Ranking, row: Row, case_order: Sequence[str]
             "cases": [_near(values.get(key)) for key in case_order] if values else [],
             "command": command(row.states.runs) if row.states.runs else "",
             "options": {name: _shown(value) for name, value in flat(entry_record(first.spec.entry)).items()} if first else {},
-            "plugins": _plugins(row.states.runs), "versions": dict(first.versions) if first else {},
-            "machine": {name: str(value) for name, value in first.machine.items()} if first else {},
-        }
+            "plugins": _plugins(row.states.runs), "versions": dict(first.provenance.versions) if first else {},
+            "machine": {name: str(value) for name, value in first.provenance.machine.filled().items()} if first else {},
+        },
+        DIGITS,
     )  # fmt: skip
+    return data
 
 
 def row_id(row: Row) -> str:
@@ -102,7 +98,8 @@ def _run(board: Board, row: Row, item: RunRecord) -> dict[str, Any]:
     draw, fold, seed = item.replicate
     return {
         "key": item.key[:SHORT], "draw": draw, "fold": fold, "seed": seed, "state": item.state,
-        "mean": None if fact is None else fact["mean"], "seconds": item.training.get("seconds"), "device": item.device,
+        "mean": None if fact is None else fact.mean, "seconds": item.training.seconds, "device": item.device,
+        "split": item.split[:SHORT],
         "ended": (item.ended or "")[:16].replace("T", " "), "error": item.error,
     }  # fmt: skip
 
@@ -112,13 +109,10 @@ def _plugins(runs: Sequence[RunRecord]) -> list[list[str]]:
     if not runs:
         return []
     newest = max(runs, key=lambda item: item.ended or "")
-    plugins = []
-    for role, part in newest.plugins.items():
-        name, distribution, plugin_version, source = (
-            str(part.get(key, "")) for key in ("name", "distribution", "version", "source")
-        )
-        plugins.append([role, name, f"{distribution} {plugin_version}".strip(), source[:SHORT]])
-    return plugins
+    return [
+        [role, part.name, f"{part.distribution} {part.version}".strip(), (part.source or "")[:SHORT]]
+        for role, part in newest.provenance.plugins.items()
+    ]
 
 
 def case_keys(board: Board) -> list[str]:
@@ -148,7 +142,7 @@ def board_data(board: Board, ranking: Ranking, family: Sequence[Ranked] = ()) ->
         "order": [row_id(row) for name in ranking.order for row in rows if row.name == name],
         "adjusted": _pairs(ranking),
         "groups": [[ranking.order.index(name) for name in group] for group in ranking.groups if len(group) > 1],
-        "average": [rounded(ranking.average.get(name)) for name in ranking.order],
+        "average": [jsonable(ranking.average.get(name), DIGITS) for name in ranking.order],
         "unit": ranking.unit, "independent": ranking.n,
         "family": _family(board, family),
     }  # fmt: skip
@@ -204,5 +198,6 @@ def _family(board: Board, family: Sequence[Ranked]) -> list[dict[str, Any]]:
                     }
                 )
     several = len({point["labels"] for point in points}) > 1 and len(family) > 1
-    ordered_points: list[dict[str, Any]] = rounded(sorted(points, key=lambda p: (p["name"], p["labels"])))
-    return ordered_points if several else []
+    ordered_points = sorted(points, key=lambda point: (point["name"], point["labels"]))
+    converted: list[dict[str, Any]] = jsonable(ordered_points, DIGITS) if several else []
+    return converted

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semibench.contracts.errors import SemibenchError
+from semibench.files import jsonable
 from semibench.pictures import CLASSES, gray
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
@@ -23,7 +24,7 @@ from semibench_leaderboards.reading.cases import nan_mean
 from semibench_leaderboards.reading.records import DrawFold, RunRecord
 from semibench_leaderboards.showing.case_pictures import NoPictureError, Viewer, stored_prediction
 from semibench_leaderboards.showing.tables import ordered
-from semibench_leaderboards.site.content import rounded, row_id
+from semibench_leaderboards.site.content import row_id
 
 SIDE = 256
 """Longest side of a picture in pixels; larger ones are scaled down."""
@@ -208,8 +209,8 @@ def _case(viewer: Viewer, board: Board, shown: Sequence[ViewedRow], key: str, wh
         "rows": {
             name: {
                 "map": lengths(labels[index]),
-                "value": rounded(by_id[name].own.get(key), 4),
-                "mean": rounded(by_id[name].mean.get(key), 4),
+                "value": jsonable(by_id[name].own.get(key), 4),
+                "mean": jsonable(by_id[name].mean.get(key), 4),
             }
             for name, labels in predictions.items()
         },

@@ -63,7 +63,7 @@ def published_of(board: Board) -> list[MetricLines]:
     metrics = [board.metric]
     for row in board.rows:
         for record in row.states.counted:
-            metrics += [str(score["metric"]) for score in record.scores]
+            metrics += [score.metric for score in record.scores]
     groups, seen = [], set()
     for metric in dict.fromkeys(metrics):
         values = counterparts(

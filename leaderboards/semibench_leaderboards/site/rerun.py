@@ -11,6 +11,7 @@ from typing import Any
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
+from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.settings import merge
 from semibench_leaderboards.reading.differences import flat
@@ -77,10 +78,10 @@ def _without(options: Nested, *names: str) -> dict[str, Any]:
 
 def _changed(part: str, found: Nested, implied: Nested) -> list[str]:
     """ "part.name=value" for each value that isn't implied."""
-    known = flat(_plain(implied))
+    known = flat(jsonable(implied))
     return [
         f"{part}.{name}={yaml_value(value)}"
-        for name, value in flat(_plain(found)).items()
+        for name, value in flat(jsonable(found)).items()
         if name and (name not in known or known[name] != value)
     ]
 
@@ -108,10 +109,6 @@ def yaml_value(value: Any) -> str:
     ):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 def _seeds(seeds: Sequence[int]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import nn
 from semibench.run import timing
 from semibench.run.execute import Request, prepare
 from semibench.run.timing import TooLargeError, bounded
+from semibench.runfolder.plans import Estimate
 
 
 class Greedy(nn.Module):
@@ -48,7 +49,7 @@ def test_a_plan_says_why_it_has_no_estimate(tmp_path: Path, monkeypatch: pytest.
     request = Request(
         "self", "tus", "supervised", recipe="smoke", phantom="always", runs=tmp_path / "runs", device="cpu"
     )
-    assert prepare(request).estimate == {"source": "two iterations on noise take more than 0 s here"}
+    assert prepare(request).estimate == Estimate(source="two iterations on noise take more than 0 s here")
     monkeypatch.setattr(timing, "PATIENCE", 60.0)
     known = prepare(request).estimate
     assert known is not None and known["training_seconds"] > 0

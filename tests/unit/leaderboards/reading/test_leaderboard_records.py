@@ -16,7 +16,7 @@ from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import Score
 from semibench_leaderboards.reading.cases import CasesError, ScoredMetric, case_scores
 from semibench_leaderboards.reading.index import NAME, Index
-from semibench_leaderboards.reading.records import chosen_run, read_runs, unreadable
+from semibench_leaderboards.reading.records import chosen_run, left_out, read_runs
 
 DICE = ScoredMetric(Score(checkpoint="last", predictor="main", convention="semibench-1"), "dice")
 
@@ -29,8 +29,8 @@ def test_a_record_says_what_the_folder_says(tmp_path: Path) -> None:
     assert (record.folder, record.state, record.phantom, record.recipe) == (folder, "done", True, "quick")
     assert (record.method, record.backbone, record.dataset, record.protocol) == ("alpha", "unet", "tus", "self")
     assert (record.replicate, record.draw_fold, record.device) == ((0, None, 3), (0, None), "AMD EPYC")
-    assert record.scores[0]["mean"] == pytest.approx(0.6)
-    assert (record.label_budget, record.training["seconds"], record.model["parameters"]) == (7, 13.0, 1000)
+    assert record.scores[0].mean == pytest.approx(0.6)
+    assert (record.label_budget, record.training.seconds, record.model.parameters) == (7, 13.0, 1000)
 
 
 def test_the_index_follows_the_folders(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_the_index_follows_the_folders(tmp_path: Path) -> None:
     write_run(tmp_path, [0.5], spec_of("beta"))
     assert [record.state for record in read_runs(tmp_path)] == ["interrupted", "done"]
     write_run(tmp_path, [0.25], spec_of("alpha"))
-    assert [record.scores[0]["mean"] for record in read_runs(tmp_path)] == [0.25, 0.5]
+    assert [record.scores[0].mean for record in read_runs(tmp_path)] == [0.25, 0.5]
     with Index.beside(tmp_path) as index:
         assert index.refresh() == 0
     shutil.rmtree(folder)
@@ -88,10 +88,9 @@ def test_broken_folders_are_named_and_harm_nothing(tmp_path: Path) -> None:
     other = write_run(tmp_path, [0.1], spec_of("cut"))
     (other / "result.json").unlink()
     assert len(read_runs(tmp_path)) == 1
-    told = unreadable(tmp_path)
-    assert set(told) == {broken.name, other.name}
-    assert "status.json is not JSON" in told[broken.name]
-    assert "has no result.json" in told[other.name]
+    first, second = sorted(left_out(tmp_path), key=lambda line: other.name in line)
+    assert first.startswith(f"left out: {broken}: status.json is not JSON")
+    assert second.startswith(f"left out: {other}: the run is done and has no result.json")
 
 
 def test_a_damaged_or_foreign_index_is_made_again(tmp_path: Path) -> None:
@@ -158,9 +157,13 @@ def test_a_case_twice(tmp_path: Path) -> None:
     refused(tmp_path, "2 rows for 1 cases and 1 classes")
 
 
-def test_no_table(tmp_path: Path) -> None:
-    (write_run(tmp_path, [0.5]) / "scores.parquet").unlink()
-    refused(tmp_path, "can't be read")
+def test_no_table_and_a_torn_one(tmp_path: Path) -> None:
+    write_run(tmp_path, [0.5])
+    (write_run(tmp_path, [0.5], spec_of("beta")) / "scores.parquet").unlink()
+    torn = write_run(tmp_path, [0.5], spec_of("gamma")) / "scores.parquet"
+    torn.write_bytes(torn.read_bytes()[:300])
+    assert [record.method for record in read_runs(tmp_path)] == ["alpha"]
+    assert all("no whole scores.parquet" in line for line in left_out(tmp_path))
 
 
 def test_dice_that_does_not_fit_its_iou(tmp_path: Path) -> None:
