@@ -22,7 +22,7 @@ from semibench_leaderboards.ranking.doubts import board_warnings, row_notes
 from semibench_leaderboards.ranking.resampling import interval, resampled_means
 from semibench_leaderboards.ranking.rows import Row, RowCosts, RowDoubts, RowIdentity, RowStates, RowStatistics
 from semibench_leaderboards.reading.cases import CaseScores, CasesError, ScoredMetric, case_scores, stored_mean
-from semibench_leaderboards.reading.differences import differences, tell_apart, track_record
+from semibench_leaderboards.reading.differences import differences, distinct_names, track_record
 from semibench_leaderboards.reading.records import RunRecord, by_row
 
 __all__ = ["FEWEST", "Board", "ScoreRequest", "board_differences", "boards"]
@@ -110,7 +110,7 @@ def _board(runs: Sequence[RunRecord], request: ScoreRequest) -> Board:
     first = runs[0]
     shown, facts = _resolve(runs, request)
     groups = by_row(runs)
-    names = tell_apart({key: members[0].spec.entry for key, members in groups.items()})
+    names = distinct_names({key: members[0].spec.entry for key, members in groups.items()})
     lines = [(key, predictor) for key, members in groups.items() for predictor in _predictors(members, shown.score)]
     higher = _higher(facts, shown)
     rows = _rows(groups, lines, names, shown, higher)

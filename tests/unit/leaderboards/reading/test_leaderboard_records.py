@@ -39,7 +39,7 @@ def test_the_index_follows_the_folders(tmp_path: Path) -> None:
     assert [record.state for record in read_runs(tmp_path)] == ["interrupted", "done"]
     write_run(tmp_path, [0.25], spec_of("alpha"))
     assert [record.scores[0].mean for record in read_runs(tmp_path)] == [0.25, 0.5]
-    with Index.beside(tmp_path) as index:
+    with Index.of(tmp_path) as index:
         assert index.refresh() == 0
     shutil.rmtree(folder)
     assert [record.method for record in read_runs(tmp_path)] == ["beta"]
@@ -68,7 +68,7 @@ def test_filters_take_short_and_full_names(tmp_path: Path) -> None:
     assert chosen_run(read_runs(tmp_path), key[:9]).method == "beta"
     with pytest.raises(UsageError, match="no run has a key"):
         chosen_run(read_runs(tmp_path), "zz")
-    with pytest.raises(UsageError, match="3 runs begin with"):
+    with pytest.raises(UsageError, match="3 runs have a key that begins with"):
         chosen_run(read_runs(tmp_path), "")
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_or_foreign_index_is_made_again(tmp_path: Path) -> None:
     write_run(tmp_path, [0.1])
     (tmp_path / NAME).write_bytes(b"no data base at all, but long enough to be read as one " * 50)
     assert len(read_runs(tmp_path)) == 1
-    with Index.beside(tmp_path) as index:
+    with Index.of(tmp_path) as index:
         index.connection.execute("PRAGMA user_version = 1")
     assert len(read_runs(tmp_path)) == 1
 

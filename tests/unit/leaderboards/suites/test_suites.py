@@ -364,7 +364,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert run("show", "mgcc-vii", "--commands").startswith("bench run -p self -d busi -m supervised")
     assert len(json.loads(run("show", "mgcc-v", "--json"))) == 12
     empty = run("status", "csc-pa-3", "--runs", str(tmp_path / "none"))
-    assert "no files found for udiat" in empty and "not run" in empty and "runs: 0 of 20 done, 5 to be made" in empty
+    assert "no files found for udiat" in empty and "not run" in empty and "runs: 0 of 20 done, 5 missing" in empty
     assert len(run("status", "mgcc-vii", "--missing", "--runs", str(tmp_path)).splitlines()) == 3
     assert "✗" in run("status", "mgcc-v", "--format", "markdown", "--runs", str(tmp_path))
     assert "PHANTOM" in run("status", "mgcc-vii", "--phantom", "-r", "smoke", "--runs", str(tmp_path))
