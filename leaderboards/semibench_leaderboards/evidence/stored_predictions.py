@@ -28,6 +28,9 @@ from semibench_leaderboards.evidence.opening import RunInputs
 
 FOLDER = "predictions"
 
+VALUE_KEY = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
+"""Columns of scores.parquet that identify a value."""
+
 Labels = NDArray[Any]
 
 
