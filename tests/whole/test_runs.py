@@ -17,7 +17,9 @@ import pytest
 from semibench import IdentityError, LayoutError, UnsupportedError, UsageError
 from semibench.evaluation.summary import TableError, check_table  # noqa: F401  (the tables below must satisfy it)
 from semibench.reporting import Reporter
-from semibench.run.execute import Request, Result, execute, prepare
+from semibench.run.execute import Result, execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 
 FEW = ("phantom.cases=90",)
 
@@ -30,7 +32,7 @@ def request(folder: Path, protocol: str = "self", dataset: str = "tus", **more: 
         "track": False,
         "settings": FEW,
     }
-    return Request(protocol, dataset, **(values | more))
+    return Request(protocol=protocol, dataset=dataset, **(values | more))
 
 
 def run(folder: Path, *names: str, **more: Any) -> Result:
@@ -69,7 +71,7 @@ def test_every_protocol_runs_on_its_phantom(
     dice = table[(table["metric"] == "dice") & (table["convention"] == "semibench-1")]["value"]
     assert dice.between(0, 1).all()
     assert {"overlays.png", "losses.png"} <= {path.name for path in (done.folder / "pictures").iterdir()}
-    assert done.record["model"]["parameters"] >= done.record["model"]["inference_parameters"] > 0
+    assert (done.record.model.parameters or 0) >= (done.record.model.inference_parameters or 0) > 0
     if protocol == "synthetic":
         assert sum(case[0] == "synthetic" for case in split["unlabeled"]) == 4
         assert (done.folder / "pictures" / "synthetic.png").is_file()
@@ -94,7 +96,7 @@ def test_real_files_run(tmp_path: Path, real_data: Path, dataset: str, protocol:
         data_root=tmp_path / "data",
         conventions=("semibench-1",),
     )
-    assert done.record["phantom"] is False
+    assert done.record.phantom is False
     assert pd.read_parquet(done.folder / "scores.parquet")["value"].notna().any()
 
 
@@ -127,7 +129,7 @@ def test_the_same_spec_gives_the_same_digits(finished: Result, tmp_path: Path) -
 )
 def test_what_decides_the_digits_is_in_the_key(finished: Result, change: dict[str, Any]) -> None:
     plan = prepare(request(finished.folder.parent, **({"method": "supervised"} | change)), estimate=False)
-    assert plan.key != finished.record["key"]
+    assert plan.key != finished.record.key
     assert plan.state == "new"
 
 
@@ -136,7 +138,7 @@ def test_where_things_lie_is_not_in_the_key(finished: Result, tmp_path: Path) ->
         request(tmp_path / "elsewhere", method="supervised", keep_predictions=False, conventions=("mgcc-2023",)),
         estimate=False,
     )
-    assert plan.key == finished.record["key"]
+    assert plan.key == finished.record.key
 
 
 def test_changed_code_makes_a_run_stale(finished: Result, tmp_path: Path) -> None:
@@ -168,7 +170,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from semibench.reporting import Reporter
-from semibench.run.execute import Request, execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 
 class Killer(Reporter):
     training = False
@@ -182,7 +186,7 @@ def iterate(self, plan, step, iteration):
         os.kill(os.getpid(), signal.SIGKILL)
     original(self, plan, step, iteration)
 loop._Training.iterate = iterate
-execute(prepare(Request("self", "tus", "bcp", recipe="smoke", runs=Path(sys.argv[1]), track=False,
+execute(prepare(Request(protocol="self", dataset="tus", method="bcp", recipe="smoke", runs=Path(sys.argv[1]), track=False,
     settings=("phantom.cases=90", "iterations=8", "checkpoint_every=1")), estimate=False))
 """
 
@@ -201,17 +205,18 @@ def test_killed_in_every_stage_and_resumed_gives_the_same_digits(tmp_path: Path)
     assert plan.state == "resumable"
     resumed = execute(plan)
     assert digits(resumed.folder) == digits(whole.folder)
-    assert resumed.record["training"]["iterations"] == 8
+    assert resumed.record.training.iterations == 8
 
 
 def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path) -> None:
     settings = (*FEW, "iterations=2000", "evaluate_every=0")
     plan = (
-        f"Request('self', 'tus', 'supervised', recipe='smoke', runs=Path({str(tmp_path)!r}), track=False, "
+        f"Request(protocol='self', dataset='tus', method='supervised', recipe='smoke', runs=Path({str(tmp_path)!r}), track=False, "
         f"settings={settings!r})"
     )
     code = (
-        "from pathlib import Path; from semibench.run.execute import Request, execute, prepare\n"
+        "from pathlib import Path; from semibench.run.execute import execute; from semibench.run.prepare import prepare\n"
+        "from semibench.run.request import Request\n"
         f"execute(prepare({plan}, estimate=False))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=os.environ.copy())
@@ -279,7 +284,6 @@ def test_wrong_requests_say_what_to_do(
 
 def test_the_plan_tells_cases_and_time(tmp_path: Path) -> None:
     summary = prepare(request(tmp_path)).summary()
-    assert summary["data"] == "phantom"
-    assert sum(role["cases"] for role in summary["cases"].values()) == 90
-    assert summary["estimate"]["training_seconds"] > 0
-    json.dumps(summary)
+    assert summary.data == "phantom"
+    assert sum(pool.cases for pool in summary.cases.values()) == 90
+    assert (summary.estimate.training_seconds or 0) > 0

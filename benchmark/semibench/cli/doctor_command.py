@@ -35,7 +35,7 @@ def add(app: typer.Typer) -> None:
         runs that can't be read.
 
         Exit 1 where a plugin is broken."""
-        from semibench.cli.run_command import environment
+        from semibench.process import environment
         from semibench.registry import registry
 
         environment()

@@ -14,12 +14,12 @@ from unittest import mock
 
 import torch
 
+from semibench.blocks.seeds import derive_seed
 from semibench.conformance.case import PATCH, MethodCase
 from semibench.conformance.watching import watched
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Inference
 from semibench.registry import Registered
-from semibench.training.seeding import derive
 
 SMALL: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "2": ("self", "tus", ("phantom.cases=90", "phantom.scale=0.25")),
@@ -67,7 +67,9 @@ def _cases() -> tempfile.TemporaryDirectory[str]:
 
 
 def _short_run(item: Registered, dims: int) -> ShortRun:
-    from semibench.run.execute import Request, execute, prepare
+    from semibench.run.execute import execute
+    from semibench.run.prepare import prepare
+    from semibench.run.request import Request
 
     meant = [protocol for protocol in item.card.protocols if protocol in SMALL]
     protocol, dataset, settings = SMALL[meant[0] if meant else str(dims)]
@@ -79,8 +81,9 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
         stack.enter_context(mock.patch.dict(os.environ, places))
         stack.enter_context(contextlib.chdir(folder))
         request = Request(
-            protocol, dataset, item.full_name, recipe="smoke", dims=dims, settings=settings, phantom="always",
-            runs=folder / "runs", device="cpu", threads=1, track=False, keep_predictions=False, pictures=False,
+            protocol=protocol, dataset=dataset, method=item.full_name, recipe="smoke", dims=dims,
+            settings=settings, phantom="always", runs=folder / "runs", device="cpu",
+            threads=1, track=False, keep_predictions=False, pictures=False,
         )  # fmt: skip
         error, dice = "", tuple[float, ...]()
         with watched() as seen:
@@ -138,7 +141,7 @@ def check_predicts_odd_sizes(case: MethodRunCase) -> None:
     method, small = case.small.build().eval(), case.small
     divisor = max((getattr(module, "divisor", 1) for module in method.modules()), default=1)
     size = tuple(side + 5 for side in PATCH[small.dims])
-    generator = torch.Generator().manual_seed(derive(0, "odd"))
+    generator = torch.Generator().manual_seed(derive_seed(0, "odd"))
     image = torch.randn((small.channels, *size), generator=generator)
     network = Network(small.dims, PATCH[small.dims], divisor)
     for name, predictor in method.predictors().items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Convention
-from semibench.evaluation.metrics import violates_dice_of_iou
+from semibench.evaluation.overlap_check import violates_dice_of_iou
 from semibench.evaluation.scoring import COUNTS, KEYS
 
 if TYPE_CHECKING:

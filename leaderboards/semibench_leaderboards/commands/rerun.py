@@ -60,7 +60,7 @@ def rerun_command(
     The new runs go to a folder of their own and are not part of any board. The exit code is 1 if final scores differ by more than
     the tolerance.
     """
-    from semibench.cli.run_command import environment
+    from semibench.process import environment
 
     environment()
     from semibench_leaderboards.evidence.rerun import compare_runs

@@ -20,8 +20,9 @@ from semibench.files import write_atomically
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import unique
-from semibench.run.execute import draw_split
-from semibench.run.resolve import Request, Resolved, resolve
+from semibench.run.prepare import draw_split
+from semibench.run.request import Request
+from semibench.run.resolve import Resolved, resolve
 from semibench.runfolder.format import write_spec
 from semibench.runfolder.provenance import provenance
 from semibench.runfolder.reading import SCORES_FILE
@@ -167,7 +168,12 @@ def score_submission(
     refs = list(unique(split.test))
     files = files_by_case(container, refs)
     inputs = RunInputs(
-        spec, resolved.card, resolved.catalog, resolved.protocol, resolved.protocol_options, resolved.card.dims
+        spec,
+        resolved.names.card,
+        resolved.data.catalog,
+        resolved.options.protocol,
+        resolved.data.protocol_options,
+        resolved.names.card.dims,
     )
     labels = _all_labels(container, files, refs, inputs)
     digest = sha256(canonical(sorted([key, sha256(array.tobytes())] for key, array in labels.items())))
@@ -180,9 +186,9 @@ def score_submission(
     chosen, _ = conventions_for(
         registry(),
         submission.conventions,
-        dims=resolved.card.dims,
-        case_dims=resolved.card.dims,
-        dataset=resolved.card.name,
+        dims=resolved.names.card.dims,
+        case_dims=resolved.names.card.dims,
+        dataset=resolved.names.card.name,
     )
     scored = score_labels(lambda ref: labels[ref.key], inputs, refs, "last", "main", chosen, reporter)
     if scored.table is None:
@@ -191,7 +197,7 @@ def score_submission(
         (reporter.warn if submission.conventions else reporter.note)(f"convention {name} is left out: {why}")
     _write(folder, spec, resolved, split, labels, refs, digest, list(chosen), submission)
     write_table(folder / SCORES_FILE, scored.table)
-    result = _result(spec, split, scored.records, resolved.phantom)
+    result = _result(spec, split, scored.records, resolved.data.phantom)
     status = StatusFile(folder)
     result.to_disk(folder)
     status.write("done")
@@ -220,7 +226,7 @@ def _write(
     write_spec(folder, spec)
     parts = {
         role: item
-        for role, item in resolved.items.items()
+        for role, item in resolved.plugins.items()
         if role in ("dataset", "protocol") or role.startswith("dataset:")
     }
     here = provenance(parts, "cpu")

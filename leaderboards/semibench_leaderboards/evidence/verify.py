@@ -80,11 +80,15 @@ def verify_run(container: Container, data_root: Path | None = None, reporter: Re
         raise ContainerError(f"{container.path}: expected {', '.join(NEEDED)}; missing: {', '.join(missing)}")
     try:
         spec = parse_spec(container.read(SPEC_FILE), f"{container.path}: {SPEC_FILE}")
-        split, result = _record(container, SplitRecord), _record(container, Result)
-        provenance = _record(container, Provenance) if container.has(Provenance.FILE) else Provenance()
     except RunFolderError as error:
         raise ContainerError(str(error)) from error
     verification.key = spec.key
+    try:
+        split, result = _record(container, SplitRecord), _record(container, Result)
+        provenance = _record(container, Provenance) if container.has(Provenance.FILE) else Provenance()
+    except RunFolderError as error:
+        verification.add("records", "wrong", str(error))
+        return verification
     names = {"its result": result.key}
     if container.has(MANIFEST):
         names["its manifest"] = read_manifest(container).get("key")

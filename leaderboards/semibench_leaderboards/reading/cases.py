@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import Score, sha256
-from semibench.evaluation.metrics import violates_dice_of_iou
+from semibench.evaluation.overlap_check import violates_dice_of_iou
 from semibench.runfolder.format import RunFolderError
 from semibench.runfolder.reading import SCORES_FILE
 from semibench.runfolder.records import ScoreSummary, SplitRecord

@@ -8,7 +8,7 @@ from typing import Any
 from semibench_leaderboards.published.marks import impossible
 from semibench_leaderboards.published.tables import PrintedTable, column_name, heading, row_name
 from semibench_leaderboards.suites.coverage import coverage
-from semibench_leaderboards.suites.expansion import Cell
+from semibench_leaderboards.suites.expansion import SuiteCell
 from semibench_leaderboards.suites.schema import Suite
 from semibench_leaderboards.suites.status import NOT_CHOSEN, SuiteStatus, ValueStatus
 
@@ -78,12 +78,12 @@ def records(status: SuiteStatus) -> dict[str, Any]:
             }
             for row in status.rows
         ],
-        "missing": [item.cell.command() for item in status.missing],
+        "missing": [item.cell.to_command() for item in status.missing],
         "absent": status.absent,
     }  # fmt: skip
 
 
-def overview(suite: Suite, cells: Iterable[Cell]) -> tuple[str, str, int, int, int, int, str, str]:
+def overview(suite: Suite, cells: Iterable[SuiteCell]) -> tuple[str, str, int, int, int, int, str, str]:
     """A line of `bench suite list`.
 
     Name, subject, the numbers of values, of values that no run can fill, of cells and of runnable cells, what isn't in the

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import Replicate, RunSpec, canonical, sha256
-from semibench_leaderboards.suites.expansion import Cell
+from semibench.run.request import Cell
+from semibench_leaderboards.suites.expansion import SuiteCell
 
 if TYPE_CHECKING:
     from semibench.registry import Registry
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Match:
     """A cell and its run."""
 
-    cell: Cell
+    cell: SuiteCell
     run: RunRecord | None = None
     """The newest run that counts, else the newest of all; None where there is none."""
     problem: str = ""
@@ -61,14 +62,16 @@ class SpecResolver:
         self.plugins = plugins
         self.known: dict[Cell, RunSpec | SemibenchError] = {}
 
-    def spec(self, cell: Cell) -> RunSpec:
+    def spec(self, cell: SuiteCell) -> RunSpec:
         """The spec of a cell, as far as it is known without the data. Raises a SemibenchError where the cell can't be resolved."""
         from semibench.run.resolve import resolve
 
-        like = replace(cell, draw=0, seed=0, fold=None if cell.fold is None else 0, fills=(), part="", suite="")
+        like = cell.cell.model_copy(
+            update={"draw": 0, "seed": 0, "fold": None if cell.fold is None else 0, "phantom": "always"}
+        )
         if like not in self.known:
             try:
-                self.known[like] = resolve(like.request(phantom="always"), plugins=self.plugins).spec
+                self.known[like] = resolve(like.request(), plugins=self.plugins).spec
             except SemibenchError as error:
                 self.known[like] = error
         spec = self.known[like]
@@ -81,7 +84,7 @@ class SpecResolver:
             seed=cell.seed,
         )
         spec = spec.model_copy(update={"replicate": replicate})
-        return spec if cell.phantom else _on_files(spec)
+        return spec if cell.on_phantom else _on_files(spec)
 
 
 def _on_files(spec: RunSpec) -> RunSpec:
@@ -90,7 +93,7 @@ def _on_files(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"track": spec.track.model_copy(update={"dataset": dataset})})
 
 
-def match(cells: Iterable[Cell], runs: Iterable[RunRecord], plugins: Registry | None = None) -> list[Match]:
+def match(cells: Iterable[SuiteCell], runs: Iterable[RunRecord], plugins: Registry | None = None) -> list[Match]:
     """Every cell with its run. For a cell that can't be resolved the match has the problem; it never raises."""
     by_fingerprint: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from semibench_leaderboards.published.groups import class_of
 from semibench_leaderboards.published.reproduced import MEAN, figure, in_units_of
 from semibench_leaderboards.published.values import Value
 from semibench_leaderboards.suites.coverage import table_of, why_unreproducible
-from semibench_leaderboards.suites.expansion import Cell
+from semibench_leaderboards.suites.expansion import SuiteCell
 from semibench_leaderboards.suites.matching import Match, match
 from semibench_leaderboards.suites.schema import MetricSource, Suite
 
@@ -104,7 +103,7 @@ class SuiteStatus:
 
 
 def status(
-    suite: Suite, cells: Sequence[Cell], runs: Iterable[RunRecord], plugins: Registry | None = None
+    suite: Suite, cells: Sequence[SuiteCell], runs: Iterable[RunRecord], plugins: Registry | None = None
 ) -> SuiteStatus:
     """Compares runs with the table of a suite. cells: from `expand`; runs: from `records.read_runs`."""
     grouped: dict[tuple[str, str], list[Match]] = defaultdict(list)
@@ -113,7 +112,7 @@ def status(
     rows = tuple(SuiteRow(grid, name, tuple(members)) for (grid, name), members in grouped.items())
     by_value = {name: row for row in rows for item in row.matches for name in item.cell.fills}
     entries = tuple(_value_status(suite, value, by_value.get(value.id)) for value in table_of(suite))
-    phantom = any(cell.phantom for cell in cells)
+    phantom = any(cell.on_phantom for cell in cells)
     return SuiteStatus(suite, phantom, rows, entries, tuple(_warnings(suite, rows, phantom)))
 
 
@@ -159,8 +158,8 @@ def number_of(run: RunRecord, value: Value, source: MetricSource, score: Score) 
     """A run's number for a value, in the value's unit; None where the run doesn't have it."""
     if source.figure is not None:
         part, _, name = source.figure.partition(".")
-        found: Any = getattr(run, part, {}).get(name)
-        return None if found is None or math.isnan(float(found)) else float(found) * source.scale
+        value_of: Any = getattr(getattr(run, part, None), name, None)
+        return None if value_of is None else float(value_of) * source.scale
     group = MEAN if value.group.startswith("domain-") else class_of(value)
     number = figure(
         run.scores,

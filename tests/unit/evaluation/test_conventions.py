@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from semibench import Case, CaseError, CaseRef, Convention, Frame, Inference, Truth, UnsupportedError
 from semibench.evaluation.inference import Network, window_starts
-from semibench.evaluation.metrics import SMOOTHING
+from semibench.evaluation.overlap_check import SMOOTHING
 from semibench.evaluation.run_scores import conventions_for
 from semibench.evaluation.scoring import (
     COUNTS,

@@ -11,9 +11,11 @@ import pytest
 from semibench import UsageError
 from semibench.documents import parse_document
 from semibench.files import read_json, write_json
-from semibench.matrix.cells import Cell, Group, MatrixFile, numbers
+from semibench.matrix.cells import Group, MatrixFile, numbers
 from semibench.matrix.planning import JOURNAL, plan_cells, wanted
-from semibench.run.execute import execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Cell
 from semibench.runfolder.format import write_spec
 
 YAML = """\
@@ -105,7 +107,7 @@ def test_the_command_by_hand_is_the_same_request(monkeypatch: pytest.MonkeyPatch
         phantom="always",
         settings=("labeled=0.25", "recipe.patch=[32, 32]"), conventions=("semibench-1",),
     )  # fmt: skip
-    words = shlex.split(cell.command())
+    words = shlex.split(cell.to_command())
     build()(args=words[1:], standalone_mode=False)
     wanted_request = cell.request(resume=True)
     assert seen == [wanted_request]
@@ -138,7 +140,7 @@ def test_states_of_a_plan(tmp_path: Path) -> None:
     write_json(runs / JOURNAL / planned[2].short / "outcome.json", {"ending": "timeout", "reason": "passed 3 s"})
     for number, status in ((3, {"state": "failed", "error": "it broke"}), (4, {"state": "running", "process": 1})):
         folder = planned[number].folder
-        assert folder is not None and planned[0].folder is not None
+        assert folder is not None
         plan = prepare(cells[number].request(**execution), estimate=False)
         write_spec(folder, plan.spec)
         plan.record.to_disk(folder)

@@ -22,7 +22,7 @@ from semibench.cli.app import build
 from semibench.contracts.cases import CaseRef
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.evaluation.run_scores import prediction_name
-from semibench.run.execute import draw_split
+from semibench.run.prepare import draw_split
 from semibench_leaderboards.evidence import containers
 from semibench_leaderboards.evidence import score as submissions
 from semibench_leaderboards.evidence.containers import ContainerError, open_container, read_labels
@@ -47,7 +47,7 @@ def truths() -> dict[str, np.ndarray]:
     """References of the test cases by id."""
     resolved, _ = submissions.resolve_submission(Submission(name="x", **WHAT))
     split, _ = draw_split(resolved)
-    return {ref.id: np.asarray(resolved.catalog.datasets[ref.dataset].truth(ref).label) for ref in split.test}  # type: ignore[union-attr]
+    return {ref.id: np.asarray(resolved.data.catalog.datasets[ref.dataset].truth(ref).label) for ref in split.test}  # type: ignore[union-attr]
 
 
 def shifted(label: np.ndarray) -> np.ndarray:
@@ -153,7 +153,7 @@ def test_other_predictions_under_one_name_need_force(
             score_submission(Submission(name="Ours 1.0", **WHAT), container, runs)
         folder, result = score_submission(Submission(name="Ours 1.0", seed=1, **WHAT), container, runs)
     assert folder != submitted
-    dice = [s["mean"] for s in result["scores"] if s["metric"] == "dice"]
+    dice = [s.mean for s in result.scores if s.metric == "dice"]
     assert dice and all(value == pytest.approx(1.0, abs=1e-5) for value in dice)
 
 
@@ -320,9 +320,15 @@ def test_another_key_split_or_data_and_lost_files_are_found(bundle: Path) -> Non
     def easier(files: dict[str, bytes]) -> None:
         split = json.loads(files["split.json"])
         split["test"] = split["test"][:-1]
+        del split["drawn"]
         files["split.json"] = json.dumps(split).encode()
 
-    assert "as the protocol draws it" in wrong(verified(changed(bundle, easier)))["split"]
+    assert "test: 0 cases left, 1 came" in wrong(verified(changed(bundle, easier)))["split"]
+
+    def careless(files: dict[str, bytes]) -> None:
+        files["split.json"] = files["split.json"].replace(b'"tus"', b'"sut"')
+
+    assert 'digest under "drawn"' in wrong(verified(changed(bundle, careless)))["records"]
 
     def other_seed(files: dict[str, bytes]) -> None:
         spec = json.loads(files["spec.json"])
@@ -350,7 +356,7 @@ def test_another_key_split_or_data_and_lost_files_are_found(bundle: Path) -> Non
 
 
 def test_a_run_without_predictions_or_an_end_is_not_exported(submitted: Path, tmp_path: Path) -> None:
-    for name in ("spec.json", "split.json", "result.json", "scores.parquet", "status.json"):
+    for name in ("spec.json", "provenance.json", "split.json", "result.json", "scores.parquet", "status.json"):
         (tmp_path / name).write_bytes((submitted / name).read_bytes())
     with pytest.raises(UsageError, match="kept no predictions"):
         export(tmp_path, tmp_path / "a.zip")
@@ -390,7 +396,7 @@ def test_what_cannot_be_rescored_says_why(submitted: Path, tmp_path: Path) -> No
         rescore(submitted, ["la-sliding"])
     with pytest.raises(UsageError, match="working grid"):
         rescore(submitted, ["mgcc-2023"])
-    with pytest.raises(UsageError, match="not a finished run"):
+    with pytest.raises(IdentityError, match=r"expected a run folder with a spec\.json"):
         rescore(tmp_path, ["semibench-1"])
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from semibench.cli.app import build
 from semibench.contracts.errors import UnknownNameError, UsageError
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.published import anomalies, counterparts, find, marks, papers, values
 from semibench_leaderboards.published.anomalies import read as read_anomalies
 from semibench_leaderboards.published.groups import class_of
@@ -203,35 +204,17 @@ def test_beside_finds_the_setting(protocol, dataset, options, metric, group, exp
 
 
 def test_the_number_under_the_papers_own_convention() -> None:
+    def score(checkpoint: str, predictor: str, convention: str, mean: float) -> ScoreSummary:
+        return ScoreSummary(
+            checkpoint=checkpoint, predictor=predictor, convention=convention, metric="iou", mean=mean,
+            per_class={"spleen": 0.5, "liver": 0.25},
+        )  # fmt: skip
+
     scores = [
-        {
-            "checkpoint": "last",
-            "predictor": "student",
-            "convention": "semibench:semibench-1",
-            "metric": "iou",
-            "mean": 0.7,
-        },
-        {
-            "checkpoint": "best",
-            "predictor": "student",
-            "convention": "semibench:mgcc-2023",
-            "metric": "iou",
-            "mean": 0.65,
-        },
-        {
-            "checkpoint": "last",
-            "predictor": "student",
-            "convention": "semibench:mgcc-2023",
-            "metric": "iou",
-            "mean": 0.64,
-        },
-        {
-            "checkpoint": "last",
-            "predictor": "teacher",
-            "convention": "semibench:mgcc-2023",
-            "metric": "iou",
-            "mean": 0.6,
-        },
+        score("last", "student", "semibench-1", 0.7),
+        score("best", "student", "mgcc-2023", 0.65),
+        score("last", "student", "mgcc-2023", 0.64),
+        score("last", "teacher", "mgcc-2023", 0.6),
     ]
     item = counterparts(
         protocol="self", dataset="busi", options={"labeled": 0.5}, metric="iou", convention="semibench-1",
@@ -241,9 +224,8 @@ def test_the_number_under_the_papers_own_convention() -> None:
     assert item.own(scores, checkpoint="best") == 0.65
     assert item.own(scores, predictor="teacher") == 0.6
     assert item.own(scores[:1]) is None
-    by_class = [{**scores[0], "per_class": {"spleen": {"mean": 0.5}, "liver": 0.25}}]
-    assert figure(by_class, "iou", convention="semibench-1", group="spleen") == 0.5
-    assert figure(by_class, "iou", convention="semibench-1", group="liver") == 0.25
+    assert figure(scores, "iou", convention="semibench:semibench-1", group="spleen") == 0.5
+    assert figure(scores, "iou", convention="semibench-1", group="liver") == 0.25
 
 
 def test_conventions_named_for_papers_are_installed() -> None:

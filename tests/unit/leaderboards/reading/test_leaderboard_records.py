@@ -14,6 +14,7 @@ from support.leaderboard_toys import spec_of, three_seeds, write_run
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import Score
+from semibench_leaderboards.ranking.boards import boards
 from semibench_leaderboards.reading.cases import CasesError, ScoredMetric, case_scores
 from semibench_leaderboards.reading.index import NAME, Index
 from semibench_leaderboards.reading.records import chosen_run, left_out, read_runs
@@ -91,6 +92,53 @@ def test_broken_folders_are_named_and_harm_nothing(tmp_path: Path) -> None:
     first, second = sorted(left_out(tmp_path), key=lambda line: other.name in line)
     assert first.startswith(f"left out: {broken}: status.json is not JSON")
     assert second.startswith(f"left out: {other}: the run is done and has no result.json")
+
+
+def test_a_copied_folder_counts_once(tmp_path: Path) -> None:
+    three_seeds(tmp_path, "alpha", [[0.1], [0.2], [0.6]])
+    folder = write_run(tmp_path, [0.3], spec_of("beta"))
+    shutil.copytree(folder, tmp_path / "a backup")
+    shutil.copytree(folder, tmp_path / f"{folder.name} copy")
+    assert [record.folder for record in read_runs(tmp_path, method="beta")] == [folder]
+    assert left_out(tmp_path) == [
+        f"left out: {tmp_path / name} holds the same run as {folder}, which counts once"
+        for name in sorted(["a backup", f"{folder.name} copy"])
+    ]
+    (board,) = boards(read_runs(tmp_path))
+    assert {row.name: row.n for row in board.rows} == {"alpha": 3, "beta": 1}
+    shutil.rmtree(folder)  # the first of those that are left stands for the run
+    (record,) = read_runs(tmp_path, method="beta")
+    assert record.folder == tmp_path / min("a backup", f"{folder.name} copy")
+    assert len(left_out(tmp_path)) == 1
+
+
+def test_a_copy_with_other_code_makes_nothing_stale(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, [0.3])
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    record = json.loads((copy / "provenance.json").read_text())
+    record["plugins"]["method"]["source"] = "newer"
+    (copy / "provenance.json").write_text(json.dumps(record))
+    assert [(found.folder, found.stale) for found in read_runs(tmp_path)] == [(folder, False)]
+
+
+def test_a_run_whose_cases_contradict_it_leaves_the_board_and_the_list(tmp_path: Path) -> None:
+    write_run(tmp_path, [0.5, 0.7], spec_of("alpha"))
+    odd = write_run(tmp_path, [0.5, 0.7], spec_of("beta"), stored_mean=0.9)
+    (board,) = boards(read_runs(tmp_path))
+    assert [row.name for row in board.rows] == ["alpha"]
+    assert [record.method for record in read_runs(tmp_path)] == ["alpha"]
+    (line,) = left_out(tmp_path)
+    assert line.startswith(f"left out: {odd}: the cases of last/main/semibench-1/dice have the mean 0.600000")
+    write_run(tmp_path, [0.5, 0.7], spec_of("beta"))  # mended
+    assert left_out(tmp_path) == [] and len(boards(read_runs(tmp_path))[0].rows) == 2
+
+
+def test_runs_of_one_place_on_other_splits_are_told_on_the_board(tmp_path: Path) -> None:
+    write_run(tmp_path, [0.5, 0.7], spec_of("alpha"), cases=["a", "b"])
+    write_run(tmp_path, [0.5, 0.7], spec_of("beta"), cases=["a", "c"])
+    (board,) = boards(read_runs(tmp_path))
+    assert any("different splits" in warning for warning in board.warnings)
 
 
 def test_a_damaged_or_foreign_index_is_made_again(tmp_path: Path) -> None:
@@ -183,8 +231,6 @@ def test_cases_without_a_score_are_missing(tmp_path: Path) -> None:
 
 
 def test_old_runs_without_a_direction_ask_the_convention(tmp_path: Path) -> None:
-    from semibench_leaderboards.ranking.boards import boards
-
     folder = write_run(tmp_path, [3.0, 5.0], metric="hd95_mm")
     result = json.loads((folder / "result.json").read_text())
     del result["scores"][0]["higher"]

@@ -16,11 +16,13 @@ from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageEr
 from semibench.contracts.identity import RunSpec
 from semibench.protocols.single import published
 from semibench.registry import registry
+from semibench.run.request import laid_over
+from semibench.runfolder.records import ModelFigures, ScoreSummary
 from semibench_leaderboards.published import find, papers, values
 from semibench_leaderboards.published.values import by_id
 from semibench_leaderboards.suites import Overrides, expand, load, names
 from semibench_leaderboards.suites.coverage import coverage
-from semibench_leaderboards.suites.expansion import Cell, check_chosen, laid_over
+from semibench_leaderboards.suites.expansion import SuiteCell, check_chosen
 from semibench_leaderboards.suites.for_matrix import as_matrix_file, cells_of
 from semibench_leaderboards.suites.layout import records, status_table, value_text
 from semibench_leaderboards.suites.matching import SpecResolver, fingerprint
@@ -125,7 +127,7 @@ def test_a_cell_is_a_request_and_a_command() -> None:
         "mgcc-2023",
         "never",
     )
-    words = cell.command().split()
+    words = cell.to_command().split()
     assert words[:8] == ["bench", "run", "-p", "synthetic", "-d", "busi", "-m", "ua-mt"] and "labels=all" in words
 
 
@@ -212,22 +214,16 @@ def _plain(cell: Any) -> tuple[Any, ...]:
 
 
 # ---- runs beside values ------------------------------------------------------------------------------------------------
-def run_for(cell: Cell, spec: RunSpec, mean: float, **more: Any) -> Any:
+def run_for(cell: SuiteCell, spec: RunSpec, mean: float, **more: Any) -> Any:
     """A finished run as `read_runs` gives it, with one number for every metric of MGCC."""
     scores = [
-        {
-            "checkpoint": checkpoint,
-            "predictor": "main",
-            "convention": "semibench:mgcc-2023",
-            "metric": metric,
-            "mean": mean,
-        }
+        ScoreSummary(checkpoint=checkpoint, predictor="main", convention="mgcc-2023", metric=metric, mean=mean)
         for checkpoint in ("last", "best")
         for metric in ("iou", "f1", "recall")
     ]
     given = {
         "spec": spec, "state": "done", "stale": False, "counts": True, "scores": scores, "device": "cpu", "ended": "2026",
-        "started": "2026", "key": spec.key, "model": {"inference_parameters": 34_527_041, "gflops": 131.0},
+        "started": "2026", "key": spec.key, "model": ModelFigures(inference_parameters=34_527_041, gflops=131.0),
     }  # fmt: skip
     return SimpleNamespace(**(given | more))
 
@@ -288,15 +284,7 @@ def test_an_average_over_domains_needs_all_of_them(asked: SpecResolver) -> None:
     cells = expand(suite, Overrides(methods=("bcp",), seeds=(0,)))
     mine = [cell for cell in cells if cell.grid == "labeled-2pct"]
     scores = [
-        [
-            {
-                "checkpoint": "last",
-                "predictor": "main",
-                "convention": "semibench:semibench-1",
-                "metric": "dice",
-                "mean": dice,
-            }
-        ]
+        [ScoreSummary(checkpoint="last", predictor="main", convention="semibench-1", metric="dice", mean=dice)]
         for dice in (0.5, 0.6, 0.7, 0.9)
     ]
     runs = [run_for(cell, asked.spec(cell), 0, scores=given) for cell, given in zip(mine, scores, strict=True)]
