@@ -124,5 +124,8 @@ class Score(Frozen):
     """How a finished run is read; not part of its key, so that a run is scored many times without training."""
 
     checkpoint: Literal["last", "best"] = "last"
-    predictor: str = "main"
-    convention: str = "semibench:semibench-1"
+    """Which weights: the last ones, or the best on validation."""
+    predictor: str | None = None
+    """Which network of a method; None for the method's default one."""
+    convention: str = "semibench-1"
+    """How predictions become numbers: the short name of a convention."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from semibench.contracts.identity import SHORT
 from semibench.runfolder.reading import RunFolder
 from semibench.runfolder.records import ScoreSummary
-from semibench.tracking.tables import score_rows
+from semibench.tracking.tables import markdown_table, score_rows
 
 LIMIT = 7500
 """Characters; MLflow cuts tags at 8000."""
@@ -27,12 +27,8 @@ def results_tables(scores: Sequence[ScoreSummary]) -> list[str]:
     lines: list[str] = []
     for convention, (columns, rows) in score_rows(scores).items():
         lines += [f"**{convention}**: mean ± standard deviation over test cases", ""]
-        lines += [_row(columns), "|" + "---|" * len(columns), *(_row(row) for row in rows), ""]
+        lines += [markdown_table(columns, rows), ""]
     return lines
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def description(run: RunFolder) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from semibench.runfolder.records import ScoreSummary
@@ -18,6 +18,17 @@ def spread(mean: Any, std: Any) -> str:
         return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
     return number(mean) if "–" in (number(mean), number(std)) else f"{number(mean)} ± {number(std)}"
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table; bars inside the cells are escaped."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right_aligned: int = 0) -> str:
+    """A Markdown table. right_aligned: how many of the last columns are aligned to the right."""
+    rule = ["---"] * (len(columns) - right_aligned) + ["---:"] * right_aligned
+    return "\n".join([markdown_row(columns), markdown_row(rule), *map(markdown_row, rows)])
 
 
 def metric_label(metric: str, unit: str) -> str:

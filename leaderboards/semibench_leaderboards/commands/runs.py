@@ -1,4 +1,4 @@
-"""`bench runs`: what there is and how it went."""
+"""`bench runs`: lists runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 class State(StrEnum):
-    """How a run stands."""
+    """States of a run."""
 
     done = "done"
     failed = "failed"
@@ -42,7 +42,7 @@ class State(StrEnum):
 
 
 class Order(StrEnum):
-    """What runs are sorted by."""
+    """Keys that runs can be sorted by."""
 
     started = "started"
     ended = "ended"
@@ -57,7 +57,9 @@ class Order(StrEnum):
 def runs_command(
     state: Annotated[
         State | None,
-        option(WHICH, "Only these; stale: a newer run of the row was made with other code.", "--state", "-s"),
+        option(
+            WHICH, "Only runs in this state; stale: a newer run of the row was made with other code.", "--state", "-s"
+        ),
     ] = None,
     protocol: options.Protocol = None,
     dataset: options.DatasetName = None,
@@ -68,15 +70,15 @@ def runs_command(
     row: Annotated[str | None, option(WHICH, "Beginning of the row's digest.", "--row", metavar="DIGEST")] = None,
     phantom: options.Phantom = None,
     runs: options.Runs = Path("runs"),
-    order: Annotated[Order, option(OUTPUT, "By what.", "--sort", default=True)] = Order.started,
-    reverse: Annotated[bool, option(OUTPUT, "Largest, or latest, first.", "--reverse")] = False,
-    most: Annotated[int, option(OUTPUT, "How many lines; 0: all.", "--limit", "-n", default=True, min=0)] = 50,
+    order: Annotated[Order, option(OUTPUT, "Sort key.", "--sort", default=True)] = Order.started,
+    reverse: Annotated[bool, option(OUTPUT, "Largest or latest first.", "--reverse")] = False,
+    most: Annotated[int, option(OUTPUT, "Most runs to show; 0: all.", "--limit", "-n", default=True, min=0)] = 50,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List runs: state, main score, time, and why a run failed.
+    """List runs with state, main score and time, and why a run failed.
 
-    The score is that of the last weights and the method's default predictor, in the convention's main metric.
+    The score is the convention's main metric for the last weights and the method's default predictor.
     """
     from semibench_leaderboards.commands.naming import report_left_out
     from semibench_leaderboards.ranking.selecting import chosen_runs
@@ -106,7 +108,7 @@ def _state(record: RunRecord) -> str:
 
 
 def main_score(record: RunRecord) -> tuple[str, float] | None:
-    """Name and mean of a run's main metric: last weights, default predictor, semibench-1 where it was scored so."""
+    """Name and mean of a run's main metric, for the last weights, the default predictor and, where it has it, semibench-1."""
     scores = [score for score in record.scores if score.checkpoint == "last" and score.main and score.mean is not None]
     scores.sort(key=lambda score: score.convention != "semibench-1")
     return next(((score.metric, score.mean) for score in scores if score.mean is not None), None)

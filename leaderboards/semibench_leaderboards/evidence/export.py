@@ -1,4 +1,4 @@
-"""`bench export`: a run as one file that anybody can check. Two exports of one run are equal byte for byte."""
+"""`bench export`: writes a run to one file that anybody can check. Two exports of one run are identical byte for byte."""
 
 from __future__ import annotations
 
@@ -21,33 +21,37 @@ MANIFEST = "bundle.json"
 NEEDED = (SPEC_FILE, SplitRecord.FILE, Result.FILE, SCORES_FILE)
 RECORDS = (*NEEDED, Provenance.FILE, "synthetic.json")
 MOMENT = (1980, 1, 1, 0, 0, 0)
-"""Time of every entry: a bundle holds no clock."""
+"""Time of every entry, so that a bundle doesn't depend on the clock."""
 
 
 def contents(folder: Folder) -> list[str]:
-    """The files of a run folder that go into a bundle, sorted: records and stored predictions; no checkpoint, no log, no path of
-    this machine."""
+    """The files of a run folder that go into a bundle, sorted: records and stored predictions.
+
+    Checkpoints, logs and anything with a path of this machine are left out.
+    """
     records = [name for name in RECORDS if folder.has(name)]
     predictions = [name for name in folder.names() if name.startswith("predictions/") and name.endswith(".npz")]
     return sorted([*records, *predictions])
 
 
 def export(run: Path, out: Path) -> dict[str, Any]:
-    """Writes a bundle of a finished run; returns its manifest. Raises UsageError for a run that isn't done, or that kept no
-    predictions (nothing could be checked)."""
+    """Writes a bundle of a finished run and returns its manifest.
+
+    Raises UsageError for a run that isn't done, or that stored no predictions, since nothing could be checked.
+    """
     folder = Folder(run)
     missing = [name for name in NEEDED if not folder.has(name)]
-    found = RunFolder(run) if folder.has(SPEC_FILE) else None
-    if missing or found is None or found.state != "done":
-        state = found.state if found is not None else "none"
+    run_folder = RunFolder(run) if folder.has(SPEC_FILE) else None
+    if missing or run_folder is None or run_folder.state != "done":
+        state = run_folder.state if run_folder is not None else "none"
         raise UsageError(f"{run} is not a finished run (state {state}, missing: {', '.join(missing) or 'nothing'})")
-    found.check()
+    run_folder.check()
     names = contents(folder)
     if not any(name.startswith("predictions/") for name in names):
         raise UsageError(
-            f"{run} kept no predictions, so nobody could check its numbers; run it without --no-predictions"
+            f"{run} stored no predictions, so nobody could check its numbers; run it without --no-predictions"
         )
-    spec = found.spec
+    spec = run_folder.spec
     files = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in _bytes(folder, names)}
     manifest = {"format": FORMAT, "key": spec.key, "row": spec.row, "track": spec.track.digest(), "files": files}
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -76,10 +80,10 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def read_manifest(container: Container) -> dict[str, Any]:
-    """The manifest of a bundle. Raises ContainerError where there is none that this version knows."""
+    """The manifest of a bundle. Raises ContainerError where it is missing or has a format that this version doesn't know."""
     if not container.has(MANIFEST):
         raise ContainerError(
-            f"{container.path} is no bundle: it has no {MANIFEST}; make one with `bench export RUN --out FILE`"
+            f"{container.path} is not a bundle: it has no {MANIFEST}; make one with `bench export RUN --out FILE`"
         )
     try:
         manifest = json_object(container.read(MANIFEST), f"{container.path}: {MANIFEST}")

@@ -1,4 +1,4 @@
-"""After a run: its row, and with it the ranks of its track, are brought up to date in MLflow."""
+"""Listener that updates the rows of a track in MLflow after each run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semibench_leaderboards.mlflow_rows.sync import sync
 
 
 def update(folders: Sequence[Path], *, tracking_uri: str | None, reporter: Reporter) -> None:
-    """Syncs the tracks of some run folders; one sync for each folder of runs they lie in."""
+    """Syncs the tracks of some run folders, with one sync for each parent folder."""
     tracks: dict[Path, list[str]] = {}
     for folder in folders:
         tracks.setdefault(folder.parent, []).append(RunFolder(folder).spec.track.digest())
@@ -20,13 +20,13 @@ def update(folders: Sequence[Path], *, tracking_uri: str | None, reporter: Repor
 
 
 class _Quiet(Reporter):
-    """Passes warnings on and draws no progress: the run's own is over."""
+    """Forwards notes and warnings and shows no progress, since the run's own progress has ended."""
 
-    def __init__(self, told: Reporter) -> None:
-        self.told = told
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
 
     def note(self, text: str) -> None:
-        self.told.note(text)
+        self.reporter.note(text)
 
     def warn(self, text: str) -> None:
-        self.told.warn(text)
+        self.reporter.warn(text)

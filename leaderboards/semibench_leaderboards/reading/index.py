@@ -1,7 +1,7 @@
-"""The index of a folder of runs: a SQLite file that holds what lists and boards need, so that run folders are read once.
+"""The index of a folder of runs: a SQLite file with everything that lists and boards need, so that each run folder is read once.
 
-A cache of the records of the run folders and nothing else: delete it and it is made again. A folder is read again when one
-of its records has another time or size. Several processes may use it: each writes in one transaction.
+It is only a cache of the records in the run folders; if it is deleted, it is built again. A folder is read again when the time
+or the size of one of its records changes. Several processes may use it: each writes in one transaction.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,13 @@ from semibench.runfolder.records import Provenance, Result, ScoreSummary, SplitR
 
 NAME = ".index.sqlite"
 VERSION = 5
-"""Raised when the tables change: an index of another version is made anew."""
+"""Raised when the tables change; an index of another version is rebuilt."""
 
 WAIT = 60.0
 """Seconds to wait for another process that writes the index."""
 
 STAMPED = (SPEC_FILE, Status.FILE, Provenance.FILE, SplitRecord.FILE, Result.FILE, SCORES_FILE)
-"""The files whose times and sizes say whether a folder has changed."""
+"""The files whose times and sizes show whether a folder has changed."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -59,10 +59,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Listed:
-    """One run as the index has it. split: digest of the drawn split, empty where none is recorded; result: without its
-    scores, None where there is none; scores: packed JSON of their list, or empty."""
+    """One run as it is stored in the index."""
 
     folder: str
+    """Name of the folder."""
     key: str
     row: str
     track: str
@@ -71,21 +71,24 @@ class Listed:
     status: Status | None
     provenance: Provenance
     split: str
+    """Digest of the drawn split; empty where none is recorded."""
     result: Figures | None
+    """The result without its scores; None where there is none."""
     scores: bytes
+    """Packed JSON of the scores, or empty."""
 
 
 class Index:
-    """The index of one folder of runs. Use as a context to close it."""
+    """The index of one folder of runs. A context manager that closes it."""
 
     def __init__(self, runs: Path, file: Path | None) -> None:
-        """file: None keeps the index in memory (a folder that can't be written)."""
+        """file: of the index; None keeps it in memory, for a folder that can't be written."""
         self.runs, self.file = runs, file
         self.connection = self._open()
 
     @classmethod
-    def beside(cls, runs: Path) -> Index:
-        """The index in the folder of the runs; where that can't be written, one in memory."""
+    def of(cls, runs: Path) -> Index:
+        """The index that is stored in the folder of the runs, or one in memory where the folder can't be written."""
         file = runs / NAME
         writable = os.access(file if file.exists() else runs, os.W_OK)
         return cls(runs, file if writable else None)
@@ -102,11 +105,11 @@ class Index:
         except sqlite3.DatabaseError:
             if self.file is None or not self._is_damaged():
                 raise
-        self.file.unlink(missing_ok=True)  # a cache: made again
+        self.file.unlink(missing_ok=True)  # a cache, which is built again
         return self._connect()
 
     def _is_damaged(self) -> bool:
-        """Whether the file is no data base (a lock held by another process is no damage)."""
+        """Whether the file is not a data base. A lock that another process holds is not damage."""
         assert self.file is not None
         with self.file.open("rb") as handle:
             head = handle.read(16)
@@ -139,7 +142,7 @@ class Index:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; other processes wait."""
+        """Commits everything or nothing; other processes wait."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -150,7 +153,7 @@ class Index:
 
     # ---- refreshing ------------------------------------------------------------------------------------------------
     def refresh(self) -> int:
-        """Reads the folders that are new or changed, forgets those that are gone; returns how many it read or forgot."""
+        """Reads new and changed folders and removes deleted ones; returns how many it read or removed."""
         known = dict(self.connection.execute("SELECT folder, stamp FROM runs"))
         present: set[str] = set()
         changed: list[tuple[str, str]] = []
@@ -182,7 +185,7 @@ class Index:
         return len(changed) + len(gone)
 
     def _mark_copies(self) -> None:
-        """Of the readable folders of one run, that named by its key stands for the run, else the first by name."""
+        """Marks copies of a run. The folder named by the run's key represents it, or else the first one by name."""
         self.connection.execute("UPDATE runs SET copy_of = NULL WHERE copy_of IS NOT NULL")
         self.connection.execute(f"""
             UPDATE runs SET copy_of = (
@@ -194,7 +197,7 @@ class Index:
         self.connection.execute("UPDATE runs SET copy_of = NULL WHERE copy_of = folder")
 
     def mark_damaged(self, faults: Mapping[str, str]) -> None:
-        """Notes folders (name -> why) that turned out not to be readable after all; they are left out until they change."""
+        """Marks folders (name -> reason) that turned out to be unreadable; they are left out until they change."""
         with self.transaction():
             pairs = [(why, folder) for folder, why in faults.items()]
             self.connection.executemany("UPDATE runs SET error = ? WHERE folder = ?", pairs)
@@ -202,15 +205,15 @@ class Index:
 
     # ---- reading ---------------------------------------------------------------------------------------------------
     def listed(self, where: Mapping[str, Any], *, scores: bool) -> list[Listed]:
-        """The readable runs that fit."""
+        """The readable runs that match the filters."""
         condition, values = _condition(where)
         packed = "scores.packed" if scores else "NULL"
         join = "LEFT JOIN scores ON scores.folder = runs.folder" if scores else ""
         names = "runs.folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result"
-        found = self.connection.execute(
+        rows = self.connection.execute(
             f"SELECT {names}, {packed} FROM runs {join} WHERE {condition}", values
         ).fetchall()
-        parts = self._parts({row[3] for row in found}, {row[4] for row in found})
+        parts = self._parts({row[3] for row in rows}, {row[4] for row in rows})
         return [
             Listed(
                 folder, key, row, track,
@@ -220,31 +223,58 @@ class Index:
                 code, Status.model_validate_json(status) if status else None, Provenance.model_validate_json(provenance),
                 split, Figures.model_validate_json(result) if result else None, packed or b"",
             )
-            for folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result, packed in found
+            for folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result, packed in rows
         ]  # fmt: skip
 
     def _parts(self, tracks: set[str], entries: set[str]) -> dict[str, Any]:
-        """Track and Entry records by digest; each is made once and shared by its runs."""
-        made: dict[str, Any] = {}
+        """Track and Entry records by digest, each parsed once and shared by its runs."""
+        parts: dict[str, Any] = {}
         for digests, kind in ((tracks, Track), (entries, Entry)):
             for digest in digests:
                 row = self.connection.execute("SELECT text FROM parts WHERE digest = ?", (digest,)).fetchone()
-                made[digest] = kind.model_validate_json(row[0])
-        return made
+                parts[digest] = kind.model_validate_json(row[0])
+        return parts
 
     def newest_codes(self, where: Mapping[str, Any]) -> dict[str, str]:
-        """Row -> code of its newest run that ended well (of its newest run at all where none did)."""
+        """Row -> code of its newest finished run, or of its newest run where none has finished."""
         tracks = {name: where.get(name) for name in ("protocol", "dataset", "recipe", "track", "phantom")}
         condition, values = _condition(tracks)
         query = f"SELECT row, code FROM runs WHERE {condition} AND code != '' ORDER BY state = 'done', ended"
         return dict(self.connection.execute(query, values))
 
+    # ---- scores by case --------------------------------------------------------------------------------------------
+    def stored_cases(self, folder: str, key: Sequence[str]) -> tuple[str, str, bytes] | None:
+        """Digest of the case set, classes and packed figures of a run's metric; None where they aren't stored.
+
+        key: (checkpoint, predictor, convention, metric).
+        """
+        columns = ("folder", "checkpoint", "predictor", "convention", "metric")
+        condition = " AND ".join(f"{column} = ?" for column in columns)
+        query = f"SELECT caseset, classes, figures FROM cases WHERE {condition}"
+        row: tuple[str, str, bytes] | None = self.connection.execute(query, (folder, *key)).fetchone()
+        return row
+
+    def stored_case_set(self, digest: str) -> str:
+        """JSON of a case set."""
+        row = self.connection.execute("SELECT text FROM casesets WHERE digest = ?", (digest,)).fetchone()
+        return str(row[0])
+
+    def store_cases(self, case_sets: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Adds case sets (digest -> JSON) and rows (folder, key, digest of the case set, classes, figures).
+
+        Rows of folders that were removed or changed meanwhile are deleted by the next refresh.
+        """
+        with self.transaction():
+            self.connection.executemany("INSERT OR IGNORE INTO casesets VALUES (?, ?)", list(case_sets.items()))
+            self.connection.executemany("INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    # ---- what is left out ------------------------------------------------------------------------------------------
     def broken(self) -> dict[str, str]:
-        """Folders that can't be read, and why."""
+        """Folders that can't be read -> reason."""
         return dict(self.connection.execute("SELECT folder, error FROM runs WHERE error IS NOT NULL ORDER BY folder"))
 
     def copies(self) -> dict[str, str]:
-        """Folders that hold a run which another folder stands for: name -> name of that folder."""
+        """Copies of a run: name of the folder -> name of the folder that represents the run."""
         return dict(
             self.connection.execute("SELECT folder, copy_of FROM runs WHERE copy_of IS NOT NULL ORDER BY folder")
         )
@@ -252,14 +282,18 @@ class Index:
 
 @dataclass(frozen=True)
 class _Read:
+    """The contents of a run folder as rows of the tables."""
+
     folder: str
     values: tuple[Any, ...]
+    """In the order of COLUMNS."""
     parts: dict[str, str]
+    """Digest -> JSON of the track and the entry."""
     scores: bytes
 
 
 def _is_text(name: str) -> bool:
-    """Whether a file name is UTF-8; the harness never makes another one."""
+    """Whether a file name is UTF-8. The harness writes no other names."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -268,20 +302,20 @@ def _is_text(name: str) -> bool:
 
 
 def _stamp(folder: str) -> str | None:
-    """Times and sizes of the records of a run; None for what is no run folder."""
-    found = {}
+    """Times and sizes of the records of a run; None for a folder without a run."""
+    stamps = {}
     for name in STAMPED:
         try:
-            known = os.stat(f"{folder}/{name}")  # noqa: PTH116  (sixty thousand calls)
+            status = os.stat(f"{folder}/{name}")  # noqa: PTH116  (sixty thousand calls)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except OSError as error:  # reading it will say so
-            found[name] = f"!{error.errno}"
+        except OSError as error:  # reading the file reports it
+            stamps[name] = f"!{error.errno}"
         else:
-            found[name] = f"{known.st_mtime_ns}.{known.st_size}"
-    if not found.keys() & {SPEC_FILE, Status.FILE, Result.FILE}:
+            stamps[name] = f"{status.st_mtime_ns}.{status.st_size}"
+    if not stamps.keys() & {SPEC_FILE, Status.FILE, Result.FILE}:
         return None
-    return " ".join(found.get(name, "-") for name in STAMPED)
+    return " ".join(stamps.get(name, "-") for name in STAMPED)
 
 
 def _condition(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
@@ -308,13 +342,13 @@ def _read(folder: Path, name: str, stamp: str) -> _Read:
         RunFolderError,
         ValueError,
         OSError,
-    ) as error:  # the last two: a spec without a recipe, a folder that is shut
-        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": complaint_of(error, folder)}
+    ) as error:  # the last two: a spec without a recipe, a folder without permission
+        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": reason_of(error, folder)}
         return _Read(name, tuple(empty.values()), {}, b"")
 
 
-def complaint_of(error: Exception, folder: Path) -> str:
-    """What an error says about a run folder, in one line and without the folder's own path."""
+def reason_of(error: Exception, folder: Path) -> str:
+    """The message of an error about a run folder, in one line and without the folder's own path."""
     text = " ".join(str(error).split()) or type(error).__name__
     for path in (folder.absolute(), folder):
         text = text.replace(f"{path}/", "").removeprefix(f"{path}: ")
@@ -322,7 +356,7 @@ def complaint_of(error: Exception, folder: Path) -> str:
 
 
 class Figures(Result):
-    """result.json without its scores, which are kept packed."""
+    """result.json without its scores, which are stored packed."""
 
     scores: tuple[ScoreSummary, ...] = ()
 
@@ -351,5 +385,5 @@ SCORES = TypeAdapter(tuple[ScoreSummary, ...])
 
 
 def unpacked(scores: bytes) -> tuple[ScoreSummary, ...]:
-    """The scores of a result, as the index packs them."""
+    """Unpacks the scores of a result."""
     return SCORES.validate_json(zlib.decompress(scores)) if scores else ()

@@ -1,4 +1,4 @@
-"""Run folders as records, read through an index beside them, so that ten thousand runs are listed at once.
+"""Run folders as records, read through an index so that ten thousand runs are listed at once.
 
 failed = [record.name for record in read_runs(Path("runs"), dataset="tus") if record.state == "failed"]
 """
@@ -26,34 +26,37 @@ from semibench.runfolder.records import (
 from semibench.runfolder.state import State
 from semibench_leaderboards.reading.index import Index, Listed, unpacked
 
-__all__ = ["RunRecord", "chosen_run", "left_out", "read_runs"]
+__all__ = ["DrawFold", "RunRecord", "chosen_run", "left_out", "read_runs"]
+
+DrawFold = tuple[int | None, int | None]
+"""(draw, fold) of a run; None where the protocol has no such axis."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as its folder says it.
-
-    key, row, track: digests in full. state: a run that says it is running and whose process is gone is interrupted. stale: the
-    row has a newer run made with other code, so this one doesn't count. split: digest of the drawn split, empty where none is
-    recorded. status, provenance, result: the records of the folder; result is without its scores, which are `scores`.
-    """
+    """One run, as recorded in its folder."""
 
     key: str
+    """Digest in full, as `row` and `track`."""
     row: str
     track: str
     folder: Path
     spec: RunSpec
     state: State
+    """A run that is recorded as running but whose process is gone is interrupted."""
     status: Status | None
     provenance: Provenance
     split: str
+    """Digest of the drawn split; empty where none is recorded."""
     result: Result | None
+    """The result without its scores, which are in `scores`."""
     stale: bool = False
+    """Whether the row has a newer run made with other code, so that this one doesn't count."""
     packed_scores: bytes = field(default=b"", repr=False, compare=False)
 
     @cached_property
     def scores(self) -> tuple[ScoreSummary, ...]:
-        """The summaries of result.json: one per checkpoint, predictor, convention and metric."""
+        """The score summaries: one for each checkpoint, predictor, convention and metric."""
         return unpacked(self.packed_scores)
 
     @property
@@ -87,17 +90,17 @@ class RunRecord:
 
     @property
     def training(self) -> TrainingFigures:
-        """What training took; empty where the run isn't done."""
+        """Costs of training; empty where the run isn't done."""
         return self.result.training if self.result is not None else TrainingFigures()
 
     @property
     def model(self) -> ModelFigures:
-        """How large the method is; empty where the run isn't done."""
+        """Size of the networks; empty where the run isn't done."""
         return self.result.model if self.result is not None else ModelFigures()
 
     @property
     def inference(self) -> InferenceFigures:
-        """What scoring took; empty where the run isn't done."""
+        """Costs of inference; empty where the run isn't done."""
         return self.result.inference if self.result is not None else InferenceFigures()
 
     @property
@@ -113,7 +116,7 @@ class RunRecord:
 
     @property
     def counts(self) -> bool:
-        """Whether this run enters the mean of its row: done, and with the row's present code."""
+        """Whether this run enters the mean of its row: it is done and has the row's current code."""
         return self.state == "done" and not self.stale
 
     @property
@@ -138,7 +141,7 @@ class RunRecord:
 
     @property
     def device(self) -> str:
-        """What computed: the processor's or the accelerator's name; empty where it wasn't recorded."""
+        """Name of the processor or accelerator that computed the run; empty where it wasn't recorded."""
         return self.provenance.machine.label
 
     @property
@@ -148,8 +151,8 @@ class RunRecord:
         return axes.draw, axes.fold, axes.seed
 
     @property
-    def place(self) -> tuple[int | None, int | None]:
-        """(draw, fold): runs with equal ones have the same test cases."""
+    def draw_fold(self) -> DrawFold:
+        """(draw, fold). Runs of one track with the same one have the same test cases."""
         return self.spec.replicate.draw, self.spec.replicate.fold
 
     @property
@@ -172,11 +175,26 @@ def read_runs(
     phantom: bool | None = None,
     scores: bool = True,
 ) -> list[RunRecord]:
-    """All runs under a folder, or those of some protocol, data set ... (short or full names); ordered by track, row and
-    replicate. track, row, key: beginnings of digests. scores: also load the summary of the scores.
+    """The runs under a folder that match all filters, ordered by track, row and replicate.
 
-    The index is refreshed first: only folders with a changed record are read. Raises UsageError where there is no such folder.
-    A folder that can't be read and a copy of another one are not in the list: `left_out(runs)` names them.
+    The index is refreshed first, so only folders with changed records are read. Folders that can't be read and copies of other
+    folders are not in the list; `left_out(runs)` names them.
+
+    Args:
+        runs: folder of the run folders.
+        protocol: short or full name, as for the four next ones.
+        dataset: of the track.
+        recipe: that trains the run.
+        method: of the entry.
+        backbone: of the entry.
+        track: beginning of the digest.
+        row: beginning of the digest.
+        key: beginning of the run key.
+        phantom: only phantom data (True) or only real data (False).
+        scores: also load the score summaries.
+
+    Raises:
+        UsageError: there is no such folder.
     """
     index = _refreshed(runs)
     where = {
@@ -191,7 +209,7 @@ def read_runs(
 
 
 def left_out(runs: Path) -> list[str]:
-    """A line for each folder that isn't in the list of runs: those that can't be read, with what is wrong, and copies."""
+    """A line for each folder that isn't in the list of runs: folders that can't be read, with the reason, and copies."""
     with _refreshed(runs) as index:
         broken, copies = index.broken(), index.copies()
     lines = [f"left out: {runs / name}: {why}" for name, why in broken.items()]
@@ -202,23 +220,22 @@ def left_out(runs: Path) -> list[str]:
 
 
 def chosen_run(records: Sequence[RunRecord], key: str) -> RunRecord:
-    """The one run whose key, or folder name, begins so. Raises UsageError where none or several do."""
-    found = [record for record in records if record.key.startswith(key) or record.folder.name == key]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    """The run whose key begins with `key`, or whose folder is called so. Raises UsageError where none or several match."""
+    matching = [record for record in records if record.key.startswith(key) or record.folder.name == key]
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
         raise UsageError(
             f"no run has a key that begins with {key!r} (among {len(records)} runs); list them: bench runs"
         )
-    raise UsageError(f"{len(found)} runs begin with {key!r}: {', '.join(record.key[:SHORT] for record in found[:8])}")
+    listed = ", ".join(record.key[:SHORT] for record in matching[:8])
+    raise UsageError(f"{len(matching)} runs have a key that begins with {key!r}: {listed}")
 
 
 def _refreshed(runs: Path) -> Index:
     if not runs.is_dir():
-        raise UsageError(
-            f"there is no folder {runs} with runs; make one with `bench run`, or name the folder with --runs"
-        )
-    index = Index.beside(runs)
+        raise UsageError(f"there is no folder {runs}; make runs with `bench run`, or name their folder with --runs")
+    index = Index.of(runs)
     index.refresh()
     return index
 
@@ -239,8 +256,8 @@ def _order(record: RunRecord) -> tuple[Any, ...]:
 
 
 def by_row(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Runs by row digest, in order."""
-    found: dict[str, list[RunRecord]] = {}
+    """Groups runs by the digest of their row, in order."""
+    rows: dict[str, list[RunRecord]] = {}
     for record in records:
-        found.setdefault(record.row, []).append(record)
-    return found
+        rows.setdefault(record.row, []).append(record)
+    return rows

@@ -25,7 +25,7 @@ def command(records: Sequence[RunRecord]) -> str:
     some seeds, one line for each (draw, fold), joined by newlines."""
     places: dict[tuple[int | None, int | None], list[RunRecord]] = {}
     for record in records:
-        places.setdefault(record.place, []).append(record)
+        places.setdefault(record.draw_fold, []).append(record)
     lines = []
     for (draw, fold), members in places.items():
         cell = cell_of(members[0].spec, study=members[0].study, tuning=members[0].tuning)

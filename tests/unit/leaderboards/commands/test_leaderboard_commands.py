@@ -179,7 +179,7 @@ def test_compare_never_across_boards(bench: Bench, runs: Path) -> None:
     write_run(runs, [0.9], spec_of("other", lr=0.5))
     result = bench("compare", "best", "other")
     assert result.exit_code == 2
-    assert "stand on different boards" in plain(result.stderr) and "recipe.lr: 0.01 / 0.5" in plain(result.stderr)
+    assert "are on different boards" in plain(result.stderr) and "recipe.lr: 0.01 / 0.5" in plain(result.stderr)
 
 
 @pytest.mark.usefixtures("runs")

@@ -13,12 +13,13 @@ import pytest
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 
 from semibench.contracts.errors import UsageError
+from semibench.contracts.identity import Score
 from semibench_leaderboards.ranking.boards import boards
-from semibench_leaderboards.reading.cases import CasesError, ScoreName, case_scores
+from semibench_leaderboards.reading.cases import CasesError, ScoredMetric, case_scores
 from semibench_leaderboards.reading.index import NAME, Index
 from semibench_leaderboards.reading.records import chosen_run, left_out, read_runs
 
-DICE = ScoreName("last", "main", "semibench-1", "dice")
+DICE = ScoredMetric(Score(checkpoint="last", predictor="main", convention="semibench-1"), "dice")
 
 
 def test_a_record_says_what_the_folder_says(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_a_record_says_what_the_folder_says(tmp_path: Path) -> None:
     assert record.spec == spec_of("alpha", seed=3, phantom=True)
     assert (record.folder, record.state, record.phantom, record.recipe) == (folder, "done", True, "quick")
     assert (record.method, record.backbone, record.dataset, record.protocol) == ("alpha", "unet", "tus", "self")
-    assert (record.replicate, record.place, record.device) == ((0, None, 3), (0, None), "AMD EPYC")
+    assert (record.replicate, record.draw_fold, record.device) == ((0, None, 3), (0, None), "AMD EPYC")
     assert record.scores[0].mean == pytest.approx(0.6)
     assert (record.label_budget, record.training.seconds, record.model.parameters) == (7, 13.0, 1000)
 
@@ -39,7 +40,7 @@ def test_the_index_follows_the_folders(tmp_path: Path) -> None:
     assert [record.state for record in read_runs(tmp_path)] == ["interrupted", "done"]
     write_run(tmp_path, [0.25], spec_of("alpha"))
     assert [record.scores[0].mean for record in read_runs(tmp_path)] == [0.25, 0.5]
-    with Index.beside(tmp_path) as index:
+    with Index.of(tmp_path) as index:
         assert index.refresh() == 0
     shutil.rmtree(folder)
     assert [record.method for record in read_runs(tmp_path)] == ["beta"]
@@ -68,7 +69,7 @@ def test_filters_take_short_and_full_names(tmp_path: Path) -> None:
     assert chosen_run(read_runs(tmp_path), key[:9]).method == "beta"
     with pytest.raises(UsageError, match="no run has a key"):
         chosen_run(read_runs(tmp_path), "zz")
-    with pytest.raises(UsageError, match="3 runs begin with"):
+    with pytest.raises(UsageError, match="3 runs have a key that begins with"):
         chosen_run(read_runs(tmp_path), "")
 
 
@@ -144,7 +145,7 @@ def test_a_damaged_or_foreign_index_is_made_again(tmp_path: Path) -> None:
     write_run(tmp_path, [0.1])
     (tmp_path / NAME).write_bytes(b"no data base at all, but long enough to be read as one " * 50)
     assert len(read_runs(tmp_path)) == 1
-    with Index.beside(tmp_path) as index:
+    with Index.of(tmp_path) as index:
         index.connection.execute("PRAGMA user_version = 1")
     assert len(read_runs(tmp_path)) == 1
 
