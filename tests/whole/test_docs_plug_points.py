@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from support.places import ROOT
 
 import semibench
 from semibench import hookspecs
@@ -18,8 +18,6 @@ from semibench.conformance import REGISTRATION_CHECKS
 from semibench.conformance.battery import CHECKS
 from semibench.contracts.deprecation import DEPRECATIONS
 from semibench.registry import KINDS, registry
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

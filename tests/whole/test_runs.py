@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.places import real_data
 
 from semibench import IdentityError, LayoutError, UnsupportedError, UsageError
 from semibench.evaluation.summary import TableError, check_table  # noqa: F401  (the tables below must satisfy it)
@@ -81,10 +82,10 @@ def test_every_protocol_runs_on_its_phantom(
 @pytest.mark.parametrize(
     ("dataset", "protocol", "more"), [("bus-bra", "self", ()), ("hc18", "self", ()), ("msd-hippocampus", "ssmis", ())]
 )
-def test_real_files_run(tmp_path: Path, real_data: Path, dataset: str, protocol: str, more: tuple[str, ...]) -> None:
+def test_real_files_run(tmp_path: Path, dataset: str, protocol: str, more: tuple[str, ...]) -> None:
     folder = {"bus-bra": "BUSBRA", "hc18": "HC18", "msd-hippocampus": "Task04_Hippocampus"}[dataset]
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / dataset).symlink_to(real_data / folder)
+    (tmp_path / "data" / dataset).symlink_to(real_data(folder))
     done = run(
         tmp_path / "runs",
         protocol,

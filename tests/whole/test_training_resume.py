@@ -17,6 +17,7 @@ import pytest
 import torch
 from support import training_killed
 from support import training_toys as toys
+from support.places import with_tests
 
 from semibench import files
 from semibench.contracts.errors import IdentityError, SemibenchError
@@ -25,7 +26,7 @@ from semibench.training import checkpoints, loop
 ALONE = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+    "PYTHONPATH": with_tests(),
 }
 
 

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from support.places import ROOT
 
 
 def call(module: str, *words: str) -> tuple[int, str]:

@@ -17,10 +17,13 @@ from typing import Annotated, Any
 import pytest
 import typer
 from pydantic import Field
-from typer.testing import CliRunner, Result
+from support.command_line import bench as run_bench
+from support.command_line import in_one_line as without_frames
+from support.places import with_tests
+from typer.testing import Result
 
 from semibench import CommandCard, MethodCard, MethodOptions, SemibenchError, hookimpl
-from semibench.cli import build, data_command, results, ui_command
+from semibench.cli import data_command, results, ui_command
 from semibench.cli.console import Output, cell, duration, emit
 from semibench.cli.describe import describe, fields
 from semibench.cli.progress import Bars, Lines, Phase, figures, reporter_for
@@ -42,14 +45,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resu
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str) -> Result:
-        return CliRunner().invoke(build(), list(words), prog_name="bench")
+        return run_bench(*words, width=None)
 
     return call
-
-
-def without_frames(text: str) -> str:
-    """Text in one line, without the frames and colours rich draws."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
 # ---- fast ----------------------------------------------------------------------------------------------------------
@@ -314,7 +312,7 @@ def test_a_plugin_in_a_distribution_of_its_own_is_found(tmp_path: Path) -> None:
         "    return [CommandCard(name='mine', load='my_plugin:mine', summary='My own.')]\n\n"
         "def mine() -> None:\n    '''Mine.'''\n    import typer\n    typer.echo('it is mine')\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": with_tests(tmp_path)}
 
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "semibench.cli", *words]

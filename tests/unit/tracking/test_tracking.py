@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from support.places import TESTS
 
 from semibench.contracts.errors import IdentityError, SemibenchError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track
@@ -342,7 +343,7 @@ sys.stdout.write(mirror(folder, sys.argv[3]))
 def test_six_processes_start_on_a_fresh_store_at_the_same_moment(make: Callable[..., Path], tmp_path: Path) -> None:
     uri, go = f"sqlite:///{tmp_path / 'fresh' / 'mlflow.db'}", tmp_path / "go"
     folders = [make(f"run{seed}", spec=spec_of(seed=seed)) for seed in range(6)]
-    command = [sys.executable, "-c", PROCESS.format(tests=str(Path(__file__).parents[2]))]
+    command = [sys.executable, "-c", PROCESS.format(tests=str(TESTS))]
     running = [
         subprocess.Popen(
             [*command, str(folder), str(go), uri], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.command_line import bench
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.site_toys import EVIL, WORSE, phantom_runs
-from typer.testing import CliRunner
 
-from semibench.cli.app import build
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import RunSpec
 from semibench.run.resolve import Request, resolve
@@ -304,7 +303,7 @@ def test_an_interrupted_writing_is_taken_up(tmp_path: Path, monkeypatch: pytest.
 def test_the_command(evil: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
     words = ["leaderboard", "--runs", str(evil), "--format", "html", "--out", str(out), "--viewer", "0"]
-    result = CliRunner().invoke(build(), words, prog_name="bench")
+    result = bench(*words, width=None)
     assert result.exit_code == 0, result.output
     assert (out / "index.html").is_file() and "written:" in result.stderr
     assert write(ranked(evil), out, runs=evil, cases=0) == out / "index.html"

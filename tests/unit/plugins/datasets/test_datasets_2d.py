@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from support.places import real_data
 
 from semibench import CaseError, Dataset, DatasetOptions, LayoutError, PhantomOptions, UsageError
 from semibench_plugins.datasets.bus_bra import BUSBRA
@@ -23,8 +23,6 @@ from semibench_plugins.datasets.tus import TUS
 from semibench_plugins.datasets.udiat import UDIAT
 from semibench_plugins.splits import breast_rules
 
-REAL = Path(os.environ.get("SEMIBENCH_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
-
 
 @pytest.fixture(autouse=True)
 def no_group_tables(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,9 +30,7 @@ def no_group_tables(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 
 
 def real(folder: str) -> Path:
-    if not (REAL / folder).is_dir():
-        pytest.skip(f"no {folder} in {REAL} (set SEMIBENCH_TEST_DATA)")
-    return REAL
+    return real_data(folder).parent
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None) -> None:
