@@ -1,5 +1,5 @@
-"""What was found when the built-in methods were last trained to see whether they learn. A method whose code is in the record isn't
-trained again; any change of the code that decides the outcome is another digest, and trains it."""
+"""What was found when methods were last trained to see whether they learn: the file `battery/learning_record.json`. A method whose
+code is in the record isn't trained again; any change of the code that decides the outcome gives another digest, and trains it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from filelock import FileLock
 
-from semibench.conformance.learning import LearningCase
 from semibench.files import write_atomically
 from semibench.runfolder.provenance import bare
 from support.places import TESTS
 
 RECORD = TESTS / "battery" / "learning_record.json"
-FIGURES = ("own", "reference", "chance")
-"""Of a `LearningCase`: mean Dice of the method, of its network on the labels alone, of calling everything foreground."""
 
 DECIDING = (
     "semibench.blocks",
@@ -32,49 +29,40 @@ DECIDING = (
     "semibench.training",
     "semibench_plugins",
 )
-"""Packages whose code decides the outcome, as far as it is reached from the method, its network or the check."""
+"""Packages whose code decides an outcome, as far as it is reached from the modules that a test names."""
 
 FACES = ("semibench", "semibench.blocks", "semibench.conformance")
 """Packages that only pass names on."""
 
+Figures = dict[str, float | None]
+
 
 def read() -> dict[str, dict[str, Any]]:
-    """Method -> {"code": digest, and the figures}."""
+    """Name -> {"code": digest, and the figures}."""
     return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
 
 
-def use(name: str, case: LearningCase) -> bool:
-    """Gives the case the recorded figures, where the record has them for the code at hand."""
+def known(name: str, code: str) -> Figures | None:
+    """The recorded figures; None where the record has none for this code."""
     entry = read().get(name, {})
-    if entry.get("code") != code_digest(case):
-        return False
-    case.__dict__.update({figure: entry[figure] for figure in FIGURES if entry[figure] is not None})
-    return True
+    return {key: value for key, value in entry.items() if key != "code"} if entry.get("code") == code else None
 
 
-def write(name: str, case: LearningCase) -> None:
-    """Records what the case found; several processes may write at once."""
-    found = {figure: round(case.__dict__[figure], 6) if figure in case.__dict__ else None for figure in FIGURES}
+def write(name: str, code: str, figures: Figures, among: Collection[str]) -> None:
+    """Records figures, and forgets names that are not `among` those that there are; several processes may write at once."""
+    rounded = {key: None if value is None else round(value, 6) for key, value in figures.items()}
     with FileLock(RECORD.with_suffix(".lock")):
-        record = {**read(), name: {"code": code_digest(case), **found}}
+        record = {key: entry for key, entry in read().items() if key in among} | {name: {"code": code, **rounded}}
         text = json.dumps(dict(sorted(record.items())), indent=1) + "\n"
         write_atomically(RECORD, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
-def drop_others(names: set[str]) -> None:
-    """Forgets methods that are no longer there."""
-    with FileLock(RECORD.with_suffix(".lock")):
-        kept = {name: entry for name, entry in read().items() if name in names}
-        text = json.dumps(kept, indent=1) + "\n"
-        write_atomically(RECORD, lambda draft: draft.write_text(text, encoding="utf-8"))
-
-
-def code_digest(case: LearningCase) -> str:
-    """Of the code of a method, its network and the check. Comments, docstrings, layout and the names of modules are left out, so
-    that a module may move."""
-    todo = [case.small.method.__module__, case.small.backbone.__module__, LearningCase.__module__]
+def code_digest(modules: Iterable[str], files: Iterable[Path] = ()) -> str:
+    """Of the code of these modules, of what they reach, and of these files. Comments, docstrings, layout and the names of modules
+    are left out, so that a module may move."""
+    todo = list(modules)
     reached: set[str] = set()
-    contents: set[str] = set()
+    contents = {_digest(ast.parse(file.read_text(encoding="utf-8"))) for file in files}
     while todo:
         name = todo.pop()
         if name in reached or name in FACES or not name.startswith(DECIDING):
@@ -90,13 +78,15 @@ def code_digest(case: LearningCase) -> str:
 def substance(name: str) -> tuple[str, tuple[str, ...]]:
     """Digest of what a module does, and the modules that it takes something from."""
     module = importlib.import_module(name)
-    source = Path(module.__file__ or "").read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    taken = list(_taken(module, tree))
+    tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))
+    taken = set(_taken(module, tree))
     constants = sorted(text for text in taken if text.startswith("="))
-    kept = _WithoutImports().visit(tree)
-    text = bare(ast.unparse(ast.fix_missing_locations(kept))) + "".join(constants)
-    return hashlib.sha256(text.encode()).hexdigest(), tuple(sorted(set(taken) - set(constants)))
+    return _digest(tree, *constants), tuple(sorted(taken - set(constants)))
+
+
+def _digest(tree: ast.Module, *more: str) -> str:
+    kept = ast.fix_missing_locations(_WithoutImports().visit(tree))
+    return hashlib.sha256("".join([bare(ast.unparse(kept)), *more]).encode()).hexdigest()
 
 
 def _taken(module: ModuleType, tree: ast.Module) -> Iterator[str]:

@@ -20,7 +20,7 @@ from semibench.evaluation.summary import TableError, check_table  # noqa: F401  
 from semibench.reporting import Reporter
 from semibench.run.execute import Request, Result, execute, prepare
 
-FEW = ("phantom.cases=90",)
+FEW = ("phantom.cases=30", "phantom.scale=0.25")
 
 
 def request(folder: Path, protocol: str = "self", dataset: str = "tus", **more: Any) -> Request:
@@ -48,9 +48,9 @@ PROTOCOLS = [
     ("self", "tus", "mgcc", ()),
     ("similar", "tus", "mean-teacher", ()),
     ("synthetic", "tus", "mgcc", ("count=4",)),
-    ("ssmis", "la", "mean-teacher", ("protocol.labeled=2", "phantom.cases=8")),
-    ("umda", "mmwhs", "adaoutput", ("phantom.cases=12",)),
-    ("semi-mdg", "mnms", "saml", ("phantom.cases=32",)),
+    ("ssmis", "la", "mean-teacher", ("protocol.labeled=2", "phantom.cases=8", "phantom.scale=0.5")),
+    ("umda", "mmwhs", "adaoutput", ("phantom.cases=12", "phantom.scale=0.5")),
+    ("semi-mdg", "mnms", "saml", ("phantom.cases=32", "phantom.scale=0.5")),
 ]
 
 
@@ -123,7 +123,7 @@ def test_the_same_spec_gives_the_same_digits(finished: Result, tmp_path: Path) -
         {"draw": 1},
         {"settings": (*FEW, "lr=0.5")},
         {"settings": (*FEW, "sup=2")},
-        {"settings": ("phantom.cases=91",)},
+        {"settings": ("phantom.cases=31", FEW[1])},
     ],
 )
 def test_what_decides_the_digits_is_in_the_key(finished: Result, change: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ def iterate(self, plan, step, iteration):
     original(self, plan, step, iteration)
 loop._Training.iterate = iterate
 execute(prepare(Request("self", "tus", "bcp", recipe="smoke", runs=Path(sys.argv[1]), track=False,
-    settings=("phantom.cases=90", "iterations=8", "checkpoint_every=1")), estimate=False))
+    settings=tuple(sys.argv[3:])), estimate=False))
 """
 
 
@@ -195,7 +195,9 @@ def test_killed_in_every_stage_and_resumed_gives_the_same_digits(tmp_path: Path)
     whole = run(tmp_path / "whole", method="bcp", settings=settings)
     for iteration in (1, 2, 5):
         died = subprocess.run(
-            [sys.executable, "-c", KILLED, str(tmp_path / "cut"), str(iteration)], capture_output=True, timeout=300
+            [sys.executable, "-c", KILLED, str(tmp_path / "cut"), str(iteration), *settings],
+            capture_output=True,
+            timeout=300,
         )
         assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
     plan = prepare(request(tmp_path / "cut", method="bcp", settings=settings), estimate=False)
@@ -281,6 +283,6 @@ def test_wrong_requests_say_what_to_do(
 def test_the_plan_tells_cases_and_time(tmp_path: Path) -> None:
     summary = prepare(request(tmp_path)).summary()
     assert summary["data"] == "phantom"
-    assert sum(role["cases"] for role in summary["cases"].values()) == 90
+    assert sum(role["cases"] for role in summary["cases"].values()) == 30
     assert summary["estimate"]["training_seconds"] > 0
     json.dumps(summary)

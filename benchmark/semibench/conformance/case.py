@@ -27,7 +27,7 @@ from semibench.training.loop import train
 from semibench.training.schedules import plan_stages
 from semibench.training.seeding import derive, seed_all, seed_construction
 
-PATCH = {2: (32, 32), 3: (32, 16, 16)}
+PATCH = {2: (32, 32), 3: (32, 32, 16)}
 BATCH = 2
 STEPS = 3
 """Iterations of each stage in a rehearsal."""

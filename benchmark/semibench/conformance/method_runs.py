@@ -23,7 +23,7 @@ from semibench.contracts.metric import Inference
 from semibench.registry import Registered
 from semibench.training.seeding import derive
 
-ITERATIONS = 2
+ITERATIONS = 4
 WHERE = ("self", "umda", "semi-mdg", "similar", "ssmis")
 """Protocols that a method is tried under, the first of those that it is meant for."""
 
@@ -65,7 +65,7 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
     protocol = next((name for name in WHERE if name in meant), meant[0])
     patch = ", ".join(map(str, PATCH[dims]))
     settings = (f"iterations={ITERATIONS}", f"evaluate_every={ITERATIONS}", f"patch=[{patch}]", "labeled_batch=2",
-                "unlabeled_batch=2", "protocol.labeled=3")  # fmt: skip
+                "unlabeled_batch=2")  # fmt: skip
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
         caches = {"SEMIBENCH_CACHE": "", "MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
