@@ -20,7 +20,7 @@ from semibench.evaluation.summary import TableError, check_table  # noqa: F401  
 from semibench.reporting import Reporter
 from semibench.run.execute import Request, Result, execute, prepare
 
-FEW = ("phantom.cases=30", "phantom.scale=0.25")
+FEW = ("phantom.cases=90", "phantom.scale=0.25")
 
 
 def request(folder: Path, protocol: str = "self", dataset: str = "tus", **more: Any) -> Request:
@@ -123,7 +123,7 @@ def test_the_same_spec_gives_the_same_digits(finished: Result, tmp_path: Path) -
         {"draw": 1},
         {"settings": (*FEW, "lr=0.5")},
         {"settings": (*FEW, "sup=2")},
-        {"settings": ("phantom.cases=31", FEW[1])},
+        {"settings": ("phantom.cases=91", FEW[1])},
     ],
 )
 def test_what_decides_the_digits_is_in_the_key(finished: Result, change: dict[str, Any]) -> None:
@@ -283,6 +283,6 @@ def test_wrong_requests_say_what_to_do(
 def test_the_plan_tells_cases_and_time(tmp_path: Path) -> None:
     summary = prepare(request(tmp_path)).summary()
     assert summary["data"] == "phantom"
-    assert sum(role["cases"] for role in summary["cases"].values()) == 30
+    assert sum(role["cases"] for role in summary["cases"].values()) == 90
     assert summary["estimate"]["training_seconds"] > 0
     json.dumps(summary)

@@ -185,8 +185,8 @@ def test_details_and_the_command(visit: Open, page_file: Path) -> None:
 
 
 def test_two_hundred_rows_without_lag(visit: Open, many_file: Path) -> None:
-    """Under 250 ms on a machine whose browser makes and draws a plain table of 200 rows in 110 ms; on a slower or busier one
-    the limit is as much higher as that takes longer."""
+    """Sorting and filtering take at most two and a half times as long as making and drawing a plain table of 200 rows, measured
+    in turn in the same browser."""
     page = visit(many_file)
     assert len(column(page, "name")) == ROWS
     took = page.evaluate(
@@ -211,7 +211,7 @@ def test_two_hundred_rows_without_lag(visit: Open, many_file: Path) -> None:
           found.filter.push(await timed(() => { box.value = text; box.dispatchEvent(new Event('input')) })) }
         return found }"""
     )
-    limit = 250 * max(1.0, np.median(took["plain"]) / 110)
+    limit = 2.5 * np.median(took["plain"])
     assert np.median(took["sort"]) < limit and np.median(took["filter"]) < limit, (limit, took)
 
 
