@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a machine that dies, never meets half of one."""
+"""Crash-safe file writes: a reader never sees a partial file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file that is either complete or not there: temporary file beside it, fsync, rename, fsync of the folder.
+    """Writes a file that is either complete or absent, even if the machine dies.
 
-    write: gets the temporary path. The temporary file of a failed write is removed.
+    The content goes to a temporary file in the same folder, which is flushed to disk and then renamed. An existing file is
+    replaced. A failed write removes the temporary file and leaves an existing file as it was.
+
+    Args:
+        path: where the file will be; missing folders are created.
+        write: called with the path of the temporary file, which it must write.
+
+    Raises:
+        OSError: if the file can't be written.
+
+    Examples:
+        >>> write_atomically(folder / "note.txt", lambda temporary: temporary.write_text("done"))
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -11,7 +11,9 @@ import pytest
 from support.command_line import bench
 
 from semibench.contracts.errors import UsageError
-from semibench.run.execute import Request, execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 from semibench_leaderboards.evidence.rerun import compare_runs, plan_again, request_of
 
 SETTINGS = (

@@ -15,13 +15,13 @@ from unittest import mock
 
 import torch
 
+from semibench.blocks.seeds import derive_seed
 from semibench.conformance.case import PATCH, MethodCase
 from semibench.conformance.toy import toys
 from semibench.conformance.watching import watched
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Inference
 from semibench.registry import Registered
-from semibench.training.seeding import derive
 
 ITERATIONS = 4
 WHERE = ("self", "umda", "semi-mdg", "similar", "ssmis")
@@ -59,7 +59,9 @@ Check = Callable[[MethodRunCase], None]
 
 
 def _short_run(item: Registered, dims: int) -> ShortRun:
-    from semibench.run.execute import Request, execute, prepare
+    from semibench.run.execute import execute
+    from semibench.run.prepare import prepare
+    from semibench.run.request import Request
 
     meant = item.card.protocols or WHERE
     protocol = next((name for name in WHERE if name in meant), meant[0])
@@ -74,8 +76,9 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(toys())
         request = Request(
-            protocol, f"blobs-a-{dims}d", item.full_name, recipe="smoke", dims=dims, settings=settings, phantom="always",
-            runs=folder / "runs", device="cpu", threads=1, track=False, keep_predictions=False, pictures=False,
+            protocol=protocol, dataset=f"blobs-a-{dims}d", method=item.full_name, recipe="smoke", dims=dims,
+            settings=settings, phantom="always", runs=folder / "runs", device="cpu",
+            threads=1, track=False, keep_predictions=False, pictures=False,
         )  # fmt: skip
         error, dice = "", ()
         with watched() as touched:
@@ -133,7 +136,7 @@ def check_predicts_odd_sizes(case: MethodRunCase) -> None:
     method, small = case.small.build().eval(), case.small
     divisor = max((getattr(module, "divisor", 1) for module in method.modules()), default=1)
     size = tuple(side + 5 for side in PATCH[small.dims])
-    generator = torch.Generator().manual_seed(derive(0, "odd"))
+    generator = torch.Generator().manual_seed(derive_seed(0, "odd"))
     image = torch.randn((small.channels, *size), generator=generator)
     network = Network(small.dims, PATCH[small.dims], divisor)
     for name, predictor in method.predictors().items():

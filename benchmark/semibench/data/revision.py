@@ -11,10 +11,14 @@ from pathlib import Path
 
 from semibench.contracts.identity import canonical, sha256
 
+BLOCKS = "semibench.blocks"
+"""The public parts, of which plug-ins' readers and phantoms are made."""
+
 
 def code_revision(made: type) -> str:
-    """Digest of the modules that define a class and its bases, and of all they import from their own top-level package,
-    comments and formatting apart. The harness's own package is left out, except for what it defines the class in."""
+    """Digest of the modules that define a class and its bases, and of all that they import from their own top-level package
+    and from `semibench.blocks`, comments and formatting apart. The rest of the harness is left out, except for what it
+    defines the class in."""
     modules: set[str] = set()
     for base in made.__mro__:
         if base.__module__ not in ("builtins", "abc") and not base.__module__.startswith("semibench.contracts"):
@@ -24,8 +28,8 @@ def code_revision(made: type) -> str:
 
 @cache
 def _reached(start: str) -> frozenset[str]:
-    """The module and all modules of its top-level package that it imports, directly or not."""
-    top = start.partition(".")[0]
+    """The module, and all modules of its package and of the blocks that it imports, directly or not."""
+    package = BLOCKS if _within(start, BLOCKS) else start.partition(".")[0]
     seen: set[str] = set()
     todo = [start]
     while todo:
@@ -35,8 +39,16 @@ def _reached(start: str) -> frozenset[str]:
         seen.add(name)
         text = _text(name)
         if text is not None:
-            todo += [found for found in _imports(text, name) if found.partition(".")[0] == top and _file(found)]
+            todo += [
+                module
+                for module in _imports(text, name)
+                if module != BLOCKS and (_within(module, package) or _within(module, BLOCKS)) and _file(module)
+            ]
     return frozenset(seen)
+
+
+def _within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
 
 
 def _imports(text: str, module: str) -> set[str]:
@@ -51,7 +63,17 @@ def _imports(text: str, module: str) -> set[str]:
                 parts = package.split(".")
                 base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+            if base == BLOCKS:
+                found |= {_home(alias.name) for alias in node.names}
     return found
+
+
+@cache
+def _home(name: str) -> str:
+    """The module that defines a name of the blocks, which are imported on first use."""
+    import semibench.blocks
+
+    return str(getattr(getattr(semibench.blocks, name, None), "__module__", BLOCKS))
 
 
 @cache

@@ -64,7 +64,7 @@ class StudyMirror:
             if noted:
                 return str(noted["experiment"]), str(noted["run"])
             spec = self.study.spec
-            name = f"tuning: {spec.request['protocol']} / {spec.request['dataset']}"
+            name = f"tuning: {spec.request.protocol} / {spec.request.dataset}"
             found = self.client.get_experiment_by_name(name)
             if found is not None:
                 experiment = str(found.experiment_id)

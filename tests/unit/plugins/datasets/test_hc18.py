@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from support.places import real_data
 
 from semibench import CaseError, LayoutError
-from semibench_plugins.datasets.hc18 import HC18, fill_outline
+from semibench_plugins.datasets.fetal.hc18 import HC18, fill_outline
 
 
 def save(path: Path, array: np.ndarray) -> None:
