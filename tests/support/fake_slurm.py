@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-PLACE = "FAKE_SLURM"
+STATES_VARIABLE = "FAKE_SLURM"
 """Environment variable with the folder of task states."""
 
 
@@ -28,15 +28,15 @@ def install(folder: Path) -> dict[str, str]:
             f'#!/bin/sh\nexec {sys.executable} {Path(__file__).resolve()} {name} "$@"\n', encoding="utf-8"
         )
         script.chmod(0o755)
-    return {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", PLACE: str(folder)}
+    return {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", STATES_VARIABLE: str(folder)}
 
 
-def place() -> Path:
-    return Path(os.environ[PLACE])
+def states() -> Path:
+    return Path(os.environ[STATES_VARIABLE])
 
 
 def state_file(job: str, task: int) -> Path:
-    return place() / f"{job}_{task}.json"
+    return states() / f"{job}_{task}.json"
 
 
 def write(job: str, task: int, **record: object) -> None:
@@ -54,10 +54,10 @@ def read(job: str, task: int) -> dict[str, object]:
 def sbatch(words: list[str]) -> None:
     script = Path(words[-1])
     number = 100
-    while (place() / f"{number}.sh").exists():
+    while (states() / f"{number}.sh").exists():
         number += 1
     text = script.read_text(encoding="utf-8")
-    (place() / f"{number}.sh").write_text(text)
+    (states() / f"{number}.sh").write_text(text)
     found = re.search(r"^#SBATCH --array=0-(\d+)(?:%(\d+))?", text, re.MULTILINE)
     count, width = (int(found[1]) + 1, int(found[2] or 1)) if found else (1, 1)
     for task in range(count):
@@ -83,9 +83,9 @@ def serve(words: list[str]) -> None:
                 "SLURM_JOB_ID": f"{job}_{task}", "SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task),
                 "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "here",
             }  # fmt: skip
-            log = (place() / f"{job}_{task}.log").open("ab")
+            log = (states() / f"{job}_{task}.log").open("ab")
             process = subprocess.Popen(
-                ["bash", str(place() / f"{job}.sh")],
+                ["bash", str(states() / f"{job}.sh")],
                 env=os.environ | given,
                 start_new_session=True,
                 stdout=log,
@@ -123,7 +123,7 @@ def srun(words: list[str]) -> None:
 def sacct(words: list[str]) -> None:
     print("JobID|State|NodeList")
     jobs = {word.split("_")[0] for word in words if word[0].isdigit()}
-    for path in sorted(place().glob("*_*.json")):
+    for path in sorted(states().glob("*_*.json")):
         if path.stem.split("_")[0] in jobs:
             state = json.loads(path.read_text())["state"]
             print(f"{path.stem}|{'PENDING' if state == 'REQUEUED' else state}|here")

@@ -17,9 +17,9 @@ SLOW = ("--set", "sleep=0.2", "--set", "iterations=60")
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    places = fake_slurm.install(tmp_path / "slurm")
-    monkeypatch.setenv(fake_slurm.PLACE, places[fake_slurm.PLACE])
-    return Bench(tmp_path, **places)
+    variables = fake_slurm.install(tmp_path / "slurm")
+    monkeypatch.setenv(fake_slurm.STATES_VARIABLE, variables[fake_slurm.STATES_VARIABLE])
+    return Bench(tmp_path, **variables)
 
 
 def task_that_trains(bench: Bench, seconds: float = 240.0) -> int:
