@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import locale
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +91,17 @@ def save_itk(path: Path, array_xyz: np.ndarray) -> None:
     sitk.WriteImage(image, str(path))
 
 
+@contextlib.contextmanager
+def same_locale() -> Iterator[None]:
+    """Puts the process's locale back: SimpleITK's DICOM writer sets it to "C", after which text is read as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+@same_locale()
 def save_dicom(folder: Path, array_xyz: np.ndarray) -> None:
     """A series with slope 1 and intercept -1024; file names run against the instance numbers."""
     folder.mkdir(parents=True, exist_ok=True)

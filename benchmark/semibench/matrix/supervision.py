@@ -192,7 +192,7 @@ def _memory_kills() -> int:
     path = Path("/proc/vmstat")
     if not path.is_file():
         return 0
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("oom_kill "):
             return int(line.split()[1])
     return 0

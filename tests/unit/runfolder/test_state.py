@@ -140,7 +140,7 @@ def write_split(file: Path, test: range) -> None:
     ids = [f"phantom-{number:05d}" for number in range(16)]
     rest = [name for number, name in enumerate(ids) if number not in test]
     split = {"labeled": rest[:4], "unlabeled": rest[4:-1], "validation": rest[-1:]}
-    file.write_text(json.dumps({**split, "test": [ids[number] for number in test]}))
+    file.write_text(json.dumps({**split, "test": [ids[number] for number in test]}), encoding="utf-8")
 
 
 def test_a_run_on_another_split_is_stale_and_run_again(split_file: Path) -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import Result
+from support.command_line import bench as run_bench
+from support.command_line import in_one_line as plain
 from support.leaderboard_toys import spec_of, three_seeds, write_run
-from typer.testing import CliRunner
-
-from semibench.cli.app import build
 
 Bench = Callable[..., Result]
 
@@ -38,14 +36,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """`bench` in a folder of its own, with the folder `runs` as default."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: str, width: int = 160) -> Result:
-        return CliRunner(env={"COLUMNS": str(width)}).invoke(build(), list(words), prog_name="bench")
-
-    return call
-
-
-def plain(text: str) -> str:
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
+    return run_bench
 
 
 # ---- leaderboard ---------------------------------------------------------------------------------------------------

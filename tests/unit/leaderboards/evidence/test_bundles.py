@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
+from support.command_line import bench
 
-from semibench.cli.app import build
 from semibench.contracts.cases import CaseRef
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.evaluation.run_scores import prediction_name
@@ -401,10 +400,6 @@ def test_what_cannot_be_rescored_says_why(submitted: Path, tmp_path: Path) -> No
 
 
 # ---- commands ------------------------------------------------------------------------------------------------------
-
-
-def bench(*words: str) -> Any:
-    return CliRunner(env={"COLUMNS": "160"}).invoke(build(), list(words), prog_name="bench")
 
 
 def test_the_commands(submitted: Path, truths: dict[str, np.ndarray], tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.command_line import bench
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.store_support import put_store
-from typer.testing import CliRunner
 
-from semibench.cli.app import build
 from semibench.contracts.cards import ListenerCard
 from semibench.hookspecs import hookimpl
 from semibench.registry import Registry, Source
@@ -239,15 +238,13 @@ def test_a_track_that_contradicts_itself_is_a_warning_and_the_others_are_written
 
 
 def test_the_command(runs: Path, store: str) -> None:
-    def bench(*words: str) -> Any:
-        return CliRunner().invoke(build(), [*words, "--runs", str(runs), "--tracking-uri", store], prog_name="bench")
-
-    result = bench("leaderboard", "--sync", "--recipe", "quick")
+    place = ("--runs", str(runs), "--tracking-uri", store)
+    result = bench("leaderboard", "--sync", "--recipe", "quick", *place)
     assert result.exit_code == 0, result.output
     assert "1 tracks written (3 rows of 8 runs), 0 unchanged, 8 runs mirrored first" in result.stdout
-    result = bench("leaderboard", "--sync")
+    result = bench("leaderboard", "--sync", *place)
     assert "1 tracks written (1 rows of 1 runs), 1 unchanged" in result.stdout
-    assert bench("leaderboard", "--sync", "--recipe", "papre").exit_code == 2
+    assert bench("leaderboard", "--sync", "--recipe", "papre", *place).exit_code == 2
 
 
 # ---- after a run ---------------------------------------------------------------------------------------------------

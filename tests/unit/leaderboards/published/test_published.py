@@ -6,9 +6,8 @@ import json
 from collections import Counter
 
 import pytest
-from typer.testing import CliRunner
+from support.command_line import bench
 
-from semibench.cli.app import build
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.published import anomalies, counterparts, find, marks, papers, values
@@ -267,10 +266,9 @@ def test_tables_show_units_roles_spreads_and_marks() -> None:
 
 
 def test_the_command() -> None:
-    runner = CliRunner()
 
     def run(*words: str) -> str:
-        done = runner.invoke(build(), ["published", *words])
+        done = bench("published", *words, width=None)
         assert done.exit_code == 0, done.output
         return done.stdout
 
@@ -281,5 +279,5 @@ def test_the_command() -> None:
     assert "URPC, brats19" in run("--anomaly", "diff-cl-02")
     assert len(json.loads(run("--anomaly", "all", "--format", "json"))) == 93
     assert len(run("--anomaly", "all", "--paper", "csc-pa", "--format", "csv").splitlines()) == 5
-    wrong = runner.invoke(build(), ["published", "--dataset", "bussi"])
+    wrong = bench("published", "--dataset", "bussi", width=None)
     assert wrong.exit_code == 2 and "Did you mean 'busi'" in wrong.stderr

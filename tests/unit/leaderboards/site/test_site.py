@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.command_line import bench
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.site_toys import EVIL, WORSE, phantom_runs
-from typer.testing import CliRunner
 
-from semibench.cli.app import build
+from semibench.cli import build as build_cli
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import RunSpec
 from semibench.run.request import Request
@@ -305,7 +305,7 @@ def test_an_interrupted_writing_is_taken_up(tmp_path: Path, monkeypatch: pytest.
 def test_the_command(evil: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
     words = ["leaderboard", "--runs", str(evil), "--format", "html", "--out", str(out), "--viewer", "0"]
-    result = CliRunner().invoke(build(), words, prog_name="bench")
+    result = bench(*words, width=None)
     assert result.exit_code == 0, result.output
     assert (out / "index.html").is_file() and "written:" in result.stderr
     assert write(ranked(evil), out, runs=evil, cases=0) == out / "index.html"
@@ -345,5 +345,5 @@ def test_the_line_makes_the_same_run(fields: dict[str, Any], monkeypatch: pytest
         pytest.fail(str(error))
     seen: list[Request] = []
     monkeypatch.setattr("semibench.cli.run_command._one", lambda request, *_, **__: seen.append(request))
-    build()(args=shlex.split(cell_of(spec).to_command())[1:], standalone_mode=False)
+    build_cli()(args=shlex.split(cell_of(spec).to_command())[1:], standalone_mode=False)
     assert resolve(seen[0]).spec.key == spec.key

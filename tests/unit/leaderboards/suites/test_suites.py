@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from support.command_line import bench
+from support.places import DOCS
 
-from semibench.cli.app import build
 from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageError
 from semibench.contracts.identity import RunSpec
 from semibench.protocols.single import published
@@ -199,9 +199,7 @@ def test_the_matrix_takes_suites(tmp_path: Path) -> None:
         assert {_plain(cell) for cell in file.expand()} == mine
         assert {_plain(cell) for cell in cells_of(name, **changes)} == mine
         assert len(file.expand()) == len(mine) <= len(runnable)
-    done = CliRunner().invoke(
-        build(), ["matrix", "mgcc-v", "--phantom", "--recipes", "smoke", "--plan", "--json", "--runs", str(tmp_path)]
-    )
+    done = bench("matrix", "mgcc-v", "--phantom", "--recipes", "smoke", "--plan", "--json", "--runs", str(tmp_path))
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)) == 6
 
@@ -338,10 +336,9 @@ def test_all_labels_of_a_published_split() -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    runner = CliRunner(env={"COLUMNS": "200"})
 
     def run(*words: str) -> str:
-        done = runner.invoke(build(), ["suite", *words])
+        done = bench("suite", *words, width=200)
         assert done.exit_code == 0, done.output
         return done.stdout
 
@@ -363,14 +360,14 @@ def test_the_command(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text(OWN)
     assert "12 missing" in run("status", str(mine), "--runs", str(tmp_path))
-    wrong = runner.invoke(build(), ["suite", "status", "mgcc-ix"])
+    wrong = bench("suite", "status", "mgcc-ix", width=200)
     assert wrong.exit_code == 2 and "Did you mean" in wrong.stderr
 
 
 def test_the_examples_of_the_pages_work(tmp_path: Path) -> None:
     import re
 
-    docs = Path(__file__).parents[4] / "docs"
+    docs = DOCS
     (example,) = re.findall(r"^```yaml\n(.*?)^```", (docs / "suites.md").read_text(encoding="utf-8"), re.M | re.S)
     file = tmp_path / "my.yaml"
     file.write_text(example)
