@@ -84,7 +84,8 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Registry:
     """The installed plug-ins and those of this file."""
     mine = types.SimpleNamespace(semibench_methods=semibench_methods, semibench_backbones=semibench_backbones)
     found = Registry([*installed(), Source("tests", "1.0", "tests", __name__, lambda: mine)])
-    monkeypatch.setattr("semibench.run.execute.registry", lambda: found)
+    for module in ("prepare", "execute"):
+        monkeypatch.setattr(f"semibench.run.{module}.registry", lambda: found)
     return found
 
 

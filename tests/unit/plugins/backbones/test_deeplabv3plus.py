@@ -200,7 +200,7 @@ def test_a_file_that_holds_no_tensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     torch.save({"epoch": 3}, tmp_path / "epoch.pth")
     for name in ("text.pth", "epoch.pth"):
-        with pytest.raises(IdentityError, match="is no weight file"):
+        with pytest.raises(IdentityError, match="is not a weight file"):
             load_weights(network(**SMALL), tmp_path / name, "deeplabv3plus")
 
 
