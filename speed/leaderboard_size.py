@@ -190,7 +190,7 @@ BENCH = (
 import numpy, scipy.stats, sqlite3, pyarrow.parquet, rich.table, typer
 from semibench.cli import app as cli
 import semibench.registry, semibench_leaderboards.commands.leaderboard, semibench_leaderboards.showing.tables
-import semibench_leaderboards.ranking.selecting, semibench_leaderboards.ranking.ranking, contextlib, io
+import semibench_leaderboards.ranking.selecting, semibench_leaderboards.ranking.ranks, contextlib, io
 application = cli.build()
 text = io.StringIO()
 start, worked = time.perf_counter(), time.process_time()

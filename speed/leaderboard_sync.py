@@ -10,7 +10,7 @@ run); the store gets the tags that the mirror writes. What is measured runs in a
 - first sync: the index is there (any `bench leaderboard` or `bench runs` made it), no row in the store;
 - sync after one run: one more run of one track ended;
 - sync, nothing new;
-- sync through the client: as the first one, for one track, by calls of MLflow's client instead of the bulk path.
+- first sync of one track.
 """
 
 from __future__ import annotations
@@ -37,13 +37,12 @@ SYNC = (
     + """
 from pathlib import Path
 import mlflow, numpy, scipy.stats, pyarrow.parquet, pandas, sqlalchemy, matplotlib.figure, matplotlib.backends.backend_agg
-import mlflow.store.tracking.sqlalchemy_store, semibench_leaderboards.ranking.boards, semibench_leaderboards.ranking.ranking
+import mlflow.store.tracking.sqlalchemy_store, semibench_leaderboards.ranking.boards, semibench_leaderboards.ranking.ranks
 from semibench.tracking import open_store
-from semibench_leaderboards.mlflow_rows import bulk
 from semibench_leaderboards.mlflow_rows.sync import sync
 open_store("sqlite:///" + store)
 start, worked = time.perf_counter(), time.process_time()
-found = sync(Path(runs), "sqlite:///" + store, tracks=TRACKS, bulk=BULK)
+found = sync(Path(runs), "sqlite:///" + store, tracks=TRACKS)
 print(found, file=sys.stderr)
 assert not found.warnings and not found.mirrored and found.tracks == EXPECTED, found
 print(time.perf_counter() - start, time.process_time() - worked)
@@ -51,9 +50,9 @@ print(time.perf_counter() - start, time.process_time() - worked)
 )
 
 
-def code(expected: int, *, tracks: str = "None", bulk: bool = True) -> str:
+def code(expected: int, *, tracks: str = "None") -> str:
     """The program of one measurement; expected: tracks it must write."""
-    return SYNC.replace("EXPECTED", str(expected)).replace("TRACKS", tracks).replace("BULK", str(bulk))
+    return SYNC.replace("EXPECTED", str(expected)).replace("TRACKS", tracks)
 
 
 def as_mirrored(runs: Path, store: Path, count: int) -> None:
@@ -118,11 +117,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
         ("sync after one run", lambda: touch_one(runs, first), again(code(1))),
         ("sync of one track after one run", lambda: (forget_one(store), None), again(code(1, tracks=one))),
         ("mlflow.search_runs, all", None, again(SEARCH_ALL)),
-        (
-            "first sync of one track through the client",
-            lambda: forget(store, keep),
-            again(code(1, tracks=one, bulk=False)),
-        ),
+        ("first sync of one track", lambda: forget(store, keep), again(code(1, tracks=one))),
     ]
     for name, before, step in steps:
         if before is not None:

@@ -56,7 +56,7 @@ def sbatch(words: list[str]) -> None:
     number = 100
     while (place() / f"{number}.sh").exists():
         number += 1
-    text = script.read_text()
+    text = script.read_text(encoding="utf-8")
     (place() / f"{number}.sh").write_text(text)
     found = re.search(r"^#SBATCH --array=0-(\d+)(?:%(\d+))?", text, re.MULTILINE)
     count, width = (int(found[1]) + 1, int(found[2] or 1)) if found else (1, 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import locale
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
-from semibench_plugins.splits import heart_lists, organ_lists
+from semibench.blocks import read_id_list
+from semibench_plugins.datasets.brain import published_splits as brain_splits
+from semibench_plugins.datasets.heart import published_splits as heart_splits
 
 IMAGE_SIDES, VOLUME_SIDES = (24, 32), (14, 16, 12)
 
@@ -87,6 +91,17 @@ def save_itk(path: Path, array_xyz: np.ndarray) -> None:
     sitk.WriteImage(image, str(path))
 
 
+@contextlib.contextmanager
+def same_locale() -> Iterator[None]:
+    """Puts the process's locale back: SimpleITK's DICOM writer sets it to "C", after which text is read as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+@same_locale()
 def save_dicom(folder: Path, array_xyz: np.ndarray) -> None:
     """A series with slope 1 and intercept -1024; file names run against the instance numbers."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +195,7 @@ def h5(path: str, cases: tuple[str, ...], values: list[int]) -> Callable[[Path],
 
 
 def la_raw(root: Path) -> None:
-    for n, case in enumerate(heart_lists.read_ids("la/train.list")[:3]):
+    for n, case in enumerate(read_id_list(heart_splits.LISTS, "lists/la/train.list")[:3]):
         folder = root / "raw" / "2018LA_Seg_Training Set" / case
         save_itk(folder / "lgemri.nrrd", volume(n))
         save_itk(folder / "laendo.nrrd", (blocks([1]) * 255).astype(np.uint8))
@@ -189,7 +204,7 @@ def la_raw(root: Path) -> None:
 
 def mnms(root: Path) -> None:
     for n, code in enumerate(("A0S9V9", "A1D0Q7", "A1E9Q1")):
-        ed, es = heart_lists.mnms_frames()[code][1]
+        ed, es = heart_splits.mnms_frames()[code][1]
         image = np.stack([volume(n + t) for t in range(max(ed, es) + 1)], axis=-1)
         label = np.zeros(image.shape, np.int16)
         label[..., ed] = label[..., es] = blocks([1, 2, 3])
@@ -236,9 +251,9 @@ def brats19(root: Path) -> None:
     (root / "MICCAI_BraTS_2019_Data_Training" / "name_mapping.csv").write_text("Grade\n")
 
 
-_LA = heart_lists.read_ids("la/train.list")[:3]
+_LA = read_id_list(heart_splits.LISTS, "lists/la/train.list")[:3]
 _HEART = [205, 420, 500, 820, 600]
-_BRATS = organ_lists.brats19(25).labeled[:3]
+_BRATS = brain_splits.brats19(25).labeled[:3]
 LAYOUTS = (
     Layout("busi", busi, "Dataset_BUSI_with_GT/benign/benign (1).png", "Dataset_BUSI_with_GT/benign/benign (1)_mask.png",
            "Dataset_BUSI_with_GT/benign/benign (1).bmp"),

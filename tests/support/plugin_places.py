@@ -15,7 +15,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.places import ROOT
 
 
 class Place:

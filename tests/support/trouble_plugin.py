@@ -33,6 +33,7 @@ from semibench import (
     Truth,
     hookimpl,
 )
+from support.places import with_tests
 
 SIDE = 16
 log = logging.getLogger("semibench")
@@ -161,5 +162,4 @@ def install(folder: Path) -> dict[str, str]:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trouble\nVersion: 1.0\n", encoding="utf-8")
     (info / "entry_points.txt").write_text("[semibench]\ntrouble = support.trouble_plugin\n", encoding="utf-8")
-    paths = [str(folder), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": with_tests(folder), "OMP_NUM_THREADS": "1"}

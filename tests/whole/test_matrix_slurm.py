@@ -10,7 +10,7 @@ import pytest
 from support import fake_slurm
 from support.matrix_support import BASE, Bench
 
-from semibench.runfolder.writing import read_json
+from semibench.files import read_json
 
 SLOW = ("--set", "sleep=0.2", "--set", "iterations=60")
 

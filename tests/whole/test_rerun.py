@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from support.command_line import bench
 
-from semibench.cli.app import build
 from semibench.contracts.errors import UsageError
 from semibench.run.execute import execute
 from semibench.run.prepare import prepare
@@ -33,10 +31,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         runs=runs, track=False, threads=1, conventions=("semibench-1",), device="cpu",
     )  # fmt: skip
     return execute(prepare(request, estimate=False)).folder
-
-
-def bench(*words: str) -> Any:
-    return CliRunner(env={"COLUMNS": "160"}).invoke(build(), list(words), prog_name="bench")
 
 
 def test_the_same_digits(run: Path, tmp_path: Path) -> None:

@@ -12,12 +12,27 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def colour_jitter(image: Tensor, *, saturation: float, hue: float, probability: float = 0.8) -> Tensor:
-    """Saturation and hue of (B, 3, *spatial), each sample with strengths of its own; not the identity with `probability`.
+    """Changes saturation and hue of RGB images, with strengths drawn for each sample.
 
-    saturation: x -> g + f (x - g), g the grey value, f ~ U(max(0, 1 - s), 1 + s). hue: rotation about the grey axis by
-    h full turns, h ~ U(-hue, hue), at most half a turn. Both are one 3 x 3 matrix, so grey images stay as they are
-    whatever the range of their values; results are clipped to the sample's range. Strengths of 0 return the image itself.
-    Raises ValueError for other than three channels.
+    Saturation: x -> g + f (x - g), where g is the grey value and f ~ U(max(0, 1 - s), 1 + s). Hue: a rotation about the grey
+    axis by h full turns, h ~ U(-hue, hue). Both are one 3 x 3 matrix, so grey images stay as they are whatever the range of
+    their values. Draws come from torch's global stream, which the harness seeds.
+
+    Args:
+        image: float (B, 3, *spatial), in any range.
+        saturation: greatest relative change s of the saturation; 0 leaves it as it is.
+        hue: greatest rotation in full turns, at most 0.5; 0 leaves the hue as it is.
+        probability: chance that a sample is changed.
+
+    Returns:
+        float (B, 3, *spatial), clipped to the range of each sample; the image itself if both strengths are 0.
+
+    Raises:
+        ValueError: if the images do not have three channels.
+
+    Examples:
+        >>> colour_jitter(torch.rand(2, 3, 8, 8), saturation=0.5, hue=0.1).shape
+        torch.Size([2, 3, 8, 8])
     """
     if saturation == 0.0 and hue == 0.0:
         return image

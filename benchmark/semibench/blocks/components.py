@@ -17,9 +17,18 @@ def largest_component(
 ) -> Tensor:
     """Keeps the largest connected component of each class of each sample; the rest becomes background.
 
-    labels: (B, *spatial) of integers. classes: the ones to filter (default: every class but 0 that occurs; IGNORE is
-    never touched). connectivity: how many axes a step may change, 1 (4 or 6 neighbours) to the number of axes (8 or 26
-    neighbours, the default, as in skimage). Of equal components the first in memory order stays.
+    Args:
+        labels: integers (B, *spatial).
+        classes: the classes to filter; by default every class that occurs, except background (0) and IGNORE.
+        connectivity: how many axes a step may change: 1 (4 or 6 neighbours) up to the number of axes (8 or 26 neighbours),
+            which is the default, as in skimage.
+
+    Returns:
+        Integers (B, *spatial) on the device of `labels`. Of equally large components the first in memory order stays.
+
+    Examples:
+        >>> largest_component(torch.tensor([[[1, 0, 1, 1]]]))
+        tensor([[[0, 0, 1, 1]]])
     """
     array = labels.detach().cpu().numpy()
     dims = array.ndim - 1
@@ -42,12 +51,21 @@ def _keep_largest(mask: np.ndarray, out: np.ndarray, structure: np.ndarray) -> N
 
 
 def signed_distance(mask: Tensor, *, spacing: Sequence[float] | None = None, normalise: bool = True) -> Tensor:
-    """float32 signed Euclidean distance to the boundary: negative inside, 0 on the boundary voxels (those of the object
-    that touch the outside through a face), positive outside (DTC, SASSNet).
+    """Signed Euclidean distance to the boundary of an object: negative inside, positive outside (DTC, SASSNet).
 
-    mask: bool or {0, 1} (B, *spatial). spacing: voxel size per axis (default 1). normalise: inside and outside are each
-    divided by their greatest value of the sample, so that values lie in [-1, 1]. A sample without object, or without
-    background, is all zero.
+    It is 0 on the boundary voxels: those of the object that touch the outside through a face.
+
+    Args:
+        mask: bool or {0, 1} (B, *spatial).
+        spacing: size of a voxel along each axis, for example in mm; by default 1.
+        normalise: divide the distances inside and outside by the largest of each in the sample, so that they lie in [-1, 1].
+
+    Returns:
+        float32 (B, *spatial), in the unit of `spacing` unless normalised; all 0 for a sample without object or background.
+
+    Examples:
+        >>> signed_distance(torch.tensor([[[0, 1, 1, 1, 0]]]), normalise=False)
+        tensor([[[ 1.,  0., -2.,  0.,  1.]]])
     """
     array = mask.detach().cpu().numpy().astype(bool)
     out = np.zeros(array.shape, np.float32)

@@ -13,16 +13,29 @@ TINY = 1e-8
 
 
 class ClassDifficulty(nn.Module):
-    """w_k = w_lambda,k d_k^exponent, d_k = du_k / dl_k, from the Dice lambda_k of each class, iteration by iteration.
+    """Weights classes by how hard they are to learn: classes whose Dice falls count more (DHC, A&D, DTLP-Net).
 
-    With the change Delta_k of lambda_k and the ratio r_k of the new to the last value, a step adds min(Delta, 0) ln r
-    to what is unlearned (du) and max(Delta, 0) ln r to what is learned (dl); both are never negative.
+    w_k = w_lambda,k d_k^exponent with d_k = du_k / dl_k, from the Dice lambda_k of each class, iteration by iteration. With the
+    change Delta_k of lambda_k and the ratio r_k of the new to the last value, a step adds min(Delta, 0) ln r to what is
+    unlearned (du) and max(Delta, 0) ln r to what is learned (dl); both are never negative. The state consists of buffers of
+    fixed shape, so it is saved and resumed with the method.
 
-    rule "window" (DTLP-Net, eq. 3-6): sums over the last `window` steps, w_lambda = 1 - lambda; a class that is
-    neither there nor predicted is left as it is, and the first value of a class only starts its history. rule "ema"
-    (code of A&D): moving averages with factor 1 - 1 / window for du, dl and 1 - lambda (from 1), times the number of
-    classes; the last Dice starts at 1e-8 and an absent class has Dice 1/2. Weights are those after the step. State:
-    buffers of fixed shape."""
+    Args:
+        classes: K, background included.
+        window: iterations that the weights look back.
+        exponent: exponent of d_k.
+        rule: "window" (DTLP-Net, eq. 3-6) sums over the last `window` steps, with w_lambda = 1 - lambda; a class that is
+            neither present nor predicted keeps its state, and the first value of a class only starts its history.
+            "ema" (code of A&D) averages du, dl and 1 - lambda (which starts at 1) with factor 1 - 1 / window and multiplies by
+            the number of classes; the last Dice starts at 1e-8, and an absent class has Dice 1/2.
+
+    Raises:
+        ValueError: for fewer than two classes, an empty window or an unknown rule.
+
+    Examples:
+        >>> ClassDifficulty(3).update(torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 1]])).shape
+        torch.Size([3])
+    """
 
     last: Tensor
     learned: Tensor
@@ -50,8 +63,15 @@ class ClassDifficulty(nn.Module):
 
     @torch.no_grad()
     def dice(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Hard labels (B, *spatial) of prediction and truth -> Dice (K,) over the batch, and bool (K,): the class is
-        there or predicted. Ignored positions are left out."""
+        """Computes the Dice of each class over a batch, without ignored positions.
+
+        Args:
+            prediction: predicted labels (B, *spatial).
+            target: true labels (B, *spatial), with IGNORE where nothing counts.
+
+        Returns:
+            The Dice (K,), and bool (K,): whether the class is present or predicted.
+        """
         counted = target != IGNORE
         kinds = self.classes
         found = torch.bincount(prediction[counted], minlength=kinds)[:kinds]
@@ -63,12 +83,20 @@ class ClassDifficulty(nn.Module):
 
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One step with hard labels (B, *spatial); returns the weights (K,)."""
+        """Takes one step from predicted and true labels (B, *spatial); returns the weights (K,)."""
         return self.step(*self.dice(prediction, target))
 
     @torch.no_grad()
     def step(self, dice: Tensor, there: Tensor | None = None) -> Tensor:
-        """One step with the Dice (K,) of each class; there: bool (K,), None: all are. Returns the weights (K,)."""
+        """Takes one step from the Dice of each class.
+
+        Args:
+            dice: (K,).
+            there: bool (K,), which classes are present or predicted; None: all.
+
+        Returns:
+            The weights (K,) after the step.
+        """
         everywhere = torch.ones_like(self.seen)
         known = everywhere if there is None or self.rule == "ema" else there
         now = dice.to(self.last).clamp(min=TINY)
@@ -93,10 +121,10 @@ class ClassDifficulty(nn.Module):
 
     @property
     def ratio(self) -> Tensor:
-        """(K,) d_k^exponent; 1e-8 is added to both parts."""
+        """d_k^exponent, (K,); 1e-8 is added to numerator and denominator."""
         return ((self.unlearned.sum(0) + TINY) / (self.learned.sum(0) + TINY)) ** self.exponent
 
     @property
     def weights(self) -> Tensor:
-        """(K,) the weights now; 1 for a class without history (rule "ema": the number of classes)."""
+        """The current weights (K,); 1 for a class without history (with rule "ema": the number of classes)."""
         return self.ratio * self.share * (self.classes if self.rule == "ema" else 1.0)

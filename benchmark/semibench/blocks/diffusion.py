@@ -13,11 +13,22 @@ CleanGuess = Callable[[Tensor, Tensor], Tensor]
 
 
 class LabelDiffusion(nn.Module):
-    """The noise schedule: `steps` variances from `first` to `last`, linear; kept[t] = prod_{s <= t} (1 - beta_s).
+    """Gaussian diffusion of label maps with a network that predicts the clean map (Ho et al., NeurIPS 2020).
 
-    noised: x_t = sqrt(kept_t) x_0 + sqrt(1 - kept_t) eps. ddim: deterministic sampling (eta 0) on `count` steps spread
-    evenly over the schedule (10 of 1000: 0, 111, ..., 999), with the products taken at these steps. The table is no
-    part of the state.
+    The schedule has `steps` variances beta, linear from `first` to `last`; kept[t] = prod_{s <= t} (1 - beta_s). It is not part
+    of the saved state.
+
+    Args:
+        steps: length of the schedule, at least 2.
+        first: first variance.
+        last: last variance, below 1.
+
+    Raises:
+        ValueError: if steps < 2 or not 0 < first <= last < 1.
+
+    Examples:
+        >>> LabelDiffusion(1000).noised(torch.zeros(2, 4, 8, 8), time=torch.tensor([0, 999])).shape
+        torch.Size([2, 4, 8, 8])
     """
 
     kept: Tensor
@@ -31,23 +42,46 @@ class LabelDiffusion(nn.Module):
         self.register_buffer("kept", (1.0 - betas).cumprod(0).float(), persistent=False)
 
     def draw(self, count: int) -> Tensor:
-        """(count,) steps, uniform over the schedule, on the schedule's device."""
+        """Draws `count` steps (count,) uniformly over the schedule, on the schedule's device."""
         return torch.randint(self.steps, (count,), device=self.kept.device)
 
     def noised(self, clean: Tensor, time: Tensor, noise: Tensor | None = None) -> Tensor:
-        """clean (B, K, *spatial), time (B,) -> x_t; noise: standard normal, drawn where none is given."""
+        """x_t = sqrt(kept_t) x_0 + sqrt(1 - kept_t) eps.
+
+        Args:
+            clean: x_0, (B, K, *spatial).
+            time: t, int64 (B,).
+            noise: eps, standard normal, of the shape of `clean`; drawn if not given.
+
+        Returns:
+            x_t, (B, K, *spatial).
+        """
         kept = self.kept[time].view(-1, *[1] * (clean.ndim - 1))
         noise = torch.randn_like(clean) if noise is None else noise
         return kept.sqrt() * clean + (1.0 - kept).sqrt() * noise
 
     def spaced(self, count: int) -> list[int]:
-        """`count` steps from 0 to the last, evenly spaced and rounded. Raises ValueError outside 2..steps."""
+        """`count` steps from 0 to the last, evenly spaced and rounded (10 of 1000: 0, 111, ..., 999).
+
+        Raises:
+            ValueError: if count is not between 2 and `steps`.
+        """
         if not 2 <= count <= self.steps:
             raise ValueError(f"expected 2 to {self.steps} sampling steps, got {count}")
         return [round(number * (self.steps - 1) / (count - 1)) for number in range(count)]
 
     def back(self, noisy: Tensor, clean: Tensor, time: int, earlier: int | None) -> Tensor:
-        """One step of DDIM from `time` to `earlier` (None: the clean map) with the guess `clean`."""
+        """Takes one step of DDIM (Song et al., ICLR 2021; eta 0) from `time` to `earlier`.
+
+        Args:
+            noisy: map at `time`, (B, K, *spatial).
+            clean: guess of the clean map, (B, K, *spatial).
+            time: current step.
+            earlier: next step; None: the clean map.
+
+        Returns:
+            The map at `earlier`, (B, K, *spatial).
+        """
         if earlier is None:
             return clean
         now, then = self.kept[time], self.kept[earlier]
@@ -57,8 +91,17 @@ class LabelDiffusion(nn.Module):
     def ddim(
         self, guess: CleanGuess, start: Tensor, *, count: int = 10, bounds: tuple[float, float] | None = (-1.0, 1.0)
     ) -> Tensor:
-        """The clean map after `count` steps from the noise `start` (B, K, *spatial); guesses are clipped to
-        `bounds`."""
+        """Samples a clean map by deterministic DDIM on steps that are spread evenly over the schedule.
+
+        Args:
+            guess: called with the noisy map (B, K, *spatial) and the step (B,); returns the guessed clean map.
+            start: noise, (B, K, *spatial).
+            count: number of steps.
+            bounds: range to which guesses are clipped; None: no clipping.
+
+        Returns:
+            The clean map, (B, K, *spatial).
+        """
         noisy, places = start, self.spaced(count)
         for number in reversed(range(count)):
             time = torch.full((len(start),), places[number], device=start.device, dtype=torch.int64)

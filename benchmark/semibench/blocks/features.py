@@ -7,15 +7,24 @@ from torch import Tensor, nn
 
 
 class FeatureNoise(nn.Module):
-    """x -> x + x n with n ~ U(-amount, amount) of shape (C, *spatial), one draw shared by all samples of the batch
-    (Ouali et al., CVPR 2020, section 3.3; as in SSL4MIS). The identity in eval mode."""
+    """Multiplies feature maps by uniform noise: x -> x + x n (Ouali et al., CVPR 2020, section 3.3; as in SSL4MIS).
+
+    n ~ U(-amount, amount) has shape (C, *spatial), one draw for all samples of the batch. The identity in eval mode.
+
+    Args:
+        amount: greatest relative change; every factor lies in [1 - amount, 1 + amount].
+
+    Examples:
+        >>> FeatureNoise(0.3)(torch.ones(2, 16, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
+    """
 
     def __init__(self, amount: float = 0.3) -> None:
         super().__init__()
         self.amount = amount
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, *spatial) -> the same shape; each factor lies in [1 - amount, 1 + amount]."""
+        """(B, C, *spatial) -> (B, C, *spatial)."""
         if not self.training:
             return features
         noise = torch.empty_like(features[0]).uniform_(-self.amount, self.amount)
@@ -26,11 +35,19 @@ class FeatureNoise(nn.Module):
 
 
 class FeatureDropout(nn.Module):
-    """Drops the most active positions: a = channel mean (B, 1, *spatial), kept where a < max(a) * u, u ~ U(low, high).
+    """Drops the most active positions of feature maps (Ouali et al., CVPR 2020; as in SSL4MIS).
 
-    The maximum is per sample, u is one draw per call (Ouali et al., CVPR 2020; as in SSL4MIS). Every sample whose
-    greatest mean is positive loses at least one position; a map of negative means loses none. No rescaling. The identity
-    in eval mode.
+    With the channel mean a (B, 1, *spatial), positions with a < max(a) u are kept, u ~ U(low, high). The maximum is taken for
+    each sample, u is drawn once per call. A sample whose largest mean is positive loses at least one position; a map of
+    negative means loses none. Values are not rescaled. The identity in eval mode.
+
+    Args:
+        low: least threshold, as a share of the maximum.
+        high: largest threshold.
+
+    Examples:
+        >>> FeatureDropout()(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
     """
 
     def __init__(self, low: float = 0.7, high: float = 0.9) -> None:
@@ -38,7 +55,7 @@ class FeatureDropout(nn.Module):
         self.low, self.high = low, high
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, *spatial) -> the same shape."""
+        """(B, C, *spatial) -> (B, C, *spatial)."""
         if not self.training:
             return features
         activity = features.detach().mean(1, keepdim=True)

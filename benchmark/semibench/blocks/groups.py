@@ -28,15 +28,42 @@ def cache_dir() -> Path:
 
 
 def group_table_paths(root: Path | None, dataset: str) -> tuple[Path, ...]:
-    """Where the table of a data set may lie, in order: `<root>/semibench_groups.csv`, then `<cache>/groups/<name>.csv`
-    for folders of data that can't be written."""
+    """Lists where the group table of a data set may be, in the order in which it is looked for.
+
+    A group table names the cases that `bench data audit` found to be the same image.
+
+    Args:
+        root: folder of the data set; None: unknown.
+        dataset: name of the data set.
+
+    Returns:
+        `<root>/semibench_groups.csv`, then `<cache>/groups/<dataset>.csv` for data folders that can't be written.
+
+    Examples:
+        >>> [path.name for path in group_table_paths(folder, "my-data")]
+        ['semibench_groups.csv', 'my-data.csv']
+    """
     fallback = cache_dir() / "groups" / f"{dataset}.csv"
     return (fallback,) if root is None else (root / TABLE, fallback)
 
 
 def read_group_table(root: Path | None, dataset: str) -> dict[str, str]:
-    """Case id -> group, from the first table that exists; empty where there is none. A case that isn't listed keeps the
-    group of its data set. Raises LayoutError for a table without the columns `case` and `group`."""
+    """Reads the first group table of a data set that exists.
+
+    Args:
+        root: folder of the data set; None: unknown.
+        dataset: name of the data set.
+
+    Returns:
+        Case id to group; empty if there is no table. A case that is not listed keeps the group its data set gives it.
+
+    Raises:
+        LayoutError: if the table lacks the columns `case` and `group`.
+
+    Examples:
+        >>> read_group_table(folder, "my-data")
+        {}
+    """
     for path in group_table_paths(root, dataset):
         if not path.is_file():
             continue

@@ -9,12 +9,26 @@ from torch import Tensor, nn
 def inner_step(
     module: nn.Module, loss: Tensor, rate: float, *, clip: float | None = None, first_order: bool = True
 ) -> dict[str, Tensor]:
-    """theta - rate * grad loss, by parameter name, for `torch.func.functional_call(module, moved, inputs)`.
+    """Takes a gradient step on a copy of the weights, for methods that learn to learn.
 
-    The module itself is not changed and the graph of `loss` is kept, so that it can still be optimised. first_order: the
-    gradient is a constant, so that gradients through the moved weights reach theta as the identity; else they are
-    differentiated too. clip: greatest norm of each parameter's gradient, per tensor (`tf.clip_by_norm`). Parameters that
-    are frozen or don't take part keep their value.
+    The module is not changed, and the graph of `loss` is kept so that it can still be optimised.
+
+    Args:
+        module: the network with weights theta.
+        loss: scalar that depends on theta.
+        rate: step size.
+        clip: largest norm of each parameter's gradient, tensor by tensor (`tf.clip_by_norm`); None: no clipping.
+        first_order: treat the gradient as a constant, so that gradients reach theta through the moved weights as the
+            identity; otherwise the gradient is differentiated too.
+
+    Returns:
+        theta - rate * gradient by parameter name, for `torch.func.functional_call(module, moved, inputs)`. Parameters that
+        are frozen or do not take part keep their value.
+
+    Examples:
+        >>> net = torch.nn.Linear(2, 1)
+        >>> sorted(inner_step(net, net(torch.ones(1, 2)).sum(), rate=0.1))
+        ['bias', 'weight']
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     gradients = torch.autograd.grad(

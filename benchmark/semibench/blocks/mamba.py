@@ -51,11 +51,29 @@ def _kernel() -> Callable[..., Tensor] | None:
 def selective_scan(
     values: Tensor, steps: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, scan: Scan = "auto"
 ) -> Tensor:
-    """y_t = C_t h_t + D u_t with h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t u_t, h_0 = 0: A held over a step, B by Euler's
-    rule (Gu & Dao, 2023, eq. 2 and section 3.5).
+    """The selective scan of Mamba (Gu & Dao, 2023, eq. 2 and section 3.5).
 
-    values u, steps Delta > 0: (batch, length, D_i); a: (D_i, N), negative; b, c: (batch, length, N); d: (D_i,). Returns
-    (batch, length, D_i) in float32, or float64 where the values are. All but the recurrence are once differentiable.
+    y_t = C_t h_t + D u_t with h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t u_t and h_0 = 0: A is held over a step, B follows
+    Euler's rule.
+
+    Args:
+        values: u, (batch, length, D_i).
+        steps: Delta > 0, (batch, length, D_i).
+        a: A, negative, (D_i, N).
+        b: B, (batch, length, N).
+        c: C, (batch, length, N).
+        d: D, (D_i,).
+        scan: "auto" (the kernels of `mamba-ssm` for float32 on a GPU if they are installed, else "parallel"), "parallel"
+            (`mambapy`) or "recurrence" (a loop over positions: slow, twice differentiable). The others are differentiable
+            once.
+
+    Returns:
+        y, (batch, length, D_i), in float32, or float64 if the values are.
+
+    Examples:
+        >>> u = torch.rand(2, 10, 4)
+        >>> selective_scan(u, u, -torch.ones(4, 3), torch.rand(2, 10, 3), torch.rand(2, 10, 3), torch.ones(4)).shape
+        torch.Size([2, 10, 4])
     """
     dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
     values, steps, a, b, c, d = (tensor.to(dtype) for tensor in (values, steps, a, b, c, d))
@@ -98,16 +116,28 @@ def by_slices(tokens: Tensor, slices: int) -> Tensor:
 
 
 class Mamba(nn.Module):
-    """(batch, length, width) -> the same shape. Names and shapes of the parameters are those of `mamba_ssm.Mamba`, so that
-    weights can be exchanged; the further directions add theirs with the suffixes _b and _s, as SegMamba does.
+    """The Mamba layer with the parameters of `mamba_ssm.Mamba`, in one, two or three directions (Gu & Dao, 2023).
 
-    width d, inner width D_i = expand d, state N, rank R = ceil(d / 16). x, z = in_proj(u); u = silu(conv1d(x)), causal;
-    Delta, B, C = x_proj(u), Delta = softplus(dt_proj(Delta)); A = -exp(A_log); y = scan; out = out_proj(y silu(z)). The
-    directions share both projections and are added; each has its own convolution and scan.
+    Parameters have the names and shapes of `mamba_ssm.Mamba`, so weights can be exchanged; further directions add theirs with
+    the suffixes _b and _s, as SegMamba does. With width d, inner width D_i = expand d, state N and rank R = ceil(d / 16):
+    x, z = in_proj(u); u = silu(conv1d(x)), causal; Delta, B, C = x_proj(u), Delta = softplus(dt_proj(Delta)); A = -exp(A_log);
+    y = scan; out = out_proj(y silu(z)). The directions share both projections and are added; each has its own convolution and
+    scan. A_log and D are meant to be left out of weight decay; SegMamba decays them.
 
-    `dt_proj` starts so that the steps are log-uniform in [.001, .1], in all directions; step_init="first" does so for the
-    first only, as SegMamba's code (the others then begin at softplus of about 0). A_log and D are meant to be left
-    out of weight decay; an optimiser that isn't told decays them (SegMamba).
+    Args:
+        width: d, size of a token.
+        state: N, states per channel.
+        kernel: length of the convolution.
+        expand: inner width as a multiple of the width.
+        directions: "forward" (the published layer), "both" (Vision Mamba's v2: adds the reversed sequence) or "slices"
+            (SegMamba's v3: adds a scan that steps through the slices at a fixed position in the slice).
+        scan: see `selective_scan`.
+        step_init: "all": `dt_proj` of every direction starts with steps that are log-uniform in [.001, .1]; "first": only that
+            of the first direction, as in SegMamba's code (the others start at softplus of about 0).
+
+    Examples:
+        >>> Mamba(8)(torch.rand(2, 10, 8)).shape
+        torch.Size([2, 10, 8])
     """
 
     def __init__(
@@ -162,8 +192,16 @@ class Mamba(nn.Module):
             return y * F.silu(gate.to(wide))
 
     def forward(self, tokens: Tensor, slices: int = 1) -> Tensor:
-        """slices: into how many equal slices the sequence falls, for the third direction only (tokens of a volume in
-        row-major order: the size of its first axis)."""
+        """Mixes the positions of a sequence.
+
+        Args:
+            tokens: (batch, length, width).
+            slices: number of equal slices in the sequence, for the third direction only (tokens of a volume in row-major order:
+                the size of its first axis).
+
+        Returns:
+            (batch, length, width).
+        """
         x, gate = self.in_proj(tokens).chunk(2, -1)
         total = self._direction(x, gate, "")
         if self.directions != "forward":

@@ -14,10 +14,25 @@ def _device(like: Tensor | None) -> torch.device | None:
 
 
 def box_mask(size: Sequence[int], share: float | Sequence[float], *, like: Tensor | None = None) -> Tensor:
-    """float32 (*size): ones with one box of zeros, int(share * side) long on each side, at a uniform position (BCP).
+    """Draws a mask of ones with one box of zeros at a uniform position (BCP).
 
-    share: of each side, one number or one per axis; 2/3 of 256 is a box of 170 with offsets 0..85. A box as long as the
-    side lies at 0. like: a tensor whose device is taken.
+    Each side of the box is int(share * side) long: 2/3 of 256 is a box of 170 at an offset of 0 to 85. A box as long as the
+    side is at offset 0.
+
+    Args:
+        size: sides of the mask.
+        share: share of each side, one number or one per axis, in [0, 1].
+        like: a tensor on the device that the mask should be on; None: the CPU.
+
+    Returns:
+        float32 (*size).
+
+    Raises:
+        ValueError: if a share is outside [0, 1] or the number of shares is wrong.
+
+    Examples:
+        >>> int((box_mask((6, 6), 0.5) == 0).sum())
+        9
     """
     shares = [share] * len(size) if isinstance(share, int | float) else list(share)
     if len(shares) != len(size) or not all(0.0 <= s <= 1.0 for s in shares):
@@ -35,8 +50,22 @@ def box_mask(size: Sequence[int], share: float | Sequence[float], *, like: Tenso
 def block_mask(
     size: Sequence[int], share: float, *, block: int | Sequence[int], batch: int = 1, like: Tensor | None = None
 ) -> Tensor:
-    """float32 (batch, 1, *size): a grid of blocks, each zero with probability `share`, else one (masked image
-    consistency: multiply the images by it). The last block of an axis is cut where the side is no multiple."""
+    """Draws grids of blocks, each zero with probability `share`, for masked image consistency.
+
+    Args:
+        size: sides of the mask.
+        share: probability that a block is zero.
+        block: side of a block, one number or one per axis; the last block of an axis is cut where the side is not a multiple.
+        batch: number of masks.
+        like: a tensor on the device that the mask should be on; None: the CPU.
+
+    Returns:
+        float32 (batch, 1, *size) of zeros and ones, to multiply images (batch, C, *size) by.
+
+    Examples:
+        >>> block_mask((8, 8), 0.5, block=4, batch=2).shape
+        torch.Size([2, 1, 8, 8])
+    """
     lengths = [block] * len(size) if isinstance(block, int) else list(block)
     cells = [math.ceil(side / length) for side, length in zip(size, lengths, strict=True)]
     mask = (torch.rand((batch, 1, *cells), device=_device(like)) >= share).float()
@@ -54,9 +83,25 @@ def cutmix_mask(
     probability: float = 0.5,
     like: Tensor | None = None,
 ) -> Tensor:
-    """bool (batch, *size): one box per sample, True inside, with the given probability (else all False); defaults of
-    UniMatch. area: share of the image (in 3D: of the volume), uniform; ratio: of the box's first to second side,
-    log-uniform in 3D and 2D alike; boxes that do not fit are drawn again."""
+    """Draws one box per sample for CutMix; the defaults are those of UniMatch.
+
+    Boxes that do not fit are drawn again.
+
+    Args:
+        size: sides of the mask.
+        batch: number of samples.
+        area: range of the box's share of the image (in 3D: of the volume), uniform.
+        ratio: range of the ratio of the box's first to its second side, log-uniform.
+        probability: chance that a sample has a box.
+        like: a tensor on the device that the mask should be on; None: the CPU.
+
+    Returns:
+        bool (batch, *size), True inside the box; all False for a sample without one.
+
+    Examples:
+        >>> cutmix_mask((8, 8), batch=2).shape
+        torch.Size([2, 8, 8])
+    """
     mask = torch.zeros((batch, *size), dtype=torch.bool, device=_device(like))
     for one in mask:
         if torch.rand(()) > probability:
@@ -78,6 +123,19 @@ def _box(size: Sequence[int], area: tuple[float, float], ratio: tuple[float, flo
 
 
 def paste(below: Tensor, above: Tensor, mask: Tensor) -> Tensor:
-    """`above` where the bool mask (batch, *spatial) is True, else `below`; images (B, C, *spatial) or labels (B, *spatial)."""
+    """Pastes `above` onto `below` where a mask is True.
+
+    Args:
+        below: images (B, C, *spatial) or labels (B, *spatial).
+        above: of the shape of `below`.
+        mask: bool (B, *spatial).
+
+    Returns:
+        A tensor of the shape of `below`.
+
+    Examples:
+        >>> paste(torch.tensor([[1, 2]]), torch.tensor([[3, 4]]), torch.tensor([[False, True]]))
+        tensor([[1, 4]])
+    """
     chosen = mask.unsqueeze(1) if below.ndim == mask.ndim + 1 else mask
     return torch.where(chosen, above, below)

@@ -11,8 +11,21 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Inside the block the module is in eval mode and no graph is built; afterwards every part has the mode it had. Running
-    statistics are read and not changed."""
+    """Puts a module into eval mode and disables gradients for the length of a `with` block.
+
+    Running statistics are used but not changed. Afterwards every part of the module is in the mode it had before.
+
+    Args:
+        module: the network to predict with.
+
+    Yields:
+        Nothing.
+
+    Examples:
+        >>> net = torch.nn.Dropout(0.5)
+        >>> with evaluating(net): net(torch.ones(3))
+        tensor([1., 1., 1.])
+    """
     before = {part: part.training for part in module.modules()}
     module.eval()
     try:

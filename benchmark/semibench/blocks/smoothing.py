@@ -9,9 +9,24 @@ from torch.nn import functional as F
 
 
 def blur3(maps: Tensor, sigma: float = 1.0) -> Tensor:
-    """Gaussian of three taps along each spatial axis of (B, K, *spatial), normalised, with zeros outside; 0: no blur.
+    """Blurs maps by a normalised Gaussian of three taps along each spatial axis, with zeros outside (A&D, NeurIPS 2023).
 
-    In 3D with sigma 1 the kernel is .09226 at its centre, .05596, .03394, .02059 at faces, edges and corners."""
+    In 3D with sigma 1 the kernel is .09226 at its centre and .05596, .03394, .02059 at faces, edges and corners.
+
+    Args:
+        maps: float (B, K, *spatial).
+        sigma: width in voxels; 0: no blur.
+
+    Returns:
+        float (B, K, *spatial).
+
+    Raises:
+        ValueError: if sigma is negative.
+
+    Examples:
+        >>> blur3(torch.ones(1, 2, 8, 8)).shape
+        torch.Size([1, 2, 8, 8])
+    """
     if sigma < 0.0:
         raise ValueError(f"a blur has a sigma of 0 or more, got {sigma}")
     if sigma == 0.0:
@@ -26,8 +41,21 @@ def blur3(maps: Tensor, sigma: float = 1.0) -> Tensor:
 
 
 def gumbel_blur(maps: Tensor, *, temperature: float = 1.0, sigma: float = 1.0) -> Tensor:
-    """Blur of the soft Gumbel-softmax of (B, K, *spatial): softmax((m + g) / temperature), g standard Gumbel noise, in
-    float32.
+    """Perturbs and softens maps: the blur of their Gumbel-softmax ("Reparameterize & Smooth"; A&D, NeurIPS 2023).
 
-    The sum over classes is 1 except within a voxel of the border, where the zeros outside take part."""
+    softmax((m + g) / temperature) with standard Gumbel noise g, in float32, then `blur3`.
+
+    Args:
+        maps: logits m, (B, K, *spatial).
+        temperature: of the softmax.
+        sigma: width of the blur in voxels.
+
+    Returns:
+        float32 (B, K, *spatial); the sum over classes is 1 except within a voxel of the border, where the blur reaches the
+        zeros outside.
+
+    Examples:
+        >>> gumbel_blur(torch.zeros(1, 3, 8, 8)).shape
+        torch.Size([1, 3, 8, 8])
+    """
     return blur3(F.gumbel_softmax(maps.float(), tau=temperature, hard=False, dim=1), sigma)

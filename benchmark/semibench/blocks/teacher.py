@@ -11,15 +11,26 @@ from torch import Tensor, nn
 
 
 class Teacher(nn.Module):
-    """Exponential moving average of `net` (Tarvainen & Valpola, NeurIPS 2017), called without gradient.
+    """An exponential moving average of a network (Tarvainen & Valpola, NeurIPS 2017), called without gradient.
 
-    update(net): theta' <- a theta' + (1 - a) theta with a = min(1 - 1 / (t + 1), decay), t the updates before this one:
-    after the first the teacher equals the network. warm_up=False: a = decay always (BCP).
+    update(net): theta' <- a theta' + (1 - a) theta with a = min(1 - 1 / (t + 1), decay), where t counts the updates before this
+    one: after the first update the teacher equals the network. The count is a buffer, so a resumed run continues where it was.
 
-    buffers: what happens to running statistics in an update: "none" (SSL4MIS: the teacher's own forward passes move
-    them), "ema" (averaged like the parameters; integer counters are cast back), "copy". mode: in which mode the teacher
-    runs while the harness trains: "train" (batch statistics, dropout) or "eval"; `eval()` always puts it in eval mode.
-    The number of updates is a buffer, so a resumed run goes on where it was.
+    Args:
+        net: the network to average; it is copied, buffers included.
+        decay: largest a, in [0, 1].
+        warm_up: False: a = decay in every update (BCP).
+        buffers: what an update does with running statistics: "none" (SSL4MIS: the teacher's own forward passes move them),
+            "ema" (averaged like the parameters; integer counters are cast back) or "copy".
+        mode: mode of the teacher while the harness trains: "train" (batch statistics, dropout) or "eval". `eval()` always
+            puts it into eval mode.
+
+    Raises:
+        ValueError: if decay is outside [0, 1], or buffers or mode is unknown.
+
+    Examples:
+        >>> Teacher(torch.nn.Linear(4, 2))(torch.ones(1, 4)).requires_grad
+        False
     """
 
     updates: Tensor
@@ -45,19 +56,19 @@ class Teacher(nn.Module):
         self.train(self.training)
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
-        """What the averaged network returns, without gradient."""
+        """Returns what the averaged network returns, without gradient."""
         with torch.no_grad():
             return self.net(*args, **keywords)
 
     def train(self, mode: bool = True) -> Teacher:
-        """Training mode of the harness; the averaged network takes `mode` of the constructor (eval: always eval)."""
+        """Sets the training mode; the averaged network follows `mode` of the constructor ("eval": always eval mode)."""
         super().train(mode)
         self.net.train(mode and self.mode == "train")
         return self
 
     @property
     def alpha(self) -> float:
-        """The factor of the next update."""
+        """The factor a of the next update."""
         if not self.warm_up:
             return self.decay
         if self._count is None:
@@ -66,7 +77,11 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
-        """One step of the average towards `net`, which has the same structure."""
+        """Moves the average one step towards `net`, which must have the same structure.
+
+        Raises:
+            ValueError: if the numbers of parameters differ.
+        """
         alpha = self.alpha
         mine: list[Tensor] = list(self.net.parameters())
         theirs: list[Tensor] = list(net.parameters())
@@ -86,7 +101,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def copy(self, net: nn.Module) -> None:
-        """Start again as an exact copy of `net`, buffers included; the warm-up starts again too."""
+        """Starts again as an exact copy of `net`, buffers included; the warm-up starts again too."""
         for mine, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
             mine.copy_(theirs)
         for old, new in self._paired(net):

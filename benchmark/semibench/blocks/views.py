@@ -1,4 +1,4 @@
-"""Views: one geometric weak view, and intensity-only strong views that share its geometry; whole batches, 2D and 3D.
+"""Weak views: geometry that image and label share; whole batches, 2D and 3D.
 
 Images (B, C, *spatial) float, labels (B, *spatial) uint8 or int64. Parameters are drawn on the CPU from a given
 generator, in one call of fixed size; pixels are worked on where the images are. Where only crops, flips and right-angle
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semibench.contracts.method import IGNORE
-from semibench.contracts.recipe import StrongPolicy, WeakPolicy
+from semibench.contracts.recipe import WeakPolicy
 
 Parts = tuple[Tensor, Tensor | None, Tensor | None]
 """Image, label (None: none), valid (None: all)."""
@@ -31,9 +31,22 @@ INSET = 0.15
 
 @dataclass(frozen=True)
 class Geometry:
-    """What happens to each sample of a batch, all on the CPU. In this order: the crop at `start` (B, dims) is resampled
-    by `matrix` (B, dims, dims; output offset from the crop's centre -> source offset, in voxels) where `moved` (B,),
-    turned by `turns` (B,) right angles in `plane`, and flipped along the axes in `flip` (B, dims)."""
+    """The geometry of a batch of weak views, all tensors on the CPU.
+
+    Each sample is cropped, resampled by its matrix if `moved`, turned by right angles and flipped, in this order.
+
+    Args:
+        start: int64 (B, dims), where the crop starts; negative where it is padded.
+        matrix: float64 (B, dims, dims), offset from the crop's centre in the output to that in the source, in voxels.
+        moved: bool (B,), whether the sample is resampled by its matrix.
+        turns: int64 (B,), right angles in `plane`.
+        flip: bool (B, dims), axes that are flipped.
+        plane: the two spatial axes of turns and rotations.
+
+    Examples:
+        >>> draw_geometry(WeakPolicy(), torch.tensor([[8, 8]]), (8, 8), seeded_generator(0)).start
+        tensor([[0, 0]])
+    """
 
     start: Tensor
     matrix: Tensor
@@ -57,12 +70,29 @@ def draw_geometry(
     plane: tuple[int, int] | None = None,
     hold: Tensor | None = None,
 ) -> Geometry:
-    """Draw the weak geometry of a batch.
+    """Draws the weak geometry of a batch.
 
-    sizes: (B, dims) int64, the grid of each sample. plane: axes of right-angle turns and small rotations. hold: (B, dims)
-    int64, a voxel that the crop must contain, or -1. Along an axis where the grid is not larger than the patch, or
-    without `policy.crop`, the crop is centred (start = floor((n - p) / 2), negative where padded). Right-angle turns
-    happen only where the plane's sides of the patch are equal. A scale factor over 1 enlarges.
+    Along an axis where the grid is not larger than the patch, or without `policy.crop`, the crop is centred (start =
+    floor((n - p) / 2), negative where it is padded). Right-angle turns happen only if the sides of the patch in the plane are
+    equal. A scale factor above 1 enlarges.
+
+    Args:
+        policy: what is changed, how often and how much.
+        sizes: int64 (B, dims), the grid of each sample.
+        patch: sides of the view.
+        generator: a CPU generator, from which one tensor of fixed size is drawn.
+        plane: axes of right-angle turns and small rotations; by default both in 2D and the first two in 3D.
+        hold: int64 (B, dims), a voxel that the crop must contain, or -1; None: none.
+
+    Returns:
+        The geometry of the batch.
+
+    Raises:
+        ValueError: if there are other than 2 or 3 spatial axes and no plane is given.
+
+    Examples:
+        >>> draw_geometry(WeakPolicy(), torch.tensor([[64, 64]]), (32, 32), seeded_generator(0)).matrix.shape
+        torch.Size([1, 2, 2])
     """
     count, dims = sizes.shape
     plane = default_plane(dims) if plane is None else plane
@@ -102,10 +132,28 @@ def draw_geometry(
 def apply_geometry(
     cut: Cut, geometry: Geometry, sizes: Tensor, patch: Sequence[int]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """The weak view: image (B, C, *patch), label (B, *patch) or None, valid (B, *patch) bool.
+    """Cuts and transforms the weak views of a batch.
 
-    Crops that are resampled are cut with a margin where their grid reaches further than the patch, so that their corners
-    show the image and not padding.
+    Crops that are resampled are cut with a margin where their grid reaches beyond the patch, so that their corners show the
+    image and not padding.
+
+    Args:
+        cut: cut(rows, start, size) returns image (n, C, *size), label (n, *size) or None, and valid (n, *size) or None for
+            boxes of the samples `rows` (n,) that start at `start` (n, dims), as new tensors. Outside a sample the image is 0,
+            the label IGNORE and valid False.
+        geometry: from `draw_geometry`.
+        sizes: int64 (B, dims), the grid of each sample.
+        patch: sides of the view.
+
+    Returns:
+        Image (B, C, *patch), label (B, *patch) or None, and valid, bool (B, *patch).
+
+    Examples:
+        >>> sizes = torch.tensor([[8, 8], [8, 8]])
+        >>> geometry = draw_geometry(WeakPolicy(), sizes, (4, 4), seeded_generator(0))
+        >>> cut = lambda rows, start, size: (torch.zeros(len(rows), 1, *size), None, None)
+        >>> apply_geometry(cut, geometry, sizes, (4, 4))[0].shape
+        torch.Size([2, 1, 4, 4])
     """
     size = tuple(patch)
     image, label, valid = cut(torch.arange(len(sizes)), geometry.start, size)
@@ -135,10 +183,24 @@ def apply_geometry(
 def resample(
     image: Tensor, label: Tensor | None, valid: Tensor | None, matrix: Tensor, size: Sequence[int]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """One linear resampling about the centre of (B, C, *spatial) to (B, C, *size); label and valid by nearest voxel.
+    """Resamples a batch linearly about its centre; labels and validity by the nearest voxel.
 
-    matrix: (B, dims, dims), output offset -> source offset in voxels. Source voxels that aren't valid take no part in the
-    mean (normalised interpolation); outside the source: image 0, label IGNORE, valid False.
+    Source voxels that are not valid take no part in the mean (normalised interpolation).
+
+    Args:
+        image: float (B, C, *spatial).
+        label: integers (B, *spatial), or None.
+        valid: bool (B, *spatial); None: all are valid.
+        matrix: float64 (B, dims, dims), offset from the centre in the output to that in the source, in voxels.
+        size: sides of the output.
+
+    Returns:
+        Image (B, C, *size), label (B, *size) or None, and valid, bool (B, *size). Outside the source the image is 0, the label
+        IGNORE and valid False.
+
+    Examples:
+        >>> resample(torch.rand(1, 3, 8, 8), None, None, torch.eye(2, dtype=torch.float64)[None], (4, 4))[0].shape
+        torch.Size([1, 3, 4, 4])
     """
     source, dims = image.shape[2:], image.ndim - 2
     scale = matrix.new_tensor([[p / s for p in size] for s in source])
@@ -200,10 +262,25 @@ def weak_view(
     patch: Sequence[int] | None = None,
     plane: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """A weak view of a batch: (image, label, valid), each sample with a geometry of its own.
+    """Draws a weak view of a batch: crops, flips, turns and small rotations that image and label share.
 
-    image: (B, C, *spatial); label: (B, *spatial) or None; patch: size of the view (default: the image's). The input is
-    not changed. The same state of the generator gives the same digits on the CPU.
+    Every sample has a geometry of its own. The input is not changed, and the same state of the generator gives the same digits
+    on the CPU.
+
+    Args:
+        image: float (B, C, *spatial).
+        label: integers (B, *spatial), or None.
+        policy: what is changed, how often and how much.
+        generator: a CPU generator.
+        patch: sides of the view; by default those of the image.
+        plane: axes of turns and rotations; by default both in 2D and the first two in 3D.
+
+    Returns:
+        Image (B, C, *patch), label (B, *patch) or None, and valid, bool (B, *patch), False where padded.
+
+    Examples:
+        >>> weak_view(torch.rand(2, 1, 8, 8), policy=WeakPolicy(), generator=seeded_generator(0), patch=(4, 4))[0].shape
+        torch.Size([2, 1, 4, 4])
     """
     size = tuple(image.shape[2:] if patch is None else patch)
     sizes = torch.tensor(image.shape[2:]).expand(len(image), -1)
@@ -221,76 +298,6 @@ def weak_view(
     return apply_geometry(cut, geometry, sizes, size)
 
 
-def strong_view(
-    image: Tensor, *, policy: StrongPolicy, generator: torch.Generator, valid: Tensor | None = None
-) -> Tensor:
-    """An intensity-only view of (B, C, *spatial), each sample with strengths of its own; padding (not `valid`) is 0.
-
-    With `lo`, `hi` the sample's least and greatest value, range = hi - lo, and s the policy's strength, in this order:
-    jitter: mean + c (x - mean) + b range, c in [1 - s, 1 + s], b in [-s/2, s/2], then clipped to [lo, hi];
-    gamma: lo + range ((x - lo) / range)^g, g in [1 - s, 1 + s]; blur: Gaussian, sigma in [0.1, s] pixels, along every
-    spatial axis; noise: Gaussian, standard deviation in [0, s] times the range. Each happens with its probability.
-    """
-    count = len(image)
-    r = torch.rand((count, 9), generator=generator, dtype=torch.float64)
-    seed = int(torch.randint(2**62, (), generator=generator))
-    flat = image.flatten(1)
-    shape = (count, *[1] * (image.ndim - 1))
-    low, high = (v.reshape(shape) for v in torch.aminmax(flat, dim=1))
-    span = high - low
-
-    chance, s = policy.jitter
-    on = r[:, 0] < chance
-    contrast = _like(torch.where(on, 1 + s * (2 * r[:, 1] - 1), 1.0), image)
-    shift = _like(torch.where(on, s * (r[:, 2] - 0.5), 0.0), image)
-    offset = flat.mean(1).reshape(shape) * (1 - contrast) + shift * span
-    result = torch.addcmul(offset, image, contrast)
-    result = torch.minimum(torch.maximum(result, low), high)
-
-    chance, s = policy.gamma
-    rows = (r[:, 3] < chance).nonzero()[:, 0]
-    if len(rows):
-        exponent = _like(1 + s * (2 * r[rows, 4] - 1), image)
-        rows = rows.to(image.device, non_blocking=True)
-        base, reach = low[rows], span[rows].clamp_min(torch.finfo(image.dtype).tiny)
-        part = ((result[rows] - base) / reach).clamp(0, 1).pow_(exponent).mul_(reach).add_(base)
-        result[rows] = part
-
-    chance, s = policy.blur
-    rows = (r[:, 5] < chance).nonzero()[:, 0]
-    if len(rows) and s > 0:
-        sigma = 0.1 + max(s - 0.1, 0.0) * r[rows, 6]
-        rows = rows.to(image.device, non_blocking=True)
-        result[rows] = gaussian_blur(result[rows], sigma, radius=math.ceil(3 * s))
-
-    chance, s = policy.noise
-    rows = (r[:, 7] < chance).nonzero()[:, 0]
-    if len(rows) and s > 0:
-        deviation = _like(s * r[rows, 8], image)
-        rows = rows.to(image.device, non_blocking=True)
-        own = torch.Generator(device=image.device)
-        own.manual_seed(seed)
-        noise = torch.randn((len(rows), *image.shape[1:]), generator=own, device=image.device, dtype=image.dtype)
-        result[rows] += noise.mul_(deviation * span[rows])
-    return result if valid is None else result * valid[:, None]
-
-
-def gaussian_blur(image: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Separable Gaussian blur of (B, C, *spatial) with a sigma (B,) of its own for each sample; edges are repeated."""
-    count, channels = image.shape[:2]
-    place = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (place / sigma.double().cpu()[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).to(image.dtype).to(image.device, non_blocking=True)
-    weight = kernel.repeat_interleave(channels, 0)[:, None, None, :]
-    for axis in range(2, image.ndim):
-        moved = image.movedim(axis, -1)
-        lines = moved.reshape(1, count * channels, -1, moved.shape[-1])
-        lines = F.pad(lines, (radius, radius, 0, 0), mode="replicate")
-        lines = F.conv2d(lines, weight, groups=count * channels)
-        image = lines.reshape(moved.shape).movedim(-1, axis)
-    return image.contiguous()
-
-
 def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:
     """Right-angle turns, then flips, of (B, ..., *spatial) with `lead` axes before the spatial ones; exact, in place."""
     a, b = (axis + lead for axis in geometry.plane)
@@ -305,12 +312,6 @@ def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:
             rows = rows.to(values.device, non_blocking=True)
             values.index_copy_(0, rows, values.index_select(0, rows).flip(axis + lead))
     return values
-
-
-def _like(values: Tensor, image: Tensor) -> Tensor:
-    """Per-sample numbers (B,) drawn on the CPU, in the image's type, beside it, as (B, 1, ..., 1). Copies from plain memory
-    don't wait for the device."""
-    return values.to(image.dtype).to(image.device, non_blocking=True).reshape(-1, *[1] * (image.ndim - 1))
 
 
 def _refuse(dims: int) -> tuple[int, int]:

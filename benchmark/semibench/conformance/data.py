@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from semibench.blocks.seeds import derive_seed
 from semibench.contracts.method import IGNORE, Batch, Samples, Task
 from semibench.contracts.schedule import Stream
-from semibench.training.seeding import derive
 
 PER_DOMAIN = 4
 
@@ -29,7 +29,7 @@ def blobs(task: Task, *, seed: int, per_domain: int = PER_DOMAIN, empty: bool = 
     """One ball of each foreground class per sample, brighter from class to class, on Gaussian noise; contrast and offset
     differ from domain to domain. The last two columns of the first sample are padding (label IGNORE, not valid). empty:
     no foreground anywhere."""
-    generator = torch.Generator().manual_seed(derive(seed, "blobs"))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "blobs"))
     count, kinds = per_domain * len(task.domains), len(task.classes)
     axes = torch.meshgrid(*[torch.linspace(-1, 1, side) for side in task.patch], indexing="ij")
     label = torch.zeros((count, *task.patch), dtype=torch.int64)
@@ -75,20 +75,16 @@ def pick(pool: Pool, index: Tensor, name: str, strong: int) -> Samples:
 
 
 def _generator(*parts: int) -> torch.Generator:
-    return torch.Generator().manual_seed(derive(parts[0], "views", *parts[1:]))
+    return torch.Generator().manual_seed(derive_seed(parts[0], "views", *parts[1:]))
 
 
 class BlobData:
-    """A training source (see `training.loop.TrainingSource`): a batch is a pure function of (seed, iteration).
-
-    stop_at: raise KeyboardInterrupt instead of giving the batch of this iteration, as if the process had been stopped.
-    """
+    """A training source (see `training.loop.TrainingSource`): a batch is a pure function of (seed, iteration)."""
 
     def __init__(
         self, task: Task, streams: Mapping[str, Stream], *, batch: int, seed: int = 0, empty: bool = False
     ) -> None:
         self.task, self.streams, self.size, self.seed = task, streams, batch, seed
-        self.stop_at: int | None = None
         labeled, unlabeled = blobs(task, seed=seed, empty=empty), blobs(task, seed=seed + 1, empty=empty)
         both = Pool(
             *(
@@ -101,13 +97,11 @@ class BlobData:
 
     def batch(self, iteration: int) -> Batch:
         """The streams of one iteration."""
-        if iteration == self.stop_at:
-            raise KeyboardInterrupt
         return {name: self._samples(name, stream, iteration) for name, stream in self.streams.items()}
 
     def _samples(self, name: str, stream: Stream, iteration: int) -> Samples:
         pool = self._pools[stream.pool]
-        generator = torch.Generator().manual_seed(derive(self.seed, "batch", name, iteration))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "batch", name, iteration))
         count = max(1, round(self.size * stream.size * (2 if stream.pool == "all" else 1)))
         order = torch.randperm(len(pool.image), generator=generator)
         if stream.per_domain:

@@ -6,17 +6,12 @@ draws in the next. Batches and views have generators of their own (`semibench.da
 
 from __future__ import annotations
 
-import hashlib
 import random
 
 import numpy as np
 import torch
 
-
-def derive(seed: int, *parts: str | int) -> int:
-    """A number in [0, 2^63) that depends on the seed and on every part: the head of sha256("seed/part/part...")."""
-    text = "/".join(str(part) for part in (seed, *parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+from semibench.blocks.seeds import derive_seed
 
 
 def seed_all(value: int) -> None:
@@ -28,19 +23,19 @@ def seed_all(value: int) -> None:
 
 def seed_construction(seed: int) -> None:
     """To be called right before a method and its networks are built: their first weights."""
-    seed_all(derive(seed, "construction"))
+    seed_all(derive_seed(seed, "construction"))
 
 
 def seed_begin(seed: int, stage: str) -> None:
     """Before `Method.begin` of a stage."""
-    seed_all(derive(seed, "begin", stage))
+    seed_all(derive_seed(seed, "begin", stage))
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:
     """Before an iteration (about 0.1 ms)."""
-    seed_all(derive(seed, "step", stage, step))
+    seed_all(derive_seed(seed, "step", stage, step))
 
 
 def seed_validation(seed: int, stage: str, step: int) -> None:
     """Before validation cases are predicted, for predictors that draw."""
-    seed_all(derive(seed, "validation", stage, step))
+    seed_all(derive_seed(seed, "validation", stage, step))

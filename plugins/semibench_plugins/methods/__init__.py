@@ -1,1 +1,1 @@
-"""First-party methods."""
+"""First-party methods, grouped in folders by how they use unlabeled samples."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +9,19 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from support.places import real_data
 
 from semibench import CaseError, Dataset, DatasetOptions, LayoutError, PhantomOptions, UsageError
-from semibench_plugins.datasets.bus_bra import BUSBRA
-from semibench_plugins.datasets.busi import BUSI, BUSIOptions
-from semibench_plugins.datasets.busis import BUSIS
+from semibench.blocks import IMAGENET_MEAN, IMAGENET_STD
+from semibench_plugins.datasets.breast import published_splits as breast_splits
+from semibench_plugins.datasets.breast.bus_bra import BUSBRA
+from semibench_plugins.datasets.breast.busi import BUSI, BUSIOptions
+from semibench_plugins.datasets.breast.busis import BUSIS
+from semibench_plugins.datasets.breast.udiat import UDIAT
 from semibench_plugins.datasets.cards import CARDS, semibench_datasets
-from semibench_plugins.datasets.hc18 import HC18
-from semibench_plugins.datasets.image_dataset import IMAGENET_MEAN, IMAGENET_STD
-from semibench_plugins.datasets.tnscui2020 import TNSCUI2020
-from semibench_plugins.datasets.tus import TUS
-from semibench_plugins.datasets.udiat import UDIAT
-from semibench_plugins.splits import breast_rules
-
-REAL = Path(os.environ.get("SEMIBENCH_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
+from semibench_plugins.datasets.fetal.hc18 import HC18
+from semibench_plugins.datasets.thyroid.tnscui2020 import TNSCUI2020
+from semibench_plugins.datasets.thyroid.tus import TUS
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +30,7 @@ def no_group_tables(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 
 
 def real(folder: str) -> Path:
-    if not (REAL / folder).is_dir():
-        pytest.skip(f"no {folder} in {REAL} (set SEMIBENCH_TEST_DATA)")
-    return REAL
+    return real_data(folder).parent
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None) -> None:
@@ -230,7 +226,7 @@ def test_busi_offers_splits_that_fit_its_options(tmp_path: Path) -> None:
 
 
 def test_busi_complete_has_its_published_splits(tmp_path: Path) -> None:
-    for name in breast_rules.busi_ids(("benign", "malignant", "normal")):
+    for name in breast_splits.busi_ids(("benign", "malignant", "normal")):
         folder = tmp_path / name.split(" ")[0]
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.png").touch()

@@ -1,0 +1,222 @@
+# The names that `semibench.blocks` exports, each listed here and nowhere else.
+from .colour import (
+    colour_jitter as colour_jitter,
+)
+from .components import (
+    largest_component as largest_component,
+    signed_distance as signed_distance,
+)
+from .datasets.dicom_series import (
+    read_dicom_series as read_dicom_series,
+)
+from .datasets.file_dataset import (
+    FileDataset as FileDataset,
+)
+from .datasets.file_patterns import (
+    RASTER_ENDINGS as RASTER_ENDINGS,
+    CaseFiles as CaseFiles,
+    FilePattern as FilePattern,
+    find_case_files as find_case_files,
+    image_and_mask_patterns as image_and_mask_patterns,
+    layout_problems as layout_problems,
+)
+from .datasets.flat_folders import (
+    MASK_FOLDERS as MASK_FOLDERS,
+    pair_image_folders as pair_image_folders,
+)
+from .datasets.id_lists import (
+    read_id_list as read_id_list,
+    read_packaged_table as read_packaged_table,
+    read_split_roles as read_split_roles,
+)
+from .datasets.image_dataset import (
+    ImageDataset as ImageDataset,
+    ImageEntry as ImageEntry,
+    ImageOptions as ImageOptions,
+)
+from .datasets.intensity import (
+    IMAGENET_MEAN as IMAGENET_MEAN,
+    IMAGENET_STD as IMAGENET_STD,
+    imagenet_normalised as imagenet_normalised,
+    intensity_window as intensity_window,
+    scale_percentiles as scale_percentiles,
+    scale_to_unit as scale_to_unit,
+    z_score as z_score,
+)
+from .datasets.official_layout import (
+    candidate_folders as candidate_folders,
+    find_data_folder as find_data_folder,
+    first_folder as first_folder,
+    layout_error as layout_error,
+)
+from .datasets.pattern_dataset import (
+    PatternDataset as PatternDataset,
+)
+from .datasets.phantom_dataset import (
+    Drawing as Drawing,
+    Normalise as Normalise,
+    PhantomDataset as PhantomDataset,
+)
+from .datasets.published_lists import (
+    half_of_groups as half_of_groups,
+    IdSplit as IdSplit,
+    PublishedLists as PublishedLists,
+    SplitRules as SplitRules,
+)
+from .datasets.raster_files import (
+    image_files as image_files,
+    is_image_file as is_image_file,
+    merge_masks as merge_masks,
+    read_colour as read_colour,
+    read_grey as read_grey,
+    read_mask as read_mask,
+)
+from .datasets.small_tables import (
+    read_table as read_table,
+)
+from .datasets.volume_dataset import (
+    PreparedVolume as PreparedVolume,
+    Scaling as Scaling,
+    VolumeDataset as VolumeDataset,
+    VolumeEntry as VolumeEntry,
+    VolumeOptions as VolumeOptions,
+)
+from .datasets.volume_files import (
+    map_labels as map_labels,
+    metaimage_data_file as metaimage_data_file,
+    read_h5 as read_h5,
+    read_h5_volume as read_h5_volume,
+    read_metaimage as read_metaimage,
+    read_nifti as read_nifti,
+    read_nifti_lps as read_nifti_lps,
+    read_nrrd as read_nrrd,
+    Volume as Volume,
+    z_first as z_first,
+)
+from .datasets.working_grid import (
+    Box as Box,
+    case_on_grid as case_on_grid,
+    centred_box as centred_box,
+    crop_or_pad as crop_or_pad,
+    foreground_box as foreground_box,
+    Interpolation as Interpolation,
+    resize_image as resize_image,
+    resize_label as resize_label,
+    scaled_spacing as scaled_spacing,
+)
+from .difficulty import (
+    ClassDifficulty as ClassDifficulty,
+)
+from .diffusion import (
+    LabelDiffusion as LabelDiffusion,
+)
+from .distances import (
+    EmptyMaskError as EmptyMaskError,
+    surface_distances as surface_distances,
+    SurfaceDistances as SurfaceDistances,
+)
+from .divergences import (
+    entropy as entropy,
+    js_divergence as js_divergence,
+    kl_divergence as kl_divergence,
+    log_mean_softmax as log_mean_softmax,
+    softmax_mse as softmax_mse,
+    voxel_entropy as voxel_entropy,
+    voxel_kl as voxel_kl,
+)
+from .drawing.fields import (
+    Contour as Contour,
+    FloatArray as FloatArray,
+    random_stream as random_stream,
+    ridge as ridge,
+    smooth_curve as smooth_curve,
+    smooth_field as smooth_field,
+    soft_step as soft_step,
+    spline_basis as spline_basis,
+    Wave as Wave,
+)
+from .drawing.shapes import (
+    deform_points as deform_points,
+    ellipsoid as ellipsoid,
+    grid_points as grid_points,
+    Point as Point,
+    Points as Points,
+    random_rotation as random_rotation,
+    rotate_points as rotate_points,
+    shape_union as shape_union,
+    tube as tube,
+)
+from .features import (
+    FeatureDropout as FeatureDropout,
+    FeatureNoise as FeatureNoise,
+)
+from .group_order import (
+    hash_order as hash_order,
+)
+from .groups import (
+    group_table_paths as group_table_paths,
+    read_group_table as read_group_table,
+)
+from .inner import (
+    inner_step as inner_step,
+)
+from .losses import (
+    bce_dice as bce_dice,
+    cross_entropy as cross_entropy,
+    dice_between as dice_between,
+    dice_ce as dice_ce,
+    masked_cross_entropy as masked_cross_entropy,
+    masked_dice as masked_dice,
+    masked_mean as masked_mean,
+    one_hot as one_hot,
+    region_loss as region_loss,
+    soft_dice as soft_dice,
+    supervised_loss as supervised_loss,
+    Supervision as Supervision,
+    two_class_logits as two_class_logits,
+)
+from .mamba import (
+    Mamba as Mamba,
+    selective_scan as selective_scan,
+)
+from .masks import (
+    block_mask as block_mask,
+    box_mask as box_mask,
+    cutmix_mask as cutmix_mask,
+    paste as paste,
+)
+from .metrics import (
+    DISTANCES as DISTANCES,
+    OVERLAPS as OVERLAPS,
+    UNITS as UNITS,
+    class_metrics as class_metrics,
+    Overlap as Overlap,
+    overlap as overlap,
+)
+from .modes import (
+    evaluating as evaluating,
+)
+from .seeds import (
+    derive_seed as derive_seed,
+    seeded_generator as seeded_generator,
+)
+from .smoothing import (
+    blur3 as blur3,
+    gumbel_blur as gumbel_blur,
+)
+from .strong_views import (
+    gaussian_blur as gaussian_blur,
+    strong_view as strong_view,
+)
+from .teacher import (
+    Teacher as Teacher,
+)
+from .views import (
+    apply_geometry as apply_geometry,
+    draw_geometry as draw_geometry,
+    Geometry as Geometry,
+    resample as resample,
+    weak_view as weak_view,
+)
+
+__all__: list[str]

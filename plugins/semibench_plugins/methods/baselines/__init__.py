@@ -1,0 +1,1 @@
+"""Baselines that every semi-supervised method must beat."""

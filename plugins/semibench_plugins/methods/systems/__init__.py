@@ -1,0 +1,1 @@
+"""Methods published together with their own network or input pipeline."""

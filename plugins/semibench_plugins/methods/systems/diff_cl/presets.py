@@ -1,0 +1,72 @@
+"""Presets from Table 2 and section 5.2 of Diff-CL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Setting(NamedTuple):
+    """A column of Table 2. beta: factor of lambda(t) in b1 = b2; mu1 = mu2 = l1 = l2 = 1 in all columns.
+
+    iterations: 300 epochs, each one pass over the unlabeled scans with two per batch. The paper doesn't define an epoch; as
+    a pass over the labeled scans, LA with 4 labels would end after 600 iterations."""
+
+    patch: tuple[int, int, int]
+    beta: float
+    eta: float
+    threshold: float
+    iterations: int
+
+
+LA, CUBE = (112, 112, 80), (96, 96, 96)
+TABLE_2: Mapping[str, Setting] = {
+    "la-4": Setting(LA, 0.01, 0.7, 0.6, 11400),
+    "la-8": Setting(LA, 0.01, 0.5, 0.7, 10800),
+    "pancreas-6": Setting(CUBE, 0.1, 0.007, 0.8, 8400),
+    "pancreas-12": Setting(CUBE, 0.1, 0.0003, 0.5, 7500),
+    "brats19-25": Setting(CUBE, 0.1, 0.007, 0.5, 33900),
+    "brats19-50": Setting(CUBE, 0.1, 0.003, 0.5, 30000),
+}
+"""By data set and number of labeled scans. BraTS 50: Table 2 prints 50/250, but there are 250 training scans in all; read
+as 50/200."""
+
+PEAK = 2.0
+"""lambda(t) = 2 exp(-5 (1 - t / 300)^2)."""
+RAMP = {"kind": "sigmoid", "end": 1.0, "levels": 300}
+CONSTANT = {"kind": "constant"}
+
+
+def preset(setting: Setting, ramp_unsupervised: bool = False) -> dict[str, Any]:
+    """Builds one preset. ramp_unsupervised: ramp the losses of unlabeled scans instead of the supervised cross-entropy."""
+    terms: dict[str, Any] = {}
+    for net in ("diffusion", "segmentation"):
+        ce = {"weight": 1.0, "ramp": CONSTANT} if ramp_unsupervised else {"weight": PEAK * setting.beta, "ramp": RAMP}
+        terms[f"{net}_sup_ce"] = ce
+        if ramp_unsupervised:
+            terms |= {f"{net}_cross_{loss}": {"weight": 1.0, "ramp": RAMP} for loss in ("dice", "ce")}
+    terms["contrast"] = {"weight": setting.eta, "ramp": RAMP if ramp_unsupervised else CONSTANT}
+    return {
+        "options": {"threshold": setting.threshold},
+        "terms": terms,
+        "recipe": {
+            "iterations": setting.iterations,
+            "labeled_batch": 2,
+            "unlabeled_batch": 2,
+            "patch": setting.patch,
+            "optimiser": "sgd",
+            "lr": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 3e-5,
+            "schedule": "constant",
+            "evaluate_every": 0,
+            "keep_best": False,
+        },
+    }
+
+
+PRESETS: dict[str, Mapping[str, Any]] = {
+    **{name: preset(setting) for name, setting in TABLE_2.items()},
+    **{f"{name}-ramp-unsupervised": preset(setting, True) for name, setting in TABLE_2.items()},
+}
+PRESETS |= {"la": PRESETS["la-8"], "pancreas": PRESETS["pancreas-12"], "brats19": PRESETS["brats19-25"]}

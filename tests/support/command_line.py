@@ -1,0 +1,35 @@
+"""`bench` as a person types it: in the process of the test, or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+
+def bench(*words: str, width: int | None = 160) -> Result:
+    """`bench words` in this process and folder. width: of the terminal, in letters; None: as the environment says."""
+    from semibench.cli import build
+
+    columns = {} if width is None else {"COLUMNS": str(width)}
+    return CliRunner(env=columns).invoke(build(), list(words), prog_name="bench")
+
+
+def bench_process(
+    *words: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`bench words` in a process of its own, in a folder and an environment (None: those of this process)."""
+    return subprocess.run(
+        [sys.executable, "-m", "semibench.cli", *words],
+        cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+
+
+def in_one_line(text: str) -> str:
+    """Text without the frames, colours and line breaks that rich draws."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
