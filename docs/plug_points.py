@@ -1,8 +1,8 @@
-"""Pages that come from the code: mkdocs calls this while it builds.
+"""Pages generated from the code: mkdocs calls this module while it builds.
 
-One page for each plug point (`plug_points/KIND.md`) from its hook specification, card, contract, battery and what is
-installed; and the tables that other pages mark with `<!-- semibench:NAME -->`. Nothing of it is stored, so nothing of it
-goes stale: a new hook has its page and its place in the navigation at once.
+It writes one page for each plug point (`plug_points/KIND.md`) from its hook specification, card, contract, battery and
+what is installed, and the tables that other pages mark with `<!-- semibench:NAME -->`. Nothing is stored, so nothing goes
+stale: a new hook has its page and its entry in the navigation at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from typing import Any
+
+import griffe
 
 import semibench
 from semibench import hookspecs
@@ -51,14 +53,17 @@ def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def card_fields(kind: Kind) -> str:
-    """Fields of the card with type and default."""
+    """Fields of the card with type, default and docstring."""
+    members = griffe.load(kind.card.__module__)[kind.card.__name__].all_members
     rows = []
     for name, field in kind.card.model_fields.items():
         shape = field.annotation
         kept = shape.__name__ if isinstance(shape, type) and "[" not in str(shape) else str(shape)
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
-        rows.append((f"`{name}`", f"`{kept.replace('typing.', '').replace(' | ', ' or ')}`", default))
-    return table(("field", "type", "default"), rows)
+        docstring = members[name].docstring
+        meaning = "" if docstring is None else docstring.value
+        rows.append((f"`{name}`", f"`{kept.replace('typing.', '').replace(' | ', ' or ')}`", default, meaning))
+    return table(("field", "type", "default", "meaning"), rows)
 
 
 def example(kind: Kind) -> str:
