@@ -6,15 +6,25 @@ import csv
 import os
 from pathlib import Path
 
+import platformdirs
+
 from semibench.contracts.errors import LayoutError
 
 TABLE = "semibench_groups.csv"
 
 
 def cache_dir() -> Path:
-    """The folder for decoded cases, hashes and group tables: SEMIBENCH_CACHE, else ~/.cache/semibench."""
+    """Returns the folder for decoded cases, hashes and group tables.
+
+    It is SEMIBENCH_CACHE where that is set, else the platform's cache folder for `semibench` (`~/.cache/semibench` on
+    Linux). A `~/.cache/semibench` that an earlier version filled on another platform is still used.
+    """
     chosen = os.environ.get("SEMIBENCH_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "semibench"
+    if chosen:
+        return Path(chosen).expanduser()
+    platform_folder = platformdirs.user_cache_path("semibench", appauthor=False)
+    earlier = Path.home() / ".cache" / "semibench"
+    return earlier if earlier.is_dir() and not platform_folder.is_dir() else platform_folder
 
 
 def group_table_paths(root: Path | None, dataset: str) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Where the user's files live, and where the harness keeps what it decoded. Standard library only."""
+"""Where the user's files live, and where the harness keeps what it decoded. Light: no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from semibench.blocks.groups import cache_dir
 from semibench.contracts.errors import UsageError
@@ -45,15 +47,21 @@ class Location:
         lines = [f"  {a.source}: {a.outcome}" + (f" ({a.path})" if a.path is not None else "") for a in self.tried]
         advice = (
             f"  To name a folder: --data-root FOLDER (holding {self.name}/), or {DATA}=FOLDER, or in {CONFIG} or "
-            f'~/.config/semibench/config.toml\n    [data]\n    root = "FOLDER"\n    [data.paths]\n'
+            f'{config_files()[-1]}\n    [data]\n    root = "FOLDER"\n    [data.paths]\n'
             f'    {self.name} = "FOLDER OF THIS DATA SET"'
         )
         return "\n".join([head, "  tried, in this order:", *lines, *([] if self.path is not None else [advice])])
 
 
 def config_files() -> tuple[Path, ...]:
-    """Configuration files in order of precedence: ./semibench.toml, ~/.config/semibench/config.toml."""
-    return Path.cwd() / CONFIG, Path.home() / ".config" / "semibench" / "config.toml"
+    """Returns the configuration files in order of precedence: ./semibench.toml, then the user's.
+
+    The user's file is `config.toml` in the platform's configuration folder for `semibench` (`~/.config/semibench` on
+    Linux). A `~/.config/semibench/config.toml` from an earlier version is still read on other platforms.
+    """
+    platform_file = platformdirs.user_config_path("semibench", appauthor=False) / "config.toml"
+    earlier = Path.home() / ".config" / "semibench" / "config.toml"
+    return Path.cwd() / CONFIG, earlier if earlier.is_file() and not platform_file.is_file() else platform_file
 
 
 def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[str] = ()) -> Location:

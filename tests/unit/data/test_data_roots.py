@@ -10,7 +10,7 @@ import pytest
 
 from semibench import LayoutError, UsageError
 from semibench.blocks.groups import group_table_paths, read_group_table
-from semibench.data.roots import cache_dir, locate
+from semibench.data.roots import cache_dir, config_files, locate
 
 
 @pytest.fixture
@@ -23,7 +23,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.delenv("SEMIBENCH_DATA", raising=False)
-    monkeypatch.delenv("SEMIBENCH_CACHE", raising=False)
+    for name in ("SEMIBENCH_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -88,6 +89,24 @@ def test_the_cache_folder(places: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert cache_dir() == places / "home" / ".cache" / "semibench"
     monkeypatch.setenv("SEMIBENCH_CACHE", str(places / "cache"))
     assert cache_dir() == places / "cache"
+
+
+def test_the_platforms_folders_are_used_unless_earlier_ones_exist(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(places / "xdg-cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(places / "xdg-config"))
+    assert cache_dir() == places / "xdg-cache" / "semibench"
+    assert config_files()[-1] == places / "xdg-config" / "semibench" / "config.toml"
+    earlier = places / "home" / ".cache" / "semibench"
+    earlier.mkdir(parents=True)
+    earlier_config = places / "home" / ".config" / "semibench" / "config.toml"
+    earlier_config.parent.mkdir(parents=True)
+    earlier_config.touch()
+    assert cache_dir() == earlier
+    assert config_files()[-1] == earlier_config
+    (places / "xdg-cache" / "semibench").mkdir(parents=True)
+    assert cache_dir() == places / "xdg-cache" / "semibench"
 
 
 def test_a_group_table_is_read_from_the_data_or_the_cache(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
