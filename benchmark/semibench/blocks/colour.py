@@ -1,4 +1,4 @@
-"""Colour changes of RGB images, for strong views. Draws come from torch's global stream, which the harness seeds."""
+"""Colour changes of RGB images, for strong views. Random numbers come from torch's global stream, which the harness seeds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def colour_jitter(image: Tensor, *, saturation: float, hue: float, probability: float = 0.8) -> Tensor:
-    """Saturation and hue of (B, 3, *spatial), each sample with strengths of its own; not the identity with `probability`.
+    """Change saturation and hue by random strengths, drawn for each sample.
 
-    saturation: x -> g + f (x - g), g the grey value, f ~ U(max(0, 1 - s), 1 + s). hue: rotation about the grey axis by
-    h full turns, h ~ U(-hue, hue), at most half a turn. Both are one 3 x 3 matrix, so grey images stay as they are
-    whatever the range of their values; results are clipped to the sample's range. Strengths of 0 return the image itself.
-    Raises ValueError for other than three channels.
+    Both changes are one 3 x 3 matrix, so grey images do not change, whatever the range of their values. Results are
+    clipped to the sample's range.
+
+    Args:
+        image: (B, 3, *spatial).
+        saturation: largest strength s of x -> g + f (x - g), with the grey value g and f ~ U(max(0, 1 - s), 1 + s).
+        hue: largest rotation about the grey axis, in full turns: h ~ U(-hue, hue). At most 1/2.
+        probability: share of samples that change.
+
+    Returns:
+        (B, 3, *spatial); the image itself if both strengths are 0.
+
+    Raises:
+        ValueError: if the images do not have three channels.
     """
     if saturation == 0.0 and hue == 0.0:
         return image
     if image.shape[1] != 3:
-        raise ValueError(f"saturation and hue need three channels (RGB), the images have {image.shape[1]}")
+        raise ValueError(f"saturation and hue need three channels (RGB); the images have {image.shape[1]}")
     draws = torch.rand((len(image), 3), dtype=torch.float64)
     on = draws[:, 0] < probability
     factor = torch.where(on, (1.0 + saturation * (2.0 * draws[:, 1] - 1.0)).clamp_min(0.0), 1.0)

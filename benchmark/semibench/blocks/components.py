@@ -1,4 +1,4 @@
-"""Connected components and distance maps of label maps: per-sample CPU work, for methods whose definition needs it."""
+"""Connected components and distance maps of label maps, computed sample by sample on the CPU."""
 
 from __future__ import annotations
 
@@ -15,39 +15,52 @@ from semibench.contracts.method import IGNORE
 def largest_component(
     labels: Tensor, *, classes: Sequence[int] | None = None, connectivity: int | None = None
 ) -> Tensor:
-    """Keeps the largest connected component of each class of each sample; the rest becomes background.
+    """Keep the largest connected component of each class of each sample; the rest becomes background.
 
-    labels: (B, *spatial) of integers. classes: the ones to filter (default: every class but 0 that occurs; IGNORE is
-    never touched). connectivity: how many axes a step may change, 1 (4 or 6 neighbours) to the number of axes (8 or 26
-    neighbours, the default, as in skimage). Of equal components the first in memory order stays.
+    Among components of equal size, the first in memory order is kept.
+
+    Args:
+        labels: integers (B, *spatial). IGNORE never changes.
+        classes: the classes to filter; by default every class that occurs, except 0.
+        connectivity: how many axes a step may change: from 1 (4 or 6 neighbours) to the number of axes (8 or 26
+            neighbours, the default, as in skimage).
+
+    Returns:
+        (B, *spatial), on the device of `labels`.
     """
     array = labels.detach().cpu().numpy()
     dims = array.ndim - 1
     structure = ndimage.generate_binary_structure(dims, dims if connectivity is None else connectivity)
-    kept = array.copy()
-    for sample, out in zip(array, kept, strict=True):
+    filtered = array.copy()
+    for sample, out in zip(array, filtered, strict=True):
         present = [int(c) for c in np.unique(sample) if c not in (0, IGNORE)]
         for label in present if classes is None else [c for c in present if c in classes]:
             _keep_largest(sample == label, out, structure)
-    return torch.from_numpy(kept).to(labels.device)
+    return torch.from_numpy(filtered).to(labels.device)
 
 
 def _keep_largest(mask: np.ndarray, out: np.ndarray, structure: np.ndarray) -> None:
-    """Writes 0 into `out` where mask holds, its largest component excepted."""
+    """Write 0 into `out` where `mask` is True, except in its largest component."""
     (box,) = ndimage.find_objects(mask.astype(np.uint8), max_label=1)
-    found, count = ndimage.label(mask[box], structure)
+    components, count = ndimage.label(mask[box], structure)
     if count > 1:
-        largest = 1 + int(np.argmax(np.bincount(found.ravel())[1:]))
-        out[box][(found > 0) & (found != largest)] = 0
+        largest = 1 + int(np.argmax(np.bincount(components.ravel())[1:]))
+        out[box][(components > 0) & (components != largest)] = 0
 
 
 def signed_distance(mask: Tensor, *, spacing: Sequence[float] | None = None, normalise: bool = True) -> Tensor:
-    """float32 signed Euclidean distance to the boundary: negative inside, 0 on the boundary voxels (those of the object
-    that touch the outside through a face), positive outside (DTC, SASSNet).
+    """Compute the signed Euclidean distance to the boundary, as DTC and SASSNet do.
 
-    mask: bool or {0, 1} (B, *spatial). spacing: voxel size per axis (default 1). normalise: inside and outside are each
-    divided by their greatest value of the sample, so that values lie in [-1, 1]. A sample without object, or without
-    background, is all zero.
+    It is negative inside, positive outside, and 0 on boundary voxels: those of the object that share a face with the
+    background. A sample without object or without background is all zero.
+
+    Args:
+        mask: bool or {0, 1}, (B, *spatial).
+        spacing: voxel size for each axis; 1 by default.
+        normalise: divide inside and outside by their largest value in the sample, so that values lie in [-1, 1].
+
+    Returns:
+        float32 (B, *spatial), in units of `spacing` unless normalised.
     """
     array = mask.detach().cpu().numpy().astype(bool)
     out = np.zeros(array.shape, np.float32)

@@ -1,4 +1,4 @@
-"""Weights of classes by how hard they are to learn: those whose Dice falls count more (DHC, A&D, DTLP-Net)."""
+"""Class weights by learning difficulty: classes whose Dice falls weigh more (DHC, A&D, DTLP-Net)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ TINY = 1e-8
 
 
 class ClassDifficulty(nn.Module):
-    """w_k = w_lambda,k d_k^exponent, d_k = du_k / dl_k, from the Dice lambda_k of each class, iteration by iteration.
+    """Tracks the Dice of each class, iteration by iteration, and turns it into class weights.
 
-    With the change Delta_k of lambda_k and the ratio r_k of the new to the last value, a step adds min(Delta, 0) ln r
-    to what is unlearned (du) and max(Delta, 0) ln r to what is learned (dl); both are never negative.
+    With the Dice lambda_k of class k, its change Delta_k, and the ratio r_k of the new to the last value, a step adds
+    min(Delta, 0) ln r to what is unlearned (du) and max(Delta, 0) ln r to what is learned (dl); neither is ever negative.
+    The weights are w_k = w_lambda,k d_k^exponent with d_k = du_k / dl_k. The state is buffers of fixed shape.
 
-    rule "window" (DTLP-Net, eq. 3-6): sums over the last `window` steps, w_lambda = 1 - lambda; a class that is
-    neither there nor predicted is left as it is, and the first value of a class only starts its history. rule "ema"
-    (code of A&D): moving averages with factor 1 - 1 / window for du, dl and 1 - lambda (from 1), times the number of
-    classes; the last Dice starts at 1e-8 and an absent class has Dice 1/2. Weights are those after the step. State:
-    buffers of fixed shape."""
+    Rule "window" (DTLP-Net, eq. 3-6) sums over the last `window` steps, with w_lambda = 1 - lambda. A class that is neither
+    present nor predicted does not change, and the first value of a class only starts its history.
+
+    Rule "ema" (code of A&D) uses moving averages with factor 1 - 1 / window for du, dl and 1 - lambda (from 1), times the
+    number of classes. The last Dice starts at 1e-8, and an absent class has Dice 1/2.
+
+    Args:
+        classes: number of classes K, background included.
+        window: number of steps to look back.
+        exponent: exponent of d_k.
+        rule: "window" or "ema".
+
+    Raises:
+        ValueError: for fewer than two classes, a window below 1 or an unknown rule.
+    """
 
     last: Tensor
     learned: Tensor
@@ -50,30 +61,53 @@ class ClassDifficulty(nn.Module):
 
     @torch.no_grad()
     def dice(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Hard labels (B, *spatial) of prediction and truth -> Dice (K,) over the batch, and bool (K,): the class is
-        there or predicted. Ignored positions are left out."""
+        """Compute the Dice of each class over the batch; ignored positions do not count.
+
+        Args:
+            prediction: hard labels (B, *spatial).
+            target: the reference, of the same shape, with IGNORE on padding.
+
+        Returns:
+            The Dice (K,), and bool (K,): whether the class is present or predicted.
+        """
         counted = target != IGNORE
         kinds = self.classes
-        found = torch.bincount(prediction[counted], minlength=kinds)[:kinds]
+        predicted = torch.bincount(prediction[counted], minlength=kinds)[:kinds]
         true = torch.bincount(target[counted].long(), minlength=kinds)[:kinds]
         agreed = counted & (prediction == target)
         both = torch.bincount(prediction[agreed], minlength=kinds)[:kinds]
-        size = (found + true).float()
+        size = (predicted + true).float()
         return (2.0 * both.float() + TINY) / (size + 2.0 * TINY), size > 0
 
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One step with hard labels (B, *spatial); returns the weights (K,)."""
+        """Take one step with hard labels.
+
+        Args:
+            prediction: hard labels (B, *spatial).
+            target: the reference, of the same shape, with IGNORE on padding.
+
+        Returns:
+            The weights (K,) after the step.
+        """
         return self.step(*self.dice(prediction, target))
 
     @torch.no_grad()
     def step(self, dice: Tensor, there: Tensor | None = None) -> Tensor:
-        """One step with the Dice (K,) of each class; there: bool (K,), None: all are. Returns the weights (K,)."""
-        everywhere = torch.ones_like(self.seen)
-        known = everywhere if there is None or self.rule == "ema" else there
+        """Take one step with the Dice of each class.
+
+        Args:
+            dice: (K,).
+            there: bool (K,), whether the class is present or predicted; None: all are.
+
+        Returns:
+            The weights (K,) after the step.
+        """
+        every_class = torch.ones_like(self.seen)
+        present = every_class if there is None or self.rule == "ema" else there
         now = dice.to(self.last).clamp(min=TINY)
         change, ratio = now - self.last, (now / self.last.clamp(min=TINY)).log()
-        counts = known & (everywhere if self.rule == "ema" else self.seen)
+        counts = present & (every_class if self.rule == "ema" else self.seen)
         gain = torch.where(counts, change.clamp(min=0.0) * ratio, torch.zeros_like(now))
         loss = torch.where(counts, change.clamp(max=0.0) * ratio, torch.zeros_like(now))
         if self.rule == "ema":
@@ -85,18 +119,18 @@ class ClassDifficulty(nn.Module):
             row = self.slot.reshape(1)
             self.learned.index_copy_(0, row, gain[None])
             self.unlearned.index_copy_(0, row, loss[None])
-            self.share.copy_(torch.where(known, 1.0 - now, self.share))
+            self.share.copy_(torch.where(present, 1.0 - now, self.share))
             self.slot.copy_((self.slot + 1) % self.window)
-        self.last.copy_(torch.where(known, now, self.last))
-        self.seen.logical_or_(known)
+        self.last.copy_(torch.where(present, now, self.last))
+        self.seen.logical_or_(present)
         return self.weights
 
     @property
     def ratio(self) -> Tensor:
-        """(K,) d_k^exponent; 1e-8 is added to both parts."""
+        """d_k^exponent, (K,); 1e-8 is added to numerator and denominator."""
         return ((self.unlearned.sum(0) + TINY) / (self.learned.sum(0) + TINY)) ** self.exponent
 
     @property
     def weights(self) -> Tensor:
-        """(K,) the weights now; 1 for a class without history (rule "ema": the number of classes)."""
+        """The weights now, (K,); 1 for a class without history (rule "ema": the number of classes)."""
         return self.ratio * self.share * (self.classes if self.rule == "ema" else 1.0)

@@ -1,4 +1,4 @@
-"""Gaussian diffusion of label maps by a network that predicts the clean map (Ho et al., NeurIPS 2020; Song et al.,
+"""Gaussian diffusion of label maps, with a network that predicts the clean map (Ho et al., NeurIPS 2020; Song et al.,
 ICLR 2021)."""
 
 from __future__ import annotations
@@ -9,18 +9,25 @@ import torch
 from torch import Tensor, nn
 
 CleanGuess = Callable[[Tensor, Tensor], Tensor]
-"""(noisy map (B, K, *spatial), step (B,) int64) -> guess of the clean map, of the same shape."""
+"""(noisy map (B, K, *spatial), step (B,) int64) -> estimate of the clean map, of the same shape."""
 
 
 class LabelDiffusion(nn.Module):
-    """The noise schedule: `steps` variances from `first` to `last`, linear; kept[t] = prod_{s <= t} (1 - beta_s).
+    """A linear noise schedule, with the forward process and deterministic sampling (DDIM).
 
-    noised: x_t = sqrt(kept_t) x_0 + sqrt(1 - kept_t) eps. ddim: deterministic sampling (eta 0) on `count` steps spread
-    evenly over the schedule (10 of 1000: 0, 111, ..., 999), with the products taken at these steps. The table is no
-    part of the state.
+    The table of the schedule is not part of the state.
+
+    Args:
+        steps: number of steps.
+        first: variance beta of the first step.
+        last: variance beta of the last step.
+
+    Raises:
+        ValueError: unless steps >= 2 and 0 < first <= last < 1.
     """
 
     kept: Tensor
+    """(steps,): the share of the signal that is kept, kept[t] = prod_{s <= t} (1 - beta_s)."""
 
     def __init__(self, steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> None:
         super().__init__()
@@ -31,23 +38,56 @@ class LabelDiffusion(nn.Module):
         self.register_buffer("kept", (1.0 - betas).cumprod(0).float(), persistent=False)
 
     def draw(self, count: int) -> Tensor:
-        """(count,) steps, uniform over the schedule, on the schedule's device."""
+        """Draw steps, uniform over the schedule.
+
+        Args:
+            count: number of steps to draw.
+
+        Returns:
+            int64 (count,), on the schedule's device.
+        """
         return torch.randint(self.steps, (count,), device=self.kept.device)
 
     def noised(self, clean: Tensor, time: Tensor, noise: Tensor | None = None) -> Tensor:
-        """clean (B, K, *spatial), time (B,) -> x_t; noise: standard normal, drawn where none is given."""
+        """Add noise: x_t = sqrt(kept_t) x_0 + sqrt(1 - kept_t) eps (Ho et al., eq. 4).
+
+        Args:
+            clean: x_0, (B, K, *spatial).
+            time: steps t, int64 (B,).
+            noise: eps, of the shape of `clean`; drawn from a standard normal distribution by default.
+
+        Returns:
+            x_t, (B, K, *spatial).
+        """
         kept = self.kept[time].view(-1, *[1] * (clean.ndim - 1))
         noise = torch.randn_like(clean) if noise is None else noise
         return kept.sqrt() * clean + (1.0 - kept).sqrt() * noise
 
     def spaced(self, count: int) -> list[int]:
-        """`count` steps from 0 to the last, evenly spaced and rounded. Raises ValueError outside 2..steps."""
+        """Spread steps evenly over the schedule, from 0 to the last, rounded (10 of 1000: 0, 111, ..., 999).
+
+        Args:
+            count: number of steps.
+
+        Raises:
+            ValueError: unless 2 <= count <= steps.
+        """
         if not 2 <= count <= self.steps:
             raise ValueError(f"expected 2 to {self.steps} sampling steps, got {count}")
         return [round(number * (self.steps - 1) / (count - 1)) for number in range(count)]
 
     def back(self, noisy: Tensor, clean: Tensor, time: int, earlier: int | None) -> Tensor:
-        """One step of DDIM from `time` to `earlier` (None: the clean map) with the guess `clean`."""
+        """Take one deterministic DDIM step (Song et al., eq. 12 with sigma 0).
+
+        Args:
+            noisy: x_t, (B, K, *spatial).
+            clean: the estimate of x_0, of the same shape.
+            time: the step t of `noisy`.
+            earlier: the step to go to; None: the clean map.
+
+        Returns:
+            The map at `earlier`, (B, K, *spatial).
+        """
         if earlier is None:
             return clean
         now, then = self.kept[time], self.kept[earlier]
@@ -57,12 +97,21 @@ class LabelDiffusion(nn.Module):
     def ddim(
         self, guess: CleanGuess, start: Tensor, *, count: int = 10, bounds: tuple[float, float] | None = (-1.0, 1.0)
     ) -> Tensor:
-        """The clean map after `count` steps from the noise `start` (B, K, *spatial); guesses are clipped to
-        `bounds`."""
-        noisy, places = start, self.spaced(count)
+        """Sample a clean map by DDIM on evenly spaced steps.
+
+        Args:
+            guess: estimates the clean map.
+            start: the noise to start from, (B, K, *spatial).
+            count: number of steps.
+            bounds: (low, high) to clip the estimates to; None: they are not clipped.
+
+        Returns:
+            The clean map, (B, K, *spatial).
+        """
+        noisy, times = start, self.spaced(count)
         for number in reversed(range(count)):
-            time = torch.full((len(start),), places[number], device=start.device, dtype=torch.int64)
+            time = torch.full((len(start),), times[number], device=start.device, dtype=torch.int64)
             clean = guess(noisy, time).float()
             clean = clean if bounds is None else clean.clamp(*bounds)
-            noisy = self.back(noisy, clean, places[number], places[number - 1] if number else None)
+            noisy = self.back(noisy, clean, times[number], times[number - 1] if number else None)
         return noisy

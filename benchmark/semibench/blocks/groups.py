@@ -1,4 +1,4 @@
-"""Group tables: which cases `bench data audit` found to be the same image, for data sets that read them."""
+"""Group tables: the cases that `bench data audit` found to be the same image."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TABLE = "semibench_groups.csv"
 
 
 def cache_dir() -> Path:
-    """Returns the folder for decoded cases, hashes and group tables.
+    """Return the folder for decoded cases, hashes and group tables.
 
-    It is SEMIBENCH_CACHE where that is set, else the platform's cache folder for `semibench` (`~/.cache/semibench` on
+    It is SEMIBENCH_CACHE if set, else the platform's cache folder for `semibench` (`~/.cache/semibench` on
     Linux). A `~/.cache/semibench` that an earlier version filled on another platform is still used.
     """
     chosen = os.environ.get("SEMIBENCH_CACHE")
@@ -28,15 +28,32 @@ def cache_dir() -> Path:
 
 
 def group_table_paths(root: Path | None, dataset: str) -> tuple[Path, ...]:
-    """Where the table of a data set may lie, in order: `<root>/semibench_groups.csv`, then `<cache>/groups/<name>.csv`
-    for folders of data that can't be written."""
+    """Return where the table of a data set may be, in order of precedence.
+
+    Args:
+        root: folder of the data set, or None.
+        dataset: name of the data set.
+
+    Returns:
+        `<root>/semibench_groups.csv`, then `<cache>/groups/<name>.csv`, for data folders that are read-only.
+    """
     fallback = cache_dir() / "groups" / f"{dataset}.csv"
     return (fallback,) if root is None else (root / TABLE, fallback)
 
 
 def read_group_table(root: Path | None, dataset: str) -> dict[str, str]:
-    """Case id -> group, from the first table that exists; empty where there is none. A case that isn't listed keeps the
-    group of its data set. Raises LayoutError for a table without the columns `case` and `group`."""
+    """Read the first group table that exists.
+
+    Args:
+        root: folder of the data set, or None.
+        dataset: name of the data set.
+
+    Returns:
+        Case id -> group; empty if there is no table. A case that is not listed keeps the group that its data set gives it.
+
+    Raises:
+        LayoutError: if the table has no columns `case` and `group`.
+    """
     for path in group_table_paths(root, dataset):
         if not path.is_file():
             continue

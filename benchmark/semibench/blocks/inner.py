@@ -1,4 +1,4 @@
-"""Gradient steps on a copy of the weights, for methods that learn to learn."""
+"""Gradient steps on a copy of the weights, for meta-learning."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from torch import Tensor, nn
 def inner_step(
     module: nn.Module, loss: Tensor, rate: float, *, clip: float | None = None, first_order: bool = True
 ) -> dict[str, Tensor]:
-    """theta - rate * grad loss, by parameter name, for `torch.func.functional_call(module, moved, inputs)`.
+    """Compute theta - rate * grad loss without changing the module.
 
-    The module itself is not changed and the graph of `loss` is kept, so that it can still be optimised. first_order: the
-    gradient is a constant, so that gradients through the moved weights reach theta as the identity; else they are
-    differentiated too. clip: greatest norm of each parameter's gradient, per tensor (`tf.clip_by_norm`). Parameters that
-    are frozen or don't take part keep their value.
+    The graph of `loss` is kept, so that the loss can still be optimised. Parameters that the loss does not depend on keep
+    their value.
+
+    Args:
+        module: the network with the weights theta.
+        loss: scalar with a graph to the weights.
+        rate: step size.
+        clip: largest norm of the gradient of each parameter (`tf.clip_by_norm`); None: no limit.
+        first_order: treat the gradient as a constant, so that gradients through the moved weights reach theta unchanged
+            (first-order MAML); otherwise the gradient is differentiated too.
+
+    Returns:
+        Moved weights by name, of the parameters that require gradients, for
+        `torch.func.functional_call(module, moved, inputs)`.
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     gradients = torch.autograd.grad(
         loss, list(named.values()), create_graph=not first_order, retain_graph=True, allow_unused=True
     )
     moved: dict[str, Tensor] = {}
-    for (name, parameter), found in zip(named.items(), gradients, strict=True):
-        if found is None:
+    for (name, parameter), computed in zip(named.items(), gradients, strict=True):
+        if computed is None:
             moved[name] = parameter
             continue
-        gradient = found.detach() if first_order else found
+        gradient = computed.detach() if first_order else computed
         if clip is not None:
             gradient = gradient * (clip / gradient.norm().clamp(min=clip))
         moved[name] = parameter - rate * gradient

@@ -1,8 +1,8 @@
-"""Losses by name. Logits (B, K, *spatial), K >= 2; targets (B, *spatial) in 0..K-1 with IGNORE (255) on padding.
+"""Losses by name. Logits are (B, K, *spatial), K >= 2; targets (B, *spatial) in 0..K-1 with IGNORE (255) on padding.
 
 All of them work in 2D and 3D, leave ignored positions out of every sum, compute in at least float32, return a scalar, and
-stay finite (value 0, gradient 0) where nothing is left to count. The Dice family has members that differ in what they sum
-over; values of one must not be compared with another's.
+stay finite (value 0, gradient 0) if nothing is left to count. Members of the Dice family sum over different things; do not
+compare the values of one with another's.
 """
 
 from __future__ import annotations
@@ -17,16 +17,24 @@ from torch.nn import functional as F
 from semibench.contracts.method import IGNORE
 
 Supervision = Literal["dice_ce", "dice_ce_foreground", "bce_dice", "cross_entropy"]
-"""Names of `supervised_loss`."""
+"""The names that `supervised_loss` accepts."""
 
 
 def _wide(values: Tensor) -> Tensor:
-    """At least float32: the smoothing constants vanish in half precision."""
+    """Convert to at least float32: the smoothing constants vanish in half precision."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def one_hot(target: Tensor, classes: int) -> Tensor:
-    """(B, *spatial) -> float32 (B, classes, *spatial); ignored positions are zero in all classes."""
+    """Turn labels into one-hot maps; ignored positions are zero in all classes.
+
+    Args:
+        target: integers (B, *spatial) in 0..classes-1, with IGNORE on padding.
+        classes: number of classes.
+
+    Returns:
+        float32 (B, classes, *spatial).
+    """
     counted = target != IGNORE
     index = torch.where(counted, target, torch.zeros_like(target)).long().unsqueeze(1)
     hot = torch.zeros((len(target), classes, *target.shape[1:]), device=target.device)
@@ -34,7 +42,15 @@ def one_hot(target: Tensor, classes: int) -> Tensor:
 
 
 def masked_mean(values: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean over all elements, or over those where `valid` (broadcastable to values) holds; 0 where none does."""
+    """Average the elements where `valid` is True.
+
+    Args:
+        values: any shape.
+        valid: bool, broadcastable to `values`; None: every element counts.
+
+    Returns:
+        The mean as a scalar; 0 if no element counts.
+    """
     if valid is None:
         return _wide(values).mean()
     weights = valid.to(_wide(values).dtype).expand_as(values)
@@ -42,7 +58,13 @@ def masked_mean(values: Tensor, valid: Tensor | None = None) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
-    """Mean of -log softmax(z)_y over counted positions. weight: (K,) class weights (the mean is then weighted too)."""
+    """Average -ln softmax(z)_y over the positions that are not ignored.
+
+    Args:
+        logits: z, (B, K, *spatial).
+        target: y, (B, *spatial).
+        weight: class weights (K,); the mean is then weighted too.
+    """
     wide, target = _wide(logits), target.long()
     total = F.cross_entropy(wide, target, weight=weight, ignore_index=IGNORE, reduction="sum")
     counted = target != IGNORE
@@ -61,10 +83,17 @@ def soft_dice(
     background: bool = True,
     smooth: float = 1e-5,
 ) -> Tensor:
-    """Soft Dice of the softmax, mean over classes: D_c = 1 - (2 sum p y + s) / (sum q + sum y + s).
+    """Soft Dice loss of p = softmax(z), averaged over classes: D_c = 1 - (2 sum p y + s) / (sum q + sum y + s).
 
-    The default is SSL4MIS's "DiceLoss" (Dice_A): q = p^2 (squared), sums over batch and positions together, background
-    counted. squared=False: q = p. per_image: sums per image, then the mean over images.
+    The default is the "DiceLoss" of SSL4MIS (Dice_A).
+
+    Args:
+        logits: z, (B, K, *spatial).
+        target: y, (B, *spatial).
+        squared: q = p^2; otherwise q = p.
+        per_image: sum over each image and average over images; otherwise sum over the whole batch.
+        background: count the background class.
+        smooth: s.
     """
     return _dice(_wide(logits).softmax(1), target, None, squared, per_image, background, smooth)
 
@@ -93,25 +122,44 @@ def _dice(
 
 
 def dice_ce(logits: Tensor, target: Tensor, *, smooth: float = 1e-5, mix: float = 0.5) -> Tensor:
-    """mix * CE + (1 - mix) * Dice_A; with mix = 1/2 the supervised loss of SSL4MIS, (CE + Dice_A) / 2."""
+    """mix * CE + (1 - mix) * Dice_A; with mix = 1/2 this is the supervised loss of SSL4MIS, (CE + Dice_A) / 2.
+
+    Args:
+        logits: (B, K, *spatial).
+        target: (B, *spatial).
+        smooth: smoothing constant of the Dice.
+        mix: weight of the cross-entropy.
+    """
     return mix * cross_entropy(logits, target) + (1.0 - mix) * soft_dice(logits, target, smooth=smooth)
 
 
 def bce_dice(logits: Tensor, target: Tensor, *, smooth: float = 1e-5) -> Tensor:
-    """BCE / 2 + Dice of MGCC and CMU-Net: p = sigmoid(z_1 - z_0), Dice per image with plain (not squared) sums.
+    """BCE / 2 + Dice of MGCC and CMU-Net, with p = sigmoid(z_1 - z_0).
 
-    D_i = 1 - (2 sum p y + s) / (sum p + sum y + s), mean over images. For K > 2 classes the same written for the
-    softmax, the Dice a mean over the foreground classes; for K = 2 the two are one.
+    The Dice has plain sums (not squared), is taken for each image, D_i = 1 - (2 sum p y + s) / (sum p + sum y + s), and is
+    averaged over images. For K > 2 classes it is written for the softmax, with the Dice averaged over foreground classes;
+    for K = 2 both forms are equal.
+
+    Args:
+        logits: (B, K, *spatial).
+        target: (B, *spatial).
+        smooth: s.
     """
     dice = soft_dice(logits, target, squared=False, per_image=True, background=False, smooth=smooth)
     return 0.5 * cross_entropy(logits, target) + dice
 
 
 def supervised_loss(logits: Tensor, target: Tensor, kind: Supervision = "dice_ce") -> Tensor:
-    """The supervised loss of a family of methods, by name, so that a method can offer the choice as an option.
+    """Compute a supervised loss by name, so that a method can offer the choice as an option.
 
-    dice_ce: (CE + Dice_A) / 2, SSL4MIS. dice_ce_foreground: the same with the Dice of the foreground classes only, UA-MT
-    and its 3D relatives. bce_dice: MGCC. cross_entropy: CE alone.
+    Args:
+        logits: (B, K, *spatial).
+        target: (B, *spatial).
+        kind: "dice_ce" is (CE + Dice_A) / 2 of SSL4MIS; "dice_ce_foreground" is the same with the Dice of the foreground
+            classes only (UA-MT and its 3D relatives); "bce_dice" is the loss of MGCC; "cross_entropy" is CE alone.
+
+    Raises:
+        ValueError: for an unknown name.
     """
     match kind:
         case "dice_ce":
@@ -126,23 +174,44 @@ def supervised_loss(logits: Tensor, target: Tensor, kind: Supervision = "dice_ce
 
 
 def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """sum(CE * M) / (sum(M) + 1e-16). mask: (*spatial) or (B, *spatial), 1 where the loss counts (BCP)."""
+    """Cross-entropy over a region: sum(CE * M) / (sum(M) + 1e-16) (BCP: Bai et al., CVPR 2023).
+
+    Args:
+        logits: (B, K, *spatial).
+        target: (B, *spatial).
+        mask: M, (*spatial) or (B, *spatial), 1 where the loss counts.
+    """
     each = F.cross_entropy(_wide(logits), target.long(), ignore_index=IGNORE, reduction="none")
     counted = mask.to(each.dtype).expand_as(each) * (target != IGNORE)
     return (each * counted).sum() / (counted.sum() + 1e-16)
 
 
 def masked_dice(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-10) -> Tensor:
-    """Dice_A over a region only: batch sums, squared, background counted. mask: (*spatial) or (B, *spatial)."""
+    """Dice_A over a region: squared, summed over the batch, background counted (BCP: Bai et al., CVPR 2023).
+
+    Args:
+        logits: (B, K, *spatial).
+        target: (B, *spatial).
+        mask: (*spatial) or (B, *spatial), 1 where the loss counts.
+        smooth: smoothing constant.
+    """
     probabilities = _wide(logits).softmax(1)
     region = mask.to(probabilities.dtype).expand(target.shape).unsqueeze(1)
     return _dice(probabilities, target, region, True, False, True, smooth)
 
 
 def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-5) -> Tensor:
-    """Dice_A against probabilities: D_c = 1 - (2 sum p q m + s) / (sum p^2 m + sum q^2 m + s), sums over batch and
-    positions, mean over classes. target: q (B, K, *spatial), soft or one-hot; mask: m (B, *spatial), 0 where nothing counts
-    (UniMatch's Dice with ignored pixels, exactly 0 where all are)."""
+    """Dice_A against probabilities: D_c = 1 - (2 sum p q m + s) / (sum p^2 m + sum q^2 m + s), with p = softmax(z).
+
+    Sums run over batch and positions; the result is averaged over classes. This is UniMatch's Dice with ignored pixels; it is
+    exactly 0 if all are ignored.
+
+    Args:
+        logits: z, (B, K, *spatial).
+        target: q, (B, K, *spatial), soft or one-hot.
+        mask: m, (B, *spatial), 0 where nothing counts.
+        smooth: s.
+    """
     p, q = _wide(logits).softmax(1), _wide(target)
     counted = mask.to(p.dtype).unsqueeze(1)
     over = (0, *range(2, p.ndim))
@@ -151,37 +220,72 @@ def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float 
 
 
 def region_loss(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-10) -> Tensor:
-    """(masked Dice + masked CE) / 2 over the region where mask is 1 (Bai et al., CVPR 2023); 0 for an empty region."""
+    """(masked Dice + masked CE) / 2 over a region (BCP: Bai et al., CVPR 2023); 0 for an empty region.
+
+    Args:
+        logits: (B, K, *spatial).
+        target: (B, *spatial).
+        mask: (*spatial) or (B, *spatial), 1 where the loss counts.
+        smooth: smoothing constant of the Dice.
+    """
     return 0.5 * (masked_dice(logits, target, mask, smooth=smooth) + masked_cross_entropy(logits, target, mask))
 
 
 def softmax_mse(logits: Tensor, target: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    """Mean of (softmax(z) - q)^2 over samples, classes and positions. target: probabilities (B, K, *spatial), with or
-    without gradient as the method wants it; valid: bool (B, *spatial), False where padded."""
+    """Average (softmax(z) - q)^2 over samples, classes and positions.
+
+    Args:
+        logits: z, (B, K, *spatial).
+        target: the probabilities q, (B, K, *spatial); detach them if they must not move.
+        valid: bool (B, *spatial), False on padding; None: every position counts.
+    """
     square = (_wide(logits).softmax(1) - _wide(target)).square()
     return masked_mean(square, None if valid is None else valid.unsqueeze(1))
 
 
 def entropy(logits: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    """Mean over positions of H(p) = -sum_c p_c ln p_c, p = softmax(z)."""
+    """Average the entropy of p = softmax(z) over positions: H(p) = -sum_c p_c ln p_c, in nats.
+
+    Args:
+        logits: z, (B, K, *spatial).
+        valid: bool (B, *spatial), False on padding; None: every position counts.
+    """
     return masked_mean(voxel_entropy(logits), valid)
 
 
 def voxel_entropy(logits: Tensor) -> Tensor:
-    """(B, K, *spatial) -> (B, *spatial): H(p) in nats."""
+    """Compute the entropy of p = softmax(z) at each position: H(p) = -sum_c p_c ln p_c.
+
+    Args:
+        logits: z, (B, K, *spatial).
+
+    Returns:
+        (B, *spatial), in nats.
+    """
     log_p = _wide(logits).log_softmax(1)
     return -(log_p.exp() * log_p).sum(1)
 
 
 def kl_divergence(logits: Tensor, target: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    """Mean over positions of KL(q || p) = sum_c q_c ln(q_c / p_c); both arguments are logits: p = softmax(logits) is
-    pulled towards q = softmax(target). Detach the target where it must not move."""
+    """Average KL(q || p) = sum_c q_c ln(q_c / p_c) over positions, which pulls p = softmax(logits) towards q = softmax(target).
+
+    Args:
+        logits: (B, K, *spatial).
+        target: logits too, (B, K, *spatial); detach them if they must not move.
+        valid: bool (B, *spatial), False on padding; None: every position counts.
+    """
     log_p, log_q = _wide(logits).log_softmax(1), _wide(target).log_softmax(1)
     return masked_mean((log_q.exp() * (log_q - log_p)).sum(1), valid)
 
 
 def js_divergence(first: Tensor, second: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    """Mean over positions of the Jensen-Shannon divergence of two softmaxes (logits given), in nats, at most ln 2."""
+    """Average the Jensen-Shannon divergence of two softmaxes over positions, in nats; at most ln 2.
+
+    Args:
+        first: logits (B, K, *spatial).
+        second: logits (B, K, *spatial).
+        valid: bool (B, *spatial), False on padding; None: every position counts.
+    """
     mean = log_mean_softmax((first, second))
     halves = [
         (log_p.exp() * (log_p - mean)).sum(1) for log_p in (_wide(first).log_softmax(1), _wide(second).log_softmax(1))
@@ -190,13 +294,30 @@ def js_divergence(first: Tensor, second: Tensor, *, valid: Tensor | None = None)
 
 
 def log_mean_softmax(logits: Sequence[Tensor]) -> Tensor:
-    """ln of the mean of the softmaxes: what a predictor that averages networks returns; softmax gives the mean back."""
+    """Compute the logarithm of the mean of softmaxes, the logits of a predictor that averages networks.
+
+    Args:
+        logits: one (B, K, *spatial) for each network.
+
+    Returns:
+        (B, K, *spatial); its softmax is the mean.
+    """
     logs = torch.stack([_wide(z).log_softmax(1) for z in logits])
     return logs.logsumexp(0) - torch.tensor(float(len(logits))).log().item()
 
 
 def two_class_logits(logit: Tensor) -> Tensor:
-    """(B, 1, *spatial) of a sigmoid network -> (B, 2, *spatial): cat([0, z]); its softmax is (1 - sigmoid(z), sigmoid(z))."""
+    """Turn the output of a sigmoid network into logits of two classes: cat([0, z]).
+
+    Args:
+        logit: z, (B, 1, *spatial).
+
+    Returns:
+        (B, 2, *spatial); its softmax is (1 - sigmoid(z), sigmoid(z)).
+
+    Raises:
+        ValueError: if there is more than one channel.
+    """
     if logit.shape[1] != 1:
         raise ValueError(f"a sigmoid network has one output channel, got {tuple(logit.shape)}")
     return torch.cat([torch.zeros_like(logit), logit], 1)

@@ -1,7 +1,7 @@
 """The Mamba layer (Gu & Dao, 2023) with the parameters of `mamba_ssm.Mamba`, in one, two or three directions.
 
-The scan runs on the kernels of `mamba-ssm` where they are installed and the tensors are float32 on a GPU, otherwise as the
-parallel scan of `mambapy`; in at least float32, also under autocast.
+The scan uses the kernels of `mamba-ssm` if they are installed and the tensors are float32 on a GPU, otherwise the parallel
+scan of `mambapy`. It computes in at least float32, even under autocast.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Directions = Literal["forward", "both", "slices"]
-"""forward: the published layer; both: Vision Mamba's v2, adds the reversed sequence; slices: SegMamba's v3
-("tri-orientated"), adds a scan that steps through the slices at a fixed place in the slice."""
+"""forward: the published layer. both: Vision Mamba's v2, which adds the reversed sequence. slices: SegMamba's v3
+("tri-orientated"), which adds a scan that steps through the slices at a fixed position in the slice."""
 
 Scan = Literal["auto", "parallel", "recurrence"]
-"""How `selective_scan` computes: auto as above; recurrence: a plain loop over the positions, slow, twice differentiable."""
+"""How `selective_scan` computes. auto: as described above. parallel: always `mambapy`. recurrence: a plain loop over the
+positions, slow, but twice differentiable."""
 
 LEAST_STEP, GREATEST_STEP, FLOOR = 1e-3, 1e-1, 1e-4
-"""Range of the initial steps and their least value."""
+"""Range of the initial steps, and their minimum."""
 
 SUFFIXES: dict[Directions, tuple[str, ...]] = {"forward": ("",), "both": ("", "_b"), "slices": ("", "_b", "_s")}
-"""What the names of each direction's parameters end in."""
+"""Suffixes of each direction's parameter names."""
 
 
 @functools.cache
 def _kernel() -> Callable[..., Tensor] | None:
-    """The CUDA scan of mamba-ssm; None, with a warning, where the package is there without it."""
+    """Return the CUDA scan of mamba-ssm, or None; warn if the package is installed without it."""
     if importlib.util.find_spec("mamba_ssm") is None:
         return None
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except ImportError as error:
         warnings.warn(
-            f"mamba-ssm is installed but its scan can't be imported ({error}); the parallel scan of mambapy is used. "
+            f"mamba-ssm is installed but its scan cannot be imported ({error}); using the parallel scan of mambapy. "
             "Build mamba-ssm with MAMBA_KEEP_CUDA_BUILD=TRUE for the kernels of the first Mamba",
             stacklevel=2,
         )
@@ -51,11 +52,21 @@ def _kernel() -> Callable[..., Tensor] | None:
 def selective_scan(
     values: Tensor, steps: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, scan: Scan = "auto"
 ) -> Tensor:
-    """y_t = C_t h_t + D u_t with h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t u_t, h_0 = 0: A held over a step, B by Euler's
-    rule (Gu & Dao, 2023, eq. 2 and section 3.5).
+    """Compute y_t = C_t h_t + D u_t with h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t u_t and h_0 = 0.
 
-    values u, steps Delta > 0: (batch, length, D_i); a: (D_i, N), negative; b, c: (batch, length, N); d: (D_i,). Returns
-    (batch, length, D_i) in float32, or float64 where the values are. All but the recurrence are once differentiable.
+    A is held over a step, B is discretised by Euler's rule (Gu & Dao, 2023, eq. 2 and section 3.5).
+
+    Args:
+        values: u, (batch, length, D_i).
+        steps: Delta > 0, (batch, length, D_i).
+        a: A, (D_i, N), negative.
+        b: B, (batch, length, N).
+        c: C, (batch, length, N).
+        d: D, (D_i,).
+        scan: how to compute it. Only "recurrence" is twice differentiable; the others are once.
+
+    Returns:
+        y, (batch, length, D_i), in float64 if `values` is, else in float32.
     """
     dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
     values, steps, a, b, c, d = (tensor.to(dtype) for tensor in (values, steps, a, b, c, d))
@@ -81,33 +92,54 @@ def selective_scan(
 def _on_kernel(
     kernel: Callable[..., Tensor], values: Tensor, steps: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor
 ) -> Tensor:
-    """The kernel's layout is (batch, channels, length)."""
+    """Run the kernel, whose layout is (batch, channels, length)."""
     u, delta, b, c = (tensor.transpose(1, 2).contiguous() for tensor in (values, steps, b, c))
     return kernel(u, delta, a.contiguous(), b, c, d).transpose(1, 2)
 
 
 def by_slices(tokens: Tensor, slices: int) -> Tensor:
-    """(batch, length, D) -> the same with the positions in another order: the length is cut in `slices` equal chunks, the
-    first positions of all chunks come first, then the second ones (12 in 3: 0 4 8 1 5 9 2 6 10 3 7 11).
+    """Reorder positions: cut the sequence into equal slices; take the first position of every slice, then the second, ...
 
-    Its own inverse with length / slices instead of slices. Raises ValueError where the length is no multiple."""
+    For example, 12 positions in 3 slices become 0 4 8 1 5 9 2 6 10 3 7 11. The inverse is the same function with
+    length / slices in place of slices.
+
+    Args:
+        tokens: (batch, length, D).
+        slices: number of slices.
+
+    Returns:
+        (batch, length, D).
+
+    Raises:
+        ValueError: if the length is not a multiple of `slices`.
+    """
     batch, length, width = tokens.shape
     if slices < 1 or length % slices:
-        raise ValueError(f"{length} positions can't be cut in {slices} equal slices")
+        raise ValueError(f"{length} positions cannot be cut into {slices} equal slices")
     return tokens.reshape(batch, slices, length // slices, width).transpose(1, 2).reshape(batch, length, width)
 
 
 class Mamba(nn.Module):
-    """(batch, length, width) -> the same shape. Names and shapes of the parameters are those of `mamba_ssm.Mamba`, so that
-    weights can be exchanged; the further directions add theirs with the suffixes _b and _s, as SegMamba does.
+    """The Mamba layer (Gu & Dao, 2023), from (batch, length, width) to the same shape.
 
-    width d, inner width D_i = expand d, state N, rank R = ceil(d / 16). x, z = in_proj(u); u = silu(conv1d(x)), causal;
-    Delta, B, C = x_proj(u), Delta = softplus(dt_proj(Delta)); A = -exp(A_log); y = scan; out = out_proj(y silu(z)). The
-    directions share both projections and are added; each has its own convolution and scan.
+    Names and shapes of the parameters are those of `mamba_ssm.Mamba`, so that weights can be exchanged; further directions
+    add theirs with the suffixes _b and _s, as SegMamba does.
 
-    `dt_proj` starts so that the steps are log-uniform in [.001, .1], in all directions; step_init="first" does so for the
-    first only, as SegMamba's code (the others then begin at softplus of about 0). A_log and D are meant to be left
-    out of weight decay; an optimiser that isn't told decays them (SegMamba).
+    With width d, inner width D_i = expand d, state N and rank R = ceil(d / 16): x, z = in_proj(u); u = silu(conv1d(x)),
+    causal; Delta, B, C = x_proj(u), Delta = softplus(dt_proj(Delta)); A = -exp(A_log); y = scan;
+    out = out_proj(y silu(z)). The directions share both projections and are added; each has its own convolution and scan.
+
+    A_log and D are meant to be excluded from weight decay; an optimiser without such groups decays them, as SegMamba does.
+
+    Args:
+        width: d.
+        state: N.
+        kernel: length of the convolution.
+        expand: D_i / d.
+        directions: the directions of the scan.
+        scan: how the scan is computed.
+        step_init: "all" initialises `dt_proj` so that the steps are log-uniform in [.001, .1] in all directions; "first"
+            does so for the first direction only, as SegMamba's code does (the others then start at softplus of about 0).
     """
 
     def __init__(
@@ -150,7 +182,7 @@ class Mamba(nn.Module):
         return getattr(self, name)
 
     def _direction(self, x: Tensor, gate: Tensor, suffix: str) -> Tensor:
-        """One direction, (batch, length, inner), before out_proj."""
+        """Run one direction up to out_proj: (batch, length, inner)."""
         conv, projection, steps = (self._part(f"{name}{suffix}") for name in ("conv1d", "x_proj", "dt_proj"))
         u = F.silu(conv(x.transpose(1, 2))[..., : x.shape[1]]).transpose(1, 2)
         delta, b, c = projection(u).split([self.rank, self.state, self.state], -1)
@@ -162,8 +194,16 @@ class Mamba(nn.Module):
             return y * F.silu(gate.to(wide))
 
     def forward(self, tokens: Tensor, slices: int = 1) -> Tensor:
-        """slices: into how many equal slices the sequence falls, for the third direction only (tokens of a volume in
-        row-major order: the size of its first axis)."""
+        """Apply the layer.
+
+        Args:
+            tokens: (batch, length, width).
+            slices: number of equal slices in the sequence, for the third direction only; for the voxels of a volume in
+                row-major order it is the size of the first axis.
+
+        Returns:
+            (batch, length, width).
+        """
         x, gate = self.in_proj(tokens).chunk(2, -1)
         total = self._direction(x, gate, "")
         if self.directions != "forward":

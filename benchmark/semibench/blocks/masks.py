@@ -1,4 +1,4 @@
-"""Masks for mixing and hiding parts of images. All draws come from torch's global stream, which the harness seeds."""
+"""Masks for mixing and hiding parts of images. Random numbers come from torch's global stream, which the harness seeds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ def _device(like: Tensor | None) -> torch.device | None:
 
 
 def box_mask(size: Sequence[int], share: float | Sequence[float], *, like: Tensor | None = None) -> Tensor:
-    """float32 (*size): ones with one box of zeros, int(share * side) long on each side, at a uniform position (BCP).
+    """Draw a mask of ones with one box of zeros at a uniform position (BCP: Bai et al., CVPR 2023).
 
-    share: of each side, one number or one per axis; 2/3 of 256 is a box of 170 with offsets 0..85. A box as long as the
-    side lies at 0. like: a tensor whose device is taken.
+    Args:
+        size: spatial size of the mask.
+        share: length of the box as a share of each side, one number or one for each axis. The length is
+            int(share * side): 2/3 of 256 is a box of 170 with offsets 0..85. A box as long as the side starts at 0.
+        like: a tensor on the device of the result.
+
+    Returns:
+        float32 (*size).
+
+    Raises:
+        ValueError: if a share is outside [0, 1] or there is not one for each axis.
     """
     shares = [share] * len(size) if isinstance(share, int | float) else list(share)
     if len(shares) != len(size) or not all(0.0 <= s <= 1.0 for s in shares):
-        raise ValueError(f"share is in [0, 1], one number or one per axis of {tuple(size)}; got {share}")
+        raise ValueError(f"expected a share in [0, 1], one number or one for each axis of {tuple(size)}; got {share}")
     mask = torch.ones(tuple(size), device=_device(like))
     window = []
     for side, part in zip(size, shares, strict=True):
@@ -35,8 +44,19 @@ def box_mask(size: Sequence[int], share: float | Sequence[float], *, like: Tenso
 def block_mask(
     size: Sequence[int], share: float, *, block: int | Sequence[int], batch: int = 1, like: Tensor | None = None
 ) -> Tensor:
-    """float32 (batch, 1, *size): a grid of blocks, each zero with probability `share`, else one (masked image
-    consistency: multiply the images by it). The last block of an axis is cut where the side is no multiple."""
+    """Draw a mask of blocks, for masked image consistency: multiply the images by it.
+
+    Args:
+        size: spatial size of the mask.
+        share: probability that a block is 0; otherwise it is 1.
+        block: side of a block in voxels, one number or one for each axis. The last block of an axis is cut if the side is
+            not a multiple.
+        batch: number of masks.
+        like: a tensor on the device of the result.
+
+    Returns:
+        float32 (batch, 1, *size).
+    """
     lengths = [block] * len(size) if isinstance(block, int) else list(block)
     cells = [math.ceil(side / length) for side, length in zip(size, lengths, strict=True)]
     mask = (torch.rand((batch, 1, *cells), device=_device(like)) >= share).float()
@@ -54,9 +74,19 @@ def cutmix_mask(
     probability: float = 0.5,
     like: Tensor | None = None,
 ) -> Tensor:
-    """bool (batch, *size): one box per sample, True inside, with the given probability (else all False); defaults of
-    UniMatch. area: share of the image (in 3D: of the volume), uniform; ratio: of the box's first to second side,
-    log-uniform in 3D and 2D alike; boxes that do not fit are drawn again."""
+    """Draw CutMix boxes, one for each sample; the defaults are those of UniMatch. Boxes that do not fit are drawn again.
+
+    Args:
+        size: spatial size of the masks.
+        batch: number of masks.
+        area: (low, high) of the box's share of the image (in 3D: of the volume), uniform.
+        ratio: (low, high) of the box's first to second side, log-uniform in 2D and 3D.
+        probability: probability that a sample has a box.
+        like: a tensor on the device of the result.
+
+    Returns:
+        bool (batch, *size): True inside the box.
+    """
     mask = torch.zeros((batch, *size), dtype=torch.bool, device=_device(like))
     for one in mask:
         if torch.rand(()) > probability:
@@ -78,6 +108,14 @@ def _box(size: Sequence[int], area: tuple[float, float], ratio: tuple[float, flo
 
 
 def paste(below: Tensor, above: Tensor, mask: Tensor) -> Tensor:
-    """`above` where the bool mask (batch, *spatial) is True, else `below`; images (B, C, *spatial) or labels (B, *spatial)."""
-    chosen = mask.unsqueeze(1) if below.ndim == mask.ndim + 1 else mask
-    return torch.where(chosen, above, below)
+    """Take `above` where the mask is True, else `below`.
+
+    Args:
+        below: images (B, C, *spatial) or labels (B, *spatial).
+        above: the same shape.
+        mask: bool (B, *spatial).
+
+    Returns:
+        The shape of `below`.
+    """
+    return torch.where(mask.unsqueeze(1) if below.ndim == mask.ndim + 1 else mask, above, below)

@@ -1,4 +1,4 @@
-"""Modes of networks for one prediction within a training step."""
+"""Switch a network to eval mode for a prediction within a training step."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Inside the block the module is in eval mode and no graph is built; afterwards every part has the mode it had. Running
-    statistics are read and not changed."""
+    """Run the block with the module in eval mode and without a graph; then restore the mode of every part.
+
+    Running statistics are used, but not changed.
+
+    Args:
+        module: the network.
+    """
     before = {part: part.training for part in module.modules()}
     module.eval()
     try:

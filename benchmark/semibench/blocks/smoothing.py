@@ -1,4 +1,4 @@
-"""Reparameterize & Smooth: a sharp map becomes a soft, perturbed one (A&D, NeurIPS 2023)."""
+"""Reparameterize & Smooth: turn a sharp map into a soft, perturbed one (A&D, NeurIPS 2023)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from torch.nn import functional as F
 
 
 def blur3(maps: Tensor, sigma: float = 1.0) -> Tensor:
-    """Gaussian of three taps along each spatial axis of (B, K, *spatial), normalised, with zeros outside; 0: no blur.
+    """Blur with a normalised Gaussian of three taps along each spatial axis; the outside counts as zero.
 
-    In 3D with sigma 1 the kernel is .09226 at its centre, .05596, .03394, .02059 at faces, edges and corners."""
+    In 3D with sigma 1 the kernel is .09226 at its centre, and .05596, .03394, .02059 at faces, edges and corners.
+
+    Args:
+        maps: (B, K, *spatial).
+        sigma: standard deviation in voxels; 0: no blur.
+
+    Returns:
+        (B, K, *spatial).
+
+    Raises:
+        ValueError: for a negative sigma.
+    """
     if sigma < 0.0:
-        raise ValueError(f"a blur has a sigma of 0 or more, got {sigma}")
+        raise ValueError(f"expected a sigma of 0 or more, got {sigma}")
     if sigma == 0.0:
         return maps
     side = math.exp(-0.5 / sigma**2)
@@ -26,8 +37,15 @@ def blur3(maps: Tensor, sigma: float = 1.0) -> Tensor:
 
 
 def gumbel_blur(maps: Tensor, *, temperature: float = 1.0, sigma: float = 1.0) -> Tensor:
-    """Blur of the soft Gumbel-softmax of (B, K, *spatial): softmax((m + g) / temperature), g standard Gumbel noise, in
-    float32.
+    """Blur the soft Gumbel-softmax of maps: softmax((m + g) / temperature), with standard Gumbel noise g.
 
-    The sum over classes is 1 except within a voxel of the border, where the zeros outside take part."""
+    Args:
+        maps: m, (B, K, *spatial).
+        temperature: temperature of the softmax.
+        sigma: standard deviation of the blur in voxels.
+
+    Returns:
+        float32 (B, K, *spatial). The sum over classes is 1, except within a voxel of the border, where the zeros outside
+        contribute.
+    """
     return blur3(F.gumbel_softmax(maps.float(), tau=temperature, hard=False, dim=1), sigma)

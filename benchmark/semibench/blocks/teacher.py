@@ -1,4 +1,4 @@
-"""A moving average of a network that never gets a gradient."""
+"""A moving average of a network that never receives gradients."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from torch import Tensor, nn
 
 
 class Teacher(nn.Module):
-    """Exponential moving average of `net` (Tarvainen & Valpola, NeurIPS 2017), called without gradient.
+    """Exponential moving average of a network (Tarvainen & Valpola, NeurIPS 2017), called without gradient.
 
-    update(net): theta' <- a theta' + (1 - a) theta with a = min(1 - 1 / (t + 1), decay), t the updates before this one:
-    after the first the teacher equals the network. warm_up=False: a = decay always (BCP).
+    The number of updates is a buffer, so that a resumed run continues where it stopped.
 
-    buffers: what happens to running statistics in an update: "none" (SSL4MIS: the teacher's own forward passes move
-    them), "ema" (averaged like the parameters; integer counters are cast back), "copy". mode: in which mode the teacher
-    runs while the harness trains: "train" (batch statistics, dropout) or "eval"; `eval()` always puts it in eval mode.
-    The number of updates is a buffer, so a resumed run goes on where it was.
+    Args:
+        net: the network to copy.
+        decay: the largest factor a of an update.
+        warm_up: use a = min(1 - 1 / (t + 1), decay) after t updates, so that the first update makes the teacher equal to
+            the network; otherwise a = decay always (BCP).
+        buffers: what an update does to running statistics: "none" (SSL4MIS: the teacher's own forward passes move them),
+            "ema" (averages them like parameters; integer counters are cast back) or "copy".
+        mode: the teacher's mode while the harness trains, "train" (batch statistics, dropout) or "eval"; `eval()` always
+            puts it in eval mode.
+
+    Raises:
+        ValueError: for a decay outside [0, 1] or an unknown name.
     """
 
     updates: Tensor
@@ -45,19 +52,23 @@ class Teacher(nn.Module):
         self.train(self.training)
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
-        """What the averaged network returns, without gradient."""
+        """Call the averaged network without gradient."""
         with torch.no_grad():
             return self.net(*args, **keywords)
 
     def train(self, mode: bool = True) -> Teacher:
-        """Training mode of the harness; the averaged network takes `mode` of the constructor (eval: always eval)."""
+        """Set the mode. With `mode="eval"` in the constructor, the averaged network always stays in eval mode.
+
+        Args:
+            mode: training mode of the harness.
+        """
         super().train(mode)
         self.net.train(mode and self.mode == "train")
         return self
 
     @property
     def alpha(self) -> float:
-        """The factor of the next update."""
+        """The factor a of the next update."""
         if not self.warm_up:
             return self.decay
         if self._count is None:
@@ -66,7 +77,14 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
-        """One step of the average towards `net`, which has the same structure."""
+        """Move the average towards a network: theta' <- a theta' + (1 - a) theta.
+
+        Args:
+            net: a network of the same structure.
+
+        Raises:
+            ValueError: if the numbers of parameters differ.
+        """
         alpha = self.alpha
         mine: list[Tensor] = list(self.net.parameters())
         theirs: list[Tensor] = list(net.parameters())
@@ -86,7 +104,11 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def copy(self, net: nn.Module) -> None:
-        """Start again as an exact copy of `net`, buffers included; the warm-up starts again too."""
+        """Start again as an exact copy of a network, buffers included; the warm-up starts again too.
+
+        Args:
+            net: a network of the same structure.
+        """
         for mine, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
             mine.copy_(theirs)
         for old, new in self._paired(net):

@@ -1,8 +1,8 @@
 """Views: one geometric weak view, and intensity-only strong views that share its geometry; whole batches, 2D and 3D.
 
-Images (B, C, *spatial) float, labels (B, *spatial) uint8 or int64. Parameters are drawn on the CPU from a given
-generator, in one call of fixed size; pixels are worked on where the images are. Where only crops, flips and right-angle
-turns apply, pixels are moved and never interpolated.
+Images are float (B, C, *spatial), labels uint8 or int64 (B, *spatial). Parameters are drawn on the CPU from a given
+generator, in one call of fixed size; pixels are processed on the device of the images. Crops, flips and right-angle turns
+move pixels and never interpolate them.
 """
 
 from __future__ import annotations
@@ -19,32 +19,46 @@ from semibench.contracts.method import IGNORE
 from semibench.contracts.recipe import StrongPolicy, WeakPolicy
 
 Parts = tuple[Tensor, Tensor | None, Tensor | None]
-"""Image, label (None: none), valid (None: all)."""
+"""Image, label (or None), valid (None: every position)."""
 
 Cut = Callable[[Tensor, Tensor, tuple[int, ...]], Parts]
-"""cut(rows (n,), start (n, dims), size): boxes of samples as new tensors, which the caller may change; what lies outside
-is image 0, label IGNORE, valid False."""
+"""cut(rows (n,), start (n, dims), size) -> boxes of samples as new tensors, which the caller may change. Outside the sample
+the image is 0, the label IGNORE, and valid False."""
 
 INSET = 0.15
-"""A crop that must hold a voxel keeps it this share of the patch away from its faces, where the image allows."""
+"""A crop that must contain a voxel keeps it this share of the patch away from its faces, if the image allows."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What happens to each sample of a batch, all on the CPU. In this order: the crop at `start` (B, dims) is resampled
-    by `matrix` (B, dims, dims; output offset from the crop's centre -> source offset, in voxels) where `moved` (B,),
-    turned by `turns` (B,) right angles in `plane`, and flipped along the axes in `flip` (B, dims)."""
+    """The geometric change of each sample of a batch; all tensors are on the CPU.
+
+    The steps are, in this order: crop, resample, turn, flip.
+    """
 
     start: Tensor
+    """int64 (B, dims): where the crop starts, in voxels."""
     matrix: Tensor
+    """float64 (B, dims, dims): output offset from the crop's centre -> source offset, in voxels."""
     moved: Tensor
+    """bool (B,): whether the sample is resampled by its matrix."""
     turns: Tensor
+    """int64 (B,): number of right-angle turns in `plane`."""
     flip: Tensor
+    """bool (B, dims): the axes that are flipped."""
     plane: tuple[int, int]
+    """The spatial axes of the image plane."""
 
 
 def default_plane(dims: int) -> tuple[int, int]:
-    """The image plane among the spatial axes: both in 2D, the first two in 3D (RandomRotFlip of SSL4MIS)."""
+    """Return the spatial axes of the image plane: both in 2D, the first two in 3D (RandomRotFlip of SSL4MIS).
+
+    Args:
+        dims: 2 or 3.
+
+    Raises:
+        ValueError: for other numbers.
+    """
     return (0, 1) if dims in (2, 3) else _refuse(dims)
 
 
@@ -59,15 +73,22 @@ def draw_geometry(
 ) -> Geometry:
     """Draw the weak geometry of a batch.
 
-    sizes: (B, dims) int64, the grid of each sample. plane: axes of right-angle turns and small rotations. hold: (B, dims)
-    int64, a voxel that the crop must contain, or -1. Along an axis where the grid is not larger than the patch, or
-    without `policy.crop`, the crop is centred (start = floor((n - p) / 2), negative where padded). Right-angle turns
-    happen only where the plane's sides of the patch are equal. A scale factor over 1 enlarges.
+    Along an axis where the grid is not larger than the patch, or without `policy.crop`, the crop is centred:
+    start = floor((n - p) / 2), negative where padded. Right-angle turns happen only if the patch is square in the plane. A
+    scale factor above 1 enlarges.
+
+    Args:
+        policy: probabilities and ranges.
+        sizes: int64 (B, dims), the grid of each sample.
+        patch: spatial size of the view.
+        generator: source of random numbers, on the CPU.
+        plane: axes of right-angle turns and small rotations; `default_plane` by default.
+        hold: int64 (B, dims), a voxel that the crop must contain, or -1.
     """
     count, dims = sizes.shape
     plane = default_plane(dims) if plane is None else plane
     r = torch.rand((count, 2 * dims + 6), generator=generator, dtype=torch.float64)
-    place, mirror, rest = r[:, :dims], r[:, dims : 2 * dims], r[:, 2 * dims :]
+    position, mirror, rest = r[:, :dims], r[:, dims : 2 * dims], r[:, 2 * dims :]
     sides = torch.tensor(tuple(patch), dtype=torch.int64)
     room = sizes - sides
     centred = torch.div(room, 2, rounding_mode="floor")
@@ -76,9 +97,9 @@ def draw_geometry(
         inset = (sides * INSET).long()
         first = (hold - sides + 1 + inset).clamp_min(0).minimum(high)
         last = (hold - inset).clamp_min(0).minimum(high)
-        wanted = hold >= 0
-        low, high = torch.where(wanted, first, low), torch.where(wanted, last, high)
-    drawn = (low + (place * (high - low + 1)).long()).minimum(high)
+        held = hold >= 0
+        low, high = torch.where(held, first, low), torch.where(held, last, high)
+    drawn = (low + (position * (high - low + 1)).long()).minimum(high)
     free = (room > 0) & (torch.tensor(policy.crop) if hold is None else torch.tensor(policy.crop) | (hold >= 0))
     start = torch.where(free, drawn, centred)
 
@@ -102,10 +123,19 @@ def draw_geometry(
 def apply_geometry(
     cut: Cut, geometry: Geometry, sizes: Tensor, patch: Sequence[int]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """The weak view: image (B, C, *patch), label (B, *patch) or None, valid (B, *patch) bool.
+    """Make the weak view.
 
-    Crops that are resampled are cut with a margin where their grid reaches further than the patch, so that their corners
-    show the image and not padding.
+    Crops that are resampled are cut with a margin if their grid extends beyond the patch, so that their corners show the
+    image and not padding.
+
+    Args:
+        cut: returns boxes of the samples.
+        geometry: the change of each sample.
+        sizes: int64 (B, dims), the grid of each sample.
+        patch: spatial size of the view.
+
+    Returns:
+        Image (B, C, *patch), label (B, *patch) or None, and valid, bool (B, *patch).
     """
     size = tuple(patch)
     image, label, valid = cut(torch.arange(len(sizes)), geometry.start, size)
@@ -118,13 +148,13 @@ def apply_geometry(
         margin = ((reach - sides) / 2).ceil().long().clamp_min(0).add(1).minimum(beyond)
         larger = tuple(n + 2 * int(m) for n, m in zip(size, margin, strict=True))
         parts = cut(moved, geometry.start[moved] - margin, larger)
-        one, its_label, its_valid = resample(*parts, matrix, size)
+        resampled, resampled_label, resampled_valid = resample(*parts, matrix, size)
         rows = moved.to(image.device, non_blocking=True)
         valid = image.new_ones((len(sizes), *size), dtype=torch.bool) if valid is None else valid
-        image.index_copy_(0, rows, one)
-        valid.index_copy_(0, rows, its_valid)
-        if label is not None and its_label is not None:
-            label.index_copy_(0, rows, its_label)
+        image.index_copy_(0, rows, resampled)
+        valid.index_copy_(0, rows, resampled_valid)
+        if label is not None and resampled_label is not None:
+            label.index_copy_(0, rows, resampled_label)
     image = _turned(image, geometry, lead=2)
     label = None if label is None else _turned(label, geometry, lead=1)
     if valid is None:
@@ -135,10 +165,20 @@ def apply_geometry(
 def resample(
     image: Tensor, label: Tensor | None, valid: Tensor | None, matrix: Tensor, size: Sequence[int]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """One linear resampling about the centre of (B, C, *spatial) to (B, C, *size); label and valid by nearest voxel.
+    """Resample a batch once about its centre: images linearly, label and valid by the nearest voxel.
 
-    matrix: (B, dims, dims), output offset -> source offset in voxels. Source voxels that aren't valid take no part in the
-    mean (normalised interpolation); outside the source: image 0, label IGNORE, valid False.
+    Invalid source voxels do not contribute (normalised interpolation). Outside the source the image is 0, the label IGNORE,
+    and valid False.
+
+    Args:
+        image: (B, C, *spatial).
+        label: (B, *spatial) or None.
+        valid: bool (B, *spatial); None: every voxel.
+        matrix: (B, dims, dims), output offset -> source offset, in voxels.
+        size: spatial size of the result.
+
+    Returns:
+        Image (B, C, *size), label (B, *size) or None, and valid, bool (B, *size).
     """
     source, dims = image.shape[2:], image.ndim - 2
     scale = matrix.new_tensor([[p / s for p in size] for s in source])
@@ -167,9 +207,16 @@ def resample(
 def cut_boxes(
     images: Sequence[Tensor], labels: Sequence[Tensor | None] | None, start: Tensor, size: Sequence[int]
 ) -> Parts:
-    """One box of `size` out of each image (C, *spatial), beginning at `start` (n, dims), which may lie outside.
+    """Cut one box out of each image.
 
-    Returns image (n, C, *size), label (n, *size) or None, and valid, None where every box lies inside.
+    Args:
+        images: n images (C, *spatial), whose sizes may differ.
+        labels: n labels (*spatial) or None; None: no labels.
+        start: (n, dims), where each box starts; a box may lie outside the image.
+        size: spatial size of the boxes.
+
+    Returns:
+        Image (n, C, *size), label (n, *size) or None, and valid, bool (n, *size), or None if every box lies inside.
     """
     size = tuple(size)
     out = images[0].new_zeros((len(images), images[0].shape[0], *size))
@@ -200,23 +247,33 @@ def weak_view(
     patch: Sequence[int] | None = None,
     plane: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """A weak view of a batch: (image, label, valid), each sample with a geometry of its own.
+    """Make a weak view of a batch, with a different geometry for each sample. The input does not change.
 
-    image: (B, C, *spatial); label: (B, *spatial) or None; patch: size of the view (default: the image's). The input is
-    not changed. The same state of the generator gives the same digits on the CPU.
+    The same state of the generator gives the same digits on the CPU.
+
+    Args:
+        image: (B, C, *spatial).
+        label: (B, *spatial) or None.
+        policy: probabilities and ranges.
+        generator: source of random numbers, on the CPU.
+        patch: spatial size of the view; the image's by default.
+        plane: axes of right-angle turns and small rotations; `default_plane` by default.
+
+    Returns:
+        Image (B, C, *patch), label (B, *patch) or None, and valid, bool (B, *patch).
     """
     size = tuple(image.shape[2:] if patch is None else patch)
     sizes = torch.tensor(image.shape[2:]).expand(len(image), -1)
     geometry = draw_geometry(policy, sizes, size, generator, plane=plane)
 
     def cut(rows: Tensor, start: Tensor, box: tuple[int, ...]) -> Parts:
-        chosen = rows.to(image.device, non_blocking=True)
-        images = image.index_select(0, chosen)
-        labels = None if label is None else label.index_select(0, chosen)
+        index = rows.to(image.device, non_blocking=True)
+        images = image.index_select(0, index)
+        labels = None if label is None else label.index_select(0, index)
         if box == tuple(image.shape[2:]) and not start.any():
             return images, labels, None
-        found, marks, valid = cut_boxes(list(images), None if labels is None else list(labels), start, box)
-        return found, None if marks is None or labels is None else marks.to(labels.dtype), valid
+        boxes, marks, valid = cut_boxes(list(images), None if labels is None else list(labels), start, box)
+        return boxes, None if marks is None or labels is None else marks.to(labels.dtype), valid
 
     return apply_geometry(cut, geometry, sizes, size)
 
@@ -224,12 +281,24 @@ def weak_view(
 def strong_view(
     image: Tensor, *, policy: StrongPolicy, generator: torch.Generator, valid: Tensor | None = None
 ) -> Tensor:
-    """An intensity-only view of (B, C, *spatial), each sample with strengths of its own; padding (not `valid`) is 0.
+    """Make an intensity-only view of a batch, with different strengths for each sample.
 
-    With `lo`, `hi` the sample's least and greatest value, range = hi - lo, and s the policy's strength, in this order:
-    jitter: mean + c (x - mean) + b range, c in [1 - s, 1 + s], b in [-s/2, s/2], then clipped to [lo, hi];
-    gamma: lo + range ((x - lo) / range)^g, g in [1 - s, 1 + s]; blur: Gaussian, sigma in [0.1, s] pixels, along every
-    spatial axis; noise: Gaussian, standard deviation in [0, s] times the range. Each happens with its probability.
+    The changes are, in this order and each with its own probability, for the policy's strength s, the sample's smallest and
+    largest value lo and hi, and range = hi - lo:
+
+    - jitter: mean + c (x - mean) + b range, c in [1 - s, 1 + s], b in [-s/2, s/2], clipped to [lo, hi];
+    - gamma: lo + range ((x - lo) / range)^g, g in [1 - s, 1 + s];
+    - blur: Gaussian along every spatial axis, sigma in [0.1, s] pixels;
+    - noise: Gaussian, standard deviation in [0, s] times the range.
+
+    Args:
+        image: (B, C, *spatial).
+        policy: probabilities and strengths.
+        generator: source of random numbers, on the CPU.
+        valid: bool (B, *spatial); the view is 0 where it is False. None: every position is valid.
+
+    Returns:
+        (B, C, *spatial).
     """
     count = len(image)
     r = torch.rand((count, 9), generator=generator, dtype=torch.float64)
@@ -276,10 +345,19 @@ def strong_view(
 
 
 def gaussian_blur(image: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Separable Gaussian blur of (B, C, *spatial) with a sigma (B,) of its own for each sample; edges are repeated."""
+    """Blur with a separable Gaussian; edges are repeated.
+
+    Args:
+        image: (B, C, *spatial).
+        sigma: standard deviation of each sample, (B,), in pixels.
+        radius: half width of the kernel, in pixels.
+
+    Returns:
+        (B, C, *spatial).
+    """
     count, channels = image.shape[:2]
-    place = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (place / sigma.double().cpu()[:, None]) ** 2)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offsets / sigma.double().cpu()[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).to(image.dtype).to(image.device, non_blocking=True)
     weight = kernel.repeat_interleave(channels, 0)[:, None, None, :]
     for axis in range(2, image.ndim):
@@ -292,7 +370,7 @@ def gaussian_blur(image: Tensor, sigma: Tensor, radius: int) -> Tensor:
 
 
 def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:
-    """Right-angle turns, then flips, of (B, ..., *spatial) with `lead` axes before the spatial ones; exact, in place."""
+    """Turn and flip (B, ..., *spatial), which has `lead` axes before the spatial ones; exact, in place."""
     a, b = (axis + lead for axis in geometry.plane)
     for quarter in (1, 2, 3):
         rows = (geometry.turns == quarter).nonzero()[:, 0]
@@ -308,8 +386,10 @@ def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:
 
 
 def _like(values: Tensor, image: Tensor) -> Tensor:
-    """Per-sample numbers (B,) drawn on the CPU, in the image's type, beside it, as (B, 1, ..., 1). Copies from plain memory
-    don't wait for the device."""
+    """Convert numbers drawn on the CPU, (B,), to (B, 1, ..., 1) in the image's type and on its device.
+
+    Copies from plain memory do not wait for the device.
+    """
     return values.to(image.dtype).to(image.device, non_blocking=True).reshape(-1, *[1] * (image.ndim - 1))
 
 
