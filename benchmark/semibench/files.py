@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a machine that dies, never meets half of one."""
+"""Crash-safe file writes: readers never see a partial file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file that is either complete or not there: temporary file beside it, fsync, rename, fsync of the folder.
+    """Write a file that is either complete or absent: temporary file beside it, fsync, rename, fsync of the folder.
 
-    write: gets the temporary path. The temporary file of a failed write is removed.
+    Args:
+        path: the file.
+        write: writes to the temporary path that it receives. If it fails, the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -74,7 +74,7 @@ def test_tensors_empty_masks_and_missing_labels_are_drawn(tmp_path: Path) -> Non
 def test_wrong_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one case"):
         pictures.overlays([], tmp_path / "o.png")
-    with pytest.raises(ValueError, match=r"odd: truth has shape \(3, 3\), the image \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"odd: the truth has shape \(3, 3\), the image \(4, 4\)"):
         pictures.overlays([("odd", np.zeros((4, 4)), np.zeros((3, 3)), None)], tmp_path / "o.png")
     with pytest.raises(ValueError, match="slice_of"):
         pictures.gray(np.zeros((1, 4, 4, 4)))

@@ -1,4 +1,4 @@
-"""Which code decoded the cases: a digest of the source that makes a data set, so that changed code reads again."""
+"""A digest of the code that decodes a data set, so that changed code reads the cases again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from pathlib import Path
 from semibench.contracts.identity import canonical, sha256
 
 
-def code_revision(made: type) -> str:
-    """Digest of the modules that define a class and its bases, and of all they import from their own top-level package,
-    comments and formatting apart. The harness's own package is left out, except for what it defines the class in."""
+def code_revision(dataset_class: type) -> str:
+    """Digest the modules that define a class and its bases, and everything they import from their own top-level package.
+
+    Comments and formatting do not count. The contracts do not count either.
+    """
     modules: set[str] = set()
-    for base in made.__mro__:
+    for base in dataset_class.__mro__:
         if base.__module__ not in ("builtins", "abc") and not base.__module__.startswith("semibench.contracts"):
             modules |= _reached(base.__module__)
     return sha256(canonical(sorted((name, _source(name)) for name in modules)))
@@ -24,7 +26,7 @@ def code_revision(made: type) -> str:
 
 @cache
 def _reached(start: str) -> frozenset[str]:
-    """The module and all modules of its top-level package that it imports, directly or not."""
+    """Return the module and all modules of its top-level package that it imports, directly or indirectly."""
     top = start.partition(".")[0]
     seen: set[str] = set()
     todo = [start]
@@ -35,23 +37,23 @@ def _reached(start: str) -> frozenset[str]:
         seen.add(name)
         text = _text(name)
         if text is not None:
-            todo += [found for found in _imports(text, name) if found.partition(".")[0] == top and _file(found)]
+            todo += [other for other in _imports(text, name) if other.partition(".")[0] == top and _file(other)]
     return frozenset(seen)
 
 
 def _imports(text: str, module: str) -> set[str]:
     package = module if (file := _file(module)) and file.name == "__init__.py" else module.rpartition(".")[0]
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parts = package.split(".")
                 base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return found
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
 
 
 @cache
@@ -78,6 +80,6 @@ def _text(module: str) -> str | None:
 
 @cache
 def _source(module: str) -> str:
-    """The syntax tree without positions; equal for texts that differ in comments and layout only."""
+    """Digest the syntax tree without positions, which is equal for texts that differ only in comments and layout."""
     text = _text(module)
     return "unknown" if text is None else sha256(ast.dump(ast.parse(text)))

@@ -1,11 +1,11 @@
 """Distances between the surfaces of two masks: one pass gives HD, HD95, ASD and ASSD.
 
-The surface of a mask is what an erosion by the face-connected structuring element takes away (voxels beyond the array
-count as background). This, the pooled percentile of HD95, the directed ASD and the pooled ASSD are the definitions of
-medpy 0.5 (`medpy.metric.binary`, connectivity 1), and the digits agree.
+The surface of a mask is what an erosion by the face-connected structuring element removes (voxels beyond the array count as
+background). This, the pooled percentile of HD95, the directed ASD and the pooled ASSD follow the definitions of medpy 0.5
+(`medpy.metric.binary`, connectivity 1), and the digits agree.
 
-The speed comes from the crop to the box that holds both masks, from finding the surfaces by shifts, on isotropic grids
-from bytes that hold all distances up to 7 voxels, and for the rest from a KD-tree while surfaces are thin in the box.
+It is fast because it crops to the box that contains both masks, finds surfaces by shifts, holds all distances up to 7 voxels
+in bytes on isotropic grids, and otherwise uses a KD-tree as long as surfaces are thin in the box.
 """
 
 from __future__ import annotations
@@ -21,61 +21,60 @@ if TYPE_CHECKING:
     from scipy.spatial import KDTree
 
 REACH = 7
-"""Voxels up to which `_near` finds distances. Cost grows with it, few surface voxels are farther off (measured)."""
+"""Distance in voxels up to which `_near` works. It costs more with a larger reach, and few surface voxels are farther away
+(measured)."""
 
 FAR = 100
-"""In place of a squared distance that is not known: above REACH ** 2, and FAR + REACH ** 2 fits a byte."""
+"""Replaces an unknown squared distance: it is above REACH ** 2, and FAR + REACH ** 2 fits in a byte."""
 
 NEAR_SHARE = 0.01
-"""Share of surface voxels in the crop from which `_near` pays; it reads the whole crop (measured on blobs)."""
+"""Share of surface voxels in the crop above which `_near` pays off; it reads the whole crop (measured on blobs)."""
 
 TREE_SHARE = 0.10
 """Share of surface voxels in the crop up to which a KD-tree beats the Euclidean distance transform (measured on blobs)."""
 
 LEAF = 48
-"""Points in a leaf of the KD-tree; 32 to 64 were fastest (measured), scipy's default of 10 costs 40 % more."""
+"""Points in a leaf of the KD-tree; 32 to 64 were fastest (measured), and scipy's default of 10 costs 40 % more."""
 
 Engine = Literal["auto", "near", "tree", "transform"]
 
 
 class EmptyMaskError(ValueError):
-    """A distance between surfaces is not defined where one of the two masks has no voxel."""
+    """The distance between surfaces is undefined because one of the two masks is empty."""
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Distances of each surface voxel of one mask to the nearest surface voxel of the other.
-
-    forward: from the prediction to the reference, (n,); backward: from the reference to the prediction, (m,); float64,
-    in the unit of the spacing they were measured with.
-    """
+    """Distances from each surface voxel of one mask to the nearest surface voxel of the other, in the unit of the spacing."""
 
     forward: NDArray[np.float64]
+    """From the prediction to the reference, (n,)."""
     backward: NDArray[np.float64]
+    """From the reference to the prediction, (m,)."""
 
     def hd(self) -> float:
-        """Hausdorff distance: the largest distance of both directions."""
+        """Return the Hausdorff distance: the largest distance in either direction."""
         return float(max(self.forward.max(), self.backward.max()))
 
     def hd95(self) -> float:
-        """95th percentile of both directions pooled (medpy's definition; MONAI takes the larger of two percentiles)."""
+        """Return the 95th percentile of both directions pooled (medpy's definition; MONAI takes the larger of two percentiles)."""
         return float(np.percentile(np.concatenate([self.forward, self.backward]), 95))
 
     def asd(self) -> float:
-        """Mean distance from the prediction's surface to the reference's: directed, as medpy's `asd`."""
+        """Return the mean distance from the prediction's surface to the reference's: directed, as medpy's `asd`."""
         return float(self.forward.mean())
 
     def assd(self) -> float:
-        """Mean over the surface voxels of both masks pooled, as medpy's `assd`; symmetric."""
+        """Return the mean over the pooled surface voxels of both masks: symmetric, as medpy's `assd`."""
         return float(np.concatenate([self.forward, self.backward]).mean())
 
     def scaled(self, factor: float) -> SurfaceDistances:
-        """The same distances in another unit, e.g. mm from voxels of an isotropic grid."""
+        """Return the same distances in another unit, e.g. mm from voxels of an isotropic grid."""
         return SurfaceDistances(self.forward * factor, self.backward * factor)
 
 
 def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The voxels of a mask (*spatial) that have a background face neighbour; outside the array is background."""
+    """Return the voxels of a mask (*spatial) that have a background face neighbour; outside the array is background."""
     inner = mask.copy()
     for axis in range(mask.ndim):
         moved, source = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
@@ -87,11 +86,11 @@ def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def union_box(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box that holds both masks; raises EmptyMaskError where neither has a voxel."""
+    """Return the smallest box that contains both masks; raise EmptyMaskError if both are empty."""
     box: list[slice] = []
     both = first | second
     for axis in range(both.ndim):
-        # cut before the next projection, so that each one reads only what is left
+        # crop before the next projection, so that each one reads only what is left
         rows = np.flatnonzero(both.any(axis=tuple(a for a in range(both.ndim) if a != axis)))
         if rows.size == 0:
             raise EmptyMaskError("surface distances need two masks with at least one voxel each; both are empty")
@@ -108,43 +107,50 @@ def surface_distances(
     *,
     engine: Engine = "auto",
 ) -> SurfaceDistances:
-    """Distances between the surfaces of two masks (*spatial), 1 to 3 dimensions or more.
+    """Measure the distances between the surfaces of two masks of any dimension.
 
-    spacing: size of a voxel along each axis (mm); None: in voxels. engine: forces one of the ways ("near" only where the
-    spacing is isotropic); all give the same digits. Raises EmptyMaskError where a mask is empty, ValueError where shapes differ.
+    Args:
+        prediction: bool (*spatial).
+        reference: bool (*spatial).
+        spacing: voxel size along each axis in mm; None: distances are in voxels.
+        engine: forces an algorithm ("near" requires an isotropic spacing); all give the same digits.
+
+    Raises:
+        EmptyMaskError: if a mask is empty.
+        ValueError: if the shapes differ.
     """
-    return measured(prediction, reference, (spacing,), engine=engine)[0]
+    return distances_by_spacing(prediction, reference, (spacing,), engine=engine)[0]
 
 
-def measured(
+def distances_by_spacing(
     prediction: NDArray[np.bool_],
     reference: NDArray[np.bool_],
     spacings: Sequence[Sequence[float] | None],
     *,
     engine: Engine = "auto",
 ) -> list[SurfaceDistances]:
-    """`surface_distances` for several spacings (mm and voxels) with the surfaces found once.
+    """Measure `surface_distances` for several spacings (mm and voxels), but find the surfaces once.
 
-    An isotropic spacing is a factor on the distances in voxels and costs nothing more.
+    An isotropic spacing is a factor on the distances in voxels and costs nothing extra.
     """
     prediction, reference = np.asarray(prediction, dtype=bool), np.asarray(reference, dtype=bool)
     if prediction.shape != reference.shape:
-        raise ValueError(f"two masks of one shape expected; got {prediction.shape} and {reference.shape}")
+        raise ValueError(f"expected two masks of the same shape; got {prediction.shape} and {reference.shape}")
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if not mask.any():
             raise EmptyMaskError(f"surface distances need two masks with at least one voxel each; the {name} is empty")
     box = union_box(prediction, reference)
     first, second = surface(prediction[box]), surface(reference[box])
-    done: dict[tuple[float, ...], SurfaceDistances] = {}
+    by_steps: dict[tuple[float, ...], SurfaceDistances] = {}
 
     def at(steps: tuple[float, ...]) -> SurfaceDistances:
-        if steps not in done:
+        if steps not in by_steps:
             unit = (1.0,) * len(steps)
             if len(set(steps)) == 1 and steps != unit:
-                done[steps] = at(unit).scaled(steps[0])
+                by_steps[steps] = at(unit).scaled(steps[0])
             else:
-                done[steps] = _between(first, second, np.asarray(steps), engine)
-        return done[steps]
+                by_steps[steps] = _between(first, second, np.asarray(steps), engine)
+        return by_steps[steps]
 
     return [at(_steps(spacing, prediction.ndim)) for spacing in spacings]
 
@@ -152,14 +158,14 @@ def measured(
 def _steps(spacing: Sequence[float] | None, dims: int) -> tuple[float, ...]:
     steps = (1.0,) * dims if spacing is None else tuple(float(s) for s in spacing)
     if len(steps) != dims or not all(np.isfinite(s) and s > 0 for s in steps):
-        raise ValueError(f"a spacing is {dims} positive numbers, one for each axis; got {spacing}")
+        raise ValueError(f"expected a spacing of {dims} positive numbers, one for each axis; got {spacing}")
     return steps
 
 
 def _between(
     first: NDArray[np.bool_], second: NDArray[np.bool_], steps: NDArray[np.float64], engine: Engine
 ) -> SurfaceDistances:
-    """Distances between two surfaces on one grid."""
+    """Measure the distances between two surfaces on one grid."""
     if engine == "auto":
         share = (np.count_nonzero(first) + np.count_nonzero(second)) / first.size
         cubes = bool((steps == 1).all()) and first.ndim <= 3
@@ -180,7 +186,7 @@ def _between(
 
 
 def _directed(source: NDArray[np.bool_], target: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Distance in voxels of each source voxel to the nearest target voxel: up to REACH from `_near`, else by a tree."""
+    """Return the distance in voxels of each source voxel to the nearest target voxel: `_near` up to REACH, else a tree."""
     squared = _near(target)[source]
     distance: NDArray[np.float64] = np.sqrt(squared.astype(np.float64))
     far = squared > REACH**2
@@ -190,12 +196,11 @@ def _directed(source: NDArray[np.bool_], target: NDArray[np.bool_]) -> NDArray[n
 
 
 def _near(target: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Squared distance in voxels to the nearest target voxel: exact up to REACH ** 2, else anything above that.
+    """Return the squared distance in voxels to the nearest target voxel: exact up to REACH ** 2, else any larger number.
 
-    The squared distance is the least of i * i + j * j + k * k over the offsets to target voxels, so that axis after axis
-    f(x) becomes the least of f(x + i) + i * i with |i| <= REACH. What comes out as REACH ** 2 or less can't be beaten by
-    an offset that was left out. Rows lie in memory with a margin of REACH behind them: a
-    shift of the flat array then never brings a value from one row into the next.
+    The squared distance is the minimum of i * i + j * j + k * k over the offsets to target voxels. Axis by axis, f(x) becomes
+    the minimum of f(x + i) + i * i with |i| <= REACH. No omitted offset can beat a result of REACH ** 2 or less. Rows have a
+    margin of REACH behind them in memory, so that a shift of the flat array never carries a value from one row to the next.
     """
     sides = (target.shape[0], *(n + REACH for n in target.shape[1:]))
     inner = tuple(slice(0, n) for n in target.shape)
@@ -222,5 +227,5 @@ def _tree(points: NDArray[np.float64]) -> KDTree:
 
 
 def _points(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Coordinates of the voxels of a mask, (n, dims), in C order; several times faster than `np.argwhere`."""
+    """Return the coordinates of a mask's voxels, (n, dims), in C order; several times faster than `np.argwhere`."""
     return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1)

@@ -1,7 +1,7 @@
-"""Metrics of one class in one case, with correct empties.
+"""Metrics of one class in one case, with defined values for empty masks.
 
-Overlap: both masks empty -> 1, one of them empty -> 0. Distances: NaN where either mask is empty, and NaN in mm where the
-spacing is not known; a NaN is kept in the table and counted, never replaced.
+Overlap: both masks empty -> 1, one of them empty -> 0. Distances: NaN if either mask is empty, and NaN in mm if the spacing is
+unknown. A NaN stays in the table and is counted, never replaced.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench.evaluation.distances import EmptyMaskError, SurfaceDistances, measured
+from semibench.evaluation.distances import EmptyMaskError, SurfaceDistances, distances_by_spacing
 
 OVERLAPS = ("dice", "iou", "precision", "recall", "f1")
-"""Metrics that `Overlap` gives by name ("accuracy" is another one)."""
+"""Names of the metrics of `Overlap`, without "accuracy"."""
 
 DISTANCES = ("hd95", "asd", "assd")
-"""Surface distances; in tables with their unit: "hd95_mm", "hd95_voxel" ..."""
+"""Surface distances; tables add the unit: "hd95_mm", "hd95_voxel" ..."""
 
 UNITS: Mapping[str, str] = {f"{name}_{unit}": unit for name in DISTANCES for unit in ("mm", "voxel")}
-"""Unit of each distance as it is called in tables."""
+"""Name in tables -> unit."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Voxel counts of a predicted against a reference mask, and the ratios that follow from them."""
+    """Voxel counts of a predicted mask against a reference, and the ratios that follow from them."""
 
     true_positive: int
     false_positive: int
@@ -53,7 +53,7 @@ class Overlap:
         return self._ratio(self.true_positive, self.prediction + self.false_negative)
 
     def precision(self) -> float:
-        """Share of the prediction that is right."""
+        """Share of the prediction that is correct."""
         return self._ratio(self.true_positive, self.prediction)
 
     def recall(self) -> float:
@@ -61,11 +61,11 @@ class Overlap:
         return self._ratio(self.true_positive, self.reference)
 
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; for one mask this is Dice, also in the empty cases."""
+        """Harmonic mean of precision and recall; for one mask this equals Dice, even for empty masks."""
         return self.dice()
 
     def accuracy(self) -> float:
-        """Share of all voxels, background included, that are right."""
+        """Share of all voxels, background included, that are correct."""
         total = self.prediction + self.false_negative + self.true_negative
         return (self.true_positive + self.true_negative) / total if total else math.nan
 
@@ -76,38 +76,45 @@ class Overlap:
 
 
 def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:
-    """Counts two masks (*spatial). Raises ValueError where their shapes differ."""
+    """Count the voxels of two masks (*spatial). Raise ValueError if their shapes differ."""
     if prediction.shape != reference.shape:
-        raise ValueError(f"two masks of one shape expected; got {prediction.shape} and {reference.shape}")
-    both = int(np.count_nonzero(prediction & reference))
-    predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
-    return Overlap(both, predicted - both, wanted - both, prediction.size - predicted - wanted + both)
+        raise ValueError(f"expected two masks of the same shape; got {prediction.shape} and {reference.shape}")
+    common = int(np.count_nonzero(prediction & reference))
+    predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
+    return Overlap(common, predicted - common, true - common, prediction.size - predicted - true + common)
 
 
 def distances(
     prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: Sequence[float] | None, names: Iterable[str]
 ) -> dict[str, float]:
-    """Surface distances of two masks (*spatial) by their names in tables ("hd95_mm", "asd_voxel" ...).
+    """Measure surface distances of two masks by their names in tables ("hd95_mm", "asd_voxel" ...).
 
-    spacing: mm along each axis, or None; then those in mm are NaN. All are NaN where a mask is empty.
+    Args:
+        prediction: bool (*spatial).
+        reference: bool (*spatial).
+        spacing: voxel size along each axis in mm, or None; distances in mm are then NaN.
+        names: names in tables.
+
+    Returns:
+        Name -> distance; NaN if a mask is empty.
     """
-    wanted = list(names)
-    unknown = [name for name in wanted if name not in UNITS]
+    names = list(names)
+    unknown = [name for name in names if name not in UNITS]
     if unknown:
         raise ValueError(f"no surface distance is called {unknown[0]!r}; known: {', '.join(UNITS)}")
-    units = {UNITS[name] for name in wanted} - ({"mm"} if spacing is None else set())
-    found: dict[str, SurfaceDistances] = {}
+    units = {UNITS[name] for name in names} - ({"mm"} if spacing is None else set())
+    by_unit: dict[str, SurfaceDistances] = {}
     if units:
         order = sorted(units)
         try:
-            each = measured(prediction, reference, [spacing if unit == "mm" else None for unit in order])
+            results = distances_by_spacing(prediction, reference, [spacing if unit == "mm" else None for unit in order])
         except EmptyMaskError:
-            each = []
-        found = dict(zip(order, each, strict=False))
+            results = []
+        by_unit = dict(zip(order, results, strict=False))
     values: dict[str, float] = {}
-    for name in wanted:
-        pair = found.get(UNITS[name])
-        values[name] = math.nan if pair is None else getattr(pair, name.split("_")[0])()
+    for name in names:
+        surface_distances = by_unit.get(UNITS[name])
+        values[name] = math.nan if surface_distances is None else getattr(surface_distances, name.split("_")[0])()
     return values
 
 
@@ -118,23 +125,30 @@ def class_metrics(
     spacing: Sequence[float] | None,
     names: Sequence[str],
 ) -> dict[int, dict[str, float]]:
-    """Metrics with correct empties for each foreground class of two label maps (*spatial).
+    """Compute metrics for each foreground class of two label maps.
 
-    classes: K, the background included. names: of OVERLAPS, "accuracy", or of UNITS. Returns class (1..K-1) -> name ->
-    value in the order of `names`.
+    Args:
+        prediction: integers (*spatial).
+        truth: integers (*spatial).
+        classes: number of classes K, background included.
+        spacing: voxel size along each axis in mm, or None.
+        names: names from OVERLAPS, UNITS, or "accuracy".
+
+    Returns:
+        Class (1..K-1) -> name -> value, in the order of `names`.
     """
-    apart = [name for name in names if name in UNITS]
+    distance_names = [name for name in names if name in UNITS]
     table: dict[int, dict[str, float]] = {}
     for index in range(1, classes):
         mask, reference = prediction == index, truth == index
         counts = overlap(mask, reference)
-        values = distances(mask, reference, spacing, apart) if apart else {}
+        values = distances(mask, reference, spacing, distance_names) if distance_names else {}
         table[index] = {name: values[name] if name in values else overlap_value(counts, name) for name in names}
     return table
 
 
 def overlap_value(counts: Overlap, name: str) -> float:
-    """One of OVERLAPS or "accuracy" by name; raises ValueError for another name."""
+    """Return a metric of OVERLAPS or "accuracy" by name; raise ValueError for other names."""
     if name not in (*OVERLAPS, "accuracy"):
         raise ValueError(f"no metric is called {name!r}; known: {', '.join((*OVERLAPS, 'accuracy', *UNITS))}")
     value: float = getattr(counts, name)()

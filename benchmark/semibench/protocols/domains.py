@@ -35,7 +35,9 @@ class AdaptationOptions(ProtocolOptions, frozen=True, extra="forbid"):
     split: str = Field("drawn", description="'drawn' or the name of a published split")
     test: float = Field(0.25, gt=0, lt=1, description="ratio of the target groups held out for the test")
     validation: float = Field(0.15, ge=0, lt=1, description="ratio of groups used for selection")
-    validation_from: Literal["source", "target", "none"] = Field("source", description="domain whose labels select the checkpoint")
+    validation_from: Literal["source", "target", "none"] = Field(
+        "source", description="domain whose labels select the checkpoint"
+    )
 
 
 class DomainAdaptation(DrawProtocol):

@@ -63,7 +63,9 @@ def take(
     """
     if isinstance(amount, float):
         if not 0.0 < amount <= 1.0:
-            raise UsageError(f"{what}: expected a ratio in (0, 1], found {amount}; give an integer for a number of groups")
+            raise UsageError(
+                f"{what}: expected a ratio in (0, 1], found {amount}; give an integer for a number of groups"
+            )
         taken: list[Group] = []
         for domain, groups in domains.items():
             taken += groups[: count_of(amount, (of or {}).get(domain, len(groups)))]

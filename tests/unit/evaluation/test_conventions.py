@@ -326,12 +326,12 @@ def test_wrong_cases_are_named() -> None:
     good, truth = case("x", SQUARE)
     for wrong, message in (
         (None, "needs a reference"),
-        (Truth(torch.zeros(4, 4, dtype=torch.uint8), None), "describe one grid"),
-        (Truth(torch.full((8, 8), 7, dtype=torch.uint8), None), "labels 0..1 expected, found 7"),
+        (Truth(torch.zeros(4, 4, dtype=torch.uint8), None), "describe the same grid"),
+        (Truth(torch.full((8, 8), 7, dtype=torch.uint8), None), "expected labels 0..1, found 7"),
     ):
         with pytest.raises(CaseError, match=f"toy/x.*{message}"):
             table({"main": threshold}, [(good, wrong)], {"s": Semibench1()})
-    with pytest.raises(ValueError, match="'main' gives 2 classes, the task has 3"):
+    with pytest.raises(ValueError, match="'main' returns 2 classes; the task has 3"):
         score_cases({"main": threshold}, [(good, truth)], FLAT, classes=("a", "b", "c"), network=NET)
 
 

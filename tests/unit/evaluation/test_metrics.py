@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from semibench.evaluation.distances import EmptyMaskError, measured, surface, surface_distances, union_box
+from semibench.evaluation.distances import EmptyMaskError, distances_by_spacing, surface, surface_distances, union_box
 from semibench.evaluation.metrics import (
     OVERLAPS,
     UNITS,
@@ -132,7 +132,7 @@ def test_symmetry_and_identity() -> None:
 
 def test_distances_scale_with_the_spacing() -> None:
     a, b = blob((30, 26), 5), blob((30, 26), 6)
-    one, thrice, mixed = measured(a, b, (None, (3.0, 3.0), (6.0, 3.0)))
+    one, thrice, mixed = distances_by_spacing(a, b, (None, (3.0, 3.0), (6.0, 3.0)))
     assert thrice.hd95() == pytest.approx(3 * one.hd95()) and thrice.assd() == pytest.approx(3 * one.assd())
     assert mixed.assd() == pytest.approx(3 * surface_distances(a, b, (2.0, 1.0)).assd())
 
@@ -219,9 +219,9 @@ def test_class_metrics_by_class_and_name() -> None:
 
 def test_wrong_requests_say_what_was_expected() -> None:
     a = np.ones((3, 3), dtype=bool)
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         surface_distances(a, a[:2])
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         overlap(a, a[:2])
     with pytest.raises(ValueError, match="2 positive numbers"):
         surface_distances(a, a, (1.0, 0.0))

@@ -58,7 +58,7 @@ def test_a_file_is_the_sum_of_its_products() -> None:
         ("    draws: [0, 1]\n", "", ""),
         ("datasets: la", "dataset: la", r"x\.yaml:9: unknown key 'dataset'"),
         ("    folds:", "    draws:", r"x\.yaml:11: the key 'draws' is given twice"),
-        ("title: two groups", "title: [", r"x\.yaml:\d+: no valid YAML"),
+        ("title: two groups", "title: [", r"x\.yaml:\d+: not valid YAML"),
         ("title: two groups", "titel: two groups", r"x\.yaml:1: unknown key 'titel'; did you mean 'title'\?"),
     ],
 )

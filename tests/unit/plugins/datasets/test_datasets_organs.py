@@ -10,7 +10,7 @@ import torch
 from support.official_layouts import blocks, save_dicom, save_h5, save_nifti, volume
 
 from semibench import CaseError, CaseRef, Dataset, LayoutError, PhantomOptions
-from semibench.evaluation.inference import place
+from semibench.evaluation.inference import native_labels
 from semibench_plugins.datasets.amos22 import AMOS22
 from semibench_plugins.datasets.brats19 import BraTS19, brain_box, brain_score
 from semibench_plugins.datasets.pancreas import Pancreas, crop_box
@@ -146,7 +146,7 @@ def test_brats_box_score_and_labels(tmp_path: Path) -> None:
     expected = (np.minimum(native, top) - inside.mean()) / inside.std()
     assert np.allclose(case.image[0].numpy(), expected, atol=1e-4)
     hot = torch.nn.functional.one_hot(case.label.long(), 2).movedim(-1, 0).float()
-    assert np.array_equal(place(hot, case.frame), truth.label.numpy())
+    assert np.array_equal(native_labels(hot, case.frame), truth.label.numpy())
     assert brain_box(np.zeros((2, 2, 2), np.float32)) is None and not brain_score(np.zeros((2, 2), np.float32)).any()
 
 
