@@ -80,7 +80,7 @@ def test_wrong_input_is_named(tmp_path: Path) -> None:
         pictures.gray(np.zeros((1, 4, 4, 4)))
     with pytest.raises(ValueError, match="at least one image"):
         pictures.sheet([], tmp_path / "s.png")
-    with pytest.raises(ValueError, match=r"none at .*steps\.parquet"):
+    with pytest.raises(ValueError, match=r"steps at .*steps\.parquet"):
         pictures.loss_curves(tmp_path / "steps.parquet", tmp_path / "l.png")
     with pytest.raises(ValueError, match="logged steps"):
         pictures.loss_curves({"step": [], "stage": [], "name": [], "value": []}, tmp_path / "l.png")

@@ -201,7 +201,7 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     torch.save({"format": 0, "key": "toy"}, path)
     with pytest.raises(IdentityError, match="layout"):
         checkpoints.load_method(path, toys.build(toys.Supervised))
-    with pytest.raises(SemibenchError, match="no such checkpoint"):
+    with pytest.raises(SemibenchError, match="checkpoint does not exist"):
         checkpoints.load_method(tmp_path / "none.pt", toys.build(toys.Supervised))
     path.write_bytes(b"no checkpoint")
     with pytest.raises(SemibenchError, match="damaged"):
