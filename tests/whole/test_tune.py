@@ -191,7 +191,7 @@ def test_failing_trials_are_told_and_end_the_study_when_there_are_many(
         return outcome
 
     monkeypatch.setattr(module, "run_trial", act)
-    with pytest.raises(Exception, match="6 trials failed one after the other; the last: RuntimeError: again"):
+    with pytest.raises(Exception, match="6 trials failed in a row; the last: RuntimeError: again"):
         work(study, 30)
     standing = study.standing()
     assert (standing.completed, standing.failed, standing.best) == (1, 7, 0.5)
@@ -284,7 +284,7 @@ def test_a_killed_study_goes_on_with_two_processes_and_its_best_is_run(tmp_path:
     assert before.running == 1 and before.finished >= 2
     told = bench.call("tune", "--join", "s", "--trials", "6", "--jobs", "2", "--json")
     record = json.loads(told.stdout)
-    assert "was killed while it ran" in told.stderr
+    assert "was killed while running" in told.stderr
     after = Study.join("s", tmp_path / "studies").standing()
     assert (after.finished, after.running, after.failed) == (6, 0, 1)
     killed = [trial for trial in study.optuna.get_trials() if trial.state.name == "FAIL"]
