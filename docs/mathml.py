@@ -1,4 +1,4 @@
-"""Formulas of the documentation as MathML: mkdocs calls this while it builds, so that a page needs no script and no network."""
+"""Renders formulas as MathML while mkdocs builds, so that pages need no script and no network."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>',
 
 
 def on_page_content(content: str, /, **_: Any) -> str:
-    r"""Replaces what `pymdownx.arithmatex` marked, `\(...\)` within a line and `\[...\]` on its own."""
+    r"""Replaces the formulas that `pymdownx.arithmatex` marked: inline `\(...\)` and display `\[...\]`."""
 
-    def formula(found: re.Match[str]) -> str:
-        display = "block" if found[1] == "div" else "inline"
-        return convert(html.unescape(found[2]).strip(), display=display)
+    def to_mathml(match: re.Match[str]) -> str:
+        display = "block" if match[1] == "div" else "inline"
+        return convert(html.unescape(match[2]).strip(), display=display)
 
-    return FORMULA.sub(formula, content)
+    return FORMULA.sub(to_mathml, content)

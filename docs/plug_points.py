@@ -28,26 +28,26 @@ ALSO: dict[str, tuple[str, ...]] = {
     "methods": ("semibench.contracts.schedule",),
     "recipes": ("semibench.contracts.recipe",),
 }
-"""Modules with records of a plug point beside that of its class."""
+"""Modules that define further records of a plug point, besides the module of its class."""
 
 
 def path_of(kind: Kind) -> str:
-    """Of a plug point's page within the documentation."""
+    """The path of a plug point's page within the documentation."""
     return f"{FOLDER}/{kind.name}.md"
 
 
 def title(kind: Kind) -> str:
-    """As it stands in the navigation."""
+    """The title of a plug point in the navigation."""
     return {"datasets": "Data sets"}.get(kind.name, kind.name.capitalize())
 
 
-def text(found: Any) -> str:
-    """A docstring as paragraphs."""
-    return inspect.getdoc(found) or ""
+def text(documented: Any) -> str:
+    """The docstring of an object, dedented."""
+    return inspect.getdoc(documented) or ""
 
 
 def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A table of Markdown."""
+    """A Markdown table."""
     lines = [columns, tuple("---" for _ in columns), *rows]
     return "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in row) + " |" for row in lines)
 
@@ -67,14 +67,14 @@ def card_fields(kind: Kind) -> str:
 
 
 def example(kind: Kind) -> str:
-    """The module of cards of a package that fills this plug point."""
-    shown = {"name": "my-own", "title": "My own", "load": "my_package.own:MyOwn", "summary": "one line on it",
+    """An example module that returns a card for this plug point."""
+    values = {"name": "my-own", "title": "My own", "load": "my_package.own:MyOwn", "summary": "one line on it",
              "api": semibench.API, "dims": (2,) if kind.name != "datasets" else 2, "modality": "ultrasound", "dataset": "tus",
              "values": {"iterations": 6000}}  # fmt: skip
     if kind.name == "recipes":
-        shown |= {"name": "my-budget", "dims": 2}
-    names = [name for name in shown if name in kind.card.model_fields]
-    lines = "\n".join(f"            {name}={shown[name]!r}," for name in names)
+        values |= {"name": "my-budget", "dims": 2}
+    names = [name for name in values if name in kind.card.model_fields]
+    lines = "\n".join(f"            {name}={values[name]!r}," for name in names)
     card = kind.card.__name__
     return (
         f"```python\nfrom semibench import {card}, hookimpl\n\n\n@hookimpl\ndef {kind.hook}():\n"
@@ -83,18 +83,18 @@ def example(kind: Kind) -> str:
 
 
 def modules(kind: Kind) -> list[str]:
-    """Where the class and the records of a plug point are defined."""
+    """The modules that define the class and the records of a plug point."""
     own = [kind.base.split(":")[0]] if kind.base else []
     return [*own, *ALSO.get(kind.name, ())]
 
 
 def owner(module: str) -> Kind:
-    """The plug point on whose page a module's names stand."""
+    """The plug point whose page documents a module."""
     return next(kind for kind in KINDS.values() if module in modules(kind))
 
 
 def contract(kind: Kind) -> str:
-    """The class to subclass and what it deals with, in full."""
+    """The full reference of the class to subclass and of its records."""
     parts = []
     for module in modules(kind):
         if owner(module) is kind:
@@ -103,30 +103,30 @@ def contract(kind: Kind) -> str:
             base = (kind.base or "").split(":")[1]
             parts.append(
                 f"{text(getattr(semibench, base))}\n\n"
-                f"[`semibench.{base}`][{module}.{base}] stands in full among the contracts of "
+                f"[`semibench.{base}`][{module}.{base}] is documented in full with the contracts of "
                 f"[{title(owner(module)).lower()}]({owner(module).name}.md)."
             )
     return "\n\n".join(parts)
 
 
 def battery(kind: Kind) -> str:
-    """What `bench check` looks at."""
+    """The table of what `bench check` tests."""
     if kind.singular not in CHECKS:
         return ""
     checks = {**REGISTRATION_CHECKS, **CHECKS[kind.singular]}
     rows = [(f"`{name}`", " ".join(text(check).split())) for name, check in checks.items()]
-    note = "`beats_chance` and `unlabeled_samples_help` run with `--slow`.\n\n" if "beats_chance" in checks else ""
-    return f"## What must hold\n\nThe battery of `bench check NAME`, one fact a line. {note}{table(('check', 'fact'), rows)}\n"
+    note = " `beats_chance` and `unlabeled_samples_help` need `--slow`." if "beats_chance" in checks else ""
+    return f"## Checks\n\n`bench check NAME` runs these checks.{note}\n\n{table(('check', 'requirement'), rows)}\n"
 
 
 def built_in(kind: Kind) -> str:
-    """What Semibench itself registers here."""
+    """The list of what Semibench itself registers here."""
     items = [item.card for item in registry().cards(kind.name) if item.distribution == "semibench"]
     if not items:
         return "## Built in\n\nNone."
     if kind.name == "recipes":
         names = ", ".join(f"`{name}`" for name in sorted({card.name for card in items}))
-        return f"## Built in\n\n{len(items)} cards of the recipes {names}; `bench show recipe NAME` lists them."
+        return f"## Built in\n\n{len(items)} cards for the recipes {names}; `bench show recipe NAME` lists them."
     rows = [(f"`{card.name}`", getattr(card, "title", ""), getattr(card, "summary", "")) for card in items]
     return f"## Built in\n\n{table(('name', 'title', 'summary'), rows)}"
 
@@ -135,7 +135,7 @@ def page(kind: Kind) -> str:
     """The page of a plug point."""
     hook = getattr(hookspecs, kind.hook)
     start = (
-        f"`bench new {kind.singular} NAME` writes a package with a small working one.\n\n"
+        f"`bench new {kind.singular} NAME` writes a package with a small working example.\n\n"
         if kind.singular in SCAFFOLDS
         else ""
     )
@@ -144,7 +144,7 @@ def page(kind: Kind) -> str:
         text(hook),
         f"Hook: `{kind.hook}() -> Iterable[{kind.card.__name__}]`. {start}".rstrip(),
         example(kind),
-        "The module is named by an entry point of the group `semibench` ([how](../contracts.md)).",
+        "An entry point of the group `semibench` names this module ([how](../contracts.md)).",
         f"## `{kind.card.__name__}`",
         text(kind.card),
         text(Card) if kind.card is not Card and issubclass(kind.card, Card) else "",
@@ -157,7 +157,7 @@ def page(kind: Kind) -> str:
 
 
 def plug_points() -> str:
-    """One line for each plug point."""
+    """A table with one row for each plug point."""
     rows = [
         (
             f"[{title(kind)}]({path_of(kind)})",
@@ -167,11 +167,11 @@ def plug_points() -> str:
         )
         for kind in KINDS.values()
     ]
-    return table(("plug point", "hook", "card", "what"), rows)
+    return table(("plug point", "hook", "card", "description"), rows)
 
 
 def deprecations() -> str:
-    """All that still works under an old form."""
+    """A table of deprecated forms that still work."""
     if not DEPRECATIONS:
         return "Nothing is deprecated now."
     rows = [(f"`{entry.name}`", entry.since, entry.ends, f"`{entry.instead}`") for entry in DEPRECATIONS.values()]
@@ -179,7 +179,7 @@ def deprecations() -> str:
 
 
 def papers() -> str:
-    """Whom to cite for what is built in."""
+    """A table of the papers to cite for built-in items."""
     rows = [
         (kind.singular, f"`{item.name}`", item.card.paper, f"<{item.card.url}>" if item.card.url else "")
         for kind in KINDS.values()
@@ -190,15 +190,15 @@ def papers() -> str:
 
 
 def hooks() -> str:
-    """All hooks, as messages list them."""
+    """The names of all hooks, as error messages list them."""
     return ", ".join(sorted(kind.hook for kind in KINDS.values()))
 
 
 def versions() -> str:
-    """The versions of the contracts."""
+    """A sentence with the versions of Semibench and of its contracts."""
     return (
-        f"This Semibench is {semibench.__version__}; its contracts have version **{semibench.API}** (`semibench.API`), and "
-        f"plug-ins from version **{semibench.OLDEST_API}** on run (`semibench.OLDEST_API`)."
+        f"This Semibench is {semibench.__version__}; its contracts have version **{semibench.API}** (`semibench.API`). "
+        f"Plug-ins written for version **{semibench.OLDEST_API}** or later run (`semibench.OLDEST_API`)."
     )
 
 
@@ -208,24 +208,31 @@ MARKS: dict[str, Callable[[], str]] = {
 
 
 def fill(markdown: str) -> str:
-    """Puts the tables in the places of their marks."""
+    """Replaces each mark with its table."""
     for mark, make in MARKS.items():
         if mark in markdown:
             markdown = markdown.replace(mark, make())
     return markdown
 
 
+def add_pages(nav: list[Any]) -> None:
+    """Adds the pages of the plug points to the section that holds only their index, at any depth of the navigation."""
+    for entry in nav:
+        for section in entry.values() if isinstance(entry, dict) else ():
+            if section == [INDEX]:
+                section += [{title(kind): path_of(kind)} for kind in KINDS.values()]
+            elif isinstance(section, list):
+                add_pages(section)
+
+
 def on_config(config: Any) -> Any:
-    """Adds the pages to the navigation, below the index of plug points."""
-    for entry in config.nav:
-        for name, inner in entry.items():
-            if inner == [INDEX]:
-                entry[name] = [INDEX, *({title(kind): path_of(kind)} for kind in KINDS.values())]
+    """Adds the pages of the plug points to the navigation."""
+    add_pages(config.nav)
     return config
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the pages."""
+    """Adds the pages of the plug points to the files that mkdocs renders."""
     from mkdocs.structure.files import File
 
     for kind in KINDS.values():
@@ -234,5 +241,5 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fills the marks."""
+    """Fills the marks of a page."""
     return fill(markdown)

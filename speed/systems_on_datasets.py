@@ -19,8 +19,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "systems" / "where_they
 HEAD = """# Which system runs on which data set
 
 Every cell was run for two iterations and scored on the data set's **phantom** (protocol `self`, recipe `smoke`, one seed) by
-`python speed/systems_on_datasets.py`; the number is the dimension of the network. It says that the pair works, not how well.
-Where a 3D system has no 3D data it runs in 2D, and where a 2D system gets volumes it is trained on slices and scored on volumes.
+`python speed/systems_on_datasets.py`; the number is the dimension of the network. It shows that the pair works, not how well.
+On 2D data, a 3D system runs in 2D; on volumes, a 2D system is trained on slices and scored on volumes.
 
 """
 

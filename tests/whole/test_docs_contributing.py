@@ -1,0 +1,35 @@
+"""CONTRIBUTING.md appears in the documentation, with links that work there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def contributing() -> Any:
+    """The module that mkdocs calls."""
+    spec = importlib.util.spec_from_file_location("contributing", ROOT / "docs" / "contributing.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_fit_the_documentation(contributing: Any) -> None:
+    text = "[design](docs/architecture.md#2-the-house), [settings](tox.ini), [web](https://x.org), [below](#tests)"
+    expected = "[design](architecture.md#2-the-house), settings, [web](https://x.org), [below](#tests)"
+    assert contributing.page(text) == expected
+
+
+def test_every_link_of_the_page_leads_to_a_page(contributing: Any) -> None:
+    text = contributing.page((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    targets = [target for _, target in contributing.LINK.findall(text)]
+    assert [target for target in targets if not (ROOT / "docs" / target.split("#")[0]).is_file()] == []
+    assert re.match("# ", text), "the page starts with its title"
