@@ -62,8 +62,8 @@ from semibench.training.loop import train
 from semibench.training.precision import DTYPES
 from semibench_plugins.backbones.mgcc_net import MGCCNet
 from semibench_plugins.backbones.vnet import VNet
-from semibench_plugins.methods.mean_teacher import MeanTeacher
-from semibench_plugins.methods.mgcc import MGCC
+from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
+from semibench_plugins.methods.systems.mgcc import MGCC
 
 WARM = 3
 """Turns that are not counted."""

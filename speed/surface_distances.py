@@ -19,7 +19,7 @@ from medpy.metric import binary
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from semibench.evaluation.distances import surface_distances
+from semibench.blocks.distances import surface_distances
 
 
 def blob(shape: Sequence[int], rng: np.random.Generator, share: float, shift: float = 0.0) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Crash-safe file writes: readers never see a partial file."""
+"""Crash-safe file writes: a reader never sees a partial file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file that is either complete or absent: temporary file beside it, fsync, rename, fsync of the folder.
+    """Writes a file that is either complete or absent, even if the machine dies.
+
+    The content goes to a temporary file in the same folder, which is flushed to disk and then renamed. An existing file is
+    replaced. A failed write removes the temporary file and leaves an existing file as it was.
 
     Args:
-        path: the file.
-        write: writes to the temporary path that it receives. If it fails, the temporary file is removed.
+        path: where the file will be; missing folders are created.
+        write: called with the path of the temporary file, which it must write.
+
+    Raises:
+        OSError: if the file can't be written.
+
+    Examples:
+        >>> write_atomically(folder / "note.txt", lambda temporary: temporary.write_text("done"))
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -159,8 +159,6 @@ class Registry:
     def __init__(self, sources: Iterable[Source]) -> None:
         self.sources = tuple(sources)
         self.problems: list[Problem] = []
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self._manager.add_hookspecs(hookspecs)
         claims: dict[tuple[str, str], list[Registered]] = defaultdict(list)
         for source in self.sources:
             for item in self._load(source):
@@ -180,44 +178,64 @@ class Registry:
         )
 
     def _load(self, source: Source) -> list[Registered]:
+        """Imports an entry point and calls its hooks.
+
+        Each plug-in gets a pluggy manager of its own: pluggy checks and calls its hooks (wrappers and optional hooks
+        included), and what goes wrong is known to be this plug-in's.
+        """
         try:
             plugin = source.load()
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             self._problem("import", source, f"{source.value!r} can't be imported: {reason}", error)
             return []
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
         try:
-            self._manager.register(plugin, name=f"{source.distribution}:{source.entry_point}")
+            manager.register(plugin, name=f"{source.distribution}:{source.entry_point}")
         except Exception as error:
             self._problem("hook", source, f"pluggy rejects it: {error}", error)
             return []
-        callers = self._manager.get_hookcallers(plugin) or []
+        callers = manager.get_hookcallers(plugin) or []
         if not callers:
-            names = ", ".join(sorted(kind.hook for kind in KINDS.values()))
+            hooks = ", ".join(sorted(kind.hook for kind in KINDS.values()))
             self._problem(
-                "empty", source, f"no function marked @semibench.hookimpl in {source.value!r}; hooks are: {names}"
+                "empty", source, f"no function marked @semibench.hookimpl in {source.value!r}; hooks are: {hooks}"
             )
-        registered: list[Registered] = []
-        hooks = {kind.hook: kind for kind in KINDS.values()}
-        for caller in callers:
-            if caller.name not in hooks:
-                near = difflib.get_close_matches(caller.name, hooks, n=1, cutoff=0.4)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; hooks are: {', '.join(sorted(hooks))}"
-                self._problem("misspelt", source, f"there is no hook {caller.name!r}{hint}")
-                continue
-            for implementation in caller.get_hookimpls():
-                if implementation.plugin is plugin:
-                    registered += self._cards(source, hooks[caller.name], implementation.function)
-        return registered
+        self._report_misspelt(source, callers)
+        implemented = {caller.name: caller for caller in callers}
+        return [
+            card
+            for kind in KINDS.values()
+            if kind.hook in implemented
+            for card in self._cards(source, kind, implemented[kind.hook])
+        ]
 
-    def _cards(self, source: Source, kind: Kind, function: Callable[[], Any]) -> list[Registered]:
+    def _report_misspelt(self, source: Source, callers: Iterable[pluggy.HookCaller]) -> None:
+        """Reports every hook that has no specification, unless it is marked `optionalhook`.
+
+        pluggy's `check_pending` has the same rule, but stops at the first such hook and can't suggest the right name.
+        """
+        hooks = sorted(kind.hook for kind in KINDS.values())
+        for caller in callers:
+            if caller.has_spec() or all(hook.optionalhook for hook in caller.get_hookimpls()):
+                continue
+            near = difflib.get_close_matches(caller.name, hooks, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; hooks are: {', '.join(hooks)}"
+            self._problem("misspelt", source, f"there is no hook {caller.name!r}{hint}")
+
+    def _cards(self, source: Source, kind: Kind, caller: pluggy.HookCaller) -> list[Registered]:
         try:
-            returned = list(function())
+            results = caller()
+            returned = [card for result in results for card in result]
         except (Exception, SystemExit) as error:
             self._problem(
                 "raised", source, f"hook {kind.hook} raised {type(error).__name__}: {error}", error, kind=kind.name
             )
             return []
+        if not results:  # pluggy drops None
+            message = f"hook {kind.hook} must return {kind.card.__name__} records, found None; return [] for none"
+            self._problem("card", source, message, kind=kind.name)
         healthy = []
         for card in returned:
             if not isinstance(card, kind.card):

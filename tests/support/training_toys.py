@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semibench.blocks.seeds import derive_seed
 from semibench.contracts.method import Batch, Losses, Method, Optimise, Optimiser, Samples, Task
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock, Ramp, Stage, Term
@@ -63,7 +64,7 @@ class ToyData:
         self.pools = ToyPools(self.images, self.labels)
 
     def batch(self, iteration: int) -> Mapping[str, Samples]:
-        generator = torch.Generator().manual_seed(seeding.derive(self.seed, "toy", iteration))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "toy", iteration))
         first = torch.randperm(6, generator=generator)[:2]
         second = torch.randperm(10, generator=generator)[:2]
         image = self.images[first].clone()

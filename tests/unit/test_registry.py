@@ -71,6 +71,51 @@ def test_each_fault_is_its_own_problem_and_the_healthy_stay_up(outcome: str) -> 
     assert [item.full_name for item in found.cards("methods")] == ["dist-healthy:good"]
 
 
+def test_a_hook_that_returns_nothing_is_reported() -> None:
+    found = Registry([source("bad", plugin(semibench_methods=lambda: None)), HEALTHY])
+    assert outcomes(found) == ["card"] and "found None" in str(found.problems[0])
+    assert [item.name for item in found.cards("methods")] == ["good"]
+
+
+def test_every_misspelt_hook_is_named_and_the_others_of_the_plugin_count() -> None:
+    cards = plugin(semibench_metods=no_cards, semibench_datset=no_cards, semibench_methods=lambda: [method("mine")])
+    found = Registry([source("half", cards)])
+    assert outcomes(found) == ["misspelt", "misspelt"]
+    told = " ".join(str(problem) for problem in found.problems)
+    assert "'semibench_methods'" in told and "'semibench_datasets'" in told
+    assert [item.name for item in found.cards("methods")] == ["mine"]
+
+
+def test_hooks_of_a_later_semibench_may_be_marked_optional() -> None:
+    later = types.SimpleNamespace(
+        semibench_sandwiches=hookimpl(optionalhook=True)(no_cards),
+        semibench_methods=hookimpl(lambda: [method("mine")]),
+    )
+    found = Registry([source("later", later)])
+    assert found.problems == [] and [item.name for item in found.cards("methods")] == ["mine"]
+
+
+def test_one_object_under_two_entry_points_is_a_duplicate() -> None:
+    twice = methods(method("twin"))
+    found = Registry([source("first", twice, "both"), source("second", twice, "both"), HEALTHY])
+    assert outcomes(found) == ["duplicate"]
+    assert "first" in str(found.problems[0]) and "second" in str(found.problems[0])
+
+
+def test_a_wrapper_of_one_plugin_does_not_reach_another() -> None:
+    @hookimpl(wrapper=True)
+    def semibench_methods() -> Any:
+        yield
+        return []
+
+    def own() -> list[MethodCard]:
+        return [method("hidden")]
+
+    greedy = types.SimpleNamespace(semibench_methods=semibench_methods, own=hookimpl(specname="semibench_methods")(own))
+    found = Registry([source("greedy", greedy), HEALTHY])
+    assert [item.name for item in found.cards("methods")] == ["good"]
+
+
 @pytest.mark.parametrize(
     ("outcome", "name"),
     [("import", "bad"), ("raised", "dist-bad"), ("api", "future"), ("duplicate", "twin"), ("card", "net")],

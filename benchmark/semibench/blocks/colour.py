@@ -1,4 +1,4 @@
-"""Colour changes of RGB images, for strong views. Random numbers come from torch's global stream, which the harness seeds."""
+"""Colour changes of RGB images, for strong views. Draws come from torch's global stream, which the harness seeds."""
 
 from __future__ import annotations
 
@@ -12,27 +12,32 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def colour_jitter(image: Tensor, *, saturation: float, hue: float, probability: float = 0.8) -> Tensor:
-    """Change saturation and hue by random strengths, drawn for each sample.
+    """Changes saturation and hue of RGB images, with strengths drawn for each sample.
 
-    Both changes are one 3 x 3 matrix, so grey images do not change, whatever the range of their values. Results are
-    clipped to the sample's range.
+    Saturation: x -> g + f (x - g), where g is the grey value and f ~ U(max(0, 1 - s), 1 + s). Hue: a rotation about the grey
+    axis by h full turns, h ~ U(-hue, hue). Both are one 3 x 3 matrix, so grey images stay as they are whatever the range of
+    their values. Draws come from torch's global stream, which the harness seeds.
 
     Args:
-        image: (B, 3, *spatial).
-        saturation: largest strength s of x -> g + f (x - g), with the grey value g and f ~ U(max(0, 1 - s), 1 + s).
-        hue: largest rotation about the grey axis, in full turns: h ~ U(-hue, hue). At most 1/2.
-        probability: share of samples that change.
+        image: float (B, 3, *spatial), in any range.
+        saturation: greatest relative change s of the saturation; 0 leaves it as it is.
+        hue: greatest rotation in full turns, at most 0.5; 0 leaves the hue as it is.
+        probability: chance that a sample is changed.
 
     Returns:
-        (B, 3, *spatial); the image itself if both strengths are 0.
+        float (B, 3, *spatial), clipped to the range of each sample; the image itself if both strengths are 0.
 
     Raises:
         ValueError: if the images do not have three channels.
+
+    Examples:
+        >>> colour_jitter(torch.rand(2, 3, 8, 8), saturation=0.5, hue=0.1).shape
+        torch.Size([2, 3, 8, 8])
     """
     if saturation == 0.0 and hue == 0.0:
         return image
     if image.shape[1] != 3:
-        raise ValueError(f"saturation and hue need three channels (RGB); the images have {image.shape[1]}")
+        raise ValueError(f"saturation and hue need three channels (RGB), the images have {image.shape[1]}")
     draws = torch.rand((len(image), 3), dtype=torch.float64)
     on = draws[:, 0] < probability
     factor = torch.where(on, (1.0 + saturation * (2.0 * draws[:, 1] - 1.0)).clamp_min(0.0), 1.0)

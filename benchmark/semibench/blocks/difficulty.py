@@ -1,4 +1,4 @@
-"""Class weights by learning difficulty: classes whose Dice falls weigh more (DHC, A&D, DTLP-Net)."""
+"""Weights of classes by how hard they are to learn: those whose Dice falls count more (DHC, A&D, DTLP-Net)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ TINY = 1e-8
 
 
 class ClassDifficulty(nn.Module):
-    """Tracks the Dice of each class, iteration by iteration, and turns it into class weights.
+    """Weights classes by how hard they are to learn: classes whose Dice falls count more (DHC, A&D, DTLP-Net).
 
-    With the Dice lambda_k of class k, its change Delta_k, and the ratio r_k of the new to the last value, a step adds
-    min(Delta, 0) ln r to what is unlearned (du) and max(Delta, 0) ln r to what is learned (dl); neither is ever negative.
-    The weights are w_k = w_lambda,k d_k^exponent with d_k = du_k / dl_k. The state is buffers of fixed shape.
-
-    Rule "window" (DTLP-Net, eq. 3-6) sums over the last `window` steps, with w_lambda = 1 - lambda. A class that is neither
-    present nor predicted does not change, and the first value of a class only starts its history.
-
-    Rule "ema" (code of A&D) uses moving averages with factor 1 - 1 / window for du, dl and 1 - lambda (from 1), times the
-    number of classes. The last Dice starts at 1e-8, and an absent class has Dice 1/2.
+    w_k = w_lambda,k d_k^exponent with d_k = du_k / dl_k, from the Dice lambda_k of each class, iteration by iteration. With the
+    change Delta_k of lambda_k and the ratio r_k of the new to the last value, a step adds min(Delta, 0) ln r to what is
+    unlearned (du) and max(Delta, 0) ln r to what is learned (dl); both are never negative. The state consists of buffers of
+    fixed shape, so it is saved and resumed with the method.
 
     Args:
-        classes: number of classes K, background included.
-        window: number of steps to look back.
+        classes: K, background included.
+        window: iterations that the weights look back.
         exponent: exponent of d_k.
-        rule: "window" or "ema".
+        rule: "window" (DTLP-Net, eq. 3-6) sums over the last `window` steps, with w_lambda = 1 - lambda; a class that is
+            neither present nor predicted keeps its state, and the first value of a class only starts its history.
+            "ema" (code of A&D) averages du, dl and 1 - lambda (which starts at 1) with factor 1 - 1 / window and multiplies by
+            the number of classes; the last Dice starts at 1e-8, and an absent class has Dice 1/2.
 
     Raises:
-        ValueError: for fewer than two classes, a window below 1 or an unknown rule.
+        ValueError: for fewer than two classes, an empty window or an unknown rule.
+
+    Examples:
+        >>> ClassDifficulty(3).update(torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 1]])).shape
+        torch.Size([3])
     """
 
     last: Tensor
@@ -61,53 +63,45 @@ class ClassDifficulty(nn.Module):
 
     @torch.no_grad()
     def dice(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the Dice of each class over the batch; ignored positions do not count.
+        """Computes the Dice of each class over a batch, without ignored positions.
 
         Args:
-            prediction: hard labels (B, *spatial).
-            target: the reference, of the same shape, with IGNORE on padding.
+            prediction: predicted labels (B, *spatial).
+            target: true labels (B, *spatial), with IGNORE where nothing counts.
 
         Returns:
             The Dice (K,), and bool (K,): whether the class is present or predicted.
         """
         counted = target != IGNORE
         kinds = self.classes
-        predicted = torch.bincount(prediction[counted], minlength=kinds)[:kinds]
+        found = torch.bincount(prediction[counted], minlength=kinds)[:kinds]
         true = torch.bincount(target[counted].long(), minlength=kinds)[:kinds]
         agreed = counted & (prediction == target)
         both = torch.bincount(prediction[agreed], minlength=kinds)[:kinds]
-        size = (predicted + true).float()
+        size = (found + true).float()
         return (2.0 * both.float() + TINY) / (size + 2.0 * TINY), size > 0
 
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Take one step with hard labels.
-
-        Args:
-            prediction: hard labels (B, *spatial).
-            target: the reference, of the same shape, with IGNORE on padding.
-
-        Returns:
-            The weights (K,) after the step.
-        """
+        """Takes one step from predicted and true labels (B, *spatial); returns the weights (K,)."""
         return self.step(*self.dice(prediction, target))
 
     @torch.no_grad()
     def step(self, dice: Tensor, there: Tensor | None = None) -> Tensor:
-        """Take one step with the Dice of each class.
+        """Takes one step from the Dice of each class.
 
         Args:
             dice: (K,).
-            there: bool (K,), whether the class is present or predicted; None: all are.
+            there: bool (K,), which classes are present or predicted; None: all.
 
         Returns:
             The weights (K,) after the step.
         """
-        every_class = torch.ones_like(self.seen)
-        present = every_class if there is None or self.rule == "ema" else there
+        everywhere = torch.ones_like(self.seen)
+        known = everywhere if there is None or self.rule == "ema" else there
         now = dice.to(self.last).clamp(min=TINY)
         change, ratio = now - self.last, (now / self.last.clamp(min=TINY)).log()
-        counts = present & (every_class if self.rule == "ema" else self.seen)
+        counts = known & (everywhere if self.rule == "ema" else self.seen)
         gain = torch.where(counts, change.clamp(min=0.0) * ratio, torch.zeros_like(now))
         loss = torch.where(counts, change.clamp(max=0.0) * ratio, torch.zeros_like(now))
         if self.rule == "ema":
@@ -119,10 +113,10 @@ class ClassDifficulty(nn.Module):
             row = self.slot.reshape(1)
             self.learned.index_copy_(0, row, gain[None])
             self.unlearned.index_copy_(0, row, loss[None])
-            self.share.copy_(torch.where(present, 1.0 - now, self.share))
+            self.share.copy_(torch.where(known, 1.0 - now, self.share))
             self.slot.copy_((self.slot + 1) % self.window)
-        self.last.copy_(torch.where(present, now, self.last))
-        self.seen.logical_or_(present)
+        self.last.copy_(torch.where(known, now, self.last))
+        self.seen.logical_or_(known)
         return self.weights
 
     @property
@@ -132,5 +126,5 @@ class ClassDifficulty(nn.Module):
 
     @property
     def weights(self) -> Tensor:
-        """The weights now, (K,); 1 for a class without history (rule "ema": the number of classes)."""
+        """The current weights (K,); 1 for a class without history (with rule "ema": the number of classes)."""
         return self.ratio * self.share * (self.classes if self.rule == "ema" else 1.0)

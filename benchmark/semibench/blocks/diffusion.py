@@ -1,4 +1,4 @@
-"""Gaussian diffusion of label maps, with a network that predicts the clean map (Ho et al., NeurIPS 2020; Song et al.,
+"""Gaussian diffusion of label maps by a network that predicts the clean map (Ho et al., NeurIPS 2020; Song et al.,
 ICLR 2021)."""
 
 from __future__ import annotations
@@ -9,25 +9,29 @@ import torch
 from torch import Tensor, nn
 
 CleanGuess = Callable[[Tensor, Tensor], Tensor]
-"""(noisy map (B, K, *spatial), step (B,) int64) -> estimate of the clean map, of the same shape."""
+"""(noisy map (B, K, *spatial), step (B,) int64) -> guess of the clean map, of the same shape."""
 
 
 class LabelDiffusion(nn.Module):
-    """A linear noise schedule, with the forward process and deterministic sampling (DDIM).
+    """Gaussian diffusion of label maps with a network that predicts the clean map (Ho et al., NeurIPS 2020).
 
-    The table of the schedule is not part of the state.
+    The schedule has `steps` variances beta, linear from `first` to `last`; kept[t] = prod_{s <= t} (1 - beta_s). It is not part
+    of the saved state.
 
     Args:
-        steps: number of steps.
-        first: variance beta of the first step.
-        last: variance beta of the last step.
+        steps: length of the schedule, at least 2.
+        first: first variance.
+        last: last variance, below 1.
 
     Raises:
-        ValueError: unless steps >= 2 and 0 < first <= last < 1.
+        ValueError: if steps < 2 or not 0 < first <= last < 1.
+
+    Examples:
+        >>> LabelDiffusion(1000).noised(torch.zeros(2, 4, 8, 8), time=torch.tensor([0, 999])).shape
+        torch.Size([2, 4, 8, 8])
     """
 
     kept: Tensor
-    """(steps,): the share of the signal that is kept, kept[t] = prod_{s <= t} (1 - beta_s)."""
 
     def __init__(self, steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> None:
         super().__init__()
@@ -38,23 +42,16 @@ class LabelDiffusion(nn.Module):
         self.register_buffer("kept", (1.0 - betas).cumprod(0).float(), persistent=False)
 
     def draw(self, count: int) -> Tensor:
-        """Draw steps, uniform over the schedule.
-
-        Args:
-            count: number of steps to draw.
-
-        Returns:
-            int64 (count,), on the schedule's device.
-        """
+        """Draws `count` steps (count,) uniformly over the schedule, on the schedule's device."""
         return torch.randint(self.steps, (count,), device=self.kept.device)
 
     def noised(self, clean: Tensor, time: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Add noise: x_t = sqrt(kept_t) x_0 + sqrt(1 - kept_t) eps (Ho et al., eq. 4).
+        """x_t = sqrt(kept_t) x_0 + sqrt(1 - kept_t) eps.
 
         Args:
             clean: x_0, (B, K, *spatial).
-            time: steps t, int64 (B,).
-            noise: eps, of the shape of `clean`; drawn from a standard normal distribution by default.
+            time: t, int64 (B,).
+            noise: eps, standard normal, of the shape of `clean`; drawn if not given.
 
         Returns:
             x_t, (B, K, *spatial).
@@ -64,26 +61,23 @@ class LabelDiffusion(nn.Module):
         return kept.sqrt() * clean + (1.0 - kept).sqrt() * noise
 
     def spaced(self, count: int) -> list[int]:
-        """Spread steps evenly over the schedule, from 0 to the last, rounded (10 of 1000: 0, 111, ..., 999).
-
-        Args:
-            count: number of steps.
+        """`count` steps from 0 to the last, evenly spaced and rounded (10 of 1000: 0, 111, ..., 999).
 
         Raises:
-            ValueError: unless 2 <= count <= steps.
+            ValueError: if count is not between 2 and `steps`.
         """
         if not 2 <= count <= self.steps:
             raise ValueError(f"expected 2 to {self.steps} sampling steps, got {count}")
         return [round(number * (self.steps - 1) / (count - 1)) for number in range(count)]
 
     def back(self, noisy: Tensor, clean: Tensor, time: int, earlier: int | None) -> Tensor:
-        """Take one deterministic DDIM step (Song et al., eq. 12 with sigma 0).
+        """Takes one step of DDIM (Song et al., ICLR 2021; eta 0) from `time` to `earlier`.
 
         Args:
-            noisy: x_t, (B, K, *spatial).
-            clean: the estimate of x_0, of the same shape.
-            time: the step t of `noisy`.
-            earlier: the step to go to; None: the clean map.
+            noisy: map at `time`, (B, K, *spatial).
+            clean: guess of the clean map, (B, K, *spatial).
+            time: current step.
+            earlier: next step; None: the clean map.
 
         Returns:
             The map at `earlier`, (B, K, *spatial).
@@ -97,21 +91,21 @@ class LabelDiffusion(nn.Module):
     def ddim(
         self, guess: CleanGuess, start: Tensor, *, count: int = 10, bounds: tuple[float, float] | None = (-1.0, 1.0)
     ) -> Tensor:
-        """Sample a clean map by DDIM on evenly spaced steps.
+        """Samples a clean map by deterministic DDIM on steps that are spread evenly over the schedule.
 
         Args:
-            guess: estimates the clean map.
-            start: the noise to start from, (B, K, *spatial).
+            guess: called with the noisy map (B, K, *spatial) and the step (B,); returns the guessed clean map.
+            start: noise, (B, K, *spatial).
             count: number of steps.
-            bounds: (low, high) to clip the estimates to; None: they are not clipped.
+            bounds: range to which guesses are clipped; None: no clipping.
 
         Returns:
             The clean map, (B, K, *spatial).
         """
-        noisy, times = start, self.spaced(count)
+        noisy, places = start, self.spaced(count)
         for number in reversed(range(count)):
-            time = torch.full((len(start),), times[number], device=start.device, dtype=torch.int64)
+            time = torch.full((len(start),), places[number], device=start.device, dtype=torch.int64)
             clean = guess(noisy, time).float()
             clean = clean if bounds is None else clean.clamp(*bounds)
-            noisy = self.back(noisy, clean, times[number], times[number - 1] if number else None)
+            noisy = self.back(noisy, clean, places[number], places[number - 1] if number else None)
         return noisy

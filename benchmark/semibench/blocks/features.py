@@ -1,4 +1,4 @@
-"""Perturbations of feature maps, for cross-consistency (CCT, MGCC). They have no effect in eval mode."""
+"""Perturbations of feature maps, for cross-consistency (CCT, MGCC). They act in training mode only."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from torch import Tensor, nn
 
 
 class FeatureNoise(nn.Module):
-    """Multiplies features by noise: x -> x + x n with n ~ U(-amount, amount) of shape (C, *spatial).
+    """Multiplies feature maps by uniform noise: x -> x + x n (Ouali et al., CVPR 2020, section 3.3; as in SSL4MIS).
 
-    All samples of a batch share one draw (Ouali et al., CVPR 2020, section 3.3; as in SSL4MIS). In eval mode it is the
-    identity.
+    n ~ U(-amount, amount) has shape (C, *spatial), one draw for all samples of the batch. The identity in eval mode.
 
     Args:
-        amount: largest absolute value of n.
+        amount: greatest relative change; every factor lies in [1 - amount, 1 + amount].
+
+    Examples:
+        >>> FeatureNoise(0.3)(torch.ones(2, 16, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
     """
 
     def __init__(self, amount: float = 0.3) -> None:
@@ -21,14 +24,7 @@ class FeatureNoise(nn.Module):
         self.amount = amount
 
     def forward(self, features: Tensor) -> Tensor:
-        """Perturb the features.
-
-        Args:
-            features: (B, C, *spatial).
-
-        Returns:
-            The same shape; each factor lies in [1 - amount, 1 + amount].
-        """
+        """(B, C, *spatial) -> (B, C, *spatial)."""
         if not self.training:
             return features
         noise = torch.empty_like(features[0]).uniform_(-self.amount, self.amount)
@@ -39,15 +35,19 @@ class FeatureNoise(nn.Module):
 
 
 class FeatureDropout(nn.Module):
-    """Drops the most active positions (Ouali et al., CVPR 2020; as in SSL4MIS).
+    """Drops the most active positions of feature maps (Ouali et al., CVPR 2020; as in SSL4MIS).
 
-    With the channel mean a (B, 1, *spatial), a position is kept where a < max(a) * u, u ~ U(low, high). The maximum is
-    taken for each sample, u is drawn once for each call. Every sample whose largest mean is positive loses at least one
-    position; a map of negative means loses none. Features are not rescaled. In eval mode it is the identity.
+    With the channel mean a (B, 1, *spatial), positions with a < max(a) u are kept, u ~ U(low, high). The maximum is taken for
+    each sample, u is drawn once per call. A sample whose largest mean is positive loses at least one position; a map of
+    negative means loses none. Values are not rescaled. The identity in eval mode.
 
     Args:
-        low: low end of the threshold's range.
-        high: high end of the threshold's range.
+        low: least threshold, as a share of the maximum.
+        high: largest threshold.
+
+    Examples:
+        >>> FeatureDropout()(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
     """
 
     def __init__(self, low: float = 0.7, high: float = 0.9) -> None:
@@ -55,14 +55,7 @@ class FeatureDropout(nn.Module):
         self.low, self.high = low, high
 
     def forward(self, features: Tensor) -> Tensor:
-        """Drop positions.
-
-        Args:
-            features: (B, C, *spatial).
-
-        Returns:
-            The same shape, 0 at the dropped positions.
-        """
+        """(B, C, *spatial) -> (B, C, *spatial)."""
         if not self.training:
             return features
         activity = features.detach().mean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Group tables: the cases that `bench data audit` found to be the same image."""
+"""Group tables: which cases `bench data audit` found to be the same image, for data sets that read them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TABLE = "semibench_groups.csv"
 
 
 def cache_dir() -> Path:
-    """Return the folder for decoded cases, hashes and group tables.
+    """Returns the folder for decoded cases, hashes and group tables.
 
-    It is SEMIBENCH_CACHE if set, else the platform's cache folder for `semibench` (`~/.cache/semibench` on
+    It is SEMIBENCH_CACHE where that is set, else the platform's cache folder for `semibench` (`~/.cache/semibench` on
     Linux). A `~/.cache/semibench` that an earlier version filled on another platform is still used.
     """
     chosen = os.environ.get("SEMIBENCH_CACHE")
@@ -28,31 +28,41 @@ def cache_dir() -> Path:
 
 
 def group_table_paths(root: Path | None, dataset: str) -> tuple[Path, ...]:
-    """Return where the table of a data set may be, in order of precedence.
+    """Lists where the group table of a data set may be, in the order in which it is looked for.
+
+    A group table names the cases that `bench data audit` found to be the same image.
 
     Args:
-        root: folder of the data set, or None.
+        root: folder of the data set; None: unknown.
         dataset: name of the data set.
 
     Returns:
-        `<root>/semibench_groups.csv`, then `<cache>/groups/<name>.csv`, for data folders that are read-only.
+        `<root>/semibench_groups.csv`, then `<cache>/groups/<dataset>.csv` for data folders that can't be written.
+
+    Examples:
+        >>> [path.name for path in group_table_paths(folder, "my-data")]
+        ['semibench_groups.csv', 'my-data.csv']
     """
     fallback = cache_dir() / "groups" / f"{dataset}.csv"
     return (fallback,) if root is None else (root / TABLE, fallback)
 
 
 def read_group_table(root: Path | None, dataset: str) -> dict[str, str]:
-    """Read the first group table that exists.
+    """Reads the first group table of a data set that exists.
 
     Args:
-        root: folder of the data set, or None.
+        root: folder of the data set; None: unknown.
         dataset: name of the data set.
 
     Returns:
-        Case id -> group; empty if there is no table. A case that is not listed keeps the group that its data set gives it.
+        Case id to group; empty if there is no table. A case that is not listed keeps the group its data set gives it.
 
     Raises:
-        LayoutError: if the table has no columns `case` and `group`.
+        LayoutError: if the table lacks the columns `case` and `group`.
+
+    Examples:
+        >>> read_group_table(folder, "my-data")
+        {}
     """
     for path in group_table_paths(root, dataset):
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Gradient steps on a copy of the weights, for meta-learning."""
+"""Gradient steps on a copy of the weights, for methods that learn to learn."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from torch import Tensor, nn
 def inner_step(
     module: nn.Module, loss: Tensor, rate: float, *, clip: float | None = None, first_order: bool = True
 ) -> dict[str, Tensor]:
-    """Compute theta - rate * grad loss without changing the module.
+    """Takes a gradient step on a copy of the weights, for methods that learn to learn.
 
-    The graph of `loss` is kept, so that the loss can still be optimised. Parameters that the loss does not depend on keep
-    their value.
+    The module is not changed, and the graph of `loss` is kept so that it can still be optimised.
 
     Args:
-        module: the network with the weights theta.
-        loss: scalar with a graph to the weights.
+        module: the network with weights theta.
+        loss: scalar that depends on theta.
         rate: step size.
-        clip: largest norm of the gradient of each parameter (`tf.clip_by_norm`); None: no limit.
-        first_order: treat the gradient as a constant, so that gradients through the moved weights reach theta unchanged
-            (first-order MAML); otherwise the gradient is differentiated too.
+        clip: largest norm of each parameter's gradient, tensor by tensor (`tf.clip_by_norm`); None: no clipping.
+        first_order: treat the gradient as a constant, so that gradients reach theta through the moved weights as the
+            identity; otherwise the gradient is differentiated too.
 
     Returns:
-        Moved weights by name, of the parameters that require gradients, for
-        `torch.func.functional_call(module, moved, inputs)`.
+        theta - rate * gradient by parameter name, for `torch.func.functional_call(module, moved, inputs)`. Parameters that
+        are frozen or do not take part keep their value.
+
+    Examples:
+        >>> net = torch.nn.Linear(2, 1)
+        >>> sorted(inner_step(net, net(torch.ones(1, 2)).sum(), rate=0.1))
+        ['bias', 'weight']
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     gradients = torch.autograd.grad(
         loss, list(named.values()), create_graph=not first_order, retain_graph=True, allow_unused=True
     )
     moved: dict[str, Tensor] = {}
-    for (name, parameter), computed in zip(named.items(), gradients, strict=True):
-        if computed is None:
+    for (name, parameter), found in zip(named.items(), gradients, strict=True):
+        if found is None:
             moved[name] = parameter
             continue
-        gradient = computed.detach() if first_order else computed
+        gradient = found.detach() if first_order else found
         if clip is not None:
             gradient = gradient * (clip / gradient.norm().clamp(min=clip))
         moved[name] = parameter - rate * gradient

@@ -1,13 +1,12 @@
-"""Losses by name. Logits are (B, K, *spatial), K >= 2; targets (B, *spatial) in 0..K-1 with IGNORE (255) on padding.
+"""Losses by name. Logits (B, K, *spatial), K >= 2; targets (B, *spatial) in 0..K-1 with IGNORE (255) on padding.
 
 All of them work in 2D and 3D, leave ignored positions out of every sum, compute in at least float32, return a scalar, and
-stay finite (value 0, gradient 0) if nothing is left to count. Members of the Dice family sum over different things; do not
-compare the values of one with another's.
+stay finite (value 0, gradient 0) where nothing is left to count. The Dice family has members that differ in what they sum
+over; values of one must not be compared with another's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -17,23 +16,27 @@ from torch.nn import functional as F
 from semibench.contracts.method import IGNORE
 
 Supervision = Literal["dice_ce", "dice_ce_foreground", "bce_dice", "cross_entropy"]
-"""The names that `supervised_loss` accepts."""
+"""Names of `supervised_loss`."""
 
 
-def _wide(values: Tensor) -> Tensor:
-    """Convert to at least float32: the smoothing constants vanish in half precision."""
+def widened(values: Tensor) -> Tensor:
+    """At least float32: the smoothing constants vanish in half precision."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def one_hot(target: Tensor, classes: int) -> Tensor:
-    """Turn labels into one-hot maps; ignored positions are zero in all classes.
+    """One-hot encodes labels.
 
     Args:
-        target: integers (B, *spatial) in 0..classes-1, with IGNORE on padding.
-        classes: number of classes.
+        target: labels (B, *spatial), with IGNORE where nothing counts.
+        classes: K.
 
     Returns:
-        float32 (B, classes, *spatial).
+        float32 (B, K, *spatial); ignored positions are 0 in all classes.
+
+    Examples:
+        >>> one_hot(torch.tensor([[0, 1, 255]]), classes=2).sum(1)
+        tensor([[1., 1., 0.]])
     """
     counted = target != IGNORE
     index = torch.where(counted, target, torch.zeros_like(target)).long().unsqueeze(1)
@@ -42,30 +45,41 @@ def one_hot(target: Tensor, classes: int) -> Tensor:
 
 
 def masked_mean(values: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Average the elements where `valid` is True.
+    """Mean over the elements where a mask holds.
 
     Args:
-        values: any shape.
-        valid: bool, broadcastable to `values`; None: every element counts.
+        values: a tensor of any shape.
+        valid: bool, broadcastable to `values`; None: the mean over all elements.
 
     Returns:
-        The mean as a scalar; 0 if no element counts.
+        A scalar, at least float32; 0 if the mask holds nowhere.
+
+    Examples:
+        >>> masked_mean(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, True, False]))
+        tensor(1.5000)
     """
     if valid is None:
-        return _wide(values).mean()
-    weights = valid.to(_wide(values).dtype).expand_as(values)
-    return (_wide(values) * weights).sum() / weights.sum().clamp(min=1.0)
+        return widened(values).mean()
+    weights = valid.to(widened(values).dtype).expand_as(values)
+    return (widened(values) * weights).sum() / weights.sum().clamp(min=1.0)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
-    """Average -ln softmax(z)_y over the positions that are not ignored.
+    """Cross-entropy: the mean of -log softmax(z)_y over the positions that count.
 
     Args:
-        logits: z, (B, K, *spatial).
-        target: y, (B, *spatial).
-        weight: class weights (K,); the mean is then weighted too.
+        logits: (B, K, *spatial).
+        target: labels (B, *spatial), with IGNORE where nothing counts.
+        weight: (K,), weights of the classes (the mean is then weighted too); None: all 1.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> cross_entropy(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long))
+        tensor(1.0986)
     """
-    wide, target = _wide(logits), target.long()
+    wide, target = widened(logits), target.long()
     total = F.cross_entropy(wide, target, weight=weight, ignore_index=IGNORE, reduction="sum")
     counted = target != IGNORE
     if weight is None:
@@ -83,19 +97,26 @@ def soft_dice(
     background: bool = True,
     smooth: float = 1e-5,
 ) -> Tensor:
-    """Soft Dice loss of p = softmax(z), averaged over classes: D_c = 1 - (2 sum p y + s) / (sum q + sum y + s).
+    """Soft Dice loss of the softmax, mean over classes: D_c = 1 - (2 sum p y + s) / (sum q + sum y + s).
 
-    The default is the "DiceLoss" of SSL4MIS (Dice_A).
+    The default is SSL4MIS's "DiceLoss" (Dice_A): q = p^2, sums over batch and positions together, background counted.
 
     Args:
-        logits: z, (B, K, *spatial).
-        target: y, (B, *spatial).
-        squared: q = p^2; otherwise q = p.
-        per_image: sum over each image and average over images; otherwise sum over the whole batch.
-        background: count the background class.
+        logits: (B, K, *spatial).
+        target: labels (B, *spatial), with IGNORE where nothing counts.
+        squared: q = p^2; False: q = p.
+        per_image: sum over each image and average over images, instead of summing over the batch.
+        background: count class 0.
         smooth: s.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> soft_dice(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long))
+        tensor(0.8000)
     """
-    return _dice(_wide(logits).softmax(1), target, None, squared, per_image, background, smooth)
+    return _dice(widened(logits).softmax(1), target, None, squared, per_image, background, smooth)
 
 
 def _dice(
@@ -122,44 +143,64 @@ def _dice(
 
 
 def dice_ce(logits: Tensor, target: Tensor, *, smooth: float = 1e-5, mix: float = 0.5) -> Tensor:
-    """mix * CE + (1 - mix) * Dice_A; with mix = 1/2 this is the supervised loss of SSL4MIS, (CE + Dice_A) / 2.
+    """mix * CE + (1 - mix) * Dice_A; with mix = 1/2 the supervised loss of SSL4MIS, (CE + Dice_A) / 2.
 
     Args:
         logits: (B, K, *spatial).
-        target: (B, *spatial).
+        target: labels (B, *spatial), with IGNORE where nothing counts.
         smooth: smoothing constant of the Dice.
-        mix: weight of the cross-entropy.
+        mix: share of the cross-entropy.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> dice_ce(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long)).shape
+        torch.Size([])
     """
     return mix * cross_entropy(logits, target) + (1.0 - mix) * soft_dice(logits, target, smooth=smooth)
 
 
 def bce_dice(logits: Tensor, target: Tensor, *, smooth: float = 1e-5) -> Tensor:
-    """BCE / 2 + Dice of MGCC and CMU-Net, with p = sigmoid(z_1 - z_0).
+    """BCE / 2 + Dice of MGCC and CMU-Net: p = sigmoid(z_1 - z_0), Dice per image with plain (not squared) sums.
 
-    The Dice has plain sums (not squared), is taken for each image, D_i = 1 - (2 sum p y + s) / (sum p + sum y + s), and is
-    averaged over images. For K > 2 classes it is written for the softmax, with the Dice averaged over foreground classes;
-    for K = 2 both forms are equal.
+    D_i = 1 - (2 sum p y + s) / (sum p + sum y + s), mean over images. For K > 2 classes the same is written for the softmax, with
+    the Dice averaged over the foreground classes; for K = 2 the two agree.
 
     Args:
         logits: (B, K, *spatial).
-        target: (B, *spatial).
+        target: labels (B, *spatial), with IGNORE where nothing counts.
         smooth: s.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> bce_dice(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long)).shape
+        torch.Size([])
     """
     dice = soft_dice(logits, target, squared=False, per_image=True, background=False, smooth=smooth)
     return 0.5 * cross_entropy(logits, target) + dice
 
 
 def supervised_loss(logits: Tensor, target: Tensor, kind: Supervision = "dice_ce") -> Tensor:
-    """Compute a supervised loss by name, so that a method can offer the choice as an option.
+    """The supervised loss of a family of methods, by name, so that a method can offer the choice as an option.
 
     Args:
         logits: (B, K, *spatial).
-        target: (B, *spatial).
-        kind: "dice_ce" is (CE + Dice_A) / 2 of SSL4MIS; "dice_ce_foreground" is the same with the Dice of the foreground
-            classes only (UA-MT and its 3D relatives); "bce_dice" is the loss of MGCC; "cross_entropy" is CE alone.
+        target: labels (B, *spatial), with IGNORE where nothing counts.
+        kind: "dice_ce" ((CE + Dice_A) / 2, SSL4MIS), "dice_ce_foreground" (the same with the Dice of the foreground classes
+            only, UA-MT and its 3D relatives), "bce_dice" (MGCC) or "cross_entropy" (CE alone).
+
+    Returns:
+        A scalar.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if the name is unknown.
+
+    Examples:
+        >>> supervised_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long), "cross_entropy")
+        tensor(1.0986)
     """
     match kind:
         case "dice_ce":
@@ -174,45 +215,65 @@ def supervised_loss(logits: Tensor, target: Tensor, kind: Supervision = "dice_ce
 
 
 def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy over a region: sum(CE * M) / (sum(M) + 1e-16) (BCP: Bai et al., CVPR 2023).
+    """Cross-entropy over a region: sum(CE * M) / (sum(M) + 1e-16) (BCP).
 
     Args:
         logits: (B, K, *spatial).
-        target: (B, *spatial).
-        mask: M, (*spatial) or (B, *spatial), 1 where the loss counts.
+        target: labels (B, *spatial), with IGNORE where nothing counts.
+        mask: (*spatial) or (B, *spatial), 1 where the loss counts.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> masked_cross_entropy(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long), torch.ones(4, 4))
+        tensor(1.0986)
     """
-    each = F.cross_entropy(_wide(logits), target.long(), ignore_index=IGNORE, reduction="none")
+    each = F.cross_entropy(widened(logits), target.long(), ignore_index=IGNORE, reduction="none")
     counted = mask.to(each.dtype).expand_as(each) * (target != IGNORE)
     return (each * counted).sum() / (counted.sum() + 1e-16)
 
 
 def masked_dice(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-10) -> Tensor:
-    """Dice_A over a region: squared, summed over the batch, background counted (BCP: Bai et al., CVPR 2023).
+    """Dice_A over a region: sums over the batch, squared, background counted (BCP).
 
     Args:
         logits: (B, K, *spatial).
-        target: (B, *spatial).
+        target: labels (B, *spatial), with IGNORE where nothing counts.
         mask: (*spatial) or (B, *spatial), 1 where the loss counts.
         smooth: smoothing constant.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> masked_dice(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long), torch.ones(4, 4)).shape
+        torch.Size([])
     """
-    probabilities = _wide(logits).softmax(1)
+    probabilities = widened(logits).softmax(1)
     region = mask.to(probabilities.dtype).expand(target.shape).unsqueeze(1)
     return _dice(probabilities, target, region, True, False, True, smooth)
 
 
 def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-5) -> Tensor:
-    """Dice_A against probabilities: D_c = 1 - (2 sum p q m + s) / (sum p^2 m + sum q^2 m + s), with p = softmax(z).
+    """Dice_A against probabilities: D_c = 1 - (2 sum p q m + s) / (sum p^2 m + sum q^2 m + s), mean over classes.
 
-    Sums run over batch and positions; the result is averaged over classes. This is UniMatch's Dice with ignored pixels; it is
-    exactly 0 if all are ignored.
+    Sums run over batch and positions. This is UniMatch's Dice with ignored pixels; it is exactly 0 if all are ignored.
 
     Args:
-        logits: z, (B, K, *spatial).
-        target: q, (B, K, *spatial), soft or one-hot.
+        logits: (B, K, *spatial).
+        target: q, probabilities (B, K, *spatial), soft or one-hot.
         mask: m, (B, *spatial), 0 where nothing counts.
         smooth: s.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> dice_between(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4).softmax(1), torch.ones(2, 4, 4)).shape
+        torch.Size([])
     """
-    p, q = _wide(logits).softmax(1), _wide(target)
+    p, q = widened(logits).softmax(1), widened(target)
     counted = mask.to(p.dtype).unsqueeze(1)
     over = (0, *range(2, p.ndim))
     common, size = (p * q * counted).sum(over), ((p.square() + q.square()) * counted).sum(over)
@@ -220,103 +281,39 @@ def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float 
 
 
 def region_loss(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-10) -> Tensor:
-    """(masked Dice + masked CE) / 2 over a region (BCP: Bai et al., CVPR 2023); 0 for an empty region.
+    """(masked Dice + masked CE) / 2 over a region (Bai et al., CVPR 2023).
 
     Args:
         logits: (B, K, *spatial).
-        target: (B, *spatial).
+        target: labels (B, *spatial), with IGNORE where nothing counts.
         mask: (*spatial) or (B, *spatial), 1 where the loss counts.
         smooth: smoothing constant of the Dice.
+
+    Returns:
+        A scalar; 0 for an empty region.
+
+    Examples:
+        >>> region_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long), torch.zeros(4, 4))
+        tensor(0.)
     """
     return 0.5 * (masked_dice(logits, target, mask, smooth=smooth) + masked_cross_entropy(logits, target, mask))
 
 
-def softmax_mse(logits: Tensor, target: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    """Average (softmax(z) - q)^2 over samples, classes and positions.
-
-    Args:
-        logits: z, (B, K, *spatial).
-        target: the probabilities q, (B, K, *spatial); detach them if they must not move.
-        valid: bool (B, *spatial), False on padding; None: every position counts.
-    """
-    square = (_wide(logits).softmax(1) - _wide(target)).square()
-    return masked_mean(square, None if valid is None else valid.unsqueeze(1))
-
-
-def entropy(logits: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    """Average the entropy of p = softmax(z) over positions: H(p) = -sum_c p_c ln p_c, in nats.
-
-    Args:
-        logits: z, (B, K, *spatial).
-        valid: bool (B, *spatial), False on padding; None: every position counts.
-    """
-    return masked_mean(voxel_entropy(logits), valid)
-
-
-def voxel_entropy(logits: Tensor) -> Tensor:
-    """Compute the entropy of p = softmax(z) at each position: H(p) = -sum_c p_c ln p_c.
-
-    Args:
-        logits: z, (B, K, *spatial).
-
-    Returns:
-        (B, *spatial), in nats.
-    """
-    log_p = _wide(logits).log_softmax(1)
-    return -(log_p.exp() * log_p).sum(1)
-
-
-def kl_divergence(logits: Tensor, target: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    """Average KL(q || p) = sum_c q_c ln(q_c / p_c) over positions, which pulls p = softmax(logits) towards q = softmax(target).
-
-    Args:
-        logits: (B, K, *spatial).
-        target: logits too, (B, K, *spatial); detach them if they must not move.
-        valid: bool (B, *spatial), False on padding; None: every position counts.
-    """
-    log_p, log_q = _wide(logits).log_softmax(1), _wide(target).log_softmax(1)
-    return masked_mean((log_q.exp() * (log_q - log_p)).sum(1), valid)
-
-
-def js_divergence(first: Tensor, second: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    """Average the Jensen-Shannon divergence of two softmaxes over positions, in nats; at most ln 2.
-
-    Args:
-        first: logits (B, K, *spatial).
-        second: logits (B, K, *spatial).
-        valid: bool (B, *spatial), False on padding; None: every position counts.
-    """
-    mean = log_mean_softmax((first, second))
-    halves = [
-        (log_p.exp() * (log_p - mean)).sum(1) for log_p in (_wide(first).log_softmax(1), _wide(second).log_softmax(1))
-    ]
-    return masked_mean(0.5 * (halves[0] + halves[1]), valid)
-
-
-def log_mean_softmax(logits: Sequence[Tensor]) -> Tensor:
-    """Compute the logarithm of the mean of softmaxes, the logits of a predictor that averages networks.
-
-    Args:
-        logits: one (B, K, *spatial) for each network.
-
-    Returns:
-        (B, K, *spatial); its softmax is the mean.
-    """
-    logs = torch.stack([_wide(z).log_softmax(1) for z in logits])
-    return logs.logsumexp(0) - torch.tensor(float(len(logits))).log().item()
-
-
 def two_class_logits(logit: Tensor) -> Tensor:
-    """Turn the output of a sigmoid network into logits of two classes: cat([0, z]).
+    """Two-class logits of a sigmoid network: cat([0, z]), whose softmax is (1 - sigmoid(z), sigmoid(z)).
 
     Args:
         logit: z, (B, 1, *spatial).
 
     Returns:
-        (B, 2, *spatial); its softmax is (1 - sigmoid(z), sigmoid(z)).
+        (B, 2, *spatial).
 
     Raises:
         ValueError: if there is more than one channel.
+
+    Examples:
+        >>> two_class_logits(torch.zeros(2, 1, 4, 4)).shape
+        torch.Size([2, 2, 4, 4])
     """
     if logit.shape[1] != 1:
         raise ValueError(f"a sigmoid network has one output channel, got {tuple(logit.shape)}")

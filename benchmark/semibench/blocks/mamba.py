@@ -1,7 +1,7 @@
 """The Mamba layer (Gu & Dao, 2023) with the parameters of `mamba_ssm.Mamba`, in one, two or three directions.
 
-The scan uses the kernels of `mamba-ssm` if they are installed and the tensors are float32 on a GPU, otherwise the parallel
-scan of `mambapy`. It computes in at least float32, even under autocast.
+The scan runs on the kernels of `mamba-ssm` where they are installed and the tensors are float32 on a GPU, otherwise as the
+parallel scan of `mambapy`; in at least float32, also under autocast.
 """
 
 from __future__ import annotations
@@ -18,30 +18,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Directions = Literal["forward", "both", "slices"]
-"""forward: the published layer. both: Vision Mamba's v2, which adds the reversed sequence. slices: SegMamba's v3
-("tri-orientated"), which adds a scan that steps through the slices at a fixed position in the slice."""
+"""forward: the published layer; both: Vision Mamba's v2, adds the reversed sequence; slices: SegMamba's v3
+("tri-orientated"), adds a scan that steps through the slices at a fixed place in the slice."""
 
 Scan = Literal["auto", "parallel", "recurrence"]
-"""How `selective_scan` computes. auto: as described above. parallel: always `mambapy`. recurrence: a plain loop over the
-positions, slow, but twice differentiable."""
+"""How `selective_scan` computes: auto as above; recurrence: a plain loop over the positions, slow, twice differentiable."""
 
 LEAST_STEP, GREATEST_STEP, FLOOR = 1e-3, 1e-1, 1e-4
-"""Range of the initial steps, and their minimum."""
+"""Range of the initial steps and their least value."""
 
 SUFFIXES: dict[Directions, tuple[str, ...]] = {"forward": ("",), "both": ("", "_b"), "slices": ("", "_b", "_s")}
-"""Suffixes of each direction's parameter names."""
+"""What the names of each direction's parameters end in."""
 
 
 @functools.cache
 def _kernel() -> Callable[..., Tensor] | None:
-    """Return the CUDA scan of mamba-ssm, or None; warn if the package is installed without it."""
+    """The CUDA scan of mamba-ssm; None, with a warning, where the package is there without it."""
     if importlib.util.find_spec("mamba_ssm") is None:
         return None
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except ImportError as error:
         warnings.warn(
-            f"mamba-ssm is installed but its scan cannot be imported ({error}); using the parallel scan of mambapy. "
+            f"mamba-ssm is installed but its scan can't be imported ({error}); the parallel scan of mambapy is used. "
             "Build mamba-ssm with MAMBA_KEEP_CUDA_BUILD=TRUE for the kernels of the first Mamba",
             stacklevel=2,
         )
@@ -52,21 +51,29 @@ def _kernel() -> Callable[..., Tensor] | None:
 def selective_scan(
     values: Tensor, steps: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, scan: Scan = "auto"
 ) -> Tensor:
-    """Compute y_t = C_t h_t + D u_t with h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t u_t and h_0 = 0.
+    """The selective scan of Mamba (Gu & Dao, 2023, eq. 2 and section 3.5).
 
-    A is held over a step, B is discretised by Euler's rule (Gu & Dao, 2023, eq. 2 and section 3.5).
+    y_t = C_t h_t + D u_t with h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t u_t and h_0 = 0: A is held over a step, B follows
+    Euler's rule.
 
     Args:
         values: u, (batch, length, D_i).
         steps: Delta > 0, (batch, length, D_i).
-        a: A, (D_i, N), negative.
+        a: A, negative, (D_i, N).
         b: B, (batch, length, N).
         c: C, (batch, length, N).
         d: D, (D_i,).
-        scan: how to compute it. Only "recurrence" is twice differentiable; the others are once.
+        scan: "auto" (the kernels of `mamba-ssm` for float32 on a GPU if they are installed, else "parallel"), "parallel"
+            (`mambapy`) or "recurrence" (a loop over positions: slow, twice differentiable). The others are differentiable
+            once.
 
     Returns:
-        y, (batch, length, D_i), in float64 if `values` is, else in float32.
+        y, (batch, length, D_i), in float32, or float64 if the values are.
+
+    Examples:
+        >>> u = torch.rand(2, 10, 4)
+        >>> selective_scan(u, u, -torch.ones(4, 3), torch.rand(2, 10, 3), torch.rand(2, 10, 3), torch.ones(4)).shape
+        torch.Size([2, 10, 4])
     """
     dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
     values, steps, a, b, c, d = (tensor.to(dtype) for tensor in (values, steps, a, b, c, d))
@@ -92,54 +99,45 @@ def selective_scan(
 def _on_kernel(
     kernel: Callable[..., Tensor], values: Tensor, steps: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor
 ) -> Tensor:
-    """Run the kernel, whose layout is (batch, channels, length)."""
+    """The kernel's layout is (batch, channels, length)."""
     u, delta, b, c = (tensor.transpose(1, 2).contiguous() for tensor in (values, steps, b, c))
     return kernel(u, delta, a.contiguous(), b, c, d).transpose(1, 2)
 
 
 def by_slices(tokens: Tensor, slices: int) -> Tensor:
-    """Reorder positions: cut the sequence into equal slices; take the first position of every slice, then the second, ...
+    """(batch, length, D) -> the same with the positions in another order: the length is cut in `slices` equal chunks, the
+    first positions of all chunks come first, then the second ones (12 in 3: 0 4 8 1 5 9 2 6 10 3 7 11).
 
-    For example, 12 positions in 3 slices become 0 4 8 1 5 9 2 6 10 3 7 11. The inverse is the same function with
-    length / slices in place of slices.
-
-    Args:
-        tokens: (batch, length, D).
-        slices: number of slices.
-
-    Returns:
-        (batch, length, D).
-
-    Raises:
-        ValueError: if the length is not a multiple of `slices`.
-    """
+    Its own inverse with length / slices instead of slices. Raises ValueError where the length is no multiple."""
     batch, length, width = tokens.shape
     if slices < 1 or length % slices:
-        raise ValueError(f"{length} positions cannot be cut into {slices} equal slices")
+        raise ValueError(f"{length} positions can't be cut in {slices} equal slices")
     return tokens.reshape(batch, slices, length // slices, width).transpose(1, 2).reshape(batch, length, width)
 
 
 class Mamba(nn.Module):
-    """The Mamba layer (Gu & Dao, 2023), from (batch, length, width) to the same shape.
+    """The Mamba layer with the parameters of `mamba_ssm.Mamba`, in one, two or three directions (Gu & Dao, 2023).
 
-    Names and shapes of the parameters are those of `mamba_ssm.Mamba`, so that weights can be exchanged; further directions
-    add theirs with the suffixes _b and _s, as SegMamba does.
-
-    With width d, inner width D_i = expand d, state N and rank R = ceil(d / 16): x, z = in_proj(u); u = silu(conv1d(x)),
-    causal; Delta, B, C = x_proj(u), Delta = softplus(dt_proj(Delta)); A = -exp(A_log); y = scan;
-    out = out_proj(y silu(z)). The directions share both projections and are added; each has its own convolution and scan.
-
-    A_log and D are meant to be excluded from weight decay; an optimiser without such groups decays them, as SegMamba does.
+    Parameters have the names and shapes of `mamba_ssm.Mamba`, so weights can be exchanged; further directions add theirs with
+    the suffixes _b and _s, as SegMamba does. With width d, inner width D_i = expand d, state N and rank R = ceil(d / 16):
+    x, z = in_proj(u); u = silu(conv1d(x)), causal; Delta, B, C = x_proj(u), Delta = softplus(dt_proj(Delta)); A = -exp(A_log);
+    y = scan; out = out_proj(y silu(z)). The directions share both projections and are added; each has its own convolution and
+    scan. A_log and D are meant to be left out of weight decay; SegMamba decays them.
 
     Args:
-        width: d.
-        state: N.
+        width: d, size of a token.
+        state: N, states per channel.
         kernel: length of the convolution.
-        expand: D_i / d.
-        directions: the directions of the scan.
-        scan: how the scan is computed.
-        step_init: "all" initialises `dt_proj` so that the steps are log-uniform in [.001, .1] in all directions; "first"
-            does so for the first direction only, as SegMamba's code does (the others then start at softplus of about 0).
+        expand: inner width as a multiple of the width.
+        directions: "forward" (the published layer), "both" (Vision Mamba's v2: adds the reversed sequence) or "slices"
+            (SegMamba's v3: adds a scan that steps through the slices at a fixed position in the slice).
+        scan: see `selective_scan`.
+        step_init: "all": `dt_proj` of every direction starts with steps that are log-uniform in [.001, .1]; "first": only that
+            of the first direction, as in SegMamba's code (the others start at softplus of about 0).
+
+    Examples:
+        >>> Mamba(8)(torch.rand(2, 10, 8)).shape
+        torch.Size([2, 10, 8])
     """
 
     def __init__(
@@ -182,7 +180,7 @@ class Mamba(nn.Module):
         return getattr(self, name)
 
     def _direction(self, x: Tensor, gate: Tensor, suffix: str) -> Tensor:
-        """Run one direction up to out_proj: (batch, length, inner)."""
+        """One direction, (batch, length, inner), before out_proj."""
         conv, projection, steps = (self._part(f"{name}{suffix}") for name in ("conv1d", "x_proj", "dt_proj"))
         u = F.silu(conv(x.transpose(1, 2))[..., : x.shape[1]]).transpose(1, 2)
         delta, b, c = projection(u).split([self.rank, self.state, self.state], -1)
@@ -194,12 +192,12 @@ class Mamba(nn.Module):
             return y * F.silu(gate.to(wide))
 
     def forward(self, tokens: Tensor, slices: int = 1) -> Tensor:
-        """Apply the layer.
+        """Mixes the positions of a sequence.
 
         Args:
             tokens: (batch, length, width).
-            slices: number of equal slices in the sequence, for the third direction only; for the voxels of a volume in
-                row-major order it is the size of the first axis.
+            slices: number of equal slices in the sequence, for the third direction only (tokens of a volume in row-major order:
+                the size of its first axis).
 
         Returns:
             (batch, length, width).

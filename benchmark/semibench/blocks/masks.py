@@ -1,4 +1,4 @@
-"""Masks for mixing and hiding parts of images. Random numbers come from torch's global stream, which the harness seeds."""
+"""Masks for mixing and hiding parts of images. All draws come from torch's global stream, which the harness seeds."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ def _device(like: Tensor | None) -> torch.device | None:
 
 
 def box_mask(size: Sequence[int], share: float | Sequence[float], *, like: Tensor | None = None) -> Tensor:
-    """Draw a mask of ones with one box of zeros at a uniform position (BCP: Bai et al., CVPR 2023).
+    """Draws a mask of ones with one box of zeros at a uniform position (BCP).
+
+    Each side of the box is int(share * side) long: 2/3 of 256 is a box of 170 at an offset of 0 to 85. A box as long as the
+    side is at offset 0.
 
     Args:
-        size: spatial size of the mask.
-        share: length of the box as a share of each side, one number or one for each axis. The length is
-            int(share * side): 2/3 of 256 is a box of 170 with offsets 0..85. A box as long as the side starts at 0.
-        like: a tensor on the device of the result.
+        size: sides of the mask.
+        share: share of each side, one number or one per axis, in [0, 1].
+        like: a tensor on the device that the mask should be on; None: the CPU.
 
     Returns:
         float32 (*size).
 
     Raises:
-        ValueError: if a share is outside [0, 1] or there is not one for each axis.
+        ValueError: if a share is outside [0, 1] or the number of shares is wrong.
+
+    Examples:
+        >>> int((box_mask((6, 6), 0.5) == 0).sum())
+        9
     """
     shares = [share] * len(size) if isinstance(share, int | float) else list(share)
     if len(shares) != len(size) or not all(0.0 <= s <= 1.0 for s in shares):
-        raise ValueError(f"expected a share in [0, 1], one number or one for each axis of {tuple(size)}; got {share}")
+        raise ValueError(f"share is in [0, 1], one number or one per axis of {tuple(size)}; got {share}")
     mask = torch.ones(tuple(size), device=_device(like))
     window = []
     for side, part in zip(size, shares, strict=True):
@@ -44,18 +50,21 @@ def box_mask(size: Sequence[int], share: float | Sequence[float], *, like: Tenso
 def block_mask(
     size: Sequence[int], share: float, *, block: int | Sequence[int], batch: int = 1, like: Tensor | None = None
 ) -> Tensor:
-    """Draw a mask of blocks, for masked image consistency: multiply the images by it.
+    """Draws grids of blocks, each zero with probability `share`, for masked image consistency.
 
     Args:
-        size: spatial size of the mask.
-        share: probability that a block is 0; otherwise it is 1.
-        block: side of a block in voxels, one number or one for each axis. The last block of an axis is cut if the side is
-            not a multiple.
+        size: sides of the mask.
+        share: probability that a block is zero.
+        block: side of a block, one number or one per axis; the last block of an axis is cut where the side is not a multiple.
         batch: number of masks.
-        like: a tensor on the device of the result.
+        like: a tensor on the device that the mask should be on; None: the CPU.
 
     Returns:
-        float32 (batch, 1, *size).
+        float32 (batch, 1, *size) of zeros and ones, to multiply images (batch, C, *size) by.
+
+    Examples:
+        >>> block_mask((8, 8), 0.5, block=4, batch=2).shape
+        torch.Size([2, 1, 8, 8])
     """
     lengths = [block] * len(size) if isinstance(block, int) else list(block)
     cells = [math.ceil(side / length) for side, length in zip(size, lengths, strict=True)]
@@ -74,18 +83,24 @@ def cutmix_mask(
     probability: float = 0.5,
     like: Tensor | None = None,
 ) -> Tensor:
-    """Draw CutMix boxes, one for each sample; the defaults are those of UniMatch. Boxes that do not fit are drawn again.
+    """Draws one box per sample for CutMix; the defaults are those of UniMatch.
+
+    Boxes that do not fit are drawn again.
 
     Args:
-        size: spatial size of the masks.
-        batch: number of masks.
-        area: (low, high) of the box's share of the image (in 3D: of the volume), uniform.
-        ratio: (low, high) of the box's first to second side, log-uniform in 2D and 3D.
-        probability: probability that a sample has a box.
-        like: a tensor on the device of the result.
+        size: sides of the mask.
+        batch: number of samples.
+        area: range of the box's share of the image (in 3D: of the volume), uniform.
+        ratio: range of the ratio of the box's first to its second side, log-uniform.
+        probability: chance that a sample has a box.
+        like: a tensor on the device that the mask should be on; None: the CPU.
 
     Returns:
-        bool (batch, *size): True inside the box.
+        bool (batch, *size), True inside the box; all False for a sample without one.
+
+    Examples:
+        >>> cutmix_mask((8, 8), batch=2).shape
+        torch.Size([2, 8, 8])
     """
     mask = torch.zeros((batch, *size), dtype=torch.bool, device=_device(like))
     for one in mask:
@@ -108,14 +123,19 @@ def _box(size: Sequence[int], area: tuple[float, float], ratio: tuple[float, flo
 
 
 def paste(below: Tensor, above: Tensor, mask: Tensor) -> Tensor:
-    """Take `above` where the mask is True, else `below`.
+    """Pastes `above` onto `below` where a mask is True.
 
     Args:
         below: images (B, C, *spatial) or labels (B, *spatial).
-        above: the same shape.
+        above: of the shape of `below`.
         mask: bool (B, *spatial).
 
     Returns:
-        The shape of `below`.
+        A tensor of the shape of `below`.
+
+    Examples:
+        >>> paste(torch.tensor([[1, 2]]), torch.tensor([[3, 4]]), torch.tensor([[False, True]]))
+        tensor([[1, 4]])
     """
-    return torch.where(mask.unsqueeze(1) if below.ndim == mask.ndim + 1 else mask, above, below)
+    chosen = mask.unsqueeze(1) if below.ndim == mask.ndim + 1 else mask
+    return torch.where(chosen, above, below)

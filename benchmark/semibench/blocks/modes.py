@@ -1,4 +1,4 @@
-"""Switch a network to eval mode for a prediction within a training step."""
+"""Modes of networks for one prediction within a training step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Run the block with the module in eval mode and without a graph; then restore the mode of every part.
+    """Puts a module into eval mode and disables gradients for the length of a `with` block.
 
-    Running statistics are used, but not changed.
+    Running statistics are used but not changed. Afterwards every part of the module is in the mode it had before.
 
     Args:
-        module: the network.
+        module: the network to predict with.
+
+    Yields:
+        Nothing.
+
+    Examples:
+        >>> net = torch.nn.Dropout(0.5)
+        >>> with evaluating(net): net(torch.ones(3))
+        tensor([1., 1., 1.])
     """
     before = {part: part.training for part in module.modules()}
     module.eval()

@@ -1,4 +1,4 @@
-"""Reparameterize & Smooth: turn a sharp map into a soft, perturbed one (A&D, NeurIPS 2023)."""
+"""Reparameterize & Smooth: a sharp map becomes a soft, perturbed one (A&D, NeurIPS 2023)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from torch.nn import functional as F
 
 
 def blur3(maps: Tensor, sigma: float = 1.0) -> Tensor:
-    """Blur with a normalised Gaussian of three taps along each spatial axis; the outside counts as zero.
+    """Blurs maps by a normalised Gaussian of three taps along each spatial axis, with zeros outside (A&D, NeurIPS 2023).
 
-    In 3D with sigma 1 the kernel is .09226 at its centre, and .05596, .03394, .02059 at faces, edges and corners.
+    In 3D with sigma 1 the kernel is .09226 at its centre and .05596, .03394, .02059 at faces, edges and corners.
 
     Args:
-        maps: (B, K, *spatial).
-        sigma: standard deviation in voxels; 0: no blur.
+        maps: float (B, K, *spatial).
+        sigma: width in voxels; 0: no blur.
 
     Returns:
-        (B, K, *spatial).
+        float (B, K, *spatial).
 
     Raises:
-        ValueError: for a negative sigma.
+        ValueError: if sigma is negative.
+
+    Examples:
+        >>> blur3(torch.ones(1, 2, 8, 8)).shape
+        torch.Size([1, 2, 8, 8])
     """
     if sigma < 0.0:
-        raise ValueError(f"expected a sigma of 0 or more, got {sigma}")
+        raise ValueError(f"a blur has a sigma of 0 or more, got {sigma}")
     if sigma == 0.0:
         return maps
     side = math.exp(-0.5 / sigma**2)
@@ -37,15 +41,21 @@ def blur3(maps: Tensor, sigma: float = 1.0) -> Tensor:
 
 
 def gumbel_blur(maps: Tensor, *, temperature: float = 1.0, sigma: float = 1.0) -> Tensor:
-    """Blur the soft Gumbel-softmax of maps: softmax((m + g) / temperature), with standard Gumbel noise g.
+    """Perturbs and softens maps: the blur of their Gumbel-softmax ("Reparameterize & Smooth"; A&D, NeurIPS 2023).
+
+    softmax((m + g) / temperature) with standard Gumbel noise g, in float32, then `blur3`.
 
     Args:
-        maps: m, (B, K, *spatial).
-        temperature: temperature of the softmax.
-        sigma: standard deviation of the blur in voxels.
+        maps: logits m, (B, K, *spatial).
+        temperature: of the softmax.
+        sigma: width of the blur in voxels.
 
     Returns:
-        float32 (B, K, *spatial). The sum over classes is 1, except within a voxel of the border, where the zeros outside
-        contribute.
+        float32 (B, K, *spatial); the sum over classes is 1 except within a voxel of the border, where the blur reaches the
+        zeros outside.
+
+    Examples:
+        >>> gumbel_blur(torch.zeros(1, 3, 8, 8)).shape
+        torch.Size([1, 3, 8, 8])
     """
     return blur3(F.gumbel_softmax(maps.float(), tau=temperature, hard=False, dim=1), sigma)

@@ -1,4 +1,4 @@
-"""A moving average of a network that never receives gradients."""
+"""A moving average of a network that never gets a gradient."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from torch import Tensor, nn
 
 
 class Teacher(nn.Module):
-    """Exponential moving average of a network (Tarvainen & Valpola, NeurIPS 2017), called without gradient.
+    """An exponential moving average of a network (Tarvainen & Valpola, NeurIPS 2017), called without gradient.
 
-    The number of updates is a buffer, so that a resumed run continues where it stopped.
+    update(net): theta' <- a theta' + (1 - a) theta with a = min(1 - 1 / (t + 1), decay), where t counts the updates before this
+    one: after the first update the teacher equals the network. The count is a buffer, so a resumed run continues where it was.
 
     Args:
-        net: the network to copy.
-        decay: the largest factor a of an update.
-        warm_up: use a = min(1 - 1 / (t + 1), decay) after t updates, so that the first update makes the teacher equal to
-            the network; otherwise a = decay always (BCP).
-        buffers: what an update does to running statistics: "none" (SSL4MIS: the teacher's own forward passes move them),
-            "ema" (averages them like parameters; integer counters are cast back) or "copy".
-        mode: the teacher's mode while the harness trains, "train" (batch statistics, dropout) or "eval"; `eval()` always
-            puts it in eval mode.
+        net: the network to average; it is copied, buffers included.
+        decay: largest a, in [0, 1].
+        warm_up: False: a = decay in every update (BCP).
+        buffers: what an update does with running statistics: "none" (SSL4MIS: the teacher's own forward passes move them),
+            "ema" (averaged like the parameters; integer counters are cast back) or "copy".
+        mode: mode of the teacher while the harness trains: "train" (batch statistics, dropout) or "eval". `eval()` always
+            puts it into eval mode.
 
     Raises:
-        ValueError: for a decay outside [0, 1] or an unknown name.
+        ValueError: if decay is outside [0, 1], or buffers or mode is unknown.
+
+    Examples:
+        >>> Teacher(torch.nn.Linear(4, 2))(torch.ones(1, 4)).requires_grad
+        False
     """
 
     updates: Tensor
@@ -52,16 +56,12 @@ class Teacher(nn.Module):
         self.train(self.training)
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
-        """Call the averaged network without gradient."""
+        """Returns what the averaged network returns, without gradient."""
         with torch.no_grad():
             return self.net(*args, **keywords)
 
     def train(self, mode: bool = True) -> Teacher:
-        """Set the mode. With `mode="eval"` in the constructor, the averaged network always stays in eval mode.
-
-        Args:
-            mode: training mode of the harness.
-        """
+        """Sets the training mode; the averaged network follows `mode` of the constructor ("eval": always eval mode)."""
         super().train(mode)
         self.net.train(mode and self.mode == "train")
         return self
@@ -77,10 +77,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
-        """Move the average towards a network: theta' <- a theta' + (1 - a) theta.
-
-        Args:
-            net: a network of the same structure.
+        """Moves the average one step towards `net`, which must have the same structure.
 
         Raises:
             ValueError: if the numbers of parameters differ.
@@ -104,11 +101,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def copy(self, net: nn.Module) -> None:
-        """Start again as an exact copy of a network, buffers included; the warm-up starts again too.
-
-        Args:
-            net: a network of the same structure.
-        """
+        """Starts again as an exact copy of `net`, buffers included; the warm-up starts again too."""
         for mine, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
             mine.copy_(theirs)
         for old, new in self._paired(net):

@@ -1,8 +1,8 @@
-"""Views: one geometric weak view, and intensity-only strong views that share its geometry; whole batches, 2D and 3D.
+"""Weak views: geometry that image and label share; whole batches, 2D and 3D.
 
-Images are float (B, C, *spatial), labels uint8 or int64 (B, *spatial). Parameters are drawn on the CPU from a given
-generator, in one call of fixed size; pixels are processed on the device of the images. Crops, flips and right-angle turns
-move pixels and never interpolate them.
+Images (B, C, *spatial) float, labels (B, *spatial) uint8 or int64. Parameters are drawn on the CPU from a given
+generator, in one call of fixed size; pixels are worked on where the images are. Where only crops, flips and right-angle
+turns apply, pixels are moved and never interpolated.
 """
 
 from __future__ import annotations
@@ -16,49 +16,48 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semibench.contracts.method import IGNORE
-from semibench.contracts.recipe import StrongPolicy, WeakPolicy
+from semibench.contracts.recipe import WeakPolicy
 
 Parts = tuple[Tensor, Tensor | None, Tensor | None]
-"""Image, label (or None), valid (None: every position)."""
+"""Image, label (None: none), valid (None: all)."""
 
 Cut = Callable[[Tensor, Tensor, tuple[int, ...]], Parts]
-"""cut(rows (n,), start (n, dims), size) -> boxes of samples as new tensors, which the caller may change. Outside the sample
-the image is 0, the label IGNORE, and valid False."""
+"""cut(rows (n,), start (n, dims), size): boxes of samples as new tensors, which the caller may change; what lies outside
+is image 0, label IGNORE, valid False."""
 
 INSET = 0.15
-"""A crop that must contain a voxel keeps it this share of the patch away from its faces, if the image allows."""
+"""A crop that must hold a voxel keeps it this share of the patch away from its faces, where the image allows."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The geometric change of each sample of a batch; all tensors are on the CPU.
+    """The geometry of a batch of weak views, all tensors on the CPU.
 
-    The steps are, in this order: crop, resample, turn, flip.
+    Each sample is cropped, resampled by its matrix if `moved`, turned by right angles and flipped, in this order.
+
+    Args:
+        start: int64 (B, dims), where the crop starts; negative where it is padded.
+        matrix: float64 (B, dims, dims), offset from the crop's centre in the output to that in the source, in voxels.
+        moved: bool (B,), whether the sample is resampled by its matrix.
+        turns: int64 (B,), right angles in `plane`.
+        flip: bool (B, dims), axes that are flipped.
+        plane: the two spatial axes of turns and rotations.
+
+    Examples:
+        >>> draw_geometry(WeakPolicy(), torch.tensor([[8, 8]]), (8, 8), seeded_generator(0)).start
+        tensor([[0, 0]])
     """
 
     start: Tensor
-    """int64 (B, dims): where the crop starts, in voxels."""
     matrix: Tensor
-    """float64 (B, dims, dims): output offset from the crop's centre -> source offset, in voxels."""
     moved: Tensor
-    """bool (B,): whether the sample is resampled by its matrix."""
     turns: Tensor
-    """int64 (B,): number of right-angle turns in `plane`."""
     flip: Tensor
-    """bool (B, dims): the axes that are flipped."""
     plane: tuple[int, int]
-    """The spatial axes of the image plane."""
 
 
 def default_plane(dims: int) -> tuple[int, int]:
-    """Return the spatial axes of the image plane: both in 2D, the first two in 3D (RandomRotFlip of SSL4MIS).
-
-    Args:
-        dims: 2 or 3.
-
-    Raises:
-        ValueError: for other numbers.
-    """
+    """The image plane among the spatial axes: both in 2D, the first two in 3D (RandomRotFlip of SSL4MIS)."""
     return (0, 1) if dims in (2, 3) else _refuse(dims)
 
 
@@ -71,24 +70,34 @@ def draw_geometry(
     plane: tuple[int, int] | None = None,
     hold: Tensor | None = None,
 ) -> Geometry:
-    """Draw the weak geometry of a batch.
+    """Draws the weak geometry of a batch.
 
-    Along an axis where the grid is not larger than the patch, or without `policy.crop`, the crop is centred:
-    start = floor((n - p) / 2), negative where padded. Right-angle turns happen only if the patch is square in the plane. A
-    scale factor above 1 enlarges.
+    Along an axis where the grid is not larger than the patch, or without `policy.crop`, the crop is centred (start =
+    floor((n - p) / 2), negative where it is padded). Right-angle turns happen only if the sides of the patch in the plane are
+    equal. A scale factor above 1 enlarges.
 
     Args:
-        policy: probabilities and ranges.
+        policy: what is changed, how often and how much.
         sizes: int64 (B, dims), the grid of each sample.
-        patch: spatial size of the view.
-        generator: source of random numbers, on the CPU.
-        plane: axes of right-angle turns and small rotations; `default_plane` by default.
-        hold: int64 (B, dims), a voxel that the crop must contain, or -1.
+        patch: sides of the view.
+        generator: a CPU generator, from which one tensor of fixed size is drawn.
+        plane: axes of right-angle turns and small rotations; by default both in 2D and the first two in 3D.
+        hold: int64 (B, dims), a voxel that the crop must contain, or -1; None: none.
+
+    Returns:
+        The geometry of the batch.
+
+    Raises:
+        ValueError: if there are other than 2 or 3 spatial axes and no plane is given.
+
+    Examples:
+        >>> draw_geometry(WeakPolicy(), torch.tensor([[64, 64]]), (32, 32), seeded_generator(0)).matrix.shape
+        torch.Size([1, 2, 2])
     """
     count, dims = sizes.shape
     plane = default_plane(dims) if plane is None else plane
     r = torch.rand((count, 2 * dims + 6), generator=generator, dtype=torch.float64)
-    position, mirror, rest = r[:, :dims], r[:, dims : 2 * dims], r[:, 2 * dims :]
+    place, mirror, rest = r[:, :dims], r[:, dims : 2 * dims], r[:, 2 * dims :]
     sides = torch.tensor(tuple(patch), dtype=torch.int64)
     room = sizes - sides
     centred = torch.div(room, 2, rounding_mode="floor")
@@ -97,9 +106,9 @@ def draw_geometry(
         inset = (sides * INSET).long()
         first = (hold - sides + 1 + inset).clamp_min(0).minimum(high)
         last = (hold - inset).clamp_min(0).minimum(high)
-        held = hold >= 0
-        low, high = torch.where(held, first, low), torch.where(held, last, high)
-    drawn = (low + (position * (high - low + 1)).long()).minimum(high)
+        wanted = hold >= 0
+        low, high = torch.where(wanted, first, low), torch.where(wanted, last, high)
+    drawn = (low + (place * (high - low + 1)).long()).minimum(high)
     free = (room > 0) & (torch.tensor(policy.crop) if hold is None else torch.tensor(policy.crop) | (hold >= 0))
     start = torch.where(free, drawn, centred)
 
@@ -123,19 +132,28 @@ def draw_geometry(
 def apply_geometry(
     cut: Cut, geometry: Geometry, sizes: Tensor, patch: Sequence[int]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Make the weak view.
+    """Cuts and transforms the weak views of a batch.
 
-    Crops that are resampled are cut with a margin if their grid extends beyond the patch, so that their corners show the
+    Crops that are resampled are cut with a margin where their grid reaches beyond the patch, so that their corners show the
     image and not padding.
 
     Args:
-        cut: returns boxes of the samples.
-        geometry: the change of each sample.
+        cut: cut(rows, start, size) returns image (n, C, *size), label (n, *size) or None, and valid (n, *size) or None for
+            boxes of the samples `rows` (n,) that start at `start` (n, dims), as new tensors. Outside a sample the image is 0,
+            the label IGNORE and valid False.
+        geometry: from `draw_geometry`.
         sizes: int64 (B, dims), the grid of each sample.
-        patch: spatial size of the view.
+        patch: sides of the view.
 
     Returns:
         Image (B, C, *patch), label (B, *patch) or None, and valid, bool (B, *patch).
+
+    Examples:
+        >>> sizes = torch.tensor([[8, 8], [8, 8]])
+        >>> geometry = draw_geometry(WeakPolicy(), sizes, (4, 4), seeded_generator(0))
+        >>> cut = lambda rows, start, size: (torch.zeros(len(rows), 1, *size), None, None)
+        >>> apply_geometry(cut, geometry, sizes, (4, 4))[0].shape
+        torch.Size([2, 1, 4, 4])
     """
     size = tuple(patch)
     image, label, valid = cut(torch.arange(len(sizes)), geometry.start, size)
@@ -148,13 +166,13 @@ def apply_geometry(
         margin = ((reach - sides) / 2).ceil().long().clamp_min(0).add(1).minimum(beyond)
         larger = tuple(n + 2 * int(m) for n, m in zip(size, margin, strict=True))
         parts = cut(moved, geometry.start[moved] - margin, larger)
-        resampled, resampled_label, resampled_valid = resample(*parts, matrix, size)
+        one, its_label, its_valid = resample(*parts, matrix, size)
         rows = moved.to(image.device, non_blocking=True)
         valid = image.new_ones((len(sizes), *size), dtype=torch.bool) if valid is None else valid
-        image.index_copy_(0, rows, resampled)
-        valid.index_copy_(0, rows, resampled_valid)
-        if label is not None and resampled_label is not None:
-            label.index_copy_(0, rows, resampled_label)
+        image.index_copy_(0, rows, one)
+        valid.index_copy_(0, rows, its_valid)
+        if label is not None and its_label is not None:
+            label.index_copy_(0, rows, its_label)
     image = _turned(image, geometry, lead=2)
     label = None if label is None else _turned(label, geometry, lead=1)
     if valid is None:
@@ -165,20 +183,24 @@ def apply_geometry(
 def resample(
     image: Tensor, label: Tensor | None, valid: Tensor | None, matrix: Tensor, size: Sequence[int]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Resample a batch once about its centre: images linearly, label and valid by the nearest voxel.
+    """Resamples a batch linearly about its centre; labels and validity by the nearest voxel.
 
-    Invalid source voxels do not contribute (normalised interpolation). Outside the source the image is 0, the label IGNORE,
-    and valid False.
+    Source voxels that are not valid take no part in the mean (normalised interpolation).
 
     Args:
-        image: (B, C, *spatial).
-        label: (B, *spatial) or None.
-        valid: bool (B, *spatial); None: every voxel.
-        matrix: (B, dims, dims), output offset -> source offset, in voxels.
-        size: spatial size of the result.
+        image: float (B, C, *spatial).
+        label: integers (B, *spatial), or None.
+        valid: bool (B, *spatial); None: all are valid.
+        matrix: float64 (B, dims, dims), offset from the centre in the output to that in the source, in voxels.
+        size: sides of the output.
 
     Returns:
-        Image (B, C, *size), label (B, *size) or None, and valid, bool (B, *size).
+        Image (B, C, *size), label (B, *size) or None, and valid, bool (B, *size). Outside the source the image is 0, the label
+        IGNORE and valid False.
+
+    Examples:
+        >>> resample(torch.rand(1, 3, 8, 8), None, None, torch.eye(2, dtype=torch.float64)[None], (4, 4))[0].shape
+        torch.Size([1, 3, 4, 4])
     """
     source, dims = image.shape[2:], image.ndim - 2
     scale = matrix.new_tensor([[p / s for p in size] for s in source])
@@ -207,16 +229,9 @@ def resample(
 def cut_boxes(
     images: Sequence[Tensor], labels: Sequence[Tensor | None] | None, start: Tensor, size: Sequence[int]
 ) -> Parts:
-    """Cut one box out of each image.
+    """One box of `size` out of each image (C, *spatial), beginning at `start` (n, dims), which may lie outside.
 
-    Args:
-        images: n images (C, *spatial), whose sizes may differ.
-        labels: n labels (*spatial) or None; None: no labels.
-        start: (n, dims), where each box starts; a box may lie outside the image.
-        size: spatial size of the boxes.
-
-    Returns:
-        Image (n, C, *size), label (n, *size) or None, and valid, bool (n, *size), or None if every box lies inside.
+    Returns image (n, C, *size), label (n, *size) or None, and valid, None where every box lies inside.
     """
     size = tuple(size)
     out = images[0].new_zeros((len(images), images[0].shape[0], *size))
@@ -247,130 +262,44 @@ def weak_view(
     patch: Sequence[int] | None = None,
     plane: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Make a weak view of a batch, with a different geometry for each sample. The input does not change.
+    """Draws a weak view of a batch: crops, flips, turns and small rotations that image and label share.
 
-    The same state of the generator gives the same digits on the CPU.
+    Every sample has a geometry of its own. The input is not changed, and the same state of the generator gives the same digits
+    on the CPU.
 
     Args:
-        image: (B, C, *spatial).
-        label: (B, *spatial) or None.
-        policy: probabilities and ranges.
-        generator: source of random numbers, on the CPU.
-        patch: spatial size of the view; the image's by default.
-        plane: axes of right-angle turns and small rotations; `default_plane` by default.
+        image: float (B, C, *spatial).
+        label: integers (B, *spatial), or None.
+        policy: what is changed, how often and how much.
+        generator: a CPU generator.
+        patch: sides of the view; by default those of the image.
+        plane: axes of turns and rotations; by default both in 2D and the first two in 3D.
 
     Returns:
-        Image (B, C, *patch), label (B, *patch) or None, and valid, bool (B, *patch).
+        Image (B, C, *patch), label (B, *patch) or None, and valid, bool (B, *patch), False where padded.
+
+    Examples:
+        >>> weak_view(torch.rand(2, 1, 8, 8), policy=WeakPolicy(), generator=seeded_generator(0), patch=(4, 4))[0].shape
+        torch.Size([2, 1, 4, 4])
     """
     size = tuple(image.shape[2:] if patch is None else patch)
     sizes = torch.tensor(image.shape[2:]).expand(len(image), -1)
     geometry = draw_geometry(policy, sizes, size, generator, plane=plane)
 
     def cut(rows: Tensor, start: Tensor, box: tuple[int, ...]) -> Parts:
-        index = rows.to(image.device, non_blocking=True)
-        images = image.index_select(0, index)
-        labels = None if label is None else label.index_select(0, index)
+        chosen = rows.to(image.device, non_blocking=True)
+        images = image.index_select(0, chosen)
+        labels = None if label is None else label.index_select(0, chosen)
         if box == tuple(image.shape[2:]) and not start.any():
             return images, labels, None
-        boxes, marks, valid = cut_boxes(list(images), None if labels is None else list(labels), start, box)
-        return boxes, None if marks is None or labels is None else marks.to(labels.dtype), valid
+        found, marks, valid = cut_boxes(list(images), None if labels is None else list(labels), start, box)
+        return found, None if marks is None or labels is None else marks.to(labels.dtype), valid
 
     return apply_geometry(cut, geometry, sizes, size)
 
 
-def strong_view(
-    image: Tensor, *, policy: StrongPolicy, generator: torch.Generator, valid: Tensor | None = None
-) -> Tensor:
-    """Make an intensity-only view of a batch, with different strengths for each sample.
-
-    The changes are, in this order and each with its own probability, for the policy's strength s, the sample's smallest and
-    largest value lo and hi, and range = hi - lo:
-
-    - jitter: mean + c (x - mean) + b range, c in [1 - s, 1 + s], b in [-s/2, s/2], clipped to [lo, hi];
-    - gamma: lo + range ((x - lo) / range)^g, g in [1 - s, 1 + s];
-    - blur: Gaussian along every spatial axis, sigma in [0.1, s] pixels;
-    - noise: Gaussian, standard deviation in [0, s] times the range.
-
-    Args:
-        image: (B, C, *spatial).
-        policy: probabilities and strengths.
-        generator: source of random numbers, on the CPU.
-        valid: bool (B, *spatial); the view is 0 where it is False. None: every position is valid.
-
-    Returns:
-        (B, C, *spatial).
-    """
-    count = len(image)
-    r = torch.rand((count, 9), generator=generator, dtype=torch.float64)
-    seed = int(torch.randint(2**62, (), generator=generator))
-    flat = image.flatten(1)
-    shape = (count, *[1] * (image.ndim - 1))
-    low, high = (v.reshape(shape) for v in torch.aminmax(flat, dim=1))
-    span = high - low
-
-    chance, s = policy.jitter
-    on = r[:, 0] < chance
-    contrast = _like(torch.where(on, 1 + s * (2 * r[:, 1] - 1), 1.0), image)
-    shift = _like(torch.where(on, s * (r[:, 2] - 0.5), 0.0), image)
-    offset = flat.mean(1).reshape(shape) * (1 - contrast) + shift * span
-    result = torch.addcmul(offset, image, contrast)
-    result = torch.minimum(torch.maximum(result, low), high)
-
-    chance, s = policy.gamma
-    rows = (r[:, 3] < chance).nonzero()[:, 0]
-    if len(rows):
-        exponent = _like(1 + s * (2 * r[rows, 4] - 1), image)
-        rows = rows.to(image.device, non_blocking=True)
-        base, reach = low[rows], span[rows].clamp_min(torch.finfo(image.dtype).tiny)
-        part = ((result[rows] - base) / reach).clamp(0, 1).pow_(exponent).mul_(reach).add_(base)
-        result[rows] = part
-
-    chance, s = policy.blur
-    rows = (r[:, 5] < chance).nonzero()[:, 0]
-    if len(rows) and s > 0:
-        sigma = 0.1 + max(s - 0.1, 0.0) * r[rows, 6]
-        rows = rows.to(image.device, non_blocking=True)
-        result[rows] = gaussian_blur(result[rows], sigma, radius=math.ceil(3 * s))
-
-    chance, s = policy.noise
-    rows = (r[:, 7] < chance).nonzero()[:, 0]
-    if len(rows) and s > 0:
-        deviation = _like(s * r[rows, 8], image)
-        rows = rows.to(image.device, non_blocking=True)
-        own = torch.Generator(device=image.device)
-        own.manual_seed(seed)
-        noise = torch.randn((len(rows), *image.shape[1:]), generator=own, device=image.device, dtype=image.dtype)
-        result[rows] += noise.mul_(deviation * span[rows])
-    return result if valid is None else result * valid[:, None]
-
-
-def gaussian_blur(image: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Blur with a separable Gaussian; edges are repeated.
-
-    Args:
-        image: (B, C, *spatial).
-        sigma: standard deviation of each sample, (B,), in pixels.
-        radius: half width of the kernel, in pixels.
-
-    Returns:
-        (B, C, *spatial).
-    """
-    count, channels = image.shape[:2]
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offsets / sigma.double().cpu()[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).to(image.dtype).to(image.device, non_blocking=True)
-    weight = kernel.repeat_interleave(channels, 0)[:, None, None, :]
-    for axis in range(2, image.ndim):
-        moved = image.movedim(axis, -1)
-        lines = moved.reshape(1, count * channels, -1, moved.shape[-1])
-        lines = F.pad(lines, (radius, radius, 0, 0), mode="replicate")
-        lines = F.conv2d(lines, weight, groups=count * channels)
-        image = lines.reshape(moved.shape).movedim(-1, axis)
-    return image.contiguous()
-
-
 def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:
-    """Turn and flip (B, ..., *spatial), which has `lead` axes before the spatial ones; exact, in place."""
+    """Right-angle turns, then flips, of (B, ..., *spatial) with `lead` axes before the spatial ones; exact, in place."""
     a, b = (axis + lead for axis in geometry.plane)
     for quarter in (1, 2, 3):
         rows = (geometry.turns == quarter).nonzero()[:, 0]
@@ -383,14 +312,6 @@ def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:
             rows = rows.to(values.device, non_blocking=True)
             values.index_copy_(0, rows, values.index_select(0, rows).flip(axis + lead))
     return values
-
-
-def _like(values: Tensor, image: Tensor) -> Tensor:
-    """Convert numbers drawn on the CPU, (B,), to (B, 1, ..., 1) in the image's type and on its device.
-
-    Copies from plain memory do not wait for the device.
-    """
-    return values.to(image.dtype).to(image.device, non_blocking=True).reshape(-1, *[1] * (image.ndim - 1))
 
 
 def _refuse(dims: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semibench.blocks.seeds import derive_seed
 from semibench.conformance.data import BlobData, blobs
 from semibench.conformance.rehearsal import Rehearsal, tensors
 from semibench.contracts.backbone import Backbone
@@ -22,7 +23,7 @@ from semibench.reporting import Reporter
 from semibench.run.settings import build
 from semibench.training.loop import train
 from semibench.training.schedules import plan_stages
-from semibench.training.seeding import derive, seed_all, seed_construction
+from semibench.training.seeding import seed_all, seed_construction
 
 PATCH = {2: (32, 32), 3: (32, 32, 16)}
 BATCH = {2: 4, 3: 2}
@@ -217,10 +218,10 @@ class BackboneCase:
         return self.backbone(**(given | changes), options=options)
 
     def images(self, count: int = 2, size: tuple[int, ...] | None = None, channels: int | None = None) -> Tensor:
-        generator = torch.Generator().manual_seed(derive(0, "images"))
+        generator = torch.Generator().manual_seed(derive_seed(0, "images"))
         return torch.randn((count, channels or self.channels, *(size or PATCH[self.dims])), generator=generator)
 
 
 def reseed() -> None:
     """The same state of the global generators whenever it is called."""
-    seed_all(derive(0, "conformance"))
+    seed_all(derive_seed(0, "conformance"))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from semibench.blocks.seeds import derive_seed
 from semibench.contracts.method import IGNORE, Batch, Samples, Task
 from semibench.contracts.schedule import Stream
-from semibench.training.seeding import derive
 
 PER_DOMAIN = 4
 
@@ -29,7 +29,7 @@ def blobs(task: Task, *, seed: int, per_domain: int = PER_DOMAIN, empty: bool = 
     """One ball of each foreground class per sample, brighter from class to class, on Gaussian noise; contrast and offset
     differ from domain to domain. The last two columns of the first sample are padding (label IGNORE, not valid). empty:
     no foreground anywhere."""
-    generator = torch.Generator().manual_seed(derive(seed, "blobs"))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "blobs"))
     count, kinds = per_domain * len(task.domains), len(task.classes)
     axes = torch.meshgrid(*[torch.linspace(-1, 1, side) for side in task.patch], indexing="ij")
     label = torch.zeros((count, *task.patch), dtype=torch.int64)
@@ -75,7 +75,7 @@ def pick(pool: Pool, index: Tensor, name: str, strong: int) -> Samples:
 
 
 def _generator(*parts: int) -> torch.Generator:
-    return torch.Generator().manual_seed(derive(parts[0], "views", *parts[1:]))
+    return torch.Generator().manual_seed(derive_seed(parts[0], "views", *parts[1:]))
 
 
 class BlobData:
@@ -107,7 +107,7 @@ class BlobData:
 
     def _samples(self, name: str, stream: Stream, iteration: int) -> Samples:
         pool = self._pools[stream.pool]
-        generator = torch.Generator().manual_seed(derive(self.seed, "batch", name, iteration))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "batch", name, iteration))
         count = max(1, round(self.size * stream.size * (2 if stream.pool == "all" else 1)))
         order = torch.randperm(len(pool.image), generator=generator)
         if stream.per_domain:

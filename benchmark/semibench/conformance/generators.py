@@ -16,11 +16,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from semibench.blocks.seeds import derive_seed
 from semibench.conformance.case import reseed
 from semibench.conformance.watching import watched
 from semibench.contracts.cards import GeneratorCard
 from semibench.contracts.generator import Generator
-from semibench.training.seeding import derive
 
 SIDE = 32
 IMAGES, SAMPLES = 12, 6
@@ -28,7 +28,7 @@ IMAGES, SAMPLES = 12, 6
 
 def pictures(count: int = IMAGES, *, dims: int = 2, seed: int = 0) -> Tensor:
     """(count, 1, *spatial) in [0, 1]: a dark ball on a slope with noise."""
-    generator = torch.Generator().manual_seed(derive(seed, "pictures"))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "pictures"))
     axes = torch.meshgrid(*[torch.linspace(0, 1, SIDE)] * dims, indexing="ij")
     made = []
     for _ in range(count):

@@ -15,12 +15,12 @@ from unittest import mock
 
 import torch
 
+from semibench.blocks.seeds import derive_seed
 from semibench.conformance.case import PATCH, MethodCase
 from semibench.conformance.watching import watched
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Inference
 from semibench.registry import Registered
-from semibench.training.seeding import derive
 
 SMALL: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "2": ("self", "tus", ("phantom.cases=90", "phantom.scale=0.25")),
@@ -140,7 +140,7 @@ def check_predicts_odd_sizes(case: MethodRunCase) -> None:
     method, small = case.small.build().eval(), case.small
     divisor = max((getattr(module, "divisor", 1) for module in method.modules()), default=1)
     size = tuple(side + 5 for side in PATCH[small.dims])
-    generator = torch.Generator().manual_seed(derive(0, "odd"))
+    generator = torch.Generator().manual_seed(derive_seed(0, "odd"))
     image = torch.randn((small.channels, *size), generator=generator)
     network = Network(small.dims, PATCH[small.dims], divisor)
     for name, predictor in method.predictors().items():

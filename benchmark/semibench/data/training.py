@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from semibench.blocks.views import Parts, apply_geometry, default_plane, draw_geometry, strong_view
+from semibench.blocks.strong_views import strong_view
+from semibench.blocks.views import Parts, apply_geometry, default_plane, draw_geometry
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import UnsupportedError, UsageError

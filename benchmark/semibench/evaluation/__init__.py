@@ -1,5 +1,5 @@
 """Evaluation: score a network on cases, without changing the network.
 
-`inference` predicts (whole image, slices, sliding window) and returns a prediction to the native grid; `distances` and
-`metrics` are pure functions of masks; `scoring` builds the table of per-case results; `summary` reads and averages it.
+`inference` predicts (whole image, slices, sliding window) and returns a prediction to the native grid; `scoring` builds the
+table of per-case results; `summary` reads and averages it. The metrics are pure functions of masks, in `semibench.blocks`.
 """

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semibench.blocks.components import largest_component
+from semibench.blocks.metrics import overlap
 from semibench.contracts.cases import Case, Truth
 from semibench.contracts.errors import CaseError, UnsupportedError
 from semibench.contracts.method import IGNORE
 from semibench.contracts.metric import Convention, Inference
 from semibench.evaluation.inference import Network, Predictor, native_labels, predict_many, resolve, working_labels
-from semibench.evaluation.metrics import overlap
 
 if TYPE_CHECKING:
     import pandas as pd

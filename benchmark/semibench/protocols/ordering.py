@@ -6,11 +6,11 @@ and adding a case to one group never moves another group.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from semibench.blocks.group_order import group_rank
 from semibench.contracts.cases import CaseRef
 from semibench.contracts.errors import UsageError
 
@@ -38,7 +38,7 @@ def ordered(refs: Iterable[CaseRef], draw: int) -> dict[str, list[Group]]:
     for group, domain in home.items():
         domains[domain].append(group)
     return {
-        domain: sorted(groups, key=lambda group: (hashlib.sha256(f"{draw}/{group[1]}".encode()).digest(), group))
+        domain: sorted(groups, key=lambda group: (group_rank(draw, group[1]), group))
         for domain, groups in sorted(domains.items())
     }
 

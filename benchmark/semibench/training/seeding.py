@@ -6,17 +6,12 @@ Batches and views have separate generators (`semibench.data`).
 
 from __future__ import annotations
 
-import hashlib
 import random
 
 import numpy as np
 import torch
 
-
-def derive(seed: int, *parts: str | int) -> int:
-    """Return a number in [0, 2^63) that depends on the seed and every part: the head of sha256("seed/part/part...")."""
-    text = "/".join(str(part) for part in (seed, *parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+from semibench.blocks.seeds import derive_seed
 
 
 def seed_all(value: int) -> None:
@@ -28,19 +23,19 @@ def seed_all(value: int) -> None:
 
 def seed_construction(seed: int) -> None:
     """Seed the initial weights; call it right before building a method and its networks."""
-    seed_all(derive(seed, "construction"))
+    seed_all(derive_seed(seed, "construction"))
 
 
 def seed_begin(seed: int, stage: str) -> None:
     """Seed `Method.begin` of a stage."""
-    seed_all(derive(seed, "begin", stage))
+    seed_all(derive_seed(seed, "begin", stage))
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:
     """Seed an iteration; takes about 0.1 ms."""
-    seed_all(derive(seed, "step", stage, step))
+    seed_all(derive_seed(seed, "step", stage, step))
 
 
 def seed_validation(seed: int, stage: str, step: int) -> None:
     """Seed a validation, for predictors that use random numbers."""
-    seed_all(derive(seed, "validation", stage, step))
+    seed_all(derive_seed(seed, "validation", stage, step))

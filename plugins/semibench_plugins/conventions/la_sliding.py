@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from semibench import Convention, Inference
-from semibench.evaluation.metrics import class_metrics
+from semibench.blocks import class_metrics
 from semibench_plugins.conventions.cards import LA_SLIDING
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from semibench import Convention, Inference
-from semibench.evaluation.metrics import OVERLAPS, UNITS, class_metrics
+from semibench.blocks import OVERLAPS, UNITS, class_metrics
 from semibench_plugins.conventions.cards import SEMIBENCH_1
 
 if TYPE_CHECKING:

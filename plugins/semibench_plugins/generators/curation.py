@@ -20,8 +20,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import GeneratorOptions, UsageError
-from semibench.contracts.generator import Curated
+from semibench import Curated, GeneratorOptions, UsageError
 
 WORKING = 64
 COPY = 32

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench import Fitted, Generator, UsageError
-from semibench.contracts.generator import Curated, Progress
-from semibench.contracts.identity import canonical, sha256
+from semibench import Curated, Fitted, Frozen, Generator, Progress, UsageError
+from semibench.blocks import derive_seed, seeded_generator
 from semibench_plugins.generators import cards, networks
 from semibench_plugins.generators.curation import CurationOptions, curate
 from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times, noise_of_velocity
@@ -31,12 +30,24 @@ from semibench_plugins.generators.stages import (
     fit_denoiser,
     moments,
     reconstruction_error,
-    seed_of,
-    stream,
 )
 
 FORMAT = 1
 """Version of the files in a fitted directory."""
+
+
+class FitKey(Frozen):
+    """What decides the fitted networks; its digest tells whether a directory holds them already.
+
+    images: sha256 of the training images as they are learned; grid: their size before resizing, (H, W).
+    """
+
+    format: int = FORMAT
+    seed: int
+    images: str
+    grid: tuple[int, int]
+    channels: int
+    options: LatentDiffusionOptions
 
 
 class LatentDiffusion(Generator):
@@ -58,8 +69,7 @@ class LatentDiffusion(Generator):
         held, grid, channels = self._gather(images)
         grey = held.shape[1] == 1
         digest = hashlib.sha256(held.numpy().tobytes()).hexdigest()
-        key = sha256(canonical({"format": FORMAT, "seed": seed, "images": digest, "grid": list(grid),
-                                "channels": channels, "options": options.model_dump(mode="json")}))  # fmt: skip
+        key = FitKey(seed=seed, images=digest, grid=grid, channels=channels, options=options).digest()
         done = networks.read_json(directory / "model.json")
         if done is not None and done["key"] == key:
             return Fitted(directory, done["record"])
@@ -69,7 +79,7 @@ class LatentDiffusion(Generator):
         def plan(name: str, own: int) -> Plan:
             return Plan(name, own or steps, seed, device, key, directory / f"{name}.pt", progress)
 
-        vae = networks.built(lambda: networks.autoencoder(options, held.shape[1]), seed_of(seed, "autoencoder"))
+        vae = networks.built(lambda: networks.autoencoder(options, held.shape[1]), derive_seed(seed, "autoencoder"))
         first = networks.read_json(directory / "autoencoder.json")
         if first is not None and first["key"] == key:
             networks.read_weights(directory / "autoencoder.safetensors", vae)
@@ -88,7 +98,7 @@ class LatentDiffusion(Generator):
             mirrored = moments(vae, held.flip(-1), options, device)
             mean, spread = torch.cat([mean, mirrored[0]]), torch.cat([spread, mirrored[1]])
         shift, scale = _normalisation(mean, spread, options)
-        unet = networks.built(lambda: networks.denoiser(options), seed_of(seed, "denoiser"))
+        unet = networks.built(lambda: networks.denoiser(options), derive_seed(seed, "denoiser"))
         latents = ((mean - shift) * scale, spread * scale)
         sampler, stage2 = fit_denoiser(unet, latents, options, plan("denoiser", options.unet_steps))
         networks.write_weights(directory / "denoiser.safetensors", sampler)
@@ -183,7 +193,7 @@ class LatentDiffusion(Generator):
         made = []
         with torch.inference_mode():
             for part in torch.arange(count).split(self.options.sample_batch):
-                draws = [stream(seed, "sample", int(index)) for index in part]
+                draws = [seeded_generator(seed, "sample", int(index)) for index in part]
 
                 def draw(draws: list[torch.Generator] = draws) -> Tensor:
                     return torch.stack([torch.randn(shape, generator=one) for one in draws]).to(device)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semibench import write_atomically
 from semibench_plugins.generators.options import LatentDiffusionOptions
 
 
@@ -58,37 +57,23 @@ def built(make: Any, seed: int) -> nn.Module:
         return make()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that others see the old content or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    """Writes a record as indented JSON, atomically."""
+    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The record, or None where there is no such file."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """Returns the record, or None if the file does not exist."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    """Weights as safetensors, atomically."""
-    from safetensors.torch import save
+    """Writes the weights of a network as safetensors, atomically."""
+    from safetensors.torch import save_file
 
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    write_atomically(path, save(state))
+    write_atomically(path, lambda temporary: save_file(state, temporary))
 
 
 def read_weights(path: Path, network: nn.Module) -> None:

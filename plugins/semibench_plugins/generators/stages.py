@@ -6,8 +6,7 @@ All randomness is a function of (seed, stage, step), drawn on the CPU, so an int
 from __future__ import annotations
 
 import copy
-import hashlib
-import io
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,27 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench import DivergedError
-from semibench.contracts.generator import Progress
+from semibench import DivergedError, Progress, write_atomically
+from semibench.blocks import derive_seed, seeded_generator
 from semibench_plugins.generators.diffusion import alpha_bars, noised, velocity
-from semibench_plugins.generators.networks import write_atomically
 from semibench_plugins.generators.options import LatentDiffusionOptions
 
 REPORT_EVERY = 10
 SMOOTHING = 0.98
 POINTS = 200
 """At most that many points of a loss curve are kept."""
-
-
-def seed_of(*parts: object) -> int:
-    """A seed in [0, 2^63) that names its parts; the same on every machine."""
-    text = "/".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def stream(*parts: object) -> torch.Generator:
-    """A CPU generator seeded by `seed_of`."""
-    return torch.Generator().manual_seed(seed_of(*parts))
 
 
 @dataclass
@@ -82,7 +69,8 @@ def positions(count: int, batch: int, step: int, seed: int) -> Tensor:
     """int64 (batch,): the samples of a step; fresh permutations of all samples, one after the other."""
     wanted = range(step * batch, (step + 1) * batch)
     orders = {
-        turn: torch.randperm(count, generator=stream(seed, "order", turn)) for turn in {w // count for w in wanted}
+        turn: torch.randperm(count, generator=seeded_generator(seed, "order", turn))
+        for turn in {w // count for w in wanted}
     }
     return torch.stack([orders[w // count][w % count] for w in wanted])
 
@@ -148,9 +136,7 @@ def _run(
                 "average": average.state_dict() if average is not None else {},
                 "mean": course.mean, "weight": course.weight, "points": course.points,
             }  # fmt: skip
-            buffer = io.BytesIO()
-            torch.save(state, buffer)
-            write_atomically(plan.path, buffer.getvalue())
+            write_atomically(plan.path, functools.partial(torch.save, state))
     return course
 
 
@@ -162,8 +148,8 @@ def fit_autoencoder(network: Any, images: Tensor, options: LatentDiffusionOption
     size = images[0].numel()
 
     def loss_of(step: int) -> Tensor:
-        draw = stream(plan.seed, plan.name, step)
-        chosen = images[positions(len(images), batch, step, seed_of(plan.seed, plan.name))]
+        draw = seeded_generator(plan.seed, plan.name, step)
+        chosen = images[positions(len(images), batch, step, derive_seed(plan.seed, plan.name))]
         if options.mirror:
             turned = torch.rand(batch, generator=draw) < 0.5
             chosen = torch.where(turned.view(-1, 1, 1, 1), chosen.flip(-1), chosen)
@@ -217,8 +203,8 @@ def fit_denoiser(
     bars = alpha_bars(options.train_times, *options.beta)
 
     def loss_of(step: int) -> Tensor:
-        draw = stream(plan.seed, plan.name, step)
-        chosen = positions(len(mean), batch, step, seed_of(plan.seed, plan.name))
+        draw = seeded_generator(plan.seed, plan.name, step)
+        chosen = positions(len(mean), batch, step, derive_seed(plan.seed, plan.name))
         clean = mean[chosen] + spread[chosen] * torch.randn(mean[chosen].shape, generator=draw)
         times = torch.randint(options.train_times, (batch,), generator=draw)
         noise = torch.randn(clean.shape, generator=draw)

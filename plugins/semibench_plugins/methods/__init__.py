@@ -1,1 +1,1 @@
-"""First-party methods."""
+"""First-party methods, in folders by what they do with unlabeled samples."""

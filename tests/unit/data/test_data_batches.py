@@ -13,7 +13,8 @@ from support.data_toys import LOUD, STILL, Procedural, card, recipe, refs
 from torch import Tensor
 
 from semibench import IGNORE, CaseRef, DatasetCard, Samples, Split, Stream, UnsupportedError, UsageError
-from semibench.blocks.views import cut_boxes, draw_geometry, gaussian_blur, resample, strong_view, weak_view
+from semibench.blocks import draw_geometry, gaussian_blur, resample, strong_view, weak_view
+from semibench.blocks.views import cut_boxes
 from semibench.contracts.recipe import StrongPolicy, WeakPolicy
 from semibench.data.cache import CaseStore
 from semibench.data.sampling import Shuffle, seed_of

@@ -12,9 +12,9 @@ import pytest
 from support.protocol_toys import TOY
 
 from semibench import NUMERICS
+from semibench.blocks.seeds import derive_seed
 from semibench.protocols.single import SelfDomain
 from semibench.run.execute import Request, execute, prepare
-from semibench.training.seeding import derive
 
 PINNED_NUMERICS = 1
 SEED_0_TRAIN_0 = 3205788069637787994
@@ -31,9 +31,9 @@ LOSSES = [
 
 def test_seeds_are_derived_as_ever() -> None:
     """Seeds enter every digit: sha256 based, the same on every machine."""
-    assert derive(0, "train", 0) == derive(0, "train", 0)
-    assert derive(0, "train", 0) != derive(0, "train", 1) != derive(1, "train", 1)
-    assert derive(0, "train", 0) == SEED_0_TRAIN_0
+    assert derive_seed(0, "train", 0) == derive_seed(0, "train", 0)
+    assert derive_seed(0, "train", 0) != derive_seed(0, "train", 1) != derive_seed(1, "train", 1)
+    assert derive_seed(0, "train", 0) == SEED_0_TRAIN_0
 
 
 def test_a_drawn_split_is_as_ever() -> None:

@@ -10,8 +10,7 @@ import torch
 from support.generator_toys import frames
 from torch import Tensor
 
-from semibench import Generator, UsageError
-from semibench.contracts.generator import Curated
+from semibench import Curated, Generator, UsageError
 from semibench_plugins.generators.curation import CurationOptions, curate, likeness_vectors, realism_features
 
 torch.set_num_threads(1)

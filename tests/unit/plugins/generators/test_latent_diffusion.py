@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from semibench import SemibenchError, UsageError
 from semibench_plugins.generators import latent_diffusion, networks, stages
 from semibench_plugins.generators.cards import semibench_generators
-from semibench_plugins.generators.contact_sheet import contact_sheet
 from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times, noise_of_velocity, noised, velocity
 from semibench_plugins.generators.latent_diffusion import LatentDiffusion
 from semibench_plugins.generators.options import PRESETS, LatentDiffusionOptions
@@ -340,18 +339,6 @@ def test_ssim_is_one_for_equal_images_and_agrees_with_skimage() -> None:
     )
     ours = stages.structural_similarity(a.double(), b.double()).item()
     assert ours == pytest.approx(picture[3:-3, 3:-3].mean(), abs=1e-6)
-
-
-def test_contact_sheet_shows_the_images_row_by_row(tmp_path: Path) -> None:
-    import numpy as np
-    from PIL import Image
-
-    images = torch.linspace(0, 1, 5).view(5, 1, 1, 1).expand(5, 3, 6, 6)
-    page = np.asarray(Image.open(contact_sheet(images, tmp_path / "page.png", columns=3, zoom=2, gap=1)))
-    assert page.shape == (25, 38, 3)
-    assert [page[5, 5, 0], page[5, 18, 0], page[5, 31, 0], page[18, 5, 0]] == [0, 64, 128, 191]
-    with pytest.raises(UsageError, match="contact sheet"):
-        contact_sheet(torch.zeros(0, 3, 4, 4), tmp_path / "none.png")
 
 
 def _digest(path: Path) -> str:

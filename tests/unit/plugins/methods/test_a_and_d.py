@@ -16,9 +16,9 @@ from semibench import IGNORE, Term, UnsupportedError
 from semibench.blocks import ClassDifficulty, LabelDiffusion, blur3, gumbel_blur
 from semibench.run.settings import term_records
 from semibench_plugins.backbones.diff_vnet import DiffVNet
-from semibench_plugins.methods.a_and_d import AandD
-from semibench_plugins.methods.three_decoders.intensity import changed_intensities
-from semibench_plugins.methods.three_decoders.losses import dice_with_ce
+from semibench_plugins.methods.generalisation.a_and_d import AandD
+from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
+from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
 
 torch.set_num_threads(1)
 

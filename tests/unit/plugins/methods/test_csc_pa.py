@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from semibench import IGNORE, Backbone, Task, UsageError
 from semibench_plugins.backbones.deeplabv3plus import DeepLabOptions, DeepLabV3Plus
-from semibench_plugins.methods.csc_pa import edges, masking, presets
-from semibench_plugins.methods.csc_pa.method import CSCPA
+from semibench_plugins.methods.systems.csc_pa import edges, masking, presets
+from semibench_plugins.methods.systems.csc_pa.method import CSCPA
 
 torch.set_num_threads(1)
 SIDE = 33

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semibench import IGNORE
-from semibench_plugins.methods.csc_pa import affinity, edges, masking
-from semibench_plugins.methods.csc_pa.prototypes import (
+from semibench_plugins.methods.systems.csc_pa import affinity, edges, masking
+from semibench_plugins.methods.systems.csc_pa.prototypes import (
     CrossAttention,
     ForegroundAttention,
     attend,

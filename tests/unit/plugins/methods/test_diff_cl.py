@@ -20,8 +20,8 @@ from semibench.conformance.case import SmallBackbones
 from semibench.conformance.learning import LearningCase
 from semibench.run.settings import build, term_records
 from semibench_plugins.backbones.diffusion_vnet import DiffusionVNet
-from semibench_plugins.methods.diff_cl.method import DiffCL
-from semibench_plugins.methods.diff_cl.presets import TABLE_2
+from semibench_plugins.methods.systems.diff_cl.method import DiffCL
+from semibench_plugins.methods.systems.diff_cl.presets import TABLE_2
 
 torch.set_num_threads(1)
 SMALL = {"samples": 128, "extremes": 16, "anchors": 32, "bank": 64, "added": 64, "width": 8}

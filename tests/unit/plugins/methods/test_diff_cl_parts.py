@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench_plugins.methods.diff_cl.high_frequency import (
+from semibench_plugins.methods.systems.diff_cl.high_frequency import (
     GatedSpatialConvolution,
     HighFrequencyMamba,
     high_pass,
     kept_fraction,
     radii,
 )
-from semibench_plugins.methods.diff_cl.propagation import MemoryBank, contrast, extremes, propagation_loss
+from semibench_plugins.methods.systems.diff_cl.propagation import MemoryBank, contrast, extremes, propagation_loss
 
 torch.set_num_threads(1)
 

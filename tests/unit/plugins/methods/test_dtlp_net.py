@@ -15,12 +15,12 @@ from semibench import IGNORE, Term, UsageError
 from semibench.blocks import box_mask
 from semibench.run.settings import term_records
 from semibench_plugins.backbones.diff_vnet import DiffVNet
-from semibench_plugins.methods.dtlp_net.ensemble import as_probabilities, bits, fused
-from semibench_plugins.methods.dtlp_net.inputs import block_size, boxes, kept_blocks, partners
-from semibench_plugins.methods.dtlp_net.losses import relative_error
-from semibench_plugins.methods.dtlp_net.method import DTLPNet
-from semibench_plugins.methods.dtlp_net.propagation import propagate, propagated, rows_at_once
-from semibench_plugins.methods.three_decoders.losses import soft_dice_between
+from semibench_plugins.methods.generalisation.three_decoders.losses import soft_dice_between
+from semibench_plugins.methods.systems.dtlp_net.ensemble import as_probabilities, bits, fused
+from semibench_plugins.methods.systems.dtlp_net.inputs import block_size, boxes, kept_blocks, partners
+from semibench_plugins.methods.systems.dtlp_net.losses import relative_error
+from semibench_plugins.methods.systems.dtlp_net.method import DTLPNet
+from semibench_plugins.methods.systems.dtlp_net.propagation import propagate, propagated, rows_at_once
 
 torch.set_num_threads(1)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semibench import IGNORE
 from semibench.blocks import colour_jitter, dice_between, dice_ce, evaluating, soft_dice
 from semibench.run.settings import term_records
-from semibench_plugins.methods.fixmatch import FixMatch, concentration, surviving_labels
+from semibench_plugins.methods.pseudo_labels.fixmatch import FixMatch, concentration, surviving_labels
 
 torch.set_num_threads(1)
 

@@ -10,8 +10,8 @@ from support.methods_support import case_of, clock
 from torch import nn
 
 from semibench.blocks import supervised_loss
-from semibench_plugins.methods.mean_teacher import MeanTeacher
-from semibench_plugins.methods.supervised import Supervised
+from semibench_plugins.methods.baselines.supervised import Supervised
+from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
 
 
 def quiet(method: MeanTeacher) -> MeanTeacher:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semibench import IGNORE
 from semibench.blocks import region_loss
-from semibench_plugins.methods.bcp import BCP, _halves
+from semibench_plugins.methods.pseudo_labels.bcp import BCP, _halves
 
 
 class Recorder(nn.Module):
@@ -70,7 +70,7 @@ def test_losses_are_region_losses_of_the_mixes(monkeypatch: pytest.MonkeyPatch) 
     y = torch.randint(0, 2, (4, 12, 12))
     mask = torch.ones(12, 12)
     mask[2:10, 3:11] = 0
-    monkeypatch.setattr("semibench_plugins.methods.bcp.box_mask", lambda *_args, **_keywords: mask)
+    monkeypatch.setattr("semibench_plugins.methods.pseudo_labels.bcp.box_mask", lambda *_args, **_keywords: mask)
     method.components = "none"
     losses = method.losses({"labeled": samples(x, y), "unlabeled": samples(u)}, clock())
     pseudo = (method.teacher.net(u)).argmax(1)

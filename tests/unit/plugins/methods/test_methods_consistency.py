@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from semibench import Clock, Method, Term
 from semibench.blocks import Teacher, dice_ce, soft_dice
 from semibench.run.settings import term_records
-from semibench_plugins.methods.cct import CCT
-from semibench_plugins.methods.cps import CPS, pseudo_labels
-from semibench_plugins.methods.ctct import CTCT
-from semibench_plugins.methods.dct import DCT, rotation_agreement
-from semibench_plugins.methods.ua_mt import UAMT
+from semibench_plugins.methods.consistency.cct import CCT
+from semibench_plugins.methods.consistency.dct import DCT, rotation_agreement
+from semibench_plugins.methods.consistency.ua_mt import UAMT
+from semibench_plugins.methods.pseudo_labels.cps import CPS, pseudo_labels
+from semibench_plugins.methods.pseudo_labels.ctct import CTCT
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from semibench import IGNORE
 from semibench.blocks import soft_dice
-from semibench_plugins.methods.adaoutput import AdaOutput, PatchCritic
-from semibench_plugins.methods.saml import (
+from semibench_plugins.methods.adaptation.adaoutput import AdaOutput, PatchCritic
+from semibench_plugins.methods.generalisation.saml import (
     SAML,
     compactness,
     contour_embeddings,

@@ -12,14 +12,14 @@ from support.methods_support import samples
 from torch import Tensor
 
 from semibench import Batch, Method, Recipe, Task
+from semibench.blocks.seeds import derive_seed
 from semibench.conformance import MethodCase
 from semibench.reporting import Reporter
 from semibench.training.loop import train
-from semibench.training.seeding import derive
 from semibench_plugins.backbones.unet import UNet
-from semibench_plugins.methods.bcp import BCP
-from semibench_plugins.methods.mean_teacher import MeanTeacher
-from semibench_plugins.methods.supervised import Supervised
+from semibench_plugins.methods.baselines.supervised import Supervised
+from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
+from semibench_plugins.methods.pseudo_labels.bcp import BCP
 
 SIDE, LABELED, UNLABELED, TEST = 32, 4, 60, 60
 ITERATIONS = 200
@@ -56,7 +56,7 @@ class Scenes:
         self.pools: Any = None
 
     def batch(self, iteration: int) -> Batch:
-        g = torch.Generator().manual_seed(derive(self.seed, "scenes", iteration))
+        g = torch.Generator().manual_seed(derive_seed(self.seed, "scenes", iteration))
         (x, y), (u, _) = self.labeled, self.unlabeled
         first, second = torch.randperm(LABELED, generator=g), torch.randperm(UNLABELED, generator=g)[:4]
         turns, flip = torch.randint(4, (2,), generator=g).tolist(), bool(torch.randint(2, (), generator=g))

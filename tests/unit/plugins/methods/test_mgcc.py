@@ -12,7 +12,7 @@ from semibench import IGNORE, Backbone, Clock, Samples, Task, Term, UnsupportedE
 from semibench.blocks.losses import bce_dice
 from semibench.run.settings import merge
 from semibench_plugins.backbones.mgcc_net import AttentionGate, ConvMixerLayer, MGCCNet, MGCCNetOptions
-from semibench_plugins.methods.mgcc import MGCC
+from semibench_plugins.methods.systems.mgcc import MGCC
 
 torch.set_num_threads(1)
 CLOCK = Clock("train", 0, 20000, {})

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from semibench import UnsupportedError
 from semibench.run.settings import term_records
-from semibench_plugins.methods.fixmatch import FixMatch
-from semibench_plugins.methods.semsim.fusion import SpatialAwareFusion
-from semibench_plugins.methods.semsim.method import SemSim, SemSimMinus
-from semibench_plugins.methods.semsim.settings import ITERATIONS
+from semibench_plugins.methods.pseudo_labels.fixmatch import FixMatch
+from semibench_plugins.methods.systems.semsim.fusion import SpatialAwareFusion
+from semibench_plugins.methods.systems.semsim.method import SemSim, SemSimMinus
+from semibench_plugins.methods.systems.semsim.settings import ITERATIONS
 
 torch.set_num_threads(1)
 SMALL = {**SemSim.rehearsal_options, "width": 16}

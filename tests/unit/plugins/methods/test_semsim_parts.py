@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semibench import IGNORE
-from semibench_plugins.methods.semsim.affinity import affinity, refined, spread
-from semibench_plugins.methods.semsim.fusion import SpatialAwareFusion, WindowBlock, unwindow, windows
-from semibench_plugins.methods.semsim.prototypes import (
+from semibench_plugins.methods.systems.semsim.affinity import affinity, refined, spread
+from semibench_plugins.methods.systems.semsim.fusion import SpatialAwareFusion, WindowBlock, unwindow, windows
+from semibench_plugins.methods.systems.semsim.prototypes import (
     Grid,
     certainty,
     likeness,

@@ -1,0 +1,1 @@
+"""Methods that adapt from a labeled source domain to an unlabeled target domain."""

@@ -1,0 +1,18 @@
+"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+
+from __future__ import annotations
+
+from semibench import MethodCard
+
+CARDS = (
+    MethodCard(
+        name="adaoutput",
+        title="AdaOutput",
+        load=f"{__package__}.adaoutput:AdaOutput",
+        summary="critics on the softmax maps of two levels pull target predictions to look like source ones",
+        paper="Tsai et al., Learning to Adapt Structured Output Space for Semantic Segmentation, CVPR 2018",
+        url="https://arxiv.org/abs/1802.10349",
+        protocols=("umda",),
+        default_for=("umda",),
+    ),
+)

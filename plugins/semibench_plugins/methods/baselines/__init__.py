@@ -1,0 +1,1 @@
+"""References that every semi-supervised method must beat."""

@@ -1,0 +1,15 @@
+"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+
+from __future__ import annotations
+
+from semibench import MethodCard
+
+CARDS = (
+    MethodCard(
+        name="supervised",
+        title="Supervised",
+        load=f"{__package__}.supervised:Supervised",
+        summary="cross-entropy and Dice on the labeled samples only; the reference every learner must beat",
+        uses_unlabeled=False,
+    ),
+)

@@ -1,0 +1,47 @@
+"""Supervised training on the labeled samples: the reference of every table ("only sup", "fully supervised")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Stream, Task, Term
+from semibench.blocks import Supervision, supervised_loss
+
+
+class Supervised(Method):
+    """L = L_sup on the labeled stream; nothing unlabeled is ever drawn. How many labels there are is the protocol's
+    affair: with all of them this is the upper bound of a table.
+
+    The default loss is SSL4MIS's (CE + Dice) / 2; presets `mgcc-2023` (BCE / 2 + Dice) and `la` (Dice of the foreground
+    only, UA-MT) are those of the other families.
+    """
+
+    terms: Mapping[str, Term] = {"sup": Term()}
+    streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled")}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "mgcc-2023": {"options": {"loss": "bce_dice"}},
+        "la": {"options": {"loss": "dice_ce_foreground"}, "recipe": {"iterations": 6000, "labeled_batch": 4}},
+    }
+
+    class Options(MethodOptions, frozen=True, extra="forbid"):
+        """Options of `supervised`."""
+
+        loss: Supervision = Field("dice_ce", description="which supervised loss")
+
+    def __init__(self, task: Task, backbones: Backbones, options: Supervised.Options) -> None:
+        super().__init__(task, backbones, options)
+        self.loss = options.loss
+        self.net = backbones()
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        """sup: the supervised loss."""
+        labeled = batch["labeled"]
+        return {"sup": supervised_loss(self.net(labeled.image), labeled.target, self.loss)}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, *spatial) -> logits (B, K, *spatial)."""
+        return self.net(images)

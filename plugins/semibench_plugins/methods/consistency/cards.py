@@ -1,0 +1,42 @@
+"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+
+from __future__ import annotations
+
+from semibench import MethodCard
+
+CARDS = (
+    MethodCard(
+        name="mean-teacher",
+        title="Mean Teacher",
+        load=f"{__package__}.mean_teacher:MeanTeacher",
+        summary="agree with an averaged copy of oneself on noisy unlabeled samples",
+        paper="Tarvainen & Valpola, Mean teachers are better role models, NeurIPS 2017",
+        url="https://arxiv.org/abs/1703.01780",
+        default_for=("self", "similar", "synthetic", "ssmis", "semi-mdg"),
+    ),
+    MethodCard(
+        name="ua-mt",
+        title="UA-MT",
+        load=f"{__package__}.ua_mt:UAMT",
+        summary="mean teacher whose consistency counts only where the teacher is certain",
+        paper="Yu et al., Uncertainty-aware Self-ensembling Model for Semi-supervised 3D Left Atrium Segmentation, "
+        "MICCAI 2019",
+        url="https://arxiv.org/abs/1907.07034",
+    ),
+    MethodCard(
+        name="dct",
+        title="DCT",
+        load=f"{__package__}.dct:DCT",
+        summary="two networks agree on unlabeled samples and resist each other's adversarial examples",
+        paper="Qiao et al., Deep Co-Training for Semi-Supervised Image Recognition, ECCV 2018",
+        url="https://arxiv.org/abs/1803.05984",
+    ),
+    MethodCard(
+        name="cct",
+        title="CCT",
+        load=f"{__package__}.cct:CCT",
+        summary="auxiliary decoders on perturbed encoder features agree with the main decoder",
+        paper="Ouali et al., Semi-Supervised Semantic Segmentation with Cross-Consistency Training, CVPR 2020",
+        url="https://arxiv.org/abs/2003.09005",
+    ),
+)

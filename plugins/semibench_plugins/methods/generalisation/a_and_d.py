@@ -1,0 +1,135 @@
+"""A&D, aggregating and decoupling, alias GenericSSL (Wang & Li, NeurIPS 2023), in 2D and 3D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
+from semibench.blocks import ClassDifficulty, gumbel_blur
+from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
+from semibench_plugins.methods.generalisation.three_decoders.losses import Form, dice_with_ce
+from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap, ThreeDecoders
+
+WEAK: Mapping[str, Any] = {"flip": 0.0, "rotate90": 0.0, "rotate": [0.35, 15.0], "scale": [0.35, 0.7, 1.0]}
+"""Rotation and scaling of the code, each with probability 1/2 x .7; no flips."""
+CODE: Mapping[str, Any] = {"loss": "code", "difficulty": "ema", "intensities": True, "nesterov": True}
+TRAINING: Mapping[str, Any] = {"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 3e-5, "weak": WEAK}
+
+
+def _own(patch: tuple[int, ...], iterations: int, batch: int, ramp: float = 1.0) -> dict[str, Any]:
+    recipe = {**TRAINING, "patch": patch, "iterations": iterations, "labeled_batch": batch, "unlabeled_batch": batch}
+    return {"options": dict(CODE), "terms": {"unsup": {"ramp": {"end": ramp}}}, "recipe": recipe}
+
+
+class AandD(Method):
+    """A diffusion encoder learns from all domains (aggregating); three decoders have jobs of their own (decoupling).
+
+    theta predicts, and learns from pseudo-labels of unlabeled samples; psi learns from labels with classes weighted by
+    difficulty; xi restores labels from noise. DC is `dice_with_ce`, w the weights of `ClassDifficulty` from the hard
+    Dice of xi on the labeled batch:
+    deno = DC(xi(x_l, y_t, t), y); diff = DC(psi(x_l), y; w); unsup = DC(theta(x_u), y'), y' = argmax(G + S), G the
+    blurred Gumbel-softmax of the label map that ten steps of DDIM draw for x_u, S = softmax(psi(x_u)).
+    L = deno + diff + mu unsup, mu = 10 exp(-5 (1 - t)^2) over the run (README of the code; its default argument is 2).
+    Each iteration begins with theta <- .99 theta + .01 (xi + psi) / 2. Symbols as in DTLP-Net, eq. 1-7, which restates
+    it.
+
+    Options for what the code has otherwise: `loss`, `difficulty`, `intensities`, `nesterov`; presets `code` (all of
+    them) and one for each data set with the code's budget. What the paper leaves open follows the code: pseudo-labels
+    come from the network in training mode (`labelling`), and the *logits* of xi are clipped to [-1, 1] as if they were
+    label maps (`clean_map`), so that the Gumbel-softmax is very flat with many classes. The code lowers the rate per
+    epoch, here it falls per iteration; its validation lists (the labeled cases on LA, the test cases on M&Ms) are not
+    followed. Scored: theta (published) and psi.
+    """
+
+    terms: Mapping[str, Term] = {
+        "deno": Term(search=(0.3, 3.0)),
+        "diff": Term(search=(0.3, 3.0)),
+        "unsup": Term(10.0, Ramp("sigmoid"), search=(1.0, 20.0)),
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "code": {"options": CODE},
+        "la": _own((112, 112, 80), 5700, 4),
+        "synapse": _own((64, 128, 128), 2400, 2),
+        "mmwhs": _own((128, 128, 128), 2400, 2),
+        "mnms": _own((32, 128, 128), 33000, 4, ramp=1 / 3),
+    }
+
+    class Options(MethodOptions, frozen=True, extra="forbid"):
+        """Options of `a-and-d`."""
+
+        loss: Form = Field("paper", description="(CE + 1 - Dice) / 2, or the code's CE - Dice")
+        difficulty: Literal["window", "ema"] = Field(
+            "window", description="sums over the last iterations (eq. 5, 6), or the code's moving averages"
+        )
+        exponent: float = Field(0.2, ge=0.0, description="of the difficulty; useful range 0 to .5")
+        window: int = Field(50, ge=1, description="iterations behind the difficulty; useful range 20 to 200")
+        temperature: float = Field(1.0, gt=0.0, description="of the Gumbel-softmax; useful range .5 to 2")
+        blur: float = Field(1.0, ge=0.0, description="sigma of the blur in voxels; useful range 0 to 2")
+        ddim_steps: int = Field(10, ge=2, le=1000, description="steps of sampling, each a pass of the network; 2 to 10")
+        clean_map: CleanMap = Field(
+            "logits", description="what DDIM takes for the label map: clipped logits, or 2 softmax - 1"
+        )
+        mixing: float = Field(
+            0.01, ge=0.0, le=1.0, description="rate at which theta follows xi and psi; useful range 0 to .05"
+        )
+        labelling: Literal["train", "eval"] = Field("train", description="mode of the network when it labels")
+        intensities: bool = Field(
+            False, description="the code's blur, brightness, contrast and gamma on top of the weak view"
+        )
+        nesterov: bool = Field(False, description="SGD with Nesterov momentum, whatever the recipe's optimiser")
+
+    def __init__(self, task: Task, backbones: Backbones, options: AandD.Options) -> None:
+        super().__init__(task, backbones, options)
+        self.options = options
+        self.kinds = len(task.classes)
+        self.network = ThreeDecoders(backbones)
+        self.difficulty = ClassDifficulty(
+            self.kinds, window=options.window, exponent=options.exponent, rule=options.difficulty
+        )
+
+    def optimisers(self) -> Mapping[str, Optimiser]:
+        """One over everything; with `nesterov` it is SGD."""
+        if self.options.nesterov:
+            return {"main": Optimiser((self,), "sgd", settings={"nesterov": True})}
+        return super().optimisers()
+
+    @torch.no_grad()
+    def pseudo_label(self, images: Tensor, valid: Tensor) -> Tensor:
+        """(B, C, *spatial), bool (B, *spatial) -> labels (B, *spatial), IGNORE at padding: argmax of G + S."""
+        with self.network.labelling(self.options.labelling):
+            drawn = self.network.sample(images, self.kinds, steps=self.options.ddim_steps, clean=self.options.clean_map)
+            sure = self.network.psi_logits(images).float().softmax(1)
+        sharp = gumbel_blur(drawn, temperature=self.options.temperature, sigma=self.options.blur)
+        return (sharp + sure).argmax(1).masked_fill(~valid, IGNORE)
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        """deno, diff: labeled part; unsup: unlabeled part. theta is blended first."""
+        options, network = self.options, self.network
+        network.blend(options.mixing)
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        image, shown = labeled.image, unlabeled.image
+        if options.intensities:
+            image, shown = changed_intensities(image, labeled.valid), changed_intensities(shown, unlabeled.valid)
+        target = labeled.target
+        restored, _ = network.denoise_labels(image, target, self.kinds)
+        weight = self.difficulty.update(restored.detach().argmax(1), target)
+        self.notes["greatest-class-weight"] = weight.max()
+        pseudo = self.pseudo_label(shown, unlabeled.valid)
+        return {
+            "deno": dice_with_ce(restored, target, form=options.loss),
+            "diff": dice_with_ce(network.psi_logits(image), target, weight=weight, form=options.loss),
+            "unsup": dice_with_ce(network.theta_logits(shown), pseudo, form=options.loss),
+        }
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, *spatial) -> logits (B, K, *spatial) of theta; no diffusion."""
+        return self.network.theta_logits(images)
+
+    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """theta (published tables) and psi."""
+        return {"theta": self.network.theta_logits, "psi": self.network.psi_logits}

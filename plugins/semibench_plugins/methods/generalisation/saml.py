@@ -1,0 +1,223 @@
+"""SAML, shape-aware meta-learning (Liu, Dou & Heng, MICCAI 2020), in 2D and 3D."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from semibench import (
+    IGNORE,
+    Backbone,
+    Backbones,
+    Batch,
+    Clock,
+    Method,
+    MethodOptions,
+    Optimise,
+    Optimiser,
+    Stream,
+    Task,
+    Term,
+)
+from semibench.blocks import inner_step, soft_dice
+
+
+def compactness(probability: Tensor) -> Tensor:
+    """Mean over samples of P^2 / (4 pi A) in 2D, S^3 / (36 pi V^2) in 3D: 1 for a disc or ball, more for other shapes.
+
+    probability: (B, *spatial) in [0, 1]. P = sum of the length of its gradient (forward differences), A = its sum. Two
+    guards that the paper does not need: sqrt(g^2 + 1e-8) is taken relative to a flat area, which must not count as
+    boundary, and one voxel is added to A, so that an empty prediction is 0 and not 0 / 0.
+    """
+    dims = probability.ndim - 1
+    square = torch.zeros_like(probability[(slice(None), *[slice(1, None)] * dims)])
+    for axis in range(1, dims + 1):
+        ahead = [slice(None), *[slice(1, None)] * dims]
+        behind = list(ahead)
+        behind[axis] = slice(None, -1)
+        square = square + (probability[tuple(ahead)] - probability[tuple(behind)]).square()
+    over = tuple(range(1, dims + 1))
+    boundary = ((square + 1e-8).sqrt() - 1e-4).sum(over)
+    content = probability.sum(over) + 1.0
+    if dims == 2:
+        return (boundary.square() / (4.0 * math.pi * content)).mean()
+    return (boundary.pow(3) / (36.0 * math.pi * content.square())).mean()
+
+
+def rings(label: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks (B, *spatial), float32, of the contour (foreground minus its erosion by one voxel) and of the background
+    around it (dilation by a window of 5, minus foreground). label: (B, *spatial); ignored positions belong to neither."""
+    counted = label != IGNORE
+    mask = ((label > 0) & counted).float().unsqueeze(1)
+    pool = F.max_pool2d if label.ndim == 3 else F.max_pool3d
+    eroded = 1.0 - pool(1.0 - mask, 3, 1, 1)
+    dilated = pool(mask, 5, 1, 2)
+    contour, around = (mask - eroded).squeeze(1), (dilated - mask).squeeze(1)
+    return contour * counted, around * counted
+
+
+def contour_embeddings(features: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Features averaged over the contour (kind 1) and over the background around it (kind 0), for every sample that has
+    both: (N, C) and int64 (N,). features: (B, C, *spatial) on the grid of the label, or resized to it."""
+    if features.shape[2:] != label.shape[1:]:
+        mode = "bilinear" if label.ndim == 3 else "trilinear"
+        features = F.interpolate(features, label.shape[1:], mode=mode)
+    means, kinds = [], []
+    contour, around = rings(label)
+    full = (contour.flatten(1).sum(1) > 0) & (around.flatten(1).sum(1) > 0)
+    for kind, mask in ((1, contour), (0, around)):
+        weights = mask[full].unsqueeze(1)
+        total = (features[full].float() * weights).flatten(2).sum(2)
+        means.append(total / weights.flatten(2).sum(2))
+        kinds.append(torch.full((len(total),), kind, device=label.device))
+    return torch.cat(means), torch.cat(kinds)
+
+
+def triplet_semi_hard(embeddings: Tensor, kinds: Tensor, margin: float = 10.0) -> Tensor:
+    """Triplet loss with semi-hard negatives on squared Euclidean distances, mean over the pairs of one kind.
+
+    For anchor a and positive p: the nearest negative farther than p, else the farthest negative;
+    max(0, margin + d(a, p) - d(a, n)). 0 where there is no such pair or no negative (Schroff et al., CVPR 2015).
+    embeddings: (N, C); kinds: (N,).
+    """
+    same = kinds[:, None] == kinds[None]
+    positive = same & ~torch.eye(len(kinds), dtype=torch.bool, device=kinds.device)
+    if not positive.any() or same.all():
+        return embeddings.sum() * 0.0
+    distance = (embeddings[:, None] - embeddings[None]).square().sum(2)
+    far = distance.masked_fill(same, -math.inf).amax(1)
+    beyond = (~same)[:, None, :] & (distance[:, None, :] > distance[:, :, None])
+    near = distance[:, None, :].expand_as(beyond).masked_fill(~beyond, math.inf).amin(2)
+    negative = torch.where(near.isinf(), far[:, None].expand_as(near), near)
+    return (margin + distance - negative)[positive].clamp(min=0.0).mean()
+
+
+class WithFeatures(nn.Module):
+    """A backbone that returns logits and its finest decoder map, so that both come from one functional call."""
+
+    def __init__(self, net: Backbone) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, *spatial) -> logits (B, K, *spatial), map (B, channels[0], *s)."""
+        maps = self.net.decoder(self.net.encode(images))
+        logits = self.net.decoder.head(maps[0])
+        if logits.shape[2:] != images.shape[2:]:
+            mode = ("bilinear", "trilinear")[self.net.dims - 2]
+            logits = F.interpolate(logits, images.shape[2:], mode=mode)
+        return logits, maps[0]
+
+
+class SAML(Method):
+    """Each iteration two training domains make an inner step theta' = theta - alpha grad L_tr, and a third tests it:
+    L_te(theta') = Dice + 1 compact + .005 smooth. With more than three domains, three are drawn.
+
+    L_tr: mean of the Dice losses of the two domains; the inner gradient is clipped per tensor at norm 10 and is a
+    constant (first order). compact: P^2 / (4 pi A) of the prediction on the test domain. smooth: triplet loss between
+    contour and background embeddings of the samples of all three domains, through a small network. Three optimisers, all
+    Adam with a constant rate: 1e-4 on L_tr, 1e-3 on L_te for the segmenter and for the embedding network.
+
+    Readings: both embeddings of every sample take part (the code picks one of them for each of five slices); the outer
+    gradient is clipped at a norm of 10 over all its tensors (the code: each); batch statistics are those of the three
+    domains together, and at test running statistics are used (the code: batch statistics); skips are the backbone's (the
+    code's decoder joins its map with itself). The code's perimeter is scaled by .01 and its compactness is summed over 5
+    slices: preset `code` (weight 5e-4). Compactness is computed for the union of the classes of each entry of
+    `shape_groups` (default: all foreground; a ring such as the myocardium alone would be a wrong prior): preset `mnms`.
+    """
+
+    terms: Mapping[str, Term] = {
+        "inner": Term(),
+        "outer": Term(),
+        "compact": Term(1.0, search=(1e-4, 1.0)),
+        "smooth": Term(0.005, search=(1e-4, 0.05)),
+    }
+    streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled", per_domain=True)}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "code": {"terms": {"compact": 5e-4}, "recipe": {"iterations": 10000, "labeled_batch": 5}},
+        "mnms": {"options": {"shape_groups": ((1, 2), (3,))}},
+    }
+
+    class Options(MethodOptions, frozen=True, extra="forbid"):
+        """Options of `saml`."""
+
+        inner_rate: float = Field(1e-4, ge=0.0, description="alpha of the inner step; useful range 1e-5 to 1e-3")
+        inner_lr: float = Field(1e-4, gt=0.0, description="Adam on the loss of the two training domains")
+        outer_lr: float = Field(
+            1e-3, gt=0.0, description="Adam on the loss of the test domain, and of the embedding network"
+        )
+        clip: float = Field(10.0, gt=0.0, description="greatest norm of inner and outer gradients")
+        margin: float = Field(10.0, gt=0.0, description="of the triplet loss")
+        shape_groups: tuple[tuple[int, ...], ...] | None = Field(
+            None, description="classes whose union should be compact, one entry per shape; none: all foreground"
+        )
+
+    @classmethod
+    def unsupported(cls, task: Task, options: Any) -> str | None:
+        """Meta-training takes two domains and meta-testing a third."""
+        if len(task.domains) < 3:
+            return (
+                f"needs at least three training domains, the split has {len(task.domains)}: {', '.join(task.domains)}"
+            )
+        groups = options.shape_groups or ()
+        if any(not 0 < label < len(task.classes) for group in groups for label in group) or not all(groups):
+            return f"shape_groups names foreground classes 1..{len(task.classes) - 1}, got {groups}"
+        return None
+
+    def __init__(self, task: Task, backbones: Backbones, options: SAML.Options) -> None:
+        super().__init__(task, backbones, options)
+        self.options = options
+        self.groups = options.shape_groups or (tuple(range(1, len(task.classes))),)
+        self.net = WithFeatures(backbones())
+        width = self.net.net.decoder.channels[0]
+        self.metric = nn.Sequential(nn.Linear(width, 24), nn.LeakyReLU(0.2), nn.Linear(24, 16))
+
+    def optimisers(self) -> Mapping[str, Optimiser]:
+        """inner and outer share the segmenter; metric is the embedding network."""
+        plain = {"weight_decay": 0.0}
+        clipped = {"weight_decay": 0.0, "clip_norm": self.options.clip}
+        outer = self.options.outer_lr
+        return {
+            "inner": Optimiser((self.net,), "adam", lr=self.options.inner_lr, schedule="constant", settings=plain),
+            "outer": Optimiser((self.net,), "adam", lr=outer, schedule="constant", settings=clipped),
+            "metric": Optimiser((self.metric,), "adam", lr=outer, schedule="constant", settings=plain),
+        }
+
+    def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
+        """Draws the domains, moves the weights, tests the moved ones, then updates from both losses."""
+        samples = batch["labeled"]
+        present = samples.domain.unique()
+        drawn = present[torch.randperm(len(present))[:3].to(present.device)]
+        member = [samples.domain == domain for domain in drawn]
+        train, test = torch.stack(member[:-1]).any(0), member[-1]
+        label, domain = samples.target, samples.domain
+
+        logits = self.net(samples.image[train])[0]
+        inner = torch.stack(
+            [soft_dice(logits[one[train]], label[one]) for one in member[:-1]]
+        ).mean()  # fmt: skip
+        moved = inner_step(self.net, inner, self.options.inner_rate, clip=self.options.clip)
+        used = train | test
+        outputs, features = functional_call(self.net, moved, (samples.image[used],))
+        tested = outputs[domain[used] == drawn[-1]]
+        probabilities = tested.float().softmax(1)
+        compact = [compactness(probabilities[:, list(group)].sum(1)) for group in self.groups]
+        embeddings, kinds = contour_embeddings(features, label[used])
+        losses = {
+            "outer": soft_dice(tested, label[test]),
+            "compact": torch.stack(compact).mean(),
+            "smooth": triplet_semi_hard(self.metric(embeddings).float(), kinds, self.options.margin),
+        }
+        optimise({"inner": inner}, on=["inner"])
+        optimise(losses, on=["outer", "metric"])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, *spatial) -> logits (B, K, *spatial)."""
+        return self.net(images)[0]

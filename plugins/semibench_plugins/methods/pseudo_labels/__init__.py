@@ -1,0 +1,1 @@
+"""Methods that train on predicted labels: of themselves, of a teacher or of a second network."""

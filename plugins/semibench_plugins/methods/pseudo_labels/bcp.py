@@ -1,0 +1,117 @@
+"""BCP, bidirectional copy-paste (Bai et al., CVPR 2023), in 2D (ACDC code) and 3D (LA code)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Pools, Samples, Stage, Task, Term
+from semibench.blocks import Teacher, box_mask, largest_component, region_loss
+
+
+class BCP(Method):
+    """A box is copied between labeled and unlabeled samples in both directions; the mixes are learned with the label in
+    one region and a pseudo-label of the moving-average teacher, cleaned by largest components, in the other.
+
+    With a mask M (1 except in a box of 2/3 of each side) and halves a, b of the labeled and u, v of the unlabeled batch:
+    x_in = u M + a (1 - M), x_out = b M + v (1 - M); L = R(x_in; y_a, 1 - M) + R(x_out; y_b, M) + w [R(x_in; u', M) +
+    R(x_out; v', 1 - M)], R = (Dice + CE) / 2 over a region, w = .5 (term `pseudo`). The stage `pretrain` mixes labeled
+    halves; `train` starts student and teacher from its best weights.
+
+    Code differs between 2D and 3D; options left at None take the published value of the dims: share of the pre-training
+    10000 / 40000 and 2000 / 17000, teacher's buffers averaged and not, smoothing of the Dice 1e-10 and 1e-5. Padding of
+    unlabeled samples is left out of the losses. Pools of unlike batch size are repeated to the greater one. The authors'
+    learning rate is constant in 2D (preset `acdc`) and falls by steps in 3D; the recipe's schedule is used here.
+    Scored: the student (as published) and the teacher.
+    """
+
+    terms: Mapping[str, Term] = {"sup": Term(), "pseudo": Term(0.5, search=(0.1, 1.0))}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "acdc": {"recipe": {"iterations": 40000, "labeled_batch": 12, "unlabeled_batch": 12, "schedule": "constant"}},
+        "la": {"recipe": {"iterations": 17000, "labeled_batch": 4, "unlabeled_batch": 4}},
+    }
+
+    class Options(MethodOptions, frozen=True, extra="forbid"):
+        """Options of `bcp`."""
+
+        share: float = Field(2 / 3, gt=0.0, lt=1.0, description="sides of the box; useful range .3 to .9")
+        decay: float = Field(
+            0.99, ge=0.0, le=1.0, description="of the teacher, from the first step; useful range .9 to .999"
+        )
+        pretrain: float | None = Field(None, gt=0.0, lt=1.0, description="share of the budget for pre-training")
+        buffers: Literal["none", "ema", "copy"] | None = Field(None, description="running statistics of the teacher")
+        components: Literal["per-class", "none"] = Field(
+            "per-class", description="keep the largest component of each class of a pseudo-label, or all (many lesions)"
+        )
+        smooth: float | None = Field(None, gt=0.0, description="smoothing of the Dice")
+
+    def __init__(self, task: Task, backbones: Backbones, options: BCP.Options) -> None:
+        super().__init__(task, backbones, options)
+        flat = task.dims == 2
+        self.share, self.components = options.share, options.components
+        self.pretrain = options.pretrain or (1 / 4 if flat else 2 / 17)
+        self.smooth = options.smooth or (1e-10 if flat else 1e-5)
+        buffers = options.buffers or ("ema" if flat else "none")
+        self.student = backbones()
+        self.teacher = Teacher(self.student, options.decay, warm_up=False, buffers=buffers, mode="train")
+
+    def stages(self) -> Sequence[Stage]:
+        """Pre-training on labeled mixes, then training from its best weights."""
+        return Stage("pretrain", self.pretrain), Stage("train", 1.0 - self.pretrain, start="best")
+
+    def begin(self, stage: str, pools: Pools) -> None:
+        """The teacher starts as the student, buffers included."""
+        self.teacher.copy(self.student)
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        """sup: regions with labels; pseudo: regions with pseudo-labels (stage `train`)."""
+        labeled = batch["labeled"]
+        mask = box_mask(labeled.image.shape[2:], self.share, like=labeled.image)
+        if clock.stage == "pretrain":
+            (a, b), (label_a, label_b) = _halves(labeled, len(labeled.image), labeled.target)
+            logits = self.student(a * mask + b * (1 - mask))
+            return {"sup": self._region(logits, label_a, mask) + self._region(logits, label_b, 1 - mask)}
+        unlabeled = batch["unlabeled"]
+        count = max(len(labeled.image), len(unlabeled.image))
+        (a, b), (label_a, label_b) = _halves(labeled, count, labeled.target)
+        (u, v), (valid_u, valid_v) = _halves(unlabeled, count, unlabeled.valid)
+        pseudo_u, pseudo_v = self._pseudo_label(u, valid_u), self._pseudo_label(v, valid_v)
+        inward = self.student(u * mask + a * (1 - mask))
+        outward = self.student(b * mask + v * (1 - mask))
+        return {
+            "sup": self._region(inward, label_a, 1 - mask) + self._region(outward, label_b, mask),
+            "pseudo": self._region(inward, pseudo_u, mask) + self._region(outward, pseudo_v, 1 - mask),
+        }
+
+    def _region(self, logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        return region_loss(logits, target, mask, smooth=self.smooth)
+
+    def _pseudo_label(self, images: Tensor, valid: Tensor) -> Tensor:
+        pseudo = self.teacher(images).argmax(1)
+        if self.components == "per-class":
+            pseudo = largest_component(pseudo)
+        return pseudo.masked_fill(~valid, IGNORE)
+
+    def after_step(self, clock: Clock) -> None:
+        """One step of the moving average."""
+        self.teacher.update(self.student)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, *spatial) -> logits (B, K, *spatial) of the student."""
+        return self.student(images)
+
+    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """The student (published tables) and the teacher."""
+        return {"student": self.student, "teacher": self.teacher}
+
+
+def _halves(samples: Samples, count: int, targets: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Two halves of (at least) `count` samples, repeated from the start where the batch is smaller: images and targets."""
+    half = (max(count, 2) + 1) // 2
+    index = torch.arange(2 * half, device=samples.image.device) % len(samples.image)
+    first, second = index[:half], index[half:]
+    return (samples.image[first], samples.image[second]), (targets[first], targets[second])

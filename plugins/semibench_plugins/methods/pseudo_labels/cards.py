@@ -1,0 +1,42 @@
+"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+
+from __future__ import annotations
+
+from semibench import MethodCard
+
+CARDS = (
+    MethodCard(
+        name="bcp",
+        title="BCP",
+        load=f"{__package__}.bcp:BCP",
+        summary="copy-paste between labeled and unlabeled samples in both directions, pseudo-labels of a teacher",
+        paper="Bai et al., Bidirectional Copy-Paste for Semi-Supervised Medical Image Segmentation, CVPR 2023",
+        url="https://arxiv.org/abs/2305.00673",
+    ),
+    MethodCard(
+        name="cps",
+        title="CPS",
+        load=f"{__package__}.cps:CPS",
+        summary="two networks of one architecture learn from each other's hard labels",
+        paper="Chen et al., Semi-Supervised Semantic Segmentation with Cross Pseudo Supervision, CVPR 2021",
+        url="https://arxiv.org/abs/2106.01226",
+    ),
+    MethodCard(
+        name="ctct",
+        title="CTCT",
+        load=f"{__package__}.ctct:CTCT",
+        summary="a convolutional network and a transformer (swin-unet) learn from each other's hard labels",
+        paper="Luo et al., Semi-Supervised Medical Image Segmentation via Cross Teaching between CNN and Transformer, "
+        "MIDL 2022",
+        url="https://arxiv.org/abs/2112.04894",
+        dims=(2,),
+    ),
+    MethodCard(
+        name="fixmatch",
+        title="FixMatch",
+        load=f"{__package__}.fixmatch:FixMatch",
+        summary="a confident prediction on the weak view is the label of the strong view of the same image",
+        paper="Sohn et al., FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, NeurIPS 2020",
+        url="https://arxiv.org/abs/2001.07685",
+    ),
+)

@@ -1,0 +1,349 @@
+"""CSC-PA: prototype attentions across images and a pixel affinity loss (Ding et al., CVPR 2025), in 2D."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from semibench import IGNORE, Backbones, Batch, Clock, Method, MethodOptions, Optimise, Samples, Task, Term, UsageError
+from semibench.blocks import cross_entropy
+from semibench_plugins.methods.systems.csc_pa import affinity, edges, masking, presets, prototypes
+
+PUBLISHED_SLOTS = 256
+PUBLISHED_SIDE = 129
+"""Of the feature map, for crops of 513."""
+FEWEST_SLOTS = 8
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of both halves. features: F' (B, C, h, w); coarse: its logits (B, K, h, w); logits: at the image's size."""
+
+    features: Tensor
+    coarse: Tensor
+    logits: Tensor
+
+    def part(self, first: int | None, last: int | None) -> Pass:
+        """Some samples of it."""
+        return Pass(self.features[first:last], self.coarse[first:last], self.logits[first:last])
+
+
+class CSCPA(Method):
+    """One network, no teacher, two optimiser steps an iteration.
+
+    F is the decoder's map before the classifier (512 channels at stride 4 in `deeplabv3plus`). The classifier sees
+    F' = F + F_f + F_e (equation 11): F_f, what labeled and unlabeled images of the batch show each other by prototypes of
+    the channels (`prototypes`, equations 1 to 6); F_e, how near each pixel is to the mean of a container of edge
+    features (`edges`, equations 7 to 10). Stage 1 on (x^l, x^u): L1 = CE(x^l) + PAL_l. Stage 2 on (x^l, x^m), x^m = x^u
+    with easy patches hidden (`masking`): L2 = CE(x^l) + CE(x^m, argmax f1(x^u)) + PAL_l + PAL_u (equations 15 to 18),
+    PAL the pixel affinity loss (`affinity`, equations 12 to 14). The first twentieth of the run is supervised: L1 alone,
+    the halves of the labeled batch as partners (their number must be even), no F_e; its last tenth fills the container.
+
+    Scored: `main`, a plain pass on F, as published; and `enhanced` (ours), F' with each image as its own partner, which is
+    nearer to what the classifier and its norms were trained on. Terms: `sup` and `affinity` stand in both stages,
+    `unsup` and `affinity_unlabeled` in the second. Options whose description names "the code" are places where the
+    released code does otherwise than the paper; presets `<data set>-<share>-code` take them all. Not reproduced of the
+    code: the container stands still for one more epoch, and a part of the labeled images is never drawn.
+
+    Decided here: edges for E_h are judged by a classification of F + F_f, because F' already needs the container; with
+    more than two classes an edge is one of any class and M compares with the pixel's own class; the number of slots
+    shrinks with the side of F, because a small map has fewer edge pixels than 256.
+    """
+
+    terms: Mapping[str, Term] = {
+        "sup": Term(),
+        "affinity": Term(1.0, search=(0.01, 10.0)),
+        "unsup": Term(1.0, search=(0.1, 3.0)),
+        "affinity_unlabeled": Term(1.0, search=(0.01, 10.0)),
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = presets.all_presets()
+
+    class Options(MethodOptions, frozen=True, extra="forbid"):
+        """Options of `csc-pa`."""
+
+        pretraining: float = Field(0.05, ge=0.0, lt=1.0, description="supervised share of the run (10 of 200 epochs)")
+        fpa: bool = Field(True, description="foreground prototype attention; false: F_f = 0")
+        fpa_form: prototypes.Form = Field(
+            "block",
+            description="block: norm, residual and output projection (the code); plain: equation 5 to the letter",
+        )
+        fpa_scale: prototypes.Scale = Field("sqrt_c", description="of the attention; none: the code")
+        fpa_softmax: prototypes.Softmax = Field(
+            "positions", description="what the scores of a prototype are normalised over; channels: the text's words"
+        )
+        fpa_stride: int = Field(1, ge=1, description="pixels a side in one token, to save time on fine maps")
+        epa: bool = Field(True, description="edge prototype attention; false: F_e = 0")
+        slots: int | None = Field(
+            None,
+            ge=1,
+            description="n of the edge container; default 256 for maps of 129 pixels a side, fewer in proportion",
+        )
+        edges_of: Literal["current", "late"] = Field(
+            "current", description="which iteration's edges enter the container; late: the one before (the code)"
+        )
+        container_start: edges.Start = Field("mean", description="of the container's linear layer; random: the code")
+        container_learns: bool = Field(True, description="false: its linear layer stays as drawn (the code)")
+        epa_softmax: edges.Softmax = Field("hw", description="over all positions, or over rows (the code)")
+        epa_temperature: float = Field(1.0, gt=0.0, description="of that softmax")
+        epa_gain: float = Field(1.0, ge=0.0, description="factor on F_e; useful range 1 to 1e4 with softmax hw")
+        confidence: Literal["threshold", "percentile"] = Field(
+            "threshold", description="which pseudo-labels are sure: p > tau, or entropy below a percentile (the code)"
+        )
+        tau: float = Field(0.8, ge=0.0, lt=1.0, description="least confidence; useful range .6 to .95")
+        drop: float = Field(
+            20.0, ge=0.0, le=100.0, description="percent left out at first by the percentile; ends at 0"
+        )
+        pal_mode: affinity.Mode = Field(
+            "soft", description="where PAL's gradient goes: prediction, cosines (literal), nowhere (the code)"
+        )
+        pal_distribution: affinity.Distribution = Field("hw", description="softmax of PAL; code mode takes row")
+        stage2_affinity: Literal["sum", "mean"] = Field("sum", description="PAL_l + PAL_u, or half of it (the code)")
+        unsup_filter: Literal["none", "percentile"] = Field(
+            "none", description="pseudo-labels that count; percentile: re-weighted by all / counted (the code)"
+        )
+        unlabeled_padding: Literal["ignored", "counted"] = Field(
+            "ignored", description="padding of unlabeled crops; counted: as background it is predicted to be (the code)"
+        )
+        mask_ratio: float = Field(0.7, ge=0.0, le=1.0, description="of easy patches hidden; useful range .3 to .9")
+        keep_ratio: float = Field(
+            0.7, ge=0.0, le=1.0, description="of doubtful patches kept at first, declines to 0; useful range .3 to .9"
+        )
+        grid: int = Field(masking.GRID, ge=1, description="patches a side")
+
+    @classmethod
+    def unsupported(cls, task: Task, options: Any) -> str | None:
+        """2D only."""
+        return None if task.dims == 2 else "it is defined for images: take a 2D network (--dims 2)"
+
+    def __init__(self, task: Task, backbones: Backbones, options: CSCPA.Options) -> None:
+        super().__init__(task, backbones, options)
+        self.options = options
+        self.classes = len(task.classes)
+        self.net = backbones()
+        channels = self.net.decoder.channels[0]
+        self.attention = (
+            prototypes.ForegroundAttention(
+                channels,
+                form=options.fpa_form,
+                scale=options.fpa_scale,
+                stride=options.fpa_stride,
+                softmax=options.fpa_softmax,
+            )
+            if options.fpa
+            else None
+        )
+        side = math.sqrt(math.prod(math.ceil(pixels / self.net.strides[0]) for pixels in task.patch))
+        fitting = round(PUBLISHED_SLOTS * side / PUBLISHED_SIDE)
+        count = options.slots or min(PUBLISHED_SLOTS, max(FEWEST_SLOTS, fitting))
+        self.container = (
+            edges.EdgeContainer(count, channels, start=options.container_start, learns=options.container_learns)
+            if options.epa
+            else None
+        )
+
+    # --- parts of a pass ---
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.net.decoder(self.net.encode(images))[0]
+
+    def _shared(self, features: Tensor, first: int) -> Tensor:
+        """F + F_f of a batch whose first `first` samples are one half and the rest the other."""
+        if self.attention is None:
+            return features
+        ours, theirs = self.attention(features[:first], features[first:])
+        return features + torch.cat([ours, theirs]).to(features.dtype)
+
+    def _classify(self, features: Tensor, size: torch.Size) -> Pass:
+        coarse = self.net.decoder.head(features)
+        return Pass(features, coarse, self.net.enlarge(coarse, size))
+
+    def _with_edges(self, features: Tensor, shared: Tensor, slots: Tensor) -> Tensor:
+        """F' = F + F_f + F_e (equation 11)."""
+        chosen = self.options
+        edge = edges.edge_attention(
+            features, slots, softmax=chosen.epa_softmax, temperature=chosen.epa_temperature, gain=chosen.epa_gain
+        )
+        return shared + edge.to(shared.dtype)
+
+    def _judge(self, shared: Tensor) -> Tensor:
+        """Logits (B, K, h, w) of F + F_f, without gradient, dropout or effect on running statistics."""
+        decoder = self.net.decoder
+        modes = [(module, module.training) for module in decoder.modules()]
+        decoder.eval()
+        with torch.no_grad():
+            coarse = decoder.head(shared.detach())
+        for module, training in modes:
+            module.training = training
+        return coarse
+
+    def _sure(self, coarse: Tensor, clock: Clock, among: Tensor | None = None) -> Tensor:
+        """Which pixels of a prediction (B, K, h, w) count as sure, bool (B, h, w)."""
+        p = coarse.detach().float().softmax(1)
+        if self.options.confidence == "threshold":
+            return p.amax(1) >= self.options.tau
+        percent = masking.percentile(clock.progress, self.options.drop)
+        return masking.below_percentile(masking.entropy(p), percent, among)
+
+    def _labeled_edges(self, label: Tensor, coarse: Tensor) -> Tensor:
+        """Edge pixels of the labels that are classified rightly; label, coarse at the resolution of F."""
+        known = label != IGNORE
+        shown = torch.where(known, label, torch.zeros_like(label))
+        return edges.class_edges(shown, self.classes) & (coarse.detach().argmax(1) == label)
+
+    def _edges(self, features: Tensor, coarse: Tensor, label: Tensor, known: Tensor, clock: Clock) -> Tensor:
+        """E_h (m, C): random edge pixels, rightly classified ones of labeled and sure ones of unlabeled samples."""
+        first = len(label)
+        guess = coarse[first:].detach().argmax(1)
+        sure = edges.class_edges(guess, self.classes) & self._sure(coarse[first:], clock, known) & known
+        chosen = torch.cat([self._labeled_edges(label, coarse[:first]), sure])
+        assert self.container is not None
+        return edges.pick(features, chosen, self.container.count)
+
+    # --- the iteration ---
+
+    def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
+        """Pre-training: one supervised step. Later: stage 1, then stage 2 on its prediction."""
+        if clock.progress < self.options.pretraining:
+            self._pretrain(batch["labeled"], clock, optimise)
+            return
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        first = self._first(labeled, unlabeled, clock, optimise)
+        self._second(labeled, unlabeled, first, clock, optimise)
+
+    def _pretrain(self, labeled: Samples, clock: Clock, optimise: Optimise) -> None:
+        count = len(labeled.image)
+        if count % 2 and self.attention is not None:
+            raise UsageError(
+                f"csc-pa pairs the halves of the labeled batch in its pre-training: expected an even labeled_batch, got "
+                f"{count}; set it, or fpa=false"
+            )
+        features = self._encode(labeled.image)
+        found = self._classify(self._shared(features, count // 2), labeled.image.shape[2:])
+        label = _coarse(labeled.target, found.coarse)
+        self._fill(features, found.coarse, label, clock)
+        optimise({"sup": cross_entropy(found.logits, labeled.target), "affinity": self._affinity(found, label)})
+
+    def _fill(self, features: Tensor, coarse: Tensor, label: Tensor, clock: Clock) -> None:
+        """The container's first content, in the last tenth of the pre-training and at its last step: the last batch
+        stays."""
+        if self.container is None:
+            return
+        end = self.options.pretraining
+        if clock.progress >= 0.9 * end or (clock.step + 1) / clock.steps >= end:
+            self.container.fill(edges.pick(features, self._labeled_edges(label, coarse), self.container.count))
+
+    def _first(self, labeled: Samples, unlabeled: Samples, clock: Clock, optimise: Optimise) -> Pass:
+        """Stage 1 on (x^l, x^u); returns its pass over x^u, detached."""
+        count, size = len(labeled.image), labeled.image.shape[2:]
+        features = self._encode(torch.cat([labeled.image, unlabeled.image]))
+        label = _coarse(labeled.target, features)
+        known = _coarse(self._counted(unlabeled), features) != IGNORE
+        shared = self._shared(features, count)
+        enhanced = shared
+        if self.container is not None:
+            if self.options.edges_of == "late":
+                slots = self.container.update(self.container.postponed())
+            else:
+                slots = self.container.update(self._edges(features, self._judge(shared), label, known, clock))
+            enhanced = self._with_edges(features, shared, slots)
+            self.notes["slots"] = self.container.filled.float()
+        found = self._classify(enhanced, size)
+        ours = found.part(None, count)
+        optimise({"sup": cross_entropy(ours.logits, labeled.target), "affinity": self._affinity(ours, label)})
+        if self.container is not None and self.options.edges_of == "late":
+            self.container.postpone(self._edges(features, found.coarse, label, known, clock))
+        theirs = found.part(count, None)
+        return Pass(theirs.features.detach(), theirs.coarse.detach(), theirs.logits.detach())
+
+    def _second(self, labeled: Samples, unlabeled: Samples, first: Pass, clock: Clock, optimise: Optimise) -> None:
+        """Stage 2 on (x^l, x^m) with stage 1's prediction of x^u as target."""
+        chosen, count, size = self.options, len(labeled.image), labeled.image.shape[2:]
+        probabilities = first.logits.float().softmax(1)
+        keep = chosen.keep_ratio * (1.0 - clock.progress)
+        hidden = masking.mask_images(
+            unlabeled.image, probabilities, keep=keep, mask=chosen.mask_ratio, grid=chosen.grid
+        )
+        features = self._encode(torch.cat([labeled.image, hidden]))
+        enhanced = self._shared(features, count)
+        if self.container is not None:
+            enhanced = self._with_edges(features, enhanced, self.container.held())
+        found = self._classify(enhanced, size)
+        ours, theirs = found.part(None, count), found.part(count, None)
+        counted = self._counted(unlabeled)
+        share = 0.5 if chosen.stage2_affinity == "mean" else 1.0
+        label = _coarse(labeled.target, found.coarse)
+        known = _coarse(counted, found.coarse) != IGNORE
+        guess = first.coarse.argmax(1).masked_fill(~known, IGNORE)
+        sure = self._sure(first.coarse, clock, known)
+        self.notes["sure"] = (sure & known).float().mean()
+        optimise(
+            {
+                "sup": cross_entropy(ours.logits, labeled.target),
+                "affinity": share * self._affinity(ours, label),
+                "unsup": self._unsupervised(theirs.logits, probabilities, counted, clock),
+                "affinity_unlabeled": share * self._affinity(theirs, guess, first.features, sure),
+            }
+        )
+
+    def _counted(self, unlabeled: Samples) -> Tensor:
+        """(B, H, W): IGNORE where unlabeled pixels don't count, else 0."""
+        blank = torch.zeros_like(unlabeled.valid, dtype=torch.int64)
+        return blank if self.options.unlabeled_padding == "counted" else blank.masked_fill(~unlabeled.valid, IGNORE)
+
+    def _unsupervised(self, logits: Tensor, probabilities: Tensor, counted: Tensor, clock: Clock) -> Tensor:
+        """CE against stage 1's label (equation 16); with the filter, over sure pixels times all / sure."""
+        known = counted != IGNORE
+        target = probabilities.argmax(1).masked_fill(~known, IGNORE)
+        if self.options.unsup_filter == "none":
+            return cross_entropy(logits, target)
+        percent = masking.percentile(clock.progress, self.options.drop)
+        sure = masking.below_percentile(masking.entropy(probabilities), percent, known) & known
+        factor = known.sum() / sure.sum().clamp(min=1)
+        return factor * cross_entropy(logits, target.masked_fill(~sure, IGNORE))
+
+    def _affinity(
+        self, found: Pass, label: Tensor, reference: Tensor | None = None, sure: Tensor | None = None
+    ) -> Tensor:
+        return affinity.pixel_affinity(
+            found.features,
+            found.coarse,
+            label,
+            mode=self.options.pal_mode,
+            distribution=self.options.pal_distribution,
+            reference=reference,
+            confident=sure,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W): the network alone."""
+        return self.net(images)
+
+    def enhanced(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W) of F', each image its own partner; independent of the batch."""
+        features = self._encode(images)
+        shared = features
+        if self.attention is not None:
+            phi = prototypes.prototype_affinity(features, self.options.fpa_softmax)
+            shared = features + self.attention.unlabeled(phi, phi).to(features.dtype)
+        slots = features.new_zeros(0, features.shape[1]) if self.container is None else self.container.held()
+        return self._classify(self._with_edges(features, shared, slots), images.shape[2:]).logits
+
+    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """The plain network (published) and, where there is anything to add, the enhanced one."""
+        plain = self.attention is None and self.container is None
+        return {"main": self} if plain else {"main": self, "enhanced": self.enhanced}
+
+
+def _coarse(label: Tensor, like: Tensor) -> Tensor:
+    """A label map (B, H, W) at the resolution of `like` (B, C, h, w), nearest neighbour."""
+    size = tuple(like.shape[2:])
+    if tuple(label.shape[1:]) == size:
+        return label.long()
+    return F.interpolate(label.unsqueeze(1).float(), size, mode="nearest").squeeze(1).long()

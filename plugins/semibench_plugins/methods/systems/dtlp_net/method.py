@@ -1,0 +1,214 @@
+"""DTLP-Net, diverse teaching and label propagation network (arXiv 2508.08549, 2025), in 2D and 3D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from semibench import IGNORE, Backbones, Batch, Clock, Method, Optimise, Optimiser, Samples, Task, Term, UsageError
+from semibench.blocks import ClassDifficulty, Teacher, gumbel_blur, paste
+from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
+from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce, soft_dice_between
+from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders
+from semibench_plugins.methods.systems.dtlp_net.ensemble import as_probabilities, fused
+from semibench_plugins.methods.systems.dtlp_net.inputs import boxes, kept_blocks, partners
+from semibench_plugins.methods.systems.dtlp_net.losses import relative_error
+from semibench_plugins.methods.systems.dtlp_net.options import DTLPOptions
+from semibench_plugins.methods.systems.dtlp_net.presets import PRESETS
+from semibench_plugins.methods.systems.dtlp_net.propagation import propagated
+
+
+class DTLPNet(Method):
+    """A&D's encoder and decoders, two teachers for theta, and labels spread between voxels that look alike.
+
+    deno, diff (eq. 2, 3): as in A&D, DiceCE = (CE + 1 - Dice) / 2. Teacher 1 is (Blur(Gumbel-softmax(o_xi)) +
+    softmax(o_psi)) / 2 (eq. 7; the prose swaps the two symbols and eq. 7 leaves out the blur), teacher 2 the moving
+    average of encoder and theta; p_t is their mean weighted by exp(-entropy) (eq. 8-10), y_t its argmax, without
+    threshold. theta learns
+    mix (eq. 12, 13): DiceCE on a box of another sample, with its label or pseudo-label, in an unlabeled one;
+    mic (eq. 14, 15): DiceCE(theta(masked x_u), y_t);
+    rec (eq. 16): theta on masked labeled and unlabeled samples against teacher 2 on whole ones, relative squared error;
+    kd (eq. 17): soft Dice of theta(x_u) with the diffusion's map and with psi;
+    coor (eq. 18-21): DiceCE of logits propagated by the correlation of two embeddings of the encoder's map: theta(x_u)
+    against y_t and xi(x_l, y_t) against y.
+    L = deno + diff + mix + alpha mic + beta kd + gamma rec + eta coor (eq. 22). plain (eq. 11, L_u) is not in eq. 22
+    nor in the ablation: weight 0.
+
+    Readings: the EMA's decay is not printed (.99 with warm-up, each iteration; the abstract says periodically); eq.
+    3-6 are read as in `ClassDifficulty`; the side of the box is not given; eq. 16 says logits and elsewhere features;
+    eq. 17's map of the diffusion is taken before the Gumbel noise; eq. 18's scale, D and resolution see `propagation`;
+    beta and gamma may be exchanged in Table I (presets NAME-swapped); no ramp is mentioned (preset `ramped`); the
+    decoder of inference is theta (figure 1 writes an encoder). A&D's blending of theta is kept. Weights without preset
+    are those of the M&Ms row.
+
+    One iteration sends gradients five times (deno and its part of coor; diff; mix; mic and rec; kd, plain and the rest
+    of coor), so that activations of at most one pass per group are held. Scored: theta (published) and the teacher.
+    """
+
+    terms: Mapping[str, Term] = {
+        "deno": Term(search=(0.3, 3.0)),
+        "diff": Term(search=(0.3, 3.0)),
+        "mix": Term(search=(0.3, 3.0)),
+        "mic": Term(1.0, search=(0.05, 3.0)),
+        "kd": Term(0.1, search=(0.02, 1.0)),
+        "rec": Term(0.1, search=(0.02, 1.0)),
+        "coor": Term(1.0, search=(0.3, 2.0)),
+        "plain": Term(0.0),
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
+    class Options(DTLPOptions, frozen=True, extra="forbid"):
+        """See `DTLPOptions`."""
+
+    def __init__(self, task: Task, backbones: Backbones, options: DTLPNet.Options) -> None:
+        super().__init__(task, backbones, options)
+        self.options = options
+        self.kinds = len(task.classes)
+        self.network = ThreeDecoders(backbones)
+        net = self.network.net
+        if options.stride not in net.strides:
+            raise UsageError(f"stride {options.stride}: the backbone has maps of strides {net.strides}")
+        self.level = net.strides.index(options.stride)
+        width = self.kinds if options.embedding == "classes" else options.embedding
+        conv = (nn.Conv2d, nn.Conv3d)[task.dims - 2]
+        self.queries, self.keys = (conv(net.channels[self.level], width, 1) for _ in range(2))
+        self.difficulty = ClassDifficulty(
+            self.kinds, window=options.window, exponent=options.exponent, rule=options.difficulty
+        )
+        self.teacher = Teacher(net, options.decay, buffers=options.buffers, mode=options.teacher_mode)
+
+    def optimisers(self) -> Mapping[str, Optimiser]:
+        """One over everything; with `nesterov` it is SGD."""
+        if self.options.nesterov:
+            return {"main": Optimiser((self,), "sgd", settings={"nesterov": True})}
+        return super().optimisers()
+
+    def _dice_ce(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        return dice_with_ce(logits, target, weight=weight, form=self.options.loss)
+
+    def _propagated(self, maps: list[Tensor], logits: Tensor) -> Tensor:
+        """Eq. 18-20 for logits (B, K, *spatial) and the encoder's maps of the same pass."""
+        options, features = self.options, maps[self.level]
+        given = logits.detach() if options.detach_logits else logits
+        return propagated(
+            self.queries(features), self.keys(features), given,
+            norm=options.norm, scale=options.scale, budget=options.memory,
+        )  # fmt: skip
+
+    def _outcome(self, net: Any, images: Tensor) -> Tensor:
+        """What eq. 16 compares: logits, probabilities or the finest map of the decoder."""
+        if self.options.rec_on == "features":
+            decoded: Tensor = net.decoder(net.encode(images))[0]
+            return decoded
+        logits: Tensor = net(images)
+        return logits if self.options.rec_on == "logits" else logits.float().softmax(1)
+
+    @torch.no_grad()
+    def teach(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Eq. 7-10 for unlabeled images (B, C, *spatial): fused p_t, the diffusion's label map, softmax of psi, logits
+        of teacher 2."""
+        options, network = self.options, self.network
+        with network.labelling(options.labelling):
+            drawn = network.sample(images, self.kinds, steps=options.ddim_steps, clean=options.clean_map)
+            psi = network.psi_logits(images).float().softmax(1)
+        first = 0.5 * (gumbel_blur(drawn, temperature=options.temperature, sigma=options.blur) + psi)
+        second = self.teacher(images)
+        return fused(first, second.float().softmax(1)), drawn, psi, second
+
+    def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
+        """One iteration, gradients sent group by group."""
+        self.network.blend(self.options.mixing)
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        target = labeled.target
+        image, shown = labeled.image, unlabeled.image
+        if self.options.intensities:
+            image, shown = changed_intensities(image, labeled.valid), changed_intensities(shown, unlabeled.valid)
+        self._learn_labels(image, target, optimise)
+        fusion, drawn, psi, second = self.teach(shown)
+        pseudo = fusion.argmax(1).masked_fill(~unlabeled.valid, IGNORE)
+        self.notes["confidence"] = fusion.amax(1).mean()
+        optimise({"mix": self._mixed(image, target, shown, pseudo)}, step=False)
+        self._learn_masked(image, shown, labeled, unlabeled, pseudo, second, optimise)
+        self._learn_whole(shown, unlabeled.valid, pseudo, drawn, psi, optimise)
+
+    def _learn_labels(self, image: Tensor, target: Tensor, optimise: Optimise) -> None:
+        """deno and the labeled part of coor; the difficulty from xi; diff."""
+        restored, maps = self.network.denoise_labels(image, target, self.kinds)
+        weight = self.difficulty.update(restored.detach().argmax(1), target)
+        self.notes["greatest-class-weight"] = weight.max()
+        coor = self._dice_ce(self._propagated(maps, restored), target)
+        optimise({"deno": self._dice_ce(restored, target), "coor": coor}, step=False)
+        optimise({"diff": self._dice_ce(self.network.psi_logits(image), target, weight)}, step=False)
+
+    def _mixed(self, image: Tensor, target: Tensor, shown: Tensor, pseudo: Tensor) -> Tensor:
+        """Eq. 12, 13 (printed with a != b for i != j)."""
+        chosen = partners(len(shown), len(image)).to(shown.device)
+        box = boxes(shown.shape[2:], len(shown), self.options.box, like=shown)
+        images = paste(shown, torch.cat([shown, image])[chosen], box)
+        labels = paste(pseudo, torch.cat([pseudo, target.to(pseudo)])[chosen], box)
+        return self._dice_ce(self.network.theta_logits(images), labels)
+
+    def _learn_masked(
+        self,
+        image: Tensor,
+        shown: Tensor,
+        labeled: Samples,
+        unlabeled: Samples,
+        pseudo: Tensor,
+        second: Tensor,
+        optimise: Optimise,
+    ) -> None:
+        """mic on masked unlabeled samples, rec on all; masked voxels are 0."""
+        options, net = self.options, self.network.net
+        whole = torch.cat([shown, image])
+        valid = torch.cat([unlabeled.valid, labeled.valid])
+        masked = whole * kept_blocks(whole, options.mask_ratio)
+        decoded = net.decoder(net.encode(masked))[0]
+        logits = net.decoder.head(decoded)
+        if options.rec_on == "features":
+            goal, mine = self._goal(whole), decoded
+        else:
+            goal, mine = torch.cat([second, self.teacher(image)]), logits
+            if options.rec_on == "probabilities":
+                goal, mine = goal.float().softmax(1), logits.float().softmax(1)
+        mic = self._dice_ce(logits[: len(shown)], pseudo)
+        optimise({"mic": mic, "rec": relative_error(mine, goal, valid)}, step=False)
+
+    @torch.no_grad()
+    def _goal(self, images: Tensor) -> Tensor:
+        net: Any = self.teacher.net
+        decoded: Tensor = net.decoder(net.encode(images))[0]
+        return decoded
+
+    def _learn_whole(
+        self, shown: Tensor, valid: Tensor, pseudo: Tensor, drawn: Tensor, psi: Tensor, optimise: Optimise
+    ) -> None:
+        """kd, plain and the unlabeled part of coor on whole unlabeled samples; the last group steps."""
+        net, squared = self.network.net, self.options.kd_squared
+        maps = net.encode(shown)
+        logits = net.decode(maps, shown.shape[2:])
+        mine = logits.float().softmax(1)
+        goals = (as_probabilities(drawn, self.options.kd_map), psi)
+        kd = [soft_dice_between(mine, goal, valid=valid, squared=squared) for goal in goals]
+        optimise(
+            {
+                "kd": kd[0] + kd[1],
+                "plain": self._dice_ce(logits, pseudo),
+                "coor": self._dice_ce(self._propagated(maps, logits), pseudo),
+            }
+        )
+
+    def after_step(self, clock: Clock) -> None:
+        """One step of the teacher."""
+        self.teacher.update(self.network.net)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, *spatial) -> logits (B, K, *spatial) of theta behind the image path; no diffusion."""
+        return self.network.theta_logits(images)
+
+    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """theta (published tables) and the teacher."""
+        return {"theta": self.network.theta_logits, "teacher": self.teacher}

@@ -1,0 +1,152 @@
+"""MGCC: multi-level global context cross-consistency (arXiv 2305.09447, 2023, section III-C).
+
+One encoder, a chain of ConvMixer layers at the bottleneck, four decoders. The main decoder sees the whole chain; each
+auxiliary one taps it earlier and gets perturbed features. All four learn from labels, and on unlabeled samples each
+auxiliary must agree with the main one. Inference: encoder, whole chain and main decoder.
+
+Where the paper and the authors' code differ, the default is the code (its tables were made with it) and the preset
+`paper` is the text: consistency weight 7 with a ramp that 20000 iterations never complete (it ends at 3.994) against 0.1
+over the run; perturbation of all five maps against the bottleneck alone. The power of the norm in the consistency is not
+printed: the code's mean square is taken. No gradient is stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from semibench import (
+    Backbones,
+    Batch,
+    Clock,
+    Decoder,
+    Losses,
+    Method,
+    MethodOptions,
+    Ramp,
+    Task,
+    Term,
+    UnsupportedError,
+    UsageError,
+)
+from semibench.blocks import FeatureDropout, FeatureNoise, bce_dice, softmax_mse, two_class_logits
+
+Perturbation = Literal["none", "feature-dropout", "dropout", "feature-noise"]
+OWN_RECIPE = {
+    "iterations": 20000,
+    "labeled_batch": 4,
+    "unlabeled_batch": 4,
+    "patch": (256, 256),
+    "optimiser": "sgd",
+    "lr": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "schedule": "poly",
+    "power": 0.9,
+    "weak": {"flip": 0.5, "rotate90": 0.5, "rotate": (0.0, 0.0)},
+}
+"""Both the paper's 300 epochs and the code's 40000 x 0.5 iterations; rotations by right angles and flips only."""
+
+
+class MGCC(Method):
+    """Auxiliary decoders on perturbed features of several context lengths agree with the main decoder. Needs a backbone
+    with `taps` (`mgcc-net`). Two classes: one output z, logits cat([0, z]); more
+    classes: a softmax, with the same losses written for it."""
+
+    terms: Mapping[str, Term] = {
+        "sup": Term(),
+        "consistency": Term(7.0, Ramp("sigmoid", end=1.5, levels=200), search=(0.05, 20.0)),
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "code": {"recipe": OWN_RECIPE},
+        "paper": {
+            "options": {"perturb": "bottleneck"},
+            "terms": {"consistency": {"weight": 0.1, "ramp": {"end": 1.0, "levels": 0}}},
+            "recipe": OWN_RECIPE,
+        },
+    }
+
+    class Options(MethodOptions, frozen=True, extra="forbid"):
+        """Options of MGCC; the depths of the taps and the kernel are options of `mgcc-net`."""
+
+        perturbations: tuple[Perturbation, ...] = Field(
+            ("feature-dropout", "dropout", "feature-noise"), description="one for each auxiliary decoder"
+        )
+        perturb: Literal["all", "bottleneck"] = Field(
+            "all", description="which maps are perturbed: all five (the code) or the bottleneck only (the paper's text)"
+        )
+        noise: float = Field(0.3, gt=0.0, le=0.5, description="greatest relative change of FeatureNoise")
+        dropout: float = Field(0.3, gt=0.0, le=0.5, description="probability of the element-wise dropout")
+        stop_gradient: bool = Field(False, description="treat the main prediction as a constant in the consistency")
+        smooth: float = Field(1e-5, gt=0.0, description="smoothing of the Dice; 1 tames images without foreground")
+
+    @classmethod
+    def unsupported(cls, task: Task, options: Any) -> str | None:
+        """MGCC is defined for 2D networks; volumes are trained on as slices."""
+        return None if task.dims == 2 else f"mgcc is a 2D method, the task asks for a {task.dims}D network"
+
+    def __init__(self, task: Task, backbones: Backbones, options: MGCC.Options) -> None:
+        super().__init__(task, backbones, options)
+        self.options = options
+        self.binary = len(task.classes) == 2
+        self.net = backbones(outputs=1 if self.binary else None)
+        if not hasattr(self.net, "taps"):
+            raise UnsupportedError(
+                f"mgcc needs a backbone that offers features of several depths (`taps`), such as mgcc-net; "
+                f"{type(self.net).__name__} offers none"
+            )
+        self.taps = cast("Callable[[Tensor], list[list[Tensor]]]", self.net.taps)
+        auxiliary = len(cast("tuple[int, ...]", self.net.depths)) - 1
+        if auxiliary < 1 or len(options.perturbations) != auxiliary:
+            raise UsageError(
+                f"mgcc needs one perturbation for each auxiliary decoder: the depths {self.net.depths} make "
+                f"{auxiliary}, the option `perturbations` names {len(options.perturbations)}"
+            )
+        self.auxiliary = nn.ModuleList(self.net.new_decoder() for _ in range(auxiliary))
+        self.perturbations = nn.ModuleList(self._perturbation(name) for name in options.perturbations)
+
+    def _perturbation(self, name: Perturbation) -> nn.Module:
+        match name:
+            case "feature-dropout":
+                return FeatureDropout()
+            case "dropout":
+                return nn.Dropout(self.options.dropout)
+            case "feature-noise":
+                return FeatureNoise(self.options.noise)
+            case "none":
+                return nn.Identity()
+
+    def branches(self, images: Tensor) -> list[Tensor]:
+        """(B, C, H, W) -> logits (B, K, H, W) of every decoder, the main one first, from one pass of the encoder. The
+        perturbations act in training mode."""
+        *early, full = self.taps(images)
+        size = images.shape[2:]
+        outputs = [self.net.decode(full, size)]
+        for features, perturb, decoder in zip(early, self.perturbations, self.auxiliary, strict=True):
+            kept = [] if self.options.perturb == "all" else features[:-1]
+            changed = [*kept, *(perturb(maps) for maps in features[len(kept) :])]
+            outputs.append(self.net.decode(changed, size, cast(Decoder, decoder)))
+        return [self._classes(logits) for logits in outputs]
+
+    def _classes(self, logits: Tensor) -> Tensor:
+        return two_class_logits(logits) if self.binary else logits
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        """sup: mean over all decoders of BCE / 2 + Dice, labeled part. consistency: mean over the auxiliary decoders of
+        the mean square between its probabilities and the main ones, unlabeled part."""
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        sizes = [len(labeled.image), len(unlabeled.image)]
+        outputs = [logits.split(sizes) for logits in self.branches(torch.cat([labeled.image, unlabeled.image]))]
+        sup = [bce_dice(logits, labeled.target, smooth=self.options.smooth) for logits, _ in outputs]
+        main = outputs[0][1].float().softmax(1)
+        goal = main.detach() if self.options.stop_gradient else main
+        agreement = [softmax_mse(logits, goal, valid=unlabeled.valid) for _, logits in outputs[1:]]
+        return {"sup": torch.stack(sup).mean(), "consistency": torch.stack(agreement).mean()}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W) of the main path; no auxiliary decoder is run."""
+        return self._classes(self.net(images))
