@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from semibench.contracts.errors import UsageError
 
+if TYPE_CHECKING:
+    import yaml
+
 Model = TypeVar("Model", bound=BaseModel)
+
+NUMBER = re.compile(r"[-+]?(?:[0-9]+[eE][-+]?[0-9]+|(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)$")
+
+
+@cache
+def loader() -> type[yaml.SafeLoader]:
+    """Return the YAML loader for files that users write.
+
+    YAML 1.1 reads 1e-3 and -.5 as text; here they are numbers, unless they are quoted.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER, list("-+.0123456789"))
+    return Loader
 
 
 def read_document(path: Path, model: type[Model]) -> Model:
@@ -41,7 +63,7 @@ def parse_document(text: str, model: type[Model], name: str) -> Model:
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f"{name}:1: expected keys and values, found {'nothing' if node is None else node.tag}")
     _refuse_duplicates(node, name)
-    values = yaml.safe_load(text)
+    values = yaml.load(text, Loader=loader())
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from semibench.cli.app import build
 from semibench.contracts.errors import UsageError
-from semibench.run.execute import Request, execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 from semibench_leaderboards.evidence.rerun import compare_runs, plan_again, request_of
 
 SETTINGS = (

@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from semibench.run.execute import Request, execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 from semibench_leaderboards.evidence.rescore import rescore
 
 SETTINGS = ("phantom.cases=100", "phantom.scale=0.25", "iterations=2", "evaluate_every=2", "test=0.2")

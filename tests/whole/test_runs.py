@@ -17,7 +17,9 @@ import pytest
 from semibench import IdentityError, LayoutError, UnsupportedError, UsageError
 from semibench.evaluation.summary import TableError, check_table  # noqa: F401  (the tables below must satisfy it)
 from semibench.reporting import Reporter
-from semibench.run.execute import Request, Result, execute, prepare
+from semibench.run.execute import Result, execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 
 FEW = ("phantom.cases=90",)
 
@@ -30,7 +32,7 @@ def request(folder: Path, protocol: str = "self", dataset: str = "tus", **more: 
         "track": False,
         "settings": FEW,
     }
-    return Request(protocol, dataset, **(values | more))
+    return Request(protocol=protocol, dataset=dataset, **(values | more))
 
 
 def run(folder: Path, *names: str, **more: Any) -> Result:
@@ -168,7 +170,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from semibench.reporting import Reporter
-from semibench.run.execute import Request, execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 
 class Killer(Reporter):
     training = False
@@ -182,7 +186,7 @@ def iterate(self, plan, step, iteration):
         os.kill(os.getpid(), signal.SIGKILL)
     original(self, plan, step, iteration)
 loop._Training.iterate = iterate
-execute(prepare(Request("self", "tus", "bcp", recipe="smoke", runs=Path(sys.argv[1]), track=False,
+execute(prepare(Request(protocol="self", dataset="tus", method="bcp", recipe="smoke", runs=Path(sys.argv[1]), track=False,
     settings=("phantom.cases=90", "iterations=8", "checkpoint_every=1")), estimate=False))
 """
 
@@ -207,11 +211,12 @@ def test_killed_in_every_stage_and_resumed_gives_the_same_digits(tmp_path: Path)
 def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path) -> None:
     settings = (*FEW, "iterations=2000", "evaluate_every=0")
     plan = (
-        f"Request('self', 'tus', 'supervised', recipe='smoke', runs=Path({str(tmp_path)!r}), track=False, "
+        f"Request(protocol='self', dataset='tus', method='supervised', recipe='smoke', runs=Path({str(tmp_path)!r}), track=False, "
         f"settings={settings!r})"
     )
     code = (
-        "from pathlib import Path; from semibench.run.execute import Request, execute, prepare\n"
+        "from pathlib import Path; from semibench.run.execute import execute; from semibench.run.prepare import prepare\n"
+        "from semibench.run.request import Request\n"
         f"execute(prepare({plan}, estimate=False))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=os.environ.copy())

@@ -18,7 +18,8 @@ from support.matrix_support import Bench
 
 from semibench import CaseRef, IdentityError, MethodOptions, Split, Term, UnknownNameError, UsageError, tunable
 from semibench.protocols.ordering import group_of
-from semibench.run.resolve import Request, resolve
+from semibench.run.request import Request
+from semibench.run.resolve import resolve
 from semibench.run.tuned import Tuned, find_tuned, read_tuned, with_tuned
 from semibench.tuning.space import build_space, parse_ranges
 from semibench.tuning.study import Study, StudySpec, _alive, work
@@ -108,7 +109,7 @@ FIELDS: dict[str, Any] = {
 
 def spec(name: str, **more: Any) -> StudySpec:
     resolved = resolve(Request(**FIELDS, track=False))
-    space = build_space(resolved.method.terms, {"consistency": 0.1}, resolved.method_options)
+    space = build_space(resolved.options.method.terms, {"consistency": 0.1}, resolved.options.method_options)
     values = {
         "name": name, "request": FIELDS, "space": tuple(space), "pruner": "none", "labels": 10, "labels_from": "unlabeled",
         "phantom": True, "method": "mean-teacher", "backbone": "unet", "iterations": 4,
@@ -121,7 +122,7 @@ def tried(study: Study) -> list[tuple[dict[str, Any], float | None]]:
 
 
 def test_a_trial_never_reads_a_test_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from semibench.run.execute import draw_split
+    from semibench.run.prepare import draw_split
     from semibench_plugins.phantoms.datasets import Phantom
 
     request = Request(

@@ -14,9 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from semibench.cli.console import stderr
+from semibench.cli.options import DEBUG
 from semibench.contracts.errors import SemibenchError, UsageError
-
-DEBUG = "semibench.debug"
 
 EPILOG = (
     "First steps:  bench run --protocol synthetic --dataset tus  ·  bench list methods  ·  bench show method mgcc  ·  "

@@ -29,7 +29,7 @@ def add(app: typer.Typer) -> None:
         debug: Debug = False,
     ) -> None:
         """Check that a plug-in keeps its contract; exit code 1 where a fact doesn't hold."""
-        from semibench.cli.run_command import environment
+        from semibench.process import environment
 
         environment()
         import torch

@@ -99,7 +99,7 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Check layout, counts, sizes and label values of a data set's files. Exit 1 where something is wrong."""
-    from semibench.cli.run_command import environment
+    from semibench.process import environment
 
     environment()
     from semibench.data.verify import verify as check
@@ -143,7 +143,7 @@ def audit(
     debug: Debug = False,
 ) -> None:
     """Find identical and near-identical images, and groups that cross a published split."""
-    from semibench.cli.run_command import environment
+    from semibench.process import environment
 
     environment()
     from semibench.data.audit import audit as look

@@ -31,7 +31,7 @@ def add(app: typer.Typer) -> None:
         """Look at the installation: versions, devices, plugins and what is wrong with them, data, the store.
 
         Exit 1 where a plugin is broken."""
-        from semibench.cli.run_command import environment
+        from semibench.process import environment
         from semibench.registry import registry
 
         environment()

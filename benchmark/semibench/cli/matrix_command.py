@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from semibench.cli import matrix_options as options
-from semibench.cli import run_options
 from semibench.cli.console import emit, stderr, stdout
-from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings, phantom_word
+from semibench.cli.generated import Fields, with_options
+from semibench.cli.matrix_options import Control, EngineChoice
+from semibench.cli.options import Debug, Json
 from semibench.contracts.errors import UsageError
+from semibench.documents import read_document
+from semibench.matrix.cells import AXES, REPLICATE, Group, MatrixFile, numbers
+from semibench.matrix.driver import Limits
+from semibench.process import environment
+from semibench.run.request import Cell, Execution
 
 if TYPE_CHECKING:
-    from semibench.contracts.engine import Engine
-    from semibench.matrix.cells import Cell
+    from semibench.cli.progress import Screen
+    from semibench.contracts.engine import Engine, Outcome
     from semibench.matrix.planning import Planned
     from semibench.registry import Registry
+
+PER_MATRIX = ("device", "runs", "keep_predictions", "pictures", "tracking_uri", "track")
+"""How cells are executed, as far as it is the same for all of them."""
 
 EPILOG = (
     "Examples:\n\n"
@@ -33,35 +44,15 @@ def add(app: typer.Typer) -> None:
     """Registers the command."""
 
     @app.command("matrix", epilog=EPILOG)
+    @with_options
     def matrix_command(
+        axes: Annotated[dict[str, Any], Fields(Group, only=tuple(AXES.values()))],
+        changes: Annotated[dict[str, Any], Fields(Cell, only=("settings", "data_root", "phantom"))],
+        control: Control,
+        choice: EngineChoice,
+        limits: Limits,
+        execution: Annotated[Execution, Fields(Execution, only=PER_MATRIX)],
         file: options.File = None,
-        protocols: options.Protocols = None,
-        datasets: options.Datasets = None,
-        methods: options.Methods = None,
-        backbones: options.Backbones = None,
-        recipes: options.Recipes = None,
-        draws: options.Draws = None,
-        folds: options.Folds = None,
-        seeds: options.Seeds = None,
-        settings: Settings = None,
-        data_root: DataRoot = None,
-        phantom: PhantomChoice = None,
-        plan_only: options.Plan = False,
-        force: options.Force = False,
-        retry: options.Retry = False,
-        timeout: options.Timeout = None,
-        memory: options.Memory = None,
-        engine: options.EngineName = "local",
-        engine_set: options.EngineSet = None,
-        jobs: options.Jobs = None,
-        threads: options.Threads = 1,
-        gpus: options.Gpus = None,
-        device: run_options.Device = "auto",
-        runs: run_options.Runs = Path("runs"),
-        keep_predictions: run_options.Predictions = True,
-        pictures: run_options.Pictures = True,
-        tracking_uri: run_options.TrackingUri = None,
-        track: run_options.Track = True,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
@@ -70,107 +61,112 @@ def add(app: typer.Typer) -> None:
         What is done is not run again; what was interrupted goes on; what failed is run again with --retry. Exit code 1
         unless every cell is done.
         """
-        from semibench.cli.run_command import environment
-
         environment()
-        from semibench.cli.matrix_view import record_of, show_end, show_plan, totals, view_for
+        from semibench.cli.matrix_view import show_plan, totals
         from semibench.cli.progress import reporter_for
-        from semibench.matrix.driver import Limits, run_matrix
         from semibench.matrix.planning import plan_cells, wanted
         from semibench.registry import registry
 
         plugins = registry()
-        axes = {
-            "protocols": protocols, "datasets": datasets, "methods": methods, "backbones": backbones, "recipes": recipes,
-            "draws": draws, "folds": folds, "seeds": seeds,
-        }  # fmt: skip
-        cells = _cells(plugins, file, axes, tuple(settings or ()), phantom_word(phantom), data_root)
+        cells = _cells(plugins, file, axes, changes)
         screen = stderr()
         reporter = reporter_for(screen)
-        planned = plan_cells(cells, runs, device=device, threads=threads, reporter=reporter)
-        if plan_only:
+        runs, device = execution.runs, execution.device
+        planned = plan_cells(cells, runs, device=device, threads=limits.threads, reporter=reporter)
+        if control.plan:
             if as_json:
                 emit([item.record() for item in planned])
             else:
                 show_plan(stdout(), planned)
             return
-        todo = wanted(planned, force=force, retry=retry)
+        todo = wanted(planned, force=control.force, retry=control.retry)
         screen.show(totals(planned))
-        chosen = _engine(plugins, engine, tuple(engine_set or ()), jobs, runs)
-        limits = Limits(timeout, memory, threads, _gpus(gpus, device))
-        view = view_for(screen, todo)
-        execution: dict[str, Any] = {"device": device, "keep_predictions": keep_predictions, "force": force}
-        execution |= {"pictures": pictures}
-        try:
-            with redirect_stdout(sys.stderr):  # libraries of engines talk on standard output, which holds results
-                outcomes = run_matrix(
-                    todo, chosen, runs, limits=limits, execution=execution, tracking_uri=tracking_uri, track=track,
-                    view=view, reporter=reporter, mirror_first=[item for item in planned if item.state == "done"],
-                )  # fmt: skip
-        finally:
-            view.close()
-        endings, reasons = _endings(planned, {key: (one.ending, one.reason) for key, one in outcomes.items()})
-        if as_json:
-            seconds = {key: outcome.seconds for key, outcome in outcomes.items()}
-            emit([record_of(item, endings[item.key], reasons[item.key], seconds.get(item.key)) for item in planned])
-        else:
-            show_end(stdout(), planned, endings, reasons)
-        if set(endings.values()) - {"done"}:
+        engine = _engine(plugins, choice, runs)
+        limits = limits.model_copy(update={"gpus": _gpus(limits.gpus, device)})
+        outcomes = _run(planned, todo, engine, limits, execution, reporter, force=control.force)
+        if not _report(planned, outcomes, as_json=as_json):
             raise typer.Exit(1)
 
 
-def _cells(
-    plugins: Registry, file: str | None, axes: dict[str, str | None], settings: tuple[str, ...], phantom: str,
-    data_root: Path | None,
-) -> list[Cell]:  # fmt: skip
+def _run(
+    planned: Sequence[Planned], todo: Sequence[Planned], engine: Engine, limits: Limits, execution: Execution,
+    reporter: Screen, *, force: bool,
+) -> dict[str, Outcome]:  # fmt: skip
+    """Runs the cells and shows how far they are; returns their outcomes by run key."""
+    from semibench.cli.matrix_view import view_for
+    from semibench.matrix.driver import run_matrix
+
+    view = view_for(stderr(), todo)
+    how = execution.model_dump(include={"device", "keep_predictions", "pictures"}) | {"force": force}
+    try:
+        with redirect_stdout(sys.stderr):  # libraries of engines talk on standard output, which holds results
+            return run_matrix(
+                todo, engine, execution.runs, limits=limits, execution=how, tracking_uri=execution.tracking_uri,
+                track=execution.track, view=view, reporter=reporter,
+                mirror_first=[item for item in planned if item.state == "done"],
+            )  # fmt: skip
+    finally:
+        view.close()
+
+
+def _report(planned: list[Planned], outcomes: Mapping[str, Outcome], *, as_json: bool) -> bool:
+    """Prints how every cell ended; returns whether all are done."""
+    from semibench.cli.matrix_view import record_of, show_end
+
+    endings, reasons = _endings(planned, {key: (one.ending, one.reason) for key, one in outcomes.items()})
+    if as_json:
+        seconds = {key: outcome.seconds for key, outcome in outcomes.items()}
+        emit([record_of(item, endings[item.key], reasons[item.key], seconds.get(item.key)) for item in planned])
+    else:
+        show_end(stdout(), planned, endings, reasons)
+    return set(endings.values()) <= {"done"}
+
+
+def _cells(plugins: Registry, file: str | None, axes: dict[str, str], changes: dict[str, Any]) -> list[Cell]:
     """The cells of a file, of a suite, or of the axes. --set, --phantom and --data-root apply to all of them.
 
     Raises UsageError for both or neither, and for a file that isn't as it must be."""
-    from pydantic import ValidationError
-
-    from semibench.documents import read_document
-    from semibench.matrix.cells import Group, MatrixFile
-
-    given = {name: value for name, value in axes.items() if value is not None}
-    if file is not None:
-        if set(given) - {"recipes", "seeds"}:
-            names = ", ".join(f"--{name}" for name in given)
+    if file is None:
+        cells = _product(axes)
+    else:
+        if set(axes) - {"recipes", "seeds"}:
+            names = ", ".join(f"--{name}" for name in axes)
             raise UsageError(f"{file} says which cells; leave out {names}, or the file")
         if Path(file).suffix in (".yaml", ".yml") or Path(file).is_file():
-            cells = read_document(Path(file), MatrixFile).expand()
+            cells = _narrowed(read_document(Path(file), MatrixFile).expand(), axes)
         else:
             suite = plugins.get("suites", file)
-            cells_of, stand_in = suite.resolve(), phantom == "always"
-            recipes = [part.strip() or None for part in given.pop("recipes", "").split(",")]
+            cells_of, stand_in = suite.resolve(), changes.get("phantom") == "always"
+            recipes = [part.strip() or None for part in axes.get("recipes", "").split(",")]
             cells = [cell for name in recipes for cell in cells_of(suite.name, recipe=name, phantom=stand_in)]
-        cells = _narrowed(cells, given)
-    else:
-        missing = [name for name in ("protocols", "datasets") if name not in given]
-        if missing:
-            raise UsageError(
-                f"expected a file, a suite, or --protocols and --datasets; {' and '.join('--' + name for name in missing)} "
-                "not given"
-            )
-        lists = {
-            name: value
-            if name in ("draws", "folds", "seeds")
-            else [part.strip() for part in value.split(",") if part.strip()]
-            for name, value in given.items()
-        }
-        try:
-            cells = Group(**lists).cells()
-        except ValidationError as error:
-            told = "; ".join(f"--{item['loc'][0]}: {item['msg']}, found {item['input']!r}" for item in error.errors())
-            raise UsageError(told) from error
-    changes: dict[str, Any] = {} if phantom == "auto" else {"phantom": phantom}
-    changes |= {} if data_root is None else {"data_root": data_root}
-    return [cell.model_copy(update=changes).changed(settings) for cell in cells]
+            cells = _narrowed(cells, {name: value for name, value in axes.items() if name != "recipes"})
+    settings, others = changes.get("settings", ()), {k: v for k, v in changes.items() if k != "settings"}
+    return [cell.model_copy(update=others).changed(settings) for cell in cells]
 
 
-def _narrowed(cells: list[Cell], given: dict[str, str]) -> list[Cell]:
+def _product(axes: Mapping[str, str]) -> list[Cell]:
+    """The cells of the axes that the command line gives."""
+    missing = [name for name in ("protocols", "datasets") if name not in axes]
+    if missing:
+        raise UsageError(
+            f"expected a file, a suite, or --protocols and --datasets; {' and '.join('--' + name for name in missing)} "
+            "not given"
+        )
+    counted = {AXES[name] for name in REPLICATE}
+    lists = {
+        name: value if name in counted else [part.strip() for part in value.split(",") if part.strip()]
+        for name, value in axes.items()
+    }
+    try:
+        found: list[Cell] = Group(**lists).cells()
+    except ValidationError as error:
+        message = "; ".join(f"--{item['loc'][0]}: {item['msg']}, found {item['input']!r}" for item in error.errors())
+        raise UsageError(message) from error
+    return found
+
+
+def _narrowed(cells: list[Cell], given: Mapping[str, str]) -> list[Cell]:
     """A file's or suite's cells under another recipe or with other seeds."""
-    from semibench.matrix.cells import numbers
-
     recipes = [part.strip() for part in given["recipes"].split(",")] if "recipes" in given else [None]
     try:
         seeds = numbers(given["seeds"]) if "seeds" in given else [None]
@@ -185,18 +181,19 @@ def _narrowed(cells: list[Cell], given: dict[str, str]) -> list[Cell]:
     return list(dict.fromkeys(found))
 
 
-def _engine(plugins: Registry, name: str, settings: tuple[str, ...], jobs: int | None, runs: Path) -> Engine:
+def _engine(plugins: Registry, choice: EngineChoice, runs: Path) -> Engine:
     """The engine, ready to start. Raises UsageError where it can't be used here, with what to do."""
     from semibench.matrix.planning import JOURNAL
     from semibench.run.settings import build, parse
 
+    name, given = choice.engine, {} if choice.jobs is None else {"jobs": choice.jobs}
     item = plugins.get("engines", name)
     cls: type[Engine] = item.resolve()
     reason = cls.unavailable()
     if reason:
         hint = f"; pip install 'semibench[{item.card.extra}]'" if item.card.extra and "not installed" in reason else ""
         raise UsageError(f"engine {name!r}: {reason}{hint}")
-    chosen = build(cls.Options, f"engine {name!r}", {"jobs": jobs} if jobs is not None else {}, parse(settings))
+    chosen = build(cls.Options, f"engine {name!r}", given, parse(choice.engine_set))
     return cls(chosen, (runs / JOURNAL / name).absolute())
 
 

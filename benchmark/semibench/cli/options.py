@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from semibench.cli.app import DEBUG
+from semibench.cli.generated import option_of
+from semibench.run.request import Cell, Phantom
+
+DEBUG = "semibench.debug"
+"""Key of typer's context under which it is noted that tracebacks are wanted."""
 
 
 def _debug(ctx: typer.Context, wanted: bool) -> bool:
@@ -20,30 +24,11 @@ Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output; all else goes to standard error.")
 ]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-root",
-        help="Folder with one folder per data set (else SEMIBENCH_DATA, semibench.toml).",
-        show_default=False,
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="Any recipe field, option or weight; repeatable.", show_default=False
-    ),
-]
-PhantomChoice = Annotated[
-    bool | None,
-    typer.Option(
-        "--phantom/--no-phantom",
-        help="Force or forbid the procedural stand-in for the data set (default: only where no files are found).",
-        show_default=False,
-    ),
-]
+DataRoot = Annotated[Path | None, option_of(Cell.model_fields["data_root"], "data_root")]
+Settings = Annotated[list[str] | None, option_of(Cell.model_fields["settings"], "settings")]
+PhantomChoice = Annotated[bool | None, option_of(Cell.model_fields["phantom"], "phantom")]
 
 
-def phantom_word(choice: bool | None) -> Literal["auto", "always", "never"]:
-    """`--phantom/--no-phantom` as a request has it: always, never or auto."""
+def phantom_word(choice: bool | None) -> Phantom:
+    """The value of `--phantom/--no-phantom` as a request holds it: always, never or auto."""
     return "auto" if choice is None else ("always" if choice else "never")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 import typer
 
-from semibench.cli import run_options as options
 from semibench.cli.console import emit, stderr, stdout
-from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings, phantom_word
+from semibench.cli.generated import with_options
+from semibench.cli.options import Debug, Json
 from semibench.cli.progress import Screen, reporter_for
-
-if TYPE_CHECKING:
-    from semibench.run.resolve import Request
+from semibench.process import environment, interrupt, on_signals
+from semibench.run.request import KEPT, REPLICATES, Request
 
 EPILOG = (
     "Examples:\n\n"
@@ -28,15 +24,17 @@ EPILOG = (
 )
 
 
-def environment() -> None:
-    """What must stand in the environment before heavy packages are imported: no telemetry, no downloads, and threads that
-    sleep while they wait. Two spinning ones took 1.4 times as long on an idle machine of two cores and 1.75 times
-    as long beside a busy process (speed/thread_waiting.py); whoever sets OMP_WAIT_POLICY keeps their choice."""
-    from semibench.tracking.store import quiet
-
-    quiet()
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds", help="Several seeds, one run after the other.", rich_help_panel=REPLICATES, metavar="0-2",
+        show_default=False,
+    ),
+]  # fmt: skip
+PlanOnly = Annotated[
+    bool,
+    typer.Option("--plan", "--dry-run", help="Print the plan and end.", rich_help_panel=KEPT, show_default=False),
+]
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
@@ -53,34 +51,11 @@ def add(app: typer.Typer) -> None:
     """Registers the command."""
 
     @app.command("run", epilog=EPILOG)
+    @with_options
     def run_command(
-        protocol: options.Protocol,
-        dataset: options.DatasetName,
-        method: options.Method = None,
-        backbone: options.Backbone = None,
-        recipe: options.RecipeName = "quick",
-        preset: options.Preset = None,
-        dims: options.Dims = None,
-        weights: options.Weights = None,
-        tuned: options.Tuned = None,
-        draw: options.Draw = 0,
-        fold: options.Fold = None,
-        seed: options.Seed = 0,
-        seeds: options.Seeds = None,
-        settings: Settings = None,
-        data_root: DataRoot = None,
-        phantom: PhantomChoice = None,
-        conventions: options.Conventions = None,
-        device: options.Device = "auto",
-        threads: options.Threads = None,
-        runs: options.Runs = Path("runs"),
-        resume: options.Resume = True,
-        force: options.Force = False,
-        keep_predictions: options.Predictions = True,
-        pictures: options.Pictures = True,
-        tracking_uri: options.TrackingUri = None,
-        track: options.Track = True,
-        plan_only: options.PlanOnly = False,
+        request: Request,
+        seeds: Seeds = None,
+        plan_only: PlanOnly = False,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
@@ -88,44 +63,24 @@ def add(app: typer.Typer) -> None:
 
         The run folder (runs/KEY) holds everything; the same command again does nothing, or goes on where it was stopped.
         """
-        wanted = seeds_of(seeds) if seeds is not None else (seed,)
+        wanted = seeds_of(seeds) if seeds is not None else (request.seed,)
         environment()
-        from semibench.run.resolve import Request
-        from semibench.run.tuned import find_tuned
-
-        frozen = find_tuned(tuned) if tuned is not None else None
-        records: list[Any] = []
+        on_signals(interrupt, signal.SIGTERM)  # the time limit of a scheduler ends a run as Ctrl-C does
         reporter = reporter_for(stderr())
-        _heed_termination()
-        for number in wanted:
-            request = Request(
-                protocol=protocol, dataset=dataset, method=method, backbone=backbone, recipe=recipe, preset=preset, dims=dims,
-                draw=draw, fold=fold, seed=number, settings=tuple(settings or ()), data_root=data_root,
-                phantom=phantom_word(phantom), weights=weights, tuned=frozen, device=device, threads=threads, runs=runs,
-                resume=resume, force=force,
-                conventions=tuple(conventions or ()), tracking_uri=tracking_uri, track=track,
-                keep_predictions=keep_predictions, pictures=pictures,
-            )  # fmt: skip
-            records.append(_one(request, reporter, plan_only=plan_only, as_json=as_json, brief=bool(records)))
+        records: list[Any] = []
+        for seed in wanted:
+            one = request.model_copy(update={"seed": seed})
+            records.append(_one(one, reporter, plan_only=plan_only, as_json=as_json, brief=bool(records)))
         if as_json:
             emit(records[0] if len(records) == 1 else records)
 
 
-def _heed_termination() -> None:
-    """SIGTERM (a scheduler's time limit) ends a run as Ctrl-C does: its folder then says interrupted."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
-
-
 def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, brief: bool) -> Any:
-    """Plans and, unless only the plan is wanted, executes one run; returns what --json prints. brief: the plan differs
-    from one shown before by its replicate only."""
+    """Plans one run and executes it, unless only the plan is wanted; returns what --json prints. brief: the plan differs
+    from one shown before only by its replicate."""
     from semibench.cli.results import show_plan, show_result
-    from semibench.run.execute import execute, prepare
+    from semibench.run.execute import execute
+    from semibench.run.prepare import prepare
 
     errors = stderr()
     try:

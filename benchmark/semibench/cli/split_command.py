@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semibench.cli.console import emit, stderr, stdout, table
-from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings, phantom_word
+from semibench.cli.generated import Fields, with_options
+from semibench.cli.options import Debug, Json
 from semibench.cli.progress import reporter_for
+from semibench.process import environment
+from semibench.run.request import Cell
 
 if TYPE_CHECKING:
     from semibench.contracts.cases import Split
+
+
+ASKED = ("protocol", "dataset", "recipe", "draw", "fold", "settings", "data_root", "phantom")
+"""Fields of a cell that a split depends on (a recipe may bring protocol options)."""
 
 
 def record_of(split: Split) -> dict[str, Any]:
@@ -33,33 +40,21 @@ def add(app: typer.Typer) -> None:
         "split",
         epilog="Examples:  bench split -p ssmis -d la --set labeled=8  ·  bench split -p umda -d mmwhs --draw 1 --json",
     )
+    @with_options
     def split_command(
-        protocol: Annotated[str, typer.Option("--protocol", "-p", help="`bench list protocols`.")],
-        dataset: Annotated[str, typer.Option("--dataset", "-d", help="`bench list datasets`.")],
-        recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe may bring protocol options.")] = "quick",
-        draw: Annotated[int, typer.Option(min=0, help="Which random split.")] = 0,
-        fold: Annotated[int | None, typer.Option(min=0, help="Which fold of it.", show_default=False)] = None,
-        settings: Settings = None,
-        data_root: DataRoot = None,
-        phantom: PhantomChoice = None,
+        cell: Annotated[Cell, Fields(Cell, only=ASKED)],
         ids: Annotated[bool, typer.Option("--ids", help="List the cases too.")] = False,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
         """Draw the split of a protocol and print or export it."""
-        from semibench.cli.run_command import environment
-
         environment()
-        from semibench.run.execute import draw_split
-        from semibench.run.resolve import Request, resolve
+        from semibench.run.prepare import draw_split
+        from semibench.run.resolve import resolve
 
-        request = Request(
-            protocol=protocol, dataset=dataset, recipe=recipe, draw=draw, fold=fold, settings=tuple(settings or ()),
-            data_root=data_root, phantom=phantom_word(phantom),
-        )  # fmt: skip
         reporter = reporter_for(stderr())
         try:
-            resolved = resolve(request, reporter)
+            resolved = resolve(cell.request(), reporter)
             split, warnings = draw_split(resolved)
         finally:
             reporter.close()
@@ -75,8 +70,8 @@ def add(app: typer.Typer) -> None:
             }
             emit(head | record_of(split))
             return
-        where = "phantom" if resolved.phantom else "real files"
-        title = f"{protocol} on {dataset} ({where}), draw {replicate.draw}, fold {replicate.fold}"
+        where = "phantom" if resolved.data.phantom else "real files"
+        title = f"{cell.protocol} on {cell.dataset} ({where}), draw {replicate.draw}, fold {replicate.fold}"
         stdout().show(table(("role", "cases", "groups", "with label", "by domain"), summary(split), title=title))
         stdout().show(f"validation from: {split.validation_from} · excluded: {len(split.excluded)}")
         for warning in warnings:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semibench.cli import run_options
 from semibench.cli.console import Output, duration, emit, stderr, stdout, table
-from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings, phantom_word
+from semibench.cli.generated import Fields, with_options
+from semibench.cli.options import Debug, Json
+from semibench.cli.tune_options import Effort, Naming, Search
 from semibench.contracts.errors import UsageError
+from semibench.process import environment
+from semibench.run.request import Cell, Execution
 
 if TYPE_CHECKING:
     from semibench.run.tuned import Tuned
     from semibench.tuning.study import Study, StudySpec
-
-SEARCH, RUNNING = "What is searched, and how", "How long, and by how many"
 
 EPILOG = (
     "Examples:\n\n"
@@ -29,68 +31,21 @@ EPILOG = (
 )
 
 
-def _option(panel: str, text: str, *names: str, default: bool = False, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=default, **more)
-
-
-SamplerName = Literal["tpe", "cmaes", "gp", "random", "grid"]
-PrunerName = Literal["median", "hyperband", "none"]
-Trials = Annotated[
-    int, _option(RUNNING, "Trials of the whole study, pruned ones included.", "--trials", "-n", default=True, min=1)
-]
-Timeout = Annotated[float | None, _option(RUNNING, "Seconds after which no new trial begins.", "--timeout", min=0.0)]
-Jobs = Annotated[int, _option(RUNNING, "Processes on this machine.", "--jobs", "-j", default=True, min=1)]
-Name = Annotated[str | None, _option(RUNNING, "Name of the study (default: protocol-dataset-method).", "--study")]
-Join = Annotated[
-    str | None, _option(RUNNING, "Continue or join a study by name; nothing else about it need be said.", "--join")
-]
-Studies = Annotated[Path, _option(RUNNING, "Folder of the studies.", "--studies", default=True)]
-Storage = Annotated[
-    str | None,
-    _option(RUNNING, "Data base URL for the trials (default: a journal file in the study's folder).", "--storage"),
-]
-Sampler = Annotated[SamplerName, _option(SEARCH, "How values are proposed.", "--sampler", default=True)]
-Pruner = Annotated[PrunerName, _option(SEARCH, "How hopeless trials are given up.", "--pruner", default=True)]
-Only = Annotated[
-    list[str] | None, _option(SEARCH, "Search this term or option only; repeatable.", "--only", metavar="NAME")
-]
-Ranges = Annotated[list[str] | None, _option(SEARCH, "Range of a term; repeatable.", "--range", metavar="TERM=LO:HI")]
+PER_STUDY = ("device", "threads", "tracking_uri", "track")
+"""How trials are executed."""
 
 
 def add(app: typer.Typer) -> None:
     """Registers the command."""
 
     @app.command("tune", epilog=EPILOG)
+    @with_options
     def tune_command(
-        protocol: Annotated[str | None, typer.Option("--protocol", "-p", help="How the split is drawn.")] = None,
-        dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="`bench list datasets`.")] = None,
-        method: run_options.Method = None,
-        backbone: run_options.Backbone = None,
-        recipe: run_options.RecipeName = "quick",
-        preset: run_options.Preset = None,
-        dims: run_options.Dims = None,
-        weights: run_options.Weights = None,
-        sampler: Sampler = "tpe",
-        pruner: Pruner = "median",
-        only: Only = None,
-        ranges: Ranges = None,
-        trials: Trials = 30,
-        timeout: Timeout = None,
-        jobs: Jobs = 1,
-        study_name: Name = None,
-        join: Join = None,
-        studies: Studies = Path("studies"),
-        storage: Storage = None,
-        draw: run_options.Draw = 0,
-        fold: run_options.Fold = None,
-        seed: run_options.Seed = 0,
-        settings: Settings = None,
-        data_root: DataRoot = None,
-        phantom: PhantomChoice = None,
-        device: run_options.Device = "auto",
-        threads: run_options.Threads = None,
-        tracking_uri: run_options.TrackingUri = None,
-        track: run_options.Track = True,
+        asked: Annotated[dict[str, Any], Fields(Cell, leave_out=("tuned", "conventions"))],
+        search_: Search,
+        effort: Effort,
+        naming: Naming,
+        execution: Annotated[Execution, Fields(Execution, only=PER_STUDY)],
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
@@ -99,35 +54,11 @@ def add(app: typer.Typer) -> None:
         The objective is the best validation Dice; no test case is ever looked at. The study lives in studies/NAME: the same
         command, or --join, goes on after an interruption. The best configuration is used with bench run --tuned NAME.
         """
-        from semibench.cli.run_command import environment
-
         environment()
-        from semibench.tuning.study import Study
-
-        if join is not None:
-            if protocol or dataset or method or study_name:
-                raise UsageError("--join says which study; leave out --protocol, --dataset, --method and --study")
-            study = Study.join(join, studies)
-        else:
-            if protocol is None or dataset is None:
-                raise UsageError("expected --protocol and --dataset, or --join STUDY")
-            request = {
-                "protocol": protocol, "dataset": dataset, "method": method, "backbone": backbone, "recipe": recipe,
-                "preset": preset, "dims": dims, "draw": draw, "fold": fold, "seed": seed, "settings": tuple(settings or ()),
-                "phantom": phantom_word(phantom), "data_root": None if data_root is None else str(data_root),
-                "weights": None if weights is None else str(weights),
-            }  # fmt: skip
-            spec = make_spec(
-                request, name=study_name, sampler=sampler, pruner=pruner, only=tuple(only or ()), ranges=tuple(ranges or ()),
-                storage=storage,
-            )  # fmt: skip
-            study = Study.open(spec, studies)
+        study = _study(asked, search_, naming)
         screen = stderr()
         show_search(screen, study)
-        finished = search(
-            study, trials, jobs=jobs, timeout=timeout, device=device, threads=threads, tracking_uri=tracking_uri, track=track,
-            screen=screen,
-        )  # fmt: skip
+        finished = search(study, effort, execution, screen)
         tuned = study.freeze()
         if as_json:
             emit({"study": study.spec.name, "folder": str(study.folder), "finished": finished,
@@ -138,50 +69,55 @@ def add(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
 
-def make_spec(
-    request: dict[str, Any], *, name: str | None, sampler: SamplerName, pruner: PrunerName, only: tuple[str, ...],
-    ranges: tuple[str, ...], storage: str | None,
-) -> StudySpec:  # fmt: skip
-    """Everything about a study settled and checked, before a trial runs."""
-    from semibench.run.resolve import Request, resolve
+def _study(asked: dict[str, Any], search_: Search, naming: Naming) -> Study:
+    """The study that the options name: a new one, the same one continued, or one that is joined."""
+    from semibench.tuning.study import Study
+
+    if naming.join is not None:
+        if naming.study or {"protocol", "dataset", "method"} & set(asked):
+            raise UsageError("--join says which study; leave out --protocol, --dataset, --method and --study")
+        return Study.join(naming.join, naming.studies)
+    if not {"protocol", "dataset"} <= set(asked):
+        raise UsageError("expected --protocol and --dataset, or --join STUDY")
+    spec = make_spec(Cell(**asked), search_, name=naming.study, storage=naming.storage)
+    return Study.open(spec, naming.studies)
+
+
+def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | None) -> StudySpec:
+    """Settles and checks everything about a study, before a trial runs."""
+    from semibench.run.resolve import resolve
     from semibench.run.settings import parse
     from semibench.tuning.space import build_space, parse_ranges
     from semibench.tuning.study import StudySpec
     from semibench.tuning.trial import split_of
 
-    fields = dict(request)
-    for path in ("data_root", "weights"):
-        fields[path] = Path(fields[path]) if fields[path] else None
-    made = Request(**fields, track=False)
-    resolved = resolve(made)
-    split = split_of(made)
-    weights = {name: term.weight for name, term in resolved.terms.items()}
+    request = cell.request(track=False)
+    resolved = resolve(request)
+    split = split_of(request)
+    names, options = resolved.names, resolved.options
+    weights = {name: term.weight for name, term in options.weighted_terms().items()}
     space = build_space(
-        resolved.method.terms, weights, resolved.method_options, only=only, ranges=parse_ranges(ranges),
-        fixed=parse(made.settings),
+        options.method.terms, weights, options.method_options, only=search_.only, ranges=parse_ranges(search_.ranges),
+        fixed=parse(cell.settings),
     )  # fmt: skip
-    method, backbone = resolved.items["method"].name, resolved.items["backbone"].name
     return StudySpec(
-        name=name or f"{request['protocol']}-{request['dataset']}-{method}",
-        request=request | {"method": method, "backbone": backbone},
+        name=name or f"{cell.protocol}-{cell.dataset}-{names.method.name}",
+        request=cell.model_copy(update={"method": names.method.name, "backbone": names.backbone.name}),
         space=tuple(space),
-        sampler=sampler,
-        pruner=pruner,
-        seed=request["seed"],
+        sampler=search_.sampler,
+        pruner=search_.pruner,
+        seed=cell.seed,
         labels=len(split.validation),
         labels_from=split.validation_from,
-        phantom=resolved.phantom,
-        method=method,
-        backbone=backbone,
-        iterations=resolved.recipe.iterations,
+        phantom=resolved.data.phantom,
+        method=names.method.name,
+        backbone=names.backbone.name,
+        iterations=options.recipe.iterations,
         storage=storage,
     )
 
 
-def search(
-    study: Study, trials: int, *, jobs: int, timeout: float | None, device: str, threads: int | None,
-    tracking_uri: str | None, track: bool, screen: Output,
-) -> bool:  # fmt: skip
+def search(study: Study, effort: Effort, execution: Execution, screen: Output) -> bool:
     """Runs trials here and in jobs - 1 more processes; returns whether the study has as many as wanted."""
     from semibench.cli.progress import reporter_for
     from semibench.tuning.mlflow_runs import StudyMirror
@@ -189,12 +125,40 @@ def search(
     from semibench.tuning.study import work
 
     reporter = reporter_for(screen)
-    mirror = StudyMirror(study, tracking_uri, reporter) if track else None
-    helpers = [
-        _helper(study, trials, number, timeout, device, threads, tracking_uri, track) for number in range(1, jobs)
-    ]
+    mirror = StudyMirror(study, execution.tracking_uri, reporter) if execution.track else None
+    helpers = [_helper(study, effort, execution, number) for number in range(1, effort.jobs)]
+    ended = [_teller(screen, effort.trials), *([mirror.trial] if mirror else []), lambda *_: _freeze(study)]
+    interrupted = False
+    try:
+        work(
+            study, effort.trials, timeout=effort.timeout, device=execution.device, threads=execution.threads,
+            reporter=reporter, ended=ended,
+        )  # fmt: skip
+        for process in helpers:
+            process.wait()
+    except KeyboardInterrupt:
+        interrupted = True
+        hint = f"bench tune --join {study.spec.name} --trials {effort.trials}"
+        screen.show(f"interrupted; go on with: {hint}", style="yellow")
+    finally:
+        for process in helpers:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+        reporter.close()
+    searched = study.spec.sampler == "grid" and not interrupted and effort.timeout is None
+    finished = searched or study.standing().finished >= effort.trials
+    study.freeze()
+    draw(study)
+    if mirror is not None:
+        mirror.finish(finished)
+    return finished and not interrupted
 
-    def tell(trial: Any, standing: Any) -> None:
+
+def _teller(screen: Output, trials: int) -> Callable[[Any, Any], None]:
+    """A function that shows one line for each trial that ends."""
+
+    def show(trial: Any, standing: Any) -> None:
         value = "–" if trial.value is None else f"{trial.value:.4f}"
         best = "–" if standing.best is None else f"{standing.best:.4f}"
         tried = ", ".join(
@@ -207,56 +171,20 @@ def search(
         words += f"; {standing.finished}/{trials}, best {best}"
         screen.show(words + (f" - {error}" if error else ""), style="red" if error else None)
 
-    ended = [tell, *([mirror.trial] if mirror else []), lambda *_: _freeze(study)]
-    interrupted = False
-    try:
-        work(study, trials, timeout=timeout, device=device, threads=threads, reporter=reporter, ended=ended)
-        for process in helpers:
-            process.wait()
-    except KeyboardInterrupt:
-        interrupted = True
-        screen.show(f"interrupted; go on with: bench tune --join {study.spec.name} --trials {trials}", style="yellow")
-    finally:
-        for process in helpers:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-        reporter.close()
-    finished = study.standing().finished >= trials or (
-        study.spec.sampler == "grid" and not interrupted and timeout is None
-    )
-    study.freeze()
-    draw(study)
-    if mirror is not None:
-        mirror.finish(finished)
-    return finished and not interrupted
+    return show
 
 
 def _freeze(study: Study) -> None:
     study.freeze()
 
 
-def _helper(
-    study: Study, trials: int, number: int, timeout: float | None, device: str, threads: int | None, tracking_uri: str | None,
-    track: bool,
-) -> subprocess.Popen[bytes]:  # fmt: skip
+def _helper(study: Study, effort: Effort, execution: Execution, number: int) -> subprocess.Popen[bytes]:
     """Another process that joins the study; its output goes to a log in the study's folder."""
-    words = [
-        sys.executable,
-        "-m",
-        "semibench.cli",
-        "tune",
-        "--join",
-        study.spec.name,
-        "--studies",
-        str(study.folder.parent),
-    ]
-    words += ["--trials", str(trials), "--device", device, "--track" if track else "--no-track"]
-    words += ["--timeout", str(timeout)] if timeout is not None else []
-    words += ["--threads", str(threads)] if threads is not None else []
-    words += ["--tracking-uri", tracking_uri] if tracking_uri is not None else []
+    words = [sys.executable, "-m", "semibench.cli", "tune", "--join", study.spec.name]
+    words += ["--studies", str(study.folder.parent), "--trials", str(effort.trials)]
+    words += ["--timeout", str(effort.timeout)] if effort.timeout is not None else []
     with (study.folder / f"process_{number}.log").open("ab") as log:
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen([*words, *execution.words()], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def show_search(screen: Output, study: Study) -> None:
@@ -272,7 +200,7 @@ def show_search(screen: Output, study: Study) -> None:
     )
     data = "PHANTOM " if spec.phantom else ""
     screen.show(
-        f"{spec.method} on {data}{spec.request['dataset']}, protocol {spec.request['protocol']}, recipe {spec.request['recipe']}, "
+        f"{spec.method} on {data}{spec.request.dataset}, protocol {spec.request.protocol}, recipe {spec.request.recipe}, "
         f"{spec.iterations} iterations a trial; objective: best Dice on {spec.labels} validation cases "
         f"(from: {spec.labels_from}); sampler {spec.sampler}, pruner {spec.pruner}"
     )
@@ -305,6 +233,6 @@ def show_end(out: Output, study: Study, tuned: Tuned | None, finished: bool) -> 
     )
     out.show(f"plots: {study.folder / 'plots'}")
     request = study.spec.request
-    base = f"-p {request['protocol']} -d {request['dataset']} -m {tuned.method}"
+    base = f"-p {request.protocol} -d {request.dataset} -m {tuned.method}"
     use = tuned.study if study.folder.parent == Path("studies") else str(study.folder)
     out.show(f"use it with: bench run {base} --tuned {use}" + ("" if finished else "   (the study isn't finished)"))

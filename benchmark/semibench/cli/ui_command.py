@@ -53,9 +53,10 @@ def add(app: typer.Typer) -> None:
         """Open the MLflow user interface on the runs (end it with Ctrl-C)."""
         import subprocess
 
-        from semibench.tracking.store import open_store, quiet, sqlite_file, store_uri
+        from semibench.process import quiet_mlflow
+        from semibench.tracking.store import open_store, sqlite_file, store_uri
 
-        quiet()
+        quiet_mlflow()
         uri = store_uri(tracking_uri)
         if uri.startswith(("http://", "https://")):
             stderr().show(f"The store is a server: open {uri} in a browser.")

@@ -68,7 +68,9 @@ def _cases() -> tempfile.TemporaryDirectory[str]:
 
 
 def _short_run(item: Registered, dims: int) -> ShortRun:
-    from semibench.run.execute import Request, execute, prepare
+    from semibench.run.execute import execute
+    from semibench.run.prepare import prepare
+    from semibench.run.request import Request
 
     meant = [protocol for protocol in item.card.protocols if protocol in SMALL]
     protocol, dataset, settings = SMALL[meant[0] if meant else str(dims)]
@@ -80,8 +82,9 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
         stack.enter_context(mock.patch.dict(os.environ, places))
         stack.enter_context(contextlib.chdir(folder))
         request = Request(
-            protocol, dataset, item.full_name, recipe="smoke", dims=dims, settings=settings, phantom="always",
-            runs=folder / "runs", device="cpu", threads=1, track=False, keep_predictions=False, pictures=False,
+            protocol=protocol, dataset=dataset, method=item.full_name, recipe="smoke", dims=dims,
+            settings=settings, phantom="always", runs=folder / "runs", device="cpu",
+            threads=1, track=False, keep_predictions=False, pictures=False,
         )  # fmt: skip
         error, dice = "", ()
         with watched() as seen:

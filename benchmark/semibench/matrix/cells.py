@@ -1,80 +1,25 @@
-"""A cell of a matrix: one run by names, before anything is resolved. Light: no torch."""
+"""Groups of cells: a matrix file lists products of names and numbers, and every combination is a `Cell`. Light: no torch."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import GenericAlias
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, create_model
+from pydantic.fields import FieldInfo
 
-from semibench.contracts.identity import SHORT, canonical, sha256
+from semibench.run.request import Cell, Option
+from semibench.run.settings import parse, texts
 
-if TYPE_CHECKING:
-    from semibench.run.resolve import Request
+CELLS = "Which cells (instead of a file)"
+"""Panel of `bench matrix --help`."""
 
+AXES = {name: f"{name}s" for name, field in Cell.model_fields.items() if Option.of(field).axis}
+"""Fields of a cell of which a group takes several values -> their plural, the name in a group."""
 
-class Cell(BaseModel, frozen=True, extra="forbid"):
-    """What `bench run` is given for one run; the fields are those of `Request` that say what is run (not where or how)."""
-
-    protocol: str
-    dataset: str
-    method: str | None = None
-    backbone: str | None = None
-    recipe: str = "quick"
-    preset: str | None = None
-    dims: int | None = None
-    draw: int = 0
-    fold: int | None = None
-    seed: int = 0
-    settings: tuple[str, ...] = ()
-    phantom: str = "auto"
-    weights: Path | None = None
-    data_root: Path | None = None
-    conventions: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """Short and readable: "self/tus/mgcc seed 0", then what isn't a default: "preset=code term.cutmix=0.5"."""
-        who = "/".join(part for part in (self.protocol, self.dataset, self.method or "default", self.backbone) if part)
-        replicate = [f"draw {self.draw}"] if self.draw else []
-        replicate += [f"fold {self.fold}"] if self.fold is not None else []
-        given = {"recipe": self.recipe, "preset": self.preset, "dims": self.dims}
-        chosen = [f"{name}={value}" for name, value in given.items() if value != type(self).model_fields[name].default]
-        return " ".join([who, *replicate, f"seed {self.seed}", *chosen, *self.settings])
-
-    @property
-    def digest(self) -> str:
-        """Names the cell itself, where a run key can't be had (a plug-in that doesn't load)."""
-        return sha256(canonical(self.model_dump(mode="json")))[:SHORT]
-
-    def changed(self, settings: Iterable[str]) -> Cell:
-        """The cell with settings laid over its own: one of the same name takes the other's place."""
-        found = {text.partition("=")[0].strip(): text for text in (*self.settings, *settings)}
-        return self.model_copy(update={"settings": tuple(found.values())})
-
-    def request(self, **execution: Any) -> Request:
-        """The request of the harness; execution: where and how (`runs`, `device`, `threads`, `force` ...)."""
-        from semibench.run.resolve import Request
-
-        return Request(**self.model_dump(), **execution)
-
-    def command(self) -> str:
-        """The `bench run` line that does the same by hand."""
-        words = ["bench", "run", "--protocol", self.protocol, "--dataset", self.dataset]
-        for name in ("method", "backbone", "recipe", "preset", "dims", "fold", "weights", "data_root"):
-            value = getattr(self, name)
-            if value is not None:
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        words += ["--draw", str(self.draw), "--seed", str(self.seed)]
-        for text in self.settings:
-            words += ["--set", text]
-        for name in self.conventions:
-            words += ["--convention", name]
-        words += {"always": ["--phantom"], "never": ["--no-phantom"]}.get(self.phantom, [])
-        return shlex.join(words)
+REPLICATE = ("draw", "fold", "seed")
 
 
 def _several(value: Any) -> Any:
@@ -99,66 +44,72 @@ def numbers(value: Any) -> Any:
     return list(dict.fromkeys(found))
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
-OptionalNames = Annotated[tuple[str | None, ...], BeforeValidator(_several)]
-Numbers = Annotated[tuple[int, ...], BeforeValidator(numbers)]
-OptionalNumbers = Annotated[tuple[int | None, ...], BeforeValidator(numbers)]
+def _axis(name: str, field: FieldInfo) -> tuple[Any, Any]:
+    """The plural of a field: one value or several, with the option of `bench matrix`."""
+    is_number = int in (field.annotation, *get_args(field.annotation))
+    limits = [item for item in field.metadata if not isinstance(item, Option)]
+    one: Any = Annotated[field.annotation, *limits] if limits else field.annotation
+    short = [flag for flag in Option.of(field).flags(name) if not flag.startswith("--")]
+    option = Option(
+        Option.of(field).axis or "", (f"--{AXES[name]}", *short), CELLS, "0-2" if is_number else None, commas=True
+    )
+    several = BeforeValidator(numbers if is_number else _several)
+    kind: Any = GenericAlias(tuple, (one, ...))
+    return Annotated[kind, several, option], ... if field.is_required() else (field.default,)
 
 
-class Group(BaseModel, frozen=True, extra="forbid"):
+def _shared(field: FieldInfo) -> tuple[Any, Any]:
+    """A field that all cells of a group share."""
+    several = [BeforeValidator(_several)] if get_origin(field.annotation) is tuple else []
+    return Annotated[field.annotation, *field.metadata, *several], field.default
+
+
+def _fields() -> type[BaseModel]:
+    """The fields of a group: those of a cell, in the plural where a group takes several values."""
+    made: dict[str, Any] = {}
+    for name, field in Cell.model_fields.items():
+        if name in AXES:
+            made[AXES[name]] = _axis(name, field)
+        elif name != "settings":
+            made[name] = _shared(field)
+    return create_model("GroupFields", **made)
+
+
+class Group(_fields(), frozen=True, extra="forbid"):  # type: ignore[misc, call-arg]
     """A product of names and numbers: every combination is a cell.
 
     protocols, datasets, methods, backbones, recipes: one name or several; a left-out method or backbone is the protocol's or
     method's default. draws, folds, seeds: numbers, a list, or "0-2". set: settings as for `--set`, by name, the same for all
-    cells.
+    cells. The other fields are those of a cell.
     """
 
-    protocols: Names
-    datasets: Names
-    methods: OptionalNames = (None,)
-    backbones: OptionalNames = (None,)
-    recipes: Names = ("quick",)
-    preset: str | None = None
-    dims: int | None = None
-    draws: Numbers = (0,)
-    folds: OptionalNumbers = (None,)
-    seeds: Numbers = (0,)
     set: dict[str, Any] = {}
-    phantom: str = "auto"
-    weights: Path | None = None
-    data_root: Path | None = None
-    conventions: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
 
     def cells(self) -> list[Cell]:
         """All combinations; seeds vary fastest, so that rows fill one after the other."""
-        settings = tuple(f"{name}={_text(value)}" for name, value in self.set.items())
-        axes = (
-            self.protocols,
-            self.datasets,
-            self.methods,
-            self.backbones,
-            self.recipes,
-            self.draws,
-            self.folds,
-            self.seeds,
-        )
-        return [
-            Cell(
-                protocol=protocol, dataset=dataset, method=method, backbone=backbone, recipe=recipe, preset=self.preset,
-                dims=self.dims, draw=draw, fold=fold, seed=seed, settings=settings, phantom=self.phantom,
-                weights=self.weights, data_root=self.data_root, conventions=self.conventions,
-            )
-            for protocol, dataset, method, backbone, recipe, draw, fold, seed in product(*axes)
-        ]  # fmt: skip
+        shared = {name: getattr(self, name) for name in Cell.model_fields if name not in AXES and name != "settings"}
+        shared["settings"] = texts(self.set)
+        points = product(*(getattr(self, plural) for plural in AXES.values()))
+        return [Cell(**shared, **dict(zip(AXES, point, strict=True))) for point in points]
 
 
-def _text(value: Any) -> str:
-    """A value as `--set` reads it (YAML in one line)."""
-    import yaml
-
-    return (
-        str(yaml.safe_dump(value, default_flow_style=True, width=10**6)).removesuffix("\n").removesuffix("...").strip()
-    )
+def as_groups(cells: Iterable[Cell]) -> list[dict[str, Any]]:
+    """Groups, as a matrix file writes them, that hold these cells: one for all replicates of the same run."""
+    groups: dict[Cell, dict[str, Any]] = {}
+    for cell in cells:
+        fields = {name: getattr(cell, name) for name in Cell.model_fields}
+        base = Cell(**{name: value for name, value in fields.items() if name not in REPLICATE})
+        if base not in groups:
+            groups[base] = {AXES.get(name, name): value for name, value in base.model_dump(mode="json").items()}
+            groups[base] |= {AXES[name]: [] for name in REPLICATE}
+            groups[base]["set"] = parse(groups[base].pop("settings"))
+        for name in REPLICATE:
+            if fields[name] not in groups[base][AXES[name]]:
+                groups[base][AXES[name]].append(fields[name])
+    return [
+        {name: value for name, value in group.items() if value not in (None, [], [None], {})}
+        for group in groups.values()
+    ]
 
 
 class MatrixFile(BaseModel, frozen=True, extra="forbid"):

@@ -6,22 +6,23 @@ run folders that are done and not mirrored yet are mirrored first.
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from types import FrameType
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
 
 from semibench.contracts.engine import Engine, Job, Outcome
 from semibench.matrix.planning import JOURNAL, Planned, locked
+from semibench.process import stopping
 from semibench.reporting import Reporter
+from semibench.run.request import Option
 from semibench.runfolder.writing import now, read_json, write_json
 
 POLL = 0.1
@@ -31,14 +32,25 @@ TELL = 30.0
 """Seconds between two calls of the listeners while cells run: a leaderboard needn't follow each of hundreds at once."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What each cell gets. timeout: seconds; memory: MB; gpus: a number, or a part of one; threads: of the CPU."""
+CONTROL, ENGINE = "What is done with them", "Where and with what"
+"""Panels of `bench matrix --help`."""
 
-    timeout: float | None = None
-    memory: float | None = None
-    threads: int = 1
-    gpus: float = 0.0
+
+class Limits(BaseModel, frozen=True, extra="forbid"):
+    """What each cell gets. timeout: seconds; memory: MB; gpus: a number, or a part of one (None: none)."""
+
+    timeout: Annotated[float | None, Field(ge=0), Option("Seconds after which a cell is stopped.", panel=CONTROL)] = (
+        None
+    )
+    memory: Annotated[
+        float | None, Field(ge=1), Option("MB of memory above which a cell is killed.", panel=CONTROL)
+    ] = None
+    threads: Annotated[int, Field(ge=1), Option("CPU threads per cell; the digits may depend on it.", panel=ENGINE)] = 1
+    gpus: Annotated[
+        float | None,
+        Field(ge=0),
+        Option("GPUs per cell; 0.5: two share one (default: 1 where there are any).", panel=ENGINE),
+    ] = None
 
 
 @dataclass
@@ -66,25 +78,30 @@ class View:
 
 
 def run_matrix(
-    items: Sequence[Planned], engine: Engine, runs: Path, *, limits: Limits = Limits(), execution: Mapping[str, Any] | None = None,
-    tracking_uri: str | None = None, track: bool = True, view: View | None = None, reporter: Reporter | None = None,
-    mirror_first: Sequence[Planned] = (),
+    items: Sequence[Planned], engine: Engine, runs: Path, *, limits: Limits | None = None,
+    execution: Mapping[str, Any] | None = None, tracking_uri: str | None = None, track: bool = True,
+    view: View | None = None, reporter: Reporter | None = None, mirror_first: Sequence[Planned] = (),
 ) -> dict[str, Outcome]:  # fmt: skip
     """Runs all items through the engine and returns the outcome of each by run key; never raises for what a cell does.
 
-    execution: fields of `Request` that say how (device, conventions kept by the cell, predictions ...). mirror_first: cells
+    execution: fields of `Execution` for every cell (device, predictions ...). mirror_first: cells
     that are done already, whose mirror may be missing. Ctrl-C asks the engine to stop; again: at once.
     """
     reporter, view = reporter or Reporter(), view or View()
     by_name = {item.short: item for item in items}
-    jobs = [_job(item, runs, limits, execution or {}) for item in items]
+    jobs = [_job(item, runs, limits or Limits(), execution or {}) for item in items]
     progress = Progress(len(jobs))
     mirror = _Mirror(tracking_uri, reporter) if track else None
     if mirror is not None:
         for item in mirror_first:
             if item.folder is not None:
                 mirror.put(item.folder)
-    with _stop_on_signals(engine, progress):
+
+    def stop() -> None:
+        progress.stopping = True
+        engine.stop()
+
+    with stopping(stop):
         try:
             engine.start(jobs)
             while len(progress.outcomes) < len(jobs):
@@ -117,7 +134,7 @@ def _job(item: Planned, runs: Path, limits: Limits, execution: Mapping[str, Any]
         folder / "cell.json",
         {"attempt": attempt, "cell": item.cell.model_dump(mode="json"), "execution": how, "key": item.key},
     )
-    return Job(item.short, folder, attempt, limits.timeout, limits.memory, limits.threads, limits.gpus)
+    return Job(item.short, folder, attempt, limits.timeout, limits.memory, limits.threads, limits.gpus or 0.0)
 
 
 def _correct(item: Planned, outcome: Outcome) -> None:
@@ -140,25 +157,6 @@ def _running(jobs: Sequence[Job], progress: Progress) -> dict[str, dict[str, Any
             if record:
                 found[job.name] = record
     return found
-
-
-@contextmanager
-def _stop_on_signals(engine: Engine, progress: Progress) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the engine to stop; a second one makes it stop at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        progress.stopping = True
-        engine.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Mirror:

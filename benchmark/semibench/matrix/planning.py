@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from semibench.contracts.errors import LayoutError, PluginError, UnsupportedError, UsageError
 from semibench.contracts.identity import SHORT
-from semibench.matrix.cells import Cell
 from semibench.reporting import Reporter
+from semibench.run.request import Cell
 from semibench.runfolder.writing import read_json
 
 State = Literal["done", "missing", "interrupted", "failed", "stale", "skipped", "running"]
@@ -45,8 +45,8 @@ class Planned:
     def record(self) -> dict[str, Any]:
         """Plain values for --json."""
         return {
-            "cell": self.cell.model_dump(mode="json"), "label": self.cell.label, "command": self.cell.command(), "key": self.short,
-            "state": self.state, "reason": self.reason, "estimated_seconds": self.seconds,
+            "cell": self.cell.model_dump(mode="json"), "label": self.cell.label, "command": self.cell.to_command(),
+            "key": self.short, "state": self.state, "reason": self.reason, "estimated_seconds": self.seconds,
             "folder": str(self.folder) if self.folder else None,
         }  # fmt: skip
 
@@ -78,7 +78,7 @@ def plan_cells(
 
 
 def _plan(cell: Cell, runs: Path, device: str, threads: int | None) -> Planned:
-    from semibench.run.execute import prepare
+    from semibench.run.prepare import prepare
 
     try:
         plan = prepare(cell.request(runs=runs, device=device, threads=threads, track=False), estimate=False)
@@ -89,7 +89,7 @@ def _plan(cell: Cell, runs: Path, device: str, threads: int | None) -> Planned:
     except PluginError as error:
         return Planned(cell, cell.digest, "failed", " ".join(str(error).split()))
     state, reason = _state(plan.state, plan.folder, runs / JOURNAL / plan.key[:SHORT], plan.reasons)
-    iterations = plan.resolved.recipe.iterations
+    iterations = plan.resolved.options.recipe.iterations
     return Planned(cell, plan.key, state, reason, _seconds(plan), iterations, plan.folder)
 
 
@@ -134,7 +134,7 @@ def _seconds(plan: Any) -> float | None:
     each = Timings(cache_dir()).get(setting(plan.resolved, plan.record["machine"]))
     if each is None:
         return None
-    return each * int(plan.resolved.recipe.iterations)
+    return each * int(plan.resolved.options.recipe.iterations)
 
 
 def wanted(planned: Sequence[Planned], *, force: bool = False, retry: bool = False) -> list[Planned]:

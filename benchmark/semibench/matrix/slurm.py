@@ -18,6 +18,7 @@ from typing import Any
 
 from semibench.contracts.engine import Ending, Engine, EngineOptions, Job, Outcome
 from semibench.matrix.supervision import GRACE, Spawned, Supervised, settle, watch
+from semibench.process import interrupt, on_signals
 from semibench.runfolder.writing import read_json
 
 SETTLE = 60.0
@@ -56,10 +57,7 @@ class SlurmCell:
         self.running: Supervised | None = None
 
     def __call__(self, job: Job) -> str:
-        def stop(number: int, frame: object) -> None:
-            raise KeyboardInterrupt
-
-        signal.signal(signal.SIGTERM, stop)  # scancel, or the grace time of a preemption: the cell saves and ends
+        on_signals(interrupt, signal.SIGTERM)  # scancel, or the grace time of a preemption: the cell saves and ends
         self.running = Supervised(job, lambda item: Spawned(item, {}))
         return watch(self.running).ending
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from semibench.cli.run_command import environment
+from semibench.process import environment
 
 environment()
 

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.engine import Ending
 from semibench.contracts.errors import BusyError, LayoutError, UnsupportedError
+from semibench.process import STOP, environment, interrupt, on_signals
 from semibench.reporting import Reporter
+from semibench.run.request import Cell
 from semibench.runfolder.writing import now, read_json, write_json
 
 if TYPE_CHECKING:
@@ -88,15 +90,13 @@ def work(folder: Path, attempt: str | None = None) -> Ending:
 
 def _attempt(task: Mapping[str, Any], reporter: Reporter) -> tuple[Ending, str, dict[str, Any]]:
     """Run the cell, and return (ending, reason, more to record) for every way it can end."""
-    from semibench.matrix.cells import Cell
-
     more: dict[str, Any] = {}
     try:
-        from semibench.run.execute import execute, prepare
+        from semibench.run.execute import execute
+        from semibench.run.prepare import prepare
 
-        execution = dict(task["execution"])
-        execution["runs"] = Path(execution["runs"])
-        plan = prepare(Cell(**task["cell"]).request(track=False, **execution), reporter, estimate=False)
+        request = Cell(**task["cell"]).request(track=False, **task["execution"])
+        plan = prepare(request, reporter, estimate=False)
         more = {"key": plan.key, "run": str(plan.folder)}
         more["new"] = _patiently(lambda: execute(plan, reporter)).new
     except (UnsupportedError, LayoutError, BusyError) as error:
@@ -152,11 +152,7 @@ def begin(folder: Path, *, session: bool = True) -> None:
     os.close(target)
     faulthandler.enable()
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    on_signals(interrupt, *STOP)
     for warning in (
         signal.SIGUSR1,
         signal.SIGUSR2,
@@ -173,9 +169,10 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def run_in_process(folder: Path, attempt: str, environment: Mapping[str, str]) -> None:
-    """The whole life of a cell's process, for engines that fork it. environment: set before anything looks at it."""
-    os.environ.update(environment)
+def run_in_process(folder: Path, attempt: str, variables: Mapping[str, str]) -> None:
+    """The whole life of a cell's process, for engines that fork it. variables: of the environment, set before anything
+    reads them."""
+    os.environ.update(variables)
     begin(folder)
     work(folder, attempt)
 
@@ -183,8 +180,6 @@ def run_in_process(folder: Path, attempt: str, environment: Mapping[str, str]) -
 def main(arguments: list[str]) -> None:
     """`python -m semibench.matrix.worker FOLDER [ATTEMPT]`"""
     folder, attempt = Path(arguments[0]), arguments[1] if len(arguments) > 1 else None
-    from semibench.cli.run_command import environment
-
     environment()
     begin(folder, session=False)
     work(folder, attempt)

@@ -1,4 +1,4 @@
-"""Puts together what trains: decoded cases, synthetic ones, batches, the method on its device, the validation."""
+"""Puts together what trains: decoded and synthetic cases, batches, the networks and the method, the validation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import CaseRef, Dataset, Split
+from semibench.contracts.errors import IdentityError, UnsupportedError
 from semibench.contracts.identity import canonical, sha256
-from semibench.registry import registry
+from semibench.contracts.recipe import Recipe
+from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
-from semibench.run.building import build_method
 from semibench.run.resolve import Resolved
+from semibench.run.settings import build
 from semibench.runfolder.writing import write_json
 
 if TYPE_CHECKING:
-    from semibench.contracts.method import Method
+    from torch import Tensor
+
+    from semibench.contracts.backbone import Backbone
+    from semibench.contracts.method import Method, Task
     from semibench.data.cache import CaseStore
     from semibench.data.synthesis import Synthesised
     from semibench.data.training import TrainingData
@@ -48,8 +53,8 @@ def assemble(
     from semibench.evaluation.inference import Network
     from semibench.evaluation.run_scores import divisor_of, validator
 
-    card, recipe = resolved.card, resolved.recipe
-    datasets: dict[str, Dataset] = dict(resolved.catalog.datasets)
+    card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe
+    datasets: dict[str, Dataset] = dict(resolved.data.catalog.datasets)
     every = unique(ref for refs in split.roles().values() for ref in refs)
     store = CaseStore.build(datasets, every, reporter=reporter)
     synthesised = _synthetic(resolved, split, store, datasets, device, machine, reporter)
@@ -62,14 +67,13 @@ def assemble(
 
     pools = store.restrict(unique((*split.labeled, *split.unlabeled)), labels=split.labeled)
     data = TrainingData(
-        split, pools, card=card, recipe=recipe, dims=resolved.dims, streams=resolved.method.streams,
+        split, pools, card=card, recipe=recipe, dims=dims, streams=resolved.options.method.streams,
         seed=resolved.spec.replicate.seed, device=device,
     )  # fmt: skip
     method = build_method(resolved, data.task, registry())
     method.to(device)
     network = Network(
-        resolved.dims, recipe.patch, divisor_of(method), card.slice_axis, device, batch=8 if resolved.dims == 2 else 2,
-        slab=recipe.slab,
+        dims, recipe.patch, divisor_of(method), card.slice_axis, device, batch=8 if dims == 2 else 2, slab=recipe.slab,
     )  # fmt: skip
     validate = validator(method, store, datasets, split.validation, card.classes, network, recipe.evaluate_cases)
     return Assembled(split, datasets, store, data, method, network, validate, synthesised)
@@ -80,7 +84,7 @@ def _synthetic(
     machine: Mapping[str, Any], reporter: Reporter,
 ) -> Synthesised | None:  # fmt: skip
     """The synthetic cases of this draw, from the training cases only; None where the protocol wants none."""
-    if resolved.synthesis is None:
+    if resolved.data.synthesis is None:
         return None
     from semibench.data.hashes import HashMemory, case_contents
     from semibench.data.roots import cache_dir
@@ -90,8 +94,8 @@ def _synthetic(
     training = unique((*split.labeled, *split.unlabeled))
     contents = list(case_contents(dict(datasets), training, HashMemory()).values())
     made = synthesise(
-        resolved.items["generator"], resolved.synthesis, store.restrict(training), training, contents,
-        card=resolved.card, cache=cache_dir(), device=str(device), reporter=reporter,
+        resolved.plugins["generator"], resolved.data.synthesis, store.restrict(training), training, contents,
+        card=resolved.names.card, cache=cache_dir(), device=str(device), reporter=reporter,
     )  # fmt: skip
     if made.new:
         seconds = made.record["fit_seconds"] + made.record["sample_seconds"]
@@ -101,7 +105,7 @@ def _synthetic(
 
 def generator_setting(resolved: Resolved, machine: Mapping[str, Any]) -> str:
     """Names what the time of a generator depends on, for `Timings`."""
-    options = dict(resolved.synthesis.options) if resolved.synthesis else {}
+    options = dict(resolved.data.synthesis.options) if resolved.data.synthesis else {}
     return "generator-" + sha256(canonical([machine["device_name"], machine["threads"], options]))[:24]
 
 
@@ -113,3 +117,95 @@ def unique(refs: Iterable[CaseRef]) -> tuple[CaseRef, ...]:
 def _split_record(split: Split) -> dict[str, Any]:
     roles = {role: [[r.dataset, r.id, r.group, r.domain] for r in refs] for role, refs in split.roles().items()}
     return {**roles, "validation_from": split.validation_from, "excluded": dict(split.excluded)}
+
+
+class Builder:
+    """The `Backbones` factory of one run (see the contract). The run's own backbone takes the run's options and start
+    weights; another takes its defaults, its width from the recipe."""
+
+    def __init__(
+        self,
+        plugins: Registry,
+        item: Registered,
+        options: Mapping[str, Any],
+        task: Task,
+        recipe: Recipe,
+        weights: Path | None,
+    ) -> None:
+        self.plugins, self.item, self.options = plugins, item, dict(options)
+        self.task, self.recipe, self.weights = task, recipe, weights
+
+    def __call__(
+        self, name: str | None = None, *, channels: int | None = None, outputs: int | None = None, **options: Any
+    ) -> Backbone:
+        own = name is None or name in (self.item.name, self.item.full_name)
+        item = self.item if own else self.plugins.get("backbones", str(name))
+        if self.task.dims not in item.card.dims:
+            raise UnsupportedError(f"backbone {item.name!r} is for {item.card.dims} dims, the run has {self.task.dims}")
+        cls = item.resolve()
+        width = self.recipe.widths.get(item.name, self.recipe.widths.get("*", 1.0))
+        base = self.options if own else {"width": width}
+        net: Backbone = cls(
+            dims=self.task.dims,
+            channels=self.task.channels if channels is None else channels,
+            outputs=len(self.task.classes) if outputs is None else outputs,
+            patch=self.task.patch,
+            options=build(cls.Options, f"backbone {item.name!r}", base, options),
+        )
+        if own and self.weights is not None:
+            load_weights(net, self.weights, item.name)
+        return net
+
+
+def load_weights(net: Backbone, path: Path, name: str) -> None:
+    """Start weights from a safetensors or torch file (weights only). Every entry must fit by key and shape; keys that are
+    missing in the file (a head for other classes) stay as drawn only where they belong to the decoder.
+
+    Raises IdentityError that lists what doesn't fit."""
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Tensor] = (
+            load_file(str(path))
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:
+        raise IdentityError(
+            f"{path} is not a weight file: expected safetensors, or a torch file that holds tensors only; got "
+            f"{type(error).__name__}"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state  # type: ignore[assignment]
+    if not isinstance(state, Mapping) or not all(hasattr(value, "shape") for value in state.values()):
+        raise IdentityError(f"{path} is not a weight file: expected names and tensors, found {type(state).__name__}")
+    state = dict(net.start_weights(state))
+    mine = net.state_dict()
+    unknown = sorted(set(state) - set(mine))
+    wrong = [
+        f"{key}: {tuple(state[key].shape)}, expected {tuple(mine[key].shape)}"
+        for key in state
+        if key in mine and state[key].shape != mine[key].shape
+    ]
+    missing = sorted(key for key in set(mine) - set(state) if not key.startswith("decoder."))
+    if unknown or wrong or missing:
+        said = [f"unknown: {', '.join(unknown[:5])}" if unknown else "", f"shapes: {'; '.join(wrong[:5])}" if wrong else "",
+                f"missing: {', '.join(missing[:5])}" if missing else ""]  # fmt: skip
+        raise IdentityError(f"{path} doesn't fit backbone {name!r}: {' | '.join(part for part in said if part)}")
+    net.load_state_dict(state, strict=False)
+
+
+def build_method(resolved: Resolved, task: Task, plugins: Registry) -> Method:
+    """The method of a run with its resolved terms; weights are drawn from the replicate's seed. Raises UnsupportedError
+    with the method's own reason."""
+    from semibench.training.seeding import seed_construction
+
+    names, options = resolved.names, resolved.options
+    reason = options.method.unsupported(task, options.method_options)
+    if reason:
+        raise UnsupportedError(f"method {names.method.name!r}: {reason}")
+    seed_construction(resolved.spec.replicate.seed)
+    builder = Builder(plugins, names.backbone, options.backbone_options, task, options.recipe, resolved.request.weights)
+    method: Method = options.method(task, builder, options.method_options)
+    method.terms = options.weighted_terms()
+    return method

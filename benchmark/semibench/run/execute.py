@@ -1,111 +1,25 @@
-"""One run from a request to a finished run folder: `prepare` settles and checks everything, `execute` does the work.
+"""Does the work of a plan: trains, scores, draws pictures, and leaves a finished run folder.
 
-plan = prepare(Request(protocol="synthetic", dataset="tus"))
-result = execute(plan)
+result = execute(prepare(Request(protocol="synthetic", dataset="tus")))
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import traceback
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from semibench.contracts.cases import Split
-from semibench.contracts.errors import BusyError, IdentityError, UnsupportedError
-from semibench.contracts.identity import SHORT, RunSpec
-from semibench.protocols.checks import check
-from semibench.registry import Registry, registry
+from semibench.contracts.errors import BusyError
+from semibench.contracts.identity import SHORT
+from semibench.registry import registry
 from semibench.reporting import Reporter
-from semibench.run.assembly import assemble, generator_setting
-from semibench.run.building import build_method
-from semibench.run.resolve import Request, Resolved, resolve
-from semibench.runfolder.provenance import provenance, stale_reasons
+from semibench.run.assembly import assemble
+from semibench.run.prepare import Plan
 from semibench.runfolder.writing import Status, logged, read_json, write_json, write_table
 
-if TYPE_CHECKING:
-    from semibench.contracts.method import Task
-
-__all__ = ["Plan", "Request", "Result", "draw_split", "execute", "prepare"]
 log = logging.getLogger("semibench")
-WORTH_TRYING = 2**20
-"""Voxels of a batch above which no iteration is tried on a CPU for the sake of an estimate: it would take minutes."""
-
-State = Literal["new", "resumable", "done", "stale"]
-
-
-@dataclass
-class Plan:
-    """Everything settled, nothing done. state: what the run folder holds already; reasons: why it is stale."""
-
-    resolved: Resolved
-    split: Split
-    folder: Path
-    state: State
-    record: dict[str, Any]
-    device: Any
-    warnings: list[str] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    estimate: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def spec(self) -> RunSpec:
-        return self.resolved.spec
-
-    @property
-    def key(self) -> str:
-        return self.spec.key
-
-    def summary(self) -> dict[str, Any]:
-        """What a user wants to see before the work starts; plain values."""
-        resolved, recipe = self.resolved, self.resolved.recipe
-        roles = {
-            role: {
-                "cases": len(refs),
-                "groups": len({(ref.dataset, ref.group) for ref in refs}),
-                "domains": dict(Counter(ref.domain for ref in refs)),
-            }
-            for role, refs in self.split.roles().items()
-        }  # fmt: skip
-        synthesis = resolved.synthesis
-        return {
-            "key": self.key[:SHORT],
-            "state": self.state,
-            "reasons": self.reasons,
-            "folder": str(self.folder),
-            "protocol": resolved.items["protocol"].name,
-            "dataset": resolved.card.name,
-            "data": "phantom" if resolved.phantom else "real",
-            "method": resolved.items["method"].name,
-            "backbone": resolved.items["backbone"].name,
-            "backbone_options": dict(resolved.backbone_options),
-            "recipe": resolved.recipe_label,
-            "dims": resolved.dims,
-            "classes": list(resolved.card.classes),
-            "iterations": recipe.iterations,
-            "batch": {"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch},
-            "patch": list(recipe.patch),
-            "precision": recipe.precision,
-            "device": str(self.device),
-            "draw": self.spec.replicate.draw,
-            "fold": self.spec.replicate.fold,
-            "seed": self.spec.replicate.seed,
-            "cases": roles,
-            "validation_from": self.split.validation_from,
-            "label_budget": len(self.split.labeled) + len(self.split.validation),
-            "synthetic": None if synthesis is None else {
-                "generator": synthesis.generator,
-                "count": synthesis.count or len(self.split.labeled) + len(self.split.unlabeled),
-                "options": dict(synthesis.options),
-            },
-            "excluded": dict(self.split.excluded),
-            "warnings": self.warnings,
-            "estimate": self.estimate,
-        }  # fmt: skip
 
 
 @dataclass
@@ -115,123 +29,6 @@ class Result:
     folder: Path
     record: dict[str, Any]
     new: bool = True
-
-
-def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
-    """The checked split of a resolved request (synthetic cases are added when the run is executed), and warnings."""
-    replicate = resolved.spec.replicate
-    split = resolved.protocol.draw(resolved.catalog, resolved.protocol_options, replicate.draw, replicate.fold)
-    return split, check(split, published=replicate.draw is None)
-
-
-def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:
-    """Resolves, draws and checks. estimate: also tell how long it will take (two iterations on noise where nothing was
-    measured on this machine before). Raises the errors of `resolve` and UsageError for a split that can't be used."""
-    from semibench.evaluation.run_scores import conventions_for
-    from semibench.training.device import choose, set_threads, tune_allocator
-
-    tune_allocator()
-    reporter = reporter or Reporter()
-    plugins = registry()
-    device = choose(request.device)
-    resolved = resolve(request, reporter, plugins)
-    recipe = resolved.recipe
-    batch = recipe.labeled_batch + recipe.unlabeled_batch
-    set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
-    split, warnings = draw_split(resolved)
-    warnings += _random_start(resolved)
-    folder = request.runs / resolved.spec.key[:SHORT]
-    record = provenance(resolved.items, str(device))
-    state, reasons = _state(folder, resolved.spec, record)
-    plan = Plan(resolved, split, folder, state, record, device, warnings, reasons)
-    _check_method(resolved, split)
-    conventions_for(
-        plugins, request.conventions, dims=resolved.dims, case_dims=resolved.card.dims, dataset=resolved.card.name
-    )
-    if estimate and state in ("new", "stale", "resumable"):
-        plan.estimate = _estimate(plan, plugins)
-    return plan
-
-
-def _random_start(resolved: Resolved) -> list[str]:
-    """A sentence where the network is published with pretrained weights and none are given."""
-    item = resolved.items["backbone"]
-    if resolved.request.weights is not None or not item.card.weights:
-        return []
-    names = ", ".join(file.name for file in item.card.weights)
-    return [f"{item.name} starts from random weights: it is published with {names}; give a file with --weights"]
-
-
-def _check_method(resolved: Resolved, split: Split) -> None:
-    """Raises UnsupportedError where the method can't do the task, or a pool that it draws from is empty."""
-    name = resolved.items["method"].name
-    reason = resolved.method.unsupported(_task(resolved, split), resolved.method_options)
-    if reason:
-        raise UnsupportedError(f"method {name!r}: {reason}")
-    wanted = {stream.pool for stream in resolved.method.streams.values()}
-    if "unlabeled" in wanted and not split.unlabeled and resolved.synthesis is None:
-        raise UnsupportedError(
-            f"method {name!r} needs unlabeled cases, and this split has none; label fewer cases, or take --method supervised"
-        )
-
-
-def _state(folder: Path, spec: RunSpec, record: Mapping[str, Any]) -> tuple[State, list[str]]:
-    stored = read_json(folder / "spec.json")
-    if not stored:
-        return "new", []
-    if RunSpec(**stored).key != spec.key:
-        raise IdentityError(
-            f"{folder} holds another run with the same first {SHORT} characters; choose another --runs folder"
-        )
-    reasons = stale_reasons(read_json(folder / "provenance.json"), dict(record))
-    if reasons:
-        return "stale", reasons
-    if read_json(folder / "status.json").get("state") == "done":
-        return "done", []
-    resumable = (folder / "checkpoints" / "last.pt").is_file()
-    return ("resumable" if resumable else "new"), []
-
-
-def _task(resolved: Resolved, split: Split) -> Task:
-    """The task as far as it is known before the cases are decoded (a 2D network on volumes counts volumes here)."""
-    from semibench.contracts.method import Task
-    from semibench.data.training import training_domains
-
-    training = split.labeled + split.unlabeled
-    names = training_domains(training, resolved.card)
-    counts = {"labeled": len(split.labeled), "unlabeled": len(split.unlabeled), "all": len(training)}
-    recipe = resolved.recipe
-    channels = resolved.card.channels * recipe.slab
-    return Task(resolved.dims, channels, resolved.card.classes, recipe.patch, names, counts, recipe.iterations)
-
-
-def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
-    from semibench.data.roots import cache_dir
-    from semibench.run.timing import Timings, TooLargeError, measure_iteration, setting
-
-    timings = Timings(cache_dir())
-    name = setting(plan.resolved, plan.record["machine"])
-    seconds, source = timings.get(name), "earlier runs on this machine"
-    recipe = plan.resolved.recipe
-    voxels = (recipe.labeled_batch + recipe.unlabeled_batch) * math.prod(recipe.patch)
-    if seconds is None and plan.device.type == "cpu" and voxels > WORTH_TRYING:
-        return {"source": f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU"}
-    if seconds is None:
-        task = _task(plan.resolved, plan.split)
-        try:
-            seconds = measure_iteration(build_method(plan.resolved, task, plugins), task, recipe, plan.device)
-        except TooLargeError as reason:
-            return {"source": str(reason)}
-        timings.put(name, seconds)
-        source = "two iterations on noise"
-    found: dict[str, Any] = {
-        "seconds_per_iteration": seconds,
-        "training_seconds": seconds * plan.resolved.recipe.iterations,
-        "source": source,
-    }
-    if plan.resolved.synthesis is not None:
-        found["generator_seconds"] = timings.get(generator_setting(plan.resolved, plan.record["machine"]))
-    return found
 
 
 def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
@@ -286,7 +83,7 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     from semibench.training.loop import train
 
     resolved, request = plan.resolved, plan.resolved.request
-    card, recipe, plugins = resolved.card, resolved.recipe, registry()
+    card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe
     machine = plan.record["machine"]
     made = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
     method, split, network = made.method, made.split, made.network
@@ -298,7 +95,7 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     Timings(cache_dir()).put(setting(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
 
     conventions, skipped = conventions_for(
-        plugins, request.conventions, dims=resolved.dims, case_dims=card.dims, dataset=card.name
+        registry(), request.conventions, dims=dims, case_dims=card.dims, dataset=card.name
     )
     for reason in skipped:
         log.info("convention %s", reason)
@@ -318,7 +115,7 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     pictures: list[Path] = []
     if request.pictures:
         pictures = illustrate(
-            plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.phantom
+            plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.data.phantom
         )
     record = {
         "key": plan.key,
@@ -332,7 +129,7 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         "synthetic": None if made.synthesised is None else made.synthesised.record,
         "tuning": resolved.tuning,
         "pictures": [str(path.relative_to(plan.folder)) for path in pictures],
-        "phantom": resolved.phantom,
+        "phantom": resolved.data.phantom,
     }
     write_json(plan.folder / "result.json", record)
     return read_json(plan.folder / "result.json")

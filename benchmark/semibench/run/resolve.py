@@ -1,11 +1,15 @@
-"""From names and settings to a run spec: everything that decides the digits of a run is settled here, and nothing runs."""
+"""From names and settings to a run spec, in four steps: names -> options -> data -> spec.
+
+Each step takes what the steps before it returned and returns a record of its own; a `Resolved` is all of them together.
+Everything that decides the digits of a run is settled here, and nothing runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Dataset, PhantomOptions
@@ -16,161 +20,93 @@ from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Term
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
-from semibench.run.settings import assign, build, merge, parse, term_records
-from semibench.run.tuned import read_tuned, with_tuned
+from semibench.run.defaults import base_recipe, choose_dims, default_backbone, default_method
+from semibench.run.request import Cell, Phantom, Request
+from semibench.run.settings import Nested, assign, build, merge, parse, term_records
+from semibench.run.tuned import Tuned, find_tuned, read_tuned, with_tuned
 
 if TYPE_CHECKING:
     from semibench.data.catalog import DataCatalog
 
-Phantom = Literal["auto", "always", "never"]
+
+@dataclass(frozen=True)
+class Names:
+    """The plug-ins that a request names or implies, and the dims of the network. settings: those of `--set` and of the
+    study."""
+
+    dataset: Registered
+    protocol: Registered
+    method: Registered
+    backbone: Registered
+    dims: int
+    settings: dict[str, Any]
+    tuned: Tuned | None = None
+
+    @property
+    def card(self) -> DatasetCard:
+        """Of the main data set."""
+        card: DatasetCard = self.dataset.card
+        return card
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a user asks for, by names; everything left out is filled in by `resolve`.
+class Options:
+    """What is known without the data. recipe: named `name*` where a setting changed it. terms: as records, for the spec. given: the
+    settings by part; recipe_protocol: protocol options that the recipe brings. The data complete the last three."""
 
-    settings: texts "name=value" (see semibench.run.settings). phantom: "auto" takes the procedural stand-in where no files
-    are configured. weights: file of start weights of the backbone. conventions: empty means all that apply. tuned: the file
-    that a study of `bench tune` left.
-    """
-
-    protocol: str
-    dataset: str
-    method: str | None = None
-    backbone: str | None = None
-    recipe: str = "quick"
-    preset: str | None = None
-    dims: int | None = None
-    draw: int = 0
-    fold: int | None = None
-    seed: int = 0
-    settings: tuple[str, ...] = ()
-    data_root: Path | None = None
-    phantom: Phantom = "auto"
-    weights: Path | None = None
-    device: str = "auto"
-    threads: int | None = None
-    runs: Path = Path("runs")
-    resume: bool = True
-    force: bool = False
-    conventions: tuple[str, ...] = ()
-    tracking_uri: str | None = None
-    track: bool = True
-    keep_predictions: bool = True
-    pictures: bool = True
-    tuned: Path | None = None
-
-
-@dataclass
-class Resolved:
-    """A request with all names looked up, all options validated and its spec. `items`: the plugins in use, by role."""
-
-    request: Request
-    spec: RunSpec
-    items: dict[str, Registered]
-    card: DatasetCard
-    dims: int
     recipe: Recipe
-    recipe_label: str
+    own: bool
     protocol: DrawProtocol
-    protocol_options: Any
-    catalog: DataCatalog
     method: type[Any]
     method_options: Any
-    terms: dict[str, Term]
+    terms: dict[str, Any]
     backbone: type[Any]
     backbone_options: dict[str, Any]
+    generator: Registered | None
+    given: Mapping[str, Nested]
+    recipe_protocol: Mapping[str, Any]
+
+    def weighted_terms(self) -> dict[str, Term]:
+        """The terms as the method takes them."""
+        return {name: Term.restore(record, self.method.terms[name].search) for name, record in self.terms.items()}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data sets in use, by name, the main one first; and the protocol's options, which depend on them. phantom_options: None
+    on real files. sources: plug-ins of the other data sets."""
+
+    catalog: DataCatalog
+    protocol_options: Any
     synthesis: Synthesis | None
-    phantom: bool
-    notes: list[str] = field(default_factory=list)
+    phantom_options: PhantomOptions | None
+    sources: Mapping[str, Registered]
+
+    @property
+    def phantom(self) -> bool:
+        """Whether phantoms stand in for real files."""
+        return self.phantom_options is not None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request with all names looked up, all options validated, and its spec. tuning: record of the study, for the
+    result."""
+
+    request: Request
+    names: Names
+    options: Options
+    data: Data
+    spec: RunSpec
     tuning: dict[str, Any] | None = None
 
-
-def base_recipe(
-    plugins: Registry, name: str, *, dims: int, protocol: str, dataset: str
-) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of this name for a setting, and the protocol options that come with it: all matching cards laid over each
-    other, the general first."""
-    found: list[tuple[int, Any]] = []
-    names = set()
-    for item in plugins.cards("recipes"):
-        card = item.card
-        names.add(card.name)
-        fits = (
-            card.dims in (None, dims)
-            and protocol in (card.protocols or (protocol,))
-            and dataset in (card.datasets or (dataset,))
-        )
-        if card.name == name and fits:
-            found.append((sum((card.dims is not None, bool(card.protocols), bool(card.datasets))), card))
-    if not any(card.values for _, card in found):
-        if name not in names:
-            raise UnknownNameError("recipe", name, names | {"own"})
-        raise UsageError(f"recipe {name!r} has no values for {dims}D, protocol {protocol!r}, data set {dataset!r}")
-    cards = [card for _, card in sorted(found, key=lambda pair: pair[0])]
-    values = merge(*(card.values for card in cards))
-    options = merge(*(card.protocol for card in cards))
-    return build(Recipe, f"recipe {name!r}", {"name": name, "dims": dims}, values), options
-
-
-def default_method(plugins: Registry, protocol: str, dims: int) -> Registered:
-    """The method that says it is the protocol's default, for these dims; of several the one made for fewer dims."""
-    for item in sorted(plugins.cards("methods"), key=lambda item: len(item.card.dims)):
-        if protocol in item.card.default_for and dims in item.card.dims:
-            return item
-    known = ", ".join(item.name for item in plugins.cards("methods") if dims in item.card.dims)
-    raise UsageError(f"protocol {protocol!r} has no default method in {dims}D; name one with --method: {known}")
-
-
-def default_backbone(plugins: Registry, method: Registered, dims: int) -> Registered:
-    """The method's own backbone where it names one, else the harness's for these dims."""
-    if method.card.backbone is not None:
-        return plugins.get("backbones", method.card.backbone)
-    for item in plugins.cards("backbones"):
-        if dims in item.card.default_for:
-            return item
-    raise UsageError(f"no backbone is the default in {dims}D; name one with --backbone")
-
-
-def choose_dims(request: Request, card: DatasetCard, method: Registered | None, backbone: Registered | None) -> int:
-    """The dims of the network: as asked, else those of the data (or the card's `network_dims`) where method and backbone
-    can, else the other."""
-    if request.dims is not None:
-        wanted: tuple[int, ...] = (request.dims,)
-    else:
-        wanted = (card.dims,) if card.dims == 2 else (2, 3) if card.network_dims == 2 else (3, 2)
-    if card.dims == 2 and 3 in wanted:
-        raise UsageError(f"data set {card.name!r} has images: a 3D network can't be trained on them")
-    for dims in wanted:
-        if all(dims in item.card.dims for item in (method, backbone) if item is not None):
-            return dims
-    parts = [f"{item.kind[:-1]} {item.name!r}: {item.card.dims}" for item in (method, backbone) if item is not None]
-    raise UnsupportedError(f"no common dims: asked for {wanted}; {'; '.join(parts)}")
-
-
-def open_dataset(
-    item: Registered, request: Request, phantom: Phantom, options: Mapping[str, Any], phantom_options: PhantomOptions,
-    patch: tuple[int, ...], reporter: Reporter,
-) -> tuple[Dataset, bool]:  # fmt: skip
-    """The data set on its files, or its phantom where none are configured (said loudly). Returns it and whether it is one.
-
-    Raises LayoutError with the expected tree where files are wanted and there are none."""
-    from semibench.data.roots import locate
-
-    cls = item.resolve()
-    layers = [{"size": list(patch)}] if item.card.dims == 2 else []
-    chosen = build(cls.Options, f"data set {item.name!r}", *layers, options)
-    if phantom != "always":
-        location = locate(item.name, request.data_root, aliases=item.card.folders)
-        if location.path is not None:
-            return cls(location.path, chosen), False
-        told = f"{location.explain()}\n  expected there:\n{item.card.tree}"
-        if phantom == "never":
-            raise LayoutError(told)
-        reporter.warn(
-            f"PHANTOM DATA: {told}\nA procedural phantom stands in; its numbers say nothing about real images."
-        )
-    return cls.phantom(chosen, phantom_options), True
+    @property
+    def plugins(self) -> dict[str, Registered]:
+        """The plug-ins in use, by role."""
+        names, generator = self.names, self.options.generator
+        found = {role: getattr(names, role) for role in ("method", "backbone", "dataset", "protocol")}
+        found |= {f"dataset:{name}": item for name, item in self.data.sources.items()}
+        return found if generator is None else found | {"generator": generator}
 
 
 def resolve(request: Request, reporter: Reporter | None = None, plugins: Registry | None = None) -> Resolved:
@@ -178,166 +114,241 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
     UnsupportedError or LayoutError; reads files only to hash them."""
     reporter = reporter or Reporter()
     plugins = plugins or registry()
-    settings = parse(request.settings)
+    names = find_names(request, plugins)
+    options = choose_options(request, names, plugins)
+    data = open_data(request, names, options, plugins, reporter)
+    spec = form_spec(request, names, options, data, reporter)
+    return Resolved(request, names, options, data, spec, None if names.tuned is None else names.tuned.record())
 
-    dataset_item = plugins.get("datasets", request.dataset)
-    protocol_item = plugins.get("protocols", request.protocol)
-    card: DatasetCard = dataset_item.card
-    method_item = plugins.get("methods", request.method) if request.method else None
-    backbone_item = plugins.get("backbones", request.backbone) if request.backbone else None
-    if method_item is not None and backbone_item is None and method_item.card.backbone is not None:
-        backbone_item = plugins.get("backbones", method_item.card.backbone)
-    dims = choose_dims(request, card, method_item, backbone_item)
-    method_item = method_item or default_method(plugins, protocol_item.name, dims)
-    backbone_item = backbone_item or default_backbone(plugins, method_item, dims)
-    if method_item.card.protocols and protocol_item.name not in method_item.card.protocols:
+
+# ---- names -------------------------------------------------------------------------------------------------------------
+
+
+def find_names(cell: Cell, plugins: Registry) -> Names:
+    """Looks up the plug-ins, fills in those that are left out, and settles the dims."""
+    settings = parse(cell.settings)
+    dataset, protocol = plugins.get("datasets", cell.dataset), plugins.get("protocols", cell.protocol)
+    method = plugins.get("methods", cell.method) if cell.method else None
+    backbone = plugins.get("backbones", cell.backbone) if cell.backbone else None
+    if method is not None and backbone is None and method.card.backbone is not None:
+        backbone = plugins.get("backbones", method.card.backbone)
+    dims = choose_dims(cell.dims, dataset.card, method, backbone)
+    method = method or default_method(plugins, protocol.name, dims)
+    backbone = backbone or default_backbone(plugins, method, dims)
+    if method.card.protocols and protocol.name not in method.card.protocols:
         raise UnsupportedError(
-            f"method {method_item.name!r} is made for {', '.join(method_item.card.protocols)}, not for {protocol_item.name!r}"
+            f"method {method.name!r} is made for {', '.join(method.card.protocols)}, not for {protocol.name!r}"
         )
-    _named_dims(dims, method_item, backbone_item)
-    tuned = read_tuned(request.tuned) if request.tuned is not None else None
+    for item in (method, backbone):
+        if dims not in item.card.dims:
+            raise UnsupportedError(f"{item.kind[:-1]} {item.name!r} is for {item.card.dims} dims, the run has {dims}")
+    tuned = read_tuned(find_tuned(cell.tuned)) if cell.tuned is not None else None
     if tuned is not None:
-        settings = with_tuned(settings, tuned, protocol=protocol_item.name, dataset=card.name, method=method_item.name)
+        settings = with_tuned(settings, tuned, protocol=protocol.name, dataset=dataset.card.name, method=method.name)
+    return Names(dataset, protocol, method, backbone, dims, settings, tuned)
 
-    protocol: DrawProtocol = protocol_item.resolve()()
-    dataset_class = dataset_item.resolve()
-    method = method_item.resolve()
-    backbone = backbone_item.resolve()
-    own = request.recipe == "own"
-    preset = _preset(
-        method, method_item.name, request.preset or (card.name if own and card.name in method.presets else None)
+
+# ---- options -----------------------------------------------------------------------------------------------------------
+
+
+def choose_options(cell: Cell, names: Names, plugins: Registry) -> Options:
+    """Validates every option that doesn't depend on the data; defaults come from recipe and preset."""
+    protocol: DrawProtocol = names.protocol.resolve()()
+    method, backbone = names.method.resolve(), names.backbone.resolve()
+    own = cell.recipe == "own"
+    preset = _preset(method, names, cell.preset, own=own)
+    recipe, recipe_protocol = base_recipe(
+        plugins, "paper" if own else cell.recipe, dims=names.dims, protocol=names.protocol.name, dataset=names.card.name
     )
-    recipe, protocol_layer = base_recipe(
-        plugins, "paper" if own else request.recipe, dims=dims, protocol=protocol_item.name, dataset=card.name
+    generator = _generator(plugins, protocol, recipe_protocol, names.settings)
+    given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
+    if own:
+        recipe = build(Recipe, "recipe 'own'", recipe.model_dump(), preset.get("recipe", {}), {"name": "own"})
+    recipe = _changed_recipe(recipe, given["recipe"], names.dims)
+    width = {"width": recipe.widths.get(names.backbone.name, recipe.widths.get("*", 1.0))}
+    return Options(
+        recipe=recipe,
+        own=own,
+        protocol=protocol,
+        method=method,
+        method_options=build(
+            method.Options, f"method {names.method.name!r}", preset.get("options", {}), given["method"]
+        ),
+        terms=term_records(method.terms, merge(preset.get("terms", {}), given["term"])),
+        backbone=backbone,
+        backbone_options=build(
+            backbone.Options, f"backbone {names.backbone.name!r}", width, preset.get("backbone", {}), given["backbone"]
+        ).model_dump(mode="json"),
+        generator=generator,
+        given=given,
+        recipe_protocol=recipe_protocol,
     )
-    generator_item = _generator(plugins, protocol, protocol_layer, settings)
-    generator = generator_item.resolve() if generator_item else None
-    parts: dict[str, Any] = {
+
+
+def _preset(method: type[Any], names: Names, preset: str | None, *, own: bool) -> Mapping[str, Any]:
+    """The method's published constants: those asked for, or for the recipe `own` those of the data set."""
+    if preset is None and own and names.card.name in method.presets:
+        preset = names.card.name
+    if preset is None:
+        return {}
+    if preset not in method.presets:
+        raise UnknownNameError(f"preset of method {names.method.name!r}", preset, method.presets)
+    return dict(method.presets[preset])
+
+
+def _generator(
+    plugins: Registry, protocol: DrawProtocol, recipe_protocol: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Registered | None:
+    """The generator of a protocol that wants one."""
+    if "generator" not in protocol.Options.model_fields:
+        return None
+    default = recipe_protocol.get("generator", protocol.Options.model_fields["generator"].default)
+    return plugins.get("generators", str(settings.get("protocol.generator", settings.get("generator", default))))
+
+
+def _settable(
+    names: Names, protocol: DrawProtocol, method: type[Any], backbone: type[Any], generator: Registered | None
+) -> dict[str, Any]:
+    """The parts of a run and their fields, for `--set`."""
+    return {
         "recipe": Recipe.model_fields,
         "method": method.Options.model_fields,
         "term": method.terms,
         "backbone": backbone.Options.model_fields,
         "protocol": set(protocol.Options.model_fields) - {"generator_options"},
-        "dataset": dataset_class.Options.model_fields,
+        "dataset": names.dataset.resolve().Options.model_fields,
         "phantom": PhantomOptions.model_fields,
-        "generator": generator.Options.model_fields if generator else (),
+        "generator": generator.resolve().Options.model_fields if generator else (),
     }
-    given = assign(settings, parts)
 
-    if own:
-        recipe = build(Recipe, "recipe 'own'", recipe.model_dump(), preset.get("recipe", {}), {"name": "own"})
-    changed = build(Recipe, "recipe", recipe.model_dump(), given["recipe"])
-    label = f"{recipe.name}*" if changed.changed(recipe) else recipe.name
-    recipe = changed.model_copy(update={"name": label})
-    if len(recipe.patch) != dims:
-        raise UsageError(f"recipe.patch has {len(recipe.patch)} sides, the network {dims} dims")
 
-    phantom_options = build(PhantomOptions, "phantom", given["phantom"])
-    dataset, is_phantom = open_dataset(
-        dataset_item, request, request.phantom, given["dataset"], phantom_options, recipe.patch, reporter
-    )
+def _changed_recipe(recipe: Recipe, given: Nested, dims: int) -> Recipe:
+    """The recipe with settings; its name ends in * where they change anything."""
+    changed = build(Recipe, "recipe", recipe.model_dump(), given)
+    if len(changed.patch) != dims:
+        raise UsageError(f"recipe.patch has {len(changed.patch)} sides, the network {dims} dims")
+    return changed.model_copy(update={"name": f"{recipe.name}*" if changed.changed(recipe) else recipe.name})
+
+
+# ---- data --------------------------------------------------------------------------------------------------------------
+
+
+def open_data(request: Request, names: Names, options: Options, plugins: Registry, reporter: Reporter) -> Data:
+    """Opens the data sets and settles the protocol's options, some of which depend on them."""
     from semibench.data.catalog import DataCatalog
+
+    card, patch = names.card, options.recipe.patch
+    phantom_options = build(PhantomOptions, "phantom", options.given["phantom"])
+    opening = _Opening(request.data_root, phantom_options, patch, reporter)
+    dataset, phantom = opening.open(names.dataset, request.phantom, options.given["dataset"])
+    catalog = DataCatalog({card.name: dataset})
+    chosen = build(
+        options.protocol.Options,
+        f"protocol {names.protocol.name!r}",
+        dict(options.protocol.defaults(catalog)),
+        options.recipe_protocol,
+        options.given["protocol"],
+    )
+    reason = options.protocol.unsupported(card, chosen)
+    if reason:
+        raise UnsupportedError(f"protocol {names.protocol.name!r}: {reason}")
+    sources = {name: plugins.get("datasets", name) for name in options.protocol.sources(card, chosen)}
+    others = {name: opening.open(item, "always" if phantom else "never")[0] for name, item in sources.items()}
+    if others:
+        catalog = DataCatalog({card.name: dataset, **others})
+    if options.generator is not None:
+        chosen = _with_generator(chosen, options, options.generator)
+    return Data(catalog, chosen, options.protocol.synthesis(chosen), phantom_options if phantom else None, sources)
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """Opens data sets for one request. patch: of the recipe, the size of 2D images."""
+
+    data_root: Path | None
+    phantom_options: PhantomOptions
+    patch: tuple[int, ...]
+    reporter: Reporter
+
+    def open(
+        self, item: Registered, phantom: Phantom, options: Mapping[str, Any] | None = None
+    ) -> tuple[Dataset, bool]:
+        """The data set on its files, or its phantom where none are configured, with a prominent warning. Returns it and whether it
+        is a phantom.
+
+        Raises LayoutError with the expected tree if real files are required but missing."""
+        from semibench.data.roots import locate
+
+        cls = item.resolve()
+        layers = [{"size": list(self.patch)}] if item.card.dims == 2 else []
+        chosen = build(cls.Options, f"data set {item.name!r}", *layers, options or {})
+        if phantom != "always":
+            location = locate(item.name, self.data_root, aliases=item.card.folders)
+            if location.path is not None:
+                return cls(location.path, chosen), False
+            message = f"{location.explain()}\n  expected there:\n{item.card.tree}"
+            if phantom == "never":
+                raise LayoutError(message)
+            self.reporter.warn(
+                f"PHANTOM DATA: {message}\nA procedural phantom stands in; its numbers say nothing about real images."
+            )
+        return cls.phantom(chosen, self.phantom_options), True
+
+
+def _with_generator(protocol_options: Any, options: Options, item: Registered) -> Any:
+    """The protocol's options with those of the generator and its curation written out."""
+    generator = item.resolve()
+    chosen = build(
+        generator.Options,
+        f"generator {item.name!r}",
+        generator.presets.get(options.recipe.name.rstrip("*"), {}),
+        options.given["generator"],
+    )
+    curation = build(generator.Curation, f"curation of {item.name!r}", getattr(protocol_options, "curation", {}))
+    return protocol_options.model_copy(
+        update={
+            "generator": item.full_name,
+            "generator_options": chosen.model_dump(mode="json"),
+            "curation": curation.model_dump(mode="json"),
+        }
+    )
+
+
+# ---- spec --------------------------------------------------------------------------------------------------------------
+
+
+def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: Reporter) -> RunSpec:
+    """The spec of the run; hashes the files of the data sets."""
     from semibench.data.hashes import data_digest
 
-    catalog = DataCatalog({card.name: dataset})
-    options = build(
-        protocol.Options,
-        f"protocol {protocol_item.name!r}",
-        dict(protocol.defaults(catalog)),
-        protocol_layer,
-        given["protocol"],
-    )
-    reason = protocol.unsupported(card, options)
-    if reason:
-        raise UnsupportedError(f"protocol {protocol_item.name!r}: {reason}")
-    items = {"method": method_item, "backbone": backbone_item, "dataset": dataset_item, "protocol": protocol_item}
-    datasets = {card.name: dataset}
-    for name in protocol.sources(card, options):
-        other = plugins.get("datasets", name)
-        other_phantom: Phantom = "always" if is_phantom else "never"
-        datasets[name], _ = open_dataset(other, request, other_phantom, {}, phantom_options, recipe.patch, reporter)
-        items[f"dataset:{name}"] = other
-    if len(datasets) > 1:
-        catalog = DataCatalog(datasets)
-
-    if generator is not None and generator_item is not None:
-        items["generator"] = generator_item
-        chosen = build(
-            generator.Options,
-            f"generator {generator_item.name!r}",
-            generator.presets.get(recipe.name.rstrip("*"), {}),
-            given["generator"],
-        )
-        curation = build(generator.Curation, f"curation of {generator_item.name!r}", getattr(options, "curation", {}))
-        options = options.model_copy(
-            update={
-                "generator": generator_item.full_name,
-                "generator_options": chosen.model_dump(mode="json"),
-                "curation": curation.model_dump(mode="json"),
-            }
-        )
-    synthesis = protocol.synthesis(options)
-
-    method_options = build(method.Options, f"method {method_item.name!r}", preset.get("options", {}), given["method"])
-    records = term_records(method.terms, merge(preset.get("terms", {}), given["term"]))
-    width = {"width": recipe.widths.get(backbone_item.name, recipe.widths.get("*", 1.0))}
-    backbone_options = build(
-        backbone.Options, f"backbone {backbone_item.name!r}", width, preset.get("backbone", {}), given["backbone"]
-    ).model_dump(mode="json")
-
-    has_draw, has_fold = protocol.replicate(options)
-    if request.fold is not None and not has_fold:
-        raise UsageError(f"--fold {request.fold}: this split has no folds; set folds=K, or leave it out")
-    dataset_part = dataset.settings() | {"phantom": phantom_options.model_dump(mode="json") if is_phantom else None}
-    recipe_part = Part(name=recipe.name, options=recipe.model_dump(mode="json"))
-    spec = RunSpec(
+    has_draw, has_fold = options.protocol.replicate(data.protocol_options)
+    if cell.fold is not None and not has_fold:
+        raise UsageError(f"--fold {cell.fold}: this split has no folds; set folds=K, or leave it out")
+    datasets = data.catalog.datasets
+    phantom = None if data.phantom_options is None else data.phantom_options.model_dump(mode="json")
+    recipe = Part(name=options.recipe.name, options=options.recipe.model_dump(mode="json"))
+    cases = [ref for name in datasets for ref in data.catalog.cases(name)]
+    return RunSpec(
         track=Track(
-            protocol=Part(name=protocol_item.full_name, options=options.model_dump(mode="json")),
-            dataset=Part(name=dataset_item.full_name, options=dataset_part),
-            data=data_digest(datasets, [ref for name in datasets for ref in catalog.cases(name)], reporter=reporter),
-            recipe="own" if own else recipe_part,
-            tuning=tuned.track if tuned is not None else "default",
+            protocol=Part(name=names.protocol.full_name, options=data.protocol_options.model_dump(mode="json")),
+            dataset=Part(
+                name=names.dataset.full_name, options=datasets[names.card.name].settings() | {"phantom": phantom}
+            ),
+            data=data_digest(datasets, cases, reporter=reporter),
+            recipe="own" if options.own else recipe,
+            tuning=names.tuned.track if names.tuned is not None else "default",
         ),
         entry=Entry(
-            method=Part(name=method_item.full_name, options=method_options.model_dump(mode="json")),
-            terms=records,
-            backbone=Part(name=backbone_item.full_name, options=backbone_options | {"dims": dims}),
-            init=_file_digest(request.weights),
-            recipe=recipe_part if own else None,
+            method=Part(name=names.method.full_name, options=options.method_options.model_dump(mode="json")),
+            terms=options.terms,
+            backbone=Part(name=names.backbone.full_name, options=options.backbone_options | {"dims": names.dims}),
+            init=_file_digest(cell.weights),
+            recipe=recipe if options.own else None,
         ),
         replicate=Replicate(
-            draw=request.draw if has_draw else None, fold=(request.fold or 0) if has_fold else None, seed=request.seed
+            draw=cell.draw if has_draw else None, fold=(cell.fold or 0) if has_fold else None, seed=cell.seed
         ),
     )
-    terms = {name: Term.restore(record, method.terms[name].search) for name, record in records.items()}
-    return Resolved(
-        request, spec, items, card, dims, recipe, label, protocol, options, catalog, method, method_options, terms,
-        backbone, backbone_options, synthesis, is_phantom, tuning=tuned.record() if tuned is not None else None,
-    )  # fmt: skip
-
-
-def _named_dims(dims: int, *items: Registered) -> None:
-    for item in items:
-        if dims not in item.card.dims:
-            raise UnsupportedError(f"{item.kind[:-1]} {item.name!r} is for {item.card.dims} dims, the run has {dims}")
-
-
-def _preset(method: type[Any], name: str, preset: str | None) -> Mapping[str, Any]:
-    if preset is None:
-        return {}
-    if preset not in method.presets:
-        raise UnknownNameError(f"preset of method {name!r}", preset, method.presets)
-    return dict(method.presets[preset])
-
-
-def _generator(
-    plugins: Registry, protocol: DrawProtocol, layer: Mapping[str, Any], settings: Mapping[str, Any]
-) -> Registered | None:
-    if "generator" not in protocol.Options.model_fields:
-        return None
-    default = protocol.Options.model_fields["generator"].default
-    name = settings.get("protocol.generator", settings.get("generator", layer.get("generator", default)))
-    return plugins.get("generators", str(name))
 
 
 def _file_digest(path: Path | None) -> str | None:

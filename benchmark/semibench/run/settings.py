@@ -2,12 +2,14 @@
 
 A name is `part.field` ("recipe.lr", "method.decay", "backbone.width", "protocol.labeled", "dataset.edition",
 "phantom.cases", "generator.steps", "term.consistency") or just the field where only one part has it. Deeper fields are
-reached with more dots ("recipe.weak.flip", "term.consistency.ramp.end"). Values are read as YAML.
+reached with more dots ("recipe.weak.flip", "term.consistency.ramp.end"). Values are YAML; `parse` reads them, `write` writes them.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -19,10 +21,13 @@ Model = TypeVar("Model", bound=BaseModel)
 Nested = dict[str, Any]
 
 
-def parse(texts: Iterable[str]) -> dict[str, Any]:
-    """["a.b=1", "c=[1, 2]"] -> {"a.b": 1, "c": [1, 2]}. Raises UsageError on a text without "=" or a value that is no YAML."""
-    import yaml
+PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
+"""Text that YAML takes for text without quotes."""
 
+
+def parse(texts: Iterable[str]) -> dict[str, Any]:
+    """["a.b=1", "c=[1, 2]"] -> {"a.b": 1, "c": [1, 2]}. Raises UsageError for a text without "=" and for a value that is not
+    YAML."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -32,23 +37,56 @@ def parse(texts: Iterable[str]) -> dict[str, Any]:
         if name in found:
             raise UsageError(f"--set {name} is given twice")
         try:
-            loaded = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {name}: {value!r} is no YAML value: {error}") from error
-        found[name] = _number(loaded)
+            found[name] = read(value)
+        except ValueError as error:
+            raise UsageError(f"--set {name}: {value!r} is not a YAML value: {error}") from error
     return found
 
 
-def _number(value: Any) -> Any:
-    """YAML reads 1e-3 as text; people mean a number."""
+def read(text: str) -> Any:
+    """The value that a text stands for. Raises ValueError where it isn't YAML."""
+    import yaml
+
+    from semibench.documents import loader
+
+    try:
+        return yaml.load(text, Loader=loader())
+    except (yaml.YAMLError, ValueError, IndexError, RecursionError) as error:  # "!!int x", "2020-13-01", "[[[[..."
+        raise ValueError(str(error)) from error
+
+
+def write(value: Any) -> str:
+    """The text in one line that `read` turns into the same value (tuples become lists)."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, str):
-        try:
-            return float(value) if any(sign in value.lower() for sign in ("e", ".")) else value
-        except ValueError:
-            return value
-    if isinstance(value, list):
-        return [_number(item) for item in value]
-    return value
+        return value if PLAIN.fullmatch(value) else _quoted(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(float(value)) if math.isfinite(value) else str(value).replace("inf", ".inf").replace("nan", ".nan")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(write, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{write(key)}: {write(item)}" for key, item in value.items()) + "}"
+    import yaml
+
+    return str(yaml.safe_dump(value, default_flow_style=True, width=math.inf)).removesuffix("\n").removesuffix("\n...")
+
+
+def texts(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """{"a.b": 1} -> ("a.b=1",), as `--set` takes them; the inverse of `parse`."""
+    return tuple(f"{name}={write(value)}" for name, value in values.items())
+
+
+def _quoted(text: str) -> str:
+    """In double quotes, with YAML's escapes for everything that isn't printable."""
+    escaped = (f"\\{sign}" if sign in '"\\' else sign if sign.isprintable() else _escape(ord(sign)) for sign in text)
+    return f'"{"".join(escaped)}"'
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def assign(settings: Mapping[str, Any], parts: Mapping[str, Iterable[str]]) -> dict[str, Nested]:

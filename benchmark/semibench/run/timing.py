@@ -31,7 +31,7 @@ PATIENCE = 20.0
 
 def setting(resolved: Resolved, machine: Mapping[str, Any]) -> str:
     """Names what the time of an iteration depends on: machine, method, backbone, batch and patch."""
-    recipe, entry = resolved.recipe, resolved.spec.entry
+    recipe, entry = resolved.options.recipe, resolved.spec.entry
     parts = [
         machine["device_name"], machine["threads"], entry.method.model_dump(), entry.backbone.model_dump(), recipe.labeled_batch,
         recipe.unlabeled_batch, recipe.patch, recipe.precision, recipe.channels_last, recipe.compile,

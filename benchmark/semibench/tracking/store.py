@@ -7,29 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semibench.contracts.errors import SemibenchError
+from semibench.process import quiet_mlflow
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 LOCK_SECONDS = 300.0
 """How long a process waits for another one that creates or migrates the store (a busy machine takes a minute)."""
-
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-
-
-def quiet() -> None:
-    """No telemetry, no background jobs; to be called before mlflow is imported. Values the user set are kept, but for
-    the switches that keep telemetry off."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
 
 
 def store_uri(uri: str | None = None, folder: Path | None = None) -> str:
@@ -65,7 +49,7 @@ def open_store(uri: str) -> MlflowClient:
     The first opening in a process happens under `<file>.lock`, since creating or migrating a SQLite store is not safe
     for several processes. Raises SemibenchError with the store's address where it can't be opened.
     """
-    quiet()
+    quiet_mlflow()
     import logging
 
     for name in ("mlflow", "alembic", "mlflow.store.db.utils"):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +17,7 @@ from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.method import Batch, Method, Pools, Task
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock
+from semibench.process import interrupt, stopping
 from semibench.reporting import Reporter
 from semibench.training import seeding
 from semibench.training.checkpoints import Best, Checkpoints, read, restore_state
@@ -129,35 +126,13 @@ def train(
         weights_channels_last(method)
     with compiled(method, recipe.compile):
         training = _Training(method, data, recipe, seed, device, folder, validate, reporter, key)
-        with _signals(training):
+        with stopping(training.stop):
             try:
                 return training.run(resume)
             except DivergedError:
                 training.watch.move()
                 training.steps.flush()
                 raise
-
-
-@contextmanager
-def _signals(training: _Training) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the training after the current iteration; only the main thread can handle them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if training.stopping:
-            raise KeyboardInterrupt
-        training.stopping = True
-
-    try:
-        for number in before:
-            signal.signal(number, stop)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Training:
@@ -199,6 +174,12 @@ class _Training:
         self.busy = 0.0
         self.done_here = 0
         self.started = time.perf_counter()
+
+    def stop(self) -> None:
+        """End the training after the current iteration; a second call ends it at once."""
+        if self.stopping:
+            interrupt()
+        self.stopping = True
 
     def name_samples(self, stream: str, index: Tensor) -> list[str]:
         """Return the case keys of a stream's samples, for messages."""

@@ -67,7 +67,7 @@ class StudyMirror:
             if noted:
                 return str(noted["experiment"]), str(noted["run"])
             spec = self.study.spec
-            name = f"tuning: {spec.request['protocol']} / {spec.request['dataset']}"
+            name = f"tuning: {spec.request.protocol} / {spec.request.dataset}"
             existing = self.client.get_experiment_by_name(name)
             if existing is not None:
                 experiment = str(existing.experiment_id)

@@ -5,8 +5,6 @@ Several processes, on one machine or many, may work on the same study: each asks
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +19,8 @@ from pydantic import BaseModel
 
 from semibench.contracts.errors import IdentityError, SemibenchError, UsageError
 from semibench.reporting import Reporter
+from semibench.run.request import Cell, Request
+from semibench.run.settings import texts
 from semibench.run.tuned import STUDIES, TUNED, Tuned
 from semibench.runfolder.writing import read_json, write_json
 from semibench.tuning.space import Dimension
@@ -28,8 +28,6 @@ from semibench.tuning.trial import Pruned, run_trial
 
 if TYPE_CHECKING:
     import optuna
-
-    from semibench.run.resolve import Request
 
 Sampler = Literal["tpe", "cmaes", "gp", "random", "grid"]
 Pruner = Literal["median", "hyperband", "none"]
@@ -40,11 +38,12 @@ LOCK_SECONDS = 120.0
 
 
 class StudySpec(BaseModel, frozen=True, extra="forbid"):
-    """Everything that decides what a study is. request: fields of a `Request`; space: what is searched; labels: validation
-    cases each trial looks at, and where they come from. storage: a data base URL, or None for the journal in the folder."""
+    """Everything that decides what a study is. request: the run that every trial is a variant of; space: what is searched; labels:
+    validation cases each trial looks at, and where they come from. storage: a data base URL, or None for the journal in the
+    folder."""
 
     name: str
-    request: dict[str, Any]
+    request: Cell
     space: tuple[Dimension, ...]
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
@@ -59,16 +58,13 @@ class StudySpec(BaseModel, frozen=True, extra="forbid"):
 
     def make_request(self, values: Mapping[str, Any], runs: Path, *, device: str, threads: int | None) -> Request:
         """The request of a trial: the base one with the trial's values."""
-        from semibench.run.resolve import Request
-
-        fields = {**self.request, "settings": (*self.request["settings"], *self.settings(values))}
-        for name in ("data_root", "weights"):
-            fields[name] = Path(fields[name]) if fields.get(name) else None
-        return Request(**fields, runs=runs, device=device, threads=threads, track=False)
+        settings = (*self.request.settings, *self.settings(values))
+        cell = self.request.model_copy(update={"settings": settings})
+        return cell.request(runs=runs, device=device, threads=threads, track=False)
 
     def settings(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Values by name as texts for --set."""
-        return tuple(f"{one.setting}={json.dumps(values[one.name])}" for one in self.space)
+        return texts({one.setting: values[one.name] for one in self.space})
 
 
 @dataclass
@@ -114,11 +110,9 @@ class Study:
         folder = studies / spec.name
         stored = read_json(folder / "study.json")
         if stored:
-            known = StudySpec(**stored)
+            there, here = (one.model_dump(mode="json") for one in (StudySpec(**stored), spec))
             differences = [
-                f"{name}: {getattr(known, name)!r} there, {getattr(spec, name)!r} here"
-                for name in StudySpec.model_fields
-                if getattr(known, name) != getattr(spec, name)
+                f"{name}: {there[name]!r} there, {here[name]!r} here" for name in here if there[name] != here[name]
             ]
             if differences:
                 lines = "\n  ".join(text[:400] for text in differences)
@@ -228,12 +222,12 @@ class Study:
         best, spec = self.optuna.best_trial, self.spec
         tuned = Tuned(
             study=spec.name,
-            protocol=spec.request["protocol"].split(":")[-1],
-            dataset=spec.request["dataset"].split(":")[-1],
+            protocol=spec.request.protocol.split(":")[-1],
+            dataset=spec.request.dataset.split(":")[-1],
             phantom=spec.phantom,
             method=spec.method,
             backbone=spec.backbone,
-            recipe=spec.request["recipe"],
+            recipe=spec.request.recipe,
             settings={one.setting: best.params[one.name] for one in spec.space},
             best_trial=best.number,
             validation=float(best.value),  # type: ignore[arg-type]
@@ -357,8 +351,3 @@ def work(
         if failures > FAILURES:
             raise SemibenchError(f"{failures} trials failed in a row; the last: {error}")
     return count
-
-
-def process_count() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,7 @@ from semibench.protocols.ordering import cases_of, count_of, group_of, merged, o
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:
-    from semibench.run.resolve import Request
+    from semibench.run.request import Request
 
 SHARE = 0.2
 """Share of the labeled groups used for validation if the split has no validation cases."""
@@ -56,7 +56,7 @@ def with_validation(split: Split, draw: int) -> Split:
 
 def split_of(request: Request) -> Split:
     """Return the split that all trials of a study share."""
-    from semibench.run.execute import draw_split
+    from semibench.run.prepare import draw_split
     from semibench.run.resolve import resolve
 
     resolved = resolve(request)
@@ -80,7 +80,7 @@ def run_trial(request: Request, folder: Path, report: Report, reporter: Reporter
         Pruned: if `report` stops the trial. Errors of training propagate.
     """
     from semibench.run.assembly import assemble
-    from semibench.run.execute import draw_split
+    from semibench.run.prepare import draw_split
     from semibench.run.resolve import resolve
     from semibench.runfolder.provenance import provenance
     from semibench.training.device import choose, set_threads, tune_allocator
@@ -89,14 +89,14 @@ def run_trial(request: Request, folder: Path, report: Report, reporter: Reporter
     tune_allocator()
     device = choose(request.device)
     resolved = resolve(request, reporter)
-    recipe = resolved.recipe
+    recipe = resolved.options.recipe
     every = recipe.evaluate_every or max(1, recipe.iterations // CHECKS)
     recipe = recipe.model_copy(update={"keep_best": True, "evaluate_every": every, "checkpoint_every": 0})
-    resolved = replace(resolved, recipe=recipe)
+    resolved = replace(resolved, options=replace(resolved.options, recipe=recipe))
     batch = recipe.labeled_batch + recipe.unlabeled_batch
     set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split = with_validation(draw_split(resolved)[0], resolved.spec.replicate.draw or 0)
-    machine = provenance(resolved.items, str(device))["machine"]
+    machine = provenance(resolved.plugins, str(device))["machine"]
     made = assemble(resolved, split, folder, device=device, machine=machine, reporter=reporter)
     validate = made.validate
     assert validate is not None, "with_validation leaves no split without validation cases"

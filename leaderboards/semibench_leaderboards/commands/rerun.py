@@ -51,7 +51,7 @@ def rerun_command(
 
     The new runs go to a folder of their own and enter no board. Exit code 1 where final scores differ by more than the tolerance.
     """
-    from semibench.cli.run_command import environment
+    from semibench.process import environment
 
     environment()
     from semibench_leaderboards.evidence.rerun import compare_runs

@@ -73,7 +73,7 @@ def score_command(
     reporter = reporter_for(stderr())
     try:
         if listed:
-            from semibench.run.execute import draw_split
+            from semibench.run.prepare import draw_split
 
             resolved, _ = submissions.resolve_submission(submission, reporter)
             refs = draw_split(resolved)[0].test

@@ -94,7 +94,7 @@ def show_suite(
     if commands:
         for cell in cells:
             if cell.runnable:
-                typer.echo(cell.command())
+                typer.echo(cell.to_command())
         return
     _head(console, suite)
     rows: dict[tuple[str, str], list[Any]] = {}
@@ -124,7 +124,7 @@ def suite_status(
     found = status(suite, cells, read_runs(runs) if runs.is_dir() else (), registry())
     if missing:
         for item in found.missing:
-            typer.echo(item.cell.command(runs))
+            typer.echo(item.cell.request(runs=runs).to_command())
     elif form == "json":
         emit(records(found))
     elif suite.published is None:
@@ -174,9 +174,8 @@ def _cells(
 
 
 def _record(cell: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(cell) | {"name": cell.name, "command": cell.command(), "runnable": cell.runnable}
+    record: dict[str, Any] = cell.model_dump(mode="json")
+    return record | {"name": cell.name, "command": cell.to_command(), "runnable": cell.runnable}
 
 
 def _head(console: Output, suite: Any) -> None:
@@ -245,7 +244,7 @@ def _end(console: Output, found: Any) -> None:
     cells = sum(len(row.matches) for row in found.rows)
     done = sum(row.states.get("done", 0) for row in found.rows)
     console.show(f"\nruns: {done} of {cells} done, {len(found.missing)} to be made (--missing prints their commands)")
-    without = _without_files(sorted({item.cell.dataset for item in found.missing if not item.cell.phantom}))
+    without = _without_files(sorted({item.cell.dataset for item in found.missing if not item.cell.on_phantom}))
     if without:
         console.show(
             f"no files here for {', '.join(without)} (bench data where NAME); --phantom shows the table on stand-ins"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +14,12 @@ import pandas as pd
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.reporting import Reporter
+from semibench.run.request import Request
 from semibench.runfolder.writing import read_json
 from semibench_leaderboards.reading.differences import differences
 
 if TYPE_CHECKING:
-    from semibench.run.execute import Plan
-    from semibench.run.resolve import Request
+    from semibench.run.prepare import Plan
 
 KEYS = {
     "steps.parquet": ["stage", "name", "step"],
@@ -66,65 +65,35 @@ class Agreement:
         return bool(scores) and all(not column.unpaired and column.largest <= tolerance for column in scores)
 
 
-def request_of(
-    folder: Path, runs: Path, *, data_root: Path | None = None, weights: Path | None = None, device: str | None = None,
-    threads: int | None = None, force: bool = False,
-) -> Request:  # fmt: skip
-    """What was asked for, with nothing left to a default. Raises UsageError for a folder without a spec, and for predictions that
-    were made elsewhere (there is nothing to run)."""
-    from semibench.run.resolve import Request
+def request_of(folder: Path, runs: Path, *, force: bool = False, **chosen: Any) -> Request:
+    """The request that a finished run answers, with nothing left to a default.
 
+    chosen: fields of a request in place of those of the run (data_root, weights, device, threads); None keeps the run's. Raises
+    UsageError for a folder without a spec, and for predictions that were made elsewhere (there is nothing to run)."""
     record = read_json(folder / "spec.json")
     if not record:
         raise UsageError(f"{folder} has no spec.json; name a run of `bench runs`, or its folder")
     spec = RunSpec.model_validate(record)
     if spec.entry.method.name.startswith("submitted:"):
         raise UsageError(f"{folder.name} holds predictions that were made elsewhere; there is nothing to run again")
-    track, entry = spec.track, spec.entry
-    dataset = dict(track.dataset.options)
-    phantom = dataset.pop("phantom", None)
-    protocol = dict(track.protocol.options)
-    generator = protocol.pop("generator_options", None) or {}
-    parts: dict[str, Mapping[str, Any]] = {
-        "recipe": {name: value for name, value in spec.recipe.options.items() if name not in ("name", "dims")},
-        "method": entry.method.options,
-        "term": entry.terms,
-        "backbone": {name: value for name, value in entry.backbone.options.items() if name != "dims"},
-        "protocol": protocol,
-        "dataset": dataset,
-        "phantom": phantom or {},
-        "generator": generator,
-    }
-    settings = tuple(
-        f"{part}.{name}={_text(value)}" for part, fields in parts.items() for name, value in fields.items()
-    )
     machine = read_json(folder / "provenance.json").get("machine", {})
+    of_run = {"device": machine.get("device"), "threads": machine.get("threads")}
+    chosen = {name: value for name, value in (of_run | _given(chosen)).items() if value}
     conventions = tuple(dict.fromkeys(s["convention"] for s in read_json(folder / "result.json").get("scores", [])))
-    return Request(
-        protocol=track.protocol.name, dataset=track.dataset.name, method=entry.method.name, backbone=entry.backbone.name,
-        recipe=spec.recipe.name.rstrip("*"), dims=entry.backbone.options.get("dims"), draw=spec.replicate.draw or 0,
-        fold=spec.replicate.fold, seed=spec.replicate.seed, settings=settings, data_root=data_root,
-        phantom="never" if phantom is None else "always", weights=weights, device=device or machine.get("device") or "auto",
-        threads=threads or machine.get("threads"), runs=runs, resume=False, force=force, conventions=conventions, track=False,
-        keep_predictions=(folder / "predictions").is_dir(),
+    return Request.from_spec(
+        spec, runs=runs, resume=False, force=force, conventions=conventions, track=False,
+        keep_predictions=(folder / "predictions").is_dir(), **chosen,
     )  # fmt: skip
 
 
-def _text(value: Any) -> str:
-    """As `--set` reads it: JSON is YAML, but for infinities."""
-    if isinstance(value, float) and math.isinf(value):
-        return ".inf" if value > 0 else "-.inf"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_text(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))}: {_text(item)}" for key, item in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def plan_again(folder: Path, request: Request, reporter: Reporter | None = None) -> Plan:
     """A plan for the same run key. Raises UsageError that lists what differs where this installation, these options or these data
     make another run of it."""
-    from semibench.run.execute import prepare
+    from semibench.run.prepare import prepare
 
     spec = RunSpec.model_validate(read_json(folder / "spec.json"))
     plan = prepare(request, reporter, estimate=False)

@@ -20,8 +20,9 @@ from semibench.files import write_atomically
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import unique
-from semibench.run.execute import draw_split
-from semibench.run.resolve import Request, Resolved, resolve
+from semibench.run.prepare import draw_split
+from semibench.run.request import Request
+from semibench.run.resolve import Resolved, resolve
 from semibench.runfolder.provenance import provenance
 from semibench.runfolder.writing import Status, read_json, write_json, write_table
 from semibench_leaderboards.evidence.containers import ENDINGS, Container, read_labels
@@ -143,7 +144,12 @@ def score_submission(
     refs = list(unique(split.test))
     files = files_by_case(container, refs)
     setting = Setting(
-        spec, resolved.card, resolved.catalog, resolved.protocol, resolved.protocol_options, resolved.card.dims
+        spec,
+        resolved.names.card,
+        resolved.data.catalog,
+        resolved.options.protocol,
+        resolved.data.protocol_options,
+        resolved.names.card.dims,
     )
     labels = _all_labels(container, files, refs, setting)
     digest = sha256(canonical(sorted([key, sha256(array.tobytes())] for key, array in labels.items())))
@@ -156,9 +162,9 @@ def score_submission(
     chosen, _ = conventions_for(
         registry(),
         submission.conventions,
-        dims=resolved.card.dims,
-        case_dims=resolved.card.dims,
-        dataset=resolved.card.name,
+        dims=resolved.names.card.dims,
+        case_dims=resolved.names.card.dims,
+        dataset=resolved.names.card.name,
     )
     found = score_labels(lambda ref: labels[ref.key], setting, refs, "last", "main", chosen, reporter)
     if found.table is None:
@@ -167,7 +173,7 @@ def score_submission(
         (reporter.warn if submission.conventions else reporter.note)(f"convention {name} is left out: {why}")
     _write(folder, spec, resolved, split.roles(), labels, refs, digest, found.records, list(chosen), submission)
     write_table(folder / "scores.parquet", found.table)
-    result = _result(spec, found.records, len(split.labeled) + len(split.validation), resolved.phantom)
+    result = _result(spec, found.records, len(split.labeled) + len(split.validation), resolved.data.phantom)
     status = Status(folder)
     write_json(folder / "result.json", result)
     status.write("done")
@@ -197,7 +203,7 @@ def _write(
     write_json(folder / "spec.json", spec.model_dump(mode="json"))
     parts = {
         role: item
-        for role, item in resolved.items.items()
+        for role, item in resolved.plugins.items()
         if role in ("dataset", "protocol") or role.startswith("dataset:")
     }
     record = provenance(parts, "cpu")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
 from semibench.registry import registry
-from semibench.run.settings import merge
+from semibench.run.request import Cell, parts_of, without
+from semibench.run.settings import merge, texts
 from semibench_leaderboards.reading.differences import flat
 from semibench_leaderboards.reading.records import RunRecord
 
 Nested = Mapping[str, Any]
 NOTHING: Nested = {}
-PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*$")
 
 
 def command(records: Sequence[RunRecord]) -> str:
@@ -29,96 +28,82 @@ def command(records: Sequence[RunRecord]) -> str:
         places.setdefault(record.place, []).append(record)
     lines = []
     for (draw, fold), members in places.items():
-        words = words_of(members[0].spec, study=members[0].study, tuning=members[0].tuning)
-        words += ["--draw", str(draw)] if draw else []
-        words += ["--fold", str(fold)] if fold is not None else []
-        words += _seeds(sorted({record.replicate[2] for record in members}))
-        lines.append(shlex.join(words))
+        cell = cell_of(members[0].spec, study=members[0].study, tuning=members[0].tuning)
+        seeds = sorted({record.replicate[2] for record in members})
+        cell = cell.model_copy(update={"draw": draw or 0, "fold": fold, "seed": seeds[0]})
+        more = f" --seeds {_listed(seeds)}" if len(seeds) > 1 else ""
+        lines.append(cell.to_command(leave_out=("seed",) if more else ()) + more)
     return "\n".join(lines)
 
 
-def words_of(spec: RunSpec, *, study: Any = None, tuning: str = "default") -> list[str]:
-    """The words of the line without draw, fold and seed. What a part of the harness or a plug-in implies is left out where it
-    can be known; where a plug-in isn't installed all options are written out."""
+def cell_of(spec: RunSpec, *, study: Any = None, tuning: str = "default") -> Cell:
+    """The cell of a run by short names. What the harness or a plug-in implies is left out where it can be known; where a plug-in
+    isn't installed all options are written out."""
     track, entry = spec.track, spec.entry
-    own = track.recipe == "own"
-    recipe = dict(spec.recipe.options)
-    name = "own" if own else spec.recipe.short.rstrip("*")
-    dims = recipe.get("dims") or entry.backbone.options.get("dims")
-    words = ["bench", "run", "-p", track.protocol.short, "-d", track.dataset.short, "-m", entry.method.short]
-    words += ["-b", entry.backbone.short, "-r", name]
-    words += ["--dims", str(dims)] if dims else []
-    phantom = track.dataset.options.get("phantom")
-    words.append("--no-phantom" if phantom is None else "--phantom")
-    base, layer = _recipe(name, dims, track.protocol.short, track.dataset.short)
+    changes: dict[str, Any] = {
+        "protocol": track.protocol.short,
+        "dataset": track.dataset.short,
+        "method": entry.method.short,
+        "backbone": entry.backbone.short,
+        "recipe": "own" if track.recipe == "own" else spec.recipe.short.rstrip("*"),
+        "dims": spec.recipe.options.get("dims") or entry.backbone.options.get("dims"),
+        "weights": Path(f"FILE-WITH-SHA256-{entry.init[:12]}") if entry.init else None,
+    }
     tuned = tuning != "default" and isinstance(study, str | Mapping)
     if tuned:
-        words += ["--tuned", str(study.get("name", study)) if isinstance(study, Mapping) else study]
-    if entry.init:
-        words += ["--weights", f"FILE-WITH-SHA256-{entry.init[:12]}"]
-    settings = [
-        *_changed("recipe", {k: v for k, v in recipe.items() if k not in ("name", "dims")}, base),
-        *_changed("phantom", phantom or {}, _phantom()),
-        *_changed("dataset", _without(track.dataset.options, "phantom"), _dataset(track.dataset.name, recipe)),
-        *_protocol(track.protocol.options, merge(_options("protocols", track.protocol.name), layer), track.protocol.name, name),
-        *_changed("backbone", _without(entry.backbone.options, "dims"), _backbone(entry.backbone.name, recipe)),
-        *_changed("method", entry.method.options, _options("methods", entry.method.name)),
-    ]  # fmt: skip
-    if not tuned:
-        settings += _changed("term", entry.terms, _terms(entry.method.name))
-    for text in settings:
-        words += ["--set", text]
-    return words
+        changes["tuned"] = Path(str(study.get("name", study)) if isinstance(study, Mapping) else study)
+    changes["settings"] = texts(_settings(spec, changes["recipe"], changes["dims"], tuned=tuned))
+    return Cell.from_spec(spec).model_copy(update=changes)
 
 
-def _without(options: Nested, *names: str) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in names}
+def _settings(spec: RunSpec, recipe: str, dims: Any, *, tuned: bool) -> dict[str, Any]:
+    """The settings of a run that its names don't imply."""
+    track, entry, parts = spec.track, spec.entry, parts_of(spec)
+    base, layer = _recipe(recipe, dims, track.protocol.short, track.dataset.short)
+    implied_protocol = merge(_options("protocols", track.protocol.name), layer)
+    found = {
+        **_changed("recipe", parts["recipe"], base),
+        **_changed("phantom", parts["phantom"], _phantom()),
+        **_changed("dataset", parts["dataset"], _dataset(track.dataset.name, spec.recipe.options)),
+        **_protocol(track.protocol.options, implied_protocol, track.protocol.name, recipe),
+        **_changed("backbone", parts["backbone"], _backbone(entry.backbone.name, spec.recipe.options)),
+        **_changed("method", parts["method"], _options("methods", entry.method.name)),
+    }
+    return found if tuned else found | _changed("term", parts["term"], _terms(entry.method.name))
 
 
-def _changed(part: str, found: Nested, implied: Nested) -> list[str]:
-    """ "part.name=value" for each value that isn't implied."""
+def _changed(part: str, found: Nested, implied: Nested) -> dict[str, Any]:
+    """ "part.name" -> value for each value that isn't implied."""
     known = flat(_plain(implied))
-    return [
-        f"{part}.{name}={yaml_value(value)}"
+    return {
+        f"{part}.{name}": value
         for name, value in flat(_plain(found)).items()
         if name and (name not in known or known[name] != value)
-    ]
+    }
 
 
-def _protocol(found: Nested, implied: Nested, name: str, recipe: str) -> list[str]:
+def _protocol(found: Nested, implied: Nested, name: str, recipe: str) -> dict[str, Any]:
     """A protocol's options, with those that the data would decide always written out; a generator's under its own name."""
     decided = _decided(name)
     maker = str(found.get("generator") or "")
     options, curation = _generator(maker, recipe)
     inner = found.get("generator_options") or {}
-    rest = _without(found, "generator_options", *decided)
+    rest = without(found, "generator_options", *decided)
     known = {key: value for key, value in merge(implied, {"curation": curation}).items() if key not in decided}
     if maker.split(":", 1)[-1] == known.get("generator"):
         rest.pop("generator")
-    forced = [f"protocol.{key}={yaml_value(found[key])}" for key in decided if key in found]
-    return [*forced, *_changed("protocol", rest, known), *_changed("generator", inner, options)]
-
-
-def yaml_value(value: Any) -> str:
-    """A value as `--set` reads it back: plain words bare, all else as JSON (which is YAML)."""
-    if (
-        isinstance(value, str)
-        and PLAIN.match(value)
-        and value.lower() not in ("null", "true", "false", "yes", "no", "on", "off")
-    ):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    forced = {f"protocol.{key}": found[key] for key in decided if key in found}
+    return forced | _changed("protocol", rest, known) | _changed("generator", inner, options)
 
 
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def _seeds(seeds: Sequence[int]) -> list[str]:
-    if len(seeds) == 1:
-        return ["--seed", str(seeds[0])]
-    runs = seeds[-1] - seeds[0] == len(seeds) - 1
-    return ["--seeds", f"{seeds[0]}-{seeds[-1]}" if runs else ",".join(map(str, seeds))]
+def _listed(seeds: Sequence[int]) -> str:
+    """Sorted seeds as `--seeds` takes them."""
+    consecutive = seeds[-1] - seeds[0] == len(seeds) - 1
+    return f"{seeds[0]}-{seeds[-1]}" if consecutive else ",".join(map(str, seeds))
 
 
 # ---- what names imply ----------------------------------------------------------------------------------------------
@@ -206,7 +191,7 @@ def _phantom() -> Nested:
 @lru_cache(maxsize=256)
 def _recipe(name: str, dims: Any, protocol: str, dataset: str) -> tuple[Nested, Nested]:
     """The values of a recipe for a setting, and the protocol options that come with it."""
-    from semibench.run.resolve import base_recipe
+    from semibench.run.defaults import base_recipe
 
     try:
         values, layer = base_recipe(

@@ -3,8 +3,8 @@
 `load` reads one by name or path, `expand` turns it into cells (one run each), `status` sets runs beside published values.
 """
 
-from semibench_leaderboards.suites.expansion import Cell, Overrides, expand
+from semibench_leaderboards.suites.expansion import Overrides, SuiteCell, expand
 from semibench_leaderboards.suites.loading import load, names
 from semibench_leaderboards.suites.schema import Suite
 
-__all__ = ["Cell", "Overrides", "Suite", "expand", "load", "names"]
+__all__ = ["Overrides", "Suite", "SuiteCell", "expand", "load", "names"]

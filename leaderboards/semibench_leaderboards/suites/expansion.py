@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.errors import UnknownNameError
+from semibench.run.request import Cell, laid_over
 from semibench_leaderboards.suites.coverage import MEAN, filled
 from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Suite
 
 if TYPE_CHECKING:
     from semibench.registry import Registry
-    from semibench.run.resolve import Request
 
 KINDS = (("methods", "method"), ("backbones", "backbone"), ("datasets", "dataset"), ("protocols", "protocol"))
 
@@ -39,28 +37,15 @@ class Overrides:
     settings: Settings = ()
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One run of a suite. row: the name the competitor stands under; part: the column (domain) it belongs to, "" where there
-    are none. missing: plugins that aren't installed, e.g. "method 'em'"; lacking: why no run is defined. fills:
-    ids of published values."""
+class SuiteCell(Cell, frozen=True, extra="forbid"):
+    """One run of a suite. row: the name that the competitor has in the table; part: the column (domain) it belongs to, "" where
+    there are none. missing: plug-ins that aren't installed, e.g. "method 'em'"; lacking: why no run is defined. fills: ids of
+    published values."""
 
     suite: str
     grid: str
     row: str
     part: str
-    protocol: str
-    dataset: str
-    method: str
-    backbone: str | None
-    preset: str | None
-    dims: int | None
-    settings: Settings
-    recipe: str
-    draw: int
-    fold: int | None
-    seed: int
-    phantom: bool = False
     fills: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     lacking: str = ""
@@ -71,48 +56,29 @@ class Cell:
         return not self.missing and not self.lacking
 
     @property
+    def on_phantom(self) -> bool:
+        """Whether it runs on the procedural stand-in; else it insists on files, since published splits exist on files only."""
+        return self.phantom == "always"
+
+    @property
     def name(self) -> str:
         """ "mgcc-i/busi/mean-teacher/seed-0 ..." in the file and among the replicates."""
         axes = [f"draw{self.draw}", *([] if self.fold is None else [f"fold{self.fold}"]), f"seed{self.seed}"]
         return "/".join(filter(None, (self.suite, self.grid, self.row, self.part, "-".join(axes))))
 
-    def request(self, **more: Any) -> Request:
-        """As `bench run` would make it; more: fields of a Request that a suite has no say in (runs, data_root, device ...)."""
-        from semibench.run.resolve import Request
-
-        fields: dict[str, Any] = {
-            "protocol": self.protocol, "dataset": self.dataset, "method": self.method, "backbone": self.backbone,
-            "preset": self.preset, "dims": self.dims, "settings": self.settings, "recipe": self.recipe, "draw": self.draw,
-            "fold": self.fold, "seed": self.seed, "phantom": "always" if self.phantom else "never",
-        }  # fmt: skip
-        return Request(**(fields | more))
-
-    def command(self, runs: Path | None = None) -> str:
-        """The line that makes this run by hand."""
-        words = ["bench", "run", "-p", self.protocol, "-d", self.dataset, "-m", self.method]
-        for option, value in (
-            ("-b", self.backbone),
-            ("--preset", self.preset),
-            ("--dims", self.dims),
-            ("-r", self.recipe),
-        ):
-            words += [] if value is None else [option, str(value)]
-        for setting in self.settings:
-            words += ["--set", setting]
-        words += ["--draw", str(self.draw)] if self.draw else []
-        words += [] if self.fold is None else ["--fold", str(self.fold)]
-        words += ["--seed", str(self.seed), "--phantom" if self.phantom else "--no-phantom"]
-        words += [] if runs is None else ["--runs", str(runs)]
-        return shlex.join(words)
+    @property
+    def cell(self) -> Cell:
+        """The run alone."""
+        return Cell(**{name: getattr(self, name) for name in Cell.model_fields})
 
 
-def expand(suite: Suite, overrides: Overrides | None = None, plugins: Registry | None = None) -> list[Cell]:
+def expand(suite: Suite, overrides: Overrides | None = None, plugins: Registry | None = None) -> list[SuiteCell]:
     """All cells of a suite, grid by grid, competitor by competitor.
 
     Methods, backbones, data sets and protocols that aren't installed are kept, with `missing` saying so."""
     changes = overrides or Overrides()
     installed = _installed(plugins)
-    found: list[Cell] = []
+    found: list[SuiteCell] = []
     for grid in suite.grids:
         for name, competitor in suite.competitors(grid).items():
             if changes.methods and not {name, competitor.method} & set(changes.methods):
@@ -130,15 +96,6 @@ def check_chosen(suite: Suite, overrides: Overrides) -> None:
         for name in chosen:
             if name not in known:
                 raise UnknownNameError(f"{kind} of suite {suite.name}", name, known)
-
-
-def laid_over(*layers: Iterable[str]) -> Settings:
-    """Settings of later layers replace those of the same name; the order is that of their first appearance."""
-    found: dict[str, str] = {}
-    for layer in layers:
-        for text in layer:
-            found[text.partition("=")[0].strip()] = text
-    return tuple(found.values())
 
 
 def many(value: str | tuple[str, ...] | None) -> tuple[Any, ...]:
@@ -179,7 +136,7 @@ def _axes(suite: Suite, grid: Grid, changes: Overrides) -> _Axes:
 
 def _cells(
     suite: Suite, grid: Grid, name: str, who: Competitor, changes: Overrides, installed: Mapping[str, set[str]]
-) -> Iterable[Cell]:
+) -> Iterable[SuiteCell]:
     axes = _axes(suite, grid, changes)
     values = filled(suite, grid, name)
     recipe = changes.recipe or who.recipe or grid.recipe or suite.recipe
@@ -200,11 +157,11 @@ def _cells(
             settings = laid_over(axes.base, who.set, each, column)
             if changes.recipe is not None:
                 settings = tuple(text for text in settings if not text.startswith("recipe."))
-            yield Cell(
+            yield SuiteCell(
                 suite=suite.name, grid=grid.name, row=name, part=part, protocol=protocol, dataset=dataset, method=method,
                 backbone=network, preset=preset, dims=dims,
                 settings=laid_over(settings, changes.settings), recipe=recipe, draw=draw, fold=fold, seed=seed,
-                phantom=changes.phantom, missing=missing, lacking=who.lacking,
+                phantom="always" if changes.phantom else "never", missing=missing, lacking=who.lacking,
                 fills=tuple(value.id for value in values if not part or value.group in (part, MEAN)),
             )  # fmt: skip
 

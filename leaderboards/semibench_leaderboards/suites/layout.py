@@ -8,7 +8,7 @@ from typing import Any
 from semibench_leaderboards.published.marks import impossible
 from semibench_leaderboards.published.tables import Sheet, column_name, heading, row_name
 from semibench_leaderboards.suites.coverage import coverage
-from semibench_leaderboards.suites.expansion import Cell
+from semibench_leaderboards.suites.expansion import SuiteCell
 from semibench_leaderboards.suites.schema import Suite
 from semibench_leaderboards.suites.status import LEFT_OUT, Entry, Status
 
@@ -78,12 +78,12 @@ def records(found: Status) -> dict[str, Any]:
             }
             for row in found.rows
         ],
-        "missing": [item.cell.command() for item in found.missing],
+        "missing": [item.cell.to_command() for item in found.missing],
         "absent": found.absent,
     }  # fmt: skip
 
 
-def overview(suite: Suite, cells: Iterable[Cell]) -> tuple[str, str, int, int, int, int, str, str]:
+def overview(suite: Suite, cells: Iterable[SuiteCell]) -> tuple[str, str, int, int, int, int, str, str]:
     """One line of `bench suite list`: name, subject, values, those no run can fill, cells, of them runnable, what isn't in
     the harness, on what the paper selected."""
     listed = list(cells)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import Replicate, RunSpec, canonical, sha256
-from semibench_leaderboards.suites.expansion import Cell
+from semibench.run.request import Cell
+from semibench_leaderboards.suites.expansion import SuiteCell
 
 if TYPE_CHECKING:
     from semibench.registry import Registry
@@ -26,7 +27,7 @@ class Match:
     """A cell and its run. run: the newest one that counts, else the newest at all; None where there is none. problem: why the
     cell can't be resolved."""
 
-    cell: Cell
+    cell: SuiteCell
     run: RunRecord | None = None
     problem: str = ""
 
@@ -59,14 +60,16 @@ class Asked:
         self.plugins = plugins
         self.known: dict[Cell, RunSpec | SemibenchError] = {}
 
-    def spec(self, cell: Cell) -> RunSpec:
+    def spec(self, cell: SuiteCell) -> RunSpec:
         """Spec of the cell as far as it can be known without the data. Raises a SemibenchError where there is none."""
         from semibench.run.resolve import resolve
 
-        like = replace(cell, draw=0, seed=0, fold=None if cell.fold is None else 0, fills=(), part="", suite="")
+        like = cell.cell.model_copy(
+            update={"draw": 0, "seed": 0, "fold": None if cell.fold is None else 0, "phantom": "always"}
+        )
         if like not in self.known:
             try:
-                self.known[like] = resolve(like.request(phantom="always"), plugins=self.plugins).spec
+                self.known[like] = resolve(like.request(), plugins=self.plugins).spec
             except SemibenchError as error:
                 self.known[like] = error
         spec = self.known[like]
@@ -79,7 +82,7 @@ class Asked:
             seed=cell.seed,
         )
         spec = spec.model_copy(update={"replicate": replicate})
-        return spec if cell.phantom else _on_files(spec)
+        return spec if cell.on_phantom else _on_files(spec)
 
 
 def _on_files(spec: RunSpec) -> RunSpec:
@@ -88,7 +91,7 @@ def _on_files(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"track": spec.track.model_copy(update={"dataset": dataset})})
 
 
-def match(cells: Iterable[Cell], runs: Iterable[RunRecord], plugins: Registry | None = None) -> list[Match]:
+def match(cells: Iterable[SuiteCell], runs: Iterable[RunRecord], plugins: Registry | None = None) -> list[Match]:
     """Every cell with its run. A cell that can't be resolved is a match with the problem, never an exception."""
     by_print: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:

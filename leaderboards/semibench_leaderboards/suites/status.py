@@ -13,7 +13,7 @@ from semibench_leaderboards.published.groups import class_of
 from semibench_leaderboards.published.reproduced import MEAN, figure, in_units_of
 from semibench_leaderboards.published.values import Value
 from semibench_leaderboards.suites.coverage import barred, table_of
-from semibench_leaderboards.suites.expansion import Cell
+from semibench_leaderboards.suites.expansion import SuiteCell
 from semibench_leaderboards.suites.matching import Match, match
 from semibench_leaderboards.suites.schema import Score, Source, Suite
 
@@ -95,7 +95,9 @@ class Status:
         return dict(found)
 
 
-def status(suite: Suite, cells: Sequence[Cell], runs: Iterable[RunRecord], plugins: Registry | None = None) -> Status:
+def status(
+    suite: Suite, cells: Sequence[SuiteCell], runs: Iterable[RunRecord], plugins: Registry | None = None
+) -> Status:
     """Sets runs beside the table of a suite. cells: of `expand`; runs: of `records.read_runs`."""
     grouped: dict[tuple[str, str], list[Match]] = defaultdict(list)
     for item in match(cells, runs, plugins):
@@ -103,7 +105,7 @@ def status(suite: Suite, cells: Sequence[Cell], runs: Iterable[RunRecord], plugi
     rows = tuple(Row(grid, name, tuple(found)) for (grid, name), found in grouped.items())
     by_value = {name: row for row in rows for item in row.matches for name in item.cell.fills}
     entries = tuple(_entry(suite, value, by_value.get(value.id)) for value in table_of(suite))
-    phantom = any(cell.phantom for cell in cells)
+    phantom = any(cell.on_phantom for cell in cells)
     return Status(suite, phantom, rows, entries, tuple(_warnings(suite, rows, phantom)))
 
 

@@ -10,9 +10,11 @@ import pytest
 
 from semibench import UsageError
 from semibench.documents import parse_document
-from semibench.matrix.cells import Cell, Group, MatrixFile, numbers
+from semibench.matrix.cells import Group, MatrixFile, numbers
 from semibench.matrix.planning import JOURNAL, plan_cells, wanted
-from semibench.run.execute import execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Cell
 from semibench.runfolder.writing import read_json, write_json
 
 YAML = """\
@@ -104,7 +106,7 @@ def test_the_command_by_hand_is_the_same_request(monkeypatch: pytest.MonkeyPatch
         phantom="always",
         settings=("labeled=0.25", "recipe.patch=[32, 32]"), conventions=("semibench-1",),
     )  # fmt: skip
-    words = shlex.split(cell.command())
+    words = shlex.split(cell.to_command())
     build()(args=words[1:], standalone_mode=False)
     wanted_request = cell.request(resume=True)
     assert seen == [wanted_request]

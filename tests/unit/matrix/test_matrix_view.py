@@ -13,10 +13,10 @@ import pytest
 from semibench import Engine, EngineOptions, Job, Outcome
 from semibench.cli.console import Output
 from semibench.cli.matrix_view import LiveTable, MatrixView, picture, record_of, remaining, show_end, show_plan, totals
-from semibench.matrix.cells import Cell
 from semibench.matrix.driver import Limits, Progress, run_matrix
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.matrix.worker import work
+from semibench.run.request import Cell
 from semibench.runfolder.writing import read_json, write_json
 
 
@@ -59,7 +59,7 @@ def test_the_end_lists_only_what_is_not_done(tmp_path: Path) -> None:
     assert "seed 0" not in shown and "passed the time-out" in shown and "not started" in shown
     assert "3 cells: 1 done, 1 timeout, 1 interrupted" in shown
     record = record_of(items[1], "timeout", "why", 3.0)
-    assert record["outcome"] == "timeout" and record["command"].startswith("bench run --protocol self")
+    assert record["outcome"] == "timeout" and record["command"].startswith("bench run -p self -d ")
 
 
 def test_the_time_left_is_weighed_by_estimates(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from support.protocol_toys import TOY
 from semibench import NUMERICS
 from semibench.blocks.seeds import derive_seed
 from semibench.protocols.single import SelfDomain
-from semibench.run.execute import Request, execute, prepare
+from semibench.run.execute import execute
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 
 PINNED_NUMERICS = 1
 SEED_0_TRAIN_0 = 3205788069637787994
@@ -44,9 +46,9 @@ def test_a_drawn_split_is_as_ever() -> None:
 def test_losses_of_a_short_run_are_as_ever(tmp_path: Path) -> None:
     plan = prepare(
         Request(
-            "self",
-            "tus",
-            "mean-teacher",
+            protocol="self",
+            dataset="tus",
+            method="mean-teacher",
             recipe="smoke",
             runs=tmp_path,
             track=False,

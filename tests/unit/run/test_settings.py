@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+import math
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from semibench import Term, UsageError
-from semibench.run.settings import assign, build, merge, parse, term_records
+from semibench.run.settings import assign, build, merge, parse, term_records, texts, write
 
 PARTS = {"recipe": ["lr", "weak"], "method": ["decay", "width"], "backbone": ["width"], "term": ["sup", "consistency"]}
 
@@ -19,6 +25,57 @@ class Options(BaseModel, frozen=True, extra="forbid"):
 def test_values_are_yaml_and_exponents_are_numbers() -> None:
     parsed = parse(["a=1", "b=1e-3", "c=[64, 64]", "d=true", "e=text", "f=[1e-3, x]", "g=null"])
     assert parsed == {"a": 1, "b": 0.001, "c": [64, 64], "d": True, "e": "text", "f": [0.001, "x"], "g": None}
+
+
+def test_quotes_keep_a_text_that_looks_like_a_number() -> None:
+    assert parse(["a='1e-3'", "b=-.5", "c=1E5", "d=089", "e=1.", "f={x: 1e-3}"]) == {
+        "a": "1e-3", "b": -0.5, "c": 1e5, "d": "089", "e": 1.0, "f": {"x": 0.001},
+    }  # fmt: skip
+
+
+TRICKY = (
+    "1e-3", "-.5", "yes", "null", "010", "1:30", "2001-01-01", "<<", "=", "~", "", " a ", "a: b", "#c", "a\n\nb", "\x85", "\u2028",
+    "\ufeff", "\ud800", "\U0001f600", "\\",
+)  # fmt: skip
+PLAIN_VALUES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.sampled_from(TRICKY)
+)
+KEYS = st.text() | st.integers() | st.booleans() | st.sampled_from(TRICKY)
+VALUES = st.recursive(PLAIN_VALUES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=8)
+
+
+def same(first: Any, second: Any) -> bool:
+    """Equal in type and value, all the way down; NaN is the same as NaN."""
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, float) and math.isnan(first):
+        return math.isnan(second)
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, dict):
+        return len(first) == len(second) and all(map(same, [*first, *first.values()], [*second, *second.values()]))
+    return bool(first == second)
+
+
+@given(VALUES)
+def test_every_value_comes_back(value: Any) -> None:
+    text = write(value)
+    assert "\n" not in text
+    assert same(parse([f"part.name={text}"])["part.name"], value)
+
+
+def test_what_people_would_write_is_written() -> None:
+    values = {"lr": 0.02, "patch": (32, 64), "edition": "default", "on": "on", "term.a": {"ramp": {"end": math.inf}}}
+    assert texts(values) == (
+        "lr=0.02", "patch=[32, 64]", "edition=default", 'on="on"', "term.a={ramp: {end: .inf}}",
+    )  # fmt: skip
+    assert write(datetime.date(2001, 2, 3)) == "2001-02-03"
+
+
+@pytest.mark.parametrize("text", ["a=2001-13-45", "a=!!int ''", "a=" + "[" * 2000, "a={[1]: 2}", "a=!!python/none 1"])
+def test_what_yaml_cannot_read_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a YAML value"):
+        parse([text])
 
 
 @pytest.mark.parametrize("text", ["lr", "=3", "a=[1"])

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from semibench.run import timing
-from semibench.run.execute import Request, prepare
+from semibench.run.prepare import prepare
+from semibench.run.request import Request
 from semibench.run.timing import TooLargeError, bounded
 
 
@@ -46,7 +47,13 @@ def test_a_plan_says_why_it_has_no_estimate(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("SEMIBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(timing, "PATIENCE", 0.0)
     request = Request(
-        "self", "tus", "supervised", recipe="smoke", phantom="always", runs=tmp_path / "runs", device="cpu"
+        protocol="self",
+        dataset="tus",
+        method="supervised",
+        recipe="smoke",
+        phantom="always",
+        runs=tmp_path / "runs",
+        device="cpu",
     )
     assert prepare(request).estimate == {"source": "two iterations on noise take more than 0 s here"}
     monkeypatch.setattr(timing, "PATIENCE", 60.0)

@@ -22,7 +22,7 @@ from semibench.cli.app import build
 from semibench.contracts.cases import CaseRef
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.evaluation.run_scores import prediction_name
-from semibench.run.execute import draw_split
+from semibench.run.prepare import draw_split
 from semibench_leaderboards.evidence import containers
 from semibench_leaderboards.evidence import score as submissions
 from semibench_leaderboards.evidence.containers import ContainerError, open_container, read_labels
@@ -47,7 +47,7 @@ def truths() -> dict[str, np.ndarray]:
     """References of the test cases by id."""
     resolved, _ = submissions.resolve_submission(Submission(name="x", **WHAT))
     split, _ = draw_split(resolved)
-    return {ref.id: np.asarray(resolved.catalog.datasets[ref.dataset].truth(ref).label) for ref in split.test}  # type: ignore[union-attr]
+    return {ref.id: np.asarray(resolved.data.catalog.datasets[ref.dataset].truth(ref).label) for ref in split.test}  # type: ignore[union-attr]
 
 
 def shifted(label: np.ndarray) -> np.ndarray:

@@ -16,11 +16,12 @@ from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageEr
 from semibench.contracts.identity import RunSpec
 from semibench.protocols.single import published
 from semibench.registry import registry
+from semibench.run.request import laid_over
 from semibench_leaderboards.published import find, papers, values
 from semibench_leaderboards.published.values import by_id
 from semibench_leaderboards.suites import Overrides, expand, load, names
 from semibench_leaderboards.suites.coverage import coverage
-from semibench_leaderboards.suites.expansion import Cell, check_chosen, laid_over
+from semibench_leaderboards.suites.expansion import SuiteCell, check_chosen
 from semibench_leaderboards.suites.for_matrix import as_matrix_file, cells_of
 from semibench_leaderboards.suites.layout import entry_text, records, sheet
 from semibench_leaderboards.suites.matching import Asked, fingerprint
@@ -125,7 +126,7 @@ def test_a_cell_is_a_request_and_a_command() -> None:
         "mgcc-2023",
         "never",
     )
-    words = cell.command().split()
+    words = cell.to_command().split()
     assert words[:8] == ["bench", "run", "-p", "synthetic", "-d", "busi", "-m", "ua-mt"] and "labels=all" in words
 
 
@@ -212,7 +213,7 @@ def _plain(cell: Any) -> tuple[Any, ...]:
 
 
 # ---- runs beside values ------------------------------------------------------------------------------------------------
-def run_for(cell: Cell, spec: RunSpec, mean: float, **more: Any) -> Any:
+def run_for(cell: SuiteCell, spec: RunSpec, mean: float, **more: Any) -> Any:
     """A finished run as `read_runs` gives it, with one number for every metric of MGCC."""
     scores = [
         {

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from semibench import IdentityError, UsageError
-from semibench.run.building import load_weights
+from semibench.run.assembly import load_weights
 from semibench_plugins.backbones.deeplabv3plus import DeepLabOptions, DeepLabV3Plus, classifier
 from semibench_plugins.backbones.resnet import ResNet, dilations
 
@@ -213,11 +213,13 @@ def test_its_own_file_round_trips(tmp_path: Path) -> None:
 
 
 def test_a_plan_says_that_the_start_is_random() -> None:
-    from semibench.run.execute import Request, prepare
+    from semibench.run.prepare import prepare
+    from semibench.run.request import Request
 
     plan = prepare(
         Request(
-            "ssmis", "udiat", "supervised", "deeplabv3plus", recipe="smoke", phantom="always", device="cpu", threads=1,
+            protocol="ssmis", dataset="udiat", method="supervised", backbone="deeplabv3plus", recipe="smoke",
+            phantom="always", device="cpu", threads=1,
             settings=("phantom.cases=20",),
         ),
         estimate=False,

@@ -12,7 +12,8 @@ from semibench import CaseRef, DatasetCard, Split, UsageError
 from semibench.contracts.cases import PhantomOptions
 from semibench.protocols.checks import check
 from semibench.protocols.single import Ssmis
-from semibench.run.execute import Request, draw_split, prepare
+from semibench.run.prepare import draw_split, prepare
+from semibench.run.request import Request
 from semibench_plugins.datasets.busi import BUSI, BUSIOptions
 from semibench_plugins.datasets.udiat import UDIAT
 from semibench_plugins.splits import breast_rules
@@ -101,7 +102,7 @@ def test_five_folds_on_the_phantoms(dataset: str, settings: tuple[str, ...], lab
         tested += split.test
         rows.add(plan.spec.row)
         keys.add(plan.spec.key)
-    assert sorted(tested) == sorted(plan.resolved.catalog.cases(dataset)) and len(rows) == 1 and len(keys) == 5
+    assert sorted(tested) == sorted(plan.resolved.data.catalog.cases(dataset)) and len(rows) == 1 and len(keys) == 5
 
 
 def test_lesions_only_leaves_no_empty_image() -> None:

@@ -1,0 +1,73 @@
+"""What a request implies where it names nothing: recipe, method, backbone, dims of the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semibench.contracts.cards import DatasetCard
+from semibench.contracts.errors import UnknownNameError, UnsupportedError, UsageError
+from semibench.contracts.recipe import Recipe
+from semibench.registry import Registered, Registry
+from semibench.run.settings import build, merge
+
+
+def base_recipe(
+    plugins: Registry, name: str, *, dims: int, protocol: str, dataset: str
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of this name for a protocol and data set, and the protocol options that come with it. All cards that match are
+    merged; a more specific card overrides a general one."""
+    found: list[tuple[int, Any]] = []
+    names = set()
+    for item in plugins.cards("recipes"):
+        card = item.card
+        names.add(card.name)
+        fits = (
+            card.dims in (None, dims)
+            and protocol in (card.protocols or (protocol,))
+            and dataset in (card.datasets or (dataset,))
+        )
+        if card.name == name and fits:
+            found.append((sum((card.dims is not None, bool(card.protocols), bool(card.datasets))), card))
+    if not any(card.values for _, card in found):
+        if name not in names:
+            raise UnknownNameError("recipe", name, names | {"own"})
+        raise UsageError(f"recipe {name!r} has no values for {dims}D, protocol {protocol!r}, data set {dataset!r}")
+    cards = [card for _, card in sorted(found, key=lambda pair: pair[0])]
+    values = merge(*(card.values for card in cards))
+    options = merge(*(card.protocol for card in cards))
+    return build(Recipe, f"recipe {name!r}", {"name": name, "dims": dims}, values), options
+
+
+def default_method(plugins: Registry, protocol: str, dims: int) -> Registered:
+    """The method that is the protocol's default for these dims; of several, the one that supports fewer dims."""
+    for item in sorted(plugins.cards("methods"), key=lambda item: len(item.card.dims)):
+        if protocol in item.card.default_for and dims in item.card.dims:
+            return item
+    known = ", ".join(item.name for item in plugins.cards("methods") if dims in item.card.dims)
+    raise UsageError(f"protocol {protocol!r} has no default method in {dims}D; name one with --method: {known}")
+
+
+def default_backbone(plugins: Registry, method: Registered, dims: int) -> Registered:
+    """The backbone that the method names, else the default one for these dims."""
+    if method.card.backbone is not None:
+        return plugins.get("backbones", method.card.backbone)
+    for item in plugins.cards("backbones"):
+        if dims in item.card.default_for:
+            return item
+    raise UsageError(f"no backbone is the default in {dims}D; name one with --backbone")
+
+
+def choose_dims(asked: int | None, card: DatasetCard, method: Registered | None, backbone: Registered | None) -> int:
+    """The dims of the network: as asked, else those of the data (or the card's `network_dims`) where method and backbone
+    support them, else the other."""
+    if asked is not None:
+        wanted: tuple[int, ...] = (asked,)
+    else:
+        wanted = (card.dims,) if card.dims == 2 else (2, 3) if card.network_dims == 2 else (3, 2)
+    if card.dims == 2 and 3 in wanted:
+        raise UsageError(f"data set {card.name!r} has images: a 3D network can't be trained on them")
+    for dims in wanted:
+        if all(dims in item.card.dims for item in (method, backbone) if item is not None):
+            return dims
+    parts = [f"{item.kind[:-1]} {item.name!r}: {item.card.dims}" for item in (method, backbone) if item is not None]
+    raise UnsupportedError(f"no common dims: asked for {wanted}; {'; '.join(parts)}")

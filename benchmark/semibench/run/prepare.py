@@ -1,0 +1,219 @@
+"""Before a run: the request is resolved, the split drawn and checked, the state of the run folder read, the time estimated.
+
+plan = prepare(Request(protocol="synthetic", dataset="tus"))
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from semibench.contracts.cases import Split
+from semibench.contracts.errors import IdentityError, UnsupportedError
+from semibench.contracts.identity import SHORT, RunSpec
+from semibench.protocols.checks import check
+from semibench.registry import Registry, registry
+from semibench.reporting import Reporter
+from semibench.run.assembly import build_method, generator_setting
+from semibench.run.request import Request
+from semibench.run.resolve import Resolved, resolve
+from semibench.runfolder.provenance import provenance, stale_reasons
+from semibench.runfolder.writing import read_json
+
+if TYPE_CHECKING:
+    from semibench.contracts.method import Task
+
+WORTH_TRYING = 2**20
+"""Voxels of a batch above which no iteration is tried on a CPU for the sake of an estimate: it would take minutes."""
+
+State = Literal["new", "resumable", "done", "stale"]
+
+
+@dataclass
+class Plan:
+    """Everything settled, nothing done. state: what the run folder holds already; reasons: why it is stale."""
+
+    resolved: Resolved
+    split: Split
+    folder: Path
+    state: State
+    record: dict[str, Any]
+    device: Any
+    warnings: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    estimate: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.resolved.spec
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    def summary(self) -> dict[str, Any]:
+        """What a user wants to see before the work starts; plain values."""
+        names, options, data = self.resolved.names, self.resolved.options, self.resolved.data
+        recipe, synthesis, replicate = options.recipe, data.synthesis, self.spec.replicate
+        roles = {
+            role: {
+                "cases": len(refs),
+                "groups": len({(ref.dataset, ref.group) for ref in refs}),
+                "domains": dict(Counter(ref.domain for ref in refs)),
+            }
+            for role, refs in self.split.roles().items()
+        }  # fmt: skip
+        return {
+            "key": self.key[:SHORT],
+            "state": self.state,
+            "reasons": self.reasons,
+            "folder": str(self.folder),
+            "protocol": names.protocol.name,
+            "dataset": names.card.name,
+            "data": "phantom" if data.phantom else "real",
+            "method": names.method.name,
+            "backbone": names.backbone.name,
+            "backbone_options": dict(options.backbone_options),
+            "recipe": recipe.name,
+            "dims": names.dims,
+            "classes": list(names.card.classes),
+            "iterations": recipe.iterations,
+            "batch": {"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch},
+            "patch": list(recipe.patch),
+            "precision": recipe.precision,
+            "device": str(self.device),
+            "draw": replicate.draw,
+            "fold": replicate.fold,
+            "seed": replicate.seed,
+            "cases": roles,
+            "validation_from": self.split.validation_from,
+            "label_budget": len(self.split.labeled) + len(self.split.validation),
+            "synthetic": None if synthesis is None else {
+                "generator": synthesis.generator,
+                "count": synthesis.count or len(self.split.labeled) + len(self.split.unlabeled),
+                "options": dict(synthesis.options),
+            },
+            "excluded": dict(self.split.excluded),
+            "warnings": self.warnings,
+            "estimate": self.estimate,
+        }  # fmt: skip
+
+
+def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
+    """The checked split of a resolved request (synthetic cases are added when the run is executed), and warnings."""
+    data, replicate = resolved.data, resolved.spec.replicate
+    split = resolved.options.protocol.draw(data.catalog, data.protocol_options, replicate.draw, replicate.fold)
+    return split, check(split, published=replicate.draw is None)
+
+
+def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:
+    """Resolves, draws and checks. estimate: also say how long it will take (two iterations on noise where nothing was
+    measured on this machine before). Raises the errors of `resolve` and UsageError for a split that can't be used."""
+    from semibench.evaluation.run_scores import conventions_for
+    from semibench.training.device import choose, set_threads, tune_allocator
+
+    tune_allocator()
+    reporter = reporter or Reporter()
+    plugins = registry()
+    device = choose(request.device)
+    resolved = resolve(request, reporter, plugins)
+    recipe = resolved.options.recipe
+    batch = recipe.labeled_batch + recipe.unlabeled_batch
+    set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
+    split, warnings = draw_split(resolved)
+    warnings += _random_start(resolved)
+    folder = request.runs / resolved.spec.key[:SHORT]
+    record = provenance(resolved.plugins, str(device))
+    state, reasons = _state(folder, resolved.spec, record)
+    plan = Plan(resolved, split, folder, state, record, device, warnings, reasons)
+    _check_method(resolved, split)
+    card, dims = resolved.names.card, resolved.names.dims
+    conventions_for(plugins, request.conventions, dims=dims, case_dims=card.dims, dataset=card.name)
+    if estimate and state in ("new", "stale", "resumable"):
+        plan.estimate = _estimate(plan, plugins)
+    return plan
+
+
+def _random_start(resolved: Resolved) -> list[str]:
+    """A sentence where the network is published with pretrained weights and none are given."""
+    item = resolved.names.backbone
+    if resolved.request.weights is not None or not item.card.weights:
+        return []
+    names = ", ".join(file.name for file in item.card.weights)
+    return [f"{item.name} starts from random weights: it is published with {names}; give a file with --weights"]
+
+
+def _check_method(resolved: Resolved, split: Split) -> None:
+    """Raises UnsupportedError where the method can't do the task, or a pool that it draws from is empty."""
+    name, method = resolved.names.method.name, resolved.options.method
+    reason = method.unsupported(_task(resolved, split), resolved.options.method_options)
+    if reason:
+        raise UnsupportedError(f"method {name!r}: {reason}")
+    wanted = {stream.pool for stream in method.streams.values()}
+    if "unlabeled" in wanted and not split.unlabeled and resolved.data.synthesis is None:
+        raise UnsupportedError(
+            f"method {name!r} needs unlabeled cases, and this split has none; label fewer cases, or take --method supervised"
+        )
+
+
+def _state(folder: Path, spec: RunSpec, record: Mapping[str, Any]) -> tuple[State, list[str]]:
+    stored = read_json(folder / "spec.json")
+    if not stored:
+        return "new", []
+    if RunSpec(**stored).key != spec.key:
+        raise IdentityError(
+            f"{folder} holds another run with the same first {SHORT} characters; choose another --runs folder"
+        )
+    reasons = stale_reasons(read_json(folder / "provenance.json"), dict(record))
+    if reasons:
+        return "stale", reasons
+    if read_json(folder / "status.json").get("state") == "done":
+        return "done", []
+    resumable = (folder / "checkpoints" / "last.pt").is_file()
+    return ("resumable" if resumable else "new"), []
+
+
+def _task(resolved: Resolved, split: Split) -> Task:
+    """The task as far as it is known before the cases are decoded (a 2D network on volumes counts volumes here)."""
+    from semibench.contracts.method import Task
+    from semibench.data.training import training_domains
+
+    training = split.labeled + split.unlabeled
+    names, recipe = resolved.names, resolved.options.recipe
+    domains = training_domains(training, names.card)
+    counts = {"labeled": len(split.labeled), "unlabeled": len(split.unlabeled), "all": len(training)}
+    channels = names.card.channels * recipe.slab
+    return Task(names.dims, channels, names.card.classes, recipe.patch, domains, counts, recipe.iterations)
+
+
+def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
+    from semibench.data.roots import cache_dir
+    from semibench.run.timing import Timings, TooLargeError, measure_iteration, setting
+
+    timings = Timings(cache_dir())
+    resolved, recipe = plan.resolved, plan.resolved.options.recipe
+    name = setting(resolved, plan.record["machine"])
+    seconds, source = timings.get(name), "earlier runs on this machine"
+    voxels = (recipe.labeled_batch + recipe.unlabeled_batch) * math.prod(recipe.patch)
+    if seconds is None and plan.device.type == "cpu" and voxels > WORTH_TRYING:
+        return {"source": f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU"}
+    if seconds is None:
+        task = _task(resolved, plan.split)
+        try:
+            seconds = measure_iteration(build_method(resolved, task, plugins), task, recipe, plan.device)
+        except TooLargeError as reason:
+            return {"source": str(reason)}
+        timings.put(name, seconds)
+        source = "two iterations on noise"
+    found: dict[str, Any] = {
+        "seconds_per_iteration": seconds,
+        "training_seconds": seconds * recipe.iterations,
+        "source": source,
+    }
+    if resolved.data.synthesis is not None:
+        found["generator_seconds"] = timings.get(generator_setting(resolved, plan.record["machine"]))
+    return found

@@ -1,0 +1,261 @@
+"""What a user asks for: a `Cell` says what is run, an `Execution` where and how, and a `Request` is both.
+
+These records are the only place that names the fields of a request. The options of `bench run`, `matrix`, `tune` and `split`, the
+groups of a matrix file, command lines, and requests rebuilt from a stored spec are all derived from them. Light: no torch, no
+YAML.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
+
+from semibench.contracts.identity import SHORT, RunSpec, canonical, sha256
+from semibench.run.settings import build, texts
+
+Phantom = Literal["auto", "always", "never"]
+
+COMPETITOR, REPLICATES, KEPT = "Who competes, and for how long", "Replicates", "Where, and what is kept"
+"""Panels of `bench run --help`."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field appears on the command line.
+
+    help: one sentence. names: flags such as ("--method", "-m"), or ("--track/--no-track",) for a switch; the field's own name where
+    left out. panel: heading in the help. switch: the values that "--on/--off" flags stand for, where the field is not a
+    bool. written: a command line states the value even where it is the default. axis: help of the plural option of
+    `bench matrix`; a matrix takes several values of a field that has one. commas: several values in one word.
+    """
+
+    help: str
+    names: tuple[str, ...] = ()
+    panel: str | None = None
+    metavar: str | None = None
+    switch: tuple[Any, Any] | None = None
+    written: bool = False
+    axis: str | None = None
+    commas: bool = False
+
+    @classmethod
+    def of(cls, field: FieldInfo) -> Option:
+        """The option of a field that has one."""
+        return next(item for item in field.metadata if isinstance(item, cls))
+
+    @classmethod
+    def fields(cls, record: type[BaseModel]) -> dict[str, FieldInfo]:
+        """The fields of a record that have an option, by name."""
+        found = record.model_fields.items()
+        return {name: field for name, field in found if any(isinstance(item, cls) for item in field.metadata)}
+
+    def flags(self, field: str) -> tuple[str, ...]:
+        """All flags of the option."""
+        return self.names or (f"--{field.replace('_', '-')}",)
+
+    def words(self, field: str, value: Any) -> list[str]:
+        """The words that give the field this value on a command line; the shortest flag is used."""
+        flag = self.flags(field)[-1]
+        if isinstance(value, bool) or self.switch is not None:
+            on, _, off = flag.partition("/")
+            word = on if value in (True, self.switch and self.switch[0]) else off
+            return [word] if word else []
+        values = value if isinstance(value, tuple) else (value,)
+        return [word for item in values for word in (flag, str(item))]
+
+
+class Asked(BaseModel, frozen=True, extra="forbid"):
+    """A part of a request; its fields are options of the command line."""
+
+    def words(self, *, leave_out: Iterable[str] = ()) -> list[str]:
+        """The options that say the same: fields that differ from their default, and those that are always written."""
+        skipped, found = set(leave_out), []
+        for name, field in Option.fields(type(self)).items():
+            value, option = getattr(self, name), Option.of(field)
+            if name not in skipped and (option.written or field.is_required() or value != field.default):
+                found += option.words(name, value)
+        return found
+
+
+class Cell(Asked, frozen=True, extra="forbid"):
+    """What is run, by names; what is left out is filled in by `resolve`.
+
+    settings: texts "name=value" (see `semibench.run.settings`). phantom: "auto" takes the procedural stand-in where no files are
+    configured. weights: file of start weights of the backbone. tuned: a study of `bench tune`, by name, folder or file.
+    conventions: empty means all that apply.
+    """
+
+    protocol: Annotated[
+        str,
+        Option("How the split is drawn: `bench list protocols`.", ("--protocol", "-p"), axis="Names with commas."),
+    ]
+    dataset: Annotated[str, Option("`bench list datasets`.", ("--dataset", "-d"), axis="Names with commas.")]
+    method: Annotated[
+        str | None,
+        Option(
+            "`bench list methods` (default: the protocol's).", ("--method", "-m"), COMPETITOR,
+            axis="Names with commas (default: the protocol's).",
+        ),
+    ] = None  # fmt: skip
+    backbone: Annotated[
+        str | None,
+        Option(
+            "`bench list backbones` (default: the method's).", ("--backbone", "-b"), COMPETITOR,
+            axis="Names with commas (default: the methods').",
+        ),
+    ] = None  # fmt: skip
+    recipe: Annotated[
+        str,
+        Option(
+            "Budget and optimiser: smoke, quick, paper, own ...", ("--recipe", "-r"), COMPETITOR, written=True,
+            axis="Names with commas (default: quick).",
+        ),
+    ] = "quick"  # fmt: skip
+    preset: Annotated[
+        str | None, Option("A method's published constants: `bench show method NAME`.", panel=COMPETITOR)
+    ] = None
+    dims: Annotated[
+        int | None,
+        Field(ge=2, le=3),
+        Option("2: a 2D network, on slices of volumes; 3: a 3D one.", panel=COMPETITOR),
+    ] = None
+    weights: Annotated[Path | None, Option("File of start weights for the backbone.", panel=COMPETITOR)] = None
+    tuned: Annotated[
+        Path | None,
+        Option("Weights that a study of `bench tune` found: its name or folder.", panel=COMPETITOR, metavar="STUDY"),
+    ] = None
+    draw: Annotated[int, Field(ge=0), Option("Which random split.", panel=REPLICATES, axis="Random splits.")] = 0
+    fold: Annotated[
+        int | None, Field(ge=0), Option("Which fold of it.", panel=REPLICATES, axis="Folds of each split.")
+    ] = None
+    seed: Annotated[
+        int, Field(ge=0), Option("Training randomness.", panel=REPLICATES, written=True, axis="Training seeds.")
+    ] = 0
+    settings: Annotated[
+        tuple[str, ...],
+        Option("Any recipe field, option or weight; repeatable.", ("--set",), metavar="NAME=VALUE"),
+    ] = ()
+    data_root: Annotated[
+        Path | None, Option("Folder with one folder per data set (else SEMIBENCH_DATA, semibench.toml).")
+    ] = None
+    phantom: Annotated[
+        Phantom,
+        Option(
+            "Force or forbid the procedural stand-in for the data set (default: only where no files are found).",
+            ("--phantom/--no-phantom",), switch=("always", "never"),
+        ),
+    ] = "auto"  # fmt: skip
+    conventions: Annotated[
+        tuple[str, ...],
+        Option("How to score; repeatable (default: all that apply).", ("--convention", "-c"), KEPT, metavar="NAME"),
+    ] = ()
+
+    @classmethod
+    def from_spec(cls, spec: RunSpec, **more: Any) -> Self:
+        """What has this spec, with nothing left to a default; more: fields that a spec doesn't hold.
+
+        Raises UsageError for a spec that no request can have."""
+        settings = {f"{part}.{name}": value for part, given in parts_of(spec).items() for name, value in given.items()}
+        fields = {
+            "protocol": spec.track.protocol.name,
+            "dataset": spec.track.dataset.name,
+            "method": spec.entry.method.name,
+            "backbone": spec.entry.backbone.name,
+            "recipe": spec.recipe.name.rstrip("*"),
+            "dims": spec.entry.backbone.options.get("dims"),
+            "draw": spec.replicate.draw or 0,
+            "fold": spec.replicate.fold,
+            "seed": spec.replicate.seed,
+            "settings": texts(settings),
+            "phantom": "never" if spec.track.dataset.options.get("phantom") is None else "always",
+        }
+        return build(cls, f"run {spec.key[:SHORT]}", fields, more)
+
+    @property
+    def label(self) -> str:
+        """Short and readable: "self/tus/mgcc seed 0", then what isn't a default: "preset=code term.cutmix=0.5"."""
+        who = "/".join(part for part in (self.protocol, self.dataset, self.method or "default", self.backbone) if part)
+        replicate = [f"draw {self.draw}"] if self.draw else []
+        replicate += [f"fold {self.fold}"] if self.fold is not None else []
+        given = {"recipe": self.recipe, "preset": self.preset, "dims": self.dims}
+        chosen = [f"{name}={value}" for name, value in given.items() if value != Cell.model_fields[name].default]
+        return " ".join([who, *replicate, f"seed {self.seed}", *chosen, *self.settings])
+
+    @property
+    def digest(self) -> str:
+        """Names the cell itself, where a run key can't be had (a plug-in that doesn't load)."""
+        return sha256(canonical(self.model_dump(mode="json")))[:SHORT]
+
+    def changed(self, settings: Iterable[str]) -> Self:
+        """The cell with more settings; one of the same name replaces the cell's own."""
+        return self.model_copy(update={"settings": laid_over(self.settings, settings)})
+
+    def request(self, **more: Any) -> Request:
+        """The request that runs this cell; more: fields of `Execution`, or of the cell in place of its own."""
+        return Request(**{name: getattr(self, name) for name in Cell.model_fields} | more)
+
+    def to_command(self, *, leave_out: Iterable[str] = ()) -> str:
+        """The `bench run` line that asks for the same."""
+        return shlex.join(["bench", "run", *self.words(leave_out=leave_out)])
+
+
+class Execution(Asked, frozen=True, extra="forbid"):
+    """Where and how a cell is run, and what is kept; none of it is part of the run's key."""
+
+    device: Annotated[str, Option("auto, cpu, cuda, cuda:1, mps.", panel=KEPT)] = "auto"
+    threads: Annotated[
+        int | None,
+        Option(
+            "CPU threads (default: OMP_NUM_THREADS, else one for small batches, all cores for large ones).", panel=KEPT
+        ),
+    ] = None
+    runs: Annotated[Path, Option("Folder of the run folders.", panel=KEPT)] = Path("runs")
+    resume: Annotated[
+        bool, Option("Go on from the last checkpoint, or start again.", ("--resume/--restart",), KEPT)
+    ] = True
+    force: Annotated[bool, Option("Run again though it is done.", panel=KEPT)] = False
+    keep_predictions: Annotated[
+        bool, Option("Keep predicted masks, or not.", ("--predictions/--no-predictions",), KEPT)
+    ] = True
+    pictures: Annotated[bool, Option("Draw overlays and curves, or not.", ("--pictures/--no-pictures",), KEPT)] = True
+    tracking_uri: Annotated[
+        str | None, Option("MLflow store (default: MLFLOW_TRACKING_URI, else ./mlflow.db).", panel=KEPT)
+    ] = None
+    track: Annotated[bool, Option("Mirror the run in MLflow, or not.", ("--track/--no-track",), KEPT)] = True
+
+
+class Request(Execution, Cell, frozen=True, extra="forbid"):
+    """One run that is asked for: a cell, and how it is executed."""
+
+
+def parts_of(spec: RunSpec) -> dict[str, Mapping[str, Any]]:
+    """All options of a spec by the part that `--set PART.NAME=VALUE` names."""
+    protocol, dataset = dict(spec.track.protocol.options), dict(spec.track.dataset.options)
+    phantom, generator = dataset.pop("phantom", None), protocol.pop("generator_options", None)
+    return {
+        "recipe": without(spec.recipe.options, "name", "dims"),
+        "method": spec.entry.method.options,
+        "term": spec.entry.terms,
+        "backbone": without(spec.entry.backbone.options, "dims"),
+        "protocol": protocol,
+        "dataset": dataset,
+        "phantom": phantom or {},
+        "generator": generator or {},
+    }
+
+
+def without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The options except those with these names."""
+    return {name: value for name, value in options.items() if name not in names}
+
+
+def laid_over(*layers: Iterable[str]) -> tuple[str, ...]:
+    """Settings of later layers replace those of the same name; the order is that of their first appearance."""
+    found = {text.partition("=")[0].strip(): text for layer in layers for text in layer}
+    return tuple(found.values())

@@ -1,0 +1,72 @@
+"""Run keys are what folders, boards and published evidence go by: the same request gives the same key in every version.
+
+A key that moves here orphans every stored run of that kind. Change a value only together with a deliberate change of what a spec
+holds, and say so in the changelog.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from semibench.run.request import Request
+from semibench.run.resolve import resolve
+
+KEYS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"protocol": "synthetic", "dataset": "tus"},
+        "7c05e4be0fba83035fa23d0245211f4e0c4b28aa74b133fbd84d714e133b5524",
+    ),
+    (
+        {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
+        "04b4277ac13776373e512bbeb93eaef790518075a288a10fd81594fc2c0e4740",
+    ),
+    (
+        {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
+        "0bf3399bdedd2ca63014886113766477d87e880e44da1756ff062747ee217fcf",
+    ),
+    (
+        {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
+        "013c693f423480ee0248c2e15b775777f61e59a79e50685ff8555cb7260fc05c",
+    ),
+    (
+        {"protocol": "similar", "dataset": "busi", "method": "supervised"},
+        "dc40896cd732465fe209321e4de370130b43a73f6dbc51caa5b84058f246d482",
+    ),
+    (
+        {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
+        "697a85d6cf66bffc2b3d26e7894265f91ee97bae23be851588ccf154101c8535",
+    ),
+    (
+        {
+            "protocol": "ssmis", "dataset": "la", "method": "mean-teacher", "backbone": "vnet", "settings": ("labeled=8",),
+            "recipe": "smoke",
+        },
+        "374e07b2a96aa6ec761505d029886f7aca9c0ff52e8a135b5457f25fb063ddc5",
+    ),
+    (
+        {
+            "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
+            "fold": 2,
+        },
+        "0196cad871522762bbb7fb47aac5bc58104954938e6dcb24498450698ae22961",
+    ),
+    (
+        {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
+        "91d6bb779daa9736960ef499e823c2eb7ac19d34e1d572a278358fdc5c73528b",
+    ),
+    (
+        {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
+        "91d2bdb1f17003a0c8a27fcba39761077381e43822e4942807ae8b5d224d4bef",
+    ),
+    (
+        {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
+        "ef79fba8c7f012d35db6b21ab22fe20bcf0eaf1c4776673aea8503c0a8d26c0b",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "key"), KEYS, ids=[f"{asked['protocol']}-{asked['dataset']}" for asked, _ in KEYS])
+def test_a_request_has_the_key_it_always_had(asked: dict[str, Any], key: str) -> None:
+    assert resolve(Request(**asked, phantom="always")).spec.key == key
