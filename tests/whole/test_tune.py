@@ -194,8 +194,8 @@ def test_failing_trials_are_told_and_end_the_study_when_there_are_many(
     monkeypatch.setattr(module, "run_trial", act)
     with pytest.raises(Exception, match="6 trials failed in a row; the last: RuntimeError: again"):
         work(study, 30)
-    standing = study.standing()
-    assert (standing.completed, standing.failed, standing.best) == (1, 7, 0.5)
+    progress = study.progress()
+    assert (progress.completed, progress.failed, progress.best) == (1, 7, 0.5)
     assert study.freeze() is not None
 
 
@@ -230,12 +230,12 @@ def test_pruning_the_grid_and_every_sampler(tmp_path: Path, monkeypatch: pytest.
     for sampler in ("tpe", "cmaes", "gp", "random"):
         study = Study.open(spec(sampler, sampler=sampler, pruner="median"), tmp_path)
         work(study, 16)
-        standing = study.standing()
-        assert standing.finished == 16
-        assert standing.best is not None and standing.best > 0.5
+        progress = study.progress()
+        assert progress.finished == 16
+        assert progress.best is not None and progress.best > 0.5
         if sampler == "random":
-            assert standing.pruned > 0
-    assert 10 ** -abs(1 - Study.join("tpe", tmp_path).standing().best) > 0.75  # type: ignore[operator]
+            assert progress.pruned > 0
+    assert 10 ** -abs(1 - Study.join("tpe", tmp_path).progress().best) > 0.75  # type: ignore[operator]
 
 
 def frozen(**more: Any) -> Tuned:
@@ -281,12 +281,12 @@ def test_a_killed_study_goes_on_with_two_processes_and_its_best_is_run(tmp_path:
     process.send_signal(signal.SIGKILL)
     process.wait()
     study = Study.join("s", tmp_path / "studies")
-    before = study.standing()
+    before = study.progress()
     assert before.running == 1 and before.finished >= 2
     told = bench.call("tune", "--join", "s", "--trials", "6", "--jobs", "2", "--json")
     record = json.loads(told.stdout)
     assert "was killed while running" in told.stderr
-    after = Study.join("s", tmp_path / "studies").standing()
+    after = Study.join("s", tmp_path / "studies").progress()
     assert (after.finished, after.running, after.failed) == (6, 0, 1)
     killed = [trial for trial in study.optuna.get_trials() if trial.state.name == "FAIL"]
     assert any(

@@ -12,7 +12,7 @@ from semibench.reporting import Reporter
 from semibench.run.tuned import TUNED
 from semibench.runfolder.writing import plain, read_json, write_json
 from semibench.tracking.store import artifact_root, open_store, store_uri
-from semibench.tuning.study import Standing, Study
+from semibench.tuning.study import Study, StudyProgress
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -40,7 +40,7 @@ class StudyMirror:
             self._client = open_store(self.uri)
         return self._client
 
-    def trial(self, trial: FrozenTrial, standing: Standing) -> None:
+    def trial(self, trial: FrozenTrial, progress: StudyProgress) -> None:
         """Write a trial that ended."""
         self._guarded(lambda: self._trial(trial))
 
@@ -120,16 +120,16 @@ class StudyMirror:
         from mlflow.entities import Metric
 
         _, run = self._parent()
-        standing, now = self.study.standing(), int(time.time() * 1000)
+        progress, now = self.study.progress(), int(time.time() * 1000)
         metrics = {
-            "trials": standing.finished,
-            "trials completed": standing.completed,
-            "trials pruned": standing.pruned,
-            "trials failed": standing.failed,
-            "seconds": standing.seconds,
+            "trials": progress.finished,
+            "trials completed": progress.completed,
+            "trials pruned": progress.pruned,
+            "trials failed": progress.failed,
+            "seconds": progress.seconds,
         }
-        if standing.best is not None:
-            metrics["objective"] = standing.best
+        if progress.best is not None:
+            metrics["objective"] = progress.best
         self.client.log_batch(run, metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()])
         for path in (self.study.folder / TUNED, self.study.folder / "study.json"):
             if path.is_file():

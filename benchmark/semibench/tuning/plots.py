@@ -21,12 +21,12 @@ def draw(study: Study) -> list[Path]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    standing = study.standing()
+    progress = study.progress()
     plots: dict[str, Callable[[], Any]] = {}
-    if standing.completed:
+    if progress.completed:
         plots["history"] = lambda: views.plot_optimization_history(study.optuna, target_name="validation Dice")
         plots["slices"] = lambda: views.plot_slice(study.optuna, target_name="validation Dice")
-    if standing.finished:
+    if progress.finished:
         plots["courses"] = lambda: views.plot_intermediate_values(study.optuna)
     if study.importance():
         from optuna.importance import FanovaImportanceEvaluator

@@ -38,37 +38,48 @@ LOCK_SECONDS = 120.0
 
 
 class StudySpec(BaseModel, frozen=True, extra="forbid"):
-    """Everything that decides what a study is. request: the run that every trial is a variant of; space: what is searched; labels:
-    validation cases each trial looks at, and where they come from. storage: a data base URL, or None for the journal in the
-    folder."""
+    """Everything that defines a study."""
 
     name: str
+    """Name of the study."""
     request: Cell
+    """The run that every trial is a variant of."""
     space: tuple[Dimension, ...]
+    """The search space."""
     sampler: Sampler = "tpe"
+    """Optuna's sampler."""
     pruner: Pruner = "median"
+    """Optuna's pruner."""
     seed: int = 0
+    """Seed of the sampler."""
     labels: int
+    """Number of validation cases that each trial uses."""
     labels_from: str
+    """Where these cases come from."""
     phantom: bool
+    """Whether the data are phantoms."""
     method: str
+    """Name of the method."""
     backbone: str
+    """Name of the backbone."""
     iterations: int
+    """Iterations of a trial."""
     storage: str | None = None
+    """URL of a data base; None: the journal in the folder."""
 
     def make_request(self, values: Mapping[str, Any], runs: Path, *, device: str, threads: int | None) -> Request:
-        """The request of a trial: the base one with the trial's values."""
+        """Return the request of a trial: the study's request with the trial's values."""
         settings = (*self.request.settings, *self.settings(values))
         cell = self.request.model_copy(update={"settings": settings})
         return cell.request(runs=runs, device=device, threads=threads, track=False)
 
     def settings(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """Values by name as texts for --set."""
-        return texts({one.setting: values[one.name] for one in self.space})
+        """Return values by name as texts for --set."""
+        return texts({dimension.setting: values[dimension.name] for dimension in self.space})
 
 
 @dataclass
-class Standing:
+class StudyProgress:
     """The progress of a study. seconds: training time of all trials that ended."""
 
     completed: int
@@ -98,8 +109,10 @@ class Study:
         )  # fmt: skip
         with self.lock():
             if spec.sampler == "grid" and not self.optuna.get_trials(deepcopy=False):
-                for point in product(*(one.grid() for one in spec.space)):
-                    self.optuna.enqueue_trial(dict(zip((one.name for one in spec.space), point, strict=True)))
+                for point in product(*(dimension.grid() for dimension in spec.space)):
+                    self.optuna.enqueue_trial(
+                        dict(zip((dimension.name for dimension in spec.space), point, strict=True))
+                    )
 
     @classmethod
     def open(cls, spec: StudySpec, studies: Path = STUDIES) -> Study:
@@ -168,7 +181,7 @@ class Study:
             FileLock(self.folder / "study.lock", timeout=LOCK_SECONDS) if self.spec.storage is None else nullcontext()
         )
 
-    def standing(self) -> Standing:
+    def progress(self) -> StudyProgress:
         """Return the number of trials by state, the best value and the time spent so far."""
         from optuna.trial import TrialState
 
@@ -176,7 +189,7 @@ class Study:
         count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
         values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
         seconds = sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials)
-        return Standing(
+        return StudyProgress(
             count[TrialState.COMPLETE], count[TrialState.PRUNED], count[TrialState.FAIL], count[TrialState.RUNNING],
             max(values, default=None), seconds,
         )  # fmt: skip
@@ -200,8 +213,8 @@ class Study:
         from optuna.trial import TrialState
 
         with self.lock():
-            standing = self.standing()
-            if standing.finished + standing.running >= target:
+            progress = self.progress()
+            if progress.finished + progress.running >= target:
                 return None
             self.optuna.sampler = self._sampler(len(self.optuna.get_trials(deepcopy=False)))
             waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -216,8 +229,8 @@ class Study:
 
     def freeze(self) -> Tuned | None:
         """Write the best configuration so far with its cost; return None before any trial is complete."""
-        standing = self.standing()
-        if standing.completed == 0:
+        progress = self.progress()
+        if progress.completed == 0:
             return None
         best, spec = self.optuna.best_trial, self.spec
         tuned = Tuned(
@@ -228,13 +241,13 @@ class Study:
             method=spec.method,
             backbone=spec.backbone,
             recipe=spec.request.recipe,
-            settings={one.setting: best.params[one.name] for one in spec.space},
+            settings={dimension.setting: best.params[dimension.name] for dimension in spec.space},
             best_trial=best.number,
             validation=float(best.value),  # type: ignore[arg-type]
-            trials=standing.finished,
-            completed=standing.completed,
-            pruned=standing.pruned,
-            seconds=round(standing.seconds, 1),
+            trials=progress.finished,
+            completed=progress.completed,
+            pruned=progress.pruned,
+            seconds=round(progress.seconds, 1),
             labels=spec.labels,
             labels_from=spec.labels_from,
             importance=self.importance(),
@@ -246,7 +259,7 @@ class Study:
         """Return the share of the objective's variance that each value explains (fANOVA, Hutter et al. 2014); {} if unknown."""
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-        if self.standing().completed < 4 or len(self.spec.space) < 2:
+        if self.progress().completed < 4 or len(self.spec.space) < 2:
             return {}
         try:
             shares = get_param_importances(self.optuna, evaluator=FanovaImportanceEvaluator(seed=0))
@@ -280,7 +293,7 @@ def _pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
             return pruners.NopPruner()
 
 
-Ended = Callable[["optuna.trial.FrozenTrial", Standing], None]
+Ended = Callable[["optuna.trial.FrozenTrial", StudyProgress], None]
 
 
 def work(
@@ -316,7 +329,7 @@ def work(
         trial = study.ask(target)
         if trial is None:
             break
-        values = {one.name: one.suggest(trial) for one in study.spec.space}
+        values = {dimension.name: dimension.suggest(trial) for dimension in study.spec.space}
         folder = study.folder / "trials" / f"{trial.number:04}"
         request = study.spec.make_request(values, folder, device=device, threads=threads)
         began = time.monotonic()
@@ -347,7 +360,7 @@ def work(
         count += 1
         failures = failures + 1 if error else 0
         for notify in ended:
-            notify(frozen, study.standing())
+            notify(frozen, study.progress())
         if failures > FAILURES:
             raise SemibenchError(f"{failures} trials failed in a row; the last: {error}")
     return count
