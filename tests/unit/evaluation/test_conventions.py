@@ -410,7 +410,7 @@ def test_table_invariants() -> None:
     ):
         with pytest.raises(TableError, match=message):
             check_table(change(frame.copy()))
-    with pytest.raises(TableError, match="4 cases expected, 3 found"):
+    with pytest.raises(TableError, match="expected 4 cases, found 3"):
         check_table(frame, ["toy/a", "toy/b", "toy/c", "toy/z"])
 
 
