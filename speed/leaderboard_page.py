@@ -22,8 +22,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from leaderboard_toys import spec_of, write_run  # noqa: E402
-from site_toys import chromium, no_browser  # noqa: E402
+from support.leaderboard_toys import spec_of, write_run  # noqa: E402
+from support.site_toys import chromium, no_browser  # noqa: E402
 
 from semibench_leaderboards.ranking.boards import boards  # noqa: E402
 from semibench_leaderboards.ranking.ranking import rank  # noqa: E402

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import DatasetOptions, PhantomOptions
+from semibench.registry import registry
 from semibench_plugins.datasets.cards import CARDS
-from semibench_plugins.phantoms.datasets import phantom
 
 
 class SmallUNet(nn.Module):
@@ -115,9 +115,8 @@ def main() -> None:
     for name in arguments.dataset or ["tus", "busi"]:
         card = cards[name]
         size = (arguments.side,) * 2 if card.dims == 2 else (arguments.volume,) * 3
-        data = phantom(
-            name, card=card, options=DatasetOptions(size=size), phantom=PhantomOptions(cases=arguments.cases)
-        )
+        phantom_class = registry().get("datasets", name).resolve().phantom_class
+        data = phantom_class(card, DatasetOptions(size=size), PhantomOptions(cases=arguments.cases))
         begun = time.perf_counter()
         refs = data.index()
         cases = [data.read(ref) for ref in refs]

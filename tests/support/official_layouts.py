@@ -12,7 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
-from semibench_plugins.splits import heart_lists, organ_lists
+from semibench.blocks import read_id_list
+from semibench_plugins.datasets.brain import published_splits as brain_splits
+from semibench_plugins.datasets.heart import published_splits as heart_splits
 
 IMAGE_SIDES, VOLUME_SIDES = (24, 32), (14, 16, 12)
 
@@ -180,7 +182,7 @@ def h5(path: str, cases: tuple[str, ...], values: list[int]) -> Callable[[Path],
 
 
 def la_raw(root: Path) -> None:
-    for n, case in enumerate(heart_lists.read_ids("la/train.list")[:3]):
+    for n, case in enumerate(read_id_list(heart_splits.LISTS, "lists/la/train.list")[:3]):
         folder = root / "raw" / "2018LA_Seg_Training Set" / case
         save_itk(folder / "lgemri.nrrd", volume(n))
         save_itk(folder / "laendo.nrrd", (blocks([1]) * 255).astype(np.uint8))
@@ -189,7 +191,7 @@ def la_raw(root: Path) -> None:
 
 def mnms(root: Path) -> None:
     for n, code in enumerate(("A0S9V9", "A1D0Q7", "A1E9Q1")):
-        ed, es = heart_lists.mnms_frames()[code][1]
+        ed, es = heart_splits.mnms_frames()[code][1]
         image = np.stack([volume(n + t) for t in range(max(ed, es) + 1)], axis=-1)
         label = np.zeros(image.shape, np.int16)
         label[..., ed] = label[..., es] = blocks([1, 2, 3])
@@ -236,9 +238,9 @@ def brats19(root: Path) -> None:
     (root / "MICCAI_BraTS_2019_Data_Training" / "name_mapping.csv").write_text("Grade\n")
 
 
-_LA = heart_lists.read_ids("la/train.list")[:3]
+_LA = read_id_list(heart_splits.LISTS, "lists/la/train.list")[:3]
 _HEART = [205, 420, 500, 820, 600]
-_BRATS = organ_lists.brats19(25).labeled[:3]
+_BRATS = brain_splits.brats19(25).labeled[:3]
 LAYOUTS = (
     Layout("busi", busi, "Dataset_BUSI_with_GT/benign/benign (1).png", "Dataset_BUSI_with_GT/benign/benign (1)_mask.png",
            "Dataset_BUSI_with_GT/benign/benign (1).bmp"),

@@ -122,8 +122,8 @@ def tried(study: Study) -> list[tuple[dict[str, Any], float | None]]:
 
 
 def test_a_trial_never_reads_a_test_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from semibench.blocks import PhantomDataset
     from semibench.run.prepare import draw_split
-    from semibench_plugins.phantoms.datasets import Phantom
 
     request = Request(
         **{**FIELDS, "draw": 5}, track=False, runs=tmp_path
@@ -132,13 +132,13 @@ def test_a_trial_never_reads_a_test_case(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("SEMIBENCH_CACHE", str(tmp_path / "cache"))
     read: set[str] = set()
     for name in ("read", "truth"):
-        original = getattr(Phantom, name)
+        original = getattr(PhantomDataset, name)
 
         def noted(self: Any, ref: CaseRef, original: Any = original) -> Any:
             read.add(ref.id)
             return original(self, ref)
 
-        monkeypatch.setattr(Phantom, name, noted)
+        monkeypatch.setattr(PhantomDataset, name, noted)
     steps: list[int] = []
     result = run_trial(request, tmp_path / "trial", lambda value, step: steps.append(step) or False, _quiet())
     assert {ref.id for ref in split.labeled} <= read

@@ -6,6 +6,104 @@ from .components import (
     largest_component as largest_component,
     signed_distance as signed_distance,
 )
+from .datasets.dicom_series import (
+    read_dicom_series as read_dicom_series,
+)
+from .datasets.file_dataset import (
+    FileDataset as FileDataset,
+)
+from .datasets.file_patterns import (
+    RASTER_ENDINGS as RASTER_ENDINGS,
+    CaseFiles as CaseFiles,
+    FilePattern as FilePattern,
+    find_case_files as find_case_files,
+    image_and_mask_patterns as image_and_mask_patterns,
+    layout_problems as layout_problems,
+)
+from .datasets.flat_folders import (
+    MASK_FOLDERS as MASK_FOLDERS,
+    pair_image_folders as pair_image_folders,
+)
+from .datasets.id_lists import (
+    read_id_list as read_id_list,
+    read_packaged_table as read_packaged_table,
+    read_split_roles as read_split_roles,
+)
+from .datasets.image_dataset import (
+    ImageDataset as ImageDataset,
+    ImageEntry as ImageEntry,
+    ImageOptions as ImageOptions,
+)
+from .datasets.intensity import (
+    IMAGENET_MEAN as IMAGENET_MEAN,
+    IMAGENET_STD as IMAGENET_STD,
+    imagenet_normalised as imagenet_normalised,
+    intensity_window as intensity_window,
+    scale_percentiles as scale_percentiles,
+    scale_to_unit as scale_to_unit,
+    z_score as z_score,
+)
+from .datasets.official_layout import (
+    candidate_folders as candidate_folders,
+    find_data_folder as find_data_folder,
+    first_folder as first_folder,
+    layout_error as layout_error,
+)
+from .datasets.pattern_dataset import (
+    PatternDataset as PatternDataset,
+)
+from .datasets.phantom_dataset import (
+    Drawing as Drawing,
+    Normalise as Normalise,
+    PhantomDataset as PhantomDataset,
+)
+from .datasets.published_lists import (
+    half_of_groups as half_of_groups,
+    IdSplit as IdSplit,
+    PublishedLists as PublishedLists,
+    SplitRules as SplitRules,
+)
+from .datasets.raster_files import (
+    image_files as image_files,
+    is_image_file as is_image_file,
+    merge_masks as merge_masks,
+    read_colour as read_colour,
+    read_grey as read_grey,
+    read_mask as read_mask,
+)
+from .datasets.small_tables import (
+    read_table as read_table,
+)
+from .datasets.volume_dataset import (
+    PreparedVolume as PreparedVolume,
+    Scaling as Scaling,
+    VolumeDataset as VolumeDataset,
+    VolumeEntry as VolumeEntry,
+    VolumeOptions as VolumeOptions,
+)
+from .datasets.volume_files import (
+    map_labels as map_labels,
+    metaimage_data_file as metaimage_data_file,
+    read_h5 as read_h5,
+    read_h5_volume as read_h5_volume,
+    read_metaimage as read_metaimage,
+    read_nifti as read_nifti,
+    read_nifti_lps as read_nifti_lps,
+    read_nrrd as read_nrrd,
+    Volume as Volume,
+    z_first as z_first,
+)
+from .datasets.working_grid import (
+    Box as Box,
+    case_on_grid as case_on_grid,
+    centred_box as centred_box,
+    crop_or_pad as crop_or_pad,
+    foreground_box as foreground_box,
+    Interpolation as Interpolation,
+    resize_image as resize_image,
+    resize_label as resize_label,
+    scaled_spacing as scaled_spacing,
+)
 from .difficulty import (
     ClassDifficulty as ClassDifficulty,
 )
@@ -14,8 +112,8 @@ from .diffusion import (
 )
 from .distances import (
     EmptyMaskError as EmptyMaskError,
-    SurfaceDistances as SurfaceDistances,
     surface_distances as surface_distances,
+    SurfaceDistances as SurfaceDistances,
 )
 from .divergences import (
     entropy as entropy,
@@ -25,6 +123,28 @@ from .divergences import (
     softmax_mse as softmax_mse,
     voxel_entropy as voxel_entropy,
     voxel_kl as voxel_kl,
+)
+from .drawing.fields import (
+    Contour as Contour,
+    FloatArray as FloatArray,
+    random_stream as random_stream,
+    ridge as ridge,
+    smooth_curve as smooth_curve,
+    smooth_field as smooth_field,
+    soft_step as soft_step,
+    spline_basis as spline_basis,
+    Wave as Wave,
+)
+from .drawing.shapes import (
+    deform_points as deform_points,
+    ellipsoid as ellipsoid,
+    grid_points as grid_points,
+    Point as Point,
+    Points as Points,
+    random_rotation as random_rotation,
+    rotate_points as rotate_points,
+    shape_union as shape_union,
+    tube as tube,
 )
 from .features import (
     FeatureDropout as FeatureDropout,
@@ -41,7 +161,6 @@ from .inner import (
     inner_step as inner_step,
 )
 from .losses import (
-    Supervision as Supervision,
     bce_dice as bce_dice,
     cross_entropy as cross_entropy,
     dice_between as dice_between,
@@ -53,6 +172,7 @@ from .losses import (
     region_loss as region_loss,
     soft_dice as soft_dice,
     supervised_loss as supervised_loss,
+    Supervision as Supervision,
     two_class_logits as two_class_logits,
 )
 from .mamba import (
@@ -68,9 +188,9 @@ from .masks import (
 from .metrics import (
     DISTANCES as DISTANCES,
     OVERLAPS as OVERLAPS,
-    Overlap as Overlap,
     UNITS as UNITS,
     class_metrics as class_metrics,
+    Overlap as Overlap,
     overlap as overlap,
 )
 from .modes import (
@@ -92,9 +212,9 @@ from .teacher import (
     Teacher as Teacher,
 )
 from .views import (
-    Geometry as Geometry,
     apply_geometry as apply_geometry,
     draw_geometry as draw_geometry,
+    Geometry as Geometry,
     resample as resample,
     weak_view as weak_view,
 )

@@ -1,4 +1,4 @@
-"""A digest of the code that decodes a data set, so that changed code reads the cases again."""
+"""Which code decoded the cases: a digest of the source that makes a data set, so that changed code reads again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from pathlib import Path
 
 from semibench.contracts.identity import canonical, sha256
 
+BLOCKS = "semibench.blocks"
+"""The public parts, of which plug-ins' readers and phantoms are made."""
 
-def code_revision(dataset_class: type) -> str:
-    """Digest the modules that define a class and its bases, and everything they import from their own top-level package.
 
-    Comments and formatting do not count. The contracts do not count either.
-    """
+def code_revision(made: type) -> str:
+    """Digest of the modules that define a class and its bases, and of all that they import from their own top-level package
+    and from `semibench.blocks`, comments and formatting apart. The rest of the harness is left out, except for what it
+    defines the class in."""
     modules: set[str] = set()
-    for base in dataset_class.__mro__:
+    for base in made.__mro__:
         if base.__module__ not in ("builtins", "abc") and not base.__module__.startswith("semibench.contracts"):
             modules |= _reached(base.__module__)
     return sha256(canonical(sorted((name, _source(name)) for name in modules)))
@@ -26,8 +28,8 @@ def code_revision(dataset_class: type) -> str:
 
 @cache
 def _reached(start: str) -> frozenset[str]:
-    """Return the module and all modules of its top-level package that it imports, directly or indirectly."""
-    top = start.partition(".")[0]
+    """The module, and all modules of its package and of the blocks that it imports, directly or not."""
+    package = BLOCKS if _within(start, BLOCKS) else start.partition(".")[0]
     seen: set[str] = set()
     todo = [start]
     while todo:
@@ -37,23 +39,41 @@ def _reached(start: str) -> frozenset[str]:
         seen.add(name)
         text = _text(name)
         if text is not None:
-            todo += [other for other in _imports(text, name) if other.partition(".")[0] == top and _file(other)]
+            todo += [
+                module
+                for module in _imports(text, name)
+                if module != BLOCKS and (_within(module, package) or _within(module, BLOCKS)) and _file(module)
+            ]
     return frozenset(seen)
+
+
+def _within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
 
 
 def _imports(text: str, module: str) -> set[str]:
     package = module if (file := _file(module)) and file.name == "__init__.py" else module.rpartition(".")[0]
-    names: set[str] = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parts = package.split(".")
                 base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return names
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+            if base == BLOCKS:
+                found |= {_home(alias.name) for alias in node.names}
+    return found
+
+
+@cache
+def _home(name: str) -> str:
+    """The module that defines a name of the blocks, which are imported on first use."""
+    import semibench.blocks
+
+    return str(getattr(getattr(semibench.blocks, name, None), "__module__", BLOCKS))
 
 
 @cache
@@ -80,6 +100,6 @@ def _text(module: str) -> str | None:
 
 @cache
 def _source(module: str) -> str:
-    """Digest the syntax tree without positions, which is equal for texts that differ only in comments and layout."""
+    """The syntax tree without positions; equal for texts that differ in comments and layout only."""
     text = _text(module)
     return "unknown" if text is None else sha256(ast.dump(ast.parse(text)))

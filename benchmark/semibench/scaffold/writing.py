@@ -24,7 +24,10 @@ from semibench.contracts.cards import API
 from semibench.contracts.errors import UnknownNameError, UsageError
 
 NAME = re.compile(r"^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$")
-TAKEN_CLASSES = {*PUBLIC, "Any", "ClassVar", "Field", "Image", "Iterable", "Mapping", "Path", "Sequence", "Tensor"}
+TAKEN_CLASSES = {
+    *PUBLIC, "Any", "ClassVar", "Drawing", "Field", "Image", "ImageDataset", "ImageEntry", "Iterable", "Mapping", "Path",
+    "PhantomDataset", "Sequence", "Tensor",
+}  # fmt: skip
 """Names that the templates import; a class must not be called so."""
 
 SCAFFOLDS: Mapping[str, str] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from semibench import Convention, Inference
-from semibench_plugins.conventions.cards import CSC_PA
+from semibench_plugins.datasets.breast.cards import CSC_PA
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from semibench import Inference
-from semibench_plugins.conventions.cards import BRATS19_SLIDING, PANCREAS_SLIDING
 from semibench_plugins.conventions.la_sliding import LaSliding
+from semibench_plugins.datasets.abdomen.cards import PANCREAS_SLIDING
+from semibench_plugins.datasets.brain.cards import BRATS19_SLIDING
 
 
 class PancreasSliding(LaSliding):

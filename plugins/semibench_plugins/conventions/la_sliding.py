@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from semibench import Convention, Inference
 from semibench.blocks import class_metrics
-from semibench_plugins.conventions.cards import LA_SLIDING
+from semibench_plugins.datasets.heart.cards import LA_SLIDING
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""Procedural stand-ins for the data sets, so that everything runs on a machine without data (docs/phantoms.md).
+"""Procedural stand-ins for data sets: how tissue, machines and scanners are drawn (docs/phantoms.md).
 
-Nothing heavy is imported here; `datasets.phantom` makes them.
+Each family of data sets has its scenes and specs beside its readers and takes its tools from here.
 """

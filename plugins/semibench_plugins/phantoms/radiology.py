@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from semibench_plugins.phantoms.fields import Array, smooth_field
+from semibench.blocks import FloatArray, smooth_field
 
 Tissues = NDArray[np.int64]
 
@@ -38,20 +38,20 @@ class Scanner:
     swaps: Mapping[str, str] = field(default_factory=dict)
 
 
-def rician(rng: np.random.Generator, signal: Array, sigma: float) -> Array:
+def rician(rng: np.random.Generator, signal: FloatArray, sigma: float) -> FloatArray:
     """Magnitude of a complex signal with independent Gaussian noise `sigma` in both channels (Rice distribution)."""
     real = signal + sigma * rng.standard_normal(signal.shape)
     imaginary = sigma * rng.standard_normal(signal.shape)
     return np.sqrt(real * real + imaginary * imaginary)
 
 
-def bias_field(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> Array:
+def bias_field(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> FloatArray:
     """Smooth positive factor with mean log 0; `strength`: standard deviation of its log."""
     field_ = smooth_field(rng, shape, [2] * len(shape))
     return np.exp(strength * (field_ - field_.mean()))
 
 
-def streaks(rng: np.random.Generator, dense: NDArray[np.bool_], amplitude: float, count: int = 9) -> Array:
+def streaks(rng: np.random.Generator, dense: NDArray[np.bool_], amplitude: float, count: int = 9) -> FloatArray:
     """Bright and dark rays, in every plane of the last axis, through the middle of its dense voxels; amplitude in HU."""
     n, m = dense.shape[:2]
     out = np.zeros(dense.shape)
@@ -76,8 +76,8 @@ def image(
     tissues: Tissues,
     names: tuple[str, ...],
     spacing: tuple[float, ...],
-    detail: Array | None = None,
-) -> Array:
+    detail: FloatArray | None = None,
+) -> FloatArray:
     """Stored grey values (integers as float64) of the map `tissues` (indices into `names`) on a scanner.
 
     detail: additional signal (relative or HU) painted on the tissues. MR: signal^curve x bias field, blurred, Rician noise,

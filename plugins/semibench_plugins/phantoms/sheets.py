@@ -9,17 +9,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from semibench_plugins.phantoms.datasets import Drawing, Phantom
-from semibench_plugins.phantoms.fields import Array
+from semibench.blocks import Drawing, FloatArray
+from semibench_plugins.phantoms.spec_phantom import SpecPhantom
 from semibench_plugins.phantoms.tissue import Label
 
 _COLOURS = ("#ffd60a", "#ff453a", "#32d74b", "#0a84ff")
 _PICTURES = 12
-UPRIGHT = frozenset({"brats19", "synapse", "amos22"})
-"""Phantoms of nearly cubic voxels with axes (z, y, x); the others have (x, y, z) or thick slices."""
 
 
-def contact_sheet(dataset: Phantom, path: Path | str, n: int = _PICTURES, dpi: int = 60) -> Path:
+def contact_sheet(dataset: SpecPhantom, path: Path | str, n: int = _PICTURES, dpi: int = 60) -> Path:
     """Write a PNG with n cases, spread over groups and domains. Images: each picture is a case, the outline drawn on every
     second. Volumes: three planes of each of n / 3 cases, middle of the labeled part. Returns the path."""
     refs = dataset.index()
@@ -30,14 +28,14 @@ def contact_sheet(dataset: Phantom, path: Path | str, n: int = _PICTURES, dpi: i
     wanted = n if flat else max(1, n // 3)
     order = [members[k % len(members)] for k, members in enumerate(groups.values())]
     picked = (order + [i for i in range(len(refs)) if i not in set(order)])[:wanted]
-    tiles: list[tuple[str, Array, Label]] = []
+    tiles: list[tuple[str, FloatArray, Label]] = []
     for i in picked:
         drawing = dataset.native(refs[i])
         title = f"{refs[i].id} {refs[i].domain} {'x'.join(map(str, drawing.label.shape))}"
         planes = (
             [(drawing.image, drawing.label)]
             if flat
-            else _planes(drawing, dataset.card.slice_axis or 0, dataset.name in UPRIGHT)
+            else _planes(drawing, dataset.card.slice_axis or 0, dataset.spec.upright)
         )
         tiles += [(title if k == 0 else "", a, b) for k, (a, b) in enumerate(planes)]
     columns = 4 if flat else 6
@@ -83,7 +81,7 @@ def _palette() -> Image.Image:
     return palette
 
 
-def _planes(drawing: Drawing, slice_axis: int, upright: bool) -> list[tuple[Array, Label]]:
+def _planes(drawing: Drawing, slice_axis: int, upright: bool) -> list[tuple[FloatArray, Label]]:
     """Three planes through the labeled part: three positions along the slice axis where it is short (stacks of thick
     slices), else one plane of each axis."""
     shape = drawing.label.shape

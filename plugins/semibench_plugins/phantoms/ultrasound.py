@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
-from semibench_plugins.phantoms.fields import Array, spline_basis
+from semibench.blocks import FloatArray, spline_basis
 
 SOUND = 1.54
 """Speed of sound in soft tissue, mm per microsecond."""
@@ -69,27 +69,27 @@ class Tissue:
     that is coherent over about 6 mm along a row. density: share of the fine grid that holds a scatterer, in (0, 1];
     1 gives fully developed speckle."""
 
-    echo: Array
-    attenuation: Array
-    mirror: Array | None = None
-    density: Array | None = None
+    echo: FloatArray
+    attenuation: FloatArray
+    mirror: FloatArray | None = None
+    density: FloatArray | None = None
 
 
-def beam_width(depth: Array, focus: float, focal_range: float, wavelength: float, f_number: float) -> Array:
+def beam_width(depth: FloatArray, focus: float, focal_range: float, wavelength: float, f_number: float) -> FloatArray:
     """Lateral standard deviation (mm) of the two-way beam at each `depth` (mm): wavelength x f-number at the focus
     (full width at half maximum), hyperbolic away from it."""
     waist = wavelength * f_number / 2.355
     return waist * np.sqrt(1.0 + ((depth - focus) / focal_range) ** 2)
 
 
-def excess_loss(attenuation: Array, tgc: float, frequency: float, pixel: float) -> Array:
+def excess_loss(attenuation: FloatArray, tgc: float, frequency: float, pixel: float) -> FloatArray:
     """(rows, columns) dB that the echo lost on its way down and up beyond what the time gain makes up for; negative
     behind tissue that attenuates less (posterior enhancement). pixel: mm per row."""
     per_row = 2.0 * (attenuation - tgc) * frequency * pixel / 10.0
     return np.cumsum(per_row, axis=0) - per_row / 2
 
 
-def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: np.random.Generator) -> Array:
+def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: np.random.Generator) -> FloatArray:
     """Echo amplitude (rows, columns), before compression. Reference tissue has mean square 1 at all depths.
 
     rf(z, x)   = sum of scatterers (white Gaussian where density = 1) x amplitude(z, x) 10^(-excess loss / 20)
@@ -131,7 +131,7 @@ def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: 
     boost = np.minimum(2.0 * machine.tgc * machine.frequency * depth / 10.0, _BOOST_LIMIT)
     time_gain = 10.0 ** ((machine.noise + boost) / 20.0)
 
-    total: Array = np.zeros((rows, columns))
+    total: FloatArray = np.zeros((rows, columns))
     for look in range(machine.looks):
         centre = carrier + 1.2 * width * (look - (machine.looks - 1) / 2)
         bins = round(float(centre * rows)) + np.arange(rows) - rows // 2
@@ -146,13 +146,13 @@ def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: 
     return total / machine.looks
 
 
-def _smooth(image: Array, sigma: float) -> Array:
+def _smooth(image: FloatArray, sigma: float) -> FloatArray:
     return gaussian_filter1d(gaussian_filter1d(image, sigma, axis=0, truncate=3), 1.4 * sigma, axis=1, truncate=3)
 
 
-def compress(amplitude: Array, machine: Machine, gain: float) -> Array:
+def compress(amplitude: FloatArray, machine: Machine, gain: float) -> FloatArray:
     """Log compression and grey map: (rows, columns) grey levels in 0..255, not rounded."""
-    decibel: Array = 20.0 * np.log10(np.maximum(amplitude, 1e-6)) + gain
+    decibel: FloatArray = 20.0 * np.log10(np.maximum(amplitude, 1e-6)) + gain
     decibel = _smooth(np.maximum(decibel, _WHITE - machine.dynamic_range - 6.0), machine.smooth)
     if machine.edge > 0:
         decibel += machine.edge * (decibel - _smooth(decibel, 1.5))
@@ -160,19 +160,21 @@ def compress(amplitude: Array, machine: Machine, gain: float) -> Array:
     return 255.0 * level**machine.gamma
 
 
-def scan(tissue: Tissue, machine: Machine, pixel: tuple[float, float], gain: float, rng: np.random.Generator) -> Array:
+def scan(
+    tissue: Tissue, machine: Machine, pixel: tuple[float, float], gain: float, rng: np.random.Generator
+) -> FloatArray:
     """Grey levels (rows, columns) in 0..255 of `tissue` seen by `machine`; pixel: (mm per row, mm per column)."""
     return compress(envelope(tissue, machine, pixel, rng), machine, gain)
 
 
-def beam_grid(machine: Machine, depth: float, rows: int, beams: int) -> tuple[Array, Array]:
+def beam_grid(machine: Machine, depth: float, rows: int, beams: int) -> tuple[FloatArray, FloatArray]:
     """Positions z, x in mm (rows, beams) of the samples of a curved array; z = 0 on the surface of its middle beam."""
     radius = machine.radius + (np.arange(rows) + 0.5) / rows * depth
     angle = np.deg2rad(machine.sector) * (2.0 * (np.arange(beams) + 0.5) / beams - 1.0)
     return radius[:, None] * np.cos(angle) - machine.radius, radius[:, None] * np.sin(angle)
 
 
-def scan_convert(grey: Array, machine: Machine, depth: float, z: Array, x: Array) -> Array:
+def scan_convert(grey: FloatArray, machine: Machine, depth: float, z: FloatArray, x: FloatArray) -> FloatArray:
     """Samples of a curved array (rows, beams) resampled at positions z, x in mm; black outside the sector."""
     rows, beams = grey.shape
     radius = np.sqrt((z + machine.radius) ** 2 + x**2)

@@ -14,9 +14,9 @@ from semibench.protocols.checks import check
 from semibench.protocols.single import Ssmis
 from semibench.run.prepare import draw_split, prepare
 from semibench.run.request import Request
-from semibench_plugins.datasets.busi import BUSI, BUSIOptions
-from semibench_plugins.datasets.udiat import UDIAT
-from semibench_plugins.splits import breast_rules
+from semibench_plugins.datasets.breast import published_splits as breast_splits
+from semibench_plugins.datasets.breast.busi import BUSI, BUSIOptions
+from semibench_plugins.datasets.breast.udiat import UDIAT
 
 
 class OneSet:
@@ -39,7 +39,7 @@ def folds(dataset: BUSI | UDIAT, source: str) -> list[Split]:
 
 
 def busi(root: Path) -> BUSI:
-    for name in breast_rules.busi_ids(("benign", "malignant")):
+    for name in breast_splits.busi_ids(("benign", "malignant")):
         folder = root / name.split(" ")[0]
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.png").touch()

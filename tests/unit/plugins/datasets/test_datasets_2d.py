@@ -12,16 +12,16 @@ from PIL import Image
 from pydantic import ValidationError
 
 from semibench import CaseError, Dataset, DatasetOptions, LayoutError, PhantomOptions, UsageError
-from semibench_plugins.datasets.bus_bra import BUSBRA
-from semibench_plugins.datasets.busi import BUSI, BUSIOptions
-from semibench_plugins.datasets.busis import BUSIS
+from semibench.blocks import IMAGENET_MEAN, IMAGENET_STD
+from semibench_plugins.datasets.breast import published_splits as breast_splits
+from semibench_plugins.datasets.breast.bus_bra import BUSBRA
+from semibench_plugins.datasets.breast.busi import BUSI, BUSIOptions
+from semibench_plugins.datasets.breast.busis import BUSIS
+from semibench_plugins.datasets.breast.udiat import UDIAT
 from semibench_plugins.datasets.cards import CARDS, semibench_datasets
-from semibench_plugins.datasets.hc18 import HC18
-from semibench_plugins.datasets.image_dataset import IMAGENET_MEAN, IMAGENET_STD
-from semibench_plugins.datasets.tnscui2020 import TNSCUI2020
-from semibench_plugins.datasets.tus import TUS
-from semibench_plugins.datasets.udiat import UDIAT
-from semibench_plugins.splits import breast_rules
+from semibench_plugins.datasets.fetal.hc18 import HC18
+from semibench_plugins.datasets.thyroid.tnscui2020 import TNSCUI2020
+from semibench_plugins.datasets.thyroid.tus import TUS
 
 REAL = Path(os.environ.get("SEMIBENCH_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
 
@@ -230,7 +230,7 @@ def test_busi_offers_splits_that_fit_its_options(tmp_path: Path) -> None:
 
 
 def test_busi_complete_has_its_published_splits(tmp_path: Path) -> None:
-    for name in breast_rules.busi_ids(("benign", "malignant", "normal")):
+    for name in breast_splits.busi_ids(("benign", "malignant", "normal")):
         folder = tmp_path / name.split(" ")[0]
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.png").touch()

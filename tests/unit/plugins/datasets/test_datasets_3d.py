@@ -14,12 +14,12 @@ import torch
 from pydantic import ValidationError
 
 from semibench import CaseError, CaseRef, Dataset, Frame, LayoutError, PhantomOptions
+from semibench.blocks import centred_box, crop_or_pad, foreground_box, scale_to_unit, scaled_spacing, z_score
 from semibench.evaluation.inference import native_labels
-from semibench_plugins.datasets.la import LA, crop_box
-from semibench_plugins.datasets.mmwhs import MMWHS
-from semibench_plugins.datasets.mnms import MNMs, middle
-from semibench_plugins.datasets.msd_hippocampus import MSDHippocampus, centred
-from semibench_plugins.datasets.working_grid import cut, label_box, scaled_spacing, to_unit, z_score
+from semibench_plugins.datasets.brain.msd_hippocampus import MSDHippocampus
+from semibench_plugins.datasets.heart.la import LA, crop_box
+from semibench_plugins.datasets.heart.mmwhs import MMWHS
+from semibench_plugins.datasets.heart.mnms import MNMs, middle
 
 REAL = Path(os.environ.get("SEMIBENCH_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
 VOLUMES = (LA, MMWHS, MNMs, MSDHippocampus)
@@ -68,22 +68,22 @@ def save_nrrd(path: Path, array_xyz: np.ndarray, spacing: tuple[float, float, fl
 
 def test_boxes_and_cuts() -> None:
     label = block((10, 12), ((3, 6), (0, 2)))
-    assert label_box(label.astype(np.uint8)) == ((3, 6), (0, 2))
-    assert label_box(label.astype(np.uint8), (2, 5)) == ((1, 8), (0, 7))
-    assert label_box(np.zeros((4, 4), np.uint8)) is None
+    assert foreground_box(label.astype(np.uint8)) == ((3, 6), (0, 2))
+    assert foreground_box(label.astype(np.uint8), (2, 5)) == ((1, 8), (0, 7))
+    assert foreground_box(np.zeros((4, 4), np.uint8)) is None
     array = np.arange(12).reshape(3, 4)
-    wide = cut(array, ((-1, 4), (2, 5)), fill=-1)
+    wide = crop_or_pad(array, ((-1, 4), (2, 5)), fill=-1)
     assert wide.shape == (5, 3) and (wide[0] == -1).all() and (wide[:, 2] == -1).all()
     assert np.array_equal(wide[1:4, :2], array[:, 2:])
-    assert centred((5, 8, 7), (8, 4, 7)) == ((-2, 6), (2, 6), (0, 7))
+    assert centred_box((5, 8, 7), (8, 4, 7)) == ((-2, 6), (2, 6), (0, 7))
     assert middle(256) == (43, 213) and middle(9) == (1, 7)
 
 
 def test_intensities() -> None:
     values = np.arange(101, dtype=np.float32)
-    unit = to_unit(values, 10, 90)
+    unit = scale_to_unit(values, 10, 90)
     assert unit[0] == unit[10] == 0 and unit[90] == unit[100] == 1 and unit[50] == pytest.approx(0.5)
-    assert to_unit(np.full(5, 3, np.float32)).tolist() == [0] * 5 == z_score(np.full(5, 3, np.float32)).tolist()
+    assert scale_to_unit(np.full(5, 3, np.float32)).tolist() == [0] * 5 == z_score(np.full(5, 3, np.float32)).tolist()
     scored = z_score(values)
     assert scored.mean() == pytest.approx(0, abs=1e-6) and scored.std() == pytest.approx(1, rel=1e-6)
     assert scaled_spacing((2.0, 1.0), ((0, 10), (5, 15)), (5, 40)) == (4.0, 0.25)
@@ -262,7 +262,7 @@ def test_mnms_frames_vendors_and_crop(tmp_path: Path) -> None:
     # labeled slices 1..4, the last one dropped; y: 15//2 -+ 15//3, x: 12//2 -+ 12//3
     assert case.frame.box == ((1, 4), (2, 12), (2, 10)) and case.image.shape == (1, 3, 10, 8)
     part = image[..., 9].T[1:4, 2:12, 2:10]
-    assert np.allclose(case.image[0].numpy(), to_unit(part, 0.5, 99.5), atol=1e-6) and case.label is not None
+    assert np.allclose(case.image[0].numpy(), scale_to_unit(part, 0.5, 99.5), atol=1e-6) and case.label is not None
     back = put_back(case.label, case.frame, 4)
     inside = np.zeros_like(back)
     inside[1:4] = label[..., 9].T[1:4]

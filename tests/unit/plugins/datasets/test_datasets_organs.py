@@ -10,14 +10,14 @@ import torch
 from support.official_layouts import blocks, save_dicom, save_h5, save_nifti, volume
 
 from semibench import CaseError, CaseRef, Dataset, LayoutError, PhantomOptions
+from semibench.blocks import intensity_window, read_id_list, z_score
 from semibench.evaluation.inference import native_labels
-from semibench_plugins.datasets.amos22 import AMOS22
-from semibench_plugins.datasets.brats19 import BraTS19, brain_box, brain_score
-from semibench_plugins.datasets.pancreas import Pancreas, crop_box
-from semibench_plugins.datasets.synapse import Synapse
-from semibench_plugins.datasets.working_grid import window, z_score
-from semibench_plugins.splits import organ_lists
-from semibench_plugins.splits.id_lists import read_ids
+from semibench_plugins.datasets.abdomen import published_splits as abdomen_splits
+from semibench_plugins.datasets.abdomen.amos22 import AMOS22
+from semibench_plugins.datasets.abdomen.pancreas import Pancreas, crop_box
+from semibench_plugins.datasets.abdomen.synapse import Synapse
+from semibench_plugins.datasets.brain import published_splits as brain_splits
+from semibench_plugins.datasets.brain.brats19 import BraTS19, brain_box, brain_score
 
 VOLUMES = (Pancreas, BraTS19, Synapse, AMOS22)
 
@@ -75,9 +75,11 @@ def test_pancreas_from_dicom(tmp_path: Path) -> None:
         1, abs=1e-3
     )
     free = Pancreas(tmp_path, Pancreas.Options(edition="label-free", size=image.shape)).read(ref)
-    assert np.allclose(free.image[0].numpy(), z_score(window(image.astype(np.float32), -125, 275)), atol=1e-5)
+    assert np.allclose(free.image[0].numpy(), z_score(intensity_window(image.astype(np.float32), -125, 275)), atol=1e-5)
     printed = Pancreas(tmp_path, Pancreas.Options(edition="as-printed", size=image.shape)).read(ref)
-    assert np.allclose(printed.image[0].numpy(), z_score(window(image.astype(np.float32), -120, 240)), atol=1e-5)
+    assert np.allclose(
+        printed.image[0].numpy(), z_score(intensity_window(image.astype(np.float32), -120, 240)), atol=1e-5
+    )
 
 
 def test_pancreas_crop_has_25_mm_around_a_large_label() -> None:
@@ -198,17 +200,17 @@ def test_amos_domains_and_mr_scaling(tmp_path: Path) -> None:
 # --- published splits --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("labeled", organ_lists.PANCREAS_LABELED)
+@pytest.mark.parametrize("labeled", abdomen_splits.PANCREAS_LABELED)
 def test_pancreas_lists(labeled: int) -> None:
-    split = organ_lists.pancreas(labeled)
+    split = abdomen_splits.pancreas(labeled)
     assert (len(split.labeled), len(split.unlabeled), len(split.test)) == (labeled, 62 - labeled, 20)
     assert sorted(split.every()) == [f"image{n:04d}" for n in range(1, 83)]
     assert list(split.labeled[:6]) == ["image0057", "image0018", "image0062", "image0031", "image0020", "image0017"]
 
 
-@pytest.mark.parametrize("labeled", organ_lists.BRATS19_LABELED)
+@pytest.mark.parametrize("labeled", brain_splits.BRATS19_LABELED)
 def test_brats_lists(labeled: int) -> None:
-    split = organ_lists.brats19(labeled)
+    split = brain_splits.brats19(labeled)
     sizes = [len(part) for part in (split.labeled, split.unlabeled, split.validation, split.test)]
     assert sizes == [labeled, 250 - labeled, 25, 60] and len(set(split.every())) == 335
     assert split.validation_from == "official"
@@ -218,17 +220,20 @@ def test_synapse_lists() -> None:
     counts = {"genericssl-20pct": 4, "skcdf-10pct": 2, "skcdf-20pct": 4, "skcdf-40pct": 8}
     numbers = [f"{n:04d}" for n in (*range(1, 11), *range(21, 41))]
     for name, count in counts.items():
-        split = organ_lists.synapse(name)
+        split = abdomen_splits.synapse(name)
         sizes = [len(part) for part in (split.labeled, split.unlabeled, split.validation, split.test)]
         assert sizes == [count, 20 - count, 4, 6] and sorted(split.every()) == numbers
         assert list(split.test) == ["0008", "0027", "0029", "0033", "0037", "0039"]
-    assert list(organ_lists.synapse("skcdf-10pct").labeled) == ["0007", "0030"]
+    assert list(abdomen_splits.synapse("skcdf-10pct").labeled) == ["0007", "0030"]
 
 
 def test_amos_lists() -> None:
     for percent, count in ((2, 4), (5, 10), (10, 21)):
-        split = organ_lists.amos22(percent)
+        split = abdomen_splits.amos22(percent)
         sizes = [len(part) for part in (split.labeled, split.unlabeled, split.validation, split.test)]
         assert sizes == [count, 216 - count, 24, 120] and len(set(split.every())) == 360
-    mr = [sum(int(name[5:]) > 500 for name in read_ids(f"amos22/{part}.txt")) for part in ("train", "eval", "test")]
+    mr = [
+        sum(int(name[5:]) > 500 for name in read_id_list(abdomen_splits.LISTS, f"lists/amos22/{part}.txt"))
+        for part in ("train", "eval", "test")
+    ]
     assert mr == [34, 6, 20]

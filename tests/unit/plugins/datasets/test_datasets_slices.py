@@ -11,11 +11,13 @@ from scipy.ndimage import binary_dilation
 from support.official_layouts import blocks, disc, picture, save_h5, save_itk, save_nifti, save_picture, volume
 
 from semibench import CaseError, CaseRef, Dataset, LayoutError, PhantomOptions
-from semibench_plugins.datasets.acdc import ACDC
-from semibench_plugins.datasets.image_dataset import IMAGENET_MEAN, IMAGENET_STD
-from semibench_plugins.datasets.isic2018 import ISIC2018
-from semibench_plugins.datasets.promise12 import PROMISE12
-from semibench_plugins.splits import slice_lists
+from semibench.blocks import IMAGENET_MEAN, IMAGENET_STD, read_split_roles
+from semibench_plugins.datasets.heart import published_splits as heart_splits
+from semibench_plugins.datasets.heart.acdc import ACDC
+from semibench_plugins.datasets.pelvis import published_splits as pelvis_splits
+from semibench_plugins.datasets.pelvis.promise12 import PROMISE12
+from semibench_plugins.datasets.skin import published_splits as skin_splits
+from semibench_plugins.datasets.skin.isic2018 import ISIC2018
 
 
 @pytest.fixture(autouse=True)
@@ -172,33 +174,39 @@ def test_isic2018_phantom_has_colours() -> None:
 # --- published splits --------------------------------------------------------------------------------------------------
 
 
+def training_slices(package: str, name: str) -> dict[str, int]:
+    """Training slices of each patient or case, in the order of labeling."""
+    tokens = (token.split(":") for token in read_split_roles(package, name)["train"])
+    return {patient: int(count) for patient, count in tokens}
+
+
 def test_acdc_lists() -> None:
-    slices = slice_lists.slices("acdc/ssl4mis.txt")
+    slices = training_slices(heart_splits.LISTS, "lists/acdc/ssl4mis.txt")
     assert len(slices) == 70 and sum(slices.values()) == 1312
     counts = np.cumsum(list(slices.values()))
     assert [int(counts[n - 1]) for n in (1, 3, 7, 14, 21, 28, 35)] == [32, 68, 136, 256, 396, 512, 664]
-    for labeled in slice_lists.ACDC_LABELED:
-        split = slice_lists.acdc(labeled)
+    for labeled in heart_splits.ACDC_LABELED:
+        split = heart_splits.acdc(labeled)
         sizes = [len(part) for part in (split.labeled, split.unlabeled, split.validation, split.test)]
         assert sizes == [2 * labeled, 140 - 2 * labeled, 20, 40] and len(set(split.every())) == 200
         assert split.validation_from == "official"
-    patients = [name[7:10] for name in slice_lists.acdc(7).labeled[::2]]
+    patients = [name[7:10] for name in heart_splits.acdc(7).labeled[::2]]
     assert patients == ["099", "038", "050", "100", "058", "021", "049"]
-    assert set(slice_lists.acdc(1).labeled) == {"patient099_frame01", "patient099_frame02"}
+    assert set(heart_splits.acdc(1).labeled) == {"patient099_frame01", "patient099_frame02"}
 
 
 def test_promise12_lists() -> None:
-    slices = slice_lists.slices("promise12/cvsslmis.txt")
+    slices = training_slices(pelvis_splits.LISTS, "lists/promise12/cvsslmis.txt")
     assert len(slices) == 35 and sum(slices.values()) == 940
     assert np.cumsum(list(slices.values()))[:7].tolist() == [24, 47, 93, 111, 131, 151, 191]
-    split = slice_lists.promise12(2)
+    split = pelvis_splits.promise12(2)
     assert list(split.labeled) == ["Case48", "Case35"]
     assert [len(split.unlabeled), len(split.validation), len(split.test)] == [33, 5, 10]
     assert len(set(split.every())) == 50
 
 
 def test_isic2018_lists() -> None:
-    few, many = slice_lists.isic2018(55), slice_lists.isic2018(181)
+    few, many = skin_splits.isic2018(55), skin_splits.isic2018(181)
     assert few.labeled[-1] == "ISIC_0000085" and many.labeled[-1] == "ISIC_0000287"
     for split, count in ((few, 55), (many, 181)):
         assert (len(split.labeled), len(split.unlabeled), len(split.test)) == (count, 1838 - count, 756)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from semibench import CaseError, LayoutError
-from semibench_plugins.datasets.hc18 import HC18, fill_outline
+from semibench_plugins.datasets.fetal.hc18 import HC18, fill_outline
 
 REAL = Path(os.environ.get("SEMIBENCH_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
 

@@ -7,39 +7,40 @@ from pathlib import Path
 import pytest
 
 from semibench import CaseRef, LayoutError
-from semibench_plugins.datasets.la import LA
-from semibench_plugins.splits import breast_rules, heart_lists
-from semibench_plugins.splits.published_lists import IdSplit, PublishedLists, half_of_groups
+from semibench.blocks import IdSplit, PublishedLists, half_of_groups
+from semibench_plugins.datasets.breast import published_splits as breast_splits
+from semibench_plugins.datasets.heart import published_splits as heart_splits
+from semibench_plugins.datasets.heart.la import LA
 
 
 def refs_of(names: list[str], dataset: str = "busi") -> list[CaseRef]:
     return [CaseRef(dataset, name, name, "default", True) for name in names]
 
 
-ALL_BUSI = breast_rules.busi_ids(("benign", "malignant", "normal"))
+ALL_BUSI = breast_splits.busi_ids(("benign", "malignant", "normal"))
 
 
 def test_mgcc_rules_have_the_printed_counts() -> None:
     for seed in (41, 64, 1337):
-        split = breast_rules.mgcc(ALL_BUSI, seed)
+        split = breast_splits.mgcc(ALL_BUSI, seed)
         assert (len(split.labeled), len(split.unlabeled), len(split.test)) == (263, 263, 254)
         assert sorted([*split.labeled, *split.unlabeled, *split.test]) == sorted(ALL_BUSI)
-        assert breast_rules.mgcc(ALL_BUSI[::-1], seed) == split  # file order doesn't matter
-    assert breast_rules.mgcc(ALL_BUSI, 41).test != breast_rules.mgcc(ALL_BUSI, 64).test
+        assert breast_splits.mgcc(ALL_BUSI[::-1], seed) == split  # file order doesn't matter
+    assert breast_splits.mgcc(ALL_BUSI, 41).test != breast_splits.mgcc(ALL_BUSI, 64).test
 
 
 def test_mgcc_code_rule_is_scikit_learns() -> None:
     from sklearn.model_selection import train_test_split
 
-    train, test = train_test_split(sorted(ALL_BUSI, key=breast_rules.natural), test_size=0.3, random_state=41)
-    split = breast_rules.mgcc_code(ALL_BUSI, 41)
+    train, test = train_test_split(sorted(ALL_BUSI, key=breast_splits.natural), test_size=0.3, random_state=41)
+    split = breast_splits.mgcc_code(ALL_BUSI, 41)
     assert [*split.labeled, *split.unlabeled] == train and list(split.test) == test
     assert (len(split.labeled), len(split.unlabeled), len(split.test)) == (273, 273, 234)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_benchmark_647_lists(number: int) -> None:
-    split = breast_rules.benchmark_647(number)
+    split = breast_splits.benchmark_647(number)
     assert (len(split.labeled), len(split.unlabeled), len(split.test)) == (226, 226, 195)
     lesions = [name for name in ALL_BUSI if not name.startswith("normal")]
     assert sorted([*split.labeled, *split.unlabeled, *split.test]) == sorted(lesions)
@@ -49,7 +50,7 @@ def test_csc_pa_folds_are_stratified_and_nested() -> None:
     classes = {name: name.split(" ")[0] for name in ALL_BUSI if not name.startswith("normal")}
     tests: list[str] = []
     for fold in range(5):
-        sets = [breast_rules.csc_pa(classes, fold, m) for m in (64, 129, 258)]
+        sets = [breast_splits.csc_pa(classes, fold, m) for m in (64, 129, 258)]
         assert [len(s.labeled) for s in sets] == [64, 129, 258]
         assert set(sets[0].labeled) < set(sets[1].labeled) < set(sets[2].labeled)
         assert len(sets[0].labeled) + len(sets[0].unlabeled) in (517, 518)
@@ -70,7 +71,7 @@ def test_published_lists_build_splits_of_present_cases() -> None:
 
 
 def test_la_published_lists(tmp_path: Path) -> None:
-    four, eight, sixteen = (heart_lists.la(n) for n in (4, 8, 16))
+    four, eight, sixteen = (heart_splits.la(n) for n in (4, 8, 16))
     assert set(four.labeled) < set(eight.labeled) < set(sixteen.labeled)
     for count, split in ((4, four), (8, eight), (16, sixteen)):
         assert (len(split.labeled), len(split.unlabeled), len(split.test)) == (count, 80 - count, 20)
@@ -92,7 +93,7 @@ def test_la_published_lists(tmp_path: Path) -> None:
 
 def test_mmwhs_published_lists() -> None:
     for source, target in (("mr", "ct"), ("ct", "mr")):
-        split = heart_lists.mmwhs(source, target)
+        split = heart_splits.mmwhs(source, target)
         sizes = [len(part) for part in (split.labeled, split.unlabeled, split.validation, split.test)]
         assert sizes == [16, 13, 3, 4] and split.validation_from == "official"
         assert all(name.startswith(source) for name in split.labeled)
@@ -103,14 +104,14 @@ def test_mmwhs_published_lists() -> None:
 def test_mnms_published_lists() -> None:
     sizes = {("A", 2): (10, 440, 190), ("A", 5): (26, 424, 190), ("B", 2): (8, 382, 250), ("B", 5): (22, 368, 250),
              ("C", 2): (12, 528, 100), ("C", 5): (30, 510, 100), ("D", 2): (12, 528, 100), ("D", 5): (30, 510, 100)}  # fmt: skip
-    vendors = {code: vendor for code, (vendor, _) in heart_lists.mnms_frames().items()}
+    vendors = {code: vendor for code, (vendor, _) in heart_splits.mnms_frames().items()}
     for (target, percent), counts in sizes.items():
-        split = heart_lists.mnms_genericssl(target, percent)
+        split = heart_splits.mnms_genericssl(target, percent)
         assert (len(split.labeled), len(split.unlabeled), len(split.test)) == counts  # as the sheet gives them
         every = [*split.labeled, *split.unlabeled, *split.test]
         assert len(set(every)) == len(every) == 640
         assert {vendors[name.split("_")[0]] for name in split.test} == {target}
         assert target not in {vendors[name.split("_")[0]] for name in (*split.labeled, *split.unlabeled)}
-        other = heart_lists.mnms_dgnet(target, percent)
+        other = heart_splits.mnms_dgnet(target, percent)
         assert len(other.labeled) + len(other.unlabeled) == 640 - counts[2] and len(other.labeled) % 2 == 0
-    assert len(heart_lists.mnms_dgnet("A", 2).labeled) == 2 * (3 + 3 + 2 + 2)  # B: three of each centre
+    assert len(heart_splits.mnms_dgnet("A", 2).labeled) == 2 * (3 + 3 + 2 + 2)  # B: three of each centre

@@ -8,16 +8,32 @@ import torch
 from scipy.ndimage import label as components
 
 from semibench import DatasetOptions, PhantomOptions
+from semibench.blocks import (
+    Contour,
+    Drawing,
+    Wave,
+    ellipsoid,
+    grid_points,
+    random_rotation,
+    shape_union,
+    smooth_field,
+    spline_basis,
+    tube,
+)
+from semibench.registry import registry
 from semibench_plugins.datasets.cards import CARDS
+from semibench_plugins.datasets.thyroid.tus import TUS
 from semibench_plugins.phantoms import radiology, ultrasound
-from semibench_plugins.phantoms.anatomy import ellipsoid, points, rotation, tube, union
-from semibench_plugins.phantoms.datasets import Phantom, draw, is_normal, phantom
-from semibench_plugins.phantoms.fields import Contour, Wave, smooth_field, spline_basis, stream
 from semibench_plugins.phantoms.sheets import contact_sheet
-from semibench_plugins.phantoms.specs import SPECS
+from semibench_plugins.phantoms.spec_phantom import SpecPhantom, stream
 from semibench_plugins.phantoms.ultrasound import Machine, Tissue
+from semibench_plugins.phantoms.ultrasound_phantom import is_normal
 
 CARD = {card.name: card for card in CARDS}
+PHANTOM: dict[str, type[SpecPhantom]] = {
+    name: registry().get("datasets", name).resolve().phantom_class for name in CARD
+}
+SPECS = {name: phantom_class.specs[name] for name, phantom_class in PHANTOM.items()}
 IMAGES = sorted(name for name, card in CARD.items() if card.dims == 2)
 VOLUMES = sorted(name for name, card in CARD.items() if card.dims == 3)
 
@@ -47,13 +63,13 @@ Written by `REVISION` 1; when a digit moves, raise `REVISION`."""
 
 def make(
     name: str, cases: int | None = None, seed: int = 0, scale: float = 1.0, size: tuple[int, ...] | None = None
-) -> Phantom:
-    return phantom(
-        name,
-        card=CARD[name],
-        options=DatasetOptions(size=size),
-        phantom=PhantomOptions(cases=cases, seed=seed, scale=scale),
-    )
+) -> SpecPhantom:
+    options = PhantomOptions(cases=cases, seed=seed, scale=scale)
+    return PHANTOM[name](CARD[name], DatasetOptions(size=size), options)
+
+
+def draw(name: str, seed: int, group: int, frame: int = 0) -> Drawing:
+    return make(name, seed=seed).draw(group, frame)
 
 
 def plain(rows: int = 256, columns: int = 160, loss: float = 0.6) -> Tissue:
@@ -219,21 +235,23 @@ def test_streaks_need_dense_voxels() -> None:
 
 
 def test_shapes() -> None:
-    at = points((41, 41, 41), (1.0, 1.0, 1.0))
-    ball = ellipsoid(at, (0, 0, 0), (10, 10, 10), rotation(np.random.default_rng(0), 1.0))
+    at = grid_points((41, 41, 41), (1.0, 1.0, 1.0))
+    ball = ellipsoid(at, (0, 0, 0), (10, 10, 10), random_rotation(np.random.default_rng(0), 1.0))
     assert (ball > 0).sum() == pytest.approx(4 / 3 * np.pi * 1000, rel=0.03)
     pipe = tube(at, [(-15, 0, 0), (15, 0, 0)], 4.0)
     assert (pipe > 0)[20].sum() == pytest.approx(np.pi * 16, rel=0.15)
-    assert (union([ball, pipe], 5.0) >= np.maximum(ball, pipe) - 1e-9).all()
+    assert (shape_union([ball, pipe], 5.0) >= np.maximum(ball, pipe) - 1e-9).all()
 
 
 # data sets
 
 
-def test_every_data_set_has_a_phantom_and_unknown_names_say_so() -> None:
-    assert set(SPECS) == set(CARD)
-    with pytest.raises(LookupError, match="tus"):
-        phantom("nowhere", card=CARD["tus"])
+def test_a_data_set_without_a_phantom_says_so() -> None:
+    class Without(TUS):
+        phantom_class = None
+
+    with pytest.raises(LookupError, match="'tus' has no phantom"):
+        Without.phantom(Without.Options(), PhantomOptions())
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
@@ -315,7 +333,7 @@ def test_lesions_only_leaves_the_normals_out() -> None:
     class Options(DatasetOptions, frozen=True, extra="forbid"):
         lesions_only: bool = True
 
-    data = phantom("busi", card=CARD["busi"], options=Options(), phantom=PhantomOptions(cases=100))
+    data = PHANTOM["busi"](CARD["busi"], Options(), PhantomOptions(cases=100))
     refs = data.index()
     assert len(refs) == 83
     assert set(refs) < set(make("busi", cases=100).index())
@@ -390,7 +408,7 @@ def test_fingerprint_names_the_content() -> None:
 
 
 def test_normalise_can_be_the_editions_own() -> None:
-    data = phantom("udiat", card=CARD["udiat"], phantom=PhantomOptions(cases=1), normalise=lambda image: image * 0 + 7)
+    data = PHANTOM["udiat"](CARD["udiat"], DatasetOptions(), PhantomOptions(cases=1), lambda image: image * 0 + 7)
     assert (data.read(data.index()[0]).image == 7).all()
 
 

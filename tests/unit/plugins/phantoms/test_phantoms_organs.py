@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from semibench import DatasetOptions, PhantomOptions
+from semibench.blocks import Drawing
+from semibench.registry import registry
 from semibench_plugins.datasets.cards import CARDS
-from semibench_plugins.phantoms.datasets import draw
 
 CARD = {card.name: card for card in CARDS}
+
+
+def draw(name: str, seed: int, group: int) -> Drawing:
+    phantom_class = registry().get("datasets", name).resolve().phantom_class
+    return phantom_class(CARD[name], DatasetOptions(), PhantomOptions(seed=seed)).draw(group, 0)
 
 
 @pytest.mark.parametrize("name", ["synapse", "amos22"])

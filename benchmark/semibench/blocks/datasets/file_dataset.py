@@ -1,0 +1,106 @@
+"""The base of data sets that lie in files: checked options, group table, file patterns and phantom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from semibench.blocks.datasets.file_patterns import CaseFiles, FilePattern, find_case_files, layout_problems
+from semibench.blocks.datasets.official_layout import candidate_folders
+from semibench.blocks.datasets.phantom_dataset import PhantomDataset
+from semibench.blocks.datasets.published_lists import PublishedLists, SplitRules
+from semibench.blocks.groups import read_group_table
+from semibench.contracts.cases import Dataset, DatasetOptions, LayoutProblem, PhantomOptions, Split
+from semibench.contracts.errors import UsageError
+
+
+class FileDataset(Dataset):
+    """A data set that lies in files.
+
+    It refuses an edition that the card doesn't name, reads the group table of `bench data audit`, finds and inspects
+    files by patterns, and makes the phantom.
+
+    Attributes:
+        known: globs (relative paths) of official files that are not read, for `inspect`.
+        listed_splits: published splits that need nothing but their lists of ids.
+        phantom_class: the phantom of this data set; None where it has none.
+    """
+
+    known: ClassVar[tuple[str, ...]] = ()
+    listed_splits: ClassVar[SplitRules] = {}
+    phantom_class: ClassVar[type[PhantomDataset] | None] = None
+
+    def __init__(self, root: Path | None, options: DatasetOptions) -> None:
+        super().__init__(root, self._checked(options))
+
+    @classmethod
+    def _checked(cls, options: DatasetOptions) -> DatasetOptions:
+        if not isinstance(options, cls.Options):
+            options = cls.Options.model_validate(options.model_dump(exclude_unset=True))
+        if options.edition not in cls.card.editions:
+            raise UsageError(
+                f"data set {cls.card.name!r} has no edition {options.edition!r}; it has: {', '.join(cls.card.editions)}"
+            )
+        return options
+
+    @cached_property
+    def group_table(self) -> Mapping[str, str]:
+        """Case id -> group as `bench data audit` wrote it (duplicates and near-duplicates); empty without a table."""
+        return read_group_table(self.root, self.card.name)
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        """Return the files that the edition reads under a folder; the first pattern is that of the image.
+
+        Args:
+            base: a folder that may hold the data set.
+
+        Returns:
+            The patterns; none means that files are not found by patterns.
+        """
+        return ()
+
+    @cached_property
+    def case_files(self) -> tuple[Path, Mapping[str, CaseFiles]] | None:
+        """The first folder in which a pattern matches, and the files of its cases; None where there is no such folder."""
+        for base in candidate_folders(self.root, self.card) if self.root is not None else ():
+            cases = find_case_files(base, self.patterns(base))
+            if cases:
+                return base, cases
+        return None
+
+    def inspect(self) -> list[LayoutProblem]:
+        if self.case_files is None:
+            return []
+        base, cases = self.case_files
+        return layout_problems(base, cases, self.patterns(base), self.known, self.card.title)
+
+    def split_rules(self) -> SplitRules:
+        """Return the published splits under the options; by default `listed_splits`."""
+        return self.listed_splits
+
+    def splits(self) -> Mapping[str, Split]:
+        rules = self.split_rules()
+        return PublishedLists(self.card.name, self.index(), rules) if rules else {}
+
+    @classmethod
+    def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
+        """Return how the edition normalises, for the phantom.
+
+        Args:
+            options: of the data set.
+
+        Returns:
+            A function from stored values (C, *spatial), float32, to the network's values; None for the phantom's default.
+        """
+        return None
+
+    @classmethod
+    def phantom(cls, options: DatasetOptions, phantom: PhantomOptions) -> Dataset:
+        if cls.phantom_class is None:
+            return super().phantom(options, phantom)
+        checked = cls._checked(options)
+        return cls.phantom_class(cls.card, checked, phantom, cls.normaliser(checked))

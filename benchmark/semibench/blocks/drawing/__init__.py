@@ -1,0 +1,1 @@
+"""Parts of a phantom: random streams, smooth fields, outlines and shapes."""

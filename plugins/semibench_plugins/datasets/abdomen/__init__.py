@@ -1,0 +1,1 @@
+"""Data sets of the abdomen: cards, readers, published splits, phantoms, recipe values."""

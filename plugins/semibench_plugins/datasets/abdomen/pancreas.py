@@ -1,0 +1,166 @@
+"""NIH Pancreas-CT: processed HDF5 files of MC-Net, or raw DICOM series with NIfTI labels. Axes (x, y, z)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semibench import CaseError, CaseRef
+from semibench.blocks import (
+    Box,
+    CaseFiles,
+    FilePattern,
+    PatternDataset,
+    PreparedVolume,
+    Volume,
+    VolumeEntry,
+    VolumeOptions,
+    crop_or_pad,
+    foreground_box,
+    intensity_window,
+    read_dicom_series,
+    read_nifti,
+    z_score,
+)
+from semibench_plugins.datasets.abdomen import cards, published_splits
+from semibench_plugins.datasets.abdomen.phantom import AbdomenPhantom
+
+MARGIN, PATCH = 25.0, 96.0
+"""mm around the label in x and y; a crop is widened towards the patch."""
+WINDOWS = {"mcnet": (-125.0, 275.0), "as-printed": (-120.0, 240.0), "label-free": (-125.0, 275.0)}
+SOFT_TISSUE = (0.0, 200.0)
+"""Where the mean Hounsfield unit under a pancreas label lies when label and image agree (usually 60 to 120)."""
+TWINS = {"image0025": "image0002", "image0070": "image0047"}
+"""Withdrawn later by TCIA as copies: they share the group of the case they copy."""
+FLIPS = {"none": (1, 1), "y": (-1, 1), "z": (1, -1), "yz": (-1, -1)}
+Flip = Literal["none", "y", "z", "yz"]
+_H5_FOLDER = r"(?:(?:data/)?Pancreas/Pancreas_h5|Pancreas_h5|h5|data)/"
+H5 = (FilePattern("volume", rf"(?:{_H5_FOLDER})?(?P<case>image\d{{4}})(?:_norm)?\.h5", "{case}", "h5/{case}_norm.h5"),)
+RAW = (
+    FilePattern("slice", r"(?P<raw>(?:raw/)?)Pancreas-CT/PANCREAS_(?P<number>\d{4})/.+\.dcm", "{number}",
+                "{raw}Pancreas-CT/PANCREAS_{number}/*.dcm", many=True),
+    FilePattern("label", r"(?P<raw>(?:raw/)?)TCIA_pancreas_labels[^/]*/label(?P<number>\d{4})\.nii(?:\.gz)?", "{number}",
+                "{raw}TCIA_pancreas_labels-02-05-2017/label{number}.nii.gz"),
+)  # fmt: skip
+
+
+def _windowed(edition: str, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    low, high = WINDOWS.get(edition, WINDOWS["mcnet"])
+    return z_score(intensity_window(image, low, high))
+
+
+class PancreasOptions(VolumeOptions, frozen=True, extra="forbid"):
+    """edition: "mcnet-h5" reads MC-Net's processed files as they are; "mcnet" makes them from the raw files (1 mm, window
+    -125 to 275 HU, x and y cropped to the label with 25 mm, z-score); "as-printed" the same with the Diff-CL paper's
+    window -120 to 240; "label-free" the same without the crop.
+
+    label_flip: axes along which the stored labels run against the DICOM slices. drop_copies: leave out cases 25 and 70,
+    which TCIA withdrew as copies of 2 and 47 (the published splits then are not complete).
+    """
+
+    edition: str = "mcnet-h5"
+    label_flip: Flip = "none"
+    drop_copies: bool = False
+
+
+class Pancreas(PatternDataset):
+    """Id: "image0001". Group: the same, but copies share theirs. Domain: one. Spacing 1 mm in the HDF5 files."""
+
+    card = cards.PANCREAS
+    phantom_class = AbdomenPhantom
+    Options = PancreasOptions
+    options: PancreasOptions
+    known = ("*.list", "*.csv", "*.tcia", "*/license*")
+    h5_spacing = (1.0, 1.0, 1.0)
+    scalings = {edition: partial(_windowed, edition) for edition in cards.PANCREAS.editions}
+    listed_splits = {f"pancreas-{n}": partial(published_splits.pancreas, n) for n in published_splits.PANCREAS_LABELED}
+    """MC-Net's 62/20 lists with the first 12 or 6 lines labeled."""
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return H5 if self.options.edition == "mcnet-h5" else RAW
+
+    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
+        entries = {}
+        for case, files in cases.items():
+            name = case if case.startswith("image") else f"image{case}"
+            image, label = self.image_and_label(files)
+            if not (self.options.drop_copies and name in TWINS):
+                entries[name] = VolumeEntry(image, label, TWINS.get(name, name), self.domain_of(case))
+        return entries
+
+    def files(self, ref: CaseRef) -> tuple[Path, ...]:
+        entry = self._entry(ref)
+        return (
+            super().files(ref) if entry.image.suffix == ".h5" else tuple(filter(None, (*_series(entry), entry.label)))
+        )
+
+    def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
+        if path.suffix == ".h5":
+            return super().load(entry, path, key)
+        return read_nifti(path) if key == "label" else read_dicom_series(_series(entry))
+
+    def load_label(self, entry: VolumeEntry, path: Path) -> Volume:
+        volume = super().load_label(entry, path)
+        if path.suffix == ".h5":
+            return volume
+        y, z = FLIPS[self.options.label_flip]
+        return Volume(np.ascontiguousarray(volume.array[:, ::y, ::z]), volume.spacing)
+
+    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
+        whole: Box = tuple((0, n) for n in image.shape)
+        if self.options.edition == "mcnet-h5":
+            return PreparedVolume(whole, np.asarray(image, dtype=np.float32), self.size_of(whole))
+        spacing = self._spacing(entry)
+        if label is not None and label.any():
+            _agree(image, label, entry)
+        box = whole
+        if self.options.edition != "label-free":
+            if label is None or not label.any():
+                raise CaseError(
+                    f"{entry.label or entry.image}: the edition {self.options.edition} crops to the label, found none; "
+                    "restore the label, or set dataset.edition=label-free"
+                )
+            box = crop_box(label, spacing)
+        size = [max(int((stop - start) * mm), 1) for (start, stop), mm in zip(box, spacing, strict=True)]
+        values = np.asarray(crop_or_pad(image, box), dtype=np.float32)
+        return PreparedVolume(box, values, self.size_of(box, size), finish=partial(_windowed, self.options.edition))
+
+    def _spacing(self, entry: VolumeEntry) -> tuple[float, ...]:
+        """In z that of the label, as in MC-Net's processing; else the DICOM files' own."""
+        volume = self.load_image(entry) if entry.label is None else read_nifti(entry.label)
+        assert volume.spacing is not None
+        return volume.spacing
+
+
+def crop_box(label: NDArray[np.uint8], spacing: Sequence[float]) -> Box:
+    """The label's box in x and y plus 25 mm and half of what it lacks of 96 mm per side; z is not cropped."""
+    tight = foreground_box(label) or ()
+    margins = [
+        round((MARGIN + max(PATCH - (stop - start) * mm, 0) / 2) / mm)
+        for (start, stop), mm in zip(tight[:2], spacing[:2], strict=True)
+    ]
+    return (*(foreground_box(label, (*margins, 0)) or ())[:2], (0, label.shape[2]))
+
+
+def _agree(image: NDArray[Any], label: NDArray[np.uint8], entry: VolumeEntry) -> None:
+    """Raise CaseError where the mean under the label is not that of soft tissue: label and slices then run opposite ways."""
+    low, high = SOFT_TISSUE
+    mean = float(image[label > 0].mean())
+    if low <= mean <= high:
+        return
+    means = {name: float(image[label[:, ::y, ::z] > 0].mean()) for name, (y, z) in FLIPS.items()}
+    better = [name for name, value in means.items() if low <= value <= high]
+    hint = f"with {better[0]} turned round it is {means[better[0]]:.0f}: set dataset.label_flip={better[0]}" if better else (
+        "no turn of y or z helps: check that label and series are of one case")  # fmt: skip
+    raise CaseError(
+        f"{entry.label}: expected a mean of {low:.0f} to {high:.0f} HU under the label, found {mean:.0f}; {hint}"
+    )
+
+
+def _series(entry: VolumeEntry) -> list[Path]:
+    return sorted(entry.image.parent.glob("*.dcm")) or [entry.image]

@@ -1,0 +1,20 @@
+"""The published split of BraTS 2019."""
+
+from __future__ import annotations
+
+from semibench.blocks import IdSplit, read_id_list
+
+LISTS = "semibench_plugins.datasets.brain"
+BRATS19_LABELED = (25, 50)
+
+
+def brats19(labeled: int) -> IdSplit:
+    """SSL4MIS's 250, 25 and 60 volumes; the first `labeled` lines are labeled."""
+    train = read_id_list(LISTS, "lists/brats19/train.txt")
+    return IdSplit(
+        labeled=train[:labeled],
+        unlabeled=train[labeled:],
+        test=read_id_list(LISTS, "lists/brats19/test.txt"),
+        validation=read_id_list(LISTS, "lists/brats19/val.txt"),
+        validation_from="official",
+    )

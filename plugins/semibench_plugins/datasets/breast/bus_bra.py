@@ -1,0 +1,92 @@
+"""BUS-BRA: images, masks, a table with patient and device, published folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from semibench.blocks import (
+    FilePattern,
+    IdSplit,
+    ImageDataset,
+    ImageEntry,
+    SplitRules,
+    find_data_folder,
+    half_of_groups,
+    layout_error,
+    read_table,
+)
+from semibench_plugins.datasets.breast import cards
+from semibench_plugins.datasets.breast.phantom import BreastPhantom
+
+TABLE = "bus_data.csv"
+DEVICES = {
+    "GE Logiq 7": "ge-logiq-7",
+    "GE Logiq 5": "ge-logiq-5",
+    "Toshiba Aplio 300": "toshiba-aplio-300",
+    "U-Systems": "u-systems",
+}
+
+PATTERNS = (
+    FilePattern("image", r"Images/bus_(?P<case>[^/]+)\.png", "{case}", "Images/bus_{case}.png"),
+    FilePattern("mask", r"Masks/mask_(?P<case>[^/]+)\.png", "{case}", "Masks/mask_{case}.png"),
+)
+
+
+class BUSBRA(ImageDataset):
+    """Id: e.g. "bus_0001-l". Group: the patient (column Case; left and right breast stay together). Domain: the device."""
+
+    card = cards.BUS_BRA
+    phantom_class = BreastPhantom
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
+
+    @cached_property
+    def _base(self) -> Path:
+        return find_data_folder(self.root, self.card, lambda place: (place / TABLE).is_file())
+
+    def locate(self) -> Mapping[str, ImageEntry]:
+        base = self._base
+        found, missing = {}, []
+        for row in read_table(base / TABLE, self.card, ("ID", "Case", "Device")):
+            image = base / "Images" / f"{row['ID']}.png"
+            mask = base / "Masks" / f"mask_{row['ID'].removeprefix('bus_')}.png"
+            missing += [str(path.relative_to(base)) for path in (image, mask) if not path.is_file()]
+            found[row["ID"]] = ImageEntry(image, (mask,), group=row["Case"], domain=self._domain(row))
+        if missing:
+            names = ", ".join(missing[:5])
+            raise layout_error(base, self.card, f"{len(missing)} files that {TABLE} names are missing, e.g. {names}")
+        return found
+
+    def _domain(self, row: Mapping[str, str]) -> str:
+        for prefix, name in DEVICES.items():
+            if row["Device"].startswith(prefix):
+                return name
+        raise layout_error(
+            self._base, self.card, f"{TABLE}: device {row['Device']!r} of {row['ID']}; expected {', '.join(DEVICES)}"
+        )
+
+    def split_rules(self) -> SplitRules:
+        """fold5-<k> and fold10-<k>: the published test and validation cases of fold k. The folds are for supervised
+        work; here half of the patients left for training, in the harness's order, is labeled."""
+        rules: dict[str, Any] = {}
+        groups = {ref.id: ref.group for ref in self.index()}
+        for folds in (5, 10):
+            table = self._base / f"{folds}-fold-cv.csv"
+            if table.is_file():
+                rules |= {f"fold{folds}-{k}": partial(self._fold, table, k, groups) for k in range(1, folds + 1)}
+        return rules
+
+    def _fold(self, table: Path, fold: int, groups: Mapping[str, str]) -> IdSplit:
+        column = f"valid_{fold}"
+        roles: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+        meaning = {"1": "train", "0": "validation", "nan": "test", "": "test"}
+        for row in read_table(table, self.card, ("ID", column)):
+            roles[meaning[row[column].lower()]].append(row["ID"])
+        chosen = half_of_groups((groups.get(name, name) for name in roles["train"]), salt=str(fold))
+        labeled = [name for name in roles["train"] if groups.get(name, name) in chosen]
+        unlabeled = [name for name in roles["train"] if groups.get(name, name) not in chosen]
+        return IdSplit(labeled, unlabeled, roles["test"], roles["validation"], "official")

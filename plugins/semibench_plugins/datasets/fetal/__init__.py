@@ -1,0 +1,1 @@
+"""Data sets of fetal ultrasound: cards, readers, published splits, phantoms, recipe values."""

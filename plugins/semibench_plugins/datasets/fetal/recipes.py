@@ -1,0 +1,8 @@
+"""Recipe values of the data sets of fetal ultrasound. Light: no torch import."""
+
+from __future__ import annotations
+
+from semibench import RecipeCard
+from semibench_plugins.datasets.paper_budgets import mgcc_budget
+
+RECIPES: tuple[RecipeCard, ...] = (mgcc_budget("hc18"),)

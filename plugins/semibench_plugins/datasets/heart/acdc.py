@@ -1,0 +1,88 @@
+"""ACDC: cardiac short-axis MR. Volumes to score, slices to train (2D networks). Axes (z, y, x)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semibench.blocks import (
+    CaseFiles,
+    FilePattern,
+    PatternDataset,
+    PreparedVolume,
+    VolumeEntry,
+    VolumeOptions,
+    layout_error,
+    scale_to_unit,
+)
+from semibench_plugins.datasets.heart import cards, published_splits
+from semibench_plugins.datasets.heart.phantom import HeartPhantom
+
+FRAMES = 2
+"""Annotated frames of a patient: end diastole and end systole."""
+_CASE = "{patient}_frame{frame}"
+_STEM = r"training/(?P<patient>patient\d{3})/(?P=patient)_frame(?P<frame>\d{2})"
+OFFICIAL = (
+    FilePattern("image", _STEM + r"\.nii(?:\.gz)?", _CASE, f"training/{{patient}}/{_CASE}.nii.gz"),
+    FilePattern("mask", _STEM + r"_gt\.nii(?:\.gz)?", _CASE, f"training/{{patient}}/{_CASE}_gt.nii.gz"),
+)
+SSL4MIS = (
+    FilePattern("volume", r"data/(?P<patient>patient\d{3})_frame(?P<frame>0[12])\.h5", _CASE, f"data/{_CASE}.h5"),
+)
+
+
+class ACDCOptions(VolumeOptions, frozen=True, extra="forbid"):
+    """edition: "official" reads the NIfTI files, "ssl4mis" the processed HDF5 volumes. Both have the native grid and the
+    volume's minimum and maximum at 0 and 1 (SSL4MIS's processing)."""
+
+    edition: str = "official"
+
+
+class ACDC(PatternDataset):
+    """Id: "patient001_frame01" and "_frame02", the first and second annotated frame (ED, ES), whatever its number in the
+    cine. Group: the patient. Domain: one. Spacing from the NIfTI header; the HDF5 files hold none."""
+
+    card = cards.ACDC
+    phantom_class = HeartPhantom
+    Options = ACDCOptions
+    known = ("*/info.cfg", "*_4d.nii.gz", "testing/*", "data/slices/*", "*.list")
+    scalings = {"official": scale_to_unit, "ssl4mis": scale_to_unit}
+    listed_splits = {f"acdc-{n}": partial(published_splits.acdc, n) for n in published_splits.ACDC_LABELED}
+    """SSL4MIS's 70/10/20 patients, of which the first 7, 3, 1, 14 ... are labeled."""
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return OFFICIAL if self.options.edition == "official" else SSL4MIS
+
+    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
+        domain = self.card.domains[0]
+        if self.options.edition == "ssl4mis":
+            files = {case: (f.one("volume"), f.groups["patient"]) for case, f in cases.items()}
+            return {case: VolumeEntry(path, path, patient, domain) for case, (path, patient) in files.items() if path}
+        patients: dict[str, list[CaseFiles]] = {}
+        for files_of in cases.values():
+            patients.setdefault(files_of.groups["patient"], []).append(files_of)
+        entries = {}
+        for patient, frames in patients.items():
+            if len(frames) != FRAMES:
+                folder = (frames[0].one("image") or Path()).parent
+                raise layout_error(
+                    folder.parent.parent, self.card, f"{folder}: expected 2 annotated frames, found {len(frames)}; "
+                    "unzip the archive again"
+                )  # fmt: skip
+            for number, files_of in enumerate(frames, 1):
+                image = files_of.one("image")
+                if image is not None:
+                    entries[f"{patient}_frame{number:02d}"] = VolumeEntry(image, files_of.one("mask"), patient, domain)
+        return entries
+
+    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
+        box = tuple((0, n) for n in image.shape)
+        values = np.asarray(image, dtype=np.float32)
+        return PreparedVolume(
+            box, scale_to_unit(values) if self.options.edition == "official" else values, self.size_of(box)
+        )

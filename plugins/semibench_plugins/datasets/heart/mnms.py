@@ -1,0 +1,116 @@
+"""M&Ms: cardiac short-axis cine MR of four vendors; the labeled frames (ED, ES) are the cases. Axes (z, y, x)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semibench import CaseError
+from semibench.blocks import (
+    FilePattern,
+    Interpolation,
+    PreparedVolume,
+    VolumeDataset,
+    VolumeEntry,
+    VolumeOptions,
+    crop_or_pad,
+    find_data_folder,
+    foreground_box,
+    layout_error,
+    scale_percentiles,
+)
+from semibench_plugins.datasets.heart import cards, published_splits
+from semibench_plugins.datasets.heart.phantom import HeartPhantom
+
+GRID = (32, 144, 144)
+PARTS = ("Training/Labeled", "Validation", "Testing", "Labeled")
+
+_STEM = r"(?P<part>Training/Labeled|Validation|Testing|Labeled(?:/vendor[A-D])?)/(?P<case>[^/]+)/(?P=case)_sa"
+PATTERNS = (
+    FilePattern("cine", _STEM + r"\.nii\.gz", "{case}", "{part}/{case}/{case}_sa.nii.gz"),
+    FilePattern("mask", _STEM + r"_gt\.nii\.gz", "{case}", "{part}/{case}/{case}_sa_gt.nii.gz"),
+)
+
+
+class MNMsOptions(VolumeOptions, frozen=True, extra="forbid"):
+    """edition: "genericssl" crops z to the labeled slices without the last one and x, y to the middle two thirds;
+    "label-free" keeps all slices, else the same. Both resize to `size` (32, 144, 144) and clip to the 0.5th and 99.5th
+    percentile, 0..1."""
+
+    edition: str = "genericssl"
+
+
+class MNMs(VolumeDataset):
+    """Id: "<code>_sa_<frame>". Group: the patient (code): both frames stay together. Domain: the vendor.
+
+    Frames and vendors come from the packaged table of the 345 published patients; the 25 unlabeled training patients
+    are no cases.
+    """
+
+    card = cards.MNMS
+    phantom_class = HeartPhantom
+    known = ("training/unlabeled/*", "*.csv", "*.xls*")
+    Options = MNMsOptions
+    scalings = {"genericssl": scale_percentiles, "label-free": scale_percentiles}
+    listed_splits = published_splits.mnms_rules()
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return PATTERNS
+
+    def locate(self) -> Mapping[str, VolumeEntry]:
+        base = find_data_folder(self.root, self.card, _has_patients)
+        table = published_splits.mnms_frames()
+        found: dict[str, VolumeEntry] = {}
+        unknown = []
+        for image in _images(base):
+            code = image.parent.name
+            if code not in table:
+                unknown.append(code)
+                continue
+            vendor, frames = table[code]
+            label = image.with_name(f"{code}_sa_gt.nii.gz")
+            for frame in frames:
+                name = published_splits.mnms_case(code, frame)
+                found[name] = VolumeEntry(image, label if label.is_file() else None, code, vendor, frame)
+        if unknown:
+            raise layout_error(
+                base,
+                self.card,
+                f"{len(unknown)} patients are not among the 345 published ones: {', '.join(unknown[:5])}",
+            )
+        if not found:
+            raise layout_error(base, self.card, "no <code>_sa.nii.gz in the patients' folders")
+        return found
+
+    def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
+        slices = (0, image.shape[0])
+        if self.options.edition == "genericssl":
+            tight = None if label is None else foreground_box(label)
+            if tight is None:
+                raise CaseError(
+                    f"{entry.label or entry.image}: frame {entry.frame} has no label, and the edition genericssl crops to it"
+                )
+            slices = (tight[0][0], max(tight[0][1] - 1, tight[0][0] + 1))
+        box = (slices, *(middle(n) for n in image.shape[1:]))
+        how: Interpolation = "nearest" if self.options.edition == "genericssl" else "linear"
+        values = crop_or_pad(np.asarray(image, dtype=np.float32), box)
+        return PreparedVolume(box, values, self.size_of(box, GRID), how, scale_percentiles)
+
+
+def middle(length: int) -> tuple[int, int]:
+    """The middle two thirds of an axis: length//2 minus and plus length//3."""
+    return length // 2 - length // 3, length // 2 + length // 3
+
+
+def _images(base: Path) -> list[Path]:
+    found = [path for part in PARTS for path in sorted((base / part).glob("*/*_sa.nii.gz"))]
+    found += sorted((base / "Labeled").glob("vendor*/*/*_sa.nii.gz"))
+    return [path for path in found if path.name == f"{path.parent.name}_sa.nii.gz"]
+
+
+def _has_patients(base: Path) -> bool:
+    return any((base / part).is_dir() for part in PARTS)

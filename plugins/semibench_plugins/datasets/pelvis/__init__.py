@@ -1,0 +1,1 @@
+"""Data sets of the pelvis: cards, readers, published splits, phantoms, recipe values."""

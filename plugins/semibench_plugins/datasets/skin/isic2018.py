@@ -1,0 +1,53 @@
+"""ISIC 2018, task 1: skin lesions in dermoscopy, in colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semibench.blocks import FilePattern, ImageDataset, ImageEntry, layout_error, read_colour
+from semibench_plugins.datasets.skin import cards, published_splits
+from semibench_plugins.datasets.skin.phantom import SkinPhantom
+
+_ID = r"(?P<case>ISIC_\d{7})"
+OFFICIAL = (
+    FilePattern("image", rf"ISIC2018_Task1-2_Training_Input/{_ID}\.(?:jpe?g|png)", "{case}",
+                "ISIC2018_Task1-2_Training_Input/{case}.jpg"),
+    FilePattern("mask", rf"ISIC2018_Task1_Training_GroundTruth/{_ID}_segmentation\.png", "{case}",
+                "ISIC2018_Task1_Training_GroundTruth/{case}_segmentation.png"),
+)  # fmt: skip
+REPACKED = (
+    FilePattern("image", rf"Image/{_ID}\.(?:jpe?g|png)", "{case}", "Image/{case}.jpg"),
+    FilePattern("mask", rf"Label/{_ID}\.(?:jpe?g|png)", "{case}", "Label/{case}.jpg"),
+)
+"""The layout of MedicalMatch: mask and image of the same name. Its masks are JPEG files, so the threshold is 127."""
+
+
+class ISIC2018(ImageDataset):
+    """Id: e.g. "ISIC_0000000". Group: the image (no patients are published). Domain: one. Channels: red, green, blue."""
+
+    card = cards.ISIC2018
+    phantom_class = SkinPhantom
+    listed_splits = {f"isic2018-{n}": partial(published_splits.isic2018, n) for n in published_splits.ISIC2018_LABELED}
+    """MedicalMatch's 1838/756 lists, the first 181 or 55 ids labeled."""
+
+    def patterns(self, base: Path) -> Sequence[FilePattern]:
+        return REPACKED if (base / "Image").is_dir() else OFFICIAL
+
+    def locate(self) -> Mapping[str, ImageEntry]:
+        domain = self.card.domains[0]
+        entries = {}
+        for case, files in self.case_files[1].items() if self.case_files is not None else ():
+            image, mask = files.one("image"), files.one("mask")
+            if image is not None:
+                entries[case] = ImageEntry(image, () if mask is None else (mask,), case, domain)
+        if not entries:
+            raise layout_error(self.root, self.card, "found no ISIC_NNNNNNN images here.")
+        return entries
+
+    def pixels(self, path: Path) -> NDArray[np.uint8]:
+        return read_colour(path)

@@ -1,0 +1,1 @@
+"""Data sets of thyroid ultrasound: cards, readers, published splits, phantoms, recipe values."""

@@ -1,0 +1,40 @@
+"""Phantoms of MR and CT volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from semibench.blocks import Drawing, FloatArray
+from semibench_plugins.phantoms.radiology import Scanner
+from semibench_plugins.phantoms.spec import Spec
+from semibench_plugins.phantoms.spec_phantom import SpecPhantom, Streams
+from semibench_plugins.phantoms.volume_parts import Label, Shape, Spacing
+
+VolumeScene = Callable[[np.random.Generator, Scanner, Shape, Spacing], tuple[FloatArray, Label]]
+"""Draws stored values (float64, whole numbers) and classes of one patient on a grid."""
+
+
+class VolumePhantom(SpecPhantom):
+    """Base of phantoms that are seen by an MR or CT scanner. scenes: by the name in the spec."""
+
+    spec: Spec[Scanner]
+    scenes: ClassVar[Mapping[str, VolumeScene]]
+
+    def draw_look(self, look: Scanner, streams: Streams, group: int, frame: int, *, image: bool) -> Drawing:
+        assert self.spec.shape is not None and self.spec.spacing is not None
+        drawn = [
+            n + int(streams.layout.integers(0, v + 1)) for n, v in zip(self.spec.shape, self.spec.vary, strict=True)
+        ]
+        shape = (round(drawn[0] * self.scale), round(drawn[1] * self.scale), round(drawn[2] * self.scale))
+        real = [s * n / m for s, n, m in zip(self.spec.spacing, drawn, shape, strict=True)]
+        spacing = (real[0], real[1], real[2])
+        return Drawing(*self.draw_volume(look, streams, shape, spacing, frame), spacing)
+
+    def draw_volume(
+        self, scanner: Scanner, streams: Streams, shape: Shape, spacing: Spacing, frame: int
+    ) -> tuple[FloatArray, Label]:
+        """Draw one volume; every frame of a patient is the same unless a subclass says otherwise."""
+        return self.scenes[self.spec.scene](streams.body, scanner, shape, spacing)

@@ -1,1 +1,0 @@
-"""Published splits: id lists and tables as package data, and the code that turns them into splits."""
