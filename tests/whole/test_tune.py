@@ -67,7 +67,7 @@ def test_what_is_searched() -> None:
         ({"ranges": {"a": (1.0, 0.1)}}, "the smaller first"),
         ({"ranges": {"a": (0.0, 0.1)}}, "greater than 0"),
         ({"ranges": {"mode": (0.0, 0.1)}}, "one of soft, hard"),
-        ({"only": ["a"], "fixed": ["a"]}, "given by --set and searched"),
+        ({"only": ["a"], "fixed": ["a"]}, "both set with --set and searched"),
     ],
 )
 def test_wrong_spaces_are_refused(more: dict[str, Any], message: str) -> None:
@@ -95,7 +95,7 @@ def test_validation_cases_are_whole_groups_of_the_labeled_ones_and_no_test_case_
     assert with_validation(split, draw=3) == made
     kept = Split(cases(4, 4), (), cases(2, 2, 50), cases(5, 5, 200), "official")
     assert with_validation(kept, 0).validation == kept.validation and with_validation(kept, 0).labeled == kept.labeled
-    with pytest.raises(UsageError, match="one labeled group"):
+    with pytest.raises(UsageError, match="only labeled group"):
         with_validation(Split(cases(3, 1), (), (), ()), 0)
 
 
