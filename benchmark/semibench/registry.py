@@ -7,6 +7,7 @@ Every entry point is loaded in its own try, and every hook is called in its own 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -14,7 +15,7 @@ import importlib.metadata
 import importlib.util
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -345,7 +346,24 @@ class Registry:
         ]
 
 
-@functools.cache
+_more: list[Source] = []
+
+
 def registry() -> Registry:
     """Return the registry of this environment, scanned once per process."""
-    return Registry(installed())
+    return _scanned(tuple(_more))
+
+
+@functools.cache
+def _scanned(more: tuple[Source, ...]) -> Registry:
+    return Registry([*installed(), *more])
+
+
+@contextlib.contextmanager
+def also_registered(*sources: Source) -> Iterator[None]:
+    """Within the block, `registry()` also contains these sources, in this process only."""
+    _more.extend(sources)
+    try:
+        yield
+    finally:
+        del _more[-len(sources) :]

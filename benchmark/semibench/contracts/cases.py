@@ -80,6 +80,10 @@ class Truth:
     """Voxel size in mm, or None."""
 
 
+SYNTHETIC = "synthetic"
+"""The data set, and the domain, of cases that a generator made; a protocol never draws them."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Which cases are labeled, unlabeled, validation and test. Labels of validation cases count as label budget and are shown."""

@@ -68,6 +68,20 @@ class Track(Frozen):
     tuning: str = "default"
     """Either "default" or "validation:N" with the number of trials N."""
 
+    @property
+    def is_phantom(self) -> bool:
+        """Whether the data are phantoms, which must never be mixed with real results."""
+        return self.dataset.options.get("phantom") is not None
+
+    @property
+    def title(self) -> str:
+        """A readable title: "tus (phantom) · synthetic · quick · 3fa94b12"."""
+        dataset = f"{self.dataset.short} (phantom)" if self.is_phantom else self.dataset.short
+        parts = [dataset, self.protocol.short, self.recipe if isinstance(self.recipe, str) else self.recipe.short]
+        if self.tuning != "default":
+            parts.append(f"tuned {self.tuning}")
+        return " · ".join([*parts, self.digest()[:8]])
+
 
 class Entry(Frozen):
     """Who competes."""
@@ -116,6 +130,13 @@ class RunSpec(Frozen):
         return sha256(canonical({"track": self.track.digest(), "entry": self.entry.digest()}))
 
     @property
+    def name(self) -> str:
+        """A readable name within the track: "mgcc · mgcc-net · draw 0 · seed 0"."""
+        axes = {"draw": self.replicate.draw, "fold": self.replicate.fold, "seed": self.replicate.seed}
+        replicate = [f"{axis} {value}" for axis, value in axes.items() if value is not None]
+        return " · ".join([self.entry.method.short, self.entry.backbone.short, *replicate])
+
+    @property
     def recipe(self) -> Part:
         """The recipe of this run: the track's, or the entry's if the track says "own"."""
         if isinstance(self.track.recipe, Part):
@@ -130,7 +151,7 @@ class Score(Frozen):
 
     checkpoint: Literal["last", "best"] = "last"
     """The weights at the end, or the best on validation."""
-    predictor: str = "main"
-    """A name from `Method.predictors`."""
-    convention: str = "semibench:semibench-1"
-    """The convention, "distribution:name"."""
+    predictor: str | None = None
+    """A name from `Method.predictors`; None: the method's default predictor."""
+    convention: str = "semibench-1"
+    """Short name of the convention."""

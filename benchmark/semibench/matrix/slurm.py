@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from semibench.contracts.engine import Ending, Engine, EngineOptions, Job, Outcome
+from semibench.files import read_cached_json
 from semibench.matrix.supervision import GRACE, Spawned, Supervised, settle, watch
 from semibench.process import interrupt, on_signals
-from semibench.runfolder.writing import read_json
 
 SETTLE = 60.0
 """Seconds to wait for an outcome on a shared file system after the scheduler reports the end of a task."""
@@ -136,7 +136,7 @@ class Slurm(Engine):
 
     def _outcome(self, job: Job, task: Any, seconds: float) -> Outcome | None:
         """Return the outcome that the cell wrote; if it wrote none, the one that the scheduler reports."""
-        record = read_json(job.folder / "outcome.json")
+        record = read_cached_json(job.folder / "outcome.json")
         is_written = record.get("attempt") == job.attempt
         state = "" if is_written and record["ending"] != "interrupted" else _state(task)
         if is_written and (not state or state in ENDINGS or self.stopped):
