@@ -33,7 +33,7 @@ LARGEST = 256 * 2**20
 """Maximum bytes of an uploaded checkpoint; larger ones stay in the run folder only."""
 
 NOTE = "mlflow.json"
-"""File in the run folder: store -> id of the run there, and what each store was given last."""
+"""File in the run folder: store -> id of the MLflow run, and the state that was mirrored there last."""
 
 STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 RECORDS = (
@@ -88,23 +88,23 @@ def mirror(
 def is_mirrored(folder: Path, uri: str | None = None) -> bool:
     """Return whether the store has this folder in its present state. The folder records it; the store is not asked."""
     run = RunFolder(folder)
-    place = _place(store_uri(uri))
+    store = _store_name(store_uri(uri))
     noted = read_cached_json(run.path / NOTE)
-    return place in noted and _mirrored(noted).get(place) == _standing(run)
+    return store in noted and _mirrored(noted).get(store) == _run_state(run)
 
 
 def _mirrored(noted: Mapping[str, Any]) -> dict[str, Any]:
-    """Store -> what it was given last."""
-    found = noted.get("mirrored")
-    return dict(found) if isinstance(found, Mapping) else {}
+    """Return store -> the state that was mirrored there last."""
+    states = noted.get("mirrored")
+    return dict(states) if isinstance(states, Mapping) else {}
 
 
-def _standing(run: RunFolder) -> str:
+def _run_state(run: RunFolder) -> str:
     return " ".join(map(str, (run.state, *_times(run))))
 
 
 def _times(run: RunFolder) -> tuple[str | None, str | None]:
-    """When the run started and ended."""
+    """Return when the run started and ended."""
     status = run.recorded_status
     return (status.started, status.ended) if status is not None else (None, None)
 
@@ -153,7 +153,7 @@ def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
     """Return the MLflow run of this folder: the one in mlflow.json if the store still has it, else by key and code."""
     from mlflow.exceptions import MlflowException
 
-    noted = read_cached_json(run.path / NOTE).get(_place(address))
+    noted = read_cached_json(run.path / NOTE).get(_store_name(address))
     if isinstance(noted, str):
         try:
             known = client.get_run(noted)
@@ -196,13 +196,13 @@ def _create(client: MlflowClient, run: RunFolder, address: str) -> Run:
 
 def _remember(run: RunFolder, address: str, run_id: str) -> None:
     """Record in the folder, for each store, the MLflow run id and the mirrored state; atomic."""
-    known, place = read_cached_json(run.path / NOTE), _place(address)
-    mirrored = _mirrored(known) | {place: _standing(run)}
-    if known.get(place) != run_id or known.get("mirrored") != mirrored:
-        write_json(run.path / NOTE, {**known, place: run_id, "mirrored": mirrored})
+    known, store = read_cached_json(run.path / NOTE), _store_name(address)
+    mirrored = _mirrored(known) | {store: _run_state(run)}
+    if known.get(store) != run_id or known.get("mirrored") != mirrored:
+        write_json(run.path / NOTE, {**known, store: run_id, "mirrored": mirrored})
 
 
-def _place(address: str) -> str:
+def _store_name(address: str) -> str:
     """Return a store's address without a password, independent of the working directory."""
     file = sqlite_file(address)
     return f"sqlite:///{file}" if file is not None else re.sub(r"//[^/@]*@", "//", address)
@@ -293,5 +293,5 @@ def _key(name: str) -> str:
 
 
 def _milliseconds(moment: str | None) -> int:
-    """A time of status.json in ms since 1970; now where there is none."""
+    """Convert a time of status.json to ms since 1970; now if there is none."""
     return int((time.time() if moment is None else datetime.fromisoformat(moment).timestamp()) * 1000)
