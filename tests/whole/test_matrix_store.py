@@ -12,7 +12,7 @@ import psutil
 import pytest
 from support.matrix_support import Bench
 
-from semibench.runfolder.writing import read_json
+from semibench.files import read_json
 
 CELLS = 80
 GROUP = {

@@ -72,7 +72,7 @@ def test_every_protocol_runs_on_its_phantom(
     dice = table[(table["metric"] == "dice") & (table["convention"] == "semibench-1")]["value"]
     assert dice.between(0, 1).all()
     assert {"overlays.png", "losses.png"} <= {path.name for path in (done.folder / "pictures").iterdir()}
-    assert done.record["model"]["parameters"] >= done.record["model"]["inference_parameters"] > 0
+    assert (done.record.model.parameters or 0) >= (done.record.model.inference_parameters or 0) > 0
     if protocol == "synthetic":
         assert sum(case[0] == "synthetic" for case in split["unlabeled"]) == 4
         assert (done.folder / "pictures" / "synthetic.png").is_file()
@@ -97,7 +97,7 @@ def test_real_files_run(tmp_path: Path, dataset: str, protocol: str, more: tuple
         data_root=tmp_path / "data",
         conventions=("semibench-1",),
     )
-    assert done.record["phantom"] is False
+    assert done.record.phantom is False
     assert pd.read_parquet(done.folder / "scores.parquet")["value"].notna().any()
 
 
@@ -130,7 +130,7 @@ def test_the_same_spec_gives_the_same_digits(finished: Result, tmp_path: Path) -
 )
 def test_what_decides_the_digits_is_in_the_key(finished: Result, change: dict[str, Any]) -> None:
     plan = prepare(request(finished.folder.parent, **({"method": "supervised"} | change)), estimate=False)
-    assert plan.key != finished.record["key"]
+    assert plan.key != finished.record.key
     assert plan.state == "new"
 
 
@@ -139,7 +139,7 @@ def test_where_things_lie_is_not_in_the_key(finished: Result, tmp_path: Path) ->
         request(tmp_path / "elsewhere", method="supervised", keep_predictions=False, conventions=("mgcc-2023",)),
         estimate=False,
     )
-    assert plan.key == finished.record["key"]
+    assert plan.key == finished.record.key
 
 
 def test_changed_code_makes_a_run_stale(finished: Result, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_killed_in_every_stage_and_resumed_gives_the_same_digits(tmp_path: Path)
     assert plan.state == "resumable"
     resumed = execute(plan)
     assert digits(resumed.folder) == digits(whole.folder)
-    assert resumed.record["training"]["iterations"] == 8
+    assert resumed.record.training.iterations == 8
 
 
 def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path) -> None:
@@ -287,7 +287,6 @@ def test_wrong_requests_say_what_to_do(
 
 def test_the_plan_tells_cases_and_time(tmp_path: Path) -> None:
     summary = prepare(request(tmp_path)).summary()
-    assert summary["data"] == "phantom"
-    assert sum(role["cases"] for role in summary["cases"].values()) == 90
-    assert summary["estimate"]["training_seconds"] > 0
-    json.dumps(summary)
+    assert summary.data == "phantom"
+    assert sum(pool.cases for pool in summary.cases.values()) == 90
+    assert (summary.estimate.training_seconds or 0) > 0

@@ -13,7 +13,7 @@ from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.site_toys import EVIL, WORSE, chromium, no_browser, phantom_runs, phantom_spec
 
 from semibench_leaderboards.ranking.boards import boards
-from semibench_leaderboards.ranking.ranking import rank
+from semibench_leaderboards.ranking.ranks import rank
 from semibench_leaderboards.reading.records import read_runs
 from semibench_leaderboards.site import write
 
@@ -248,9 +248,9 @@ def test_two_rows_case_by_case(visit: Open, page_file: Path) -> None:
     page.select_option("#pair-a", label="alpha")
     page.select_option("#pair-b", label="beta")
     assert page.locator("#pair-figure circle.case").count() == 8
-    told = page.inner_text("#pair-told")
+    told = page.inner_text("#pair-facts")
     assert "cases where alpha is better" in told and "8 of 8" in told
-    page.locator("#pair-told button.open").first.click()
+    page.locator("#pair-facts button.open").first.click()
     assert page.eval_on_selector("#view-a", "s => s.selectedOptions[0].text") == "alpha"
     assert page.eval_on_selector("#view-b", "s => s.selectedOptions[0].text") == "beta"
 

@@ -4,7 +4,6 @@ check raises AssertionError with what is wrong."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,15 +79,14 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
             settings=settings, phantom="always", runs=folder / "runs", device="cpu",
             threads=1, track=False, keep_predictions=False, pictures=False,
         )  # fmt: skip
-        error, dice = "", ()
+        error, dice = "", tuple[float, ...]()
         with watched() as touched:
             try:
                 result = execute(prepare(request, estimate=False))
             except SemibenchError as problem:
                 error = f"{protocol} on blobs: {problem}"
         if not error:
-            record = json.loads((result.folder / "result.json").read_text(encoding="utf-8"))
-            dice = tuple(s["mean"] for s in record["scores"] if s["metric"] == "dice" and s["mean"] is not None)
+            dice = tuple(s.mean for s in result.record.scores if s.metric == "dice" and s.mean is not None)
         return ShortRun(error, dice, tuple(dict.fromkeys(_elsewhere(touched, folder))))
 
 

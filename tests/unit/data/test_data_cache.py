@@ -22,8 +22,8 @@ from semibench import CaseError, CaseRef, DatasetOptions, PluginError, Split, Un
 from semibench.data.cache import CaseStore
 from semibench.data.catalog import DataCatalog, check_index
 from semibench.data.hashes import HashMemory, data_digest
-from semibench.data.revision import code_revision
 from semibench.reporting import Reporter
+from semibench.source_digest import class_digest
 
 
 @pytest.fixture(autouse=True)
@@ -309,7 +309,7 @@ def test_the_revision_follows_code_and_not_comments(tmp_path: Path, monkeypatch:
         for name, text in {**texts, **changed}.items():
             (package / f"{name}.py").write_text(text)
         code = (
-            "from packed.reader import Reader; from semibench.data.revision import code_revision as c; print(c(Reader))"
+            "from packed.reader import Reader; from semibench.source_digest import class_digest as c; print(c(Reader))"
         )
         environment = {**os.environ, "PYTHONPATH": with_tests(tmp_path)}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -318,7 +318,7 @@ def test_the_revision_follows_code_and_not_comments(tmp_path: Path, monkeypatch:
     first = revision()
     assert revision(inner="value = 1  # a comment\n\n", unrelated="x = 2\n") == first
     assert revision(inner="value = 2\n") != first
-    assert code_revision(Filed) != code_revision(PluginError)
+    assert class_digest(Filed) != class_digest(PluginError)
 
 
 # --- the catalog ---
