@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from semibench import Convention, Inference
-from semibench.blocks import class_metrics
 from semibench_plugins.conventions.cards import SSL4MIS
+from semibench_plugins.conventions.voxel_scores import score_in_voxels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +34,4 @@ class Ssl4mis(Convention):
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
         """See `Convention.score`. The spacing is ignored."""
-        table = class_metrics(prediction, truth, classes, None, self.metrics)
-        for index, values in table.items():
-            if not (prediction == index).any():
-                values.update(dict.fromkeys(self.metrics, 0.0))
-        return table
+        return score_in_voxels(prediction, truth, classes, self.metrics)
