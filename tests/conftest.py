@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--learn: see tests/battery/test_learning.py."""
+    parser.addoption("--learn", action="store_true", help="train all methods and record whether they learn")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,15 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for group in (slow, others)
         for item in group[part * len(group) // parts : (part + 1) * len(group) // parts]
     ]
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Folder with BUSBRA/, HC18/ and Task04_Hippocampus/; skips, saying why, where it isn't there."""
-    place = Path(os.environ.get("SEMIBENCH_TEST_DATA", ROOT.parent / "shared" / "data"))
-    if not place.is_dir():
-        pytest.skip(f"no real images at {place}; name their folder in SEMIBENCH_TEST_DATA")
-    return place
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,10 +1,20 @@
-"""Crash-safe file writes: a reader never sees a partial file."""
+"""Atomic writing of files, and JSON: the one conversion to it, the one writer and the one reader."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json, to_jsonable_python
+
+from semibench.contracts.errors import SemibenchError
+
+
+class DamagedFileError(SemibenchError):
+    """A file is not the JSON object it should be; the message names the file and says what is wrong with it."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -27,8 +37,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
+        synchronise(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -37,3 +46,76 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def synchronise(path: Path) -> None:
+    """Returns once the bytes of a file are on the disk."""
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
+
+
+def jsonable(value: Any, digits: int | None = None) -> Any:
+    """A value as JSON can hold it: NaN and infinities become None, paths text, arrays and tensors numbers or lists.
+
+    Models, data classes, mappings and sequences are converted with everything in them; sort a set first, since its order
+    is that of the process. digits: round floats to so many significant digits.
+    """
+    converted = to_jsonable_python(value, inf_nan_mode="null", fallback=_foreign)
+    return converted if digits is None else _rounded(converted, digits)
+
+
+def _foreign(value: Any) -> Any:
+    """numpy and torch know their own plain form; anything else is its text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _rounded(value: Any, digits: int) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(inner, digits) for key, inner in value.items()}
+    return [_rounded(inner, digits) for inner in value] if isinstance(value, list) else value
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Writes a record as readable JSON, atomically."""
+    text = json.dumps(jsonable(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def json_object(data: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in some bytes. where: what the bytes are, for the message.
+
+    Raises:
+        DamagedFileError: for anything else than one JSON object in UTF-8.
+    """
+    try:
+        loaded = from_json(data)
+    except ValueError as error:
+        raise DamagedFileError(f"{where} is not JSON ({error}); it was cut off or changed by hand") from error
+    if not isinstance(loaded, dict):
+        raise DamagedFileError(f"{where}: expected a JSON object, found {type(loaded).__name__}")
+    return loaded
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or {} where there is no file.
+
+    Raises:
+        DamagedFileError: where the file is there and can't be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise DamagedFileError(f"{path} can't be read ({error.strerror})") from error
+    return json_object(data, str(path))
+
+
+def read_cached_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a cache, or of a note that is written anew: {} where it is missing or damaged."""
+    try:
+        return read_json(path)
+    except DamagedFileError:
+        return {}

@@ -7,6 +7,7 @@ raises `PluginError` with that message.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -14,7 +15,7 @@ import importlib.metadata
 import importlib.util
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -330,7 +331,24 @@ class Registry:
         ]
 
 
-@functools.cache
+_more: list[Source] = []
+
+
 def registry() -> Registry:
     """The registry of this environment, scanned once a process."""
-    return Registry(installed())
+    return _scanned(tuple(_more))
+
+
+@functools.cache
+def _scanned(more: tuple[Source, ...]) -> Registry:
+    return Registry([*installed(), *more])
+
+
+@contextlib.contextmanager
+def also_registered(*sources: Source) -> Iterator[None]:
+    """Within the block `registry()` holds these sources too, beside what is installed; for this process alone."""
+    _more.extend(sources)
+    try:
+        yield
+    finally:
+        del _more[-len(sources) :]

@@ -1,4 +1,4 @@
-"""Cards of the leaderboards: the commands they add to `bench`. Light: a command's module is imported when it is called."""
+"""Cards of the commands, listeners and suites that the leaderboards add. Light: a module is imported when it is used."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ LEADERBOARD = CommandCard(
 COMPARE = CommandCard(
     name="compare",
     load="semibench_leaderboards.commands.compare:app",
-    summary="Compare two rows case by case: differences, interval, test, the cases that differ most.",
+    summary="Compare two rows case by case: difference, interval, test, the cases that differ most.",
 )
 
 RUNS = CommandCard(
     name="runs",
     load="semibench_leaderboards.commands.runs:app",
-    summary="List runs: state, score, time; filter and sort them.",
+    summary="List runs with state, score and time; filter and sort them.",
 )
 
 PUBLISHED = CommandCard(
     name="published",
     load="semibench_leaderboards.commands.published_command:published",
-    summary="Numbers that the papers printed, with units, and what is known to be wrong with them.",
+    summary="Show numbers that the papers printed, with units and known errors.",
 )
 
 SUITE = CommandCard(
     name="suite",
     load="semibench_leaderboards.commands.suite_command:app",
-    summary="The papers' tables as lists of runs: published, reproduced, difference, what is missing.",
+    summary="Show the papers' tables as lists of runs: published, reproduced, difference, what is missing.",
 )
 
 RERUN = CommandCard(
     name="rerun",
     load="semibench_leaderboards.commands.rerun:app",
-    summary="The same run, or all of a row, once more: do the digits agree, and within what?",
+    summary="Repeat a run, or all runs of a row, and compare the digits.",
 )
 
 RESCORE = CommandCard(
@@ -51,19 +51,19 @@ RESCORE = CommandCard(
 EXPORT = CommandCard(
     name="export",
     load="semibench_leaderboards.commands.export:app",
-    summary="One file with a run's spec, split, predictions and scores, that anybody can verify.",
+    summary="Write a run's spec, split, predictions and scores to one file that anybody can verify.",
 )
 
 SCORE = CommandCard(
     name="score",
     load="semibench_leaderboards.commands.score:app",
-    summary="Score predictions that were made elsewhere; the harness computes the number.",
+    summary="Score predictions that were made elsewhere; the harness computes the numbers.",
 )
 
 VERIFY = CommandCard(
     name="verify",
     load="semibench_leaderboards.commands.verify:app",
-    summary="Compute every number of a bundle, or a run folder, again from its predictions and the data.",
+    summary="Recompute every number of a bundle or run folder from its predictions and the data.",
 )
 
 
@@ -75,14 +75,14 @@ def semibench_commands() -> list[CommandCard]:
 
 @hookimpl
 def semibench_listeners() -> list[ListenerCard]:
-    """Rows in MLflow follow every run that ends."""
+    """Updates the rows in MLflow after every run."""
     load = "semibench_leaderboards.mlflow_rows.listening:update"
-    return [ListenerCard(name="mlflow-rows", load=load, summary="Brings the run's row and track in MLflow up to date.")]
+    return [ListenerCard(name="mlflow-rows", load=load, summary="Updates the run's row and track in MLflow.")]
 
 
 @hookimpl
 def semibench_suites() -> list[SuiteCard]:
-    """One suite per file of this package; the files are read when a suite is used."""
+    """One suite for each file of this package; a file is read when its suite is used."""
     folder = resources.files(__package__).joinpath("suites", "tables")
     names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     load = "semibench_leaderboards.suites.for_matrix:cells_of"

@@ -1,41 +1,62 @@
-"""Every check of the battery over every method and backbone that is registered (methods in company: see
-test_conformance_more)."""
+"""Every check of the battery over every plug-in that Semibench registers. The checks of a plug-in share what they compute, so
+they are one test: `pytest tests/battery -k cps`. (Whether methods learn: test_learning.py.)"""
 
 from __future__ import annotations
 
-import pytest
-import torch
+from collections.abc import Mapping
+from typing import Any
 
-from semibench.conformance import METHOD_RUN_CHECKS, BoundCheck, battery
+import pytest
+
+from semibench.registry import registry
 
 pytestmark = pytest.mark.no_cover  # the other tests measure coverage; tracing costs these a quarter more time
-KNOWN: dict[str, str] = {}
-"""Id of a check -> why it fails for now; shown as xfail, and an error once it passes."""
 
-SMALL = {
+SMALL: Mapping[str, Mapping[str, Any]] = {
     "adaoutput": {"critic_filters": 4},
     "ctct": {"second_width": 0.125},
     "diff-cl": {"samples": 128, "extremes": 16, "anchors": 32, "bank": 64, "added": 64, "width": 8},
     "a-and-d": {"ddim_steps": 2},
     "dtlp-net": {"ddim_steps": 2},
+    "latent-diffusion": {"vae_steps": 2, "unet_steps": 2, "ddim_steps": 2},
 }
-"""Options that make a method small enough for tests."""
+"""Options that make a plug-in small enough for tests."""
 
-ELSEWHERE = {*METHOD_RUN_CHECKS, "import_of_cards_is_light"}
+ONCE = {"import_of_cards_is_light"}
+"""A fact of a module of cards: a process for each card in it would say nothing more (test_cards_are_light)."""
 
 
-def cases() -> list[object]:
-    found: list[object] = []
-    for check in battery({"method": None, "backbone": None}, options=SMALL):
-        if check.fact in ELSEWHERE:
-            continue
-        reason = KNOWN.get(str(check))
-        marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
-        found.append(pytest.param(check, id=str(check), marks=marks))
+def plugins() -> list[Any]:
+    """(kind, name, dims) of everything built in; dims: of the networks, 0 where the kind has none."""
+    found = []
+    for kind in ("method", "backbone", "dataset", "protocol", "generator"):
+        for item in registry().cards(f"{kind}s"):
+            if item.distribution == "semibench":
+                for dims in item.card.dims if kind in ("method", "backbone") else (0,):
+                    name = f"{item.name}-{dims}d" if dims else item.name
+                    found.append(pytest.param(kind, item.name, dims, id=f"{kind}-{name}"))
     return found
 
 
-@pytest.mark.parametrize("check", cases())
-def test_conformance(check: BoundCheck) -> None:
+@pytest.mark.parametrize(("kind", "name", "dims"), plugins())
+def test_every_fact_holds(kind: str, name: str, dims: int) -> None:
+    """A known failure that a class declares is to fail; once it holds, its declaration goes."""
+    import torch
+
+    from semibench.conformance import checks_of
+    from semibench.conformance.verdicts import FAILED, verdict
+
     torch.set_num_threads(1)
+    checks = [check for check in checks_of(name, kind, options=SMALL.get(name)) if check.dims in (0, dims)]
+    verdicts = [verdict(check) for check in checks if check.fact not in ONCE]
+    assert len(verdicts) > 5
+    failed = {found.id: found.reason for found in verdicts if found.state in FAILED}
+    assert not failed, "\n".join(f"{check}: {reason}" for check, reason in failed.items())
+
+
+@pytest.mark.parametrize("name", ["mean-teacher", "unet", "tus", "self", "latent-diffusion"])
+def test_cards_are_light(name: str) -> None:
+    from semibench.conformance import checks_of
+
+    (check,) = [check for check in checks_of(name) if check.fact == "import_of_cards_is_light"]
     assert check.reason() is None

@@ -1,4 +1,4 @@
-"""Small settings for the tests of single methods."""
+"""Small tasks, samples and backbones for tests of single methods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def samples(image: Tensor, label: Tensor | None = None, domain: Tensor | None = 
 
 
 class Collected:
-    """An `optimise` that only collects."""
+    """An `optimise` that only records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[dict[str, Tensor], tuple[str, ...]]] = []

@@ -1,4 +1,4 @@
-"""A plug-in for tests of the matrix: a data set of tiny discs, and methods that take their time or come to grief."""
+"""A plug-in for tests of the matrix: a data set of tiny discs, and a method that is slow or fails in a chosen way."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from semibench import (
     Truth,
     hookimpl,
 )
+from support.places import with_tests
 
 SIDE = 16
 log = logging.getLogger("semibench")
@@ -68,7 +69,7 @@ def semibench_recipes() -> list[RecipeCard]:
 
 
 class Discs(Dataset):
-    """A bright disc on noise; everything follows from the number of the case."""
+    """A bright disc on noise, fully determined by the case's number."""
 
     card: ClassVar[DatasetCard] = CARD
 
@@ -102,7 +103,7 @@ class Discs(Dataset):
 
 
 class Trouble(Method):
-    """A supervised learner that does as `how` says in its second step (or, sleeping, in every step)."""
+    """A supervised method that fails as `how` says in its second step and sleeps in every step."""
 
     terms: Mapping[str, Term] = {"sup": Term(search=(0.1, 10.0))}
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled")}
@@ -112,7 +113,7 @@ class Trouble(Method):
 
         how: str = Field("none", description="none, fail, crash, die, memory, torch-memory, grow or refuse")
         sleep: float = Field(0.0, description="seconds to sleep in each step")
-        marker: str = Field("", description="a file; where it exists the trouble is over, sleep too")
+        marker: str = Field("", description="a file; once it exists, the method neither fails nor sleeps")
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:
@@ -146,9 +147,9 @@ class Trouble(Method):
             case "torch-memory":
                 torch.empty(1 << 60, dtype=torch.uint8)
             case "grow":
-                kept = []
+                blocks = []
                 while True:
-                    kept.append(b"x" * 50_000_000)
+                    blocks.append(b"x" * 50_000_000)
                     time.sleep(0.02)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -156,10 +157,9 @@ class Trouble(Method):
 
 
 def install(folder: Path) -> dict[str, str]:
-    """Makes this module a plug-in for processes that get the returned environment: a distribution on PYTHONPATH."""
+    """Installs this module as a plug-in, a distribution on PYTHONPATH, for processes with the returned environment."""
     info = folder / "trouble-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trouble\nVersion: 1.0\n", encoding="utf-8")
     (info / "entry_points.txt").write_text("[semibench]\ntrouble = support.trouble_plugin\n", encoding="utf-8")
-    paths = [str(folder), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": with_tests(folder), "OMP_NUM_THREADS": "1"}

@@ -81,8 +81,8 @@ def test_every_misspelt_hook_is_named_and_the_others_of_the_plugin_count() -> No
     cards = plugin(semibench_metods=no_cards, semibench_datset=no_cards, semibench_methods=lambda: [method("mine")])
     found = Registry([source("half", cards)])
     assert outcomes(found) == ["misspelt", "misspelt"]
-    told = " ".join(str(problem) for problem in found.problems)
-    assert "'semibench_methods'" in told and "'semibench_datasets'" in told
+    messages = " ".join(str(problem) for problem in found.problems)
+    assert "'semibench_methods'" in messages and "'semibench_datasets'" in messages
     assert [item.name for item in found.cards("methods")] == ["mine"]
 
 

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from support.command_line import bench
+from typer.testing import Result
 
 from semibench import ProtocolCard, Split, hookimpl
 from semibench import registry as registry_module
-from semibench.cli import build
 from semibench.conformance import PROTOCOL_CHECKS, REGISTRATION_CHECKS, parametrize_checks
 from semibench.conformance.battery import CHECKS, checks_of
 from semibench.conformance.learning import LEARNING_CHECKS
@@ -77,7 +77,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Registry:
 @pytest.fixture
 def check(plugins: Registry) -> Callable[..., Result]:
     def call(*words: str) -> Result:
-        return CliRunner().invoke(build(), ["check", *words])
+        return bench("check", *words, width=None)
 
     return call
 

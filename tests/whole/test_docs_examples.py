@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.places import DOCS
 from support.plugin_places import Place
 
 from semibench import Backbone, Method
 from semibench.conformance import METHOD_CHECKS, MethodCase
 from semibench.registry import registry
 
-DOCS = Path(__file__).parents[2] / "docs"
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 torch.set_num_threads(1)
 

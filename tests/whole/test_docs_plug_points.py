@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.places import ROOT
 
 import semibench
 from semibench import hookspecs
@@ -19,8 +20,6 @@ from semibench.conformance import REGISTRATION_CHECKS
 from semibench.conformance.battery import CHECKS
 from semibench.contracts.deprecation import DEPRECATIONS
 from semibench.registry import KINDS, registry
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import pytest
 from support.matrix_support import BASE, Bench, endings
 
 from semibench.contracts.engine import Job
+from semibench.files import read_json, write_json
 from semibench.matrix import supervision
 from semibench.matrix.supervision import Supervised
-from semibench.runfolder.writing import read_json, write_json
 
 
 def store_runs(bench: Bench) -> list[dict[str, str]]:

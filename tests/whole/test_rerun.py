@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from support.command_line import bench
 
-from semibench.cli.app import build
 from semibench.contracts.errors import UsageError
 from semibench.run.execute import execute
 from semibench.run.prepare import prepare
@@ -33,10 +31,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         runs=runs, track=False, threads=1, conventions=("semibench-1",), device="cpu",
     )  # fmt: skip
     return execute(prepare(request, estimate=False)).folder
-
-
-def bench(*words: str) -> Any:
-    return CliRunner(env={"COLUMNS": "160"}).invoke(build(), list(words), prog_name="bench")
 
 
 def test_the_same_digits(run: Path, tmp_path: Path) -> None:
@@ -101,4 +95,4 @@ def test_tuned_weights_are_run_again_without_the_study(run: Path, tmp_path: Path
 
 def test_the_folder_of_the_run_itself_is_not_written(run: Path) -> None:
     result = bench("rerun", run.name, "--runs", str(run.parent), "--into", str(run.parent))
-    assert result.exit_code == 2 and "holds the run itself" in " ".join(result.stderr.split())
+    assert result.exit_code == 2 and "is the folder of the run itself" in " ".join(result.stderr.split())

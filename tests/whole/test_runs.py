@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.places import real_data
 
 from semibench import IdentityError, LayoutError, UnsupportedError, UsageError
 from semibench.evaluation.summary import TableError, check_table  # noqa: F401  (the tables below must satisfy it)
@@ -21,7 +22,7 @@ from semibench.run.execute import Result, execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Request
 
-FEW = ("phantom.cases=90",)
+FEW = ("phantom.cases=90", "phantom.scale=0.25")
 
 
 def request(folder: Path, protocol: str = "self", dataset: str = "tus", **more: Any) -> Request:
@@ -49,9 +50,9 @@ PROTOCOLS = [
     ("self", "tus", "mgcc", ()),
     ("similar", "tus", "mean-teacher", ()),
     ("synthetic", "tus", "mgcc", ("count=4",)),
-    ("ssmis", "la", "mean-teacher", ("protocol.labeled=2", "phantom.cases=8")),
-    ("umda", "mmwhs", "adaoutput", ("phantom.cases=12",)),
-    ("semi-mdg", "mnms", "saml", ("phantom.cases=32",)),
+    ("ssmis", "la", "mean-teacher", ("protocol.labeled=2", "phantom.cases=8", "phantom.scale=0.5")),
+    ("umda", "mmwhs", "adaoutput", ("phantom.cases=12", "phantom.scale=0.5")),
+    ("semi-mdg", "mnms", "saml", ("phantom.cases=32", "phantom.scale=0.5")),
 ]
 
 
@@ -71,7 +72,7 @@ def test_every_protocol_runs_on_its_phantom(
     dice = table[(table["metric"] == "dice") & (table["convention"] == "semibench-1")]["value"]
     assert dice.between(0, 1).all()
     assert {"overlays.png", "losses.png"} <= {path.name for path in (done.folder / "pictures").iterdir()}
-    assert done.record["model"]["parameters"] >= done.record["model"]["inference_parameters"] > 0
+    assert (done.record.model.parameters or 0) >= (done.record.model.inference_parameters or 0) > 0
     if protocol == "synthetic":
         assert sum(case[0] == "synthetic" for case in split["unlabeled"]) == 4
         assert (done.folder / "pictures" / "synthetic.png").is_file()
@@ -83,10 +84,10 @@ def test_every_protocol_runs_on_its_phantom(
 @pytest.mark.parametrize(
     ("dataset", "protocol", "more"), [("bus-bra", "self", ()), ("hc18", "self", ()), ("msd-hippocampus", "ssmis", ())]
 )
-def test_real_files_run(tmp_path: Path, real_data: Path, dataset: str, protocol: str, more: tuple[str, ...]) -> None:
+def test_real_files_run(tmp_path: Path, dataset: str, protocol: str, more: tuple[str, ...]) -> None:
     folder = {"bus-bra": "BUSBRA", "hc18": "HC18", "msd-hippocampus": "Task04_Hippocampus"}[dataset]
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / dataset).symlink_to(real_data / folder)
+    (tmp_path / "data" / dataset).symlink_to(real_data(folder))
     done = run(
         tmp_path / "runs",
         protocol,
@@ -96,7 +97,7 @@ def test_real_files_run(tmp_path: Path, real_data: Path, dataset: str, protocol:
         data_root=tmp_path / "data",
         conventions=("semibench-1",),
     )
-    assert done.record["phantom"] is False
+    assert done.record.phantom is False
     assert pd.read_parquet(done.folder / "scores.parquet")["value"].notna().any()
 
 
@@ -124,12 +125,12 @@ def test_the_same_spec_gives_the_same_digits(finished: Result, tmp_path: Path) -
         {"draw": 1},
         {"settings": (*FEW, "lr=0.5")},
         {"settings": (*FEW, "sup=2")},
-        {"settings": ("phantom.cases=91",)},
+        {"settings": ("phantom.cases=91", FEW[1])},
     ],
 )
 def test_what_decides_the_digits_is_in_the_key(finished: Result, change: dict[str, Any]) -> None:
     plan = prepare(request(finished.folder.parent, **({"method": "supervised"} | change)), estimate=False)
-    assert plan.key != finished.record["key"]
+    assert plan.key != finished.record.key
     assert plan.state == "new"
 
 
@@ -138,7 +139,7 @@ def test_where_things_lie_is_not_in_the_key(finished: Result, tmp_path: Path) ->
         request(tmp_path / "elsewhere", method="supervised", keep_predictions=False, conventions=("mgcc-2023",)),
         estimate=False,
     )
-    assert plan.key == finished.record["key"]
+    assert plan.key == finished.record.key
 
 
 def test_changed_code_makes_a_run_stale(finished: Result, tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def iterate(self, plan, step, iteration):
     original(self, plan, step, iteration)
 loop._Training.iterate = iterate
 execute(prepare(Request(protocol="self", dataset="tus", method="bcp", recipe="smoke", runs=Path(sys.argv[1]), track=False,
-    settings=("phantom.cases=90", "iterations=8", "checkpoint_every=1")), estimate=False))
+    settings=tuple(sys.argv[3:])), estimate=False))
 """
 
 
@@ -198,14 +199,16 @@ def test_killed_in_every_stage_and_resumed_gives_the_same_digits(tmp_path: Path)
     whole = run(tmp_path / "whole", method="bcp", settings=settings)
     for iteration in (1, 2, 5):
         died = subprocess.run(
-            [sys.executable, "-c", KILLED, str(tmp_path / "cut"), str(iteration)], capture_output=True, timeout=300
+            [sys.executable, "-c", KILLED, str(tmp_path / "cut"), str(iteration), *settings],
+            capture_output=True,
+            timeout=300,
         )
         assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
     plan = prepare(request(tmp_path / "cut", method="bcp", settings=settings), estimate=False)
     assert plan.state == "resumable"
     resumed = execute(plan)
     assert digits(resumed.folder) == digits(whole.folder)
-    assert resumed.record["training"]["iterations"] == 8
+    assert resumed.record.training.iterations == 8
 
 
 def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path) -> None:
@@ -284,7 +287,6 @@ def test_wrong_requests_say_what_to_do(
 
 def test_the_plan_tells_cases_and_time(tmp_path: Path) -> None:
     summary = prepare(request(tmp_path)).summary()
-    assert summary["data"] == "phantom"
-    assert sum(role["cases"] for role in summary["cases"].values()) == 90
-    assert summary["estimate"]["training_seconds"] > 0
-    json.dumps(summary)
+    assert summary.data == "phantom"
+    assert sum(pool.cases for pool in summary.cases.values()) == 90
+    assert (summary.estimate.training_seconds or 0) > 0

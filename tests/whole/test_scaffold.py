@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command_line import bench
 from support.plugin_places import Place
-from typer.testing import CliRunner
 
 from semibench import UnknownNameError, UsageError
-from semibench.cli import build
 from semibench.scaffold import SCAFFOLDS, Scaffold, check_name, write
 
 KINDS = list(SCAFFOLDS)
@@ -112,14 +111,14 @@ def test_classes_never_hide_what_they_need(name: str, tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_to_do_next(tmp_path: Path) -> None:
-    done = CliRunner().invoke(build(), ["new", "dataset", "my-clinic", "--dir", str(tmp_path), "--json"])
+    done = bench("new", "dataset", "my-clinic", "--dir", str(tmp_path), "--json", width=None)
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
     assert (record["folder"], record["distribution"]) == (str(tmp_path / "my-clinic"), "semibench-my-clinic")
     assert record["next"][1:3] == ["pip install -e .", "bench check my-clinic"]
-    again = CliRunner().invoke(build(), ["new", "dataset", "my-clinic", "--dir", str(tmp_path)])
+    again = bench("new", "dataset", "my-clinic", "--dir", str(tmp_path), width=None)
     assert again.exit_code == 2 and "exists already" in again.stderr
-    taken = CliRunner().invoke(build(), ["new", "dataset", "tus", "--dir", str(tmp_path)])
+    taken = bench("new", "dataset", "tus", "--dir", str(tmp_path), width=None)
     assert taken.exit_code == 2 and "my-tus" in taken.stderr
 
 

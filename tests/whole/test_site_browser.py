@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.site_toys import EVIL, WORSE, chromium, no_browser, phantom_runs, phantom_spec
 
 from semibench_leaderboards.ranking.boards import boards
-from semibench_leaderboards.ranking.ranking import rank
+from semibench_leaderboards.ranking.ranks import rank
 from semibench_leaderboards.reading.records import read_runs
 from semibench_leaderboards.site import write
 
@@ -186,8 +185,8 @@ def test_details_and_the_command(visit: Open, page_file: Path) -> None:
 
 
 def test_two_hundred_rows_without_lag(visit: Open, many_file: Path) -> None:
-    """Under 250 ms on a machine whose browser makes and draws a plain table of 200 rows in 110 ms; on a slower or busier one
-    the limit is as much higher as that takes longer."""
+    """Sorting and filtering take at most two and a half times as long as making and drawing a plain table of 200 rows, measured
+    in turn in the same browser."""
     page = visit(many_file)
     assert len(column(page, "name")) == ROWS
     took = page.evaluate(
@@ -212,7 +211,7 @@ def test_two_hundred_rows_without_lag(visit: Open, many_file: Path) -> None:
           found.filter.push(await timed(() => { box.value = text; box.dispatchEvent(new Event('input')) })) }
         return found }"""
     )
-    limit = 250 * max(1.0, np.median(took["plain"]) / 110)
+    limit = 2.5 * np.median(took["plain"])
     assert np.median(took["sort"]) < limit and np.median(took["filter"]) < limit, (limit, took)
 
 
@@ -249,9 +248,9 @@ def test_two_rows_case_by_case(visit: Open, page_file: Path) -> None:
     page.select_option("#pair-a", label="alpha")
     page.select_option("#pair-b", label="beta")
     assert page.locator("#pair-figure circle.case").count() == 8
-    told = page.inner_text("#pair-told")
+    told = page.inner_text("#pair-facts")
     assert "cases where alpha is better" in told and "8 of 8" in told
-    page.locator("#pair-told button.open").first.click()
+    page.locator("#pair-facts button.open").first.click()
     assert page.eval_on_selector("#view-a", "s => s.selectedOptions[0].text") == "alpha"
     assert page.eval_on_selector("#view-b", "s => s.selectedOptions[0].text") == "beta"
 
@@ -426,9 +425,14 @@ def test_without_scripts_the_table_is_there(visit: Open, page_file: Path) -> Non
     assert not page.is_visible("#filter") and "need JavaScript" in page.inner_text("noscript")
 
 
-def test_how_long_the_page_takes(visit: Open, many_file: Path) -> None:
-    start = time.perf_counter()
-    page = visit(many_file)
-    page.wait_for_selector("#ranks-figure, .note")
-    assert time.perf_counter() - start < 20
+def test_a_large_page_grows_no_faster_than_its_rows(visit: Open, page_file: Path, many_file: Path) -> None:
+    """Two hundred rows: what the browser has to lay out grows with the rows at most (long figures show their first rows)."""
+
+    def elements(file: Path) -> tuple[int, int]:
+        page = visit(file)
+        page.wait_for_selector("#ranks-figure, .note")
+        return page.locator("#board tbody tr").count(), page.evaluate("document.querySelectorAll('*').length")
+
+    (few, small), (many, large) = elements(page_file), elements(many_file)
+    assert many == ROWS and large / small < many / few
     assert many_file.stat().st_size < 3_000_000

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.places import DOCS
 from support.plugin_places import Place, module_wheel, semibench_wheel
 
 from semibench.contracts.cards import API, OLDEST_API
@@ -103,7 +104,7 @@ BROKEN = {
     "broken-name": (CARD + "MethodCard(name='Two Words', title='t', load='a:B')]", "a name is lower case"),
     "broken-nothing": ("x = 1", "no function marked @semibench.hookimpl"),
 }
-PAGE = Path(__file__).parents[2] / "docs" / "plugin_errors.md"
+PAGE = DOCS / "plugin_errors.md"
 
 
 @pytest.mark.slow

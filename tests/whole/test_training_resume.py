@@ -17,6 +17,7 @@ import pytest
 import torch
 from support import training_killed
 from support import training_toys as toys
+from support.places import with_tests
 
 from semibench import files
 from semibench.contracts.errors import IdentityError, SemibenchError
@@ -25,7 +26,7 @@ from semibench.training import checkpoints, loop
 ALONE = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+    "PYTHONPATH": with_tests(),
 }
 
 
@@ -248,7 +249,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path: P
     path.write_text("old")
 
     def fail(temporary: Path) -> None:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):

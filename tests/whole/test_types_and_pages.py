@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from support.places import ROOT
 
 
 def call(module: str, *words: str) -> tuple[int, str]:
@@ -18,6 +17,7 @@ def call(module: str, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout[-6000:] + done.stderr[-6000:]
 
 
+@pytest.mark.types
 @pytest.mark.slow
 def test_static_types() -> None:
     code, said = call("mypy")

@@ -13,6 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from semibench.files import jsonable
+
 PIPE_WIDTH = 140
 """Columns where the output is no terminal and COLUMNS isn't set."""
 
@@ -40,20 +42,9 @@ def stderr() -> Output:
 
 def emit(record: Any) -> None:
     """One JSON document on standard output; NaN becomes null, so that any JSON reader takes it."""
-    text = json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(jsonable(record), indent=2, ensure_ascii=False, allow_nan=False)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def plain(value: Any) -> Any:
-    """Mappings, lists and numbers that JSON can hold."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(inner) for inner in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
-    return value
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> RenderableType:

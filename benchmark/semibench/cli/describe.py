@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from semibench.cli.console import Output, cell, table
+from semibench.files import jsonable
 
 if TYPE_CHECKING:
     from semibench.registry import Registered, Registry
@@ -46,11 +45,11 @@ def describe(known: Registry, kind: str, name: str) -> dict[str, Any]:
         record["options"] = fields(options)
     if kind == "methods":
         record["terms"] = {name: term(value) for name, value in found.terms.items()}
-        record["streams"] = {name: plain(value) for name, value in found.streams.items()}
+        record["streams"] = jsonable(found.streams)
     if hasattr(found, "presets"):
-        record["presets"] = plain(found.presets)
+        record["presets"] = jsonable(found.presets)
     for fact in FACTS.get(kind, ()):
-        record[fact] = plain(getattr(found, fact))
+        record[fact] = jsonable(_in_order(getattr(found, fact)))
     return record
 
 
@@ -98,7 +97,7 @@ def fields(model: type[BaseModel]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "type": _type(info.annotation),
-                "default": plain(default),
+                "default": jsonable(_in_order(default)),
                 "required": info.is_required(),
                 "range": _range(bounds),
                 "choices": bounds["enum"],
@@ -129,21 +128,9 @@ def term(value: Any) -> dict[str, Any]:
     return {**value.record(), "search": None if value.search is None else list(value.search)}
 
 
-def plain(value: Any) -> Any:
-    """Models, data classes, mappings and sets as JSON has them; infinity as text."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(inner) for inner in value)
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float) and math.isinf(value):
-        return str(value)
-    return value
+def _in_order(value: Any) -> Any:
+    """A set as a sorted list; all else as it is."""
+    return sorted(value) if isinstance(value, set | frozenset) else value
 
 
 # ---- as text -------------------------------------------------------------------------------------------------------

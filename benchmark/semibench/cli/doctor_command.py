@@ -8,7 +8,7 @@ import platform
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ PACKAGES = (
     "semibench", "torch", "monai", "mlflow", "optuna", "diffusers", "numpy", "scipy", "pandas", "pyarrow", "pydantic",
     "typer", "rich", "pluggy", "nibabel", "SimpleITK", "h5py",
 )  # fmt: skip
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.", show_default=True)]
 CLASHING = ("torchvision", "torchaudio", "timm")
 
 
@@ -27,8 +28,11 @@ def add(app: typer.Typer) -> None:
     """Registers the command."""
 
     @app.command("doctor", epilog="Examples:  bench doctor  ·  bench doctor --json")
-    def doctor_command(data_root: DataRoot = None, as_json: Json = False, debug: Debug = False) -> None:
-        """Look at the installation: versions, devices, plugins and what is wrong with them, data, the store.
+    def doctor_command(
+        data_root: DataRoot = None, runs: RunsFolder = Path("runs"), as_json: Json = False, debug: Debug = False
+    ) -> None:
+        """Look at the installation: versions, devices, plugins and what is wrong with them, data, the store, and folders of
+        runs that can't be read.
 
         Exit 1 where a plugin is broken."""
         from semibench.process import environment
@@ -43,6 +47,7 @@ def add(app: typer.Typer) -> None:
             "problems": [_problem(problem) for problem in known.problems] + hidden_commands(app, known),
             "data": data(known, data_root),
             "store": store(),
+            "runs": left_out(runs),
         }
         if as_json:
             emit(record)
@@ -146,6 +151,13 @@ def store() -> dict[str, Any]:
     return found | {"state": "ok", "runs": runs, "schema": version, "megabytes": round(file.stat().st_size / 1e6, 2)}
 
 
+def left_out(runs: Path) -> list[str]:
+    """A line for each run folder that no board counts: damaged ones, with what is wrong, and copies."""
+    from semibench_leaderboards.reading.records import left_out as find
+
+    return find(runs) if runs.is_dir() else []
+
+
 def _draw(record: dict[str, Any]) -> None:
     console = stdout()
     console.show(table(("package", "version"), record["versions"].items()))
@@ -166,6 +178,8 @@ def _draw(record: dict[str, Any]) -> None:
     console.show(table(("data set", "folder", "named by"), rows))
     console.show()
     console.show(table(("MLflow store", ""), record["store"].items()))
+    for line in record["runs"]:
+        console.show(f"\n{line}", style="yellow", soft_wrap=True)
     for problem in record["problems"]:
         console.show(f"\nPROBLEM ({problem['outcome']}): {problem['distribution']} {problem['version']}, entry point "
                       f"{problem['entry_point']!r}: {problem['message']}", style="bold red", soft_wrap=True)  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semibench.cli.console import Output, cell, duration, table
@@ -10,84 +10,81 @@ from semibench.tracking.tables import score_rows, spread
 
 if TYPE_CHECKING:
     from semibench.run.execute import Result
+    from semibench.runfolder.plans import PlanRecord
+    from semibench.runfolder.records import ScoreSummary
 
 
 STATES = {
     "new": "new",
     "done": "done already: nothing will be computed (--force runs it again)",
     "resumable": "goes on from its last checkpoint",
-    "stale": "done with other code; it is run again",
+    "running": "another process is working on it",
+    "interrupted": "was stopped before its first checkpoint; it starts again",
+    "failed": "failed before its first checkpoint; it starts again",
+    "stale": "made by other code or on another split; it is run again",
 }
 
 
-def show_plan(console: Output, facts: Mapping[str, Any], *, brief: bool = False) -> None:
+def show_plan(console: Output, facts: PlanRecord, *, brief: bool = False) -> None:
     """What will be done, before it is done (`Plan.summary()`). Phantom data are said loudly. brief: one line with the
     replicate, for the second run of a row and those after it."""
-    phantom = facts["data"] == "phantom"
-    axes = " · ".join(f"{axis} {facts[axis]}" for axis in ("draw", "fold", "seed") if facts[axis] is not None)
+    phantom = facts.data == "phantom"
     if brief:
-        state = STATES.get(facts["state"], facts["state"])
-        console.show(f"the same with {axes}: {state}, run {facts['key']} in {facts['folder']}")
+        console.show(f"the same with {facts.axes}: {STATES[facts.state]}, run {facts.key} in {facts.folder}")
         return
-    batch, patch = facts["batch"], " x ".join(str(side) for side in facts["patch"])
+    patch = " x ".join(str(side) for side in facts.patch)
     rows = [
-        ("task", f"{facts['protocol']} on {facts['dataset']}, {facts['dims']}D, classes {cell(facts['classes'])}"),
+        ("task", f"{facts.protocol} on {facts.dataset}, {facts.dims}D, classes {cell(facts.classes)}"),
         ("data", "PHANTOM (procedural stand-in)" if phantom else "real files"),
-        ("method", f"{facts['method']} with {facts['backbone']} ({cell(facts['backbone_options'])})"),
+        ("method", f"{facts.method} with {facts.backbone} ({cell(facts.backbone_options)})"),
         (
             "training",
-            f"recipe {facts['recipe']}: {facts['iterations']} iterations of {batch['labeled']} labeled + "
-            f"{batch['unlabeled']} unlabeled, patch {patch}, {facts['precision']} on {facts['device']}",
+            f"recipe {facts.recipe}: {facts.iterations} iterations of {facts.batch.labeled} labeled + "
+            f"{facts.batch.unlabeled} unlabeled, patch {patch}, {facts.precision} on {facts.device}",
         ),
-        ("replicate", axes),
+        ("replicate", facts.axes),
     ]
-    synthetic = facts.get("synthetic")
+    synthetic, estimate = facts.synthetic, facts.estimate
     if synthetic:
-        rows.append(("synthetic", f"{synthetic['count']} cases by {synthetic['generator']}, added to unlabeled"))
-    estimate = facts.get("estimate") or {}
-    if estimate and estimate.get("training_seconds") is None:
-        rows.append(("time", f"unknown: {estimate['source']}"))
-    if estimate.get("training_seconds") is not None:
-        told = f"training about {duration(estimate['training_seconds'])} ({estimate['source']})"
+        rows.append(("synthetic", f"{synthetic.count} cases by {synthetic.generator}, added to unlabeled"))
+    if estimate.source and estimate.training_seconds is None:
+        rows.append(("time", f"unknown: {estimate.source}"))
+    if estimate.training_seconds is not None:
+        time = f"training about {duration(estimate.training_seconds)} ({estimate.source})"
         if synthetic:
-            known = estimate.get("generator_seconds")
-            told += "; generator " + (f"about {duration(known)}" if known is not None else "not measured yet")
-        rows.append(("time", told))
-    rows += [("state", STATES.get(facts["state"], facts["state"])), ("run", f"{facts['key']} in {facts['folder']}")]
-    rows += [("", reason) for reason in facts["reasons"]]
+            known = estimate.generator_seconds
+            time += "; generator " + (f"about {duration(known)}" if known is not None else "not measured yet")
+        rows.append(("time", time))
+    rows += [("state", STATES[facts.state]), ("run", f"{facts.key} in {facts.folder}")]
+    rows += [("", reason) for reason in facts.reasons]
     console.show(table(("plan", ""), rows))
     console.show()
-    roles = [(role, of["cases"], of["groups"], cell(of["domains"])) for role, of in facts["cases"].items()]
+    roles = [(role, pool.cases, pool.groups, cell(pool.domains)) for role, pool in facts.cases.items()]
     console.show(table(("role", "cases", "groups", "by domain"), roles))
-    told = (
-        f"labels used: {facts['label_budget']} (labeled and validation) · validation from: {facts['validation_from']}"
-    )
-    console.show(f"{told} · excluded: {len(facts['excluded'])}")
-    for warning in facts["warnings"]:
+    labels = f"labels used: {facts.label_budget} (labeled and validation) · validation from: {facts.validation_from}"
+    console.show(f"{labels} · excluded: {len(facts.excluded)}")
+    for warning in facts.warnings:
         console.show(f"WARNING: {warning}", style="bold yellow")
     if phantom:
         console.show("PHANTOM DATA: these are no patients; never compare with results on real files.", style="bold red")
     console.show()
 
 
-def class_rows(scores: Iterable[Mapping[str, Any]], metric: str = "dice") -> tuple[list[str], list[list[str]]]:
+def class_rows(scores: Iterable[ScoreSummary], metric: str = "dice") -> tuple[list[str], list[list[str]]]:
     """One metric by class, where there is more than one foreground class; else no rows."""
-    rows, names = [], []
+    rows: list[list[str]] = []
+    names: list[str] = []
     for score in scores:
-        classes = score.get("per_class") or {}
-        if score["metric"] == metric and len(classes) > 1:
-            names = list(classes)
-            values: Sequence[Any] = [
-                value if not isinstance(value, Mapping) else value.get("mean") for value in classes.values()
-            ]
-            head = [score["checkpoint"], score["predictor"], str(score["convention"]).split(":", 1)[-1]]
-            rows.append([*head, *(spread(value, None) for value in values)])
+        if score.metric == metric and len(score.per_class) > 1:
+            names = list(score.per_class)
+            means = (spread(mean, None) for mean in score.per_class.values())
+            rows.append([score.checkpoint, score.predictor, score.convention, *means])
     return ["checkpoint", "predictor", "convention", *names], rows
 
 
 def show_result(console: Output, result: Result) -> None:
     """Tables of scores, where everything is, and how to look at it."""
-    scores = result.record.get("scores", [])
+    scores = result.record.scores
     for convention, (columns, rows) in score_rows(scores).items():
         console.show(
             table(columns, rows, title=f"{convention}: mean ± standard deviation over {_cases(scores)} test cases")
@@ -97,13 +94,11 @@ def show_result(console: Output, result: Result) -> None:
     if rows:
         console.show(table(columns, rows, title="Dice by class"))
         console.show()
-    for part in ("training", "model", "inference"):
-        figures = {
-            key.replace("_", " "): value for key, value in result.record.get(part, {}).items() if value is not None
-        }
+    for part, record in result.record.figures.items():
+        figures = [f"{name.replace('_', ' ')} {_figure(value)}" for name, value in record.filled().items()]
         if figures:
-            console.show(f"{part}: " + " · ".join(f"{key} {_figure(value)}" for key, value in figures.items()))
-    if result.record.get("phantom"):
+            console.show(f"{part}: " + " · ".join(figures))
+    if result.record.phantom:
         console.show("\nThese numbers are from PHANTOM data: they say nothing about real images.", style="bold red")
     console.show(f"\nrun folder: {result.folder}", soft_wrap=True)
     pictures = sorted((result.folder / "pictures").glob("*.png"))
@@ -116,8 +111,8 @@ def show_result(console: Output, result: Result) -> None:
         console.show("in MLflow:  bench ui", soft_wrap=True)
 
 
-def _cases(scores: Sequence[Mapping[str, Any]]) -> int:
-    return max((int(score["n"]) for score in scores), default=0)
+def _cases(scores: Sequence[ScoreSummary]) -> int:
+    return max((score.n for score in scores), default=0)
 
 
 def _figure(value: Any) -> str:

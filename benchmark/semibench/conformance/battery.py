@@ -129,20 +129,21 @@ def checks_of(
     cls = item.resolve()
     given = options or {}
     if kind == "method":
-        checks += _methods(found, item, given)
-        for dims, small in method_cases(found, item):
-            run = MethodRunCase(replace(small, options=given), item)
+        for dims, plain in method_cases(found, item):
+            case = replace(plain, options={**cls.rehearsal_options, **given})
+            run = MethodRunCase(case, item)
+            checks += [BoundCheck("method", name, dims, fact, case) for fact in METHOD_CHECKS]
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
-                learning = LearningCase(run.small)
+                learning = LearningCase(replace(plain, options=given))
                 for fact in LEARNING_CHECKS:
                     if item.card.uses_unlabeled or fact != "unlabeled_samples_help":
                         checks.append(BoundCheck("method", name, dims, fact, learning))
     elif kind == "backbone":
         checks += _backbones(item)
     else:
-        case = _case(item, cls, given)
-        checks += [BoundCheck(kind, name, 0, fact, case) for fact in CHECKS[kind]]
+        other = _case(item, cls, given)
+        checks += [BoundCheck(kind, name, 0, fact, other) for fact in CHECKS[kind]]
     reasons = {**getattr(cls, "known_failures", {}), **(known or {})}
     facts = {*CHECKS[kind], *REGISTRATION_CHECKS} | {f"{check.dims}d-{check.fact}" for check in checks if check.dims}
     strange = sorted(set(reasons) - facts)
@@ -179,12 +180,6 @@ def _case(item: Registered, cls: Any, options: Mapping[str, Any]) -> DatasetCase
     if item.kind == "protocols":
         return ProtocolCase(cls, options)
     return GeneratorCase(cls, item.card, options)
-
-
-def _methods(plugins: Registry, item: Registered, options: Mapping[str, Any]) -> list[BoundCheck]:
-    given = {**item.resolve().rehearsal_options, **options}
-    cases = [(dims, replace(case, options=given)) for dims, case in method_cases(plugins, item)]
-    return [BoundCheck("method", item.name, dims, fact, case) for dims, case in cases for fact in METHOD_CHECKS]
 
 
 def _backbones(item: Registered) -> list[BoundCheck]:

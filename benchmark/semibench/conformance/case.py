@@ -1,9 +1,10 @@
-"""What a check is told: a method or a backbone in a small setting."""
+"""What a check looks at: a method or a backbone in a small setting."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,12 @@ from torch import Tensor
 from semibench.blocks.seeds import derive_seed
 from semibench.conformance.data import BlobData, blobs
 from semibench.conformance.rehearsal import Rehearsal, tensors
+from semibench.conformance.watching import watched
 from semibench.contracts.backbone import Backbone
 from semibench.contracts.cards import BackboneCard, MethodCard
-from semibench.contracts.method import Method, Pools, Task
+from semibench.contracts.method import Batch, Method, Pools, Task
 from semibench.contracts.recipe import Recipe
+from semibench.contracts.schedule import Term
 from semibench.reporting import Reporter
 from semibench.run.settings import build
 from semibench.training.loop import train
@@ -26,7 +29,7 @@ from semibench.training.schedules import plan_stages
 from semibench.training.seeding import seed_all, seed_construction
 
 PATCH = {2: (32, 32), 3: (32, 32, 16)}
-BATCH = {2: 4, 3: 2}
+BATCH = 2
 STEPS = 3
 """Iterations of each stage in a rehearsal."""
 
@@ -59,8 +62,8 @@ class SmallBackbones:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A training that was stopped in a stage and resumed, beside one that was not. begun: stages whose `begin` ran in
-    the resumed process."""
+    """A training that was resumed in a stage, beside one that was never stopped. begun: stages whose `begin` ran in the
+    resumed process; due: stages whose `begin` must run there."""
 
     stage: str
     straight: Mapping[str, Tensor]
@@ -74,7 +77,8 @@ class MethodCase:
     """A method in a small setting; results that several checks look at are computed once.
 
     method, backbone: classes. options: of the method; backbone_options: of the network. classes, channels, domains:
-    numbers. card: what the plugin declares, where there is one.
+    numbers. card: what the plugin declares, where there is one. steps: iterations of each stage in the rehearsal
+    `done`.
     """
 
     method: type[Method]
@@ -86,6 +90,7 @@ class MethodCase:
     options: Mapping[str, Any] = field(default_factory=dict)
     backbone_options: Mapping[str, Any] = field(default_factory=lambda: {"width": 0.125})
     card: MethodCard | None = None
+    steps: int = STEPS
 
     @property
     def task(self) -> Task:
@@ -100,8 +105,8 @@ class MethodCase:
             name="conformance",
             dims=2 if self.dims == 2 else 3,
             iterations=iterations,
-            labeled_batch=BATCH[self.dims],
-            unlabeled_batch=BATCH[self.dims],
+            labeled_batch=BATCH,
+            unlabeled_batch=BATCH,
             patch=PATCH[self.dims],
             evaluate_every=0,
             checkpoint_every=checkpoint_every,
@@ -120,7 +125,7 @@ class MethodCase:
         return method
 
     def data(self, *, seed: int = 0, empty: bool = False) -> BlobData:
-        return BlobData(self.task, self.method.streams, batch=BATCH[self.dims], seed=seed, empty=empty)
+        return BlobData(self.task, self.method.streams, batch=BATCH, seed=seed, empty=empty)
 
     def images(self, count: int = 3, seed: int = 5) -> Tensor:
         """(count, C, *spatial) that were not trained on."""
@@ -139,25 +144,52 @@ class MethodCase:
     @cached_property
     def done(self) -> Rehearsal:
         """A rehearsal that ran through all stages; look at it, don't change it."""
-        rehearsal = self.rehearse()
-        rehearsal.run()
-        return rehearsal
+        return self._watched[0]
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """Files that this rehearsal wrote, connections it opened and processes it started."""
+        return self._watched[1]
+
+    @cached_property
+    def _watched(self) -> tuple[Rehearsal, tuple[str, ...]]:
+        assert self.brief  # an unwatched rehearsal first: libraries make their caches when they are first used
+        with watched() as touched:
+            rehearsal = self.rehearse(steps=self.steps).run()
+        return rehearsal, tuple(dict.fromkeys(touched))
+
+    @cached_property
+    def brief(self) -> Rehearsal:
+        """A rehearsal of one iteration for each stage, in which every weight is constant."""
+        return self.rehearse_constant(1.0)
+
+    def rehearse_constant(self, factor: float, seed: int = 0) -> Rehearsal:
+        """One iteration for each stage; every weight is constant and multiplied by a factor."""
+        rehearsal = self.rehearse(seed=seed, steps=1)
+        rehearsal.method.terms = {name: Term(factor * term.weight) for name, term in self.method.terms.items()}
+        return rehearsal.run()
+
+    @cached_property
+    def wide(self) -> MethodCase:
+        """The same with four classes and three channels at once."""
+        return self.variant(classes=4, channels=3, steps=2)
 
     @cached_property
     def resumes(self) -> tuple[Resumed, ...]:
-        """For each stage, a training in the real loop that was stopped in it and went on, and one that was not."""
+        """For each stage, a training in the real loop that goes on from a checkpoint in it, and one that was never stopped.
+
+        The checkpoint is what the training without interruption left on the disk at that moment."""
         method = self.build()
-        iterations = 3 * len(method.stages())
+        iterations = STEPS * len(method.stages())
         while min(plan.steps for plan in plan_stages(method, iterations)) < 2:
             iterations += 1
         plans = plan_stages(method, iterations)
-        straight = self._trained(method, iterations, None, None)
-        found = []
-        for number, plan in enumerate(plans):
-            with tempfile.TemporaryDirectory() as folder:
-                first = self.build()
-                stop = plan.offset + max(1, plan.steps - 1)
-                self._trained(first, iterations, stop, Path(folder))
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            stops = [plan.offset + max(1, plan.steps - 1) for plan in plans]
+            straight = self._trained(method, iterations, root / "straight", keep=stops)
+            found = []
+            for number, (plan, stop) in enumerate(zip(plans, stops, strict=True)):
                 second = self.build(seed=1)
                 begun: list[str] = []
                 begin = second.begin
@@ -169,32 +201,35 @@ class MethodCase:
                     begin(stage, pools)
 
                 second.begin = noted  # type: ignore[method-assign]
-                after = self._trained(second, iterations, None, Path(folder))
-            due = tuple(later.name for later in plans[number + 1 :])
-            found.append(Resumed(plan.name, straight, after, tuple(begun), due))
+                after = self._trained(second, iterations, root / str(stop))
+                due = tuple(later.name for later in plans[number + 1 :])
+                found.append(Resumed(plan.name, straight, after, tuple(begun), due))
         return tuple(found)
 
-    def _trained(self, method: Method, iterations: int, stop: int | None, folder: Path | None) -> dict[str, Tensor]:
-        """The state after training in the real loop; stop: the iteration at which the data break off."""
+    def _trained(self, method: Method, iterations: int, folder: Path, keep: Sequence[int] = ()) -> dict[str, Tensor]:
+        """The state after training in the real loop, resumed where the folder holds a checkpoint. keep: before these
+        iterations the folder is copied to a sibling that has the iteration's number as its name."""
         data = self.data()
-        data.stop_at = stop
-        with tempfile.TemporaryDirectory() as temporary:
-            try:
-                train(
-                    method,
-                    data,
-                    self.recipe(iterations, stop or 0),
-                    seed=0,
-                    device=torch.device("cpu"),
-                    folder=folder or Path(temporary),
-                    validate=None,
-                    reporter=Reporter(),
-                    resume=folder is not None and stop is None,
-                    key="conformance",
-                )
-            except KeyboardInterrupt:
-                if stop is None:
-                    raise
+        batch = data.batch
+
+        def kept(iteration: int) -> Batch:
+            if iteration in keep:
+                shutil.copytree(folder, folder.with_name(str(iteration)))
+            return batch(iteration)
+
+        data.batch = kept  # type: ignore[method-assign]
+        train(
+            method,
+            data,
+            self.recipe(iterations, checkpoint_every=1 if keep else 0),
+            seed=0,
+            device=torch.device("cpu"),
+            folder=folder,
+            validate=None,
+            reporter=Reporter(),
+            resume=folder.exists(),
+            key="conformance",
+        )
         return {name: value.clone() for name, value in tensors(method.state_dict()).items()}
 
 

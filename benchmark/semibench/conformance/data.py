@@ -79,16 +79,12 @@ def _generator(*parts: int) -> torch.Generator:
 
 
 class BlobData:
-    """A training source (see `training.loop.TrainingSource`): a batch is a pure function of (seed, iteration).
-
-    stop_at: raise KeyboardInterrupt instead of giving the batch of this iteration, as if the process had been stopped.
-    """
+    """A training source (see `training.loop.TrainingSource`): a batch is a pure function of (seed, iteration)."""
 
     def __init__(
         self, task: Task, streams: Mapping[str, Stream], *, batch: int, seed: int = 0, empty: bool = False
     ) -> None:
         self.task, self.streams, self.size, self.seed = task, streams, batch, seed
-        self.stop_at: int | None = None
         labeled, unlabeled = blobs(task, seed=seed, empty=empty), blobs(task, seed=seed + 1, empty=empty)
         both = Pool(
             *(
@@ -101,8 +97,6 @@ class BlobData:
 
     def batch(self, iteration: int) -> Batch:
         """The streams of one iteration."""
-        if iteration == self.stop_at:
-            raise KeyboardInterrupt
         return {name: self._samples(name, stream, iteration) for name, stream in self.streams.items()}
 
     def _samples(self, name: str, stream: Stream, iteration: int) -> Samples:

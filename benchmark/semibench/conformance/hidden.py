@@ -29,6 +29,9 @@ from semibench.training.seeding import seed_construction
 STEPS = 2
 """Iterations of each stage."""
 
+PER_DOMAIN = 4
+"""Cases of each domain, half of them labeled."""
+
 
 class Files(Dataset):
     """image/ID.npy and label/ID.npy of the cases of a task, all with labels; the first half is meant to be labeled."""
@@ -67,14 +70,14 @@ class Files(Dataset):
 
 
 def write_files(case: MethodCase, root: Path, *, turned: bool) -> Files:
-    """Eight cases a domain. turned: the labels of the second half, the unlabeled cases, are moved on by one class."""
+    """Some cases of each domain. turned: the labels of the second half, the unlabeled cases, are moved on by one class."""
     task = case.task
     card = DatasetCard(
         name="conformance", title="Conformance", load="semibench.conformance.hidden:Files", dims=2 if task.dims == 2 else 3,
         modality="none", channels=task.channels, classes=task.classes, domains=task.domains,
         slice_axis=None if task.dims == 2 else 2,
     )  # fmt: skip
-    files, pool = Files(root, card), blobs(task, seed=7, per_domain=8)
+    files, pool = Files(root, card), blobs(task, seed=7, per_domain=PER_DOMAIN)
     for number, label in enumerate(pool.label):
         kept = label.masked_fill(label == IGNORE, 0)
         hidden = number >= len(pool.label) // 2

@@ -4,12 +4,11 @@ check raises AssertionError with what is wrong."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from unittest import mock
 
@@ -17,18 +16,15 @@ import torch
 
 from semibench.blocks.seeds import derive_seed
 from semibench.conformance.case import PATCH, MethodCase
+from semibench.conformance.toy import toys
 from semibench.conformance.watching import watched
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Inference
 from semibench.registry import Registered
 
-SMALL: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "2": ("self", "tus", ("phantom.cases=90", "phantom.scale=0.25")),
-    "3": ("ssmis", "la", ("protocol.labeled=2", "phantom.cases=8", "phantom.scale=0.5")),
-    "umda": ("umda", "mmwhs", ("phantom.cases=12", "phantom.scale=0.5")),
-    "semi-mdg": ("semi-mdg", "mnms", ("phantom.cases=32", "phantom.scale=0.5")),
-}
-"""Protocol the method is meant for, else its dims -> protocol, data set and settings of a small run."""
+ITERATIONS = 4
+WHERE = ("self", "umda", "semi-mdg", "similar", "ssmis")
+"""Protocols that a method is tried under, the first of those that it is meant for."""
 
 
 @dataclass(frozen=True)
@@ -61,48 +57,44 @@ class MethodRunCase:
 Check = Callable[[MethodRunCase], None]
 
 
-@cache
-def _cases() -> tempfile.TemporaryDirectory[str]:
-    """The cache of the short runs of this process: their phantoms are drawn once. Gone when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="semibench-conformance-")
-
-
 def _short_run(item: Registered, dims: int) -> ShortRun:
     from semibench.run.execute import execute
     from semibench.run.prepare import prepare
     from semibench.run.request import Request
 
-    meant = [protocol for protocol in item.card.protocols if protocol in SMALL]
-    protocol, dataset, settings = SMALL[meant[0] if meant else str(dims)]
+    meant = item.card.protocols or WHERE
+    protocol = next((name for name in WHERE if name in meant), meant[0])
+    patch = ", ".join(map(str, PATCH[dims]))
+    settings = (f"iterations={ITERATIONS}", f"evaluate_every={ITERATIONS}", f"patch=[{patch}]", "labeled_batch=2",
+                "unlabeled_batch=2")  # fmt: skip
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
-        cases = Path(_cases().name).resolve()
-        places = {"SEMIBENCH_CACHE": str(cases), "MPLCONFIGDIR": str(folder / "cache" / "matplotlib")}
-        places["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "cache" / "inductor")
+        caches = {"SEMIBENCH_CACHE": "", "MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
+        places = {name: str(folder / "cache" / place) for name, place in caches.items()}
         stack.enter_context(mock.patch.dict(os.environ, places))
         stack.enter_context(contextlib.chdir(folder))
+        stack.enter_context(toys())
         request = Request(
-            protocol=protocol, dataset=dataset, method=item.full_name, recipe="smoke", dims=dims,
+            protocol=protocol, dataset=f"blobs-a-{dims}d", method=item.full_name, recipe="smoke", dims=dims,
             settings=settings, phantom="always", runs=folder / "runs", device="cpu",
             threads=1, track=False, keep_predictions=False, pictures=False,
         )  # fmt: skip
-        error, dice = "", ()
-        with watched() as seen:
+        error, dice = "", tuple[float, ...]()
+        with watched() as touched:
             try:
                 result = execute(prepare(request, estimate=False))
             except SemibenchError as problem:
-                error = f"{protocol} on {dataset}: {problem}"
+                error = f"{protocol} on blobs: {problem}"
         if not error:
-            record = json.loads((result.folder / "result.json").read_text(encoding="utf-8"))
-            dice = tuple(s["mean"] for s in record["scores"] if s["metric"] == "dice" and s["mean"] is not None)
-        return ShortRun(error, dice, tuple(dict.fromkeys(_elsewhere(seen, folder, cases))))
+            dice = tuple(s.mean for s in result.record.scores if s.metric == "dice" and s.mean is not None)
+        return ShortRun(error, dice, tuple(dict.fromkeys(_elsewhere(touched, folder))))
 
 
-def _elsewhere(seen: Sequence[str], folder: Path, cases: Path) -> Iterator[str]:
+def _elsewhere(touched: Sequence[str], folder: Path) -> Iterator[str]:
     """Of what was noted, files that were written or made, outside the run folder and the cache; not the bytecode that Python
     keeps of a module imported for the first time."""
-    allowed = (str(folder / "runs"), str(folder / "cache"), str(cases))
-    for line in seen:
+    allowed = (str(folder / "runs"), str(folder / "cache"))
+    for line in touched:
         event, _, path = line.partition(" ")
         if event in ("socket.connect", "subprocess.Popen"):
             continue
@@ -113,14 +105,13 @@ def _elsewhere(seen: Sequence[str], folder: Path, cases: Path) -> Iterator[str]:
 
 def check_touches_no_file_and_no_network(case: MethodRunCase) -> None:
     """Training and predicting write no file, open no connection and start no process: the harness does that."""
-    assert case.small.done  # a first rehearsal: libraries make their caches when they are first used
-    with watched() as seen:
-        rehearsal = case.small.rehearse()
-        rehearsal.run()
-        rehearsal.method.eval()
-        with torch.no_grad():
-            rehearsal.method(case.small.images())
-    assert not seen, f"{len(seen)} times: {', '.join(dict.fromkeys(seen[:5]))}"
+    method, images = case.small.done.method.eval(), case.small.images()
+    with torch.no_grad():
+        method(images)
+        with watched() as predicting:
+            method(images)
+    touched = [*case.small.touched, *predicting]
+    assert not touched, f"{len(touched)} times: {', '.join(touched[:5])}"
 
 
 def check_hidden_labels_change_no_digit(case: MethodRunCase) -> None:

@@ -68,6 +68,10 @@ class Truth:
     spacing: tuple[float, ...] | None
 
 
+SYNTHETIC = "synthetic"
+"""The data set, and the domain, of cases that a generator made; a protocol never draws them."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Who is labeled, unlabeled, validation, test. excluded: case key -> reason. Labels of validation cases count as

@@ -54,6 +54,20 @@ class Track(Frozen):
     recipe: Part | Literal["own"]
     tuning: str = "default"
 
+    @property
+    def is_phantom(self) -> bool:
+        """Whether the data are procedural stand-ins: never to be mixed with real results."""
+        return self.dataset.options.get("phantom") is not None
+
+    @property
+    def title(self) -> str:
+        """The track in readable words: "tus (phantom) · synthetic · quick · 3fa94b12"."""
+        dataset = f"{self.dataset.short} (phantom)" if self.is_phantom else self.dataset.short
+        parts = [dataset, self.protocol.short, self.recipe if isinstance(self.recipe, str) else self.recipe.short]
+        if self.tuning != "default":
+            parts.append(f"tuned {self.tuning}")
+        return " · ".join([*parts, self.digest()[:8]])
+
 
 class Entry(Frozen):
     """Who competes. `terms`: the resolved weight, ramp and gate of every loss term."""
@@ -90,6 +104,13 @@ class RunSpec(Frozen):
         return sha256(canonical({"track": self.track.digest(), "entry": self.entry.digest()}))
 
     @property
+    def name(self) -> str:
+        """The run within its track: "mgcc · mgcc-net · draw 0 · seed 0"."""
+        axes = {"draw": self.replicate.draw, "fold": self.replicate.fold, "seed": self.replicate.seed}
+        replicate = [f"{axis} {value}" for axis, value in axes.items() if value is not None]
+        return " · ".join([self.entry.method.short, self.entry.backbone.short, *replicate])
+
+    @property
     def recipe(self) -> Part:
         """The recipe that trains this run: the track's, or the entry's where the track says "own"."""
         if isinstance(self.track.recipe, Part):
@@ -103,5 +124,8 @@ class Score(Frozen):
     """How a finished run is read; not part of its key, so that a run is scored many times without training."""
 
     checkpoint: Literal["last", "best"] = "last"
-    predictor: str = "main"
-    convention: str = "semibench:semibench-1"
+    """Which weights: the last ones, or the best on validation."""
+    predictor: str | None = None
+    """Which network of a method; None for the method's default one."""
+    convention: str = "semibench-1"
+    """How predictions become numbers: the short name of a convention."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Literal
 from semibench.blocks.groups import group_table_paths, read_group_table
 from semibench.contracts.cases import CaseRef, Dataset, Split
 from semibench.data.likeness import Print, fingerprint, near_pairs
+from semibench.files import write_atomically
 from semibench.reporting import Reporter
 
 
@@ -181,16 +180,5 @@ def group_table(name: str, root: Path | None) -> dict[str, str]:
 
 
 def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
     return path

@@ -20,10 +20,10 @@ from semibench.contracts.cases import Case, CaseRef, Dataset, Frame
 from semibench.contracts.errors import CaseError
 from semibench.contracts.identity import canonical, sha256
 from semibench.data.hashes import HashMemory, case_contents
-from semibench.data.revision import code_revision
 from semibench.data.roots import cache_dir
 from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_shard
 from semibench.reporting import Reporter
+from semibench.source_digest import class_digest
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def check_case(case: Case, ref: CaseRef, dataset: Dataset) -> None:
 
 
 def _key(dataset: Dataset) -> str:
-    parts = [FORMAT, dataset.card.name, dataset.settings(), code_revision(type(dataset)), dataset.fingerprint]
+    parts = [FORMAT, dataset.card.name, dataset.settings(), class_digest(type(dataset)), dataset.fingerprint]
     return sha256(canonical(parts))
 
 

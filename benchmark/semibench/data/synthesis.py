@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock
 
 from semibench.contracts.cards import DatasetCard
-from semibench.contracts.cases import Case, CaseRef, Dataset, DatasetOptions, Frame, Truth
+from semibench.contracts.cases import SYNTHETIC, Case, CaseRef, Dataset, DatasetOptions, Frame, Truth
 from semibench.contracts.errors import UsageError
 from semibench.contracts.generator import Generator
 from semibench.contracts.identity import canonical, sha256
@@ -28,9 +28,7 @@ from semibench.contracts.protocol import Synthesis
 from semibench.data.cache import CaseStore
 from semibench.registry import Registered
 from semibench.reporting import Reporter
-from semibench.runfolder.provenance import source_digest
-
-NAME = "synthetic"
+from semibench.source_digest import source_digest
 
 
 class SyntheticCases(Dataset):
@@ -40,13 +38,17 @@ class SyntheticCases(Dataset):
 
     def __init__(self, folder: Path, card: DatasetCard) -> None:
         super().__init__(folder, DatasetOptions())
-        self.card = card.model_copy(update={"name": NAME, "title": "Synthetic", "domains": (NAME,), "similar": ()})
+        self.card = card.model_copy(
+            update={"name": SYNTHETIC, "title": "Synthetic", "domains": (SYNTHETIC,), "similar": ()}
+        )
         self.record: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         self.fingerprint = f"synthetic/{self.record['key']}"
         self._images = np.load(folder / "samples.npy", mmap_mode="r")
 
     def index(self) -> list[CaseRef]:
-        return [CaseRef(NAME, f"{i:05d}", f"{i:05d}", NAME, has_label=False) for i in range(len(self._images))]
+        return [
+            CaseRef(SYNTHETIC, f"{i:05d}", f"{i:05d}", SYNTHETIC, has_label=False) for i in range(len(self._images))
+        ]
 
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
         return ()

@@ -21,6 +21,7 @@ from semibench.evaluation.summary import check_table, summarise
 from semibench.files import write_atomically
 from semibench.registry import Registry
 from semibench.reporting import Reporter
+from semibench.runfolder.records import ScoreSummary
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Method
@@ -104,7 +105,7 @@ def score_run(
     method: Method, load: Callable[[str], bool], store: CaseStore, datasets: Mapping[str, Dataset], refs: Sequence[CaseRef],
     *, classes: Sequence[str], network: Network, conventions: Mapping[str, Convention], reporter: Reporter,
     predictions: Path | None,
-) -> tuple[pd.DataFrame, list[dict[str, Any]], float]:  # fmt: skip
+) -> tuple[pd.DataFrame, list[ScoreSummary], float]:  # fmt: skip
     """The long table of scores, its summary records, and seconds per case of one pass of the default predictor.
 
     load: puts the weights of a checkpoint ("last", "best") into the method, False where there is none. predictions:
@@ -150,33 +151,38 @@ def lengthen(wide: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Conv
 
 def summary_records(
     summary: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Convention], wide: pd.DataFrame
-) -> list[dict[str, Any]]:
+) -> list[ScoreSummary]:
     """One record per predictor, convention and metric, with the class means in it."""
     records = []
     for (predictor, name, metric), part in summary.groupby(["predictor", "convention", "metric"], sort=False):
         overall = part[part["class"] == "mean"].iloc[0]
         classes = part[part["class"] != "mean"]
+        convention = conventions[str(name)]
         records.append(
-            {
-                "checkpoint": checkpoint,
-                "predictor": str(predictor),
-                "convention": str(name),
-                "metric": str(metric),
-                "unit": conventions[str(name)].units.get(str(metric), ""),
-                "main": metric == conventions[str(name)].main,
-                "higher": metric in conventions[str(name)].higher,
-                "own_mean": type(conventions[str(name)]).aggregate is not Convention.aggregate,
-                "mean": float(overall["mean"]),
-                "std_over_cases": float(overall["std"]),
-                "per_class": {str(row["class"]): float(row["mean"]) for _, row in classes.iterrows()},
-                "n": int(overall["n"]),
-                "defined": int(overall["defined"]),
-                "empty_truth": int(overall["empty_truth"]),
-                "empty_prediction": int(overall["empty_prediction"]),
-                "missing": 0,
-            }
+            ScoreSummary(
+                checkpoint=checkpoint,
+                predictor=str(predictor),
+                convention=str(name),
+                metric=str(metric),
+                unit=convention.units.get(str(metric), ""),
+                main=metric == convention.main,
+                higher=metric in convention.higher,
+                own_mean=type(convention).aggregate is not Convention.aggregate,
+                mean=_defined(overall["mean"]),
+                std_over_cases=_defined(overall["std"]),
+                per_class={str(row["class"]): _defined(row["mean"]) for _, row in classes.iterrows()},
+                n=int(overall["n"]),
+                defined=int(overall["defined"]),
+                empty_truth=int(overall["empty_truth"]),
+                empty_prediction=int(overall["empty_prediction"]),
+                missing=0,
+            )
         )
     return records
+
+
+def _defined(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _keeper(folder: Path) -> Callable[[Case, str, tuple[str, ...], Prediction, Prediction], None]:

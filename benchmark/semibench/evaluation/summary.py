@@ -9,6 +9,7 @@ import numpy as np
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Convention
+from semibench.evaluation.overlap_check import violates_dice_of_iou
 from semibench.evaluation.scoring import COUNTS, KEYS
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ MEAN = "mean"
 """The row over all foreground classes."""
 
 TOLERANCE = 1e-6
-SMOOTHING = 2e-5
-"""How far conventions that add 1e-5 to numerator and denominator may be from Dice = 2 IoU / (1 + IoU)."""
 
 
 class TableError(SemibenchError):
@@ -59,7 +58,7 @@ def check_table(frame: pd.DataFrame, cases: Iterable[str] | None = None) -> None
             raise TableError(f"{metric} of {wrong.iloc[0]['case']!r} is {wrong.iloc[0][metric]}, out of its range")
     if {"dice", "iou"} <= set(frame.columns):
         dice, iou = frame["dice"].to_numpy(dtype=float), frame["iou"].to_numpy(dtype=float)
-        wrong = frame[np.abs(dice - 2 * iou / (1 + iou)) > SMOOTHING]
+        wrong = frame[violates_dice_of_iou(dice, iou)]
         if len(wrong):
             row = wrong.iloc[0]
             raise TableError(

@@ -19,11 +19,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from semibench.contracts.engine import Engine, Job, Outcome
-from semibench.matrix.planning import JOURNAL, Planned, locked
+from semibench.files import read_cached_json, write_json
+from semibench.matrix.planning import JOURNAL, Planned
 from semibench.process import stopping
 from semibench.reporting import Reporter
 from semibench.run.request import Option
-from semibench.runfolder.writing import now, read_json, write_json
+from semibench.runfolder.format import RunFolderError
+from semibench.runfolder.reading import state_of
+from semibench.runfolder.records import Status
+from semibench.runfolder.writing import now
 
 POLL = 0.1
 """Seconds between two questions to the engine."""
@@ -141,11 +145,14 @@ def _correct(item: Planned, outcome: Outcome) -> None:
     """A killed process leaves its run "running"; what it really is, is written into the folder."""
     if item.folder is None or outcome.ending == "done":
         return
-    path = item.folder / "status.json"
-    status = read_json(path)
-    if status.get("state") == "running" and not locked(item.folder / ".lock"):
+    try:
+        status = Status.from_disk(item.folder)
+    except RunFolderError:  # the next plan says so
+        return
+    if status is not None and status.state == "running" and state_of(item.folder, status) != "running":
         state = "interrupted" if outcome.ending in ("interrupted", "timeout") else "failed"
-        write_json(path, status | {"state": state, "error": f"{outcome.ending}: {outcome.reason}", "ended": now()})
+        changed = {"state": state, "error": f"{outcome.ending}: {outcome.reason}", "ended": now()}
+        status.model_copy(update=changed).to_disk(item.folder)
 
 
 def _running(jobs: Sequence[Job], progress: Progress) -> dict[str, dict[str, Any]]:
@@ -153,7 +160,7 @@ def _running(jobs: Sequence[Job], progress: Progress) -> dict[str, dict[str, Any
     found = {}
     for job in jobs:
         if job.name not in progress.outcomes:
-            record = read_json(job.folder / "progress.json")
+            record = read_cached_json(job.folder / "progress.json")
             if record:
                 found[job.name] = record
     return found

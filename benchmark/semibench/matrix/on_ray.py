@@ -16,8 +16,8 @@ from typing import Any
 
 from semibench.contracts.engine import Ending, Engine, EngineOptions, Job, Outcome
 from semibench.contracts.errors import UsageError
+from semibench.files import read_cached_json
 from semibench.matrix.supervision import settle, supervise
-from semibench.runfolder.writing import read_json
 
 
 class RayOptions(EngineOptions, frozen=True):
@@ -110,7 +110,7 @@ class OnRay(Engine):
         try:
             return ray.get(reference)
         except ray.exceptions.RayError as error:
-            record = read_json(job.folder / "outcome.json")
+            record = read_cached_json(job.folder / "outcome.json")
             if record.get("attempt") == job.attempt:
                 return Outcome(job.name, record["ending"], record["reason"], float(record["seconds"]))
             memory = isinstance(error, ray.exceptions.OutOfMemoryError)

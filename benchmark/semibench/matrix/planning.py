@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from semibench.contracts.errors import LayoutError, PluginError, UnsupportedError, UsageError
+from semibench.contracts.errors import IdentityError, LayoutError, PluginError, UnsupportedError, UsageError
 from semibench.contracts.identity import SHORT
+from semibench.files import read_cached_json
 from semibench.reporting import Reporter
 from semibench.run.request import Cell
-from semibench.runfolder.writing import read_json
+from semibench.runfolder.reading import RunFolder
 
 State = Literal["done", "missing", "interrupted", "failed", "stale", "skipped", "running"]
 """missing: never begun. interrupted: begun and resumable, or killed. failed: also time-outs and lack of memory. stale: done with
@@ -86,7 +87,7 @@ def _plan(cell: Cell, runs: Path, device: str, threads: int | None) -> Planned:
         raise UsageError(f"{cell.label}: {error}") from error
     except (UnsupportedError, LayoutError) as error:
         return Planned(cell, cell.digest, "skipped", " ".join(str(error).split()))
-    except PluginError as error:
+    except (PluginError, IdentityError) as error:
         return Planned(cell, cell.digest, "failed", " ".join(str(error).split()))
     state, reason = _state(plan.state, plan.folder, runs / JOURNAL / plan.key[:SHORT], plan.reasons)
     iterations = plan.resolved.options.recipe.iterations
@@ -99,31 +100,20 @@ def _state(prepared: str, folder: Path, journal: Path, reasons: Sequence[str]) -
         return "done", ""
     if prepared == "stale":
         return "stale", "; ".join(reasons)
-    outcome, status = read_json(journal / "outcome.json"), read_json(folder / "status.json")
-    if status.get("state") == "running" and locked(folder / ".lock"):
-        return "running", f"process {status.get('process')} works on it"
-    if outcome.get("ending") in BROKEN and status.get("state") != "interrupted":
+    if prepared == "running":
+        return "running", "another process works on it"
+    outcome = read_cached_json(journal / "outcome.json")
+    run = RunFolder(folder) if prepared != "new" else None
+    status = run.recorded_status if run is not None else None
+    if outcome.get("ending") in BROKEN and (status is None or status.state != "interrupted"):
         return "failed", f"{outcome['ending']}: {outcome['reason']}"
     if outcome.get("ending") == "timeout":
         return "failed", f"timeout: {outcome['reason']}"
-    if status.get("state") == "failed":
-        return "failed", str(status.get("error") or "")
-    if status or outcome.get("ending") == "interrupted":
+    if run is not None and run.state == "failed":
+        return "failed", run.error or ""
+    if run is not None or outcome.get("ending") == "interrupted":
         return "interrupted", "goes on from its last checkpoint" if prepared == "resumable" else "starts again"
     return "missing", ""
-
-
-def locked(path: Path) -> bool:
-    """Whether a process holds the lock of a run folder."""
-    from filelock import FileLock, Timeout
-
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def _seconds(plan: Any) -> float | None:
@@ -131,7 +121,7 @@ def _seconds(plan: Any) -> float | None:
     from semibench.data.roots import cache_dir
     from semibench.run.timing import Timings, setting
 
-    each = Timings(cache_dir()).get(setting(plan.resolved, plan.record["machine"]))
+    each = Timings(cache_dir()).get(setting(plan.resolved, plan.record.machine))
     if each is None:
         return None
     return each * int(plan.resolved.options.recipe.iterations)

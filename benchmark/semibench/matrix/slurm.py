@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from semibench.contracts.engine import Ending, Engine, EngineOptions, Job, Outcome
+from semibench.files import read_cached_json
 from semibench.matrix.supervision import GRACE, Spawned, Supervised, settle, watch
 from semibench.process import interrupt, on_signals
-from semibench.runfolder.writing import read_json
 
 SETTLE = 60.0
 """Seconds that a shared file system gets to show an outcome after the scheduler says that a task has ended."""
@@ -130,7 +130,7 @@ class Slurm(Engine):
 
     def _outcome(self, job: Job, task: Any, seconds: float) -> Outcome | None:
         """The cell's own word; where the scheduler ended it without one, the scheduler's."""
-        record = read_json(job.folder / "outcome.json")
+        record = read_cached_json(job.folder / "outcome.json")
         spoken = record.get("attempt") == job.attempt
         state = "" if spoken and record["ending"] != "interrupted" else _state(task)
         if spoken and (not state or state in ENDINGS or self.stopped):

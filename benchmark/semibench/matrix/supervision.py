@@ -14,7 +14,10 @@ from typing import Protocol
 import psutil
 
 from semibench.contracts.engine import Ending, Job, Outcome
-from semibench.runfolder.writing import now, read_json, write_json
+from semibench.files import read_cached_json, write_json
+from semibench.runfolder.format import RunFolderError
+from semibench.runfolder.records import Status
+from semibench.runfolder.writing import now
 
 GRACE = 30.0
 """Seconds a process gets between SIGTERM (save and end) and SIGKILL."""
@@ -106,7 +109,7 @@ class Supervised:
 
     def _outcome(self, code: int) -> Outcome:
         """What the worker wrote, unless a limit ended it; where it wrote nothing, what can be told from outside."""
-        record = read_json(self.job.folder / "outcome.json")
+        record = read_cached_json(self.job.folder / "outcome.json")
         seconds = time.monotonic() - self.started
         if record.get("attempt") == self.job.attempt and (self.why is None or record["ending"] == "done"):
             return Outcome(self.job.name, record["ending"], record["reason"], seconds)
@@ -120,8 +123,11 @@ class Supervised:
     def _is_done(self, code: int) -> bool:
         """Whether the run itself says so: another matrix with the same cell may have put its word in place of ours, or this
         process was killed between the run's last word and its own."""
-        status = read_json(self.job.folder.parents[1] / self.job.folder.name / "status.json")
-        return status.get("state") == "done" and (code == 0 or status.get("process") == self.handle.pid)
+        try:
+            status = Status.from_disk(self.job.folder.parents[1] / self.job.folder.name)
+        except RunFolderError:
+            return False
+        return status is not None and status.state == "done" and (code == 0 or status.process == self.handle.pid)
 
     def _silent(self, code: int) -> tuple[Ending, str]:
         log = self.job.folder / "log.txt"
@@ -186,7 +192,7 @@ def _memory_kills() -> int:
     path = Path("/proc/vmstat")
     if not path.is_file():
         return 0
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("oom_kill "):
             return int(line.split()[1])
     return 0

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.engine import Ending
 from semibench.contracts.errors import BusyError, LayoutError, UnsupportedError
+from semibench.files import read_json, write_json
 from semibench.process import STOP, environment, interrupt, on_signals
 from semibench.reporting import Reporter
 from semibench.run.request import Cell
-from semibench.runfolder.writing import now, read_json, write_json
+from semibench.runfolder.writing import now
 
 if TYPE_CHECKING:
     from semibench.run.execute import Result

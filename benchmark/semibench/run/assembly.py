@@ -11,11 +11,12 @@ from semibench.contracts.cases import CaseRef, Dataset, Split
 from semibench.contracts.errors import IdentityError, UnsupportedError
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.recipe import Recipe
+from semibench.files import write_json
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.resolve import Resolved
 from semibench.run.settings import build
-from semibench.runfolder.writing import write_json
+from semibench.runfolder.records import Machine, SplitRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ class Assembled:
 
 
 def assemble(
-    resolved: Resolved, split: Split, folder: Path, *, device: Any, machine: Mapping[str, Any], reporter: Reporter
+    resolved: Resolved, split: Split, folder: Path, *, device: Any, machine: Machine, reporter: Reporter
 ) -> Assembled:
     """Decodes the cases of a split, fits the generator where the protocol wants one (on training cases only), and builds
     batches and method. Writes split.json and synthetic.json into the folder."""
@@ -63,7 +64,7 @@ def assemble(
         split = replace(split, unlabeled=split.unlabeled + tuple(synthesised.dataset.index()))
         store = CaseStore.build(datasets, unique((*every, *split.unlabeled)), reporter=reporter)
         write_json(folder / "synthetic.json", synthesised.record | {"folder": str(synthesised.folder)})
-    write_json(folder / "split.json", _split_record(split))
+    SplitRecord.of(split).to_disk(folder)
 
     pools = store.restrict(unique((*split.labeled, *split.unlabeled)), labels=split.labeled)
     data = TrainingData(
@@ -81,7 +82,7 @@ def assemble(
 
 def _synthetic(
     resolved: Resolved, split: Split, store: CaseStore, datasets: Mapping[str, Dataset], device: Any,
-    machine: Mapping[str, Any], reporter: Reporter,
+    machine: Machine, reporter: Reporter,
 ) -> Synthesised | None:  # fmt: skip
     """The synthetic cases of this draw, from the training cases only; None where the protocol wants none."""
     if resolved.data.synthesis is None:
@@ -103,20 +104,15 @@ def _synthetic(
     return made
 
 
-def generator_setting(resolved: Resolved, machine: Mapping[str, Any]) -> str:
+def generator_setting(resolved: Resolved, machine: Machine) -> str:
     """Names what the time of a generator depends on, for `Timings`."""
     options = dict(resolved.data.synthesis.options) if resolved.data.synthesis else {}
-    return "generator-" + sha256(canonical([machine["device_name"], machine["threads"], options]))[:24]
+    return "generator-" + sha256(canonical([machine.device_name, machine.threads, options]))[:24]
 
 
 def unique(refs: Iterable[CaseRef]) -> tuple[CaseRef, ...]:
     """Each once, in order."""
     return tuple(dict.fromkeys(refs))
-
-
-def _split_record(split: Split) -> dict[str, Any]:
-    roles = {role: [[r.dataset, r.id, r.group, r.domain] for r in refs] for role, refs in split.roles().items()}
-    return {**roles, "validation_from": split.validation_from, "excluded": dict(split.excluded)}
 
 
 class Builder:

@@ -9,15 +9,19 @@ import logging
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from semibench.contracts.errors import BusyError
+from semibench.contracts.errors import BusyError, SemibenchError
 from semibench.contracts.identity import SHORT
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
 from semibench.run.prepare import Plan
-from semibench.runfolder.writing import Status, logged, read_json, write_json, write_table
+from semibench.runfolder import records
+from semibench.runfolder.format import write_spec
+from semibench.runfolder.reading import SCORES_FILE, read_object
+from semibench.runfolder.records import SplitRecord
+from semibench.runfolder.state import LOCK
+from semibench.runfolder.writing import StatusFile, logged, write_table
 
 log = logging.getLogger("semibench")
 
@@ -27,7 +31,7 @@ class Result:
     """A finished run. record: what result.json holds; new: whether it was computed now."""
 
     folder: Path
-    record: dict[str, Any]
+    record: records.Result
     new: bool = True
 
 
@@ -41,20 +45,20 @@ def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
     if plan.state == "done" and not request.force:
         reporter.note(f"run {plan.key[:SHORT]} is done already ({plan.folder}); --force runs it again")
         _mirror(plan, reporter)
-        return Result(plan.folder, read_json(plan.folder / "result.json"), new=False)
+        return Result(plan.folder, read_object(plan.folder, records.Result), new=False)
     plan.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(plan.folder / ".lock", timeout=0), logged(plan.folder / "log.txt"):
+        with FileLock(plan.folder / LOCK, timeout=0), logged(plan.folder / "log.txt"):
             return _guarded(plan, reporter)
     except Timeout as error:
         raise BusyError(f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it") from error
 
 
 def _guarded(plan: Plan, reporter: Reporter) -> Result:
-    status = Status(plan.folder)
-    write_json(plan.folder / "spec.json", plan.spec.model_dump(mode="json"))
-    write_json(plan.folder / "provenance.json", plan.record)
-    write_json(plan.folder / "plan.json", plan.summary())
+    status = StatusFile(plan.folder)
+    write_spec(plan.folder, plan.spec)
+    plan.record.to_disk(plan.folder)
+    plan.summary().to_disk(plan.folder)
     status.write("running")
     _mirror(plan, reporter)
     try:
@@ -73,7 +77,7 @@ def _guarded(plan: Plan, reporter: Reporter) -> Result:
     return Result(plan.folder, record)
 
 
-def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
+def _work(plan: Plan, reporter: Reporter) -> records.Result:
     from semibench.data.roots import cache_dir
     from semibench.evaluation.run_scores import conventions_for, score_run
     from semibench.run.illustration import illustrate
@@ -84,13 +88,13 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
 
     resolved, request = plan.resolved, plan.resolved.request
     card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe
-    machine = plan.record["machine"]
+    machine = plan.record.machine
     made = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
     method, split, network = made.method, made.split, made.network
     trained = train(
         method, made.data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
         validate=made.validate if recipe.keep_best else None, reporter=reporter,
-        resume=request.resume and plan.state == "resumable", key=plan.key,
+        resume=request.resume and plan.state in ("resumable", "running"), key=plan.key,
     )  # fmt: skip
     Timings(cache_dir()).put(setting(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
 
@@ -111,28 +115,21 @@ def _work(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         method, load, made.store, made.datasets, split.test, classes=card.classes, network=network, conventions=conventions,
         reporter=reporter, predictions=plan.folder / "predictions" if request.keep_predictions else None,
     )  # fmt: skip
-    write_table(plan.folder / "scores.parquet", table)
+    write_table(plan.folder / SCORES_FILE, table)
     pictures: list[Path] = []
     if request.pictures:
         pictures = illustrate(
             plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.data.phantom
         )
-    record = {
-        "key": plan.key,
-        "row": plan.spec.row,
-        "track": plan.spec.track.digest(),
-        "scores": scores,
-        "training": trained.record(),
-        "model": measure(method, made.data.task).record(),
-        "inference": {"seconds_per_case": seconds},
-        "label_budget": len(split.labeled) + len(split.validation),
-        "synthetic": None if made.synthesised is None else made.synthesised.record,
-        "tuning": resolved.tuning,
-        "pictures": [str(path.relative_to(plan.folder)) for path in pictures],
-        "phantom": resolved.data.phantom,
-    }
-    write_json(plan.folder / "result.json", record)
-    return read_json(plan.folder / "result.json")
+    record = records.Result.make(
+        key=plan.key, row=plan.spec.row, track=plan.spec.track.digest(), split=SplitRecord.of(plan.split).digest, scores=scores,
+        training=trained.record(), model=measure(method, made.data.task).record(),
+        inference={"seconds_per_case": seconds}, label_budget=len(split.labeled) + len(split.validation),
+        synthetic=None if made.synthesised is None else made.synthesised.record, tuning=resolved.tuning,
+        pictures=[str(path.relative_to(plan.folder)) for path in pictures], phantom=resolved.data.phantom,
+    )  # fmt: skip
+    record.to_disk(plan.folder)
+    return record
 
 
 def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
@@ -145,7 +142,8 @@ def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
     try:
         mirror(plan.folder, plan.resolved.request.tracking_uri, reporter)
     except Exception as error:
-        log.error("%s", traceback.format_exc())
+        if not isinstance(error, SemibenchError):  # those say what is wrong themselves
+            log.error("%s", traceback.format_exc())
         reporter.warn(
             f"MLflow could not be written ({type(error).__name__}: {error}); the run folder {plan.folder} is complete"
         )

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import Split
-from semibench.contracts.errors import IdentityError, UnsupportedError
+from semibench.contracts.errors import UnsupportedError
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
 from semibench.registry import Registry, registry
@@ -21,8 +20,11 @@ from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_setting
 from semibench.run.request import Request
 from semibench.run.resolve import Resolved, resolve
-from semibench.runfolder.provenance import provenance, stale_reasons
-from semibench.runfolder.writing import read_json
+from semibench.runfolder.plans import Estimate, PlanRecord
+from semibench.runfolder.provenance import provenance
+from semibench.runfolder.reading import planned_state
+from semibench.runfolder.records import Provenance, SplitRecord
+from semibench.runfolder.state import State
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Task
@@ -30,22 +32,21 @@ if TYPE_CHECKING:
 WORTH_TRYING = 2**20
 """Voxels of a batch above which no iteration is tried on a CPU for the sake of an estimate: it would take minutes."""
 
-State = Literal["new", "resumable", "done", "stale"]
-
 
 @dataclass
 class Plan:
-    """Everything settled, nothing done. state: what the run folder holds already; reasons: why it is stale."""
+    """Everything settled, nothing done. state: what the run folder holds already; reasons: why it is stale; record: what would
+    make the run."""
 
     resolved: Resolved
     split: Split
     folder: Path
     state: State
-    record: dict[str, Any]
+    record: Provenance
     device: Any
     warnings: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
-    estimate: dict[str, Any] = field(default_factory=dict)
+    estimate: Estimate = field(default_factory=Estimate)
 
     @property
     def spec(self) -> RunSpec:
@@ -55,52 +56,34 @@ class Plan:
     def key(self) -> str:
         return self.spec.key
 
-    def summary(self) -> dict[str, Any]:
-        """What a user wants to see before the work starts; plain values."""
+    def summary(self) -> PlanRecord:
+        """What a user wants to see before the work starts."""
         names, options, data = self.resolved.names, self.resolved.options, self.resolved.data
         recipe, synthesis, replicate = options.recipe, data.synthesis, self.spec.replicate
-        roles = {
-            role: {
+        pools = {
+            pool: {
                 "cases": len(refs),
                 "groups": len({(ref.dataset, ref.group) for ref in refs}),
                 "domains": dict(Counter(ref.domain for ref in refs)),
             }
-            for role, refs in self.split.roles().items()
+            for pool, refs in self.split.roles().items()
+        }
+        synthetic = None if synthesis is None else {
+            "generator": synthesis.generator,
+            "count": synthesis.count or len(self.split.labeled) + len(self.split.unlabeled),
+            "options": dict(synthesis.options),
         }  # fmt: skip
-        return {
-            "key": self.key[:SHORT],
-            "state": self.state,
-            "reasons": self.reasons,
-            "folder": str(self.folder),
-            "protocol": names.protocol.name,
-            "dataset": names.card.name,
-            "data": "phantom" if data.phantom else "real",
-            "method": names.method.name,
-            "backbone": names.backbone.name,
-            "backbone_options": dict(options.backbone_options),
-            "recipe": recipe.name,
-            "dims": names.dims,
-            "classes": list(names.card.classes),
-            "iterations": recipe.iterations,
-            "batch": {"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch},
-            "patch": list(recipe.patch),
-            "precision": recipe.precision,
-            "device": str(self.device),
-            "draw": replicate.draw,
-            "fold": replicate.fold,
-            "seed": replicate.seed,
-            "cases": roles,
-            "validation_from": self.split.validation_from,
-            "label_budget": len(self.split.labeled) + len(self.split.validation),
-            "synthetic": None if synthesis is None else {
-                "generator": synthesis.generator,
-                "count": synthesis.count or len(self.split.labeled) + len(self.split.unlabeled),
-                "options": dict(synthesis.options),
-            },
-            "excluded": dict(self.split.excluded),
-            "warnings": self.warnings,
-            "estimate": self.estimate,
-        }  # fmt: skip
+        return PlanRecord.make(
+            key=self.key[:SHORT], state=self.state, reasons=self.reasons, folder=str(self.folder),
+            protocol=names.protocol.name, dataset=names.card.name, data="phantom" if data.phantom else "real",
+            method=names.method.name, backbone=names.backbone.name, backbone_options=dict(options.backbone_options),
+            recipe=recipe.name, dims=names.dims, classes=list(names.card.classes), iterations=recipe.iterations,
+            batch={"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch}, patch=list(recipe.patch),
+            precision=recipe.precision, device=str(self.device), draw=replicate.draw, fold=replicate.fold,
+            seed=replicate.seed, cases=pools, validation_from=self.split.validation_from,
+            label_budget=len(self.split.labeled) + len(self.split.validation), synthetic=synthetic,
+            excluded=dict(self.split.excluded), warnings=self.warnings, estimate=self.estimate,
+        )  # fmt: skip
 
 
 def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
@@ -128,12 +111,12 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     warnings += _random_start(resolved)
     folder = request.runs / resolved.spec.key[:SHORT]
     record = provenance(resolved.plugins, str(device))
-    state, reasons = _state(folder, resolved.spec, record)
+    state, reasons = planned_state(folder, resolved.spec, record, SplitRecord.of(split), force=request.force)
     plan = Plan(resolved, split, folder, state, record, device, warnings, reasons)
     _check_method(resolved, split)
     card, dims = resolved.names.card, resolved.names.dims
     conventions_for(plugins, request.conventions, dims=dims, case_dims=card.dims, dataset=card.name)
-    if estimate and state in ("new", "stale", "resumable"):
+    if estimate and state not in ("done", "running"):
         plan.estimate = _estimate(plan, plugins)
     return plan
 
@@ -160,23 +143,6 @@ def _check_method(resolved: Resolved, split: Split) -> None:
         )
 
 
-def _state(folder: Path, spec: RunSpec, record: Mapping[str, Any]) -> tuple[State, list[str]]:
-    stored = read_json(folder / "spec.json")
-    if not stored:
-        return "new", []
-    if RunSpec(**stored).key != spec.key:
-        raise IdentityError(
-            f"{folder} holds another run with the same first {SHORT} characters; choose another --runs folder"
-        )
-    reasons = stale_reasons(read_json(folder / "provenance.json"), dict(record))
-    if reasons:
-        return "stale", reasons
-    if read_json(folder / "status.json").get("state") == "done":
-        return "done", []
-    resumable = (folder / "checkpoints" / "last.pt").is_file()
-    return ("resumable" if resumable else "new"), []
-
-
 def _task(resolved: Resolved, split: Split) -> Task:
     """The task as far as it is known before the cases are decoded (a 2D network on volumes counts volumes here)."""
     from semibench.contracts.method import Task
@@ -190,30 +156,29 @@ def _task(resolved: Resolved, split: Split) -> Task:
     return Task(names.dims, channels, names.card.classes, recipe.patch, domains, counts, recipe.iterations)
 
 
-def _estimate(plan: Plan, plugins: Registry) -> dict[str, Any]:
+def _estimate(plan: Plan, plugins: Registry) -> Estimate:
     from semibench.data.roots import cache_dir
     from semibench.run.timing import Timings, TooLargeError, measure_iteration, setting
 
     timings = Timings(cache_dir())
     resolved, recipe = plan.resolved, plan.resolved.options.recipe
-    name = setting(resolved, plan.record["machine"])
+    name = setting(resolved, plan.record.machine)
     seconds, source = timings.get(name), "earlier runs on this machine"
     voxels = (recipe.labeled_batch + recipe.unlabeled_batch) * math.prod(recipe.patch)
     if seconds is None and plan.device.type == "cpu" and voxels > WORTH_TRYING:
-        return {"source": f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU"}
+        return Estimate(source=f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU")
     if seconds is None:
         task = _task(resolved, plan.split)
         try:
             seconds = measure_iteration(build_method(resolved, task, plugins), task, recipe, plan.device)
         except TooLargeError as reason:
-            return {"source": str(reason)}
+            return Estimate(source=str(reason))
         timings.put(name, seconds)
         source = "two iterations on noise"
-    found: dict[str, Any] = {
-        "seconds_per_iteration": seconds,
-        "training_seconds": seconds * recipe.iterations,
-        "source": source,
-    }
+    generator = None
     if resolved.data.synthesis is not None:
-        found["generator_seconds"] = timings.get(generator_setting(resolved, plan.record["machine"]))
-    return found
+        generator = timings.get(generator_setting(resolved, plan.record.machine))
+    return Estimate(
+        source=source, seconds_per_iteration=seconds, training_seconds=seconds * recipe.iterations,
+        generator_seconds=generator,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
@@ -18,8 +18,9 @@ from filelock import FileLock
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.method import Batch, Method, Samples, Task
 from semibench.contracts.recipe import Recipe
+from semibench.files import read_cached_json, write_json
 from semibench.reporting import Reporter
-from semibench.runfolder.writing import read_json, write_json
+from semibench.runfolder.records import Machine
 
 if TYPE_CHECKING:
     from semibench.run.resolve import Resolved
@@ -29,11 +30,11 @@ PATIENCE = 20.0
 """Seconds that an estimate may take."""
 
 
-def setting(resolved: Resolved, machine: Mapping[str, Any]) -> str:
+def setting(resolved: Resolved, machine: Machine) -> str:
     """Names what the time of an iteration depends on: machine, method, backbone, batch and patch."""
     recipe, entry = resolved.options.recipe, resolved.spec.entry
     parts = [
-        machine["device_name"], machine["threads"], entry.method.model_dump(), entry.backbone.model_dump(), recipe.labeled_batch,
+        machine.device_name, machine.threads, entry.method.model_dump(), entry.backbone.model_dump(), recipe.labeled_batch,
         recipe.unlabeled_batch, recipe.patch, recipe.precision, recipe.channels_last, recipe.compile,
     ]  # fmt: skip
     return sha256(canonical(json.loads(json.dumps(parts, default=list))))[:24]
@@ -47,14 +48,14 @@ class Timings:
 
     def get(self, name: str) -> float | None:
         """Seconds, or None where nothing was measured."""
-        value = read_json(self.path).get(name)
-        return float(value) if value is not None else None
+        value = read_cached_json(self.path).get(name)
+        return float(value) if isinstance(value, int | float) else None
 
     def put(self, name: str, seconds: float) -> None:
         """Keeps the newest figure; safe for several processes."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self.path}.lock"):
-            write_json(self.path, read_json(self.path) | {name: seconds})
+            write_json(self.path, read_cached_json(self.path) | {name: seconds})
 
 
 class RandomSource:

@@ -1,4 +1,4 @@
-"""Reads a run folder: the only thing the mirror knows about a run."""
+"""Reads a run folder: its records, its state, and whether they fit together."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from semibench.contracts.errors import IdentityError
-from semibench.contracts.identity import SHORT, RunSpec, canonical, sha256
+from semibench.contracts.identity import SHORT, RunSpec, sha256
+from semibench.runfolder.format import (
+    SPEC_FILE,
+    FolderRecord,
+    NewerFormatError,
+    RunFolderError,
+    file_bytes,
+    parse_spec,
+)
+from semibench.runfolder.plans import PlanRecord
+from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
+from semibench.runfolder.state import State, is_abandoned
+
+SCORES_FILE = "scores.parquet"
+CHECKPOINT = Path("checkpoints", "last.pt")
+ABANDONED = "its process is gone; run the same command again to go on"
+
+R = TypeVar("R", bound=FolderRecord)
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -27,87 +44,97 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 class RunFolder:
-    """One run as its files say it. A file that isn't written yet reads as empty; `spec.json` must be there.
+    """One run as its files say it. `spec.json` must be there; each other record is read when it is asked for first.
 
-    Raises IdentityError where the folder holds no readable run spec.
+    Raises RunFolderError where the folder holds no readable run spec, and later for a record that can't be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path).absolute()
-        file = self.path / "spec.json"
-        if not file.is_file():
-            raise IdentityError(
-                f"expected a run folder with a spec.json, found none in {self.path}; give the folder of one run"
+        file = self.path / SPEC_FILE
+        data = file_bytes(file)
+        if data is None:
+            raise RunFolderError(
+                f"expected a run folder with a {SPEC_FILE}, found none in {self.path}; give the folder of one run"
             )
-        try:
-            self.spec = RunSpec.model_validate_json(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise IdentityError(f"{file} is not a run spec: {error}") from error
-
-    def json(self, name: str) -> dict[str, Any]:
-        """A JSON object by file name; empty where the file isn't there. Raises IdentityError for broken JSON."""
-        file = self.path / name
-        if not file.is_file():
-            return {}
-        try:
-            value = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise IdentityError(
-                f"{file} is not JSON ({error}); was the file cut off? Run again with --force"
-            ) from error
-        if not isinstance(value, dict):
-            raise IdentityError(f"{file}: expected a JSON object, found {type(value).__name__}")
-        return value
+        self.spec: RunSpec = parse_spec(data, str(file))
 
     @cached_property
-    def status(self) -> dict[str, Any]:
-        return self.json("status.json")
+    def recorded_status(self) -> Status | None:
+        """status.json; None where it isn't written yet."""
+        return Status.from_disk(self.path)
 
     @cached_property
-    def provenance(self) -> dict[str, Any]:
-        return self.json("provenance.json")
+    def provenance(self) -> Provenance:
+        """provenance.json; empty where it isn't written yet."""
+        return Provenance.from_disk(self.path) or Provenance()
 
     @cached_property
-    def plan(self) -> dict[str, Any]:
-        return self.json("plan.json")
+    def split(self) -> SplitRecord | None:
+        """split.json; None where it isn't written yet."""
+        return SplitRecord.from_disk(self.path)
 
     @cached_property
-    def result(self) -> dict[str, Any]:
-        return self.json("result.json")
+    def plan(self) -> PlanRecord | None:
+        """plan.json; None where it isn't written yet."""
+        return PlanRecord.from_disk(self.path)
+
+    @cached_property
+    def result(self) -> Result | None:
+        """result.json; None where there is none."""
+        return Result.from_disk(self.path)
+
+    @cached_property
+    def state(self) -> State:
+        """new, running, interrupted, failed or done. A run that says it is running and whose process is gone is
+        interrupted. Whether a run is stale, only a plan for the same run or a newer run of its row can tell."""
+        status = self.recorded_status
+        if status is None:
+            return "new"
+        return state_of(self.path, status)
 
     @property
-    def state(self) -> str:
-        """running, done, failed or interrupted."""
-        return str(self.status.get("state", "running"))
+    def error(self) -> str | None:
+        """Why the run failed or was stopped."""
+        status = self.recorded_status
+        if status is None:
+            return None
+        return ABANDONED if self.state != status.state else status.error
 
     @property
-    def phantom(self) -> bool:
-        """Whether the data are procedural stand-ins: never to be mixed with real results."""
-        return self.spec.track.dataset.options.get("phantom") is not None
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.path / CHECKPOINT).is_file()
 
-    @property
-    def recipe(self) -> str:
-        """Name of the recipe as it is shown: `name*` where values were changed."""
-        return self.spec.recipe.short
+    def check(self) -> None:
+        """Raises RunFolderError where a record can't be read, where one that the run's state needs is missing, and where two
+        contradict each other."""
+        status, split, result = self.recorded_status, self.split, self.result
+        provenance = Provenance.from_disk(self.path)
+        if result is not None and result.key not in (None, self.spec.key):
+            raise self._fault(
+                f"{Result.FILE} belongs to run {str(result.key)[:SHORT]}, {SPEC_FILE} is run {self.spec.key[:SHORT]}"
+            )
+        if result is not None and status is None:
+            raise self._fault(f"there is a {Result.FILE} and no {Status.FILE}")
+        if status is None or status.state != "done":
+            return
+        records = {Provenance.FILE: provenance, SplitRecord.FILE: split, Result.FILE: result}
+        missing = [name for name, record in records.items() if record is None]
+        if not _is_whole_table(self.path / SCORES_FILE):
+            missing.append(f"whole {SCORES_FILE}")
+        if missing:
+            raise self._fault(f"the run is done and has no {', no '.join(missing)}")
+        if result is not None and split is not None and result.split not in (None, split.digest):
+            raise self._fault(f"{Result.FILE} was made on another split than that of {SplitRecord.FILE}")
 
-    @property
-    def title(self) -> str:
-        """The track in readable words: "tus (phantom) · synthetic · quick · 3fa94b12"."""
-        track = self.spec.track
-        dataset = f"{track.dataset.short} (phantom)" if self.phantom else track.dataset.short
-        recipe = track.recipe if isinstance(track.recipe, str) else self.recipe  # "own": each entry has another
-        parts = [dataset, track.protocol.short, recipe]
-        if track.tuning != "default":
-            parts.append(f"tuned {track.tuning}")
-        return " · ".join([*parts, track.digest()[:8]])
+    def _fault(self, what: str) -> RunFolderError:
+        return RunFolderError(f"{self.path}: {what}; a file was lost or changed by hand")
 
-    @property
-    def name(self) -> str:
-        """The run within its track: "mgcc · mgcc-net · draw 0 · seed 0"."""
-        entry, replicate = self.spec.entry, self.spec.replicate
-        parts = [entry.method.short, entry.backbone.short]
-        parts += [f"{axis} {value}" for axis, value in replicate.model_dump().items() if value is not None]
-        return " · ".join(parts)
+    def stale_reasons(self, provenance: Provenance, split: SplitRecord) -> list[str]:
+        """Why what is here isn't what a run with this provenance and this drawn split would make; empty where it is."""
+        reasons = self.provenance.changes(provenance)
+        return reasons + (self.split.changes(split) if self.split is not None else [])
 
     def params(self) -> dict[str, str]:
         """Everything that makes the run key, flat: `protocol.*`, `dataset.*`, `recipe.*`, `method.*`, `terms.*` ..."""
@@ -134,35 +161,33 @@ class RunFolder:
             "semibench.row": spec.row[:SHORT],
             "semibench.track": spec.track.digest()[:SHORT],
             "semibench.data": spec.track.data,
-            "semibench.data_kind": "phantom" if self.phantom else "real",
+            "semibench.data_kind": "phantom" if spec.track.is_phantom else "real",
             "semibench.state": self.state,
-            "semibench.code": self.code,
+            "semibench.code": self.provenance.code,
             "semibench.folder": str(self.path),
             "protocol": spec.track.protocol.short,
             "dataset": spec.track.dataset.short,
             "method": spec.entry.method.short,
             "backbone": spec.entry.backbone.short,
-            "recipe": self.recipe,
+            "recipe": spec.recipe.short,
             "draw": "" if replicate.draw is None else str(replicate.draw),
             "fold": "" if replicate.fold is None else str(replicate.fold),
             "seed": str(replicate.seed),
         }
-        for role, plugin in self.provenance.get("plugins", {}).items():
-            tags |= {f"plugins.{role}.{key}": str(plugin.get(key, "")) for key in ("version", "source")}
-        for part in ("versions", "machine", "git"):
-            if self.provenance.get(part):
-                tags.update((f"{part}.{key}", text) for key, text in flatten(self.provenance[part]))
-        if self.status.get("error"):
-            tags["semibench.error"] = str(self.status["error"])
+        provenance = self.provenance
+        for role, plugin in provenance.plugins.items():
+            tags |= {f"plugins.{role}.version": plugin.version, f"plugins.{role}.source": plugin.source or ""}
+        parts = {
+            "versions": provenance.versions,
+            "machine": provenance.machine.filled(),
+            "git": provenance.git.filled() if provenance.git else {},
+        }
+        tags.update((name, text) for name, text in flatten({name: part for name, part in parts.items() if part}))
+        if self.split is not None:
+            tags["semibench.split"] = self.split.digest[:SHORT]
+        if self.error:
+            tags["semibench.error"] = self.error
         return tags
-
-    @property
-    def code(self) -> str:
-        """Digest of what decides the digits beside the key: the plugins' sources and the harness's numerics. Runs with
-        one key and another code are not the same."""
-        plugins = self.provenance.get("plugins", {})
-        sources = {role: record.get("source") for role, record in plugins.items()}
-        return sha256(canonical([sources, self.provenance.get("versions", {}).get("numerics")]))[:SHORT]
 
     @cached_property
     def steps(self) -> list[tuple[str, int, float]]:
@@ -172,7 +197,10 @@ class RunFolder:
             return []
         import pyarrow.parquet as parquet
 
-        table = parquet.read_table(file, columns=["step", "name", "value"]).to_pydict()
+        try:
+            table = parquet.read_table(file, columns=["step", "name", "value"], partitioning=None).to_pydict()
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{file} can't be read ({str(error).splitlines()[0]})") from error
         return [
             (str(name), int(step), float(value))
             for step, name, value in zip(table["step"], table["name"], table["value"], strict=True)
@@ -185,18 +213,90 @@ class RunFolder:
     def scores(self) -> dict[str, float]:
         """Final scores by name, `last.main.semibench-1.dice` (mean over cases), with `.std` and `.<class>`; training and
         model figures as `training.*`, `model.*`, `inference.*`. What is undefined is left out."""
+        if self.result is None:
+            return {}
         values: dict[str, Any] = {}
-        for score in self.result.get("scores", []):
-            convention = str(score["convention"]).split(":", 1)[-1]
-            stem = f"{score['checkpoint']}.{score['predictor']}.{convention}.{score['metric']}"
-            values[stem] = score["mean"]
-            values[f"{stem}.std"] = score.get("std_over_cases")
-            for name, value in score.get("per_class", {}).items():
-                values[f"{stem}.{name}"] = value["mean"] if isinstance(value, Mapping) else value
-        for part in ("training", "model", "inference"):
-            values.update((f"{part}.{name}", value) for name, value in self.result.get(part, {}).items())
+        for score in self.result.scores:
+            stem = f"{score.checkpoint}.{score.predictor}.{score.convention}.{score.metric}"
+            values[stem] = score.mean
+            values[f"{stem}.std"] = score.std_over_cases
+            values.update((f"{stem}.{name}", mean) for name, mean in score.per_class.items())
+        for part, figures in self.result.figures.items():
+            values.update((f"{part}.{name}", value) for name, value in figures.filled().items())
         return {
             name: float(value)
             for name, value in values.items()
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+            if isinstance(value, int | float) and not isinstance(value, bool)
         }
+
+
+def state_of(folder: Path, status: Status) -> State:
+    """The state that a status gives its run: what it says, unless it says "running" and nobody is."""
+    if status.state == "running" and is_abandoned(folder, status.process, status.process_started, status.host):
+        return "interrupted"
+    return status.state
+
+
+def planned_state(
+    folder: Path, spec: RunSpec, provenance: Provenance, split: SplitRecord, *, force: bool = False
+) -> tuple[State, list[str]]:
+    """What a folder holds of a run that is about to be made, and why that is stale.
+
+    Args:
+        folder: of the run; needn't exist.
+        spec: of the run.
+        provenance: what would make it now.
+        split: what the protocol draws now.
+        force: what is there will be replaced, so that damage to it doesn't matter.
+
+    Raises:
+        IdentityError: where the folder holds another run.
+        RunFolderError: where a file of it is damaged, with what to do.
+    """
+    try:
+        run = _present_run(folder)
+        if run is None:
+            return "new", []
+        if run.spec.key != spec.key:
+            raise IdentityError(
+                f"{folder} holds another run with the same first {SHORT} characters; choose another --runs folder"
+            )
+        run.check()
+        reasons = run.stale_reasons(provenance, split)
+        state = run.state
+    except NewerFormatError:
+        raise
+    except RunFolderError as error:
+        if force:
+            return "new", []
+        raise RunFolderError(f"{error}. Run it again with --force, or put the file back") from error
+    if reasons and state != "new":
+        return "stale", reasons
+    if state in ("interrupted", "failed") and run.resumable:
+        return "resumable", []
+    return state, []
+
+
+def _present_run(folder: Path) -> RunFolder | None:
+    """The run in a folder; None where none was begun there."""
+    records = (Status.FILE, Result.FILE, SPEC_FILE)
+    return RunFolder(folder) if any((folder / name).exists() for name in records) else None
+
+
+def _is_whole_table(file: Path) -> bool:
+    """Whether a Parquet file begins and ends as one does; a file that was cut off doesn't."""
+    try:
+        with file.open("rb") as handle:
+            head = handle.read(4)
+            handle.seek(-4, 2)
+            return head == handle.read(4) == b"PAR1"
+    except OSError:
+        return False
+
+
+def read_object(folder: Path, record: type[R]) -> R:
+    """A record that must be there. Raises RunFolderError where it isn't, or can't be read."""
+    found = record.from_disk(folder)
+    if found is None:
+        raise RunFolderError(f"{folder} has no {record.FILE}; name the folder of a run that is done")
+    return found

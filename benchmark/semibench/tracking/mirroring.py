@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT
+from semibench.files import read_cached_json, write_json
 from semibench.reporting import Reporter
 from semibench.runfolder.reading import RunFolder
 from semibench.tracking.notes import description
@@ -31,6 +31,9 @@ BATCH = 1000
 
 LARGEST = 256 * 2**20
 """Bytes; a larger checkpoint stays in the run folder only."""
+
+NOTE = "mlflow.json"
+"""File in the run folder: store -> id of the run there, and what each store was given last."""
 
 STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 RECORDS = (
@@ -67,7 +70,7 @@ def mirror(
     if state == "RUNNING":
         client.update_run(run_id, status=state)
     else:
-        client.set_terminated(run_id, status=state, end_time=_milliseconds(run.status.get("ended")))
+        client.set_terminated(run_id, status=state, end_time=_milliseconds(_times(run)[1]))
     _remember(run, address, run_id)
     return run_id
 
@@ -76,12 +79,24 @@ def is_mirrored(folder: Path, uri: str | None = None) -> bool:
     """Whether the store was given this folder as it stands now (noted in the folder; the store isn't asked)."""
     run = RunFolder(folder)
     place = _place(store_uri(uri))
-    noted = run.json("mlflow.json")
-    return place in noted and noted.get("mirrored", {}).get(place) == _standing(run)
+    noted = read_cached_json(run.path / NOTE)
+    return place in noted and _mirrored(noted).get(place) == _standing(run)
+
+
+def _mirrored(noted: Mapping[str, Any]) -> dict[str, Any]:
+    """Store -> what it was given last."""
+    found = noted.get("mirrored")
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def _standing(run: RunFolder) -> str:
-    return f"{run.state} {run.status.get('started')} {run.status.get('ended')}"
+    return " ".join(map(str, (run.state, *_times(run))))
+
+
+def _times(run: RunFolder) -> tuple[str | None, str | None]:
+    """When the run started and ended."""
+    status = run.recorded_status
+    return (status.started, status.ended) if status is not None else (None, None)
 
 
 def _from_environment() -> Checkpoints:
@@ -98,14 +113,14 @@ def _experiment(client: MlflowClient, run: RunFolder, address: str) -> str:
     """Id of the track's experiment; made where it isn't there yet, also when another process makes it just now."""
     from mlflow.exceptions import MlflowException
 
-    name = run.title
+    name = run.spec.track.title
     found = client.get_experiment_by_name(name)
     if found is None:
         root = artifact_root(address)
         location = None if root is None else (root / run.spec.track.digest()[:SHORT]).as_uri()
         tags = {
             "semibench.track": run.spec.track.digest(),
-            "semibench.data_kind": "phantom" if run.phantom else "real",
+            "semibench.data_kind": "phantom" if run.spec.track.is_phantom else "real",
             "mlflow.note.content": f"One track of Semibench: what its runs share.\n\n```json\n{_track(run)}\n```",
         }
         try:
@@ -128,8 +143,8 @@ def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
     """The MLflow run of this folder: as noted in mlflow.json if that store still has it, else by key and code."""
     from mlflow.exceptions import MlflowException
 
-    noted = run.json("mlflow.json").get(_place(address))
-    if noted:
+    noted = read_cached_json(run.path / NOTE).get(_place(address))
+    if isinstance(noted, str):
         try:
             known = client.get_run(noted)
         except MlflowException:
@@ -152,7 +167,7 @@ def _same(known: Run, run: RunFolder) -> bool:
     return (
         known.info.lifecycle_stage == "active"
         and tags.get("semibench.key") == run.spec.key
-        and tags.get("semibench.code") == run.code
+        and tags.get("semibench.code") == run.provenance.code
         and tags.get("semibench.rows_digest", "") in ("", run.steps_digest(int(tags.get("semibench.rows", "0"))))
     )
 
@@ -160,26 +175,18 @@ def _same(known: Run, run: RunFolder) -> bool:
 def _create(client: MlflowClient, run: RunFolder, address: str) -> Run:
     return client.create_run(
         _experiment(client, run, address),
-        start_time=_milliseconds(run.status.get("started")),
-        tags={"semibench.key": run.spec.key, "semibench.code": run.code},
-        run_name=run.name,
+        start_time=_milliseconds(_times(run)[0]),
+        tags={"semibench.key": run.spec.key, "semibench.code": run.provenance.code},
+        run_name=run.spec.name,
     )
 
 
 def _remember(run: RunFolder, address: str, run_id: str) -> None:
     """Notes the MLflow run id and what it was given in the folder, per store, atomically."""
-    known, place = run.json("mlflow.json"), _place(address)
-    standing = _standing(run)
-    if known.get(place) == run_id and known.get("mirrored", {}).get(place) == standing:
-        return
-    known[place] = run_id
-    known["mirrored"] = known.get("mirrored", {}) | {place: standing}
-    descriptor, name = tempfile.mkstemp(dir=run.path, prefix=".mlflow-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(known, stream, indent=1, sort_keys=True)
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(name).replace(run.path / "mlflow.json")
+    known, place = read_cached_json(run.path / NOTE), _place(address)
+    mirrored = _mirrored(known) | {place: _standing(run)}
+    if known.get(place) != run_id or known.get("mirrored") != mirrored:
+        write_json(run.path / NOTE, {**known, place: run_id, "mirrored": mirrored})
 
 
 def _place(address: str) -> str:
@@ -199,7 +206,7 @@ def _log_facts(client: MlflowClient, run: RunFolder, target: Run) -> None:
     params = [Param(_key(name), value[:6000]) for name, value in run.params().items() if _key(name) not in known]
     tags = [RunTag(_key(name), value[:7900]) for name, value in run.tags().items()]
     tags.append(RunTag("mlflow.note.content", description(run)))
-    if "semibench.error" in target.data.tags and not run.status.get("error"):
+    if "semibench.error" in target.data.tags and not run.error:
         client.delete_tag(target.info.run_id, "semibench.error")
     for chunk in _chunks(params, 100):
         client.log_batch(target.info.run_id, params=chunk)
@@ -270,10 +277,6 @@ def _key(name: str) -> str:
     return re.sub(r"/{2,}", "/", text).strip("/.")[:250] or "_"
 
 
-def _milliseconds(moment: Any) -> int:
-    """A time of status.json (ISO text or seconds) in ms since 1970; now where there is none."""
-    if isinstance(moment, (int, float)) and not isinstance(moment, bool):
-        return int(moment * 1000)
-    if isinstance(moment, str):
-        return int(datetime.fromisoformat(moment).timestamp() * 1000)
-    return int(time.time() * 1000)
+def _milliseconds(moment: str | None) -> int:
+    """A time of status.json in ms since 1970; now where there is none."""
+    return int((time.time() if moment is None else datetime.fromisoformat(moment).timestamp()) * 1000)

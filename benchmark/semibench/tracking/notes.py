@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from semibench.contracts.identity import SHORT
 from semibench.runfolder.reading import RunFolder
-from semibench.tracking.tables import score_rows
+from semibench.runfolder.records import ScoreSummary
+from semibench.tracking.tables import markdown_table, score_rows
 
 LIMIT = 7500
 """Characters; MLflow cuts tags at 8000."""
@@ -21,36 +22,31 @@ def figure(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def results_tables(result: Mapping[str, Any]) -> list[str]:
+def results_tables(scores: Sequence[ScoreSummary]) -> list[str]:
     """Markdown tables of all scores, one per convention: a row per metric, a column per checkpoint and predictor."""
     lines: list[str] = []
-    for convention, (columns, rows) in score_rows(result.get("scores", [])).items():
+    for convention, (columns, rows) in score_rows(scores).items():
         lines += [f"**{convention}**: mean ± standard deviation over test cases", ""]
-        lines += [_row(columns), "|" + "---|" * len(columns), *(_row(row) for row in rows), ""]
+        lines += [markdown_table(columns, rows), ""]
     return lines
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def description(run: RunFolder) -> str:
     """What the run is, its state, its results and where its files are."""
     spec = run.spec
-    lines = [f"## {run.name}", "", f"Track: **{run.title}**", ""]
-    if run.phantom:
+    lines = [f"## {spec.name}", "", f"Track: **{spec.track.title}**", ""]
+    if spec.track.is_phantom:
         lines += [
             "> **Phantom data**: procedural stand-ins, not patients. Never compare with results on real files.",
             "",
         ]
     lines += [f"State: **{run.state}**"]
-    if run.status.get("error"):
-        lines += ["", "```", str(run.status["error"])[:1500], "```"]
-    if run.result.get("scores"):
-        lines += ["", "### Results", "", *results_tables(run.result)]
-    training = run.result.get("training", {})
-    if training:
-        lines += ["", "### Training", ""]
+    if run.error:
+        lines += ["", "```", run.error[:1500], "```"]
+    if run.result is not None:
+        lines += ["", "### Results", "", *results_tables(run.result.scores)]
+        training = run.result.training.filled()
+        lines += ["", "### Training", ""] if training else []
         lines += [f"- {name.replace('_', ' ')}: {figure(value)}" for name, value in training.items()]
     lines += ["", f"Run key `{spec.key[:SHORT]}`, row `{spec.row[:SHORT]}`, folder `{run.path}`"]
     text = "\n".join(lines)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from semibench.runfolder.records import ScoreSummary
 
 
 def spread(mean: Any, std: Any) -> str:
@@ -18,11 +20,15 @@ def spread(mean: Any, std: Any) -> str:
     return number(mean) if "–" in (number(mean), number(std)) else f"{number(mean)} ± {number(std)}"
 
 
-def counted(score: Mapping[str, Any]) -> tuple[int, int]:
-    """How many values a metric has and how many it could have: one for each case and foreground class (a distance
-    without a prediction has none, for instance)."""
-    most = int(score["n"]) * max(1, len(score.get("per_class") or {}))
-    return int(score.get("defined", most)), most
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table; bars inside the cells are escaped."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right_aligned: int = 0) -> str:
+    """A Markdown table. right_aligned: how many of the last columns are aligned to the right."""
+    rule = ["---"] * (len(columns) - right_aligned) + ["---:"] * right_aligned
+    return "\n".join([markdown_row(columns), markdown_row(rule), *map(markdown_row, rows)])
 
 
 def metric_label(metric: str, unit: str) -> str:
@@ -31,23 +37,23 @@ def metric_label(metric: str, unit: str) -> str:
     return f"{name} [{unit}]" if unit else name
 
 
-def score_rows(scores: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def score_rows(scores: Iterable[ScoreSummary]) -> dict[str, tuple[list[str], list[list[str]]]]:
     """convention -> (columns, rows): one row per metric, one column per checkpoint and predictor; mean ± standard
     deviation over cases, and of how many cases and classes where the metric isn't defined for all."""
-    by_convention: dict[str, list[Mapping[str, Any]]] = {}
+    by_convention: dict[str, list[ScoreSummary]] = {}
     for score in scores:
-        by_convention.setdefault(str(score["convention"]).split(":", 1)[-1], []).append(score)
+        by_convention.setdefault(score.convention, []).append(score)
     tables: dict[str, tuple[list[str], list[list[str]]]] = {}
     for convention, mine in by_convention.items():
-        heads = list(dict.fromkeys((score["checkpoint"], score["predictor"]) for score in mine))
+        heads = list(dict.fromkeys((score.checkpoint, score.predictor) for score in mine))
         cells: dict[str, dict[tuple[str, str], str]] = {}
         for score in mine:
-            text = spread(score["mean"], score["std_over_cases"])
-            found, most = counted(score)
-            if found != most:
-                text += f" ({found} of {most})"
-            label = metric_label(score["metric"], score.get("unit") or "")
-            cells.setdefault(label, {})[score["checkpoint"], score["predictor"]] = text
+            text = spread(score.mean, score.std_over_cases)
+            defined, most = score.values
+            if defined != most:
+                text += f" ({defined} of {most})"
+            label = metric_label(score.metric, score.unit)
+            cells.setdefault(label, {})[score.checkpoint, score.predictor] = text
         rows = [[label, *(row.get(head, "–") for head in heads)] for label, row in cells.items()]
         tables[convention] = (["metric", *(f"{checkpoint} {predictor}" for checkpoint, predictor in heads)], rows)
     return tables

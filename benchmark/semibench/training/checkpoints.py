@@ -7,7 +7,6 @@ stages, which a stage with `start="best"` takes over.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch
 
 from semibench.contracts.errors import IdentityError, SemibenchError
 from semibench.contracts.method import Method
-from semibench.files import write_atomically
+from semibench.files import synchronise, write_atomically
 
 FORMAT = 1
 """Version of the layout; another one is refused."""
@@ -104,8 +103,7 @@ class Checkpoints:
 
         def write(temporary: Path) -> None:
             torch.save({"format": FORMAT, "key": self.key, **content}, temporary)
-            with temporary.open("rb+") as handle:
-                os.fsync(handle.fileno())
+            synchronise(temporary)  # before the file that it replaces is put aside
             if self.last.is_file():
                 self.last.replace(self.previous)
 

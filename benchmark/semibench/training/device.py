@@ -134,7 +134,7 @@ def _high_water() -> float:
     """
     status = Path("/proc/self/status")
     if status.is_file():
-        for line in status.read_text().splitlines():
+        for line in status.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return float(line.split()[1]) * 1024.0
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

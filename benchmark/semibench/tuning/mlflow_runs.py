@@ -8,9 +8,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semibench.files import jsonable, read_cached_json, write_json
 from semibench.reporting import Reporter
 from semibench.run.tuned import TUNED
-from semibench.runfolder.writing import plain, read_json, write_json
 from semibench.tracking.store import artifact_root, open_store, store_uri
 from semibench.tuning.study import Standing, Study
 
@@ -60,7 +60,7 @@ class StudyMirror:
     def _parent(self) -> tuple[str, str]:
         """Ids of experiment and parent run, made under the study's lock where they aren't there yet."""
         with self.study.lock():
-            noted = read_json(self.study.folder / "mlflow.json").get(self.uri)
+            noted = read_cached_json(self.study.folder / "mlflow.json").get(self.uri)
             if noted:
                 return str(noted["experiment"]), str(noted["run"])
             spec = self.study.spec
@@ -81,7 +81,7 @@ class StudyMirror:
                 f"{spec.labels} cases ({spec.labels_from}). Searched: {', '.join(one.name for one in spec.space)}.",
             }
             run = str(self.client.create_run(experiment, tags=tags, run_name=f"study {spec.name}").info.run_id)
-            known = read_json(self.study.folder / "mlflow.json")
+            known = read_cached_json(self.study.folder / "mlflow.json")
             write_json(self.study.folder / "mlflow.json", known | {self.uri: {"experiment": experiment, "run": run}})
             return experiment, run
 
@@ -100,7 +100,7 @@ class StudyMirror:
         run = self.client.create_run(
             experiment, start_time=start, tags=tags, run_name=f"trial {trial.number}"
         ).info.run_id
-        params = [Param(name, str(plain(value))) for name, value in trial.params.items()]
+        params = [Param(name, str(jsonable(value))) for name, value in trial.params.items()]
         metrics = [
             Metric("validation/dice", value, start + step, step) for step, value in trial.intermediate_values.items()
         ]

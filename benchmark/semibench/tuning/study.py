@@ -5,7 +5,6 @@ Several processes on one machine or many may work on one study; each asks for a 
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,15 +13,15 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import psutil
 from pydantic import BaseModel
 
 from semibench.contracts.errors import IdentityError, SemibenchError, UsageError
+from semibench.files import read_json, write_json
 from semibench.reporting import Reporter
 from semibench.run.request import Cell, Request
 from semibench.run.settings import texts
 from semibench.run.tuned import STUDIES, TUNED, Tuned
-from semibench.runfolder.writing import read_json, write_json
+from semibench.runfolder.state import process_is_gone, this_process
 from semibench.tuning.space import Dimension
 from semibench.tuning.trial import Pruned, run_trial
 
@@ -182,8 +181,9 @@ class Study:
 
         buried = 0
         for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            host, process = trial.user_attrs.get("host"), trial.user_attrs.get("process")
-            if host == socket.gethostname() and process is not None and not _alive(int(process), trial.user_attrs):
+            attributes = trial.user_attrs
+            process, host = attributes.get("process"), attributes.get("host")
+            if process is not None and process_is_gone(int(process), attributes.get("process_started"), host):
                 self.optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
                 self.optuna.enqueue_trial(trial.params)
                 reporter.note(f"trial {trial.number} was killed while it ran; its values are tried again")
@@ -203,10 +203,8 @@ class Study:
             if self.spec.sampler == "grid" and not waiting:
                 return None
             trial = self.optuna.ask()
-            own = psutil.Process()
-            trial.set_user_attr("host", socket.gethostname())
-            trial.set_user_attr("process", own.pid)
-            trial.set_user_attr("process_started", own.create_time())
+            for name, value in zip(("process", "process_started", "host"), this_process(), strict=True):
+                trial.set_user_attr(name, value)
             return trial
 
     def freeze(self) -> Tuned | None:
@@ -248,19 +246,6 @@ class Study:
         except (RuntimeError, ValueError):  # all objectives equal: nothing to explain
             return {}
         return {name: float(value) for name, value in found.items()}
-
-
-def _alive(process: int, attributes: Mapping[str, Any]) -> bool:
-    """Whether the process that began a trial still runs (not another one that got its number, nor one that was killed and
-    that its parent hasn't asked about yet)."""
-    try:
-        found = psutil.Process(process)
-        started = found.create_time()
-        if found.status() == psutil.STATUS_ZOMBIE:
-            return False
-    except psutil.NoSuchProcess:
-        return False
-    return abs(started - float(attributes.get("process_started", started))) < 1.0
 
 
 def _pruner(spec: StudySpec) -> optuna.pruners.BasePruner:

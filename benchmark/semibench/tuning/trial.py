@@ -71,7 +71,7 @@ def run_trial(request: Request, folder: Path, report: Report, reporter: Reporter
     from semibench.run.assembly import assemble
     from semibench.run.prepare import draw_split
     from semibench.run.resolve import resolve
-    from semibench.runfolder.provenance import provenance
+    from semibench.runfolder.provenance import machine
     from semibench.training.device import choose, set_threads, tune_allocator
     from semibench.training.loop import train
 
@@ -85,8 +85,8 @@ def run_trial(request: Request, folder: Path, report: Report, reporter: Reporter
     batch = recipe.labeled_batch + recipe.unlabeled_batch
     set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split = with_validation(draw_split(resolved)[0], resolved.spec.replicate.draw or 0)
-    machine = provenance(resolved.plugins, str(device))["machine"]
-    made = assemble(resolved, split, folder, device=device, machine=machine, reporter=reporter)
+    device_used = machine(str(device))
+    made = assemble(resolved, split, folder, device=device, machine=device_used, reporter=reporter)
     validate = made.validate
     assert validate is not None, "with_validation leaves no split without validation cases"
     done = 0

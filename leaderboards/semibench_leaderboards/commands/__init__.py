@@ -1,1 +1,1 @@
-"""Commands of the leaderboards; each module has `app`, a typer application with one command."""
+"""Commands of the leaderboards. Each module has a typer application `app`."""

@@ -1,4 +1,4 @@
-"""`bench compare`: two rows of one board, case by case."""
+"""`bench compare`: compares two rows of one board case by case."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import typer
 from semibench.cli.console import emit, stderr, stdout, table
 from semibench.cli.options import DataRoot, Debug, Json
 from semibench.contracts.errors import UsageError
+from semibench.contracts.identity import SHORT
 from semibench_leaderboards.commands import options
 from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
 
 if TYPE_CHECKING:
-    from semibench_leaderboards.ranking.boards import Board, Row
-    from semibench_leaderboards.ranking.ranking import Pair
+    from semibench_leaderboards.ranking.boards import Board
+    from semibench_leaderboards.ranking.comparison import RowComparison
+    from semibench_leaderboards.ranking.rows import Row
     from semibench_leaderboards.reading.records import RunRecord
 
 EPILOG = (
@@ -31,9 +33,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 @app.command("compare", epilog=EPILOG)
 def compare(
     first: Annotated[
-        str, typer.Argument(metavar="ROW", help="Name on the board, method, or beginning of the row's digest.")
+        str, typer.Argument(metavar="ROW", help="Name shown on the board, method, or beginning of the row's digest.")
     ],
-    second: Annotated[str, typer.Argument(metavar="ROW", help="The row it is compared with.")],
+    second: Annotated[str, typer.Argument(metavar="ROW", help="The row to compare it with.")],
     protocol: options.Protocol = None,
     dataset: options.DatasetName = None,
     recipe: options.RecipeName = None,
@@ -46,10 +48,10 @@ def compare(
     predictor: options.Predictor = None,
     unit: options.UnitName = Unit.case,
     cases: Annotated[
-        int, option(OUTPUT, "How many of the cases that differ most.", "--cases", default=True, min=0)
+        int, option(OUTPUT, "Number of cases to list, those that differ most first.", "--cases", default=True, min=0)
     ] = 5,
     out: Annotated[
-        Path | None, option(OUTPUT, "Folder for pictures of these cases and the table of all (CSV).", "--out", "-o")
+        Path | None, option(OUTPUT, "Folder for pictures of these cases and a table of all cases (CSV).", "--out", "-o")
     ] = None,
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -57,36 +59,36 @@ def compare(
 ) -> None:
     """Compare two rows case by case: mean difference, interval, test, and the cases where they differ most.
 
-    The rows must stand on one board. A case's value is the mean over the row's seeds.
+    Both rows must be on the same board. The value of a case is its mean over the row's seeds.
     """
-    from semibench_leaderboards.ranking.boards import View
-    from semibench_leaderboards.ranking.ranking import compare_rows
+    from semibench_leaderboards.ranking.boards import ScoreRequest
+    from semibench_leaderboards.ranking.comparison import compare_rows
     from semibench_leaderboards.ranking.selecting import chosen_pair
 
     filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
-    view = View(checkpoint.value, predictor, convention, metric)
-    board, one, other = chosen_pair(runs, filters, view, first, second)
+    request = ScoreRequest(checkpoint.value, predictor, convention, metric)
+    board, one, other = chosen_pair(runs, filters, request, first, second)
     if one.name == other.name:
-        raise UsageError(f"{first!r} and {second!r} are the same row ({one.name}); name two")
+        raise UsageError(f"{first!r} and {second!r} are the same row ({one.name}); name two different rows")
     for row in (one, other):
         if not row.n:
-            raise UsageError(f"row {row.name!r} has no finished run with this score: {'; '.join(row.notes)}")
-    pair = compare_rows(one, other, unit.value)
+            raise UsageError(f"row {row.name!r} has no finished run with this score: {'; '.join(row.doubts.notes)}")
+    comparison = compare_rows(one, other, unit.value)
     if as_json:
-        emit(_document(board, one, other, pair))
+        emit(_document(board, one, other, comparison))
     else:
-        _show(board, one, other, pair, unit.value, cases)
+        _show(board, one, other, comparison, unit.value, cases)
     if out is not None:
-        _write(board, one, other, pair, out, cases, unit.value, data_root)
+        _write(board, one, other, comparison, out, cases, unit.value, data_root)
 
 
-def _most(pair: Pair, count: int) -> list[int]:
-    """The pairs that differ most, by size of the difference."""
-    defined = [i for i, value in enumerate(pair.values) if value == value]
-    return sorted(defined, key=lambda i: (-abs(pair.values[i]), pair.keys[i]))[:count]
+def _largest(comparison: RowComparison, count: int) -> list[int]:
+    """Indices of the cases that differ most, largest difference first."""
+    defined = [i for i, value in enumerate(comparison.values) if value == value]
+    return sorted(defined, key=lambda i: (-abs(comparison.values[i]), comparison.keys[i]))[:count]
 
 
-def _show(board: Board, one: Row, other: Row, pair: Pair, unit: str, count: int) -> None:
+def _show(board: Board, one: Row, other: Row, comparison: RowComparison, unit: str, count: int) -> None:
     from semibench_leaderboards.showing.tables import caption, number
 
     console = stdout()
@@ -94,112 +96,121 @@ def _show(board: Board, one: Row, other: Row, pair: Pair, unit: str, count: int)
     for warning in board.warnings:
         console.show(warning, style="bold red" if warning.startswith("PHANTOM") else "yellow")
     console.show()
-    rows = [
-        (row.name, number(row.mean), number(row.std), row.runs_text, row.key[:12], "; ".join(row.notes))
-        for row in (one, other)
-    ]
+    rows = []
+    for row in (one, other):
+        mean, std = number(row.statistics.mean), number(row.statistics.std)
+        rows.append((row.name, mean, std, row.states.text, row.key[:SHORT], "; ".join(row.doubts.notes)))
     console.show(table(["row", "mean", "std over runs", "runs", "digest", "notes"], rows))
-    better = [value > 0 if board.higher else value < 0 for value in pair.values if value == value and value]
-    span = "–" if pair.low is None else f"{number(pair.low)} … {number(pair.high)}"
-    facts = [
-        (f"{one.name} − {other.name}", number(pair.difference)),
-        ("95 % interval (groups resampled)", span),
-        (f"{unit}s where {one.name} is better", f"{sum(better)} of {pair.n} ({pair.n - len(better)} equal)"),
-        (f"Wilcoxon signed-rank over {unit}s", f"p = {pair.p:.3g}"),
-        ("paired in", "; ".join(_place(place) for place in pair.places)),
-    ]
-    if pair.undefined:
-        facts.append(("left out", f"{pair.undefined} {unit}s without a value in one of the rows"))
-    if min(one.n, other.n) < 3:
-        facts.append(("note", "fewer than three runs in a row: the spread between runs is hardly known"))
     console.show()
-    console.show(table(["", ""], facts))
-    most = _most(pair, count)
-    if most:
-        console.show(f"\nThe {len(most)} {unit}s where they differ most:\n")
+    console.show(table(["", ""], _facts(board, one, other, comparison, unit)))
+    largest = _largest(comparison, count)
+    if largest:
+        console.show(f"\nThe {len(largest)} {unit}s that differ most:\n")
+        triples = [(comparison.first_values[i], comparison.second_values[i], comparison.values[i]) for i in largest]
         listed = [
-            (pair.keys[i], number(pair.first_values[i]), number(pair.second_values[i]), f"{pair.values[i]:+.4f}")
-            for i in most
+            (comparison.keys[i], number(first), number(second), f"{difference:+.4f}")
+            for i, (first, second, difference) in zip(largest, triples, strict=True)
         ]
         console.show(table([unit, one.name, other.name, "difference"], listed))
 
 
-def _place(place: tuple[int | None, int | None]) -> str:
-    from semibench_leaderboards.ranking.ranking import told
+def _facts(board: Board, one: Row, other: Row, comparison: RowComparison, unit: str) -> list[tuple[str, str]]:
+    from semibench_leaderboards.ranking.comparison import draw_fold_text
+    from semibench_leaderboards.showing.tables import NOTHING, number
 
-    return told(place)
+    unequal = [value for value in comparison.values if value == value and value]
+    better = sum(value > 0 if board.higher else value < 0 for value in unequal)
+    low, high = comparison.low, comparison.high
+    facts = [
+        (f"{one.name} − {other.name}", number(comparison.difference)),
+        ("95 % interval (groups resampled)", NOTHING if low is None else f"{number(low)} … {number(high)}"),
+        (f"{unit}s where {one.name} is better", f"{better} of {comparison.n} ({comparison.n - len(unequal)} equal)"),
+        (f"Wilcoxon signed-rank over {unit}s", f"p = {comparison.p:.3g}"),
+        ("paired in", "; ".join(map(draw_fold_text, comparison.draw_folds))),
+    ]
+    if comparison.undefined:
+        facts.append(("left out", f"{comparison.undefined} {unit}s that have no value in one of the rows"))
+    if min(one.n, other.n) < 3:
+        facts.append(("note", "a row has fewer than three runs: the spread between runs is hardly known"))
+    return facts
 
 
-def _document(board: Board, one: Row, other: Row, pair: Pair) -> dict[str, Any]:
+def _document(board: Board, one: Row, other: Row, comparison: RowComparison) -> dict[str, Any]:
     from semibench_leaderboards.showing.tables import caption
 
+    columns = zip(comparison.keys, comparison.first_values, comparison.second_values, comparison.values, strict=True)
     return {
         "board": caption(board), "track": board.digest, "phantom": board.phantom, "first": one.name, "second": other.name,
-        "rows": [one.key, other.key], "runs": [one.n, other.n], "means": [one.mean, other.mean],
-        "difference": pair.difference, "low": pair.low, "high": pair.high, "n": pair.n, "undefined": pair.undefined,
-        "p": pair.p, "places": [list(place) for place in pair.places],
+        "rows": [one.key, other.key], "runs": [one.n, other.n],
+        "means": [one.statistics.mean, other.statistics.mean],
+        "difference": comparison.difference, "low": comparison.low, "high": comparison.high, "n": comparison.n,
+        "undefined": comparison.undefined, "p": comparison.p,
+        "places": [list(draw_fold) for draw_fold in comparison.draw_folds],
         "cases": [
-            {"case": key, "first": mine, "second": theirs, "difference": value}
-            for key, mine, theirs, value in zip(pair.keys, pair.first_values, pair.second_values, pair.values, strict=True)
+            {"case": key, "first": first, "second": second, "difference": value} for key, first, second, value in columns
         ],
     }  # fmt: skip
 
 
 def _write(
-    board: Board, one: Row, other: Row, pair: Pair, out: Path, count: int, unit: str, data_root: Path | None
-) -> None:
-    """differences.csv, differences.png (all cases) and cases.png (those that differ most, the typical run of each row)."""
+    board: Board, one: Row, other: Row, comparison: RowComparison, out: Path, count: int, unit: str,
+    data_root: Path | None,
+) -> None:  # fmt: skip
+    """Writes differences.csv and differences.png (all cases), and cases.png (those that differ most)."""
     import csv
     import io
 
     from semibench.files import write_atomically
-    from semibench_leaderboards.showing.diagram import scatter
+    from semibench_leaderboards.showing.diagrams import scatter
 
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([unit, one.name, other.name, "difference"])
-    writer.writerows(zip(pair.keys, pair.first_values, pair.second_values, pair.values, strict=True))
+    writer.writerows(
+        zip(comparison.keys, comparison.first_values, comparison.second_values, comparison.values, strict=True)
+    )
     write_atomically(out / "differences.csv", lambda draft: draft.write_text(stream.getvalue(), encoding="utf-8"))
-    made = [out / "differences.csv", scatter(board, one.name, other.name, pair, out / "differences.png")]
+    written = [out / "differences.csv", scatter(board, one.name, other.name, comparison, out / "differences.png")]
     if unit == "case" and count:
-        found = _pictures(board, one, other, pair, out / "cases.png", count, data_root)
-        if found is not None:
-            made.append(found)
-    for path in made:
+        pictures = _draw_cases(board, one, other, comparison, out / "cases.png", count, data_root)
+        if pictures is not None:
+            written.append(pictures)
+    for path in written:
         stderr().show(f"written: {path}", soft_wrap=True)
 
 
-def _typical(row: Row, key: str, wanted: float) -> tuple[RunRecord, float]:
+def _typical_run(row: Row, key: str, mean: float) -> tuple[RunRecord, float]:
     """The run of a row whose value for a case is nearest to the mean over its runs, and that value."""
-    found = []
-    for record, scores in zip(row.counted, row.scores, strict=True):
+    candidates = []
+    for record, scores in zip(row.states.counted, row.scores, strict=True):
         if key in scores.cases.keys:
             value = float(scores.per_case[scores.cases.keys.index(key)])
-            found.append((abs(value - wanted) if value == value else float("inf"), record, value))
-    _, record, value = min(found, key=lambda item: item[0])
+            candidates.append((abs(value - mean) if value == value else float("inf"), record, value))
+    _, record, value = min(candidates, key=lambda candidate: candidate[0])
     return record, value
 
 
-def _pictures(
-    board: Board, one: Row, other: Row, pair: Pair, path: Path, count: int, data_root: Path | None
+def _draw_cases(
+    board: Board, one: Row, other: Row, comparison: RowComparison, path: Path, count: int, data_root: Path | None
 ) -> Path | None:
-    from semibench_leaderboards.showing.case_pictures import NoPictureError, Viewer, draw_pairs
+    from semibench_leaderboards.showing.case_pictures import NoPictureError, Viewer, draw_cases
     from semibench_leaderboards.showing.tables import number
 
     views = []
     try:
-        viewer = Viewer(one.counted[0], data_root)
-        for i in _most(pair, count):
-            key = pair.keys[i]
-            chosen, titles = {}, {}
-            for row, wanted in ((one, pair.first_values[i]), (other, pair.second_values[i])):
-                record, value = _typical(row, key, wanted)
-                chosen[row.name] = (record, str(board.view.checkpoint), row.predictor)
+        viewer = Viewer(one.states.counted[0], data_root)
+        for i in _largest(comparison, count):
+            key = comparison.keys[i]
+            predictions: dict[str, tuple[RunRecord, str, str]] = {}
+            titles: dict[str, str] = {}
+            for row, mean in ((one, comparison.first_values[i]), (other, comparison.second_values[i])):
+                record, value = _typical_run(row, key, mean)
+                predictions[row.name] = (record, board.score.checkpoint, row.identity.predictor)
                 titles[row.name] = f"{row.name}, seed {record.replicate[2]}: {number(value, 3)}\n{key}"
-            views.append((viewer.view(key, chosen), titles))
+            views.append((viewer.view(key, predictions), titles))
     except NoPictureError as error:
         stderr().show(str(error), style="yellow", soft_wrap=True)
         return None
     kind = "phantom" if board.phantom else "real"
     title = f"{viewer.card.title} ({kind}): where {one.name} and {other.name} differ most"
-    return draw_pairs(views, viewer.card, path, title)
+    return draw_cases(views, viewer.card, path, title)

@@ -1,4 +1,4 @@
-"""`bench export`: a run as a file that anybody can verify."""
+"""`bench export`: writes a run to a file that anybody can verify."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def export_command(
     runs: options.Runs = Path("runs"),
     debug: Debug = False,
 ) -> None:
-    """Write a finished run's spec, provenance, split, predictions and scores to one zip file, the same bytes each time.
+    """Write a finished run's spec, provenance, split, predictions and scores to one zip file, with the same bytes every time.
 
-    `bench verify FILE` computes every number in it again. Images and references of the data set are not in it.
+    `bench verify FILE` recomputes every number in it. The file has no images and no references of the data set.
     """
     from semibench_leaderboards.evidence.export import export
 

@@ -1,9 +1,7 @@
-"""`bench leaderboard`: boards as tables, files or a page."""
+"""`bench leaderboard`: shows boards as tables, files or a page."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -17,11 +15,12 @@ from semibench.cli.options import DataRoot, Debug
 from semibench.contracts.errors import UsageError
 from semibench.files import write_atomically
 from semibench_leaderboards.commands import options
+from semibench_leaderboards.commands.naming import report_left_out
 from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
 
 if TYPE_CHECKING:
     from semibench_leaderboards.ranking.boards import Board
-    from semibench_leaderboards.ranking.ranking import Ranking
+    from semibench_leaderboards.ranking.ranks import Ranking
 
     Ranked = tuple[Board, Ranking]
 
@@ -39,7 +38,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 class Format(StrEnum):
-    """How a board is written."""
+    """Output formats of a board."""
 
     table = "table"
     csv = "csv"
@@ -62,55 +61,61 @@ def leaderboard(
     checkpoint: options.CheckpointName = Checkpoint.last,
     predictor: options.Predictor = None,
     unit: options.UnitName = Unit.case,
-    form: Annotated[Format, option(OUTPUT, "How.", "--format", "-f", default=True)] = Format.table,
+    form: Annotated[Format, option(OUTPUT, "Output format.", "--format", "-f", default=True)] = Format.table,
     out: Annotated[
-        Path | None, option(OUTPUT, "File to write (html: folder) instead of standard output.", "--out", "-o")
+        Path | None, option(OUTPUT, "Write to this file (html: folder) instead of standard output.", "--out", "-o")
     ] = None,
     diagram: Annotated[
-        Path | None, option(OUTPUT, "Also draw a critical-difference diagram (.svg or .png).", "--diagram")
+        Path | None, option(OUTPUT, "Also draw a critical-difference diagram (.svg, .png or .pdf).", "--diagram")
     ] = None,
-    every: Annotated[bool, option(OUTPUT, "All boards that match, not only a list of them.", "--all", "-a")] = False,
-    wide: Annotated[bool, option(OUTPUT, "All columns, also where the terminal is narrow.", "--wide", "-w")] = False,
+    every: Annotated[
+        bool, option(OUTPUT, "Show every board that matches instead of a list of them.", "--all", "-a")
+    ] = False,
+    wide: Annotated[bool, option(OUTPUT, "Show all columns, even in a narrow terminal.", "--wide", "-w")] = False,
     sync: options.Sync = False,
     tracking_uri: options.TrackingUri = None,
     viewer: Annotated[
         int,
-        option(OUTPUT, "html: most test cases of a board in its viewer (0: none).", "--viewer", default=True, min=0),
+        option(
+            OUTPUT, "html: most test cases in the viewer of a board (0: no viewer).", "--viewer", default=True, min=0
+        ),
     ] = 12,
     data_root: DataRoot = None,
     debug: Debug = False,
 ) -> None:
     """Rank the rows of a track: mean over cases and runs, spread, interval, and which rows can't be told apart.
 
-    Rows are compared only inside a board (a track seen through one score). Where several boards match they are listed with
+    Rows are compared only within a board (a track seen through one score). If several boards match, they are listed with
     what differs between them.
     """
-    from semibench_leaderboards.ranking.boards import View
-    from semibench_leaderboards.ranking.ranking import rank
+    from semibench_leaderboards.ranking.boards import ScoreRequest
+    from semibench_leaderboards.ranking.ranks import rank
     from semibench_leaderboards.ranking.selecting import chosen_boards, one_board
 
     filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
-    view = View(checkpoint.value, predictor, convention, metric)
+    request = ScoreRequest(checkpoint.value, predictor, convention, metric)
     if sync:
         from semibench_leaderboards.commands.sync import sync_tracks
 
         sync_tracks(runs, filters, tracking_uri)
+        report_left_out(runs)
         return
     if form is Format.html and out is None:
-        raise UsageError("--format html writes a folder: name it with --out")
-    found = chosen_boards(runs, filters, view)
-    several = len(found) > 1 and not every
+        raise UsageError("--format html writes a folder; name it with --out")
+    matching = chosen_boards(runs, filters, request)
+    report_left_out(runs)
+    several = len(matching) > 1 and not every
     if several and form is Format.table and out is None and diagram is None:
-        _overview(found)
+        _overview(matching)
         return
-    if (several and form is not Format.html) or (diagram is not None and len(found) > 1):
-        one_board(found)
-    ranked = [(board, rank(board, unit.value)) for board in found]
+    if (several and form is not Format.html) or (diagram is not None and len(matching) > 1):
+        one_board(matching)
+    ranked = [(board, rank(board, unit.value)) for board in matching]
     if diagram is not None:
         _draw(ranked[0], diagram)
     if form is Format.html:
         assert out is not None
-        _page(ranked, out, runs, viewer, data_root)
+        _write_page(ranked, out, runs, viewer, data_root)
     elif form is Format.table and out is None:
         for board, ranking in ranked:
             _show(stdout(), board, ranking, wide=wide)
@@ -123,24 +128,26 @@ def leaderboard(
         _write(_text(ranked, form, every=every), out)
 
 
-def _overview(found: Sequence[Board]) -> None:
-    """Several boards: which, and what differs."""
+def _overview(matching: Sequence[Board]) -> None:
+    """Lists several boards and what differs between them."""
     from semibench_leaderboards.ranking.selecting import overview
 
-    lines, differing = overview(found)
+    lines, differing = overview(matching)
     console = stdout()
-    console.show(f"{len(found)} boards match. Show one with --track, narrow with --dataset ..., or show --all.\n")
+    console.show(
+        f"{len(matching)} boards match. Show one with --track, narrow with --dataset ..., or show all with --all.\n"
+    )
     numbered = [(str(i + 1), *line.values()) for i, line in enumerate(lines)]
     console.show(table(["", *lines[0]], numbered))
     console.show("\nWhat differs between them:\n")
-    if len(found) <= 6:
-        console.show(table(["", *(str(i + 1) for i in range(len(found)))], differing))
+    if len(matching) <= 6:
+        console.show(table(["", *(str(i + 1) for i in range(len(matching)))], differing))
     else:
         rows = [
             (name, str(len({repr(value) for value in values})), list(dict.fromkeys(map(str, values)))[:8])
             for name, *values in differing
         ]
-        console.show(table(["", "values", "such as"], rows))
+        console.show(table(["", "values", "for example"], rows))
 
 
 def _show(console: Output, board: Board, ranking: Ranking, *, wide: bool) -> None:
@@ -193,15 +200,14 @@ def _write(text: str, out: Path | None) -> None:
 
 
 def _draw(ranked: Ranked, path: Path) -> None:
-    from semibench_leaderboards.showing.diagram import critical_difference
+    from semibench_leaderboards.showing.diagrams import critical_difference
 
     critical_difference(*ranked, path)
     stderr().show(f"written: {path}", soft_wrap=True)
 
 
-def _page(ranked: Sequence[Ranked], out: Path, runs: Path, cases: int, data_root: Path | None) -> None:
-    if importlib.util.find_spec("semibench_leaderboards.site") is None:
-        raise UsageError("this installation has no page (semibench_leaderboards.site); use --format table or markdown")
-    site = importlib.import_module("semibench_leaderboards.site")
+def _write_page(ranked: Sequence[Ranked], out: Path, runs: Path, cases: int, data_root: Path | None) -> None:
+    from semibench_leaderboards import site
+
     index = site.write(ranked, out, runs=runs, cases=cases, data_root=data_root)
     stderr().show(f"written: {index}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""From what a user types for a run or a row to run folders; and what is done after a folder was written."""
+"""Finds the run folders that a user names, and mirrors a folder that a command wrote."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DataRoot = Annotated[
     Path | None,
     option(WHICH, "Folder with one folder per data set (else SEMIBENCH_DATA, semibench.toml).", "--data-root"),
 ]
-Track = Annotated[bool, option(OUTPUT, "Mirror what is new in MLflow, or not.", "--track/--no-track", default=True)]
+Track = Annotated[bool, option(OUTPUT, "Mirror the changes in MLflow.", "--track/--no-track", default=True)]
 TrackingUri = Annotated[
     str | None, option(OUTPUT, "MLflow store (default: MLFLOW_TRACKING_URI, else ./mlflow.db).", "--tracking-uri")
 ]
 
 
 def run_folder(name: str, runs: Path) -> Path:
-    """A run by its folder or the beginning of its key. Raises UsageError for none or several."""
+    """The folder of a run, by its path or the beginning of its key. Raises UsageError where none or several match."""
     from semibench_leaderboards.reading.records import chosen_run, read_runs
 
     given = Path(name)
@@ -36,8 +36,10 @@ def run_folder(name: str, runs: Path) -> Path:
 
 
 def folders_of(name: str, runs: Path) -> list[Path]:
-    """A run, or the finished runs of a row (by the beginning of its digest, or its method's name). Raises UsageError for
-    none, or a name that fits several rows."""
+    """The folder of a run, or those of the finished runs of a row, named by the beginning of its digest or by its method.
+
+    Raises UsageError where nothing matches, or several rows do.
+    """
     from semibench_leaderboards.reading.records import read_runs
 
     given = Path(name)
@@ -53,8 +55,10 @@ def folders_of(name: str, runs: Path) -> list[Path]:
         if record.counts:
             rows.setdefault(record.row, []).append(record)
     if len(rows) > 1:
-        listed = "; ".join(f"{key[:12]} ({found[0].name}, {len(found)} runs)" for key, found in list(rows.items())[:8])
-        raise UsageError(f"{name!r} fits {len(rows)} rows: {listed}; name one by the beginning of its digest")
+        listed = "; ".join(
+            f"{key[:12]} ({records[0].name}, {len(records)} runs)" for key, records in list(rows.items())[:8]
+        )
+        raise UsageError(f"{name!r} matches {len(rows)} rows: {listed}; name one by the beginning of its digest")
     if not rows:
         raise UsageError(
             f"no run or row with finished runs is called {name!r} under {runs}; list them: bench runs --runs {runs}"
@@ -62,14 +66,23 @@ def folders_of(name: str, runs: Path) -> list[Path]:
     return [record.folder for record in next(iter(rows.values()))]
 
 
-def tell(folder: Path, tracking_uri: str | None, reporter: Reporter) -> None:
-    """Mirrors a folder that was written, and tells the listeners; what fails there is a warning."""
+def report_left_out(runs: Path) -> None:
+    """Prints, on standard error, the run folders that can't be read and those that are copies of another one."""
+    from semibench.cli.console import stderr
+    from semibench_leaderboards.reading.records import left_out
+
+    for line in left_out(runs):
+        stderr().show(line, style="yellow", soft_wrap=True)
+
+
+def mirror_and_notify(folder: Path, tracking_uri: str | None, reporter: Reporter) -> None:
+    """Mirrors a folder in MLflow and notifies the listeners. A failure becomes a warning, since the folder itself is complete."""
     from semibench.tracking import mirror
     from semibench.tracking.listening import announce
 
     try:
         mirror(folder, tracking_uri, reporter)
     except Exception as error:
-        reporter.warn(f"MLflow could not be written ({type(error).__name__}: {error}); the folder {folder} is complete")
+        reporter.warn(f"could not write to MLflow ({type(error).__name__}: {error}); the folder {folder} is complete")
         return
     announce([folder], tracking_uri, reporter)

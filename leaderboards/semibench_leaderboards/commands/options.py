@@ -1,4 +1,4 @@
-"""Options that the commands of the leaderboards share."""
+"""Options shared by the commands of the leaderboards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WHICH, SCORE, OUTPUT = "Which runs", "Which score", "Output"
 
 
 def option(panel: str, text: str, *names: str, default: bool = False, **more: Any) -> Any:
-    """An option of a group of the help text; default: show it."""
+    """An option in a panel of the help text. default: whether the help shows its default."""
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=default, **more)
 
 
@@ -24,28 +24,31 @@ class Checkpoint(StrEnum):
 
 
 class Unit(StrEnum):
-    """What the tests take as independent."""
+    """What the tests treat as independent."""
 
     case = "case"
     group = "group"
 
 
-Runs = Annotated[Path, option(WHICH, "Folder of the run folders.", "--runs", default=True)]
+Runs = Annotated[Path, option(WHICH, "Folder that holds the run folders.", "--runs", default=True)]
 Protocol = Annotated[str | None, option(WHICH, "Protocol of the track.", "--protocol", "-p")]
 DatasetName = Annotated[str | None, option(WHICH, "Data set of the track.", "--dataset", "-d")]
 RecipeName = Annotated[str | None, option(WHICH, "Recipe of the track.", "--recipe", "-r")]
 TrackDigest = Annotated[str | None, option(WHICH, "Beginning of the track's digest.", "--track", metavar="DIGEST")]
-Phantom = Annotated[bool | None, option(WHICH, "Only phantom, or only real data.", "--phantom/--real")]
+Phantom = Annotated[bool | None, option(WHICH, "Only phantom data, or only real data.", "--phantom/--real")]
 ConventionName = Annotated[
-    str | None, option(SCORE, "How predictions became numbers (default: semibench-1).", "--convention", "-c")
+    str | None, option(SCORE, "How predictions are scored (default: semibench-1).", "--convention", "-c")
 ]
-Metric = Annotated[str | None, option(SCORE, "Default: the convention's main metric.", "--metric")]
-CheckpointName = Annotated[Checkpoint, option(SCORE, "Which weights.", "--checkpoint", default=True)]
+Metric = Annotated[str | None, option(SCORE, "Metric to rank by (default: the convention's main one).", "--metric")]
+CheckpointName = Annotated[
+    Checkpoint, option(SCORE, "Weights: the last, or the best on validation.", "--checkpoint", default=True)
+]
 Predictor = Annotated[
-    str | None, option(SCORE, "Which network of a method; all: each on a line (default: the method's).", "--predictor")
+    str | None,
+    option(SCORE, "Which network of a method; all: a row for each (default: the method's own choice).", "--predictor"),
 ]
 UnitName = Annotated[
-    Unit, option(SCORE, "What the tests take as independent: cases, or groups (patients).", "--unit", default=True)
+    Unit, option(SCORE, "What the tests treat as independent: cases, or groups (patients).", "--unit", default=True)
 ]
 Sync = Annotated[
     bool,

@@ -1,4 +1,4 @@
-"""`bench rerun`: the same spec once more."""
+"""`bench rerun`: repeats a run from its spec and compares the digits."""
 
 from __future__ import annotations
 
@@ -34,22 +34,31 @@ def rerun_command(
     ] = None,
     tolerance: Annotated[
         float,
-        option(OUTPUT, "How far final scores may be apart; 0: every digit.", "--tolerance", default=True, min=0.0),
+        option(
+            OUTPUT,
+            "Accepted difference of final scores; 0: every digit must agree.",
+            "--tolerance",
+            default=True,
+            min=0.0,
+        ),
     ] = 0.0,
     compare: Annotated[
-        Path | None, option(OUTPUT, "Run nothing: compare with this folder.", "--compare-only", metavar="FOLDER")
+        Path | None, option(OUTPUT, "Run nothing and compare with this folder.", "--compare-only", metavar="FOLDER")
     ] = None,
     data_root: naming.DataRoot = None,
-    weights: Annotated[Path | None, option(WHICH, "File of start weights, where the run had one.", "--weights")] = None,
-    device: Annotated[str | None, option(WHICH, "Default: that of the run.", "--device")] = None,
-    threads: Annotated[int | None, option(WHICH, "Default: those of the run.", "--threads")] = None,
-    force: Annotated[bool, option(OUTPUT, "Also where the folder holds the new run already.", "--force")] = False,
+    weights: Annotated[
+        Path | None, option(WHICH, "File with the start weights, if the run had any.", "--weights")
+    ] = None,
+    device: Annotated[str | None, option(WHICH, "Default: the device of the run.", "--device")] = None,
+    threads: Annotated[int | None, option(WHICH, "Default: as many as the run had.", "--threads")] = None,
+    force: Annotated[bool, option(OUTPUT, "Run even if the folder has the new run already.", "--force")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a run, or all runs of a row, once more from the stored spec alone, and say whether the digits agree.
+    """Repeat a run, or all runs of a row, from the stored spec alone, and report whether the digits agree.
 
-    The new runs go to a folder of their own and enter no board. Exit code 1 where final scores differ by more than the tolerance.
+    The new runs go to a folder of their own and are not part of any board. The exit code is 1 if final scores differ by more than
+    the tolerance.
     """
     from semibench.process import environment
 
@@ -60,18 +69,18 @@ def rerun_command(
     if compare is not None and len(folders) > 1:
         raise UsageError(f"{name!r} is a row of {len(folders)} runs; --compare-only takes one run")
     target = into or runs.with_name(f"{runs.name}-again")
-    documents, well = [], True
+    documents, all_agree = [], True
     for folder in folders:
         other = compare or _run(folder, target, data_root, weights, device, threads, force)
-        found = compare_runs(folder, other)
-        agrees = found.same if tolerance == 0 else found.within(tolerance)
-        well = well and agrees
-        documents.append(_document(folder, other, found, agrees))
+        agreement = compare_runs(folder, other)
+        agrees = agreement.same if tolerance == 0 else agreement.within(tolerance)
+        all_agree = all_agree and agrees
+        documents.append(_document(folder, other, agreement, agrees))
         if not as_json:
-            _show(folder, other, found, tolerance)
+            _show(folder, other, agreement, tolerance)
     if as_json:
         emit(documents[0] if len(documents) == 1 else documents)
-    if not well:
+    if not all_agree:
         raise typer.Exit(1)
 
 
@@ -83,7 +92,7 @@ def _run(
     from semibench_leaderboards.evidence.rerun import plan_again, request_of
 
     if (target / folder.name).resolve() == folder.resolve():
-        raise UsageError(f"--into {target} holds the run itself; name another folder")
+        raise UsageError(f"--into {target} is the folder of the run itself; name another one")
     reporter = reporter_for(stderr())
     try:
         request = request_of(
@@ -91,23 +100,23 @@ def _run(
         )
         plan = plan_again(folder, request, reporter)
         if plan.state == "stale" and not force:
-            raise UsageError(f"{plan.folder} holds a run made with other code; --force makes it again")
+            raise UsageError(f"{plan.folder} has a run made with other code; --force repeats it")
         return execute(plan, reporter).folder
     finally:
         reporter.close()
 
 
-def _document(folder: Path, other: Path, found: Agreement, agrees: bool) -> dict[str, Any]:
+def _document(folder: Path, other: Path, agreement: Agreement, agrees: bool) -> dict[str, Any]:
     return {
-        "first": str(folder), "second": str(other), "same": found.same, "agrees": agrees, "reasons": found.reasons,
-        "columns": [vars(column) | {"same": column.same} for column in found.columns],
+        "first": str(folder), "second": str(other), "same": agreement.same, "agrees": agrees, "reasons": agreement.reasons,
+        "columns": [vars(column) | {"same": column.same} for column in agreement.columns],
     }  # fmt: skip
 
 
-def _show(folder: Path, other: Path, found: Agreement, tolerance: float) -> None:
+def _show(folder: Path, other: Path, agreement: Agreement, tolerance: float) -> None:
     console = stdout()
     console.show(f"{folder} and {other}", style="bold", soft_wrap=True)
-    shown = [column for column in found.columns if not column.same or column.file == "scores.parquet"]
+    shown = [column for column in agreement.columns if not column.same or column.file == "scores.parquet"]
     rows = [
         [
             column.file.removesuffix(".parquet"), column.column, column.values, column.differing, column.unpaired,
@@ -120,20 +129,20 @@ def _show(folder: Path, other: Path, found: Agreement, tolerance: float) -> None
     console.show(
         table(["", "quantity", "values", "differing", "unpaired", "largest difference", "relative", "where"], rows)
     )
-    values = sum(column.values for column in found.columns)
-    if found.same:
+    values = sum(column.values for column in agreement.columns)
+    if agreement.same:
         console.show(
-            f"the digits agree: {values} values of {len(found.columns)} quantities, logged and scored", style="bold"
+            f"the digits agree: {values} values of {len(agreement.columns)} quantities, logged and scored", style="bold"
         )
         return
-    scores = [column for column in found.columns if column.file == "scores.parquet"]
+    scores = [column for column in agreement.columns if column.file == "scores.parquet"]
     worst = max((column.largest for column in scores), default=float("nan"))
     kind = (
         "final scores differ"
         if any(not column.same for column in scores)
-        else "only what was logged while training differs"
+        else "only values logged during training differ"
     )
-    inside = ", which is within the tolerance" if tolerance and found.within(tolerance) else ""
-    console.show(f"the digits don't agree: {kind} (a case's score by up to {worst:.3g}){inside}", style="bold")
-    for reason in found.reasons:
+    inside = ", which is within the tolerance" if tolerance and agreement.within(tolerance) else ""
+    console.show(f"the digits don't agree: {kind} (a score of a case by up to {worst:.3g}){inside}", style="bold")
+    for reason in agreement.reasons:
         console.show(f"- {reason}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`bench rescore`: another convention for a finished run."""
+"""`bench rescore`: scores a finished run under another convention."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 @app.command("rescore", epilog=EPILOG)
 def rescore_command(
     run: naming.RunName,
-    conventions: Annotated[list[str], option(SCORE, "How to score; repeatable.", "--convention", "-c", metavar="NAME")],
+    conventions: Annotated[
+        list[str], option(SCORE, "Convention to score with; repeatable.", "--convention", "-c", metavar="NAME")
+    ],
     runs: options.Runs = Path("runs"),
     data_root: naming.DataRoot = None,
-    force: Annotated[bool, option(OUTPUT, "Replace numbers that differ from the run's.", "--force")] = False,
+    force: Annotated[bool, option(OUTPUT, "Replace numbers of the run that differ.", "--force")] = False,
     track: naming.Track = True,
     tracking_uri: naming.TrackingUri = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Score a finished run under another convention, from its stored predictions; nothing is trained or predicted.
+    """Score a finished run under another convention, from its stored predictions. Nothing is trained or predicted.
 
-    A convention that the run has already is computed again and compared.
+    A convention that the run was scored with before is recomputed and compared.
     """
     from semibench_leaderboards.evidence.rescore import rescore
 
@@ -41,7 +43,7 @@ def rescore_command(
     try:
         report = rescore(folder, conventions, data_root=data_root, force=force, reporter=reporter)
         if report.written and track:
-            naming.tell(folder, tracking_uri, reporter)
+            naming.mirror_and_notify(folder, tracking_uri, reporter)
     finally:
         reporter.close()
     if as_json:
@@ -55,8 +57,8 @@ def rescore_command(
     for name in report.new:
         console.show(f"{name}: added to {folder}")
     for name in report.same:
-        console.show(f"{name}: the run has the same digits already")
-    for name, apart in report.changed.items():
-        console.show(f"{name}: replaced; digits differed by up to {apart:.3g}")
+        console.show(f"{name}: the run already has the same digits")
+    for name, difference in report.changed.items():
+        console.show(f"{name}: replaced; the digits differed by up to {difference:.3g}")
     for name, why in report.skipped.items():
         stderr().show(f"{name}: not computed: {why}", style="yellow", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`bench runs`: what there is and how it went."""
+"""`bench runs`: lists runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.console import emit, stdout, table
 from semibench.cli.options import Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench_leaderboards.commands import options
@@ -32,7 +32,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 class State(StrEnum):
-    """How a run stands."""
+    """States of a run."""
 
     done = "done"
     failed = "failed"
@@ -42,7 +42,7 @@ class State(StrEnum):
 
 
 class Order(StrEnum):
-    """What runs are sorted by."""
+    """Keys that runs can be sorted by."""
 
     started = "started"
     ended = "ended"
@@ -57,7 +57,9 @@ class Order(StrEnum):
 def runs_command(
     state: Annotated[
         State | None,
-        option(WHICH, "Only these; stale: a newer run of the row was made with other code.", "--state", "-s"),
+        option(
+            WHICH, "Only runs in this state; stale: a newer run of the row was made with other code.", "--state", "-s"
+        ),
     ] = None,
     protocol: options.Protocol = None,
     dataset: options.DatasetName = None,
@@ -68,18 +70,18 @@ def runs_command(
     row: Annotated[str | None, option(WHICH, "Beginning of the row's digest.", "--row", metavar="DIGEST")] = None,
     phantom: options.Phantom = None,
     runs: options.Runs = Path("runs"),
-    order: Annotated[Order, option(OUTPUT, "By what.", "--sort", default=True)] = Order.started,
-    reverse: Annotated[bool, option(OUTPUT, "Largest, or latest, first.", "--reverse")] = False,
-    most: Annotated[int, option(OUTPUT, "How many lines; 0: all.", "--limit", "-n", default=True, min=0)] = 50,
+    order: Annotated[Order, option(OUTPUT, "Sort key.", "--sort", default=True)] = Order.started,
+    reverse: Annotated[bool, option(OUTPUT, "Largest or latest first.", "--reverse")] = False,
+    most: Annotated[int, option(OUTPUT, "Most runs to show; 0: all.", "--limit", "-n", default=True, min=0)] = 50,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List runs: state, main score, time, and why a run failed.
+    """List runs with state, main score and time, and why a run failed.
 
-    The score is that of the last weights and the method's default predictor, in the convention's main metric.
+    The score is the convention's main metric for the last weights and the method's default predictor.
     """
+    from semibench_leaderboards.commands.naming import report_left_out
     from semibench_leaderboards.ranking.selecting import chosen_runs
-    from semibench_leaderboards.reading.records import unreadable
 
     filters = {
         "protocol": protocol, "dataset": dataset, "recipe": recipe, "method": method, "backbone": backbone, "track": track,
@@ -94,13 +96,11 @@ def runs_command(
             raise UsageError(f"no run here is {state.value}; there are {there}")
     found = _sorted(found, order, reverse)
     shown = found[:most] if most else found
-    broken = unreadable(runs)
     if as_json:
         emit([_document(record) for record in found])
     else:
         _show(shown, len(found), states)
-    for name, why in broken.items():
-        stderr().show(f"can't be read: {runs / name}: {why}", style="yellow", soft_wrap=True)
+    report_left_out(runs)
 
 
 def _state(record: RunRecord) -> str:
@@ -108,14 +108,10 @@ def _state(record: RunRecord) -> str:
 
 
 def main_score(record: RunRecord) -> tuple[str, float] | None:
-    """Name and mean of a run's main metric: last weights, default predictor, semibench-1 where it was scored so."""
-    scores = [
-        score
-        for score in record.scores
-        if score["checkpoint"] == "last" and score.get("main") and score["mean"] is not None
-    ]
-    scores.sort(key=lambda score: score["convention"] != "semibench-1")
-    return (str(scores[0]["metric"]), float(scores[0]["mean"])) if scores else None
+    """Name and mean of a run's main metric, for the last weights, the default predictor and, where it has it, semibench-1."""
+    scores = [score for score in record.scores if score.checkpoint == "last" and score.main and score.mean is not None]
+    scores.sort(key=lambda score: score.convention != "semibench-1")
+    return next(((score.metric, score.mean) for score in scores if score.mean is not None), None)
 
 
 def _sorted(found: Sequence[RunRecord], order: Order, reverse: bool) -> list[RunRecord]:
@@ -126,7 +122,7 @@ def _sorted(found: Sequence[RunRecord], order: Order, reverse: bool) -> list[Run
         Order.dataset: lambda record: (record.dataset, record.protocol, record.recipe),
         Order.state: _state,
         Order.score: lambda record: (main_score(record) or (None, None))[1],
-        Order.time: lambda record: record.training.get("seconds"),
+        Order.time: lambda record: record.training.seconds,
     }
     key = keys[order]
     known = [record for record in found if key(record) is not None]
@@ -152,7 +148,7 @@ def _show(shown: Sequence[RunRecord], total: int, states: Counter[str]) -> None:
                 data,
                 " ".join(f"{name}{value}" for name, value in axes if value is not None),
                 f"{score[0]} {number(score[1])}" if score else NOTHING,
-                seconds(record.training.get("seconds")),
+                seconds(record.training.seconds),
                 _moment(record.started),
             ]
         )
@@ -181,6 +177,6 @@ def _document(record: RunRecord) -> dict[str, Any]:
         "error": record.error, "method": record.method, "backbone": record.backbone, "protocol": record.protocol,
         "dataset": record.dataset, "phantom": record.phantom, "recipe": record.recipe, "tuning": record.tuning, "draw": draw,
         "fold": fold, "seed": seed, "score": {"metric": score[0], "mean": score[1]} if score else None,
-        "started": record.started, "ended": record.ended, "training": dict(record.training), "model": dict(record.model),
+        "started": record.started, "ended": record.ended, "training": record.training.filled(), "model": record.model.filled(),
         "device": record.device,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`bench score`: predictions made elsewhere."""
+"""`bench score`: scores predictions that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -32,35 +32,42 @@ def score_command(
     ] = None,
     protocol: Annotated[str, option(WHICH, "How the split is drawn.", "--protocol", "-p")] = ...,  # type: ignore[assignment]
     dataset: Annotated[str, option(WHICH, "Data set.", "--dataset", "-d")] = ...,  # type: ignore[assignment]
-    name: Annotated[str | None, option(WHICH, "What the entry is called.", "--name", "-n")] = None,
+    name: Annotated[str | None, option(WHICH, "Name of the entry.", "--name", "-n")] = None,
     recipe: Annotated[
-        str, option(WHICH, "Whose protocol options count (how many labels ...).", "--recipe", "-r", default=True)
+        str,
+        option(
+            WHICH, "Recipe that sets the protocol's options, e.g. the number of labels.", "--recipe", "-r", default=True
+        ),
     ] = "quick",
     draw: Annotated[int, option(WHICH, "Which random split.", "--draw", default=True, min=0)] = 0,
     fold: Annotated[int | None, option(WHICH, "Which fold of it.", "--fold", min=0)] = None,
-    seed: Annotated[int, option(WHICH, "Which of several runs of the entry.", "--seed", default=True, min=0)] = 0,
+    seed: Annotated[
+        int, option(WHICH, "Number of the run, where an entry has several.", "--seed", default=True, min=0)
+    ] = 0,
     settings: Settings = None,
     data_root: naming.DataRoot = None,
     phantom: PhantomChoice = None,
     conventions: Annotated[
-        list[str] | None, option(SCORE, "How to score; repeatable (default: all that can).", "--convention", "-c")
+        list[str] | None,
+        option(SCORE, "Convention to score with; repeatable (default: all that apply).", "--convention", "-c"),
     ] = None,
-    about: Annotated[str, option(OUTPUT, "Where it comes from: a paper, a repository.", "--about")] = "",
+    about: Annotated[str, option(OUTPUT, "Source of the predictions: a paper, a repository.", "--about")] = "",
     ranked: Annotated[
-        bool, option(OUTPUT, "On the board of the recipe's own runs (default: on one of its own, apart).", "--ranked")
+        bool,
+        option(OUTPUT, "Show it on the board of the recipe's own runs (default: on a board of its own).", "--ranked"),
     ] = False,
     listed: Annotated[bool, option(OUTPUT, "Only print the ids of the test cases.", "--list")] = False,
     runs: options.Runs = Path("runs"),
-    force: Annotated[bool, option(OUTPUT, "Replace other predictions of this name and split.", "--force")] = False,
+    force: Annotated[bool, option(OUTPUT, "Replace other predictions with this name and split.", "--force")] = False,
     track: naming.Track = True,
     tracking_uri: naming.TrackingUri = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Score predictions that were made elsewhere. The harness draws the split and computes the number, not the author.
+    """Score predictions that were made elsewhere. The harness, not the author, draws the split and computes the numbers.
 
-    One file per test case, called by its id: .npz (array `label`), .npy, .png, .nii or .nii.gz, whole numbers 0..K-1 on the grid
-    of the reference. Every test case once, and no other.
+    Each test case needs one file, named after its id: .npz (array `label`), .npy, .png, .nii or .nii.gz, with whole numbers
+    0..K-1 on the grid of the reference. No test case may be missing, and no other file may be there.
     """
     from semibench_leaderboards.evidence import score as submissions
     from semibench_leaderboards.evidence.containers import open_container
@@ -82,11 +89,11 @@ def score_command(
             )
             return
         if predictions is None or name is None:
-            raise UsageError("name a folder or zip file of predictions, and what the entry is called with --name")
+            raise UsageError("name a folder or zip file of predictions, and the entry with --name")
         with open_container(predictions) as container:
             folder, result = submissions.score_submission(submission, container, runs, force=force, reporter=reporter)
         if track:
-            naming.tell(folder, tracking_uri, reporter)
+            naming.mirror_and_notify(folder, tracking_uri, reporter)
     finally:
         reporter.close()
     if as_json:
@@ -95,11 +102,12 @@ def score_command(
     from semibench.tracking.tables import score_rows
 
     console = stdout()
-    if result["phantom"]:
+    if result.phantom:
         console.show("PHANTOM DATA: procedural stand-ins, not patients", style="bold red")
-    for convention, (heads, rows) in score_rows(result["scores"]).items():
+    for convention, (heads, rows) in score_rows(result.scores).items():
         console.show(table(heads, rows, title=convention))
     where = "on the board of the recipe's runs" if ranked else "on a board of its own"
     console.show(
-        f"\n{folder}: {name} (submitted), {where}: bench leaderboard --track {result['track'][:12]}", soft_wrap=True
+        f"\n{folder}: {name} (submitted), {where}: bench leaderboard --track {(result.track or '')[:12]}",
+        soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""`bench suite`: the tables of the papers as lists of runs, and how far they are reproduced."""
+"""`bench suite`: shows the tables of the papers as lists of runs, and how far they are reproduced."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from semibench.cli.run_command import seeds_of
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Suites: the tables of the papers as runs, and how far they are reproduced.",
+    help="Show the tables of the papers as lists of runs, and how far they are reproduced.",
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A suite of `bench suite list`, or a YAML file.")]
+Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A suite from `bench suite list`, or a YAML file.")]
 Recipe = Annotated[
     str | None,
-    typer.Option(
-        "--recipe", "-r", help="Instead of the suite's (its recipe settings then fall away).", show_default=False
-    ),
+    typer.Option("--recipe", "-r", help="Replaces the suite's recipe and its recipe settings.", show_default=False),
 ]
-Stand = Annotated[
-    bool, typer.Option("--phantom", help="On procedural stand-ins, with the replicates the suite names for them.")
+OnPhantom = Annotated[
+    bool,
+    typer.Option("--phantom", help="Use procedural stand-ins, with the replicates that the suite defines for them."),
 ]
 Seeds = Annotated[
-    str | None, typer.Option("--seeds", metavar="0-2", help="Instead of the suite's.", show_default=False)
+    str | None, typer.Option("--seeds", metavar="0-2", help="Replaces the suite's seeds.", show_default=False)
 ]
 Draws = Annotated[
-    str | None, typer.Option("--draws", metavar="0-2", help="Instead of the suite's.", show_default=False)
+    str | None, typer.Option("--draws", metavar="0-2", help="Replaces the suite's draws.", show_default=False)
 ]
 Folds = Annotated[
-    str | None, typer.Option("--folds", metavar="0-4", help="Instead of the suite's.", show_default=False)
+    str | None, typer.Option("--folds", metavar="0-4", help="Replaces the suite's folds.", show_default=False)
 ]
 Methods = Annotated[
     list[str] | None, typer.Option("--method", "-m", help="Only these rows; repeatable.", show_default=False)
@@ -47,7 +46,7 @@ Datasets = Annotated[
 
 @app.command("list")
 def list_suites(as_json: Json = False, debug: Debug = False) -> None:
-    """All suites that come with Semibench."""
+    """List the suites that come with Semibench."""
     from semibench.registry import registry
     from semibench_leaderboards.suites import expand, load, names
     from semibench_leaderboards.suites.layout import overview
@@ -72,7 +71,7 @@ def list_suites(as_json: Json = False, debug: Debug = False) -> None:
         return
     console = stdout()
     console.show(table(head, rows))
-    total, runs, possible = (sum(int(row[place]) for row in rows) for place in (2, 4, 5))
+    total, runs, possible = (sum(int(row[column]) for row in rows) for column in (2, 4, 5))
     console.show(
         f"\n{len(rows)} suites, {total} published values, {runs} runs, {possible} of them with what is installed"
     )
@@ -80,12 +79,12 @@ def list_suites(as_json: Json = False, debug: Debug = False) -> None:
 
 @app.command("show")
 def show_suite(
-    name: Name, recipe: Recipe = None, phantom: Stand = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
+    name: Name, recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
     methods: Methods = None, datasets: Datasets = None, settings: Settings = None,
     commands: Annotated[bool, typer.Option("--commands", help="Print a `bench run` line for each run instead.")] = False,
     as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """What a suite runs, and which published values each of its rows fills."""
+    """Show what a suite runs, and which published values each of its rows fills."""
     suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
     if as_json:
         emit([_record(cell) for cell in cells])
@@ -100,24 +99,24 @@ def show_suite(
     rows: dict[tuple[str, str], list[Any]] = {}
     for cell in cells:
         rows.setdefault((cell.grid, cell.row), []).append(cell)
-    shown = [_row(found) for found in rows.values()]
-    console.show(table(("runs of", "row", "who", "task", "recipe", "runs", "values", ""), shown))
-    _barred(console, suite)
+    shown = [_row(members) for members in rows.values()]
+    console.show(table(("runs of", "row", "entry", "task", "recipe", "runs", "values", ""), shown))
+    _show_unreproducible(console, suite)
 
 
 @app.command("status")
 def suite_status(
-    name: Name, recipe: Recipe = None, phantom: Stand = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
+    name: Name, recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
     methods: Methods = None, datasets: Datasets = None, settings: Settings = None,
-    runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
-    missing: Annotated[bool, typer.Option("--missing", help="Print the `bench run` lines of missing runs instead.")] = False,
-    form: Annotated[Literal["table", "markdown", "json"], typer.Option("--format", help="Form.")] = "table",
+    runs: Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")] = Path("runs"),
+    missing: Annotated[bool, typer.Option("--missing", help="Print `bench run` lines for the missing runs instead.")] = False,
+    form: Annotated[Literal["table", "markdown", "json"], typer.Option("--format", help="Output format.")] = "table",
     debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Published | reproduced | difference, value by value, and which runs are missing."""
+    """Show published | reproduced | difference for each value, and which runs are missing."""
     from semibench.registry import registry
     from semibench_leaderboards.reading.records import read_runs
-    from semibench_leaderboards.suites.layout import records, sheet
+    from semibench_leaderboards.suites.layout import records, status_table
     from semibench_leaderboards.suites.status import status
 
     suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
@@ -132,19 +131,19 @@ def suite_status(
     elif form == "markdown":
         from semibench_leaderboards.published.tables import as_markdown
 
-        told = "".join(f"> {warning}\n" for warning in found.warnings)
-        typer.echo(f"{told}\n{as_markdown([sheet(found)])}", nl=False)
+        warnings = "".join(f"> {warning}\n" for warning in found.warnings)
+        typer.echo(f"{warnings}\n{as_markdown([status_table(found)])}", nl=False)
     else:
-        _show(stdout(), found, sheet(found))
+        _show(stdout(), found, status_table(found))
 
 
 @app.command("export")
 def export_suite(
-    name: Name, out: Annotated[Path | None, typer.Argument(help="The file (default: standard output).")] = None,
-    recipe: Recipe = None, phantom: Stand = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
+    name: Name, out: Annotated[Path | None, typer.Argument(help="File to write (default: standard output).")] = None,
+    recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
     methods: Methods = None, datasets: Datasets = None, settings: Settings = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """The runs that are possible here, as a file for `bench matrix`."""
+    """Write the runs that are possible here to a file for `bench matrix`."""
     from semibench.files import write_atomically
     from semibench_leaderboards.suites.for_matrix import as_matrix_file
 
@@ -183,9 +182,9 @@ def _head(console: Output, suite: Any) -> None:
     if suite.about:
         console.show(suite.about, soft_wrap=True)
     if suite.selection is not None:
-        told = {"test": "the paper SELECTED ON TEST, which can't be reproduced by design", "unknown": "selection"}
+        selection = {"test": "the paper SELECTED ON TEST, which can't be reproduced by design", "unknown": "selection"}
         console.show(
-            f"{told.get(suite.selection.by, suite.selection.by)}: {suite.selection.note}",
+            f"{selection.get(suite.selection.by, suite.selection.by)}: {suite.selection.note}",
             style="yellow",
             soft_wrap=True,
         )
@@ -199,14 +198,14 @@ def _head(console: Output, suite: Any) -> None:
 
 def _row(cells: Sequence[Any]) -> tuple[Any, ...]:
     first = cells[0]
-    who = f"{first.method} ({first.backbone})" if first.backbone else first.method
-    who += f", preset {first.preset}" if first.preset else ""
+    entry = f"{first.method} ({first.backbone})" if first.backbone else first.method
+    entry += f", preset {first.preset}" if first.preset else ""
     filled = len({name for cell in cells for name in cell.fills})
     note = f"not in the harness: {', '.join(first.missing)}" if first.missing else first.lacking
-    return (first.grid, first.row, who, f"{first.protocol} {first.dataset}", first.recipe, len(cells), filled, note)
+    return (first.grid, first.row, entry, f"{first.protocol} {first.dataset}", first.recipe, len(cells), filled, note)
 
 
-def _barred(console: Output, suite: Any) -> None:
+def _show_unreproducible(console: Output, suite: Any) -> None:
     if suite.not_reproducible:
         console.show()
     for item in suite.not_reproducible:
@@ -214,15 +213,15 @@ def _barred(console: Output, suite: Any) -> None:
         console.show(f"not reproducible ({where}): {item.reason}", soft_wrap=True)
 
 
-def _show(console: Output, found: Any, made: Any) -> None:
+def _show(console: Output, found: Any, printed: Any) -> None:
     from semibench_leaderboards.published.tables import pieces
 
     for warning in found.warnings:
         console.show(warning, style="bold red" if found.phantom and "PHANTOM" in warning else "yellow", soft_wrap=True)
-    title = f"PHANTOM · {made.title}" if found.phantom else made.title
-    for number, (head, rows) in enumerate(pieces(made, 5)):
+    title = f"PHANTOM · {printed.title}" if found.phantom else printed.title
+    for number, (head, rows) in enumerate(pieces(printed, 5)):
         console.show(table(head, rows, title=title if number == 0 else " "))
-    for note in made.notes:
+    for note in printed.notes:
         console.show(note, style="dim", soft_wrap=True)
     console.show(
         "✗ can't be right as printed · (n/m) some runs are missing · published values are not ranked", style="dim"
@@ -231,7 +230,7 @@ def _show(console: Output, found: Any, made: Any) -> None:
 
 
 def _plain(console: Output, found: Any) -> None:
-    """A suite of one's own: its rows and their states."""
+    """A suite without a published table: its rows and their states."""
     rows = [
         (row.grid, row.name, len(row.matches), ", ".join(f"{n} {state}" for state, n in row.states.items()))
         for row in found.rows
@@ -243,18 +242,18 @@ def _plain(console: Output, found: Any) -> None:
 def _end(console: Output, found: Any) -> None:
     cells = sum(len(row.matches) for row in found.rows)
     done = sum(row.states.get("done", 0) for row in found.rows)
-    console.show(f"\nruns: {done} of {cells} done, {len(found.missing)} to be made (--missing prints their commands)")
+    console.show(f"\nruns: {done} of {cells} done, {len(found.missing)} missing (--missing prints their commands)")
     without = _without_files(sorted({item.cell.dataset for item in found.missing if not item.cell.on_phantom}))
     if without:
         console.show(
-            f"no files here for {', '.join(without)} (bench data where NAME); --phantom shows the table on stand-ins"
+            f"no files found for {', '.join(without)} (see bench data where NAME); --phantom shows the table on stand-ins"
         )
     for name, rows in found.absent.items():
         console.show(f"not in the harness: {name}, for the row {', '.join(rows)}", soft_wrap=True)
 
 
 def _without_files(names: Sequence[str]) -> list[str]:
-    """The data sets whose files aren't configured on this machine."""
+    """The data sets whose files can't be located on this machine."""
     from semibench.data.roots import locate
     from semibench.registry import registry
 

@@ -1,4 +1,4 @@
-"""`bench leaderboard --sync`: rows as parent runs in MLflow."""
+"""`bench leaderboard --sync`: mirrors the rows of boards in MLflow."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from semibench_leaderboards.ranking.selecting import Filters, chosen_runs
 
 
 def sync_tracks(runs: Path, filters: Filters, tracking_uri: str | None) -> None:
-    """Syncs the tracks of the runs that fit, and says what was written where. Raises UsageError where no run fits."""
+    """Syncs the tracks of the runs that match, and prints what was written. Raises UsageError where no run matches."""
     start = time.perf_counter()
-    tracks = None
-    if any(value is not None for value in filters.values()):
-        tracks = list(dict.fromkeys(record.track for record in chosen_runs(runs, filters, scores=False)))
-    else:
-        chosen_runs(runs, filters, scores=False)
+    matching = chosen_runs(runs, filters, scores=False)
+    filtered = any(value is not None for value in filters.values())
+    tracks = list(dict.fromkeys(record.track for record in matching)) if filtered else None
     reporter = reporter_for(stderr())
     try:
         report = sync(runs, tracking_uri, tracks=tracks, reporter=reporter)
     finally:
         reporter.close()
-    told = [
+    parts = [
         f"{report.tracks} tracks written ({report.rows} rows of {report.runs} runs)",
         f"{report.unchanged} unchanged",
     ]
     if report.mirrored:
-        told.append(f"{report.mirrored} runs mirrored first")
+        parts.append(f"{report.mirrored} runs mirrored first")
     seconds = duration(time.perf_counter() - start)
-    stdout().show(f"{store_uri(tracking_uri)}: {', '.join(told)}, {seconds}. Look at it: bench ui", soft_wrap=True)
+    stdout().show(f"{store_uri(tracking_uri)}: {', '.join(parts)}, {seconds}. To look at it: bench ui", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`bench verify`: is a number what its predictions are worth?"""
+"""`bench verify`: recomputes the numbers of a run from its predictions."""
 
 from __future__ import annotations
 
@@ -23,49 +23,49 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 @app.command("verify", epilog=EPILOG)
 def verify_command(
     bundle: Annotated[
-        str, typer.Argument(help="File of `bench export`, a run folder, or a run's key.", metavar="BUNDLE")
+        str, typer.Argument(help="File written by `bench export`, a run folder, or a run's key.", metavar="BUNDLE")
     ],
     runs: options.Runs = Path("runs"),
     data_root: naming.DataRoot = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compute every number of a bundle again from its predictions and the data at hand, and check what else it claims.
+    """Recompute every number of a bundle from its predictions and the local data, and check everything else that it claims.
 
-    Files against their digests, the key, the data digest, the split, every value of every case, every mean. Nothing of the
-    file is executed. Exit code 1 where something is wrong, or nothing could be computed.
+    Checked are the digests of the files, the key, the data digest, the split, every value of every case, and every mean. Nothing
+    in the file is executed. The exit code is 1 if something is wrong or nothing could be computed.
     """
     from semibench_leaderboards.evidence.containers import open_container
     from semibench_leaderboards.evidence.verify import verify_run
 
     given = Path(bundle)
-    place = given if given.exists() else naming.run_folder(bundle, runs)
+    path = given if given.exists() else naming.run_folder(bundle, runs)
     reporter = reporter_for(stderr())
     try:
-        with open_container(place) as container:
-            found = verify_run(container, data_root, reporter)
+        with open_container(path) as container:
+            verification = verify_run(container, data_root, reporter)
     finally:
         reporter.close()
     if as_json:
         emit(
             {
-                "path": str(found.path),
-                "key": found.key,
-                "well": found.well,
-                "checks": [vars(c) for c in found.checks],
-                "scores": found.scores,
+                "path": str(verification.path),
+                "key": verification.key,
+                "well": verification.well,
+                "checks": [vars(c) for c in verification.checks],
+                "scores": verification.scores,
             }
         )
     else:
-        _show(found)
-    if not found.well:
+        _show(verification)
+    if not verification.well:
         raise typer.Exit(1)
 
 
-def _show(found: Verification) -> None:
+def _show(verification: Verification) -> None:
     console = stdout()
     styles = {"ok": None, "wrong": "bold red", "unknown": "yellow"}
-    for check in found.checks:
+    for check in verification.checks:
         console.show(f"{check.outcome:8s}{check.name}: {check.text}", style=styles[check.outcome], soft_wrap=True)
     heads = [
         "checkpoint",
@@ -84,20 +84,20 @@ def _show(found: Verification) -> None:
             _figure(s["claimed"]), _figure(s["computed"]),
             "none" if s["largest_difference"] == 0 else f"{s['largest_difference']:.2g}", "agrees" if s["agrees"] else "DIFFERS",
         ]
-        for s in found.scores
+        for s in verification.scores
     ]  # fmt: skip
     if rows:
         console.show()
         console.show(table(heads, rows))
-    values = sum(s["values"] for s in found.scores)
-    exact = all(s["largest_difference"] == 0 and s["mean_difference"] == 0 for s in found.scores)
-    worst = max((s["largest_difference"] for s in found.scores), default=0.0)
+    values = sum(s["values"] for s in verification.scores)
+    exact = all(s["largest_difference"] == 0 and s["mean_difference"] == 0 for s in verification.scores)
+    worst = max((s["largest_difference"] for s in verification.scores), default=0.0)
     console.show()
-    if not found.scores:
-        console.show("NOT VERIFIED: no number could be computed again", style="bold red")
-    elif found.well:
+    if not verification.scores:
+        console.show("NOT VERIFIED: no number could be recomputed", style="bold red")
+    elif verification.well:
         within = "digit for digit" if exact else f"within {worst:.2g}"
-        console.show(f"verified: {values} values in {len(found.scores)} scores agree {within}", style="bold")
+        console.show(f"verified: {values} values in {len(verification.scores)} scores agree {within}", style="bold")
     else:
         console.show("NOT VERIFIED: see what is wrong above", style="bold red")
 

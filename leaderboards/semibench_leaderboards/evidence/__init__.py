@@ -1,1 +1,1 @@
-"""What a number rests on: stored predictions scored again, bundles that others can check, predictions made elsewhere, reruns."""
+"""Evidence for a number: predictions scored again, bundles that others can check, predictions made elsewhere, repeated runs."""

@@ -1,5 +1,5 @@
-"""Folders and zip files from others, read without unpacking and without trusting them: no pickles, no paths that lead out,
-limits on sizes."""
+"""Reads folders and zip files from others without unpacking or trusting them: no pickles, no paths that lead outside, limits on
+sizes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from semibench.contracts.errors import SemibenchError, UsageError
 LARGEST_FILE = 2 * 2**30
 LARGEST_TOTAL = 64 * 2**30
 MOST_FILES = 200_000
-"""Limits of a container: bytes of one file and of all, unpacked, and how many files."""
+"""Limits of a container: unpacked bytes of one file and of all files, and the number of files."""
 
 MOST_VOXELS = 2**30
-"""Of one label map."""
+"""Limit of one label map."""
 
 ENDINGS = (".npz", ".npy", ".png", ".nii.gz", ".nii")
-"""Files of label maps."""
+"""Endings of label map files."""
 
 
 class ContainerError(SemibenchError):
-    """A bundle or a file of predictions can't be read safely; the message names it."""
+    """A bundle or a file of predictions can't be read safely; the message names the file."""
 
 
 class Container(ABC):
@@ -39,11 +39,11 @@ class Container(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """All files, sorted."""
+        """Names of all files, sorted."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises ContainerError where it isn't there or is too large."""
+        """The bytes of a file. Raises ContainerError where the file is missing or too large."""
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -56,7 +56,7 @@ class Container(ABC):
         return self._names
 
     def close(self) -> None:  # noqa: B027  (nothing is open by default)
-        """Ends the reading."""
+        """Closes what is open."""
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +66,7 @@ class Container(ABC):
 
 
 class Folder(Container):
-    """A folder. Links that lead out of it, and hidden files, are left out."""
+    """A folder. Links that lead outside and hidden files are ignored."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,15 +94,18 @@ class Folder(Container):
 
 
 class Zip(Container):
-    """A zip file. Raises ContainerError for names that lead out of it, links, encrypted or repeated entries, and sizes over the
-    limits, before anything is read."""
+    """A zip file.
+
+    Before anything is read, it raises ContainerError for names that lead outside, links, encrypted or repeated entries, and sizes
+    over the limits.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
-            raise ContainerError(f"{path} is no readable zip file: {error}") from error
+            raise ContainerError(f"{path} is not a readable zip file: {error}") from error
         self._infos: dict[str, zipfile.ZipInfo] = {}
         try:
             self._check()
@@ -120,7 +123,7 @@ class Zip(Container):
             name = info.filename
             pure = PurePosixPath(name)
             if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in info.orig_filename:
-                raise ContainerError(f"{self.path}: the entry {name!r} leads out of the file; don't trust it")
+                raise ContainerError(f"{self.path}: the entry {name!r} leads outside; don't trust this file")
             if info.is_dir():
                 continue
             if stat.S_ISLNK(info.external_attr >> 16):
@@ -147,7 +150,7 @@ class Zip(Container):
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> bytes:
-    """An entry, at most as long as its header says."""
+    """The bytes of an entry, at most as many as its header says."""
     try:
         with archive.open(info) as stream:
             data = stream.read(info.file_size + 1)
@@ -159,11 +162,11 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> bytes
 
 
 def open_container(path: Path) -> Container:
-    """A folder or a zip file. Raises UsageError where there is neither."""
+    """Opens a folder or a zip file. Raises UsageError where there is neither."""
     if path.is_dir():
         return Folder(path)
     if not path.is_file():
-        raise UsageError(f"expected a folder or a zip file, there is nothing at {path}")
+        raise UsageError(f"expected a folder or a zip file, found nothing at {path}")
     return Zip(path)
 
 
@@ -171,14 +174,15 @@ def open_container(path: Path) -> Container:
 
 
 WORKING = "working"
-"""Name of the array with a label map on the working grid, in files that the harness wrote."""
+"""Array with the label map on the working grid, in files that the harness wrote."""
 
 
 def read_labels(data: bytes, name: str) -> NDArray[Any]:
-    """A label map from the bytes of an .npz (the array `label`, or the only one), .npy, .png (one channel) or NIfTI file.
+    """Reads a label map from the bytes of an .npz (the array `label`, or the only one), .npy, .png (one channel) or NIfTI file.
 
-    Integers as stored, spatial axes only. Raises ContainerError for anything else: objects, fractions, colours, too many
-    voxels."""
+    Returns integers as stored, with spatial axes only. Raises ContainerError for anything else: objects, fractions, colours, too
+    many voxels.
+    """
     lower = name.lower()
     try:
         if lower.endswith(".npz"):
@@ -192,7 +196,7 @@ def read_labels(data: bytes, name: str) -> NDArray[Any]:
         else:
             raise ContainerError(f"{name}: label maps are {', '.join(ENDINGS)} files")
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ContainerError(f"{name} is no readable label map: {error}") from error
+        raise ContainerError(f"{name} is not a readable label map: {error}") from error
     return _whole_numbers(array, name)
 
 
@@ -205,7 +209,9 @@ def _whole_numbers(array: NDArray[Any], name: str) -> NDArray[Any]:
         whole = array.astype(np.int64, copy=True) if np.isfinite(array).all() else None
         if whole is not None and (whole == array).all():
             return whole
-        raise ContainerError(f"{name}: expected a label map of whole numbers, found fractions (probabilities?)")
+        raise ContainerError(
+            f"{name}: expected a label map of whole numbers, found fractions (are they probabilities?)"
+        )
     raise ContainerError(f"{name}: expected whole numbers, found the type {array.dtype}")
 
 
@@ -221,24 +227,26 @@ def _from_npy(data: bytes, name: str) -> NDArray[Any]:
 
 
 def read_working(data: bytes, name: str) -> NDArray[Any] | None:
-    """The array `working` of the bytes of an .npz file that the harness wrote, or None where it has none. Raises ContainerError
-    as `read_labels` does."""
+    """Reads the array `working` from the bytes of an .npz file that the harness wrote; None where there is none.
+
+    Raises ContainerError as `read_labels` does.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            held = WORKING in {info.filename.removesuffix(".npy") for info in archive.infolist()}
-        return _whole_numbers(_from_npz(data, name, WORKING), name) if held else None
+            has_working = WORKING in {info.filename.removesuffix(".npy") for info in archive.infolist()}
+        return _whole_numbers(_from_npz(data, name, WORKING), name) if has_working else None
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ContainerError(f"{name} is no readable label map: {error}") from error
+        raise ContainerError(f"{name} is not a readable label map: {error}") from error
 
 
-def _from_npz(data: bytes, name: str, wanted: str = "label") -> NDArray[Any]:
+def _from_npz(data: bytes, name: str, array_name: str = "label") -> NDArray[Any]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if wanted not in infos and len(infos) != 1:
+        if array_name not in infos and len(infos) != 1:
             raise ContainerError(
-                f"{name}: expected an array called {wanted!r}, found {', '.join(sorted(infos)) or 'none'}"
+                f"{name}: expected an array called {array_name!r}, found {', '.join(sorted(infos)) or 'none'}"
             )
-        info = infos.get(wanted) or next(iter(infos.values()))
+        info = infos.get(array_name) or next(iter(infos.values()))
         if info.file_size > LARGEST_FILE:
             raise ContainerError(f"{name} would unpack to more than {LARGEST_FILE // 2**30} GiB")
         return _from_npy(_member(archive, info, name), name)
@@ -269,7 +277,7 @@ def _from_nifti(data: bytes, name: str) -> NDArray[Any]:
     try:
         image = nibabel.Nifti1Image.from_bytes(data)
     except broken as error:
-        raise ContainerError(f"{name} is no NIfTI file: {error}") from error
+        raise ContainerError(f"{name} is not a NIfTI file: {error}") from error
     _check_size(image.shape, name)
     return np.asarray(image.dataobj)
 

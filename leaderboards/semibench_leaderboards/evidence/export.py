@@ -1,4 +1,4 @@
-"""`bench export`: a run as one file that anybody can check. Two exports of one run are equal byte for byte."""
+"""`bench export`: writes a run to one file that anybody can check. Two exports of one run are identical byte for byte."""
 
 from __future__ import annotations
 
@@ -9,41 +9,49 @@ from pathlib import Path
 from typing import Any
 
 from semibench.contracts.errors import UsageError
-from semibench.contracts.identity import RunSpec, sha256
-from semibench.files import write_atomically
-from semibench.runfolder.writing import read_json
+from semibench.contracts.identity import sha256
+from semibench.files import DamagedFileError, json_object, write_atomically
+from semibench.runfolder.format import SPEC_FILE
+from semibench.runfolder.reading import SCORES_FILE, RunFolder
+from semibench.runfolder.records import Provenance, Result, SplitRecord
 from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
 
 FORMAT = "semibench-bundle-1"
 MANIFEST = "bundle.json"
-RECORDS = ("spec.json", "provenance.json", "split.json", "synthetic.json", "result.json", "scores.parquet")
-NEEDED = ("spec.json", "split.json", "result.json", "scores.parquet")
+NEEDED = (SPEC_FILE, SplitRecord.FILE, Result.FILE, SCORES_FILE)
+RECORDS = (*NEEDED, Provenance.FILE, "synthetic.json")
 MOMENT = (1980, 1, 1, 0, 0, 0)
-"""Time of every entry: a bundle holds no clock."""
+"""Time of every entry, so that a bundle doesn't depend on the clock."""
 
 
 def contents(folder: Folder) -> list[str]:
-    """The files of a run folder that go into a bundle, sorted: records and stored predictions; no checkpoint, no log, no path of
-    this machine."""
+    """The files of a run folder that go into a bundle, sorted: records and stored predictions.
+
+    Checkpoints, logs and anything with a path of this machine are left out.
+    """
     records = [name for name in RECORDS if folder.has(name)]
     predictions = [name for name in folder.names() if name.startswith("predictions/") and name.endswith(".npz")]
     return sorted([*records, *predictions])
 
 
 def export(run: Path, out: Path) -> dict[str, Any]:
-    """Writes a bundle of a finished run; returns its manifest. Raises UsageError for a run that isn't done, or that kept no
-    predictions (nothing could be checked)."""
+    """Writes a bundle of a finished run and returns its manifest.
+
+    Raises UsageError for a run that isn't done, or that stored no predictions, since nothing could be checked.
+    """
     folder = Folder(run)
     missing = [name for name in NEEDED if not folder.has(name)]
-    state = read_json(run / "status.json").get("state")
-    if missing or state != "done":
-        raise UsageError(f"{run} is no finished run (state {state}, missing: {', '.join(missing) or 'nothing'})")
+    run_folder = RunFolder(run) if folder.has(SPEC_FILE) else None
+    if missing or run_folder is None or run_folder.state != "done":
+        state = run_folder.state if run_folder is not None else "none"
+        raise UsageError(f"{run} is not a finished run (state {state}, missing: {', '.join(missing) or 'nothing'})")
+    run_folder.check()
     names = contents(folder)
     if not any(name.startswith("predictions/") for name in names):
         raise UsageError(
-            f"{run} kept no predictions, so nobody could check its numbers; run it without --no-predictions"
+            f"{run} stored no predictions, so nobody could check its numbers; run it without --no-predictions"
         )
-    spec = RunSpec.model_validate_json(folder.read("spec.json"))
+    spec = run_folder.spec
     files = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in _bytes(folder, names)}
     manifest = {"format": FORMAT, "key": spec.key, "row": spec.row, "track": spec.track.digest(), "files": files}
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -72,20 +80,17 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def read_manifest(container: Container) -> dict[str, Any]:
-    """The manifest of a bundle. Raises ContainerError where there is none that this version knows."""
+    """The manifest of a bundle. Raises ContainerError where it is missing or has a format that this version doesn't know."""
     if not container.has(MANIFEST):
         raise ContainerError(
-            f"{container.path} is no bundle: it has no {MANIFEST}; make one with `bench export RUN --out FILE`"
+            f"{container.path} is not a bundle: it has no {MANIFEST}; make one with `bench export RUN --out FILE`"
         )
     try:
-        manifest = json.loads(container.read(MANIFEST))
-    except ValueError as error:
-        raise ContainerError(f"{container.path}: {MANIFEST} is not JSON: {error}") from error
-    if (
-        not isinstance(manifest, dict)
-        or manifest.get("format") != FORMAT
-        or not isinstance(manifest.get("files"), dict)
-    ):
-        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise ContainerError(f"{container.path}: expected a bundle of format {FORMAT}, found {found!r}")
+        manifest = json_object(container.read(MANIFEST), f"{container.path}: {MANIFEST}")
+    except DamagedFileError as error:
+        raise ContainerError(str(error)) from error
+    if manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
+        raise ContainerError(
+            f"{container.path}: expected a bundle of format {FORMAT}, found {manifest.get('format')!r}"
+        )
     return manifest

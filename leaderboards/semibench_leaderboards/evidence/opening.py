@@ -1,4 +1,4 @@
-"""The setting of a run, opened again from its spec: data sets, protocol, split."""
+"""Opens the inputs of a run again from its spec: data sets, protocol, split."""
 
 from __future__ import annotations
 
@@ -18,53 +18,61 @@ from semibench.data.roots import locate
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.settings import build
+from semibench.runfolder.records import CaseRow
 
 
-class SettingError(SemibenchError):
-    """The data or the split at hand aren't those of the run."""
+class RunInputsError(SemibenchError):
+    """The local data or split differ from those of the run."""
 
 
 @dataclass
-class Setting:
-    """card: of the main data set. dims: of the network that made the predictions (that of the cases where none is known)."""
+class RunInputs:
+    """Data sets, protocol and options of a run."""
 
     spec: RunSpec
     card: DatasetCard
+    """Card of the main data set."""
     catalog: DataCatalog
     protocol: DrawProtocol
     options: Any
+    """Options of the protocol."""
     dims: int
+    """Dims of the network that predicted; those of the cases where they aren't known."""
 
     @property
     def datasets(self) -> Mapping[str, Dataset]:
-        """By name, the main one first."""
+        """The data sets by name, the main one first."""
         return self.catalog.datasets
 
     def digest(self, reporter: Reporter | None = None) -> str:
-        """Digest of the data at hand, to be compared with that of the track; hashes what wasn't hashed before."""
+        """Digest of the local data, to compare with the track's. Hashes files that haven't been hashed before."""
         every = [ref for name in self.datasets for ref in self.catalog.cases(name)]
         return data_digest(self.datasets, every, reporter=reporter)
 
     def split(self) -> Split:
-        """The split as the protocol draws it now."""
+        """The split that the protocol draws now."""
         replicate = self.spec.replicate
         return self.protocol.draw(self.catalog, self.options, replicate.draw, replicate.fold)
 
-    def refs(self, rows: Sequence[Sequence[str]]) -> list[CaseRef]:
-        """Cases of a role in split.json. Raises SettingError for one that the data at hand don't have."""
+    def refs(self, rows: Sequence[CaseRow]) -> list[CaseRef]:
+        """Cases of a role in split.json. Raises RunInputsError for a case that the local data don't have."""
         known = {ref.key: ref for name in self.datasets for ref in self.catalog.cases(name)}
-        keys = [f"{row[0]}/{row[1]}" for row in rows]
-        strange = [key for key in keys if key not in known]
-        if strange:
-            raise SettingError(f"{len(strange)} test cases of the run aren't in the data at hand, e.g. {strange[0]}")
+        keys = [row.key for row in rows]
+        unknown = [key for key in keys if key not in known]
+        if unknown:
+            raise RunInputsError(f"{len(unknown)} test cases of the run aren't in the local data, e.g. {unknown[0]}")
         return [known[key] for key in keys]
 
 
-def open_setting(spec: RunSpec, data_root: Path | None = None) -> Setting:
-    """Opens the data sets a spec names, on their files or as the phantom the spec says.
+def open_inputs(spec: RunSpec, data_root: Path | None = None) -> RunInputs:
+    """Opens the data sets of a spec, from their files or as the phantom of the spec.
 
-    Raises UnknownNameError or PluginError for plugins that aren't installed, LayoutError where files are wanted and there are
-    none, UsageError for options this version doesn't know."""
+    Raises:
+        UnknownNameError: a plug-in isn't installed.
+        PluginError: a plug-in can't be loaded.
+        LayoutError: files are required but missing.
+        UsageError: this version doesn't know an option.
+    """
     plugins = registry()
     item = plugins.get("datasets", spec.track.dataset.name)
     card: DatasetCard = item.card
@@ -80,7 +88,7 @@ def open_setting(spec: RunSpec, data_root: Path | None = None) -> Setting:
         size = {"size": list(patch)} if other.dims == 2 and patch else {}
         datasets[name] = _opened(name, size, phantom, data_root)
     dims = int(spec.entry.backbone.options.get("dims", card.dims))
-    return Setting(spec, card, DataCatalog(datasets), protocol, chosen, dims)
+    return RunInputs(spec, card, DataCatalog(datasets), protocol, chosen, dims)
 
 
 def _opened(
@@ -91,7 +99,7 @@ def _opened(
     chosen = build(cls.Options, f"data set {item.name!r}", options)
     if phantom is not None:
         return cls.phantom(chosen, build(PhantomOptions, "phantom", phantom))
-    place = locate(item.name, data_root, aliases=item.card.folders)
-    if place.path is None:
-        raise LayoutError(f"{place.explain()}\n  expected there:\n{item.card.tree}")
-    return cls(place.path, chosen)
+    location = locate(item.name, data_root, aliases=item.card.folders)
+    if location.path is None:
+        raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}")
+    return cls(location.path, chosen)

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from semibench.contracts.errors import UsageError
-from semibench.contracts.identity import SHORT, RunSpec
+from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
 from semibench.run.request import Request
-from semibench.runfolder.writing import read_json
+from semibench.runfolder.reading import RunFolder
 from semibench_leaderboards.reading.differences import differences
 
 if TYPE_CHECKING:
@@ -69,17 +69,16 @@ def request_of(folder: Path, runs: Path, *, force: bool = False, **chosen: Any) 
     """The request that a finished run answers, with nothing left to a default.
 
     chosen: fields of a request in place of those of the run (data_root, weights, device, threads); None keeps the run's. Raises
-    UsageError for a folder without a spec, and for predictions that were made elsewhere (there is nothing to run)."""
-    record = read_json(folder / "spec.json")
-    if not record:
-        raise UsageError(f"{folder} has no spec.json; name a run of `bench runs`, or its folder")
-    spec = RunSpec.model_validate(record)
+    RunFolderError for a folder without a spec, UsageError for predictions that were made elsewhere (there is nothing to run)."""
+    run = RunFolder(folder)
+    spec = run.spec
     if spec.entry.method.name.startswith("submitted:"):
         raise UsageError(f"{folder.name} holds predictions that were made elsewhere; there is nothing to run again")
-    machine = read_json(folder / "provenance.json").get("machine", {})
-    of_run = {"device": machine.get("device"), "threads": machine.get("threads")}
+    machine = run.provenance.machine
+    of_run = {"device": machine.device, "threads": machine.threads}
     chosen = {name: value for name, value in (of_run | _given(chosen)).items() if value}
-    conventions = tuple(dict.fromkeys(s["convention"] for s in read_json(folder / "result.json").get("scores", [])))
+    scores = run.result.scores if run.result is not None else ()
+    conventions = tuple(dict.fromkeys(score.convention for score in scores))
     return Request.from_spec(
         spec, runs=runs, resume=False, force=force, conventions=conventions, track=False,
         keep_predictions=(folder / "predictions").is_dir(), **chosen,
@@ -95,7 +94,8 @@ def plan_again(folder: Path, request: Request, reporter: Reporter | None = None)
     make another run of it."""
     from semibench.run.prepare import prepare
 
-    spec = RunSpec.model_validate(read_json(folder / "spec.json"))
+    run = RunFolder(folder)
+    spec = run.spec
     plan = prepare(request, reporter, estimate=False)
     made = plan.spec
     if (
@@ -109,8 +109,8 @@ def plan_again(folder: Path, request: Request, reporter: Reporter | None = None)
         )
         raise UsageError(f"run {folder.name} can't be made again here, its spec would differ in {told}")
     if plan.spec.key != spec.key:
-        tuning = read_json(folder / "result.json").get("tuning")
-        plan.resolved = replace(plan.resolved, spec=made, tuning=tuning)
+        tuning = run.result.tuning if run.result is not None else None
+        plan.resolved = replace(plan.resolved, spec=made, tuning=tuning.model_dump() if tuning is not None else None)
         plan.folder, plan.state = request.runs / spec.key[:SHORT], "new"
     return plan
 
@@ -161,8 +161,11 @@ def _column(file: str, column: str, part: pd.DataFrame, keys: list[str]) -> Colu
 
 
 def _reasons(first: Path, second: Path) -> list[str]:
-    kept = ("plugins", "versions", "machine")
-    one, other = ({k: read_json(folder / "provenance.json").get(k, {}) for k in kept} for folder in (first, second))
+    kept = {"plugins", "versions", "machine"}
+    one, other = (
+        RunFolder(folder).provenance.model_dump(mode="json", include=kept, exclude_none=True)
+        for folder in (first, second)
+    )
     return [f"{name}: {_short(there)} / {_short(here)}" for name, there, here in differences(one, other)]
 
 

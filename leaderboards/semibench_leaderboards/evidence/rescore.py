@@ -1,73 +1,90 @@
-"""`bench rescore`: a finished run gets the numbers of another convention, from its stored predictions."""
+"""`bench rescore`: scores a finished run under another convention, from its stored predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
 from semibench.contracts.errors import BusyError, UsageError
-from semibench.contracts.identity import SHORT, RunSpec
+from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
-from semibench.runfolder.writing import read_json, write_json, write_table
+from semibench.runfolder.reading import SCORES_FILE, RunFolder, read_object
+from semibench.runfolder.records import Result, ScoreSummary, SplitRecord
+from semibench.runfolder.state import LOCK
+from semibench.runfolder.writing import write_table
 from semibench_leaderboards.evidence.containers import Folder
-from semibench_leaderboards.evidence.opening import open_setting
-from semibench_leaderboards.evidence.stored_predictions import Stored, conventions_by_name, rescore_stored
-
-ON = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
+from semibench_leaderboards.evidence.opening import open_inputs
+from semibench_leaderboards.evidence.stored_predictions import (
+    VALUE_KEY,
+    StoredPredictions,
+    conventions_by_name,
+    rescore_stored,
+)
 
 
 @dataclass
 class RescoreReport:
-    """records: of what was computed. new: conventions the run didn't have; same: those whose digits agree with what it has,
-    changed: those that differ, with the largest difference; skipped: why some couldn't be computed."""
+    """What was computed, and how it compares with what the run had."""
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[ScoreSummary] = field(default_factory=list)
+    """Summaries of the computed scores."""
     new: list[str] = field(default_factory=list)
+    """Conventions that the run didn't have."""
     same: list[str] = field(default_factory=list)
+    """Conventions whose digits agree with those of the run."""
     changed: dict[str, float] = field(default_factory=dict)
+    """Conventions whose digits differ -> largest difference."""
     skipped: dict[str, str] = field(default_factory=dict)
+    """Conventions that couldn't be computed -> reason."""
     written: bool = False
+    """Whether the run folder was changed."""
 
 
 def rescore(
     folder: Path, names: Sequence[str], *, data_root: Path | None = None, force: bool = False, reporter: Reporter | None = None
 ) -> RescoreReport:  # fmt: skip
-    """Scores every stored predictor of both checkpoints under the conventions named, and adds them to the run.
+    """Scores every stored predictor of both checkpoints under the named conventions, and adds the scores to the run.
 
-    A convention that the run has already is compared: equal digits change nothing; others are an error unless `force`
-    replaces them. Raises UsageError for a run that isn't done, other data than the run's, or where nothing could be computed;
-    BusyError while another process works on the run."""
-    record = read_json(folder / "spec.json")
-    if not record or read_json(folder / "status.json").get("state") != "done":
-        raise UsageError(f"{folder} is no finished run")
+    A convention that the run has already is compared: equal digits change nothing; different digits are an error, unless `force`
+    replaces them.
+
+    Raises:
+        UsageError: the run isn't done, the local data differ from the run's, or nothing could be computed.
+        BusyError: another process is working on the run.
+    """
+    run = RunFolder(folder)
+    if run.state != "done":
+        raise UsageError(f"{folder} is not a finished run: its state is {run.state}")
+    run.check()
     conventions = conventions_by_name(names)
-    setting = open_setting(RunSpec.model_validate(record), data_root)
-    digest = setting.digest(reporter)
-    if digest != setting.spec.track.data:
+    inputs = open_inputs(run.spec, data_root)
+    digest = inputs.digest(reporter)
+    if digest != inputs.spec.track.data:
         raise UsageError(
-            f"the data at hand have the digest {digest[:SHORT]}, those of the run {setting.spec.track.data[:SHORT]}: the numbers "
+            f"the local data have the digest {digest[:SHORT]}, those of the run {inputs.spec.track.data[:SHORT]}; the numbers "
             "would not be comparable"
         )
-    refs = setting.refs(read_json(folder / "split.json").get("test", []))
-    stored = Stored(Folder(folder))
-    if not stored.places:
-        raise UsageError(f"{folder.name} kept no predictions (--no-predictions); run it again to score it otherwise")
+    refs = inputs.refs(read_object(folder, SplitRecord).test)
+    stored = StoredPredictions(Folder(folder))
+    if not stored.folders:
+        raise UsageError(
+            f"{folder.name} stored no predictions (--no-predictions); run it again to score it under another convention"
+        )
     report = RescoreReport()
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             tables = []
-            for checkpoint, predictor in stored.places:
-                made = rescore_stored(stored, setting, refs, checkpoint, predictor, conventions, reporter)
-                report.records += made.records
-                report.skipped |= made.skipped
-                if made.table is not None:
-                    tables.append(made.table)
+            for checkpoint, predictor in stored.folders:
+                rescored = rescore_stored(stored, inputs, refs, checkpoint, predictor, conventions, reporter)
+                report.records += rescored.records
+                report.skipped |= rescored.skipped
+                if rescored.table is not None:
+                    tables.append(rescored.table)
             if not tables:
                 raise UsageError("; ".join(f"convention {name}: {why}" for name, why in report.skipped.items()))
             _merge(folder, pd.concat(tables, ignore_index=True), report, force=force)
@@ -77,39 +94,39 @@ def rescore(
 
 
 def _merge(folder: Path, fresh: pd.DataFrame, report: RescoreReport, *, force: bool) -> None:
-    known = pd.read_parquet(folder / "scores.parquet")
+    known = pd.read_parquet(folder / SCORES_FILE)
     for name, part in fresh.groupby("convention", sort=False):
         before = known[known["convention"] == name]
         if before.empty:
             report.new.append(str(name))
             continue
-        apart = _largest_difference(before, part)
-        if apart == 0.0:
+        difference = _largest_difference(before, part)
+        if difference == 0.0:
             report.same.append(str(name))
         else:
-            report.changed[str(name)] = apart
+            report.changed[str(name)] = difference
     if report.changed and not force:
-        told = "; ".join(f"{name} by up to {apart:.3g}" for name, apart in report.changed.items())
-        raise UsageError(f"run {folder.name} has other digits under {told}; --force replaces them")
+        listed = "; ".join(f"{name} by up to {difference:.3g}" for name, difference in report.changed.items())
+        raise UsageError(f"the digits differ from those of run {folder.name}: {listed}; --force replaces them")
     replaced = [*report.new, *report.changed]
     if not replaced:
         return
-    result = read_json(folder / "result.json")
-    kept = [score for score in result["scores"] if score["convention"] not in replaced]
-    result["scores"] = kept + [score for score in report.records if score["convention"] in replaced]
+    result = read_object(folder, Result)
+    unchanged = [score for score in result.scores if score.convention not in replaced]
+    scores = (*unchanged, *(score for score in report.records if score.convention in replaced))
     table = pd.concat(
         [known[~known["convention"].isin(replaced)], fresh[fresh["convention"].isin(replaced)]], ignore_index=True
     )
-    write_table(folder / "scores.parquet", table)
-    write_json(folder / "result.json", result)
+    write_table(folder / SCORES_FILE, table)
+    result.model_copy(update={"scores": scores}).to_disk(folder)
     report.written = True
 
 
 def _largest_difference(before: pd.DataFrame, after: pd.DataFrame) -> float:
-    """Infinite where a value is defined, or there, on one side only."""
-    both = before.merge(after, on=ON, how="outer", suffixes=("_before", "_after"), indicator=True)
-    there, here = (both[f"value_{name}"].to_numpy(dtype=float) for name in ("before", "after"))
-    if (both["_merge"] != "both").any() or (np.isnan(there) != np.isnan(here)).any():
+    """Largest difference of a value; infinite where a value is missing or undefined on one side only."""
+    both = before.merge(after, on=VALUE_KEY, how="outer", suffixes=("_before", "_after"), indicator=True)
+    old, new = (both[f"value_{name}"].to_numpy(dtype=float) for name in ("before", "after"))
+    if (both["_merge"] != "both").any() or (np.isnan(old) != np.isnan(new)).any():
         return float("inf")
-    apart = np.abs(there - here)
-    return float(np.nanmax(apart)) if np.isfinite(apart).any() else 0.0
+    difference = np.abs(old - new)
+    return float(np.nanmax(difference)) if np.isfinite(difference).any() else 0.0

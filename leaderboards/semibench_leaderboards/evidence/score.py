@@ -1,4 +1,4 @@
-"""`bench score`: predictions made elsewhere become a run; the harness draws the split and computes the numbers."""
+"""`bench score`: turns predictions made elsewhere into a run. The harness draws the split and computes the numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from semibench.contracts.cases import CaseRef
+from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.contracts.identity import SHORT, Entry, Part, RunSpec, canonical, sha256
 from semibench.evaluation.run_scores import conventions_for, prediction_name
@@ -23,25 +23,37 @@ from semibench.run.assembly import unique
 from semibench.run.prepare import draw_split
 from semibench.run.request import Request
 from semibench.run.resolve import Resolved, resolve
+from semibench.runfolder.format import write_spec
 from semibench.runfolder.provenance import provenance
-from semibench.runfolder.writing import Status, read_json, write_json, write_table
+from semibench.runfolder.reading import SCORES_FILE
+from semibench.runfolder.records import (
+    GivenPredictions,
+    Machine,
+    PluginUsed,
+    Provenance,
+    Result,
+    ScoreSummary,
+    SplitRecord,
+)
+from semibench.runfolder.writing import StatusFile, write_table
 from semibench_leaderboards.evidence.containers import ENDINGS, Container, read_labels
-from semibench_leaderboards.evidence.opening import Setting
+from semibench_leaderboards.evidence.opening import RunInputs
 from semibench_leaderboards.evidence.stored_predictions import checked_labels, score_labels
 
 OWNER = "submitted"
-"""Stands for the distribution in the name of what was made elsewhere, and for the recipe of its track."""
+"""Replaces the distribution in the names of entries made elsewhere, and the recipe of their track."""
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,60}$")
 MENTIONED = 5
+"""Most cases or files that an error lists."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What is scored. name: of the entry, as its author calls it. ranked: on the board of the recipe's own runs, in place
-    of a track of its own. about: free text (a paper, a repository), kept with the run."""
+    """Predictions to score, and the track that they are for."""
 
     name: str
+    """Name of the entry, chosen by its author."""
     protocol: str
     dataset: str
     recipe: str = "quick"
@@ -53,16 +65,21 @@ class Submission:
     data_root: Path | None = None
     phantom: Any = "auto"
     ranked: bool = False
+    """Whether it is shown on the board of the recipe's own runs instead of on a board of its own."""
     about: str = ""
+    """Free text that is stored with the run, e.g. a paper or a repository."""
 
 
 def resolve_submission(submission: Submission, reporter: Reporter | None = None) -> tuple[Resolved, RunSpec]:
-    """Protocol, data and split as for a run with this recipe (its protocol options count, its training doesn't), and the spec:
-    method "submitted:NAME (submitted)", recipe "submitted" unless it is to be ranked. Raises UsageError for a name that
-    isn't plain, and the errors of `resolve`."""
+    """Resolves protocol and data as for a run with this recipe, of which only the protocol options matter, and makes the spec.
+
+    The method is "submitted:NAME (submitted)" and the recipe "submitted", unless the submission is ranked.
+
+    Raises UsageError for a name with other characters, and the errors of `resolve`.
+    """
     if not NAME.match(submission.name):
         raise UsageError(
-            f'--name {submission.name!r}: letters, digits, spaces and . _ + -, at most 60, e.g. "nnU-Net v2"'
+            f'--name {submission.name!r}: expected at most 61 letters, digits, spaces and . _ + -, e.g. "nnU-Net v2"'
         )
     request = Request(
         protocol=submission.protocol, dataset=submission.dataset, method=_any_method(), recipe=submission.recipe,
@@ -73,13 +90,13 @@ def resolve_submission(submission: Submission, reporter: Reporter | None = None)
     track = resolved.spec.track
     if not submission.ranked:
         track = track.model_copy(update={"recipe": Part(name=OWNER, options={"name": OWNER})})
-    who = Part(name=f"{OWNER}:{submission.name} ({OWNER})")
-    entry = Entry(method=who, backbone=Part(name=f"{OWNER}:unknown"))
+    method = Part(name=f"{OWNER}:{submission.name} ({OWNER})")
+    entry = Entry(method=method, backbone=Part(name=f"{OWNER}:unknown"))
     return resolved, RunSpec(track=track, entry=entry, replicate=resolved.spec.replicate)
 
 
 def _any_method() -> str:
-    """A method that does any task: `resolve` wants one, and nothing of it enters the spec."""
+    """A method for any task. `resolve` needs one, but nothing of it enters the spec."""
     for item in registry().cards("methods"):
         if not item.card.uses_unlabeled and not item.card.protocols and {2, 3} <= set(item.card.dims):
             return item.full_name
@@ -87,41 +104,45 @@ def _any_method() -> str:
 
 
 def files_by_case(container: Container, refs: Sequence[CaseRef]) -> dict[str, str]:
-    """Case key -> file. A file is called by the case's id (or the name that a run gives it) and may lie in a sub-folder.
+    """Case key -> file. A file is named after the case's id (or as a run names it) and may be in a sub-folder.
 
-    Raises UsageError for cases without a file, files for no test case, and several files for one."""
-    wanted: dict[str, str] = {}
+    Raises UsageError for cases without a file, files without a case, and several files for one case.
+    """
+    case_of_stem: dict[str, str] = {}
     for ref in refs:
         for stem in {ref.id, prediction_name(ref), ref.key, ref.id.replace("/", "_")}:
-            wanted.setdefault(stem, ref.key)
-    found: dict[str, list[str]] = {}
-    strange = []
+            case_of_stem.setdefault(stem, ref.key)
+    files: dict[str, list[str]] = {}
+    unknown = []
     for name in container.names():
         ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
         if ending is None:
             continue
         stem = name[: -len(ending)]
         parts = stem.split("/")
-        key = next((wanted[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in wanted), None)
+        key = next(
+            (case_of_stem[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in case_of_stem), None
+        )
         if key is None:
-            strange.append(name)
+            unknown.append(name)
         else:
-            found.setdefault(key, []).append(name)
-    missing = [ref.key for ref in refs if ref.key not in found]
-    twice = {key: names for key, names in found.items() if len(names) > 1}
+            files.setdefault(key, []).append(name)
+    missing = [ref.key for ref in refs if ref.key not in files]
+    repeated = {key: names for key, names in files.items() if len(names) > 1}
     problems = []
     if missing:
         problems.append(f"{len(missing)} of {len(refs)} test cases have no prediction: {_listed(missing)}")
-    if strange:
-        problems.append(f"{len(strange)} files are for no test case of this split: {_listed(strange)}")
-    if twice:
-        problems.append(f"{len(twice)} cases have several files: {_listed([' and '.join(n) for n in twice.values()])}")
+    if unknown:
+        problems.append(f"{len(unknown)} files don't belong to a test case of this split: {_listed(unknown)}")
+    if repeated:
+        listed = _listed([" and ".join(names) for names in repeated.values()])
+        problems.append(f"{len(repeated)} cases have several files: {listed}")
     if problems:
         raise UsageError(
-            f"{container.path}: {'; '.join(problems)}. A file is called CASE_ID{{{','.join(ENDINGS)}}}; "
+            f"{container.path}: {'; '.join(problems)}. Files are named CASE_ID{{{','.join(ENDINGS)}}}; "
             "`bench score --list` prints the ids"
         )
-    return {key: names[0] for key, names in found.items()}
+    return {key: names[0] for key, names in files.items()}
 
 
 def _listed(items: Sequence[str]) -> str:
@@ -131,11 +152,14 @@ def _listed(items: Sequence[str]) -> str:
 
 def score_submission(
     submission: Submission, container: Container, runs: Path, *, force: bool = False, reporter: Reporter | None = None
-) -> tuple[Path, dict[str, Any]]:
-    """Scores predictions and writes them as a run folder; returns it and its result.
+) -> tuple[Path, Result]:
+    """Scores predictions and writes them as a run folder; returns the folder and its result.
 
-    Raises UsageError for missing or extra files, CaseError for a wrong shape or label, IdentityError where the folder holds other
-    predictions under the same name, draw, fold and seed (`force` replaces them)."""
+    Raises:
+        UsageError: files are missing, or there are others.
+        CaseError: a prediction has a wrong shape or label.
+        IdentityError: the folder has other predictions with the same name, draw, fold and seed, and `force` doesn't replace them.
+    """
     reporter = reporter or Reporter()
     resolved, spec = resolve_submission(submission, reporter)
     split, warnings = draw_split(resolved)
@@ -143,7 +167,7 @@ def score_submission(
         reporter.warn(text)
     refs = list(unique(split.test))
     files = files_by_case(container, refs)
-    setting = Setting(
+    inputs = RunInputs(
         spec,
         resolved.names.card,
         resolved.data.catalog,
@@ -151,13 +175,13 @@ def score_submission(
         resolved.data.protocol_options,
         resolved.names.card.dims,
     )
-    labels = _all_labels(container, files, refs, setting)
+    labels = _all_labels(container, files, refs, inputs)
     digest = sha256(canonical(sorted([key, sha256(array.tobytes())] for key, array in labels.items())))
     folder = runs / spec.key[:SHORT]
-    known = read_json(folder / "provenance.json").get("predictions", {}).get("digest")
-    if known is not None and known != digest and not force:
+    known = None if force else Provenance.from_disk(folder)
+    if known is not None and known.predictions is not None and known.predictions.digest != digest:
         raise IdentityError(
-            f"{folder} holds other predictions of {submission.name!r} for this split; give another --seed or --name, or --force"
+            f"{folder} has other predictions of {submission.name!r} for this split; use another --seed or --name, or --force"
         )
     chosen, _ = conventions_for(
         registry(),
@@ -166,72 +190,70 @@ def score_submission(
         case_dims=resolved.names.card.dims,
         dataset=resolved.names.card.name,
     )
-    found = score_labels(lambda ref: labels[ref.key], setting, refs, "last", "main", chosen, reporter)
-    if found.table is None:
-        raise UsageError("; ".join(f"convention {name}: {why}" for name, why in found.skipped.items()))
-    for name, why in found.skipped.items():
+    scored = score_labels(lambda ref: labels[ref.key], inputs, refs, "last", "main", chosen, reporter)
+    if scored.table is None:
+        raise UsageError("; ".join(f"convention {name}: {why}" for name, why in scored.skipped.items()))
+    for name, why in scored.skipped.items():
         (reporter.warn if submission.conventions else reporter.note)(f"convention {name} is left out: {why}")
-    _write(folder, spec, resolved, split.roles(), labels, refs, digest, found.records, list(chosen), submission)
-    write_table(folder / "scores.parquet", found.table)
-    result = _result(spec, found.records, len(split.labeled) + len(split.validation), resolved.data.phantom)
-    status = Status(folder)
-    write_json(folder / "result.json", result)
+    _write(folder, spec, resolved, split, labels, refs, digest, list(chosen), submission)
+    write_table(folder / SCORES_FILE, scored.table)
+    result = _result(spec, split, scored.records, resolved.data.phantom)
+    status = StatusFile(folder)
+    result.to_disk(folder)
     status.write("done")
-    return folder, read_json(folder / "result.json")
+    return folder, result
 
 
 def _all_labels(
-    container: Container, files: Mapping[str, str], refs: Sequence[CaseRef], setting: Setting
+    container: Container, files: Mapping[str, str], refs: Sequence[CaseRef], inputs: RunInputs
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    found = {}
+    labels = {}
     for ref in refs:
-        truth = setting.datasets[ref.dataset].truth(ref)
+        truth = inputs.datasets[ref.dataset].truth(ref)
         if truth is None:
             raise CaseError(f"{ref.key} has no reference; it can't be scored")
         array = read_labels(container.read(files[ref.key]), files[ref.key])
-        found[ref.key] = checked_labels(array, tuple(truth.label.shape), len(setting.card.classes), ref)
-    return found
+        labels[ref.key] = checked_labels(array, tuple(truth.label.shape), len(inputs.card.classes), ref)
+    return labels
 
 
 def _write(
-    folder: Path, spec: RunSpec, resolved: Resolved, roles: Mapping[str, Sequence[CaseRef]], labels: Mapping[str, np.ndarray],
-    refs: Sequence[CaseRef], digest: str, records: Sequence[Mapping[str, Any]], conventions: Sequence[str],
-    submission: Submission,
+    folder: Path, spec: RunSpec, resolved: Resolved, split: Split, labels: Mapping[str, np.ndarray],
+    refs: Sequence[CaseRef], digest: str, conventions: Sequence[str], submission: Submission,
 ) -> None:  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    Status(folder).write("running")
-    write_json(folder / "spec.json", spec.model_dump(mode="json"))
+    StatusFile(folder).write("running")
+    write_spec(folder, spec)
     parts = {
         role: item
         for role, item in resolved.plugins.items()
         if role in ("dataset", "protocol") or role.startswith("dataset:")
     }
-    record = provenance(parts, "cpu")
-    record["plugins"]["method"] = {
-        "name": spec.entry.method.name, "distribution": OWNER, "version": "", "source": OWNER,
-    }  # fmt: skip
-    record["machine"] = {"device": "unknown", "device_name": "made elsewhere"}
-    record["predictions"] = {"digest": digest, "about": submission.about, "scored_under": submission.recipe}
-    write_json(folder / "provenance.json", record)
-    rows = {role: [[ref.dataset, ref.id, ref.group, ref.domain] for ref in members] for role, members in roles.items()}
-    write_json(folder / "split.json", {**rows, "validation_from": "none", "excluded": {}})
-    place = folder / "predictions" / "last" / "main"
-    kept = {prediction_name(ref) for ref in refs}
-    for stray in place.glob("*.npz"):
-        if stray.stem not in kept:
-            stray.unlink()
+    here = provenance(parts, "cpu")
+    method = PluginUsed(name=spec.entry.method.name, distribution=OWNER, source=OWNER)
+    Provenance(
+        plugins={**here.plugins, "method": method}, versions=here.versions, git=here.git,
+        machine=Machine(device="unknown", device_name="made elsewhere"),
+        predictions=GivenPredictions(digest=digest, about=submission.about, scored_under=submission.recipe),
+    ).to_disk(folder)  # fmt: skip
+    SplitRecord.of(split).to_disk(folder)
+    target = folder / "predictions" / "last" / "main"
+    names = {prediction_name(ref) for ref in refs}
+    for file in target.glob("*.npz"):
+        if file.stem not in names:
+            file.unlink()
     for ref in refs:
         stream = io.BytesIO()
         np.savez_compressed(stream, label=labels[ref.key], conventions=np.array(sorted(conventions)))
-        write_atomically(place / f"{prediction_name(ref)}.npz", partial(_put, stream.getvalue()))
+        write_atomically(target / f"{prediction_name(ref)}.npz", partial(_put, stream.getvalue()))
 
 
 def _put(data: bytes, draft: Path) -> None:
     draft.write_bytes(data)
 
 
-def _result(spec: RunSpec, records: Sequence[Mapping[str, Any]], budget: int, phantom: bool) -> dict[str, Any]:
-    return {
-        "key": spec.key, "row": spec.row, "track": spec.track.digest(), "submitted": True, "scores": list(records), "training": {},
-        "model": {}, "inference": {}, "label_budget": budget, "synthetic": None, "tuning": None, "pictures": [], "phantom": phantom,
-    }  # fmt: skip
+def _result(spec: RunSpec, split: Split, scores: Sequence[ScoreSummary], phantom: bool) -> Result:
+    return Result(
+        key=spec.key, row=spec.row, track=spec.track.digest(), split=SplitRecord.of(split).digest, submitted=True,
+        scores=tuple(scores), label_budget=len(split.labeled) + len(split.validation), phantom=phantom,
+    )  # fmt: skip

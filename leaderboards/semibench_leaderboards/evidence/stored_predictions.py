@@ -1,4 +1,4 @@
-"""Stored predictions scored again: the same numbers, or those of another convention."""
+"""Scores stored predictions again, under the same or another convention."""
 
 from __future__ import annotations
 
@@ -22,34 +22,42 @@ from semibench.evaluation.scoring import COUNTS, KEYS, applicable, score_predict
 from semibench.evaluation.summary import check_table, summarise
 from semibench.registry import registry
 from semibench.reporting import Reporter
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.evidence.containers import Container, ContainerError, read_labels, read_working
-from semibench_leaderboards.evidence.opening import Setting
+from semibench_leaderboards.evidence.opening import RunInputs
 
 FOLDER = "predictions"
+
+VALUE_KEY = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
+"""Columns of scores.parquet that identify a value."""
 
 Labels = NDArray[Any]
 
 
 @dataclass
-class Stored:
-    """The predictions in a container: predictions/<checkpoint>/<predictor>/<case>.npz, label maps on the native grid and, where
-    that is another one, on the working grid."""
+class StoredPredictions:
+    """The predictions in a container: predictions/<checkpoint>/<predictor>/<case>.npz.
+
+    Each file has a label map on the native grid and, where that is another one, on the working grid.
+    """
 
     container: Container
 
     @cached_property
-    def places(self) -> dict[tuple[str, str], dict[str, tuple[str, ...]]]:
-        """(checkpoint, predictor) -> folder -> conventions whose inference made them. A second inference of a predictor lies in
-        `<predictor>@<convention>`."""
-        found: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
+    def folders(self) -> dict[tuple[str, str], dict[str, tuple[str, ...]]]:
+        """(checkpoint, predictor) -> folder -> conventions whose inference made the predictions.
+
+        A second inference of a predictor is stored in `<predictor>@<convention>`.
+        """
+        by_predictor: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
         for name in self.container.names():
             parts = PurePosixPath(name).parts
             if len(parts) == 4 and parts[0] == FOLDER and name.endswith(".npz"):
                 folder = "/".join(parts[:3])
-                places = found.setdefault((parts[1], parts[2].split("@")[0]), {})
-                if folder not in places:
-                    places[folder] = self._conventions(name)
-        return found
+                folders = by_predictor.setdefault((parts[1], parts[2].split("@")[0]), {})
+                if folder not in folders:
+                    folders[folder] = self._conventions(name)
+        return by_predictor
 
     def _conventions(self, name: str) -> tuple[str, ...]:
         import io
@@ -61,51 +69,52 @@ class Stored:
             raise ContainerError(f"{self.container.path}: {name} can't be read: {error}") from error
 
     def labels(self, folder: str, ref: CaseRef) -> Labels:
-        """Raises ContainerError where there is no prediction of a case."""
+        """The label map of a case on the native grid. Raises ContainerError where there is none."""
         name = f"{folder}/{prediction_name(ref)}.npz"
         if not self.container.has(name):
             raise ContainerError(f"{self.container.path}: no prediction of case {ref.key}: {name} isn't there")
         return read_labels(self.container.read(name), name)
 
     def working(self, folder: str, ref: CaseRef) -> Labels | None:
-        """The label map on the working grid; None where none was kept (one grid for both, or an older run)."""
+        """The label map of a case on the working grid; None where it wasn't stored (one grid for both, or an older run)."""
         name = f"{folder}/{prediction_name(ref)}.npz"
         return read_working(self.container.read(name), name) if self.container.has(name) else None
 
 
 @dataclass
 class Rescored:
-    """Scores of one (checkpoint, predictor) under some conventions. table: long, as scores.parquet; records: as in result.json;
-    skipped: convention -> why it can't be computed from label maps."""
+    """Scores of one (checkpoint, predictor) under some conventions."""
 
     table: pd.DataFrame | None = None
-    records: list[dict[str, Any]] = field(default_factory=list)
+    """Long, as scores.parquet."""
+    records: list[ScoreSummary] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    """Convention -> why it can't be computed from label maps."""
 
 
 def conventions_by_name(names: Sequence[str]) -> dict[str, Convention]:
-    """Raises UnknownNameError for one that isn't installed."""
+    """Name -> convention. Raises UnknownNameError for a convention that isn't installed."""
     return {item.name: item.resolve()() for item in (registry().get("conventions", name) for name in names)}
 
 
 def rescore_stored(
-    stored: Stored, setting: Setting, refs: Sequence[CaseRef], checkpoint: str, predictor: str,
+    stored: StoredPredictions, inputs: RunInputs, refs: Sequence[CaseRef], checkpoint: str, predictor: str,
     conventions: Mapping[str, Convention], reporter: Reporter | None = None,
 ) -> Rescored:  # fmt: skip
-    """Scores of a stored predictor under conventions: each from the predictions that its inference made."""
-    places = stored.places.get((checkpoint, predictor), {})
-    found = Rescored()
+    """Scores a stored predictor under conventions, each from the predictions that its own inference made."""
+    folders = stored.folders.get((checkpoint, predictor), {})
+    rescored = Rescored()
     by_folder: dict[str, dict[str, Convention]] = {}
     for name, convention in conventions.items():
-        folder, reason = _folder_for(name, convention, places, setting)
+        folder, reason = _folder_for(name, convention, folders, inputs)
         if folder is None:
-            found.skipped[name] = reason
+            rescored.skipped[name] = reason
         else:
             by_folder.setdefault(folder, {})[name] = convention
     for folder, members in by_folder.items():
         part = score_labels(
             partial(stored.labels, folder),
-            setting,
+            inputs,
             refs,
             checkpoint,
             predictor,
@@ -113,57 +122,60 @@ def rescore_stored(
             reporter,
             working=partial(stored.working, folder),
         )
-        found.records += part.records
-        found.skipped |= part.skipped
-        tables = [table for table in (found.table, part.table) if table is not None]
-        found.table = pd.concat(tables, ignore_index=True) if tables else None
-    return found
+        rescored.records += part.records
+        rescored.skipped |= part.skipped
+        tables = [table for table in (rescored.table, part.table) if table is not None]
+        rescored.table = pd.concat(tables, ignore_index=True) if tables else None
+    return rescored
 
 
 def _folder_for(
-    name: str, convention: Convention, places: Mapping[str, tuple[str, ...]], setting: Setting
+    name: str, convention: Convention, folders: Mapping[str, tuple[str, ...]], inputs: RunInputs
 ) -> tuple[str | None, str]:
-    """Where the predictions of a convention's inference lie; else None and why there are none."""
-    if not places:
+    """The folder with the predictions of a convention's inference, or None and the reason why there is none."""
+    if not folders:
         return None, "no predictions are stored (the run was made with --no-predictions)"
-    reason = applicable(convention, dims=setting.dims, case_dims=setting.card.dims)
+    reason = applicable(convention, dims=inputs.dims, case_dims=inputs.card.dims)
     if reason is not None:
         return None, reason
-    for folder, made_for in places.items():
+    for folder, made_for in folders.items():
         if name in made_for:
             return folder, ""
-    wanted = resolve(convention.inference, dims=setting.dims, case_dims=setting.card.dims)
-    for folder, made_for in places.items():
+    inference = resolve(convention.inference, dims=inputs.dims, case_dims=inputs.card.dims)
+    for folder, made_for in folders.items():
         for other in conventions_by_name(made_for).values():
             try:
-                if resolve(other.inference, dims=setting.dims, case_dims=setting.card.dims) == wanted:
+                if resolve(other.inference, dims=inputs.dims, case_dims=inputs.card.dims) == inference:
                     return folder, ""
             except UnsupportedError:
                 continue
-    kept = ", ".join(sorted({other for made_for in places.values() for other in made_for}))
+    stored_conventions = ", ".join(sorted({other for made_for in folders.values() for other in made_for}))
     return (
         None,
-        f"its inference ({wanted.mode}) made no stored prediction (there are those of {kept}); run again with it",
+        f"no predictions of its inference ({inference.mode}) are stored, only those of {stored_conventions}; run again with it",
     )
 
 
 def score_labels(
-    labels: Callable[[CaseRef], Labels], setting: Setting, refs: Sequence[CaseRef], checkpoint: str, predictor: str,
+    labels: Callable[[CaseRef], Labels], inputs: RunInputs, refs: Sequence[CaseRef], checkpoint: str, predictor: str,
     conventions: Mapping[str, Convention], reporter: Reporter | None = None, *,
     working: Callable[[CaseRef], Labels | None] = lambda ref: None,
 ) -> Rescored:  # fmt: skip
-    """Scores of label maps on the native grid. A convention on the working grid takes `working`, label maps on that grid, or the
-    native ones where both grids are one; where it has neither it is skipped with the reason.
+    """Scores label maps on the native grid.
 
-    Raises CaseError that names the case for another shape, an unknown label, a missing reference."""
+    A convention on the working grid uses `working`, label maps on that grid, or the native ones where both grids are the same. A
+    convention that has neither is skipped with the reason.
+
+    Raises CaseError, which names the case, for a wrong shape, an unknown label or a missing reference.
+    """
     reporter = reporter or Reporter()
-    found = Rescored()
+    rescored = Rescored()
     rows: list[dict[str, Any]] = []
-    classes = setting.card.classes
+    classes = inputs.card.classes
     reporter.phase(f"score {checkpoint} {predictor}", len(refs))
     left = dict(conventions)
     for done, ref in enumerate(refs, 1):
-        dataset = setting.datasets[ref.dataset]
+        dataset = inputs.datasets[ref.dataset]
         truth = dataset.truth(ref)
         if truth is None:
             raise CaseError(f"{ref.key} has no reference; it can't be scored")
@@ -174,8 +186,8 @@ def score_labels(
         for name, convention in list(left.items()):
             chosen = prediction if convention.grid == "native" else on_working
             if chosen is None:
-                found.skipped[name] = (
-                    "it scores on the working grid, and the label maps at hand are on the native one (new runs keep both)"
+                rescored.skipped[name] = (
+                    "it scores on the working grid, but the stored label maps are on the native one (new runs store both)"
                 )
                 del left[name]
                 continue
@@ -190,24 +202,24 @@ def score_labels(
         wide = pd.DataFrame(rows, columns=[*KEYS, *COUNTS, *metrics])
         wide = wide[wide["convention"].isin(list(left))]
         check_table(wide, [ref.key for ref in refs])
-        found.table = lengthen(wide, checkpoint, left)
-        found.records = summary_records(summarise(wide, left), checkpoint, left, wide)
-    return found
+        rescored.table = lengthen(wide, checkpoint, left)
+        rescored.records = summary_records(summarise(wide, left), checkpoint, left, wide)
+    return rescored
 
 
-def _on_working(case: Case, native: Labels, kept: Labels | None, classes: int) -> Labels | None:
-    """The label map on the working grid, or None where it isn't known. Raises CaseError for one that can't be it."""
+def _on_working(case: Case, native: Labels, stored: Labels | None, classes: int) -> Labels | None:
+    """The label map on the working grid, or None where it isn't known. Raises CaseError for a wrong shape or label."""
     if one_grid(case):
         return native
-    return None if kept is None else checked_labels(kept, tuple(case.image.shape[1:]), classes, case.ref)
+    return None if stored is None else checked_labels(stored, tuple(case.image.shape[1:]), classes, case.ref)
 
 
 def checked_labels(labels: Labels, shape: tuple[int, ...], classes: int, ref: CaseRef) -> NDArray[np.uint8]:
-    """Raises CaseError for another shape than the reference's, or a value that is no class."""
+    """The labels as bytes. Raises CaseError for a shape that isn't the reference's, or a value that isn't a class."""
     if labels.shape != shape:
         hint = ""
         if tuple(reversed(labels.shape)) == shape:
-            hint = "; its axes are in the reverse order"
+            hint = "; its axes are in reverse order"
         elif labels.ndim == len(shape) + 1 and 1 in labels.shape:
             hint = "; it has an axis too many"
         raise CaseError(f"{ref.key}: expected a label map of shape {shape}, found {labels.shape}{hint}")

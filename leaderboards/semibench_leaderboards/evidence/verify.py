@@ -1,186 +1,186 @@
-"""`bench verify`: every number of a run computed again from its predictions and the data, and everything it claims checked."""
+"""`bench verify`: recomputes every number of a run from its predictions and the data, and checks everything it claims."""
 
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import SHORT, RunSpec, sha256
+from semibench.contracts.identity import SHORT, sha256
 from semibench.registry import registry
 from semibench.reporting import Reporter
-from semibench.runfolder.provenance import plugin_record
+from semibench.runfolder.format import SPEC_FILE, FolderRecord, RunFolderError, parse_spec
+from semibench.runfolder.provenance import plugin_used
+from semibench.runfolder.records import Provenance, Result, SplitRecord
 from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
 from semibench_leaderboards.evidence.export import MANIFEST, NEEDED, read_manifest
-from semibench_leaderboards.evidence.opening import Setting, SettingError, open_setting
-from semibench_leaderboards.evidence.stored_predictions import Stored, conventions_by_name, rescore_stored
+from semibench_leaderboards.evidence.opening import RunInputs, RunInputsError, open_inputs
+from semibench_leaderboards.evidence.stored_predictions import (
+    VALUE_KEY,
+    StoredPredictions,
+    conventions_by_name,
+    rescore_stored,
+)
 
 TOLERANCE = 1e-6
-"""Largest difference that counts as agreement: sums in another order, other versions of numpy and scipy."""
+"""Largest difference that counts as agreement. It allows for the order of sums and for other versions of numpy and scipy."""
 
+R = TypeVar("R", bound=FolderRecord)
 Outcome = Literal["ok", "wrong", "unknown"]
-KEYS = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One claim. outcome "unknown": it can't be checked here, and text says why."""
+    """The outcome of checking one claim."""
 
     name: str
     outcome: Outcome
+    """ "unknown": the claim can't be checked here, and `text` says why."""
     text: str
 
 
 @dataclass
 class Verification:
-    """What was checked. scores: one record per (checkpoint, predictor, convention, metric) with the values compared, the largest
-    difference of a case and of the mean."""
+    """The outcome of all checks."""
 
     path: Path
     key: str = ""
     checks: list[Check] = field(default_factory=list)
     scores: list[dict[str, Any]] = field(default_factory=list)
+    """A record for each (checkpoint, predictor, convention, metric): the number of compared values, and the largest differences of
+    a case and of the mean."""
 
     def add(self, name: str, outcome: Outcome, text: str) -> None:
         self.checks.append(Check(name, outcome, text))
 
     @property
     def well(self) -> bool:
-        """Nothing is wrong, and at least one number was computed again."""
+        """Whether nothing is wrong and at least one number was recomputed."""
         return bool(self.scores) and all(check.outcome != "wrong" for check in self.checks)
 
 
 def verify_run(container: Container, data_root: Path | None = None, reporter: Reporter | None = None) -> Verification:
-    """Checks a bundle, or a run folder (which has no digests of its files to check). Raises ContainerError for what can't be read
-    at all; everything else is a check that fails."""
-    found = Verification(container.path)
+    """Checks a bundle, or a run folder, which has no digests of its files.
+
+    Raises ContainerError for something that can't be read at all; everything else is a failed check.
+    """
+    verification = Verification(container.path)
     if isinstance(container, Folder) and not container.has(MANIFEST):
-        found.add("files", "unknown", "a run folder has no digests of its files; a bundle does")
+        verification.add("files", "unknown", "a run folder has no digests of its files; a bundle does")
     else:
-        _files(container, found)
+        _files(container, verification)
     missing = [name for name in NEEDED if not container.has(name)]
     if missing:
         raise ContainerError(f"{container.path}: expected {', '.join(NEEDED)}; missing: {', '.join(missing)}")
-    records = {name: _json(container, name) for name in ("spec.json", "split.json", "result.json")}
     try:
-        spec = RunSpec.model_validate(records["spec.json"])
-    except ValueError as error:
-        raise ContainerError(f"{container.path}: spec.json is no run spec: {error}") from error
-    found.key = spec.key
-    result = records["result.json"]
-    names = {"its result": result.get("key")}
+        spec = parse_spec(container.read(SPEC_FILE), f"{container.path}: {SPEC_FILE}")
+    except RunFolderError as error:
+        raise ContainerError(str(error)) from error
+    verification.key = spec.key
+    try:
+        split, result = _record(container, SplitRecord), _record(container, Result)
+        provenance = _record(container, Provenance) if container.has(Provenance.FILE) else Provenance()
+    except RunFolderError as error:
+        verification.add("records", "wrong", str(error))
+        return verification
+    names = {"its result": result.key}
     if container.has(MANIFEST):
         names["its manifest"] = read_manifest(container).get("key")
     odd = [f"{name} says {str(key)[:SHORT]}" for name, key in names.items() if key != spec.key]
-    found.add("key", "wrong" if odd else "ok", "; ".join(odd) or f"run {spec.key[:SHORT]}, as its spec says")
+    verification.add("key", "wrong" if odd else "ok", "; ".join(odd) or f"run {spec.key[:SHORT]}, as its spec says")
     try:
-        setting = open_setting(spec, data_root)
-        _data(setting, records["split.json"], found, reporter)
-        _code(container, found)
-        refs = setting.refs(records["split.json"].get("test", []))
+        inputs = open_inputs(spec, data_root)
+        _data(inputs, split, verification, reporter)
+        _code(provenance, verification)
+        refs = inputs.refs(split.test)
     except SemibenchError as error:
-        found.add("data", "wrong" if isinstance(error, SettingError) else "unknown", str(error))
-        return found
-    _scores(container, setting, refs, result, found, reporter)
-    return found
+        verification.add("data", "wrong" if isinstance(error, RunInputsError) else "unknown", str(error))
+        return verification
+    _scores(container, inputs, refs, result, verification, reporter)
+    return verification
 
 
-def _files(container: Container, found: Verification) -> None:
+def _files(container: Container, verification: Verification) -> None:
     listed = read_manifest(container)["files"]
     present = set(container.names()) - {MANIFEST}
-    odd = [f"{name} isn't in the manifest" for name in sorted(present - set(listed))]
-    odd += [f"{name} is missing" for name in sorted(set(listed) - present)]
-    odd += [
+    problems = [f"{name} isn't in the manifest" for name in sorted(present - set(listed))]
+    problems += [f"{name} is missing" for name in sorted(set(listed) - present)]
+    problems += [
         f"{name} was changed"
         for name in sorted(present & set(listed))
         if sha256(container.read(name)) != listed[name].get("sha256")
     ]
-    told = "; ".join(odd[:4]) + (f" and {len(odd) - 4} more" if len(odd) > 4 else "")
-    found.add("files", "wrong" if odd else "ok", told or f"{len(present)} files have the digests of the manifest")
+    listed_problems = "; ".join(problems[:4]) + (f" and {len(problems) - 4} more" if len(problems) > 4 else "")
+    text = listed_problems or f"{len(present)} files have the digests of the manifest"
+    verification.add("files", "wrong" if problems else "ok", text)
 
 
-def _json(container: Container, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(container.read(name))
-    except ValueError as error:
-        raise ContainerError(f"{container.path}: {name} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ContainerError(f"{container.path}: {name}: expected a JSON object, found {type(value).__name__}")
-    return value
+def _record(container: Container, record: type[R]) -> R:
+    return record.from_bytes(container.read(record.FILE), f"{container.path}: {record.FILE}")
 
 
-def _data(setting: Setting, roles: Mapping[str, Any], found: Verification, reporter: Reporter | None) -> None:
-    kind = "phantom" if setting.spec.track.dataset.options.get("phantom") is not None else "files"
-    digest = setting.digest(reporter)
-    same = digest == setting.spec.track.data
-    told = f"the {kind} of {setting.card.name} at hand have the run's data digest {digest[:SHORT]}"
+def _data(inputs: RunInputs, split: SplitRecord, verification: Verification, reporter: Reporter | None) -> None:
+    kind = "phantom" if inputs.spec.track.dataset.options.get("phantom") is not None else "files"
+    digest = inputs.digest(reporter)
+    same = digest == inputs.spec.track.data
+    text = f"the local {kind} of {inputs.card.name} have the run's data digest {digest[:SHORT]}"
     if not same:
-        theirs = setting.spec.track.data[:SHORT]
-        told = f"the {kind} of {setting.card.name} at hand have the digest {digest[:SHORT]}, the run {theirs}"
-    found.add("data", "ok" if same else "wrong", told)
-    drawn = setting.split().roles()
-    synthetic = set(setting.datasets)
-    odd = []
-    for role, refs in drawn.items():
-        stored = {f"{row[0]}/{row[1]}" for row in roles.get(role, []) if row[0] in synthetic}
-        if stored != {ref.key for ref in refs}:
-            odd.append(f"{role}: {len(stored)} cases in the run, {len(refs)} as the protocol draws it")
-    found.add("split", "wrong" if odd else "ok", "; ".join(odd) or "the split is what the protocol draws")
+        theirs = inputs.spec.track.data[:SHORT]
+        text = f"the local {kind} of {inputs.card.name} have the digest {digest[:SHORT]}, those of the run {theirs}"
+    verification.add("data", "ok" if same else "wrong", text)
+    odd = split.changes(SplitRecord.of(inputs.split()))
+    verification.add("split", "wrong" if odd else "ok", "; ".join(odd) or "the split is what the protocol draws")
 
 
-def _code(container: Container, found: Verification) -> None:
-    """Whether data set and protocol are the code that the run had (other code is no fault, but says where to look)."""
-    recorded = _json(container, "provenance.json").get("plugins", {}) if container.has("provenance.json") else {}
+def _code(provenance: Provenance, verification: Verification) -> None:
+    """Whether the code of data set and protocol is the run's. Other code isn't wrong, but it explains other differences."""
     changed = []
-    for role, record in recorded.items():
+    for role, used in provenance.plugins.items():
         if role in ("dataset", "protocol") or role.startswith("dataset:"):
             kind = "protocols" if role == "protocol" else "datasets"
-            if plugin_record(registry().get(kind, record["name"]))["source"] != record.get("source"):
-                changed.append(f"{role} {record['name']}")
+            if plugin_used(registry().get(kind, used.name)).source != used.source:
+                changed.append(f"{role} {used.name}")
     if changed:
-        found.add("code", "unknown", f"the code of {', '.join(changed)} has changed since the run")
+        verification.add("code", "unknown", f"the code of {', '.join(changed)} has changed since the run")
 
 
 def _scores(
-    container: Container, setting: Setting, refs: Sequence[Any], result: Mapping[str, Any], found: Verification,
+    container: Container, inputs: RunInputs, refs: Sequence[Any], result: Result, verification: Verification,
     reporter: Reporter | None,
 ) -> None:  # fmt: skip
     claimed = _table(container)
-    stored = Stored(container)
-    means = {
-        (s["checkpoint"], s["predictor"], s["convention"], s["metric"]): s["mean"] for s in result.get("scores", [])
-    }
+    stored = StoredPredictions(container)
+    means = {(s.checkpoint, s.predictor, s.convention, s.metric): s.mean for s in result.scores}
     listed = {
         tuple(key)
         for key in claimed[["checkpoint", "predictor", "convention", "metric"]].drop_duplicates().to_numpy().tolist()
     }
     for stem in sorted(set(means) - listed):
-        found.add("/".join(map(str, stem)), "wrong", "result.json has a mean, scores.parquet no case")
+        verification.add("/".join(map(str, stem)), "wrong", "result.json has a mean, but scores.parquet has no case")
     for (checkpoint, predictor), part in claimed.groupby(["checkpoint", "predictor"], sort=False):
         names = list(dict.fromkeys(part["convention"]))
         try:
             again = rescore_stored(
-                stored, setting, refs, str(checkpoint), str(predictor), conventions_by_name(names), reporter
+                stored, inputs, refs, str(checkpoint), str(predictor), conventions_by_name(names), reporter
             )
         except SemibenchError as error:
-            found.add(f"{checkpoint}/{predictor}", "wrong", str(error))
+            verification.add(f"{checkpoint}/{predictor}", "wrong", str(error))
             continue
         for name, why in again.skipped.items():
-            found.add(f"{checkpoint}/{predictor}/{name}", "unknown", f"not computed again: {why}")
+            verification.add(f"{checkpoint}/{predictor}/{name}", "unknown", f"not recomputed: {why}")
         if again.table is None:
             continue
-        fresh = {(r["convention"], r["metric"]): r["mean"] for r in again.records}
+        fresh = {(r.convention, r.metric): r.mean for r in again.records}
         for (convention, metric), mine in again.table.groupby(["convention", "metric"], sort=False):
             theirs = part[(part["convention"] == convention) & (part["metric"] == metric)]
             score = (str(checkpoint), str(predictor), str(convention), str(metric))
-            _compare(score, theirs, mine, means.get(score), fresh[convention, metric], found)
+            _compare(score, theirs, mine, means.get(score), fresh[score[2], score[3]], verification)
 
 
 def _table(container: Container) -> pd.DataFrame:
@@ -188,34 +188,36 @@ def _table(container: Container) -> pd.DataFrame:
         table = pd.read_parquet(io.BytesIO(container.read("scores.parquet")), engine="pyarrow")
     except (ValueError, OSError) as error:
         raise ContainerError(f"{container.path}: scores.parquet can't be read: {error}") from error
-    lacking = [name for name in (*KEYS, "value") if name not in table.columns]
+    lacking = [name for name in (*VALUE_KEY, "value") if name not in table.columns]
     if lacking:
         raise ContainerError(f"{container.path}: scores.parquet lacks the columns {', '.join(lacking)}")
     return table
 
 
 def _compare(
-    stem: tuple[str, ...], theirs: pd.DataFrame, mine: pd.DataFrame, claimed: Any, fresh: float, found: Verification
+    stem: tuple[str, ...], theirs: pd.DataFrame, mine: pd.DataFrame, claimed: float | None, fresh: float | None,
+    verification: Verification,
 ) -> None:  # fmt: skip
-    both = theirs.merge(mine, on=KEYS, how="outer", suffixes=("_claimed", "_computed"), indicator=True)
+    both = theirs.merge(mine, on=VALUE_KEY, how="outer", suffixes=("_claimed", "_computed"), indicator=True)
     unpaired = int((both["_merge"] != "both").sum())
-    there, here = (both[f"value_{name}"].to_numpy(dtype=float) for name in ("claimed", "computed"))
-    undefined = np.isnan(there) != np.isnan(here)
-    apart = np.abs(np.where(np.isnan(there) | np.isnan(here), 0.0, there - here))
-    scale = max(1.0, float(np.nanmax(np.abs(here)))) if len(here) and not np.isnan(here).all() else 1.0
-    worst = float(apart.max()) if len(apart) else 0.0
-    told_mean = float("nan") if claimed is None else float(claimed)
-    mean_apart = 0.0 if np.isnan(told_mean) and np.isnan(fresh) else abs(told_mean - fresh)
-    wrong = unpaired or undefined.any() or worst > TOLERANCE * scale or not mean_apart <= TOLERANCE * scale
-    found.scores.append(
+    claimed_values, computed_values = (both[f"value_{name}"].to_numpy(dtype=float) for name in ("claimed", "computed"))
+    undefined = np.isnan(claimed_values) != np.isnan(computed_values)
+    differences = np.abs(np.nan_to_num(claimed_values - computed_values, nan=0.0))
+    defined = np.abs(computed_values[~np.isnan(computed_values)])
+    scale = max(1.0, float(defined.max())) if len(defined) else 1.0
+    worst = float(differences.max()) if len(differences) else 0.0
+    claimed_mean, computed_mean = (float("nan") if mean is None else mean for mean in (claimed, fresh))
+    mean_difference = 0.0 if np.isnan(claimed_mean) and np.isnan(computed_mean) else abs(claimed_mean - computed_mean)
+    wrong = unpaired or undefined.any() or worst > TOLERANCE * scale or not mean_difference <= TOLERANCE * scale
+    verification.scores.append(
         {
             "checkpoint": stem[0], "predictor": stem[1], "convention": stem[2], "metric": stem[3], "values": len(both),
-            "claimed": None if np.isnan(told_mean) else told_mean, "computed": None if np.isnan(fresh) else float(fresh),
-            "largest_difference": worst, "mean_difference": float(mean_apart), "agrees": not wrong,
+            "claimed": claimed, "computed": fresh,
+            "largest_difference": worst, "mean_difference": float(mean_difference), "agrees": not wrong,
         }
     )  # fmt: skip
     if wrong:
-        where = both.iloc[int(apart.argmax())]
+        where = both.iloc[int(differences.argmax())]
         why = [f"{unpaired} values without a counterpart"] if unpaired else []
         why += [f"{int(undefined.sum())} values undefined on one side only"] if undefined.any() else []
         why += (
@@ -225,5 +227,9 @@ def _compare(
             if worst
             else []
         )
-        why += [f"mean {told_mean} claimed, {fresh} computed"] if not mean_apart <= TOLERANCE * scale else []
-        found.add("/".join(stem), "wrong", "; ".join(why))
+        why += (
+            [f"mean {claimed_mean} claimed, {computed_mean} computed"]
+            if not mean_difference <= TOLERANCE * scale
+            else []
+        )
+        verification.add("/".join(stem), "wrong", "; ".join(why))

@@ -1,4 +1,4 @@
-"""What a track looks like in MLflow: its rows as parent runs, the board as a run with files, notes in Markdown."""
+"""The content of a track in MLflow: its rows as parent runs, the board as a run with files, notes in Markdown."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import numpy as np
 
 from semibench.contracts.identity import SHORT, canonical, sha256
 from semibench.runfolder.reading import flatten
-from semibench_leaderboards.mlflow_rows.chart import interval_chart
-from semibench_leaderboards.ranking.boards import Board, Row
-from semibench_leaderboards.ranking.ranking import Ranking
+from semibench.tracking.tables import markdown_row, markdown_table
+from semibench_leaderboards.ranking.boards import Board
+from semibench_leaderboards.ranking.ranks import Ranking
+from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.reading.records import RunRecord
 from semibench_leaderboards.showing import tables
+from semibench_leaderboards.showing.diagrams import interval_chart
 
 FORMAT = 2
-"""Raised when what is written changes: boards in a store are then written again."""
+"""Raised when the content changes, so that boards in a store are written again."""
 
 EXPERIMENT_NOTE, RUN_NOTE = 4900, 7500
-"""Characters; MLflow takes 5000 in a tag of an experiment, 8000 in one of a run."""
+"""Most characters of a note. MLflow accepts 5000 in a tag of an experiment and 8000 in a tag of a run."""
 
 KIND, ROW, KEY, CODE, STATE, PARENT = (
     "semibench.kind", "semibench.row", "semibench.key", "semibench.code", "semibench.state", "mlflow.parentRunId",
@@ -32,18 +34,21 @@ KIND, ROW, KEY, CODE, STATE, PARENT = (
 NOTE = "mlflow.note.content"
 FINGERPRINT = "semibench.leaderboard"
 BOARD = "board"
-"""The run of an experiment that holds the table and the plots has this in place of a row."""
+"""Value of the tags KIND and ROW of the run that holds an experiment's table and plots."""
 
 
 @dataclass(frozen=True)
 class ParentRun:
-    """A run of MLflow that stands for a row, or (row BOARD) for the whole board. start, end: ms since 1970."""
+    """An MLflow run that represents a row, or the whole board."""
 
     row: str
+    """Digest of the row (12 characters), or BOARD."""
     name: str
     status: str
     start: int
+    """Milliseconds since 1970."""
     end: int | None
+    """Milliseconds since 1970; None while a run is running."""
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -51,20 +56,25 @@ class ParentRun:
 
 @dataclass(frozen=True)
 class TrackContent:
-    """Everything that is written for one track. digest: of the track; rows_of: run key -> row (12 characters); files: of the
-    board's run, name -> text; fingerprint: of what the content was made from."""
+    """Everything that is written for one track."""
 
     digest: str
+    """Digest of the track in full."""
     title: str
     parents: tuple[ParentRun, ...]
+    """The rows, then the board."""
     rows_of: Mapping[str, str]
+    """Run key -> row (12 characters)."""
     tags: Mapping[str, str]
+    """Tags of the experiment."""
     files: Mapping[str, str]
+    """Artifacts of the board's run: name -> text."""
     fingerprint: str
+    """Digest of everything that the content depends on."""
 
 
 def fingerprint(records: Iterable[RunRecord]) -> str:
-    """Digest of all that the content of a track depends on; cheap: no per-case scores are read."""
+    """Digest of everything that the content of a track depends on. Cheap: it reads no per-case scores."""
     parts = sorted(
         [record.key, record.state, record.code, record.ended or "", record.stale, record.error or "",
          zlib.crc32(record.packed_scores)]
@@ -74,34 +84,30 @@ def fingerprint(records: Iterable[RunRecord]) -> str:
 
 
 def track_content(board: Board, ranking: Ranking, records: Sequence[RunRecord]) -> TrackContent:
-    """The content of a track from its board, its ranking and all of its runs."""
-    title = board.title
-    columns = _columns(board)
-    parents = tuple(_parent(board, ranking, row) for row in board.rows)
+    """The content of a track, from its board, its ranking and all of its runs."""
     files = {
         "leaderboard.md": tables.to_markdown(board, ranking),
         "leaderboard.csv": tables.to_csv([(board, ranking)]),
         "leaderboard.json": json.dumps(tables.document(board, ranking), ensure_ascii=False) + "\n",
         "intervals.svg": interval_chart(board, ranking),
     }
-    mark = fingerprint(records)
     tags = {
         NOTE: _experiment_note(board, ranking),
         "semibench.track": board.digest,
         "mlflow.experimentKind": "custom_model_development",
-        f"mlflow.sharedViewState.{SHARED}": _shared_view(columns),
+        f"mlflow.sharedViewState.{SHARED}": _shared_view(_columns(board)),
     }
-    main = _board_run(board, ranking, records)
+    parents = (*(_parent(board, ranking, row) for row in board.rows), _board_run(board, ranking, records))
     rows_of = {record.key: record.row[:SHORT] for record in records}
-    return TrackContent(board.digest, title, (*parents, main), rows_of, tags, files, mark)
+    return TrackContent(board.digest, board.title, parents, rows_of, tags, files, fingerprint(records))
 
 
 # ---- a row ---------------------------------------------------------------------------------------------------------
 
 
 def _parent(board: Board, ranking: Ranking, row: Row) -> ParentRun:
-    start, end, status = _times(row.runs)
-    entry = row.runs[0].spec.entry
+    start, end, status = _times(row.states.runs)
+    entry = row.states.runs[0].spec.entry
     params = {
         "method": {"name": entry.method.name, **entry.method.options},
         "terms": entry.terms,
@@ -115,7 +121,7 @@ def _parent(board: Board, ranking: Ranking, row: Row) -> ParentRun:
 
 
 def _times(runs: Iterable[RunRecord]) -> tuple[int, int | None, str]:
-    """Earliest start, latest end, and the status of them together."""
+    """Earliest start, latest end, and combined status of some runs."""
     members = list(runs)
     states = {record.state for record in members}
     starts = [_milliseconds(record.started) for record in members if record.started]
@@ -138,69 +144,72 @@ def _tags(board: Board, ranking: Ranking, row: Row) -> dict[str, str]:
         "dataset": board.track.dataset.short,
         "protocol": board.track.protocol.short,
         "recipe": board.recipe,
-        "method": row.method,
-        "backbone": row.backbone,
-        "predictor": row.predictor,
-        "tuning": row.tuning,
+        "method": row.identity.method,
+        "backbone": row.identity.backbone,
+        "predictor": row.identity.predictor,
+        "tuning": row.identity.tuning,
         "rank": str(position) if position else f"not ranked: {ranking.unranked.get(row.name, 'no score')}",
         "same": ranking.letters.get(row.name, ""),
-        "worst class": row.worst[0] if row.worst else "",
-        "runs": row.runs_text,
-        "devices": ", ".join(row.devices)[:5000],
-        "notes": "; ".join(row.notes)[:5000],
+        "worst class": row.statistics.worst[0] if row.statistics.worst else "",
+        "runs": row.states.text,
+        "devices": ", ".join(row.costs.devices)[:5000],
+        "notes": "; ".join(row.doubts.notes)[:5000],
         NOTE: _row_note(board, ranking, row),
     }
 
 
 def row_metrics(board: Board, ranking: Ranking, row: Row) -> dict[str, float]:
-    """Aggregates of a row under names that every row of the track has: first the board's score with its spread and interval,
-    then the figures of cost, then every other score of the default predictor (mean and standard deviation over runs).
-    What is undefined is left out."""
-    main, place = str(board.view.metric), ranking.stability.get(row.name)
-    found: dict[str, float | None] = {
+    """Aggregates of a row, under names that every row of the track has; undefined ones are left out.
+
+    The board's score comes first, with its spread and interval, then the costs, then every other score of the default
+    predictor (mean and standard deviation over runs).
+    """
+    main, interval = board.metric, ranking.stability.get(row.name)
+    metrics: dict[str, float | None] = {
         "rank": ranking.position(row.name),
-        "rank.low": place.low if place else None,
-        "rank.high": place.high if place else None,
-        main: row.mean,
-        f"{main}.std": row.std,
-        f"{main}.low": row.low,
-        f"{main}.high": row.high,
-        f"{main}.worst_class": row.worst[1] if row.worst else None,
+        "rank.low": interval.low if interval else None,
+        "rank.high": interval.high if interval else None,
+        main: row.statistics.mean,
+        f"{main}.std": row.statistics.std,
+        f"{main}.low": row.statistics.low,
+        f"{main}.high": row.statistics.high,
+        f"{main}.worst_class": row.statistics.worst[1] if row.statistics.worst else None,
         "runs": row.n,
-        "runs.failed": row.failed,
-        "runs.unfinished": row.running + row.interrupted,
-        "cases": row.cases,
-        "cases.missing": row.missing,
-        "empty_predictions": row.empty_prediction,
-        "undefined": row.undefined,
-        "parameters": row.parameters,
-        "inference_parameters": row.inference_parameters,
-        "gflops": row.gflops,
-        "training_seconds": row.training_seconds,
-        "peak_memory_mb": row.peak_memory_mb,
-        "seconds_per_case": row.seconds_per_case,
-        "label_budget": row.label_budget,
+        "runs.failed": row.states.failed,
+        "runs.unfinished": row.states.running + row.states.interrupted,
+        "cases": row.statistics.cases,
+        "cases.missing": row.doubts.missing,
+        "empty_predictions": row.doubts.empty_prediction,
+        "undefined": row.doubts.undefined,
+        "parameters": row.costs.parameters,
+        "inference_parameters": row.costs.inference_parameters,
+        "gflops": row.costs.gflops,
+        "training_seconds": row.costs.training_seconds,
+        "peak_memory_mb": row.costs.peak_memory_mb,
+        "seconds_per_case": row.costs.seconds_per_case,
+        "label_budget": row.costs.label_budget,
     }
     if not row.n:
-        kept = ("runs", "runs.failed", "runs.unfinished")
-        return {name: float(value) for name, value in found.items() if value is not None and name in kept}
-    found |= _other_scores(row)
-    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
+        counts = ("runs", "runs.failed", "runs.unfinished")
+        return {name: float(value) for name, value in metrics.items() if value is not None and name in counts}
+    metrics |= _other_scores(row)
+    return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
 
 
 def _other_scores(row: Row) -> dict[str, float | None]:
-    """`last.semibench-1.iou` and `.std`: the default predictor's means over runs, of every checkpoint, convention, metric."""
+    """Means over runs of the default predictor, as `last.semibench-1.iou` and `.std`: one for each checkpoint, convention and
+    metric."""
     values: dict[str, list[float]] = {}
-    for record in row.counted:
+    for record in row.states.counted:
         for score in record.scores:
-            if score["predictor"] == row.predictor and score["mean"] is not None:
-                name = f"{score['checkpoint']}.{score['convention'].split(':')[-1]}.{score['metric']}"
-                values.setdefault(name, []).append(float(score["mean"]))
-    found: dict[str, float | None] = {}
+            if score.predictor == row.identity.predictor and score.mean is not None:
+                name = f"{score.checkpoint}.{score.convention}.{score.metric}"
+                values.setdefault(name, []).append(score.mean)
+    metrics: dict[str, float | None] = {}
     for name, means in values.items():
-        found[name] = sum(means) / len(means)
-        found[f"{name}.std"] = float(np.std(means, ddof=1)) if len(means) > 1 else None
-    return found
+        metrics[name] = sum(means) / len(means)
+        metrics[f"{name}.std"] = float(np.std(means, ddof=1)) if len(means) > 1 else None
+    return metrics
 
 
 def _row_note(board: Board, ranking: Ranking, row: Row) -> str:
@@ -208,31 +217,31 @@ def _row_note(board: Board, ranking: Ranking, row: Row) -> str:
     lines = [f"## {row.name}", ""]
     if board.phantom:
         lines += ["> **Phantom data**: procedural stand-ins, not patients.", ""]
-    place = f"rank **{position}** of {len(ranking.order)}" if position else "not ranked"
+    rank = f"rank **{position}** of {len(ranking.order)}" if position else "not ranked"
     if not position and row.name in ranking.unranked:
-        place += f" ({ranking.unranked[row.name]})"
-    lines += [f"A row of **{board.title}**: {place}, {row.runs_text} runs.", ""]
-    if row.mean is not None:
-        spread = "" if row.std is None else f" ± {tables.number(row.std)}"
-        span = (
-            ""
-            if row.low is None
-            else f", 95 % interval over cases {tables.number(row.low)} to {tables.number(row.high)}"
-        )
-        lines += [f"**{tables.caption(board)}**: {tables.number(row.mean)}{spread} over runs{span}.", ""]
+        rank += f" ({ranking.unranked[row.name]})"
+    lines += [f"A row of **{board.title}**: {rank}, {row.states.text} runs.", ""]
+    if row.statistics.mean is not None:
+        low, high = row.statistics.low, row.statistics.high
+        span = "" if low is None else f", 95 % interval over cases {tables.number(low)} to {tables.number(high)}"
+        lines += [f"**{tables.caption(board)}**: {tables.mean_text(row)} over runs{span}.", ""]
     same = _peers(ranking, row.name)
     if same:
         lines += [f"Can't be told apart from: {', '.join(same)}.", ""]
-    if len(row.per_class) > 1:
-        lines += ["| class | mean |", "|---|---|"]
-        lines += [f"| {name} | {tables.number(value)} |" for name, value in row.per_class.items()] + [""]
-    if row.counted:
-        lines += ["| run | draw | fold | seed | mean |", "|---|---|---|---|---|"]
-        for record, mean in zip(row.counted, row.means, strict=True):
-            draw, fold, seed = ("–" if value is None else str(value) for value in record.replicate)
-            lines.append(f"| `{record.key[:SHORT]}` | {draw} | {fold} | {seed} | {tables.number(mean)} |")
-        lines.append("")
-    lines += [f"- {note}" for note in row.notes]
+    if len(row.statistics.per_class) > 1:
+        means = [(name, tables.number(value)) for name, value in row.statistics.per_class.items()]
+        lines += [markdown_table(["class", "mean"], means), ""]
+    if row.states.counted:
+        runs = [
+            [
+                f"`{record.key[:SHORT]}`",
+                *("–" if axis is None else str(axis) for axis in record.replicate),
+                tables.number(mean),
+            ]
+            for record, mean in zip(row.states.counted, row.statistics.means, strict=True)
+        ]
+        lines += [markdown_table(["run", "draw", "fold", "seed", "mean"], runs), ""]
+    lines += [f"- {note}" for note in row.doubts.notes]
     lines.append(f"\nRow `{row.key[:SHORT]}`; rebuilt by `bench leaderboard --sync`.")
     return _cut("\n".join(lines), RUN_NOTE)
 
@@ -264,15 +273,15 @@ def _board_run(board: Board, ranking: Ranking, records: Sequence[RunRecord]) -> 
 
 
 def _experiment_note(board: Board, ranking: Ranking) -> str:
-    """Table of the board, cut at the last row that fits, and what the track is."""
+    """Table of the board, cut at the last row that fits, and the record of the track."""
     link = f"[open the leaderboard](#/experiments/{EXPERIMENT_ID}/runs?viewStateShareKey={SHARED})"
     lines = [f"One track of Semibench: top-level runs are its **rows**, their runs are nested below; {link}.", ""]
     lines += [f"**{tables.caption(board)}**", "", *(f"> {warning}" for warning in board.warnings), ""]
     heads = ["#", "row", "mean ± std", "95 % interval", "same", "runs"]
     every, cells = tables.grid(board, ranking)
-    where = [every.index(head) for head in heads]
-    rows = ["| " + " | ".join(row[i].replace("|", "\\|") for i in where) + " |" for row in cells]
-    text = "\n".join([*lines, "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), ""])
+    shown = [every.index(head) for head in heads]
+    rows = [markdown_row(row[i] for i in shown) for row in cells]
+    text = "\n".join([*lines, markdown_table(heads, ()), ""])
     for number, row in enumerate(rows):
         if len(text) + len(row) > EXPERIMENT_NOTE - 400:
             text += f"\n({len(rows) - number} more rows in the run's files)\n"
@@ -285,21 +294,21 @@ def _experiment_note(board: Board, ranking: Ranking) -> str:
 
 
 EXPERIMENT_ID = "EXPERIMENT_ID"
-"""Stands in the note for the id that the store gives."""
+"""Placeholder in the note for the id that the store assigns."""
 
 SHARED = "semibench"
 """Name of the shared view of the runs table: its columns and their order."""
 
 
 def _columns(board: Board) -> list[str]:
-    main = str(board.view.metric)
+    main = board.metric
     names = ["rank", main, f"{main}.std", f"{main}.low", f"{main}.high", "runs", "training_seconds", "parameters"]
     return [*(f"metrics.`{name}`" for name in names), "tags.`same`"]
 
 
 def _shared_view(columns: Sequence[str]) -> str:
-    """State of the runs table as MLflow's own "share" button stores it (read by its UI only; an older or newer one that
-    doesn't know a field leaves it out)."""
+    """State of the runs table as MLflow's own "share" button stores it. Only its UI reads it; a version that doesn't know a
+    field ignores it."""
     state: dict[str, Any] = {
         "searchFilter": f"tags.`{KIND}` = 'row'", "orderByKey": "metrics.`rank`", "orderByAsc": True,
         "startTime": "ALL", "lifecycleFilter": "Active",

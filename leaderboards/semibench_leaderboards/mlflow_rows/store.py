@@ -1,11 +1,10 @@
-"""What a store of MLflow knows about rows, what has to change there, and the way through MLflow's client."""
+"""Rows in an MLflow store: what the store has, what has to change, and the calls of MLflow's client that change it."""
 
 from __future__ import annotations
 
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +22,19 @@ from semibench_leaderboards.mlflow_rows.content import (
 )
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
     from mlflow.tracking import MlflowClient
 
 PAGE = 1000
-"""Runs in one answer of `search_runs`, and most figures in one `log_batch`."""
+"""Most experiments or runs that MLflow returns in one answer."""
+
+EXPERIMENTS = 100
+"""Experiments whose runs are searched in one query: data bases limit the values of a query."""
 
 
-@dataclass
-class KnownRun:
-    """A parent run as the store has it; tags, params and metrics are filled in by `RowStore.load`."""
+@dataclass(frozen=True)
+class StoredParent:
+    """A parent run as the store has it."""
 
     run_id: str
     row: str
@@ -40,195 +42,200 @@ class KnownRun:
     status: str
     start: int
     end: int | None
-    tags: dict[str, str] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Child:
-    """A mirrored run: its key, row, code (12 characters), state, and the run it is nested under."""
+class StoredChild:
+    """A mirrored run as the store has it."""
 
     run_id: str
     key: str
     row: str
     code: str
+    """Digest of the code that made it, 12 characters."""
     state: str
     parent: str
+    """Id of the run that it is nested under, empty where there is none."""
 
 
 @dataclass
-class Standing:
-    """One experiment. parents: by row; doubles: ids of further runs for a row (two syncs on two machines met)."""
+class StoredTrack:
+    """The experiment of a track as the store has it."""
 
     experiment: str
     track: str
     tags: dict[str, str]
-    parents: dict[str, KnownRun] = field(default_factory=dict)
-    doubles: list[str] = field(default_factory=list)
-    children: list[Child] = field(default_factory=list)
+    parents: dict[str, StoredParent] = field(default_factory=dict)
+    """By row."""
+    duplicates: list[str] = field(default_factory=list)
+    """Ids of further parent runs of a row: two machines synced at the same time."""
+    children: list[StoredChild] = field(default_factory=list)
 
-    def add_parent(self, known: KnownRun) -> None:
-        """Of two for a row the older one stays, on every machine the same."""
-        other = self.parents.get(known.row)
+    def add_run(self, run: Run) -> None:
+        """Files a run of the experiment under parents or children; runs of neither kind are ignored."""
+        tags, info = run.data.tags, run.info
+        if tags.get(KIND) in ("row", "board"):
+            end = None if info.end_time is None else int(info.end_time)
+            self._add_parent(
+                StoredParent(
+                    info.run_id, tags.get(ROW, ""), str(info.run_name), str(info.status), int(info.start_time), end,
+                    tags=dict(tags), params=dict(run.data.params), metrics=dict(run.data.metrics),
+                )
+            )  # fmt: skip
+        elif KEY in tags:
+            self.children.append(
+                StoredChild(info.run_id, *(tags.get(name, "") for name in (KEY, ROW, CODE, STATE, PARENT)))
+            )
+
+    def _add_parent(self, parent: StoredParent) -> None:
+        """Keeps the older of two parents of one row, so that every machine keeps the same one."""
+        other = self.parents.get(parent.row)
         if other is None:
-            self.parents[known.row] = known
+            self.parents[parent.row] = parent
             return
-        first, second = sorted((other, known), key=lambda run: (run.start, run.run_id))
-        self.parents[known.row] = first
-        self.doubles.append(second.run_id)
+        older, newer = sorted((other, parent), key=lambda run: (run.start, run.run_id))
+        self.parents[parent.row] = older
+        self.duplicates.append(newer.run_id)
 
-    def whole(self, content_rows: int, rows_of: Mapping[str, str]) -> bool:
-        """Whether every row has its parent and every run is nested under its row."""
-        if len(self.parents) != content_rows + 1 or self.doubles:
+    def complete(self, row_count: int, rows_of: Mapping[str, str]) -> bool:
+        """Whether every row has exactly one parent and every run is nested under its row."""
+        if len(self.parents) != row_count + 1 or self.duplicates:
             return False
-        ids = {row: known.run_id for row, known in self.parents.items()}
+        ids = {row: parent.run_id for row, parent in self.parents.items()}
         return all(child.parent == ids.get(rows_of.get(child.key, child.row), "") for child in self.children)
 
 
 @dataclass(frozen=True)
-class Change:
-    """What one parent run needs. known: None where it is to be made."""
+class ParentChange:
+    """What has to be written to one parent run."""
 
-    wanted: ParentRun
-    known: KnownRun | None
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
-    info: bool
-
-    @property
-    def nothing(self) -> bool:
-        return self.known is not None and not (self.tags or self.params or self.metrics or self.info)
 
 
-def change_of(wanted: ParentRun, known: KnownRun | None) -> Change:
-    """The difference. A figure that a row doesn't have any more becomes NaN: MLflow forgets no metric."""
-    if known is None:
-        return Change(wanted, None, wanted.tags, wanted.params, wanted.metrics, True)
-    tags = {name: text for name, text in wanted.tags.items() if known.tags.get(name) != text}
-    params = {name: text for name, text in wanted.params.items() if name not in known.params}
-    metrics = {name: value for name, value in wanted.metrics.items() if known.metrics.get(name) != value}
-    gone = [name for name, value in known.metrics.items() if name not in wanted.metrics and not math.isnan(value)]
-    metrics |= dict.fromkeys(gone, math.nan)
-    info = (known.name, known.status, known.end) != (wanted.name, wanted.status, wanted.end)
-    return Change(wanted, known, tags, params, metrics, info)
+def parent_change(target: ParentRun, stored: StoredParent) -> ParentChange:
+    """The values that differ. A metric that a row no longer has becomes NaN, because MLflow can't delete metrics."""
+    metrics = {name: value for name, value in target.metrics.items() if stored.metrics.get(name) != value}
+    obsolete = [name for name, value in stored.metrics.items() if name not in target.metrics and not math.isnan(value)]
+    return ParentChange(
+        tags={name: text for name, text in target.tags.items() if stored.tags.get(name) != text},
+        params={name: text for name, text in target.params.items() if name not in stored.params},
+        metrics=metrics | dict.fromkeys(obsolete, math.nan),
+    )
 
 
-class RowStore(ABC):
-    """A store of MLflow, as far as rows go."""
-
-    @abstractmethod
-    def standings(self, tracks: Iterable[str]) -> dict[str, Standing]:
-        """What there is of some tracks (digests in full) in active experiments and runs; parents without their figures."""
-
-    @abstractmethod
-    def load(self, standings: Sequence[Standing]) -> None:
-        """Fills in the figures of their parents."""
-
-    @abstractmethod
-    def write(self, work: Sequence[tuple[Standing, TrackContent]]) -> None:
-        """Brings rows, nesting and the experiment's note to what is wanted; all but the fingerprint. Standings are as
-        the store is afterwards, but for figures."""
-
-    @abstractmethod
-    def finish(self, work: Sequence[tuple[Standing, TrackContent]]) -> None:
-        """Notes that these tracks are done."""
+def experiment_tags(stored: StoredTrack, content: TrackContent) -> dict[str, str]:
+    """The tags of the experiment that differ."""
+    tags = {name: text.replace(EXPERIMENT_ID, stored.experiment) for name, text in content.tags.items()}
+    return {name: text for name, text in tags.items() if stored.tags.get(name) != text}
 
 
-def wanted_tags(standing: Standing, content: TrackContent) -> dict[str, str]:
-    """Tags of the experiment that differ."""
-    made = {name: text.replace(EXPERIMENT_ID, standing.experiment) for name, text in content.tags.items()}
-    return {name: text for name, text in made.items() if standing.tags.get(name) != text}
-
-
-def nesting(standing: Standing, content: TrackContent) -> dict[str, dict[str, str]]:
-    """Run id of a child -> tags that it lacks."""
-    found = {}
-    for child in standing.children:
+def nesting_tags(stored: StoredTrack, content: TrackContent) -> dict[str, dict[str, str]]:
+    """Id of a child run -> the tags that nest it under its row; children that are nested already are left out."""
+    tags_by_child = {}
+    for child in stored.children:
         row = content.rows_of.get(child.key, child.row)
-        parent = standing.parents.get(row)
+        parent = stored.parents.get(row)
         if parent is not None and child.parent != parent.run_id:
-            found[child.run_id] = {PARENT: parent.run_id, KIND: "run", ROW: row}
-    return found
+            tags_by_child[child.run_id] = {PARENT: parent.run_id, KIND: "run", ROW: row}
+    return tags_by_child
 
 
-def now() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)
+class RowStore:
+    """Reads and writes the rows of tracks through MLflow's client, so any kind of store works.
 
-
-class ClientStore(RowStore):
-    """Through MLflow's client: any store, also a server; a few milliseconds for every run that changes."""
+    It takes two searches to read all tracks, one or two calls for a row that changed, three for a new row, and one for each
+    run that isn't nested yet.
+    """
 
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
 
-    def standings(self, tracks: Iterable[str]) -> dict[str, Standing]:
-        found = {}
-        for track in tracks:
-            for experiment in self.client.search_experiments(filter_string=f"tags.`semibench.track` = '{track}'"):
-                if track in found:
-                    continue
-                standing = Standing(str(experiment.experiment_id), track, dict(experiment.tags))
-                for run in self._runs(standing.experiment):
-                    _sort_in(standing, run)
-                found[track] = standing
-        return found
+    def read(self, tracks: Iterable[str]) -> dict[str, StoredTrack]:
+        """Digest of a track -> what the store has of it, in active experiments and runs. tracks: digests in full."""
+        wanted = list(dict.fromkeys(tracks))
+        stored: dict[str, StoredTrack] = {}
+        for experiment in self._experiments(wanted):
+            track = experiment.tags.get("semibench.track", "")
+            if track in wanted and track not in stored:
+                stored[track] = StoredTrack(str(experiment.experiment_id), track, dict(experiment.tags))
+        by_experiment = {item.experiment: item for item in stored.values()}
+        for run in self._runs(list(by_experiment)):
+            by_experiment[str(run.info.experiment_id)].add_run(run)
+        return stored
 
-    def _runs(self, experiment: str) -> Iterable[Run]:
+    def _experiments(self, tracks: Sequence[str]) -> Iterator[Experiment]:
+        """The oldest first, so that of two experiments of one track every process takes the same."""
+        condition = f"tags.`semibench.track` = '{tracks[0]}'" if len(tracks) == 1 else None
         token = None
-        while True:
-            page = self.client.search_runs([experiment], max_results=PAGE, page_token=token)
+        while tracks:
+            page = self.client.search_experiments(
+                filter_string=condition, max_results=PAGE, page_token=token, order_by=["creation_time ASC"]
+            )
             yield from page
             token = page.token
             if not token:
                 return
 
-    def load(self, standings: Sequence[Standing]) -> None:
-        for standing in standings:
-            for known in standing.parents.values():
-                data = self.client.get_run(known.run_id).data
-                known.tags, known.params, known.metrics = dict(data.tags), dict(data.params), dict(data.metrics)
+    def _runs(self, experiments: Sequence[str]) -> Iterator[Run]:
+        for start in range(0, len(experiments), EXPERIMENTS):
+            token = None
+            while True:
+                page = self.client.search_runs(
+                    list(experiments[start : start + EXPERIMENTS]), max_results=PAGE, page_token=token
+                )
+                yield from page
+                token = page.token
+                if not token:
+                    break
 
-    def write(self, work: Sequence[tuple[Standing, TrackContent]]) -> None:
-        for standing, content in work:
-            for run_id in standing.doubles:
-                self.client.delete_run(run_id)
-            standing.doubles.clear()
-            for wanted in content.parents:
-                self._apply(standing, change_of(wanted, standing.parents.get(wanted.row)))
-            for row in set(standing.parents) - {wanted.row for wanted in content.parents}:
-                self.client.delete_run(standing.parents.pop(row).run_id)
-            for run_id, tags in nesting(standing, content).items():
-                self._log(run_id, tags=tags)
-            for name, text in wanted_tags(standing, content).items():
-                self.client.set_experiment_tag(standing.experiment, name, text)
+    def write(self, stored: StoredTrack, content: TrackContent) -> None:
+        """Brings rows, nesting and the tags of the experiment up to date, all but the fingerprint.
 
-    def finish(self, work: Sequence[tuple[Standing, TrackContent]]) -> None:
-        for standing, content in work:
-            self.client.set_experiment_tag(standing.experiment, FINGERPRINT, content.fingerprint)
+        `stored.parents` has an entry for every row afterwards.
+        """
+        for run_id in stored.duplicates:
+            self.client.delete_run(run_id)
+        stored.duplicates.clear()
+        for target in content.parents:
+            known = stored.parents.get(target.row)
+            if known is None:
+                stored.parents[target.row] = self._create(stored.experiment, target)
+            else:
+                self._update(known, target)
+        for row in set(stored.parents) - {target.row for target in content.parents}:
+            self.client.delete_run(stored.parents.pop(row).run_id)
+        for run_id, tags in nesting_tags(stored, content).items():
+            self._log(run_id, tags=tags)
+        for name, text in experiment_tags(stored, content).items():
+            self.client.set_experiment_tag(stored.experiment, name, text)
 
-    def _apply(self, standing: Standing, change: Change) -> None:
-        if change.nothing:
-            return
-        wanted = change.wanted
-        if change.known is None:
-            made = self.client.create_run(
-                standing.experiment, start_time=wanted.start, run_name=wanted.name, tags=dict(change.tags)
-            )
-            run_id = str(made.info.run_id)
-            known = KnownRun(run_id, wanted.row, wanted.name, wanted.status, wanted.start, wanted.end)
-            standing.parents[wanted.row] = known
-            self._log(run_id, params=change.params, metrics=change.metrics)
-        else:
-            run_id = change.known.run_id
-            self._log(run_id, tags=change.tags, params=change.params, metrics=change.metrics)
-        if change.info and wanted.status == "RUNNING":
-            self.client.update_run(run_id, status=wanted.status, name=wanted.name)
-        elif change.info:
-            self.client.set_terminated(run_id, status=wanted.status, end_time=wanted.end)
-            self.client.update_run(run_id, name=wanted.name)
+    def finish(self, stored: StoredTrack, content: TrackContent) -> None:
+        """Records that the track is complete. Written last, so that an interrupted sync is repeated."""
+        self.client.set_experiment_tag(stored.experiment, FINGERPRINT, content.fingerprint)
+
+    def _create(self, experiment: str, target: ParentRun) -> StoredParent:
+        run = self.client.create_run(experiment, start_time=target.start, run_name=target.name, tags=dict(target.tags))
+        run_id = str(run.info.run_id)
+        self._log(run_id, params=target.params, metrics=target.metrics)
+        if target.status != "RUNNING":
+            self.client.set_terminated(run_id, status=target.status, end_time=target.end)
+        return StoredParent(run_id, target.row, target.name, target.status, target.start, target.end)
+
+    def _update(self, known: StoredParent, target: ParentRun) -> None:
+        change = parent_change(target, known)
+        self._log(known.run_id, tags=change.tags, params=change.params, metrics=change.metrics)
+        if (known.status, known.end) != (target.status, target.end):
+            if target.status == "RUNNING":
+                self.client.update_run(known.run_id, status=target.status)
+            else:
+                self.client.set_terminated(known.run_id, status=target.status, end_time=target.end)
+        if known.name != target.name:
+            self.client.update_run(known.run_id, name=target.name)
 
     def _log(
         self, run_id: str, *, tags: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None,
@@ -236,25 +243,11 @@ class ClientStore(RowStore):
     ) -> None:  # fmt: skip
         from mlflow.entities import Metric, Param, RunTag
 
-        moment = now()
-        parts: dict[str, list[Any]] = {
-            "tags": [RunTag(name, text) for name, text in (tags or {}).items()],
+        now = int(time.time() * 1000)
+        batch: dict[str, list[Any]] = {
+            "metrics": [Metric(name, value, now, 0) for name, value in (metrics or {}).items()],
             "params": [Param(name, text) for name, text in (params or {}).items()],
-            "metrics": [Metric(name, value, moment, 0) for name, value in (metrics or {}).items()],
+            "tags": [RunTag(name, text) for name, text in (tags or {}).items()],
         }
-        for kind, items in parts.items():
-            size = PAGE if kind == "metrics" else 100
-            for start in range(0, len(items), size):
-                self.client.log_batch(run_id, **{kind: items[start : start + size]})
-
-
-def _sort_in(standing: Standing, run: Run) -> None:
-    tags, info = run.data.tags, run.info
-    if tags.get(KIND) in ("row", "board"):
-        end = None if info.end_time is None else int(info.end_time)
-        standing.add_parent(
-            KnownRun(info.run_id, tags.get(ROW, ""), str(info.run_name), str(info.status), int(info.start_time), end)
-        )
-    elif KEY in tags:
-        values = (tags.get(name, "") for name in (KEY, ROW, CODE, STATE, PARENT))
-        standing.children.append(Child(info.run_id, *values))
+        if any(batch.values()):
+            self.client.log_batch(run_id, **batch)

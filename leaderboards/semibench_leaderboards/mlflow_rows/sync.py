@@ -1,4 +1,4 @@
-"""Brings the leaderboards in an MLflow store to what the run folders say; as often as wanted, by several at once.
+"""Mirrors the leaderboards of run folders in an MLflow store. Idempotent, and safe to run in several processes at once.
 
 report = sync(Path("runs"))
 """
@@ -6,7 +6,7 @@ report = sync(Path("runs"))
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,99 +17,103 @@ from semibench.contracts.errors import BusyError, SemibenchError
 from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
 from semibench.tracking.store import open_store, sqlite_file, store_uri
-from semibench_leaderboards.mlflow_rows.content import BOARD, TrackContent, fingerprint, track_content
-from semibench_leaderboards.mlflow_rows.store import ClientStore, RowStore, Standing
+from semibench_leaderboards.mlflow_rows.content import BOARD, FINGERPRINT, fingerprint, track_content
+from semibench_leaderboards.mlflow_rows.store import RowStore, StoredTrack
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from semibench_leaderboards.ranking.boards import Board
-    from semibench_leaderboards.ranking.ranking import Ranking
+    from semibench_leaderboards.ranking.ranks import Ranking
     from semibench_leaderboards.reading.records import RunRecord
 
 LOCK_SECONDS = 600.0
 """How long a sync waits for another one on the same store."""
 
-AT_ONCE = 10
-"""Tracks in one transaction: other writers of the store wait no longer than that takes."""
-
 DIAGRAMS = 8
-"""Most boards for which a sync draws the critical-difference diagram (a fifth of a second each)."""
+"""Most boards for which one sync draws the critical-difference diagram, which takes a fifth of a second each."""
 
 
 @dataclass
 class SyncReport:
-    """tracks: written; unchanged: tracks that needed nothing; rows, runs: of the written tracks; mirrored: runs that the store
-    didn't have; warnings: what couldn't be done."""
+    """What a sync did."""
 
     tracks: int = 0
+    """Tracks that were written."""
     unchanged: int = 0
+    """Tracks that were up to date."""
     rows: int = 0
+    """Rows of the tracks that were written."""
     runs: int = 0
+    """Runs of the tracks that were written."""
     mirrored: int = 0
-    bulk: bool = False
+    """Runs that the store didn't have, or had in another state."""
     warnings: list[str] = field(default_factory=list)
+    """What could not be written, and why."""
 
 
 def sync(
-    runs: Path, uri: str | None = None, *, tracks: Iterable[str] | None = None, force: bool = False, bulk: bool = True,
+    runs: Path, uri: str | None = None, *, tracks: Iterable[str] | None = None, force: bool = False,
     reporter: Reporter | None = None,
 ) -> SyncReport:  # fmt: skip
-    """Writes the rows of all tracks under a folder of runs to MLflow: parents, nesting, notes, tables, plots.
+    """Writes the rows of the tracks under a folder of runs to MLflow: parent runs, nesting, notes, tables, plots.
 
-    uri: of the store (default: MLFLOW_TRACKING_URI, else mlflow.db in the working directory). tracks: digests in full; None: all.
-    force: also tracks whose runs haven't changed since. bulk: write a SQLite store's tables directly where that is safe.
+    Runs that the store doesn't have are mirrored first. A track that can't be read becomes a warning and the others are
+    written. Two syncs of one store wait for each other, with a lock beside a SQLite file or else in the folder of the runs.
 
-    Runs the store doesn't have are mirrored first. A track that can't be read is a warning, the others are written. Two syncs
-    of one store wait for each other (a lock beside a SQLite file, else in the folder of the runs). Raises
-    BusyError where that takes longer than ten minutes, SemibenchError where the store can't be opened.
+    Args:
+        runs: folder of the run folders.
+        uri: address of the store (default: MLFLOW_TRACKING_URI, else mlflow.db in the working directory).
+        tracks: full digests of the tracks to write; None for all.
+        force: also write tracks whose runs haven't changed since the last sync.
+        reporter: receives progress and warnings.
+
+    Raises:
+        BusyError: another sync of the store took longer than ten minutes.
+        SemibenchError: the store can't be opened.
     """
-    from semibench_leaderboards.reading.records import read_runs
-
     reporter = reporter or Reporter()
     address = store_uri(uri)
     client = open_store(address)
+    store = RowStore(client)
     report = SyncReport()
     with _locked(address, runs):
-        wanted = None if tracks is None else list(dict.fromkeys(tracks))
-        records = (
-            read_runs(runs)
-            if wanted is None
-            else [record for track in wanted for record in read_runs(runs, track=track)]
-        )
-        by_track: dict[str, list[RunRecord]] = {}
-        for record in records:
-            by_track.setdefault(record.track, []).append(record)
-        with _store(client, address, bulk=bulk) as store:
-            report.bulk = not isinstance(store, ClientStore)
-            standings = store.standings(by_track)
-            if _mirror_missing(by_track, standings, address, report, reporter):
-                standings = store.standings(by_track)
-            todo = [
-                track
-                for track, members in by_track.items()
-                if track in standings and (force or not _done(standings[track], members))
-            ]
-            report.unchanged = len(standings) - len(todo)
-            store.load([standings[track] for track in todo])
-            reporter.phase("leaderboards", len(todo))
-            for start in range(0, len(todo), AT_ONCE):
-                part = todo[start : start + AT_ONCE]
-                _write(store, client, [(standings[track], by_track[track]) for track in part], len(todo), report)
-                reporter.advance(start + len(part))
-            reporter.end()
+        by_track = _records_by_track(runs, tracks)
+        stored = store.read(by_track)
+        if _mirror_missing(by_track, stored, address, report, reporter):
+            stored = store.read(by_track)
+        outdated = [
+            track
+            for track, records in by_track.items()
+            if track in stored and (force or not _up_to_date(stored[track], records))
+        ]
+        report.unchanged = len(stored) - len(outdated)
+        reporter.phase("leaderboards", len(outdated))
+        for number, track in enumerate(outdated, 1):
+            _write(store, client, stored[track], by_track[track], report, diagram=len(outdated) <= DIAGRAMS)
+            reporter.advance(number)
+        reporter.end()
     for text in report.warnings:
         reporter.warn(text)
     return report
 
 
-def _done(standing: Standing, members: Sequence[RunRecord]) -> bool:
-    from semibench_leaderboards.mlflow_rows.content import FINGERPRINT
+def _records_by_track(runs: Path, tracks: Iterable[str] | None) -> dict[str, list[RunRecord]]:
+    from semibench_leaderboards.reading.records import read_runs
 
-    rows_of = {record.key: record.row[:SHORT] for record in members}
-    return standing.tags.get(FINGERPRINT) == fingerprint(members) and standing.whole(
-        len(set(rows_of.values())), rows_of
-    )
+    if tracks is None:
+        records = read_runs(runs)
+    else:
+        records = [record for track in dict.fromkeys(tracks) for record in read_runs(runs, track=track)]
+    by_track: dict[str, list[RunRecord]] = {}
+    for record in records:
+        by_track.setdefault(record.track, []).append(record)
+    return by_track
+
+
+def _up_to_date(stored: StoredTrack, records: Sequence[RunRecord]) -> bool:
+    rows_of = {record.key: record.row[:SHORT] for record in records}
+    return stored.tags.get(FINGERPRINT) == fingerprint(records) and stored.complete(len(set(rows_of.values())), rows_of)
 
 
 @contextmanager
@@ -128,102 +132,83 @@ def _locked(address: str, runs: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _store(client: MlflowClient, address: str, *, bulk: bool) -> Iterator[RowStore]:
-    file = sqlite_file(address) if bulk else None
-    if file is not None:
-        from semibench_leaderboards.mlflow_rows.bulk import open_bulk
-
-        opened = open_bulk(file)
-        if opened is not None:
-            with opened:
-                yield opened
-            return
-    yield ClientStore(client)
-
-
 def _mirror_missing(
-    by_track: dict[str, list[RunRecord]], standings: dict[str, Standing], address: str, report: SyncReport,
+    by_track: Mapping[str, Sequence[RunRecord]], stored: Mapping[str, StoredTrack], address: str, report: SyncReport,
     reporter: Reporter,
 ) -> int:  # fmt: skip
     """Mirrors the runs that ended and that the store doesn't have, or has in another state; returns how many."""
     from semibench.tracking import mirror
 
     missing = []
-    for track, members in by_track.items():
-        standing = standings.get(track)
-        there = {(child.key, child.code, child.state) for child in standing.children} if standing else set()
+    for track, records in by_track.items():
+        children = stored[track].children if track in stored else []
+        mirrored = {(child.key, child.code, child.state) for child in children}
         missing += [
             record
-            for record in members
-            if record.state != "running" and (record.key, record.code[:SHORT], record.state) not in there
+            for record in records
+            if record.state != "running" and (record.key, record.code, record.state) not in mirrored
         ]
-    missing = [record for record in missing if _as_noted(record)]
     if not missing:
         return 0
     reporter.phase("mirror", len(missing))
-    failed: list[str] = []
+    failures: list[str] = []
     for number, record in enumerate(missing, 1):
         try:
             mirror(record.folder, address, reporter)
         except Exception as error:  # the store may be full, or a folder damaged: the others go on
-            failed.append(f"{record.folder.name}: {type(error).__name__}: {error}")
+            failures.append(f"{record.folder.name}: {type(error).__name__}: {error}")
         reporter.advance(number)
     reporter.end()
-    report.mirrored = len(missing) - len(failed)
-    if failed:
-        report.warnings.append(f"{len(failed)} runs could not be mirrored, e.g. {failed[0]}")
+    report.mirrored = len(missing) - len(failures)
+    if failures:
+        report.warnings.append(f"{len(failures)} runs could not be mirrored, e.g. {failures[0]}")
     return report.mirrored
 
 
-def _as_noted(record: RunRecord) -> bool:
-    """Whether the folder says the same state as the record: a run whose process is gone still says running, and the mirror
-    would only repeat that."""
-    from semibench.runfolder.writing import read_json
-
-    return read_json(record.folder / "status.json").get("state") == record.state
-
-
 def _write(
-    store: RowStore, client: MlflowClient, work: Sequence[tuple[Standing, Sequence[RunRecord]]], total: int, report: SyncReport
+    store: RowStore, client: MlflowClient, stored: StoredTrack, records: Sequence[RunRecord], report: SyncReport,
+    *, diagram: bool,
 ) -> None:  # fmt: skip
     from semibench_leaderboards.ranking.boards import boards
-    from semibench_leaderboards.ranking.ranking import rank
+    from semibench_leaderboards.ranking.ranks import rank
+    from semibench_leaderboards.reading.records import left_out
 
-    made: list[tuple[Standing, TrackContent]] = []
-    ranked: list[tuple[Board, Ranking]] = []
-    for standing, members in work:
-        try:
-            (board,) = boards(members)
-            ranking = rank(board)
-            made.append((standing, track_content(board, ranking, members)))
-        except SemibenchError as error:
-            report.warnings.append(f"track {standing.track[:SHORT]} is left as it was: {error}")
-            continue
-        ranked.append((board, ranking))
-        report.tracks += 1
-        report.rows += len(board.rows)
-        report.runs += len(members)
-    store.write(made)
-    for (standing, content), (board, ranking) in zip(made, ranked, strict=True):
-        files: dict[str, Callable[[Path], Any]] = {name: partial(_put, text) for name, text in content.files.items()}
-        if total <= DIAGRAMS and len(ranking.average) > 1:
-            files["critical-difference.svg"] = partial(_diagram, board, ranking)
-        _upload(client, standing.parents[BOARD].run_id, files)
-    store.finish(made)
+    try:
+        board = next(iter(boards(records)), None)
+        if board is None:
+            folder = records[0].folder
+            reasons = [line for line in left_out(folder.parent) if str(folder) in line]
+            report.warnings.append(
+                "; ".join([f"track {stored.track[:SHORT]} is left as it was: none of its runs can be read", *reasons])
+            )
+            return
+        ranking = rank(board)
+        content = track_content(board, ranking, records)
+    except SemibenchError as error:
+        report.warnings.append(f"track {stored.track[:SHORT]} is left as it was: {error}")
+        return
+    report.tracks += 1
+    report.rows += len(board.rows)
+    report.runs += len(records)
+    store.write(stored, content)
+    files: dict[str, Callable[[Path], Any]] = {name: partial(_write_text, text) for name, text in content.files.items()}
+    if diagram and len(ranking.average) > 1:
+        files["critical-difference.svg"] = partial(_draw_diagram, board, ranking)
+    _upload(client, stored.parents[BOARD].run_id, files)
+    store.finish(stored, content)
 
 
-def _put(text: str, path: Path) -> None:
+def _write_text(text: str, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _diagram(board: Board, ranking: Ranking, path: Path) -> None:
-    from semibench_leaderboards.showing.diagram import critical_difference
+def _draw_diagram(board: Board, ranking: Ranking, path: Path) -> None:
+    from semibench_leaderboards.showing.diagrams import critical_difference
 
     critical_difference(board, ranking, path)
 
 
-def _upload(client: MlflowClient, run_id: str, files: dict[str, Callable[[Path], Any]]) -> None:
+def _upload(client: MlflowClient, run_id: str, files: Mapping[str, Callable[[Path], Any]]) -> None:
     with tempfile.TemporaryDirectory(prefix="semibench-board-") as folder:
         for name, write in files.items():
             write(Path(folder) / name)

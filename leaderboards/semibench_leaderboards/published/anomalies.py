@@ -1,4 +1,4 @@
-"""Every known inconsistency of the published tables, as data."""
+"""The known inconsistencies of the published tables, as data."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ MEANINGS: Mapping[str, str] = {
     "extraction": "damage or ambiguity of the extracted text, and how it was read",
     "remark": "possible, but a reader should know",
 }
-"""Severity -> what it means, the worst first."""
+"""Severity -> what it means, worst first."""
 
 
 class Anomaly(BaseModel, frozen=True, extra="forbid"):
-    """id: as in the notes of the values. where: tables or text. kind: the sort of inconsistency. what: its description.
-    found: the rows or sentences, as printed."""
+    """An inconsistency of a paper."""
 
     id: str
+    """As in the notes of the values: paper-NN."""
     paper: str
     where: str
+    """Tables or text."""
     kind: str
+    """Sort of inconsistency."""
     severity: Severity
     what: str
+    """Description."""
     found: tuple[str, ...] = ()
+    """The rows or sentences as printed."""
 
     @field_validator("id")
     @classmethod
@@ -48,14 +52,14 @@ class Anomaly(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The tables it names, ("I", "II") for "Table I, II"; a range is written out where both ends are Roman."""
+        """The tables named in `where`: ("I", "II") for "Table I, II". A range with Roman ends is expanded."""
         if not self.where.startswith("Table"):
             return ()
-        found: list[str] = []
+        tables: list[str] = []
         for part in re.split(r"[,;] *", self.where.removeprefix("Table ")):
             first, to, last = part.partition(" to ")
-            found += _between(first.strip(), last.strip()) if to else [part.strip()]
-        return tuple(found)
+            tables += _between(first.strip(), last.strip()) if to else [part.strip()]
+        return tuple(tables)
 
 
 ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
@@ -72,16 +76,16 @@ def anomalies() -> Mapping[str, Anomaly]:
 
 
 def read(text: str, name: str) -> list[Anomaly]:
-    """The anomalies of a YAML text; name: for messages."""
+    """The anomalies of a YAML text. name: of the file, for messages."""
     records: list[dict[str, Any]] = yaml.safe_load(text)
-    found = []
+    read_anomalies = []
     for number, record in enumerate(records, start=1):
         try:
-            found.append(Anomaly(**record))
+            read_anomalies.append(Anomaly(**record))
         except ValidationError as error:
-            told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-            raise PublishedDataError(f"{name}, entry {number} ({record.get('id')}): {told}") from error
-    twice = [name for name, count in Counter(anomaly.id for anomaly in found).items() if count > 1]
-    if twice:
-        raise PublishedDataError(f"{name}: ids stand twice: {', '.join(twice)}")
-    return found
+            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise PublishedDataError(f"{name}, entry {number} ({record.get('id')}): {problems}") from error
+    repeated = [name for name, count in Counter(anomaly.id for anomaly in read_anomalies).items() if count > 1]
+    if repeated:
+        raise PublishedDataError(f"{name}: these ids occur twice: {', '.join(repeated)}")
+    return read_anomalies

@@ -1,4 +1,4 @@
-"""Columns of the tables that stand for a class, and what the data sets of the harness call that class."""
+"""Maps columns of the tables to the names of classes in the harness's data sets."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ CLASSES: Mapping[str, str] = {
 
 
 def class_of(value: Value) -> str:
-    """The class a value is of, as data set cards name it; "mean" for averages, the group itself for domains."""
+    """Name of the class in the data set's card; "mean" for averages, the group itself for domains."""
     return CLASSES.get(value.group, value.group)

@@ -1,4 +1,4 @@
-"""What is known of each paper as a whole: its tables, its way to score, on what it chose the weights it scored."""
+"""Facts about each paper as a whole: its tables, how it scores, and how it chose the weights that it scored."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ Selection = Literal["test", "validation", "last", "unknown"]
 
 
 class Paper(BaseModel, frozen=True, extra="forbid"):
-    """name: as in the values. conventions: data set (or "*") -> conventions that score as the paper does, the best first.
-    selection: where the weights that were scored had been chosen. spread: what the printed deviations are over.
-    tables: number -> subject."""
+    """A paper whose tables are here."""
 
     name: str
+    """As in the values."""
     title: str
     citation: str
     url: str = ""
     conventions: Mapping[str, tuple[str, ...]]
+    """Data set (or "*") -> conventions that score as the paper does, the best one first."""
     selection: Selection
+    """Where the scored weights were chosen."""
     selection_note: str
     spread: str
+    """What the printed deviations are over."""
     tables: Mapping[str, str]
+    """Number -> subject."""
 
     def conventions_for(self, dataset: str) -> tuple[str, ...]:
-        """Names of the conventions that score a data set (as the tables call it) in the paper's way."""
+        """Names of the conventions that score a data set (by its name in the tables) as the paper does."""
         return tuple(self.conventions.get(dataset, self.conventions.get("*", ())))
 
 
@@ -43,5 +46,5 @@ def papers() -> Mapping[str, Paper]:
 
 
 def own_convention(value: Value, available: Mapping[str, object] | set[str] | tuple[str, ...]) -> str | None:
-    """The convention of a value's paper among those available (short names), None where there is none."""
+    """The convention of a value's paper among the available ones (short names); None where there is none."""
     return next((name for name in papers()[value.paper].conventions_for(value.dataset) if name in available), None)

@@ -1,18 +1,17 @@
-"""A number of a finished run under some convention, from the records under "scores" of its result.json."""
+"""Looks up numbers of finished runs in the score summaries of their result.json."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.published.values import Value
 
 MEAN = "mean"
 
 
 def figure(
-    scores: Iterable[Mapping[str, Any]],
+    scores: Iterable[ScoreSummary],
     metric: str,
     *,
     convention: str,
@@ -20,22 +19,27 @@ def figure(
     predictor: str | None = None,
     group: str = MEAN,
 ) -> float | None:
-    """The mean over cases of a metric (of one class where group isn't "mean"), None where the run has no such number.
+    """Mean over cases of a metric; None where the run has no such number.
 
-    convention: short or full name; predictor: None takes the method's default one, which stands first."""
+    Args:
+        scores: the score summaries of the run.
+        metric: name of the metric.
+        convention: short or full name.
+        checkpoint: which weights.
+        predictor: which network; None for the method's default, which is listed first.
+        group: "mean", or the name of a class.
+    """
     for score in scores:
-        if score["checkpoint"] != checkpoint or score["metric"] != metric:
+        if score.checkpoint != checkpoint or score.metric != metric:
             continue
-        if convention not in (score["convention"], str(score["convention"]).split(":", 1)[-1]):
+        if convention.split(":", 1)[-1] != score.convention:
             continue
-        if predictor not in (None, score["predictor"]):
+        if predictor not in (None, score.predictor):
             continue
-        found = score["mean"] if group == MEAN else (score.get("per_class") or {}).get(group)
-        number = found.get("mean") if isinstance(found, Mapping) else found
-        return None if number is None or math.isnan(float(number)) else float(number)
+        return score.mean if group == MEAN else score.per_class.get(group)
     return None
 
 
 def in_units_of(value: Value, number: float) -> float:
-    """A number of the harness (overlaps in 0..1, distances as scored) in the unit a published value is printed in."""
+    """Converts a number of the harness (overlaps in 0..1, distances as scored) to the unit of a published value."""
     return number * 100 if value.unit == "percent" else number

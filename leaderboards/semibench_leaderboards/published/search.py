@@ -1,4 +1,4 @@
-"""Finding published values by name; an unknown name is an error that lists the known ones."""
+"""Finds published values by name. An unknown name is an error that lists the known ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench_leaderboards.published.values import Value, values
 
 ALIASES = {"jaccard": "iou", "dsc": "dice", "95hd": "hd95", "hd": "hd95", "isic2018": "isic18", "amos22": "amos"}
-"""Names used by papers or by the harness -> names used in the tables."""
+"""Names in papers or in the harness -> names in the tables."""
 
 FILTERS = ("paper", "table", "dataset", "setting", "method", "group", "metric", "role")
 
@@ -25,10 +25,13 @@ def find(
     role: str | None = None,
     among: Sequence[Value] | None = None,
 ) -> list[Value]:
-    """The values that fit all filters, in the order of the tables.
+    """The values that match all filters, in the order of the tables.
 
-    Names are compared without case; a method by its slug or its printed name; the data set mmwhs takes both directions.
-    Raises UnknownNameError for a name that no value has at all, UsageError where only the combination has none.
+    Case is ignored; a method is found by its slug or its printed name; the data set mmwhs matches both directions.
+
+    Raises:
+        UnknownNameError: no value has one of the names.
+        UsageError: no value has the combination.
     """
     given = locals()
     chosen = list(values() if among is None else among)
@@ -41,11 +44,11 @@ def find(
             raise UnknownNameError(_called(name), text, _known(everything, name, wanted))
         chosen = [value for value in chosen if _fits(value, name, low)]
     if not chosen:
-        told = ", ".join(f"{name} {text!r}" for name, text in wanted.items())
+        combination = ", ".join(f"{name} {text!r}" for name, text in wanted.items())
         within = find(**{"paper": paper} if paper and len(wanted) > 1 else {}, among=everything)
         last = list(wanted)[-1]
         raise UsageError(
-            f"no published value has {told}. {_called(last).capitalize()}s"
+            f"no published value has {combination}. {_called(last).capitalize()}s"
             + (f" of {paper}" if paper else "")
             + f": {', '.join(sorted(_known(within, last, {})))}"
         )
@@ -63,7 +66,7 @@ def _fits(value: Value, name: str, low: str) -> bool:
 
 
 def _known(given: Sequence[Value], name: str, wanted: dict[str, str]) -> set[str]:
-    """Names a person may type: of a table, those of the paper that was named."""
+    """Names that a user may type; of tables, only those of the paper that was named."""
     if name == "table" and "paper" in wanted:
         given = [value for value in given if value.paper == wanted["paper"].lower()]
     if name == "setting":

@@ -1,4 +1,4 @@
-"""The files of this package, and the error for a damaged one."""
+"""Reads the data files of this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from semibench.contracts.errors import SemibenchError
 
 
 class PublishedDataError(SemibenchError):
-    """A file of published values contradicts its own description; names the file and the line."""
+    """A file of published values is damaged or contradicts itself; the message names the file and the line."""
 
 
 def text_of(name: str) -> str:

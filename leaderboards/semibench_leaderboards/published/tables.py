@@ -1,4 +1,4 @@
-"""Published values as tables for people, spreadsheets and programs."""
+"""Published values as tables for terminals, Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from semibench_leaderboards.published.marks import RECOMPUTED, Mark, marks
+from semibench.tracking.tables import markdown_table
+from semibench_leaderboards.published.marks import RECOMPUTED, Mark, impossible, marks
 from semibench_leaderboards.published.papers import papers
 from semibench_leaderboards.published.values import Value
 
@@ -27,30 +28,38 @@ NAMES = {
     "assd": "ASSD", "params": "parameters", "gflops": "GFLOPs", "inference_time": "inference time",
 }  # fmt: skip
 WORST = ("impossible", "inconsistent", "doubtful")
-"""Severities whose marks stand in the cell itself."""
+"""Severities whose marks are shown in the cell itself."""
+
+ROW_HEADS = ("data", "setting", "method")
 
 SIGNS = {"impossible": "✗", "inconsistent": "!", "doubtful": "?"}
 
 
 @dataclass
-class Sheet:
-    """One published table. columns: after the first three ("data", "setting", "method"); notes: what the signs in cells refer
-    to, each with its number."""
+class PrintedTable:
+    """One published table as text."""
 
     paper: str
     table: str
     title: str
     columns: list[str]
+    """Columns after the first three, which are `ROW_HEADS`."""
     rows: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    """Numbered notes that the signs in the cells refer to."""
+
+    @property
+    def heads(self) -> list[str]:
+        """All columns."""
+        return [*ROW_HEADS, *self.columns]
 
 
-def sheets(values: Iterable[Value]) -> list[Sheet]:
-    """The values laid out as in the papers: a row per data set, setting and method, a column per metric (and class)."""
+def printed_tables(values: Iterable[Value]) -> list[PrintedTable]:
+    """Lays the values out as in the papers: a row for each data set, setting and method, a column for each metric and class."""
     by_table: dict[tuple[str, str], list[Value]] = defaultdict(list)
     for value in values:
         by_table[value.paper, value.table].append(value)
-    return [_sheet(paper, number, chosen) for (paper, number), chosen in by_table.items()]
+    return [_printed_table(paper, number, members) for (paper, number), members in by_table.items()]
 
 
 def heading(paper: str, table: str) -> str:
@@ -60,7 +69,7 @@ def heading(paper: str, table: str) -> str:
 
 
 def cell_text(value: Value) -> str:
-    """As printed, with the spread; a dash where the cell holds no number."""
+    """The value as printed, with its spread; a dash where the cell has no number."""
     if value.value is None:
         return "–"
     spread = f" ± {value.printed_std}" if value.printed_std else ""
@@ -68,13 +77,13 @@ def cell_text(value: Value) -> str:
 
 
 def column_name(value: Value) -> str:
-    """Metric, class or domain where it is one, and unit."""
+    """Metric and unit, after the class or domain where there is one."""
     group = "" if value.group == "mean" else f"{value.group} "
     return f"{group}{NAMES[value.metric]} [{UNITS[value.unit]}]"
 
 
 def row_name(value: Value) -> tuple[str, str, str]:
-    """Data set, setting with its labeled and unlabeled cases, and method with its role where it is a special one."""
+    """Data set, setting with the labeled and unlabeled cases, and method with its role unless it is a baseline."""
     counts = "/".join("?" if count is None else str(count) for count in (value.labeled, value.unlabeled))
     known = value.labeled is not None or value.unlabeled is not None
     setting = value.setting if value.setting == value.block else f"{value.block}: {value.setting}"
@@ -82,9 +91,9 @@ def row_name(value: Value) -> tuple[str, str, str]:
     return value.dataset or "–", f"{setting} [{counts}]" if known else setting, value.alias + role
 
 
-def _sheet(paper: str, table: str, values: Sequence[Value]) -> Sheet:
+def _printed_table(paper: str, number: str, values: Sequence[Value]) -> PrintedTable:
     columns = list(dict.fromkeys(column_name(value) for value in values))
-    sheet = Sheet(paper, table, heading(paper, table), columns)
+    table = PrintedTable(paper, number, heading(paper, number), columns)
     numbers: dict[tuple[str, str], int] = {}
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for value in values:
@@ -95,16 +104,16 @@ def _sheet(paper: str, table: str, values: Sequence[Value]) -> Sheet:
                 numbers[key] = len(numbers) + 1
             text += f" {SIGNS.get(mark.severity, '')}[{numbers[key]}]"
         rows.setdefault(row_name(value), {})[column_name(value)] = text
-    sheet.rows = [[*name, *(cells.get(column, "") for column in columns)] for name, cells in rows.items()]
-    sheet.notes = [f"[{number}] {source}: {reason}" for (source, reason), number in numbers.items()]
-    return sheet
+    table.rows = [[*name, *(cells.get(column, "") for column in columns)] for name, cells in rows.items()]
+    table.notes = [f"[{index}] {source}: {reason}" for (source, reason), index in numbers.items()]
+    return table
 
 
 def _shown(value: Value) -> list[Mark]:
-    """The marks that a reader of the number must see; a recomputed one only where no anomaly tells it already."""
-    found = [mark for mark in marks(value) if mark.severity in WORST]
-    told = {mark.severity for mark in found if mark.source != RECOMPUTED}
-    return [mark for mark in found if mark.source != RECOMPUTED or mark.severity not in told]
+    """The marks that a reader must see. A recomputed one is left out where an anomaly has the same severity."""
+    worst = [mark for mark in marks(value) if mark.severity in WORST]
+    known = {mark.severity for mark in worst if mark.source != RECOMPUTED}
+    return [mark for mark in worst if mark.source != RECOMPUTED or mark.severity not in known]
 
 
 FIELDS = (
@@ -114,16 +123,16 @@ FIELDS = (
 
 
 def record(value: Value) -> dict[str, Any]:
-    """Everything known of a value, as plain types."""
-    found = value.model_dump(mode="json", exclude={"anomaly_texts", "printed", "printed_std", "protocol"})
-    found |= {"id": value.id, "block": value.block}
-    found["marks"] = [mark.model_dump(mode="json") for mark in marks(value)]
-    found["impossible"] = next((mark.reason for mark in marks(value) if mark.severity == "impossible"), None)
-    return {name: found[name] for name in FIELDS}
+    """Everything known about a value, as plain types."""
+    fields = value.model_dump(mode="json", exclude={"anomaly_texts", "printed", "printed_std", "protocol"})
+    fields |= {"id": value.id, "block": value.block}
+    fields["marks"] = [mark.model_dump(mode="json") for mark in marks(value)]
+    fields["impossible"] = impossible(value)
+    return {name: fields[name] for name in FIELDS}
 
 
 def as_csv(values: Iterable[Value]) -> str:
-    """One line per value, with the printed digits; lists are joined by "; "."""
+    """A line for each value, with the printed digits; lists are joined by "; "."""
     out = io.StringIO()
     writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -134,28 +143,21 @@ def as_csv(values: Iterable[Value]) -> str:
     return out.getvalue()
 
 
-def pieces(sheet: Sheet, most: int) -> list[tuple[list[str], list[list[str]]]]:
-    """The sheet in (columns, rows) of at most `most` columns behind the three names, for a terminal."""
-    found = []
-    for start in range(0, len(sheet.columns), most):
-        part = slice(start, start + most)
-        head = ["data", "setting", "method", *sheet.columns[part]]
-        found.append((head, [[*row[:3], *row[3:][part]] for row in sheet.rows]))
-    return found
-
-
-def as_markdown(found: Iterable[Sheet]) -> str:
-    """The sheets as Markdown, notes below each."""
+def pieces(table: PrintedTable, most: int) -> list[tuple[list[str], list[list[str]]]]:
+    """Splits a table for a terminal into (columns, rows) with at most `most` columns after the three names."""
     parts = []
-    for sheet in found:
-        head = ["data", "setting", "method", *sheet.columns]
-        lines = [f"### {sheet.title}", "", _line(head), _line(["---"] * 3 + ["---:"] * len(sheet.columns))]
-        lines += [_line(row) for row in sheet.rows]
-        if sheet.notes:
-            lines += ["", *(f"- {note}" for note in sheet.notes)]
+    for start in range(0, len(table.columns), most):
+        part = slice(start, start + most)
+        parts.append(([*ROW_HEADS, *table.columns[part]], [[*row[:3], *row[3:][part]] for row in table.rows]))
+    return parts
+
+
+def as_markdown(tables: Iterable[PrintedTable]) -> str:
+    """The tables as Markdown, each with its notes below."""
+    parts = []
+    for table in tables:
+        lines = [f"### {table.title}", "", markdown_table(table.heads, table.rows, right_aligned=len(table.columns))]
+        if table.notes:
+            lines += ["", *(f"- {note}" for note in table.notes)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,1 +1,1 @@
-"""Turns runs into rows, intervals, tests and groups."""
+"""Aggregates runs into the rows of boards, and compares and ranks the rows."""

@@ -1,63 +1,78 @@
-"""What a reader must know before trusting a row or a board."""
+"""Caveats: what a reader must know before trusting a row or a board."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.reading.cases import CaseScores
-from semibench_leaderboards.reading.records import RunRecord
-
-if TYPE_CHECKING:
-    from semibench_leaderboards.ranking.boards import Row
+from semibench_leaderboards.reading.records import DrawFold, RunRecord
 
 
 def row_notes(
-    runs: Sequence[RunRecord], fresh: Sequence[RunRecord], counted: Sequence[RunRecord], tables: Sequence[CaseScores],
+    runs: Sequence[RunRecord], current: Sequence[RunRecord], counted: Sequence[RunRecord], tables: Sequence[CaseScores],
     devices: Sequence[str],
 ) -> list[str]:  # fmt: skip
-    """Doubts about a row. runs: all of it; fresh: those that aren't stale; counted: done and scored, with their tables."""
-    found = []
-    states = Counter(record.state for record in fresh)
+    """Caveats of a row, a sentence each.
+
+    Args:
+        runs: all runs of the row.
+        current: those that aren't stale.
+        counted: those that are done and scored.
+        tables: values by case of the counted runs.
+        devices: names of the devices that computed them.
+    """
+    notes = []
+    states = Counter(record.state for record in current)
     for state in ("failed", "interrupted", "running"):
         if states[state]:
-            found.append(f"{states[state]} of {len(fresh)} runs {state}")
-    stale = len(runs) - len(fresh)
+            notes.append(f"{states[state]} of {len(current)} runs {state}")
+    stale = len(runs) - len(current)
     if stale:
-        found.append(f"{stale} runs made with other code are left out")
+        notes.append(f"{stale} runs made with other code are left out")
     unscored = states["done"] - len(counted)
     if unscored:
-        found.append(f"{unscored} finished runs don't have this score")
+        notes.append(f"{unscored} finished runs don't have this score")
     study = next((record.study for record in runs if record.study), None)
     if study:
-        found.append(f"tuned ({runs[0].tuning}) by study {study}")
+        notes.append(f"tuned ({runs[0].tuning}) by study {study}")
     if len(devices) > 1:
-        found.append(f"mixed devices: {', '.join(devices)}")
+        notes.append(f"mixed devices: {', '.join(devices)}")
     missing = sum(len(table.cases.missing) for table in tables)
     if missing:
-        found.append(f"{missing} test cases without a score")
-    sets: dict[tuple[int | None, int | None], set[str]] = {}
+        notes.append(f"{missing} test cases without a score")
+    case_sets: dict[DrawFold, set[str]] = {}
     for record, table in zip(counted, tables, strict=True):
-        sets.setdefault(record.place, set()).add(table.cases.digest)
-    if any(len(digests) > 1 for digests in sets.values()):
-        found.append("runs of one draw and fold have different test cases")
-    return found
+        case_sets.setdefault(record.draw_fold, set()).add(table.cases.digest)
+    if any(len(digests) > 1 for digests in case_sets.values()):
+        notes.append("runs of one draw and fold have different test cases")
+    return notes
 
 
 def board_warnings(runs: Sequence[RunRecord], rows: Sequence[Row]) -> list[str]:
-    """Doubts about a whole board."""
-    found = []
+    """Caveats of a whole board, a sentence each."""
+    warnings = []
     if runs[0].phantom:
-        found.append("PHANTOM DATA: procedural stand-ins, not patients; never compare with results on real files")
+        warnings.append("PHANTOM DATA: procedural stand-ins, not patients; never compare with results on real files")
     for role in ("dataset", "protocol"):
-        codes = {record.plugins[role]["source"] for record in runs if record.counts and role in record.plugins}
+        codes = {
+            record.provenance.plugins[role].source
+            for record in runs
+            if record.counts and role in record.provenance.plugins
+        }
         if len(codes) > 1:
-            found.append(
+            warnings.append(
                 f"the code of the {role} differs between rows ({len(codes)} versions): run the older rows again"
             )
-    if len({record.versions.get("numerics") for record in runs if record.counts and record.versions}) > 1:
-        found.append("rows were made with different numerics of the harness: run the older ones again")
-    if len({row.devices for row in rows if row.n}) > 1:
-        found.append("rows were computed on different devices: times and memory can't be compared")
-    return found
+    if len({record.provenance.numerics for record in runs if record.counts and record.provenance.versions}) > 1:
+        warnings.append("rows were made with different numerics of the harness: run the older ones again")
+    splits: dict[DrawFold, set[str]] = {}
+    for record in runs:
+        if record.counts and record.split:
+            splits.setdefault(record.draw_fold, set()).add(record.split)
+    if any(len(digests) > 1 for digests in splits.values()):
+        warnings.append("runs of one draw and fold were made on different splits: run the older ones again")
+    if len({row.costs.devices for row in rows if row.n}) > 1:
+        warnings.append("rows were computed on different devices: times and memory can't be compared")
+    return warnings

@@ -6,24 +6,30 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from string import ascii_lowercase
 
-MOST = 300
-"""Groups; boards with more (hundreds of rows, differences that don't follow the order) show neighbours only."""
+MOST_GROUPS = 300
+"""Boards with more groups (hundreds of rows whose differences don't follow the order) show neighbours only."""
 
 
 def letters(order: Sequence[str], different: Collection[tuple[str, str]]) -> tuple[dict[str, str], bool]:
-    """A text of letters for each name, and whether they say everything.
+    """Assigns letters so that two names share one exactly where they can't be told apart.
 
-    order: names, best first, which is the order of the letters. Several letters are separated by a blank. Two names share
-    a letter if and only if their pair is not in `different` (the groups are the maximal cliques of the rest). Where that
-    needs more than 300 groups only neighbours in the order form groups: then names that share a letter still can't be told
-    apart, but others may not be either, and the second value is False.
+    The groups are the maximal cliques of the pairs that are not different. Where that takes more than 300 groups, only
+    neighbours in the order form groups: names that share a letter still can't be told apart, but some pairs without a shared
+    letter can't be either.
+
+    Args:
+        order: names, best first, which is the order of the letters.
+        different: pairs of names that differ.
+
+    Returns:
+        Name -> its letters, separated by blanks, and whether the letters are complete.
     """
     near: dict[str, set[str]] = {name: set(order) - {name} for name in order}
     for first, second in different:
         near[first].discard(second)
         near[second].discard(first)
-    groups = list(islice(_cliques(near), MOST + 1))
-    complete = len(groups) <= MOST
+    groups = list(islice(_cliques(near), MOST_GROUPS + 1))
+    complete = len(groups) <= MOST_GROUPS
     if not complete:
         groups = _neighbours(order, near)
     position = {name: number for number, name in enumerate(order)}
@@ -32,7 +38,7 @@ def letters(order: Sequence[str], different: Collection[tuple[str, str]]) -> tup
     for number, group in enumerate(groups):
         for name in group:
             marks[name].append(_letter(number))
-    return {name: " ".join(found) for name, found in marks.items()}, complete
+    return {name: " ".join(texts) for name, texts in marks.items()}, complete
 
 
 def _cliques(near: Mapping[str, set[str]]) -> Iterator[set[str]]:
@@ -54,16 +60,16 @@ def _cliques(near: Mapping[str, set[str]]) -> Iterator[set[str]]:
 
 def _neighbours(order: Sequence[str], near: Mapping[str, set[str]]) -> list[set[str]]:
     """The longest stretches of the order in which no pair differs."""
-    found: list[set[str]] = []
+    groups: list[set[str]] = []
     end = 0
     for start, name in enumerate(order):
         stop = start + 1
         while stop < len(order) and all(order[stop] in near[other] for other in order[start:stop]):
             stop += 1
         if stop > end:
-            found.append({name, *order[start + 1 : stop]})
+            groups.append({name, *order[start + 1 : stop]})
             end = stop
-    return found
+    return groups
 
 
 def _letter(number: int) -> str:

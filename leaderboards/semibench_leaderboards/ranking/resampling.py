@@ -1,6 +1,6 @@
-"""Bootstrap over cases, clustered by group: groups (patients) are drawn with replacement, each with all of its cases.
+"""Bootstrap over cases, clustered by group: groups (patients) are resampled with replacement, each with all of its cases.
 
-One set of draws serves every row of a board, so that resampled means of rows are paired.
+All rows of a board use the same resamples, so that their resampled means are paired.
 """
 
 from __future__ import annotations
@@ -16,27 +16,34 @@ from semibench_leaderboards.reading.cases import CaseScores, nan_mean
 RESAMPLES = 2000
 SEED = 20230509
 LEVEL = 0.95
+"""Share of the resampled values that an interval covers."""
 
 
 @lru_cache(maxsize=64)
 def group_counts(groups: int, resamples: int = RESAMPLES, seed: int = SEED) -> NDArray[np.float64]:
-    """How often each of G groups is drawn in each of B resamples of G groups, (B, G); the same for the same arguments."""
+    """How often each of G groups occurs in each of B resamples, (B, G). Deterministic."""
     generator = np.random.default_rng(seed)
     return generator.multinomial(groups, np.full(groups, 1.0 / groups), size=resamples).astype(np.float64)
 
 
 def groups_of(runs: Sequence[CaseScores]) -> tuple[str, ...]:
-    """All groups in the test cases of some runs, sorted."""
+    """All groups among the test cases of the runs, sorted."""
     return tuple(sorted({group for run in runs for group in run.cases.groups}))
 
 
 def resampled_means(
     runs: Sequence[CaseScores], groups: Sequence[str] | None = None, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> NDArray[np.float64]:
-    """The row's mean (cases, then classes, then runs) in each of B resamples of groups, (B,).
+    """The mean of a row (over cases, then classes, then runs) in each of B resamples of groups.
 
-    runs: of one row, over draws, folds and seeds. groups: what is drawn from (default: the groups of these runs); a
-    run's case counts as often as its group was drawn. NaN where a resample has no defined value at all.
+    Args:
+        runs: tables of one row, over draws, folds and seeds.
+        groups: the groups to resample (default: those of the runs). A case counts as often as its group was drawn.
+        resamples: B.
+        seed: of the resamples.
+
+    Returns:
+        Means, (B,); NaN where a resample has no defined value.
     """
     names = tuple(groups) if groups is not None else groups_of(runs)
     counts = group_counts(len(names), resamples, seed)
@@ -56,7 +63,7 @@ def resampled_means(
 
 
 def interval(resampled: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float] | None:
-    """Percentile interval of resampled values; None where fewer than half of them are defined."""
+    """Percentile interval of resampled values; None where fewer than half of the values are defined."""
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < max(2, len(resampled) / 2):
         return None

@@ -1,1 +1,1 @@
-"""Reads run folders through an index beside them."""
+"""Reads run folders through an index that is stored next to them."""

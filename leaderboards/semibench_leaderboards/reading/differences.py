@@ -1,4 +1,4 @@
-"""What differs between two tracks or entries, in words a reader knows."""
+"""Differences between tracks or entries, under the names that users know."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ MISSING = "–"
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names; lists stay values."""
+    """Flattens nested mappings to dotted names; lists stay values."""
     if isinstance(value, Mapping) and value:
-        found: dict[str, Any] = {}
+        flattened: dict[str, Any] = {}
         for key, inner in value.items():
-            found |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
-        return found
+            flattened |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
+        return flattened
     return {prefix: value}
 
 
 def differences(first: Any, second: Any) -> list[tuple[str, Any, Any]]:
-    """(dotted name, value in the first, value in the second) wherever two nested records differ; "–": not there. Where
-    one has nothing and the other a record, only the record's parts are named."""
+    """Where two nested records differ: (dotted name, value in the first, value in the second), "–" for a missing value.
+
+    Where one has nothing and the other a record, only the parts of the record are listed.
+    """
     one, other = flat(first), flat(second)
     every = dict.fromkeys([*one, *other])
     parents = {name.rsplit(".", depth)[0] for name in every for depth in range(1, name.count(".") + 1)}
@@ -36,7 +38,7 @@ def differences(first: Any, second: Any) -> list[tuple[str, Any, Any]]:
 
 
 def track_record(track: Track) -> dict[str, Any]:
-    """A track as `differences` shows it: options without the word "options", the data digest shortened."""
+    """A track as `differences` shows it: options without the word "options", and a short data digest."""
     record: dict[str, Any] = {}
     for part in ("protocol", "dataset", "recipe"):
         value = getattr(track, part)
@@ -45,7 +47,7 @@ def track_record(track: Track) -> dict[str, Any]:
 
 
 def entry_record(entry: Entry) -> dict[str, Any]:
-    """An entry as `tell_apart` shows it, by the names of `--set`."""
+    """An entry as `distinct_names` shows it, with the names of `--set`."""
     record: dict[str, Any] = {
         "method": {"name": entry.method.short, **entry.method.options},
         "term": {name: {**term} if isinstance(term, Mapping) else term for name, term in entry.terms.items()},
@@ -57,9 +59,12 @@ def entry_record(entry: Entry) -> dict[str, Any]:
     return record
 
 
-def tell_apart(entries: Mapping[str, Entry]) -> dict[str, str]:
-    """A short name for each entry, unique among them: the method; with the backbone where one method has several; with
-    the options that differ where that isn't enough; with the digest where these are too many."""
+def distinct_names(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """A short and unique name for each entry.
+
+    It is the method, with the backbone where a method has several, with the options that differ where that isn't enough, and with
+    the digest where too many differ.
+    """
     backbones: dict[str, set[str]] = {}
     for entry in entries.values():
         backbones.setdefault(entry.method.short, set()).add(entry.backbone.short)

@@ -1,40 +1,45 @@
-"""The index of a folder of runs: a SQLite file that holds what lists and boards need, so that run folders are read once.
+"""The index of a folder of runs: a SQLite file with everything that lists and boards need, so that each run folder is read once.
 
-A cache of the run folders and nothing else: delete it and it is made again. A folder is read again when its status or
-result file has another time or size. Several processes may use it: each writes in one transaction.
+It is only a cache of the records in the run folders; if it is deleted, it is built again. A folder is read again when the time
+or the size of one of its records changes. Several processes may use it: each writes in one transaction.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import Entry, Replicate, RunSpec, Track, canonical, sha256
+from pydantic import TypeAdapter
+
+from semibench.contracts.identity import SHORT, Entry, Replicate, RunSpec, Track
+from semibench.runfolder.format import SPEC_FILE, RunFolderError
+from semibench.runfolder.reading import SCORES_FILE, RunFolder
+from semibench.runfolder.records import Provenance, Result, ScoreSummary, SplitRecord, Status
 
 NAME = ".index.sqlite"
-VERSION = 4
-"""Raised when the tables change: an index of another version is made anew."""
+VERSION = 5
+"""Raised when the tables change; an index of another version is rebuilt."""
 
 WAIT = 60.0
 """Seconds to wait for another process that writes the index."""
 
-STAMPED = ("status.json", "result.json")
-"""Every run writes its status last, and whoever scores it again writes its result: the other files needn't be looked at."""
+STAMPED = (SPEC_FILE, Status.FILE, Provenance.FILE, SplitRecord.FILE, Result.FILE, SCORES_FILE)
+"""The files whose times and sizes show whether a folder has changed."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
     folder TEXT PRIMARY KEY, stamp TEXT NOT NULL, error TEXT, key TEXT, row TEXT, track TEXT, entry TEXT,
     draw INTEGER, fold INTEGER, seed INTEGER, state TEXT, ended TEXT, code TEXT, phantom INTEGER,
-    protocol TEXT, dataset TEXT, recipe TEXT, method TEXT, backbone TEXT, facts TEXT
+    protocol TEXT, dataset TEXT, recipe TEXT, method TEXT, backbone TEXT,
+    status TEXT, provenance TEXT, split TEXT, result TEXT, copy_of TEXT
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_key ON runs (key);
 CREATE INDEX IF NOT EXISTS by_track ON runs (track);
 CREATE INDEX IF NOT EXISTS by_dataset ON runs (dataset, protocol, recipe);
 CREATE TABLE IF NOT EXISTS parts (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
@@ -48,37 +53,42 @@ CREATE TABLE IF NOT EXISTS casesets (digest TEXT PRIMARY KEY, text TEXT NOT NULL
 
 COLUMNS = (
     "folder", "stamp", "error", "key", "row", "track", "entry", "draw", "fold", "seed", "state", "ended", "code", "phantom",
-    "protocol", "dataset", "recipe", "method", "backbone", "facts",
+    "protocol", "dataset", "recipe", "method", "backbone", "status", "provenance", "split", "result", "copy_of",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One run as the index has it. facts: plain values of its files; scores: packed JSON of their list, or empty."""
+    """One run as it is stored in the index."""
 
     folder: str
+    """Name of the folder."""
     key: str
     row: str
     track: str
     spec: RunSpec
-    state: str
     code: str
-    phantom: bool
-    facts: dict[str, Any]
+    status: Status | None
+    provenance: Provenance
+    split: str
+    """Digest of the drawn split; empty where none is recorded."""
+    result: Figures | None
+    """The result without its scores; None where there is none."""
     scores: bytes
+    """Packed JSON of the scores, or empty."""
 
 
 class Index:
-    """The index of one folder of runs. Use as a context to close it."""
+    """The index of one folder of runs. A context manager that closes it."""
 
     def __init__(self, runs: Path, file: Path | None) -> None:
-        """file: None keeps the index in memory (a folder that can't be written)."""
+        """file: of the index; None keeps it in memory, for a folder that can't be written."""
         self.runs, self.file = runs, file
         self.connection = self._open()
 
     @classmethod
-    def beside(cls, runs: Path) -> Index:
-        """The index in the folder of the runs; where that can't be written, one in memory."""
+    def of(cls, runs: Path) -> Index:
+        """The index that is stored in the folder of the runs, or one in memory where the folder can't be written."""
         file = runs / NAME
         writable = os.access(file if file.exists() else runs, os.W_OK)
         return cls(runs, file if writable else None)
@@ -95,11 +105,11 @@ class Index:
         except sqlite3.DatabaseError:
             if self.file is None or not self._is_damaged():
                 raise
-        self.file.unlink(missing_ok=True)  # a cache: made again
+        self.file.unlink(missing_ok=True)  # a cache, which is built again
         return self._connect()
 
     def _is_damaged(self) -> bool:
-        """Whether the file is no data base (a lock held by another process is no damage)."""
+        """Whether the file is not a data base. A lock that another process holds is not damage."""
         assert self.file is not None
         with self.file.open("rb") as handle:
             head = handle.read(16)
@@ -132,7 +142,7 @@ class Index:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; other processes wait."""
+        """Commits everything or nothing; other processes wait."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -143,13 +153,13 @@ class Index:
 
     # ---- refreshing ------------------------------------------------------------------------------------------------
     def refresh(self) -> int:
-        """Reads the folders that are new or changed, forgets those that are gone; returns how many it read or forgot."""
+        """Reads new and changed folders and removes deleted ones; returns how many it read or removed."""
         known = dict(self.connection.execute("SELECT folder, stamp FROM runs"))
         present: set[str] = set()
         changed: list[tuple[str, str]] = []
         with os.scandir(self.runs) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or not _is_text(entry.name):
                     continue
                 stamp = _stamp(entry.path)
                 if stamp is None:
@@ -171,76 +181,145 @@ class Index:
             self.connection.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", list(parts.items()))
             packed = [(item.folder, item.scores) for item in read if item.scores]
             self.connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", packed)
+            self._mark_copies()
         return len(changed) + len(gone)
+
+    def _mark_copies(self) -> None:
+        """Marks copies of a run. The folder named by the run's key represents it, or else the first one by name."""
+        self.connection.execute("UPDATE runs SET copy_of = NULL WHERE copy_of IS NOT NULL")
+        self.connection.execute(f"""
+            UPDATE runs SET copy_of = (
+                SELECT folder FROM runs AS other WHERE other.key = runs.key AND other.error IS NULL
+                ORDER BY other.folder != substr(other.key, 1, {SHORT}), other.folder LIMIT 1
+            ) WHERE error IS NULL AND key IN (
+                SELECT key FROM runs WHERE error IS NULL GROUP BY key HAVING count(*) > 1
+            )""")
+        self.connection.execute("UPDATE runs SET copy_of = NULL WHERE copy_of = folder")
+
+    def mark_damaged(self, faults: Mapping[str, str]) -> None:
+        """Marks folders (name -> reason) that turned out to be unreadable; they are left out until they change."""
+        with self.transaction():
+            pairs = [(why, folder) for folder, why in faults.items()]
+            self.connection.executemany("UPDATE runs SET error = ? WHERE folder = ?", pairs)
+            self._mark_copies()
 
     # ---- reading ---------------------------------------------------------------------------------------------------
     def listed(self, where: Mapping[str, Any], *, scores: bool) -> list[Listed]:
-        """The readable runs that fit."""
+        """The readable runs that match the filters."""
         condition, values = _condition(where)
         packed = "scores.packed" if scores else "NULL"
         join = "LEFT JOIN scores ON scores.folder = runs.folder" if scores else ""
-        names = "runs.folder, key, row, track, entry, draw, fold, seed, state, code, phantom, facts"
-        found = self.connection.execute(
+        names = "runs.folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result"
+        rows = self.connection.execute(
             f"SELECT {names}, {packed} FROM runs {join} WHERE {condition}", values
         ).fetchall()
-        parts = self._parts({row[3] for row in found}, {row[4] for row in found})
+        parts = self._parts({row[3] for row in rows}, {row[4] for row in rows})
         return [
             Listed(
                 folder, key, row, track,
                 RunSpec.model_construct(
                     track=parts[track], entry=parts[entry], replicate=Replicate.model_construct(draw=draw, fold=fold, seed=seed)
                 ),
-                state, code, bool(phantom), json.loads(facts), packed or b"",
+                code, Status.model_validate_json(status) if status else None, Provenance.model_validate_json(provenance),
+                split, Figures.model_validate_json(result) if result else None, packed or b"",
             )
-            for folder, key, row, track, entry, draw, fold, seed, state, code, phantom, facts, packed in found
+            for folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result, packed in rows
         ]  # fmt: skip
 
     def _parts(self, tracks: set[str], entries: set[str]) -> dict[str, Any]:
-        """Track and Entry records by digest; each is made once and shared by its runs."""
-        made: dict[str, Any] = {}
+        """Track and Entry records by digest, each parsed once and shared by its runs."""
+        parts: dict[str, Any] = {}
         for digests, kind in ((tracks, Track), (entries, Entry)):
             for digest in digests:
                 row = self.connection.execute("SELECT text FROM parts WHERE digest = ?", (digest,)).fetchone()
-                made[digest] = kind.model_validate_json(row[0])
-        return made
+                parts[digest] = kind.model_validate_json(row[0])
+        return parts
 
     def newest_codes(self, where: Mapping[str, Any]) -> dict[str, str]:
-        """Row -> code of its newest run that ended well (of its newest run at all where none did)."""
+        """Row -> code of its newest finished run, or of its newest run where none has finished."""
         tracks = {name: where.get(name) for name in ("protocol", "dataset", "recipe", "track", "phantom")}
         condition, values = _condition(tracks)
         query = f"SELECT row, code FROM runs WHERE {condition} AND code != '' ORDER BY state = 'done', ended"
         return dict(self.connection.execute(query, values))
 
+    # ---- scores by case --------------------------------------------------------------------------------------------
+    def stored_cases(self, folder: str, key: Sequence[str]) -> tuple[str, str, bytes] | None:
+        """Digest of the case set, classes and packed figures of a run's metric; None where they aren't stored.
+
+        key: (checkpoint, predictor, convention, metric).
+        """
+        columns = ("folder", "checkpoint", "predictor", "convention", "metric")
+        condition = " AND ".join(f"{column} = ?" for column in columns)
+        query = f"SELECT caseset, classes, figures FROM cases WHERE {condition}"
+        row: tuple[str, str, bytes] | None = self.connection.execute(query, (folder, *key)).fetchone()
+        return row
+
+    def stored_case_set(self, digest: str) -> str:
+        """JSON of a case set."""
+        row = self.connection.execute("SELECT text FROM casesets WHERE digest = ?", (digest,)).fetchone()
+        return str(row[0])
+
+    def store_cases(self, case_sets: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Adds case sets (digest -> JSON) and rows (folder, key, digest of the case set, classes, figures).
+
+        Rows of folders that were removed or changed meanwhile are deleted by the next refresh.
+        """
+        with self.transaction():
+            self.connection.executemany("INSERT OR IGNORE INTO casesets VALUES (?, ?)", list(case_sets.items()))
+            self.connection.executemany("INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    # ---- what is left out ------------------------------------------------------------------------------------------
     def broken(self) -> dict[str, str]:
-        """Folders that can't be read, and why."""
+        """Folders that can't be read -> reason."""
         return dict(self.connection.execute("SELECT folder, error FROM runs WHERE error IS NOT NULL ORDER BY folder"))
+
+    def copies(self) -> dict[str, str]:
+        """Copies of a run: name of the folder -> name of the folder that represents the run."""
+        return dict(
+            self.connection.execute("SELECT folder, copy_of FROM runs WHERE copy_of IS NOT NULL ORDER BY folder")
+        )
 
 
 @dataclass(frozen=True)
 class _Read:
+    """The contents of a run folder as rows of the tables."""
+
     folder: str
     values: tuple[Any, ...]
+    """In the order of COLUMNS."""
     parts: dict[str, str]
+    """Digest -> JSON of the track and the entry."""
     scores: bytes
 
 
+def _is_text(name: str) -> bool:
+    """Whether a file name is UTF-8. The harness writes no other names."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _stamp(folder: str) -> str | None:
-    """Times and sizes of the files of a run that change last; None for what is no run folder."""
-    found = []
+    """Times and sizes of the records of a run; None for a folder without a run."""
+    stamps = {}
     for name in STAMPED:
         try:
-            known = os.stat(f"{folder}/{name}")  # noqa: PTH116  (twenty thousand calls)
+            status = os.stat(f"{folder}/{name}")  # noqa: PTH116  (sixty thousand calls)
         except (FileNotFoundError, NotADirectoryError):
-            found.append("-")
+            continue
+        except OSError as error:  # reading the file reports it
+            stamps[name] = f"!{error.errno}"
         else:
-            found.append(f"{known.st_mtime_ns}.{known.st_size}")
-    if found == ["-", "-"] and not Path(folder, "spec.json").is_file():
+            stamps[name] = f"{status.st_mtime_ns}.{status.st_size}"
+    if not stamps.keys() & {SPEC_FILE, Status.FILE, Result.FILE}:
         return None
-    return " ".join(found)
+    return " ".join(stamps.get(name, "-") for name in STAMPED)
 
 
 def _condition(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    parts, values = ["error IS NULL"], []
+    parts, values = ["error IS NULL", "copy_of IS NULL"], []
     for name, value in where.items():
         if value is None:
             continue
@@ -259,58 +338,52 @@ def _condition(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
 def _read(folder: Path, name: str, stamp: str) -> _Read:
     try:
         return _readable(folder, name, stamp)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, SemibenchError) as error:
-        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": text}
+    except (
+        RunFolderError,
+        ValueError,
+        OSError,
+    ) as error:  # the last two: a spec without a recipe, a folder without permission
+        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": reason_of(error, folder)}
         return _Read(name, tuple(empty.values()), {}, b"")
 
 
-def _study(tuning: Any) -> str | None:
-    """What a tuned run says of its study: "NAME/ID, 30 trials, 12 min"; None for a run with default weights."""
-    if not isinstance(tuning, dict):
-        return None
-    minutes = float(tuning["seconds"]) / 60.0
-    return f"{tuning['study']}/{tuning['id']}, {tuning['trials']} trials, {minutes:.3g} min"
+def reason_of(error: Exception, folder: Path) -> str:
+    """The message of an error about a run folder, in one line and without the folder's own path."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for path in (folder.absolute(), folder):
+        text = text.replace(f"{path}/", "").removeprefix(f"{path}: ")
+    return text
+
+
+class Figures(Result):
+    """result.json without its scores, which are stored packed."""
+
+    scores: tuple[ScoreSummary, ...] = ()
 
 
 def _readable(folder: Path, name: str, stamp: str) -> _Read:
-    spec = RunSpec.model_validate(_json(folder / "spec.json"))
-    status, record = _json(folder / "status.json"), _json(folder / "provenance.json")
-    result = _json(folder / "result.json")
+    run = RunFolder(folder)
+    run.check()
+    spec, status, provenance, result = run.spec, run.recorded_status, run.provenance, run.result
     track, entry = spec.track.digest(), spec.entry.digest()
-    plugins = record.get("plugins", {})
-    versions = record.get("versions", {})
-    sources = {role: plugin.get("source") for role, plugin in plugins.items()}
-    code = sha256(canonical([sources, versions.get("numerics")])) if record else ""
-    state = str(status.get("state", "running"))
-    if state == "done" and not result:
-        raise ValueError("the run is done and has no result.json")
-    facts = {
-        "error": status.get("error"), "started": status.get("started"), "ended": status.get("ended"),
-        "process": status.get("process"), "plugins": plugins, "versions": versions, "machine": record.get("machine", {}),
-        "training": result.get("training", {}), "model": result.get("model", {}), "inference": result.get("inference", {}),
-        "label_budget": result.get("label_budget"), "study": _study(result.get("tuning")),
-    }  # fmt: skip
     values = {
         "folder": name, "stamp": stamp, "error": None, "key": spec.key, "row": spec.row, "track": track, "entry": entry,
-        **spec.replicate.model_dump(mode="json"), "state": state, "ended": status.get("ended"), "code": code,
-        "phantom": int(spec.track.dataset.options.get("phantom") is not None), "protocol": spec.track.protocol.name,
-        "dataset": spec.track.dataset.name, "recipe": spec.recipe.name, "method": spec.entry.method.name,
-        "backbone": spec.entry.backbone.name, "facts": json.dumps(facts, ensure_ascii=False),
+        **spec.replicate.model_dump(mode="json"), "state": status.state if status else "new",
+        "ended": status.ended if status else None, "code": provenance.code, "phantom": int(spec.track.is_phantom),
+        "protocol": spec.track.protocol.name, "dataset": spec.track.dataset.name, "recipe": spec.recipe.name,
+        "method": spec.entry.method.name, "backbone": spec.entry.backbone.name,
+        "status": status.model_dump_json() if status else None, "provenance": provenance.model_dump_json(),
+        "split": run.split.digest if run.split else "", "copy_of": None,
+        "result": result.model_dump_json(exclude={"scores"}) if result else None,
     }  # fmt: skip
     parts = {track: spec.track.model_dump_json(), entry: spec.entry.model_dump_json()}
-    scores = result.get("scores") or []
-    packed = zlib.compress(json.dumps(scores, ensure_ascii=False).encode(), 1) if scores else b""
+    packed = zlib.compress(SCORES.dump_json(result.scores), 1) if result else b""
     return _Read(name, tuple(values[column] for column in COLUMNS), parts, packed)
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{file.name} is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{file.name}: expected a JSON object, found {type(value).__name__}")
-    return value
+SCORES = TypeAdapter(tuple[ScoreSummary, ...])
+
+
+def unpacked(scores: bytes) -> tuple[ScoreSummary, ...]:
+    """Unpacks the scores of a result."""
+    return SCORES.validate_json(zlib.decompress(scores)) if scores else ()

@@ -1,68 +1,122 @@
-"""Run folders as records, read through an index beside them, so that ten thousand runs are listed at once.
+"""Run folders as records, read through an index so that ten thousand runs are listed at once.
 
 failed = [record.name for record in read_runs(Path("runs"), dataset="tus") if record.state == "failed"]
 """
 
 from __future__ import annotations
 
-import json
-import os
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT, RunSpec
-from semibench_leaderboards.reading.index import Index, Listed
+from semibench.runfolder.reading import ABANDONED, state_of
+from semibench.runfolder.records import (
+    InferenceFigures,
+    ModelFigures,
+    Provenance,
+    Result,
+    ScoreSummary,
+    Status,
+    TrainingFigures,
+)
+from semibench.runfolder.state import State
+from semibench_leaderboards.reading.index import Index, Listed, unpacked
 
-__all__ = ["RunRecord", "chosen_run", "read_runs"]
+__all__ = ["DrawFold", "RunRecord", "chosen_run", "left_out", "read_runs"]
+
+DrawFold = tuple[int | None, int | None]
+"""(draw, fold) of a run; None where the protocol has no such axis."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as its folder says it.
-
-    key, row, track: digests in full. state: done, failed, running, interrupted; a run said to be running whose process is gone
-    is interrupted. plugins: role -> {name, distribution, version, source}; code: digest of their sources and the
-    harness's numerics. stale: the row has a newer run made with other code, so this one doesn't count. recipe: label, `name*`
-    where values were changed. machine: device, device_name, threads ... of provenance. label_budget: labeled and
-    validation cases. training, model, inference: as in result.json, empty where the run isn't done.
-    """
+    """One run, as recorded in its folder."""
 
     key: str
+    """Digest in full, as `row` and `track`."""
     row: str
     track: str
     folder: Path
     spec: RunSpec
-    state: str
-    error: str | None
-    started: str | None
-    ended: str | None
-    phantom: bool
-    recipe: str
-    code: str
-    plugins: Mapping[str, Mapping[str, str]]
-    versions: Mapping[str, str]
-    machine: Mapping[str, Any]
-    training: Mapping[str, Any]
-    model: Mapping[str, Any]
-    inference: Mapping[str, Any]
-    label_budget: int | None
-    study: str | None = None
+    state: State
+    """A run that is recorded as running but whose process is gone is interrupted."""
+    status: Status | None
+    provenance: Provenance
+    split: str
+    """Digest of the drawn split; empty where none is recorded."""
+    result: Result | None
+    """The result without its scores, which are in `scores`."""
     stale: bool = False
+    """Whether the row has a newer run made with other code, so that this one doesn't count."""
     packed_scores: bytes = field(default=b"", repr=False, compare=False)
 
     @cached_property
-    def scores(self) -> list[dict[str, Any]]:
-        """The records under "scores" of result.json: one per checkpoint, predictor, convention and metric."""
-        return list(json.loads(zlib.decompress(self.packed_scores))) if self.packed_scores else []
+    def scores(self) -> tuple[ScoreSummary, ...]:
+        """The score summaries: one for each checkpoint, predictor, convention and metric."""
+        return unpacked(self.packed_scores)
+
+    @property
+    def error(self) -> str | None:
+        """Why the run failed or was stopped."""
+        if self.status is None:
+            return None
+        return self.status.error if self.state == self.status.state else ABANDONED
+
+    @property
+    def started(self) -> str | None:
+        return self.status.started if self.status is not None else None
+
+    @property
+    def ended(self) -> str | None:
+        return self.status.ended if self.status is not None else None
+
+    @property
+    def code(self) -> str:
+        """Digest of the code that made the run; see `Provenance.code`."""
+        return self.provenance.code
+
+    @property
+    def phantom(self) -> bool:
+        return self.spec.track.is_phantom
+
+    @property
+    def recipe(self) -> str:
+        """Label of the recipe, `name*` where values were changed."""
+        return self.spec.recipe.short
+
+    @property
+    def training(self) -> TrainingFigures:
+        """Costs of training; empty where the run isn't done."""
+        return self.result.training if self.result is not None else TrainingFigures()
+
+    @property
+    def model(self) -> ModelFigures:
+        """Size of the networks; empty where the run isn't done."""
+        return self.result.model if self.result is not None else ModelFigures()
+
+    @property
+    def inference(self) -> InferenceFigures:
+        """Costs of inference; empty where the run isn't done."""
+        return self.result.inference if self.result is not None else InferenceFigures()
+
+    @property
+    def label_budget(self) -> int | None:
+        """Labeled and validation cases."""
+        return self.result.label_budget if self.result is not None else None
+
+    @property
+    def study(self) -> str | None:
+        """The study of a tuned run: "NAME/ID, 30 trials, 12 min"."""
+        tuning = self.result.tuning if self.result is not None else None
+        return tuning.label if tuning is not None else None
 
     @property
     def counts(self) -> bool:
-        """Whether this run enters the mean of its row: done, and with the row's present code."""
+        """Whether this run enters the mean of its row: it is done and has the row's current code."""
         return self.state == "done" and not self.stale
 
     @property
@@ -87,8 +141,8 @@ class RunRecord:
 
     @property
     def device(self) -> str:
-        """What computed: the processor's or the accelerator's name; empty where it wasn't recorded."""
-        return str(self.machine.get("device_name") or self.machine.get("device") or "")
+        """Name of the processor or accelerator that computed the run; empty where it wasn't recorded."""
+        return self.provenance.machine.label
 
     @property
     def replicate(self) -> tuple[int | None, int | None, int]:
@@ -97,17 +151,14 @@ class RunRecord:
         return axes.draw, axes.fold, axes.seed
 
     @property
-    def place(self) -> tuple[int | None, int | None]:
-        """(draw, fold): runs with equal ones have the same test cases."""
+    def draw_fold(self) -> DrawFold:
+        """(draw, fold). Runs of one track with the same one have the same test cases."""
         return self.spec.replicate.draw, self.spec.replicate.fold
 
     @property
     def name(self) -> str:
         """ "mgcc · mgcc-net · draw 0 · seed 0"."""
-        axes = zip(("draw", "fold", "seed"), self.replicate, strict=True)
-        return " · ".join(
-            [self.method, self.backbone, *(f"{axis} {value}" for axis, value in axes if value is not None)]
-        )
+        return self.spec.name
 
 
 def read_runs(
@@ -124,12 +175,26 @@ def read_runs(
     phantom: bool | None = None,
     scores: bool = True,
 ) -> list[RunRecord]:
-    """All runs under a folder, or those of some protocol, data set ... (short or full names); ordered by track, row and
-    replicate. track, row, key: beginnings of digests. scores: also load the summary of the scores.
+    """The runs under a folder that match all filters, ordered by track, row and replicate.
 
-    The index is refreshed first: only folders whose status, result or spec file changed are read. Raises UsageError
-    where there is no such folder. A folder that can't be read (broken JSON, no run spec) is a record of
-    `unreadable(runs)` and not in the list.
+    The index is refreshed first, so only folders with changed records are read. Folders that can't be read and copies of other
+    folders are not in the list; `left_out(runs)` names them.
+
+    Args:
+        runs: folder of the run folders.
+        protocol: short or full name, as for the four next ones.
+        dataset: of the track.
+        recipe: that trains the run.
+        method: of the entry.
+        backbone: of the entry.
+        track: beginning of the digest.
+        row: beginning of the digest.
+        key: beginning of the run key.
+        phantom: only phantom data (True) or only real data (False).
+        scores: also load the score summaries.
+
+    Raises:
+        UsageError: there is no such folder.
     """
     index = _refreshed(runs)
     where = {
@@ -143,86 +208,46 @@ def read_runs(
     return sorted(records, key=_order)
 
 
-def unreadable(runs: Path) -> dict[str, str]:
-    """Folders with a spec.json that can't be read: name -> why."""
+def left_out(runs: Path) -> list[str]:
+    """A line for each folder that isn't in the list of runs: folders that can't be read, with the reason, and copies."""
     with _refreshed(runs) as index:
-        return index.broken()
+        broken, copies = index.broken(), index.copies()
+    lines = [f"left out: {runs / name}: {why}" for name, why in broken.items()]
+    return lines + [
+        f"left out: {runs / name} holds the same run as {runs / other}, which counts once"
+        for name, other in copies.items()
+    ]
 
 
 def chosen_run(records: Sequence[RunRecord], key: str) -> RunRecord:
-    """The one run whose key, or folder name, begins so. Raises UsageError where none or several do."""
-    found = [record for record in records if record.key.startswith(key) or record.folder.name == key]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    """The run whose key begins with `key`, or whose folder is called so. Raises UsageError where none or several match."""
+    matching = [record for record in records if record.key.startswith(key) or record.folder.name == key]
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
         raise UsageError(
             f"no run has a key that begins with {key!r} (among {len(records)} runs); list them: bench runs"
         )
-    raise UsageError(f"{len(found)} runs begin with {key!r}: {', '.join(record.key[:SHORT] for record in found[:8])}")
+    listed = ", ".join(record.key[:SHORT] for record in matching[:8])
+    raise UsageError(f"{len(matching)} runs have a key that begins with {key!r}: {listed}")
 
 
 def _refreshed(runs: Path) -> Index:
     if not runs.is_dir():
-        raise UsageError(
-            f"there is no folder {runs} with runs; make one with `bench run`, or name the folder with --runs"
-        )
-    index = Index.beside(runs)
+        raise UsageError(f"there is no folder {runs}; make runs with `bench run`, or name their folder with --runs")
+    index = Index.of(runs)
     index.refresh()
     return index
 
 
 def _record(runs: Path, item: Listed, newest: Mapping[str, str]) -> RunRecord:
-    facts = item.facts
     folder = runs / item.folder
-    record = RunRecord(
-        key=item.key,
-        row=item.row,
-        track=item.track,
-        folder=folder,
-        spec=item.spec,
-        state=item.state,
-        error=facts["error"],
-        started=facts["started"],
-        ended=facts["ended"],
-        phantom=item.phantom,
-        recipe=item.spec.recipe.short,
-        code=item.code,
-        plugins=facts["plugins"],
-        versions=facts["versions"],
-        machine=facts["machine"],
-        training=facts["training"],
-        model=facts["model"],
-        inference=facts["inference"],
-        label_budget=facts["label_budget"],
-        study=facts["study"],
-        stale=newest.get(item.row, item.code) != item.code,
-        packed_scores=item.scores,
-    )
-    if record.state == "running" and _abandoned(folder, facts["process"]):
-        return replace(record, state="interrupted", error="its process is gone; run the same command again to go on")
-    return record
-
-
-def _abandoned(folder: Path, process: Any) -> bool:
-    """Whether nobody works on a run that says it is running: its process isn't there and its lock is free."""
-    from filelock import FileLock, Timeout
-
-    if isinstance(process, int):
-        try:
-            os.kill(process, 0)
-            return False
-        except ProcessLookupError:
-            pass
-        except OSError:
-            return False  # another user's process
-    lock = folder / ".lock"
-    if not lock.is_file():
-        return True
-    try:
-        with FileLock(lock, timeout=0):
-            return True
-    except (Timeout, OSError):
-        return False
+    return RunRecord(
+        key=item.key, row=item.row, track=item.track, folder=folder, spec=item.spec,
+        state="new" if item.status is None else state_of(folder, item.status), status=item.status,
+        provenance=item.provenance, split=item.split, result=item.result,
+        stale=newest.get(item.row, item.code) != item.code, packed_scores=item.scores,
+    )  # fmt: skip
 
 
 def _order(record: RunRecord) -> tuple[Any, ...]:
@@ -231,8 +256,8 @@ def _order(record: RunRecord) -> tuple[Any, ...]:
 
 
 def by_row(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Runs by row digest, in order."""
-    found: dict[str, list[RunRecord]] = {}
+    """Groups runs by the digest of their row, in order."""
+    rows: dict[str, list[RunRecord]] = {}
     for record in records:
-        found.setdefault(record.row, []).append(record)
-    return found
+        rows.setdefault(record.row, []).append(record)
+    return rows

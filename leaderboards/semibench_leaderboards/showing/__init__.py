@@ -1,1 +1,1 @@
-"""Shows boards: tables, diagrams and pictures of cases."""
+"""Tables, diagrams and pictures of boards."""

@@ -1,4 +1,4 @@
-"""Image, truth and stored prediction of a test case, for pictures: the data set is opened from the run's spec."""
+"""Pictures of test cases with truth and stored predictions. The data set is opened from the run's spec."""
 
 from __future__ import annotations
 
@@ -21,75 +21,88 @@ from semibench_leaderboards.reading.records import RunRecord
 
 
 class NoPictureError(SemibenchError):
-    """A case can't be shown: its files or its stored prediction aren't there."""
+    """A case can't be shown because its files or its stored prediction are missing."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A case on the working grid. image (C, *spatial); truth and predictions (*spatial), by name of the row."""
+class CaseView:
+    """A case on the working grid."""
 
     ref: CaseRef
     image: NDArray[np.float32]
+    """(C, *spatial)."""
     truth: NDArray[np.uint8] | None
+    """(*spatial)."""
     predictions: Mapping[str, NDArray[np.uint8]]
+    """Name of the row -> (*spatial)."""
 
 
 class Viewer:
-    """Opens cases of the main data set of a track. Raises NoPictureError where its files aren't found."""
+    """Reads cases of the main data set of a track. Raises NoPictureError where the files of the data set aren't found."""
 
     def __init__(self, record: RunRecord, data_root: Path | None = None) -> None:
         part = record.spec.track.dataset
         item = registry().get("datasets", part.name)
         cls: type[Dataset] = item.resolve()
         options = {name: value for name, value in part.options.items() if name != "phantom"}
-        chosen = cls.Options.model_validate(options)
+        dataset_options = cls.Options.model_validate(options)
         phantom = part.options.get("phantom")
         self.card: DatasetCard = item.card
         if phantom is not None:
-            self.dataset = cls.phantom(chosen, PhantomOptions.model_validate(phantom))
+            self.dataset = cls.phantom(dataset_options, PhantomOptions.model_validate(phantom))
         else:
-            place = locate(item.name, data_root, aliases=item.card.folders)
-            if place.path is None:
-                raise NoPictureError(f"no pictures: {place.explain()}")
-            self.dataset = cls(place.path, chosen)
+            location = locate(item.name, data_root, aliases=item.card.folders)
+            if location.path is None:
+                raise NoPictureError(f"no pictures: {location.explain()}")
+            self.dataset = cls(location.path, dataset_options)
         self.refs = {ref.key: ref for ref in self.dataset.index()}
 
-    def view(self, key: str, predictions: Mapping[str, tuple[RunRecord, str, str]]) -> View:
-        """A case with predictions: name -> (run, checkpoint, predictor). Raises NoPictureError for a case of another data
-        set and where a run kept no predictions."""
+    def view(self, key: str, predictions: Mapping[str, tuple[RunRecord, str, str]]) -> CaseView:
+        """A case with stored predictions.
+
+        Args:
+            key: "dataset/id" of the case.
+            predictions: name of the row -> (run, checkpoint, predictor).
+
+        Raises:
+            NoPictureError: the case belongs to another data set, or a run kept no prediction of it.
+        """
         if key not in self.refs:
             raise NoPictureError(f"case {key} isn't one of data set {self.card.name!r}")
         ref = self.refs[key]
         case = self.dataset.read(ref)
         image = np.asarray(case.image, dtype=np.float32)
         truth = None if case.label is None else np.asarray(case.label, dtype=np.uint8)
-        found = {
+        label_maps = {
             name: on_working(stored_prediction(record, checkpoint, predictor, ref), case.frame, image.shape[1:])
             for name, (record, checkpoint, predictor) in predictions.items()
         }
-        return View(ref, image, truth, found)
+        return CaseView(ref, image, truth, label_maps)
 
 
 def stored_prediction(record: RunRecord, checkpoint: str, predictor: str, ref: CaseRef) -> NDArray[np.uint8]:
-    """The label map on the native grid that a run kept. Raises NoPictureError where it kept none."""
+    """The label map that a run kept of a case, on the native grid. Raises NoPictureError where it kept none."""
     file = record.folder / "predictions" / checkpoint / predictor / f"{prediction_name(ref)}.npz"
     if not file.is_file():
-        raise NoPictureError(f"run {record.folder.name} kept no prediction of {ref.key}: {file} isn't there")
+        raise NoPictureError(f"run {record.folder.name} kept no prediction of {ref.key}: {file} is missing")
     with np.load(file, allow_pickle=False) as stored:
         return np.asarray(stored["label"], dtype=np.uint8)
 
 
 def on_working(labels: NDArray[np.uint8], frame: Frame, size: Sequence[int]) -> NDArray[np.uint8]:
-    """A label map of the native grid on the working grid, (*size): the nearest native voxel of each."""
-    picked = []
-    for (start, stop), sides, wanted in zip(frame.extent, labels.shape, size, strict=True):
-        index = start + np.floor((np.arange(wanted) + 0.5) * (stop - start) / wanted).astype(int)
-        picked.append(np.clip(index, 0, sides - 1))
-    return labels[np.ix_(*picked)]
+    """Resamples a label map from the native to the working grid, (*size), by the nearest native voxel."""
+    indices = []
+    for (start, stop), sides, length in zip(frame.extent, labels.shape, size, strict=True):
+        index = start + np.floor((np.arange(length) + 0.5) * (stop - start) / length).astype(int)
+        indices.append(np.clip(index, 0, sides - 1))
+    return labels[np.ix_(*indices)]
 
 
-def draw_pairs(views: Sequence[tuple[View, Mapping[str, str]]], card: DatasetCard, path: Path, title: str) -> Path:
-    """One PNG: for each case a panel by prediction, truth and prediction as contours, titled by the texts given."""
+def draw_cases(views: Sequence[tuple[CaseView, Mapping[str, str]]], card: DatasetCard, path: Path, title: str) -> Path:
+    """Draws a panel for each prediction of each case, with the contours of truth and prediction, into one PNG.
+
+    views: cases, each with the titles of its panels by name of the row.
+    """
     panels: list[Overlay] = []
     columns = max((len(view.predictions) for view, _ in views), default=0)
     for view, titles in views:

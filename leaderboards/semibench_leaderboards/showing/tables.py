@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semibench.cli.console import plain
 from semibench.contracts.identity import SHORT
-from semibench.tracking.tables import metric_label
-from semibench_leaderboards.ranking.boards import Board, Row
-from semibench_leaderboards.ranking.ranking import Ranking
+from semibench.files import jsonable
+from semibench.tracking.tables import markdown_table, metric_label
+from semibench_leaderboards.ranking.boards import Board
+from semibench_leaderboards.ranking.ranks import Ranking
+from semibench_leaderboards.ranking.rows import Row
 
 NOTHING = "–"
 
 
 def ordered(board: Board, ranking: Ranking) -> list[Row]:
-    """Ranked rows, best first, then the others in the board's order."""
+    """The ranked rows, best first, then the others in the board's order."""
     ranked = set(ranking.order)
     return [row for row in board.rows if row.name in ranked] + [row for row in board.rows if row.name not in ranked]
 
@@ -31,7 +32,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def short(value: float | None) -> str:
-    """1.23 M and the like."""
+    """A count with a unit: "1.23 M", "45 k"."""
     if value is None or value != value:
         return NOTHING
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -41,7 +42,7 @@ def short(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """0.012 s, 42 s, 3.2 min, 2.1 h."""
+    """A time with a unit: "0.012 s", "42 s", "3.2 min", "2.1 h"."""
     if value is None or value != value:
         return NOTHING
     if value < 100:
@@ -49,12 +50,31 @@ def seconds(value: float | None) -> str:
     return f"{value / 60:.3g} min" if value < 6000 else f"{value / 3600:.3g} h"
 
 
+def mean_text(row: Row) -> str:
+    """ "0.7393 ± 0.0086"."""
+    mean, std = row.statistics.mean, row.statistics.std
+    return number(mean) if mean is None or std is None else f"{number(mean)} ± {number(std)}"
+
+
+def interval_text(row: Row) -> str:
+    """ "0.7011 … 0.7702"."""
+    low, high = row.statistics.low, row.statistics.high
+    return NOTHING if low is None else f"{number(low)} … {number(high)}"
+
+
+def stability_text(ranking: Ranking, row: Row) -> str:
+    """ "1–3": the middle 95 % of the row's ranks."""
+    interval = ranking.stability.get(row.name)
+    return NOTHING if interval is None else f"{interval.low}–{interval.high}"
+
+
 @dataclass(frozen=True)
-class Column:
-    """weight: columns with a smaller one stay longest in a narrow terminal."""
+class TextColumn:
+    """A column of a board as text."""
 
     head: str
     weight: int
+    """A narrow terminal leaves out the columns with the greatest weight first; those with weight 0 always stay."""
     text: Callable[[Board, Ranking, Row], str]
 
 
@@ -63,116 +83,106 @@ def _rank(board: Board, ranking: Ranking, row: Row) -> str:
     return NOTHING if position is None else str(position)
 
 
-def _mean(board: Board, ranking: Ranking, row: Row) -> str:
-    if row.mean is None:
-        return NOTHING
-    return number(row.mean) if row.std is None else f"{number(row.mean)} ± {number(row.std)}"
-
-
-def _interval(board: Board, ranking: Ranking, row: Row) -> str:
-    return NOTHING if row.low is None else f"{number(row.low)} … {number(row.high)}"
-
-
-def _group(board: Board, ranking: Ranking, row: Row) -> str:
-    return ranking.letters.get(row.name, NOTHING)
-
-
-def _stability(board: Board, ranking: Ranking, row: Row) -> str:
-    place = ranking.stability.get(row.name)
-    return NOTHING if place is None else f"{place.low}–{place.high}"
-
-
 def _axes(board: Board, ranking: Ranking, row: Row) -> str:
-    return f"{row.draws} × {row.folds} × {row.seeds}" if row.n else NOTHING
+    statistics = row.statistics
+    return f"{statistics.draws} × {statistics.folds} × {statistics.seeds}" if row.n else NOTHING
 
 
 def _worst(board: Board, ranking: Ranking, row: Row) -> str:
-    return NOTHING if row.worst is None else f"{row.worst[0]} {number(row.worst[1])}"
+    worst = row.statistics.worst
+    return NOTHING if worst is None else f"{worst[0]} {number(worst[1])}"
+
+
+def _memory(board: Board, ranking: Ranking, row: Row) -> str:
+    return f"{row.costs.peak_memory_mb:.0f} MB" if row.costs.peak_memory_mb else NOTHING
 
 
 COLUMNS = (
-    Column("#", 0, _rank),
-    Column("row", 0, lambda board, ranking, row: row.name),
-    Column("mean ± std", 0, _mean),
-    Column("95 % interval", 2, _interval),
-    Column("same", 1, _group),
-    Column("runs", 1, lambda board, ranking, row: row.runs_text),
-    Column("ranks", 4, _stability),
-    Column("draws×folds×seeds", 9, _axes),
-    Column("predictor", 10, lambda board, ranking, row: row.predictor),
-    Column("worst class", 6, _worst),
-    Column("empty", 5, lambda board, ranking, row: str(row.empty_prediction) if row.n else NOTHING),
-    Column("undefined", 8, lambda board, ranking, row: str(row.undefined) if row.n else NOTHING),
-    Column("parameters", 3, lambda board, ranking, row: short(row.parameters)),
-    Column("GFLOPs", 7, lambda board, ranking, row: short(row.gflops)),
-    Column("training", 3, lambda board, ranking, row: seconds(row.training_seconds)),
-    Column("memory", 7, lambda board, ranking, row: f"{row.peak_memory_mb:.0f} MB" if row.peak_memory_mb else NOTHING),
-    Column("per case", 7, lambda board, ranking, row: seconds(row.seconds_per_case)),
+    TextColumn("#", 0, _rank),
+    TextColumn("row", 0, lambda board, ranking, row: row.name),
+    TextColumn("mean ± std", 0, lambda board, ranking, row: mean_text(row)),
+    TextColumn("95 % interval", 2, lambda board, ranking, row: interval_text(row)),
+    TextColumn("same", 1, lambda board, ranking, row: ranking.letters.get(row.name, NOTHING)),
+    TextColumn("runs", 1, lambda board, ranking, row: row.states.text),
+    TextColumn("ranks", 4, lambda board, ranking, row: stability_text(ranking, row)),
+    TextColumn("draws×folds×seeds", 9, _axes),
+    TextColumn("predictor", 10, lambda board, ranking, row: row.identity.predictor),
+    TextColumn("worst class", 6, _worst),
+    TextColumn("empty", 5, lambda board, ranking, row: str(row.doubts.empty_prediction) if row.n else NOTHING),
+    TextColumn("undefined", 8, lambda board, ranking, row: str(row.doubts.undefined) if row.n else NOTHING),
+    TextColumn("parameters", 3, lambda board, ranking, row: short(row.costs.parameters)),
+    TextColumn("GFLOPs", 7, lambda board, ranking, row: short(row.costs.gflops)),
+    TextColumn("training", 3, lambda board, ranking, row: seconds(row.costs.training_seconds)),
+    TextColumn("memory", 7, _memory),
+    TextColumn("per case", 7, lambda board, ranking, row: seconds(row.costs.seconds_per_case)),
 )
 
 
 def grid(board: Board, ranking: Ranking, width: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of text; the least important columns are left out until they fit the width (None: all)."""
+    """Heads and rows of text. The least important columns are left out until the table fits the width (None: any width)."""
     rows = ordered(board, ranking)
     cells = {column.head: [column.text(board, ranking, row) for row in rows] for column in COLUMNS}
-    kept = list(COLUMNS)
-    if len({row.predictor for row in rows}) == 1:
-        kept = [column for column in kept if column.head != "predictor"]
-
-    def needed(columns: Sequence[Column]) -> int:
-        widths = [max(len(column.head), *(len(text) for text in cells[column.head]), 1) for column in columns]
-        return sum(widths) + 2 * len(widths)
-
-    while width is not None and needed(kept) > width and kept[-1] is not None:
-        droppable = [column for column in kept if column.weight > 0]
-        if not droppable:
+    columns = list(COLUMNS)
+    if len({row.identity.predictor for row in rows}) == 1:
+        columns = [column for column in columns if column.head != "predictor"]
+    while width is not None and _needed_width(columns, cells) > width:
+        greatest = max(column.weight for column in columns)
+        if greatest == 0:
             break
-        worst = max(column.weight for column in droppable)
-        kept.remove(next(column for column in reversed(droppable) if column.weight == worst))
-    return [column.head for column in kept], [[cells[column.head][i] for column in kept] for i in range(len(rows))]
+        columns.remove(next(column for column in reversed(columns) if column.weight == greatest))
+    heads = [column.head for column in columns]
+    return heads, [[cells[head][i] for head in heads] for i in range(len(rows))]
+
+
+def _needed_width(columns: Sequence[TextColumn], cells: Mapping[str, Sequence[str]]) -> int:
+    widths = [max(len(column.head), *(len(text) for text in cells[column.head]), 1) for column in columns]
+    return sum(widths) + 2 * len(widths)
 
 
 def caption(board: Board) -> str:
-    """What the numbers are: "dice, semibench-1, last weights; tus (phantom) · self · quick · 3fa94b12"."""
-    metric = metric_label(str(board.view.metric), board.unit)
+    """What the numbers are: "dice · semibench-1 · last weights · tus (phantom) · self · quick · 3fa94b12"."""
+    metric = metric_label(board.metric, board.unit)
     better = "" if board.higher else ", less is better"
-    return f"{metric}{better} · {board.view.convention} · {board.view.checkpoint} weights · {board.title}"
+    return f"{metric}{better} · {board.score.convention} · {board.score.checkpoint} weights · {board.title}"
 
 
 def footnotes(board: Board, ranking: Ranking) -> list[str]:
-    """What stands below a board: what is doubtful about it, and why rows aren't ranked."""
-    found = [f"{row.name}: {note}" for row in ordered(board, ranking) for note in row.notes]
-    found += [f"{name}: not ranked, {why}" for name, why in ranking.unranked.items()]
-    found += list(ranking.notes)
+    """Footnotes of a board: caveats of its rows, why rows are unranked, and how to read letters and ranks."""
+    notes = [f"{row.name}: {note}" for row in ordered(board, ranking) for note in row.doubts.notes]
+    notes += [f"{name}: not ranked, {why}" for name, why in ranking.unranked.items()]
+    notes += list(ranking.notes)
     if len(ranking.letters) > 1:
         test = f"Wilcoxon signed-rank over {ranking.n} {ranking.unit}s, Holm, 5 %"
-        found.append(f"rows that share a letter can't be told apart ({test}); ranks: 95 % of resampled cases")
-    return found
+        notes.append(f"rows that share a letter can't be told apart ({test}); ranks: 95 % of resampled cases")
+    return notes
 
 
 # ---- machine readable ----------------------------------------------------------------------------------------------
 
 
 def record(board: Board, ranking: Ranking, row: Row) -> dict[str, Any]:
-    """Everything about a row as plain values, without rounding."""
-    place = ranking.stability.get(row.name)
+    """Everything about a row as plain values, unrounded."""
+    who, costs, states, doubts = row.identity, row.costs, row.states, row.doubts
+    statistics = row.statistics
+    worst, interval = statistics.worst, ranking.stability.get(row.name)
     return {
         "track": board.digest[:SHORT], "protocol": board.track.protocol.short, "dataset": board.track.dataset.short,
-        "data": "phantom" if board.phantom else "real", "recipe": board.recipe, "checkpoint": board.view.checkpoint,
-        "predictor": row.predictor, "convention": board.view.convention, "metric": board.view.metric, "unit": board.unit,
+        "data": "phantom" if board.phantom else "real", "recipe": board.recipe, "checkpoint": board.score.checkpoint,
+        "predictor": who.predictor, "convention": board.score.convention, "metric": board.metric, "unit": board.unit,
         "rank": ranking.position(row.name), "same": ranking.letters.get(row.name), "row": row.key[:SHORT], "name": row.name,
-        "method": row.method, "backbone": row.backbone, "mean": row.mean, "std": row.std, "low": row.low, "high": row.high,
-        "runs": row.n, "failed": row.failed, "running": row.running, "interrupted": row.interrupted, "stale": row.stale,
-        "draws": row.draws, "folds": row.folds, "seeds": row.seeds, "cases": row.cases,
-        "worst_class": row.worst[0] if row.worst else None, "worst_mean": row.worst[1] if row.worst else None,
-        "empty_truth": row.empty_truth, "empty_prediction": row.empty_prediction, "undefined": row.undefined,
-        "missing": row.missing, "parameters": row.parameters, "inference_parameters": row.inference_parameters,
-        "gflops": row.gflops, "training_seconds": row.training_seconds, "peak_memory_mb": row.peak_memory_mb,
-        "seconds_per_case": row.seconds_per_case, "devices": ", ".join(row.devices), "label_budget": row.label_budget,
-        "tuning": row.tuning, "study": row.study,
-        "average_rank": ranking.average.get(row.name), "rank_low": place.low if place else None,
-        "rank_high": place.high if place else None, "first": place.first if place else None,
-        "unranked": ranking.unranked.get(row.name), "notes": "; ".join(row.notes),
+        "method": who.method, "backbone": who.backbone, "mean": statistics.mean, "std": statistics.std,
+        "low": statistics.low, "high": statistics.high, "runs": row.n, "failed": states.failed, "running": states.running,
+        "interrupted": states.interrupted, "stale": states.stale, "draws": statistics.draws, "folds": statistics.folds,
+        "seeds": statistics.seeds, "cases": statistics.cases,
+        "worst_class": worst[0] if worst else None, "worst_mean": worst[1] if worst else None,
+        "empty_truth": doubts.empty_truth, "empty_prediction": doubts.empty_prediction, "undefined": doubts.undefined,
+        "missing": doubts.missing, "parameters": costs.parameters, "inference_parameters": costs.inference_parameters,
+        "gflops": costs.gflops, "training_seconds": costs.training_seconds, "peak_memory_mb": costs.peak_memory_mb,
+        "seconds_per_case": costs.seconds_per_case, "devices": ", ".join(costs.devices), "label_budget": costs.label_budget,
+        "tuning": who.tuning, "study": who.study,
+        "average_rank": ranking.average.get(row.name), "rank_low": interval.low if interval else None,
+        "rank_high": interval.high if interval else None, "first": interval.first if interval else None,
+        "unranked": ranking.unranked.get(row.name), "notes": "; ".join(doubts.notes),
     }  # fmt: skip
 
 
@@ -181,18 +191,18 @@ def document(board: Board, ranking: Ranking) -> dict[str, Any]:
     rows = [
         record(board, ranking, row)
         | {
-            "per_class": dict(row.per_class),
-            "means": list(row.means),
-            "keys": [run.key[:SHORT] for run in row.counted],
+            "per_class": dict(row.statistics.per_class),
+            "means": list(row.statistics.means),
+            "keys": [run.key[:SHORT] for run in row.states.counted],
         }
         for row in ordered(board, ranking)
     ]
-    made: dict[str, Any] = {
+    contents: dict[str, Any] = {
         "title": board.title,
         "phantom": board.phantom,
         "track": board.track.model_dump(mode="json"),
         "digest": board.digest,
-        "score": vars(board.view),
+        "score": board.score_record,
         "higher": board.higher,
         "unit": board.unit,
         "warnings": list(board.warnings),
@@ -204,13 +214,13 @@ def document(board: Board, ranking: Ranking) -> dict[str, Any]:
         "independent": {"unit": ranking.unit, "n": ranking.n},
         "notes": list(ranking.notes),
     }
-    loaded: dict[str, Any] = plain(made)
-    return loaded
+    converted: dict[str, Any] = jsonable(contents)
+    return converted
 
 
-def to_csv(pairs: Sequence[tuple[Board, Ranking]]) -> str:
-    """All columns, unrounded; several boards below each other."""
-    rows = [record(board, ranking, row) for board, ranking in pairs for row in ordered(board, ranking)]
+def to_csv(ranked: Sequence[tuple[Board, Ranking]]) -> str:
+    """The records of all rows of all boards, unrounded."""
+    rows = [record(board, ranking, row) for board, ranking in ranked for row in ordered(board, ranking)]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]) if rows else ["track"], lineterminator="\n")
     writer.writeheader()
@@ -219,14 +229,9 @@ def to_csv(pairs: Sequence[tuple[Board, Ranking]]) -> str:
 
 
 def to_markdown(board: Board, ranking: Ranking) -> str:
-    """A table with caption, warnings and notes."""
-    heads, rows = grid(board, ranking)
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
+    """A table with caption, warnings and footnotes."""
     text = [f"**{caption(board)}**", "", *(f"> {warning}" for warning in board.warnings), ""]
-    text += [line(heads), "|" + " --- |" * len(heads), *(line(row) for row in rows), ""]
+    text += [markdown_table(*grid(board, ranking)), ""]
     return "\n".join([*text, *(f"- {note}" for note in footnotes(board, ranking)), ""])
 
 
@@ -237,12 +242,12 @@ _LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it is."""
+    """Escapes text so that LaTeX prints it literally."""
     return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
 def to_latex(board: Board, ranking: Ranking) -> str:
-    """A table of the package booktabs; rows that can't be told apart from the first are bold."""
+    """A table that uses booktabs; rows that can't be told apart from the first are bold."""
     heads, rows = grid(board, ranking, 100)
     best = set(ranking.letters.get(ranking.order[0], "").split()) if ranking.order else set()
     lines = []

@@ -1,10 +1,10 @@
-"""The page: boards as a static site that needs no server and no network.
+"""Leaderboards as a static site that needs neither a server nor a network.
 
 from semibench_leaderboards import site
 
 site.write([(board, rank(board))], Path("site"), runs=Path("runs"))
 
-Every page holds its styles, scripts, values and pictures, so that it works from a file, in a mail or behind any server.
+Every page contains its styles, scripts, values and pictures, so it works from a file, in an e-mail or on any server.
 """
 
 from semibench_leaderboards.site.pages import render, write

@@ -1,4 +1,4 @@
-"""Test cases for the viewer of the page: image, truth and the predictions of many rows, small enough to be part of it."""
+"""Test cases for the viewer of a page: image, truth and predictions of many rows, small enough to be embedded in it."""
 
 from __future__ import annotations
 
@@ -15,48 +15,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semibench.contracts.errors import SemibenchError
+from semibench.files import jsonable
 from semibench.pictures import CLASSES, gray
-from semibench_leaderboards.ranking.boards import Board, Place, Row
-from semibench_leaderboards.ranking.ranking import Ranking
+from semibench_leaderboards.ranking.boards import Board
+from semibench_leaderboards.ranking.ranks import Ranking
+from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.reading.cases import nan_mean
-from semibench_leaderboards.reading.records import RunRecord
+from semibench_leaderboards.reading.records import DrawFold, RunRecord
 from semibench_leaderboards.showing.case_pictures import NoPictureError, Viewer, stored_prediction
 from semibench_leaderboards.showing.tables import ordered
-from semibench_leaderboards.site.content import rounded, row_id
+from semibench_leaderboards.site.content import row_id
 
 SIDE = 256
-"""Longest side of a picture; larger ones are made smaller."""
+"""Longest side of a picture in pixels; larger ones are scaled down."""
 
 MOST_ROWS = 40
-"""Rows whose predictions are shown: the best of a board."""
+"""Most rows whose predictions are shown; the best come first."""
 
 BUDGET = 3_000_000
-"""Characters of one page's pictures and label maps."""
+"""Most characters of the pictures and label maps of one page."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A row in the viewer: the run nearest to the row's mean in the place that most rows have, and its values by case."""
+class ViewedRow:
+    """A row in the viewer, shown by one of its runs in the draw and fold that most rows have."""
 
     row: Row
     record: RunRecord
+    """The run whose mean is nearest to the row's."""
     own: Mapping[str, float]
+    """Values of that run by case."""
     mean: Mapping[str, float]
+    """Means over the row's runs by case."""
 
 
 def gallery(
     board: Board, ranking: Ranking, *, count: int, data_root: Path | None = None
 ) -> tuple[dict[str, Any] | None, str]:
-    """The viewer's data, or None and why there is none.
+    """Data of the viewer: as many cases as `count` and BUDGET allow, with the predictions that the runs kept.
 
-    Opens the data set of the track and the predictions that runs kept. As many cases as `count` and BUDGET allow; what was left
-    out is said under "left_out".
+    Opens the data set of the track. "left_out" is the number of cases that didn't fit the budget.
+
+    Returns:
+        The data and an empty text, or None and the reason why there are no pictures.
     """
     shown = _rows(board, ranking)
     if not count:
-        return None, "the viewer was left out (--viewer 0)"
+        return None, "the viewer is turned off (--viewer 0)"
     if not shown:
-        finished = any(row.counted for row in board.rows)
+        finished = any(row.states.counted for row in board.rows)
         return None, "no finished run of this board" + (" kept its predictions" if finished else "")
     try:
         viewer = Viewer(shown[0].record, data_root)
@@ -78,64 +85,75 @@ def gallery(
         cases.append(case)
     if not cases:
         return None, reason or "no test case to show"
-    names = [{"id": row_id(item.row), "name": item.row.name, "run": _told(item.record)} for item in shown]
-    made = {
+    names = [{"id": row_id(item.row), "name": item.row.name, "run": _replicate_text(item.record)} for item in shown]
+    data = {
         "rows": [item for item in names if any(item["id"] in case["rows"] for case in cases)],
         "cases": cases, "classes": list(viewer.card.classes),
         "colours": colours(len(viewer.card.classes) - 1), "left_out": left_out,
-        "checkpoint": board.view.checkpoint,
+        "checkpoint": board.score.checkpoint,
     }  # fmt: skip
-    return made, ""
+    return data, ""
 
 
 def colours(count: int) -> list[str]:
-    """Colours of the predicted classes: those of all pictures, then further hues."""
+    """Colours of the predicted classes: those of the harness's pictures, then further hues."""
     more = (colorsys.hls_to_rgb((0.1 + k * 0.618034) % 1.0, 0.66, 0.7) for k in range(max(0, count - len(CLASSES))))
     return [*CLASSES, *("#" + "".join(f"{round(255 * part):02x}" for part in tint) for tint in more)]
 
 
-def _told(record: RunRecord) -> str:
+def _replicate_text(record: RunRecord) -> str:
     axes = zip(("draw", "fold", "seed"), record.replicate, strict=True)
     return ", ".join(f"{axis} {value}" for axis, value in axes if value is not None)
 
 
-def _rows(board: Board, ranking: Ranking) -> list[Shown]:
-    rows = [row for row in ordered(board, ranking) if row.counted]
-    places = Counter(place for row in rows for place in sorted(row.places, key=str))
-    if not places:
+def _rows(board: Board, ranking: Ranking) -> list[ViewedRow]:
+    rows = [row for row in ordered(board, ranking) if row.states.counted]
+    frequency = Counter(draw_fold for row in rows for draw_fold in sorted(row.draw_folds, key=str))
+    if not frequency:
         return []
-    place = max(places, key=lambda found: (places[found], _negative(found)))
-    found = []
+    commonest = max(frequency, key=lambda draw_fold: (frequency[draw_fold], _negative(draw_fold)))
+    viewed = []
     for row in rows:
-        there = [
-            (record, scores) for record, scores in zip(row.counted, row.scores, strict=True) if record.place == place
-        ]
-        kept = [
+        runs = [
             (record, scores)
-            for record, scores in there
-            if (record.folder / "predictions" / board.view.checkpoint).is_dir()
+            for record, scores in zip(row.states.counted, row.scores, strict=True)
+            if record.draw_fold == commonest
         ]
-        if not kept:
+        with_predictions = [
+            (record, scores)
+            for record, scores in runs
+            if (record.folder / "predictions" / board.score.checkpoint).is_dir()
+        ]
+        if not with_predictions:
             continue
-        aim = float(np.mean([np.nanmean(scores.per_case) if len(scores.cases) else 0.0 for _, scores in there]))
+        aim = float(np.mean([np.nanmean(scores.per_case) if len(scores.cases) else 0.0 for _, scores in runs]))
         record, scores = min(
-            kept, key=lambda pair: (abs(float(np.nanmean(pair[1].per_case)) - aim), pair[0].replicate[2])
+            with_predictions, key=lambda pair: (abs(float(np.nanmean(pair[1].per_case)) - aim), pair[0].replicate[2])
         )
-        same = [other for _, other in there if other.cases.digest == scores.cases.digest]
+        same = [other for _, other in runs if other.cases.digest == scores.cases.digest]
         means = nan_mean(np.stack([other.per_case for other in same]), axis=0)
         own = dict(zip(scores.cases.keys, scores.per_case.tolist(), strict=True))
-        found.append(Shown(row, record, own, dict(zip(scores.cases.keys, means.tolist(), strict=True))))
-    return found[:MOST_ROWS]
+        viewed.append(ViewedRow(row, record, own, dict(zip(scores.cases.keys, means.tolist(), strict=True))))
+    return viewed[:MOST_ROWS]
 
 
-def _negative(place: Place) -> tuple[int, int]:
-    """For ties: the lowest draw and fold first."""
-    return -(place[0] or 0), -(place[1] or 0)
+def _negative(draw_fold: DrawFold) -> tuple[int, int]:
+    """Breaks ties in favour of the lowest draw and fold."""
+    return -(draw_fold[0] or 0), -(draw_fold[1] or 0)
 
 
 def chosen_cases(values: Sequence[Mapping[str, float]], higher: bool, count: int) -> list[tuple[str, str]]:
-    """Which cases to show, and why: a third each of those that are hard for all, that rows differ in most, and of the range
-    between. values: by row, by case. A case stands once; ties go by name. In the order hard, differing, typical, easy."""
+    """Chooses which cases to show: a third each of those that are hard for all rows, that rows differ in most, and in between.
+
+    Args:
+        values: case -> value, one mapping for each row.
+        higher: whether more is better.
+        count: number of cases.
+
+    Returns:
+        (case, why it was chosen), hard ones first, then differing, typical and easy ones. A case is chosen once; ties are
+        broken by name.
+    """
     keys = sorted(set.intersection(*(set(row) for row in values))) if values else []
     if not keys:
         return []
@@ -159,21 +177,21 @@ def chosen_cases(values: Sequence[Mapping[str, float]], higher: bool, count: int
     return [(keys[i], why) for i, why in wanted[:count]]
 
 
-def _case(viewer: Viewer, board: Board, shown: Sequence[Shown], key: str, why: str) -> dict[str, Any]:
-    asked: dict[str, tuple[RunRecord, str, str]] = {}
-    lacking = ""
+def _case(viewer: Viewer, board: Board, shown: Sequence[ViewedRow], key: str, why: str) -> dict[str, Any]:
+    predicted: dict[str, tuple[RunRecord, str, str]] = {}
+    problem = ""
     if key not in viewer.refs:
         raise NoPictureError(f"case {key} isn't one of data set {viewer.card.name!r}")
     for item in shown:
         try:
-            stored_prediction(item.record, board.view.checkpoint, item.row.predictor, viewer.refs[key])
+            stored_prediction(item.record, board.score.checkpoint, item.row.identity.predictor, viewer.refs[key])
         except NoPictureError as error:
-            lacking = lacking or str(error)
+            problem = problem or str(error)
             continue
-        asked[row_id(item.row)] = (item.record, board.view.checkpoint, item.row.predictor)
-    if not asked:
-        raise NoPictureError(lacking or f"no prediction of {key}")
-    base = viewer.view(key, asked)
+        predicted[row_id(item.row)] = (item.record, board.score.checkpoint, item.row.identity.predictor)
+    if not predicted:
+        raise NoPictureError(problem or f"no prediction of {key}")
+    base = viewer.view(key, predicted)
     predictions: Mapping[str, NDArray[np.uint8]] = base.predictions
     image, truth, number = base.image, base.truth, None
     if image.ndim == 4:
@@ -191,8 +209,8 @@ def _case(viewer: Viewer, board: Board, shown: Sequence[Shown], key: str, why: s
         "rows": {
             name: {
                 "map": lengths(labels[index]),
-                "value": rounded(by_id[name].own.get(key), 4),
-                "mean": rounded(by_id[name].mean.get(key), 4),
+                "value": jsonable(by_id[name].own.get(key), 4),
+                "mean": jsonable(by_id[name].mean.get(key), 4),
             }
             for name, labels in predictions.items()
         },
@@ -200,13 +218,13 @@ def _case(viewer: Viewer, board: Board, shown: Sequence[Shown], key: str, why: s
 
 
 def _slice(labels: NDArray[np.uint8], axis: int) -> int:
-    """The slice with most foreground, the middle one where there is none."""
+    """Index of the slice with most foreground; the middle one where there is none."""
     filled = (labels > 0).sum(axis=tuple(other for other in range(3) if other != axis))
     return int(filled.argmax()) if filled.any() else labels.shape[axis] // 2
 
 
 def _small(picture: NDArray[Any]) -> tuple[NDArray[np.uint8], Any]:
-    """The picture as bytes with sides of at most SIDE, and the index that does the same to a label map."""
+    """The picture as bytes with sides of at most SIDE, and the index that scales a label map alike."""
     from PIL import Image
 
     pixels = np.clip(np.round(np.asarray(picture) * 255), 0, 255).astype(np.uint8)
@@ -215,12 +233,12 @@ def _small(picture: NDArray[Any]) -> tuple[NDArray[np.uint8], Any]:
     if longest <= SIDE:
         return pixels, np.ix_(np.arange(height), np.arange(width))
     size = (max(1, round(height * SIDE / longest)), max(1, round(width * SIDE / longest)))
-    made = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
+    scaled = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
     rows, columns = (
         np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
         for n, m in zip(size, (height, width), strict=True)
     )
-    return made, np.ix_(rows, columns)
+    return scaled, np.ix_(rows, columns)
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
@@ -232,7 +250,7 @@ def _png(pixels: NDArray[np.uint8]) -> str:
 
 
 def lengths(labels: NDArray[np.uint8]) -> list[int]:
-    """A label map (H, W) as runs in reading order: value, length, value, length ..."""
+    """Run-length code of a label map (H, W) in reading order: value, length, value, length ..."""
     flat = np.ascontiguousarray(labels).reshape(-1)
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     counts = np.diff(np.concatenate([starts, [len(flat)]]))
@@ -240,6 +258,6 @@ def lengths(labels: NDArray[np.uint8]) -> list[int]:
 
 
 def _size(case: Mapping[str, Any]) -> int:
-    """About how many characters a case takes in the page."""
+    """Approximate number of characters that a case takes in the page."""
     maps = [case["truth"] or [], *(row["map"] for row in case["rows"].values())]
-    return len(case["image"]) + sum(4 * len(found) for found in maps)
+    return len(case["image"]) + sum(4 * len(label_map) for label_map in maps)

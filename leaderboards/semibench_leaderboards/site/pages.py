@@ -1,4 +1,4 @@
-"""From ranked boards to the text of the pages."""
+"""Renders ranked boards as the text of the pages."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semibench.tracking.tables import metric_label
-from semibench_leaderboards.ranking.boards import Board, Row, board_differences
-from semibench_leaderboards.ranking.ranking import Ranking
+from semibench_leaderboards.ranking.boards import Board, board_differences
+from semibench_leaderboards.ranking.ranks import Ranking
+from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.reading.differences import MISSING, flat, track_record
 from semibench_leaderboards.reading.records import RunRecord
-from semibench_leaderboards.showing.tables import footnotes, number, ordered
-from semibench_leaderboards.site import beside_rows
+from semibench_leaderboards.showing.tables import footnotes, interval_text, number, ordered
+from semibench_leaderboards.site import published_values
 from semibench_leaderboards.site.columns import cell
 from semibench_leaderboards.site.content import (
     Ranked,
@@ -33,11 +34,11 @@ from semibench_leaderboards.site.content import (
     page_name,
 )  # fmt: skip
 from semibench_leaderboards.site.gallery import gallery
-from semibench_leaderboards.site.writing import ours, put
+from semibench_leaderboards.site.writing import previous_files, write_files
 
 SCRIPTS = ("elements", "table", "details", "scales", "plots", "ranks", "cases", "viewer", "page")
 CASES = 12
-"""Test cases in the viewer of each board, unless told otherwise."""
+"""Default number of test cases in the viewer of each board."""
 
 HEADS = (
     ("data set", "text", "up", True), ("protocol", "text", "up", True), ("recipe", "text", "up", True),
@@ -45,15 +46,15 @@ HEADS = (
     ("best row", "text", "up", True), ("mean", "number", "down", True), ("score", "text", "up", False),
     ("track", "number", "up", False),
 )  # fmt: skip
-"""Columns of the list of tracks: head, kind, first direction of sorting, shown on a phone."""
+"""Columns of the list of tracks: head, kind, order of the first click, whether a phone shows it."""
 
 SECTIONS = (
     ("real", "Real data", "Results on the official files of the data sets."),
     (
         "phantom",
         "Phantom data",
-        "Procedural stand-ins, so that everything runs on a fresh machine. Not patients: never compare them with results on "
-        "real files.",
+        "Procedural stand-ins that make everything run on a fresh machine. They are not patients: never compare them with results "
+        "on real files.",
     ),
 )
 
@@ -61,14 +62,20 @@ SECTIONS = (
 def write(
     ranked: Sequence[Ranked], out: Path, *, runs: Path, cases: int = CASES, data_root: Path | None = None
 ) -> Path:
-    """Writes the site into a folder and returns its index.html.
+    """Writes the site into a folder and returns its index.html. The same runs give the same bytes.
 
-    ranked: boards with their rankings. runs: the folder they were read from. cases: most test cases in the viewer of a board
-    (0: none). data_root: where the data sets lie, as for `bench run`. Same runs, same bytes. Raises UsageError for a folder
-    that holds something else.
+    Args:
+        ranked: boards with their rankings.
+        out: a folder that is new, empty, or has an earlier page.
+        runs: the folder that the boards were read from.
+        cases: most test cases in the viewer of a board (0: no viewer).
+        data_root: folder of the data sets, as for `bench run`.
+
+    Raises:
+        UsageError: the folder contains something else.
     """
-    ours(out)  # before the work
-    put(render(ranked, cases=cases, data_root=data_root), out)
+    previous_files(out)  # refuses a wrong folder before the work
+    write_files(render(ranked, cases=cases, data_root=data_root), out)
     return out / "index.html"
 
 
@@ -79,8 +86,8 @@ def render(ranked: Sequence[Ranked], *, cases: int = CASES, data_root: Path | No
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.globals |= {
-        "plain": beside_rows.plain,
-        "signed": beside_rows.signed,
+        "unsigned": published_values.unsigned,
+        "signed": published_values.signed,
         **_assets(),
         "version": version("semibench"),
     }
@@ -95,16 +102,16 @@ def render(ranked: Sequence[Ranked], *, cases: int = CASES, data_root: Path | No
 
 
 def _assets() -> dict[str, Any]:
-    """Styles and scripts as they stand in the page, and what the page's policy lets run: them and nothing else."""
+    """Styles and scripts as they are embedded in the page, with the hashes that its content security policy allows."""
     folder = resources.files(__package__).joinpath("assets")
 
     def read(name: str) -> str:
         return folder.joinpath(name).read_text(encoding="utf-8")
 
     script = '(() => {\n"use strict";\n' + "".join(read(f"{name}.js") for name in SCRIPTS) + "})();\n"
-    found = {"style": read("page.css"), "theme": read("theme.js"), "script": script}
-    hashes = {f"{name}_hash": _integrity(text) for name, text in found.items()}
-    return {name: Markup(text) for name, text in found.items()} | hashes
+    assets = {"style": read("page.css"), "theme": read("theme.js"), "script": script}
+    hashes = {f"{name}_hash": _integrity(text) for name, text in assets.items()}
+    return {name: Markup(text) for name, text in assets.items()} | hashes
 
 
 def _integrity(text: str) -> str:
@@ -112,7 +119,7 @@ def _integrity(text: str) -> str:
 
 
 def embedded(value: Any) -> Markup:
-    """JSON that may stand inside <script>: nothing in it can end the element or begin another."""
+    """JSON that is safe inside <script>: nothing in it can end the element or begin another."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -126,18 +133,19 @@ def _board(
     columns, _ = layout(board)
     rows = ordered(board, ranking)
     pictures, reason = gallery(board, ranking, count=cases, data_root=data_root)
-    found = beside_rows.published_of(board)
+    published = published_values.published_of(board)
     named = {None: "default predictor", "all": "all predictors"}
     return {
-        "board": board, "phantom": board.phantom, "label": metric_label(str(board.view.metric), board.unit),
-        "predictor": named.get(board.view.predictor, f"predictor {board.view.predictor}"),
-        "runs": sum(len(row.runs) for row in rows), "failed": sum(row.failed for row in rows), "cases": len(case_keys(board)),
+        "board": board, "phantom": board.phantom, "label": metric_label(board.metric, board.unit),
+        "predictor": named.get(board.score.predictor, f"predictor {board.score.predictor}"),
+        "runs": sum(len(row.states.runs) for row in rows), "failed": sum(row.states.failed for row in rows),
+        "cases": len(case_keys(board)),
         "warnings": [text for text in board.warnings if not text.startswith("PHANTOM")],
-        "has_scores": any(row.n for row in rows), "backbones": sorted({row.backbone for row in rows}), "columns": columns,
+        "has_scores": any(row.n for row in rows), "backbones": sorted({row.identity.backbone for row in rows}), "columns": columns,
         "lines": _lines(board, ranking, rows, data["rows"]), "notes": footnotes(board, ranking),
         "independent": ranking.n, "unit": ranking.unit, "viewer": pictures, "no_viewer": reason,
-        "published": found, "severities": beside_rows.severities(found), "facts": facts(board),
-        "relatives": _relatives(board, every), "newest": _newest([run for row in rows for run in row.runs]),
+        "published": published, "severities": published_values.severities(published), "facts": facts(board),
+        "relatives": _relatives(board, every), "newest": _newest([run for row in rows for run in row.states.runs]),
         "data": embedded(data), "viewer_json": embedded(pictures) if pictures else "",
     }  # fmt: skip
 
@@ -146,10 +154,9 @@ def _lines(
     board: Board, ranking: Ranking, rows: Sequence[Row], records: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     columns, _ = layout(board)
+    intervals = [(row.statistics.low, row.statistics.mean, row.statistics.high) for row in rows]
     spans = [
-        (row.low, row.mean, row.high)
-        for row in rows
-        if row.low is not None and row.high is not None and row.mean is not None
+        (low, mean, high) for low, mean, high in intervals if low is not None and mean is not None and high is not None
     ]
     low = min((span[0] for span in spans), default=0.0)
     high = max((span[2] for span in spans), default=1.0)
@@ -159,27 +166,30 @@ def _lines(
         return f"{4 + 112 * (value - low) / ((high - low) or 1.0):.1f}"
 
     best = at((max if board.higher else min)(means)) if means else None
-    found = []
-    for row, record in zip(rows, records, strict=True):
-        span = (row.low, row.mean, row.high)
-        found.append(
+    lines = []
+    for row, record, span in zip(rows, records, intervals, strict=True):
+        lines.append(
             {
                 "id": record["id"], "cells": [(column, cell(column, board, ranking, row, record)) for column in columns],
-                "unranked": row.name in ranking.unranked, "tuned": row.tuned, "flags": "; ".join(row.notes),
+                "unranked": row.name in ranking.unranked, "tuned": row.identity.tuned, "flags": "; ".join(row.doubts.notes),
                 "bar": None if None in span else [at(value) for value in span if value is not None], "best": best,
             }
         )  # fmt: skip
-    return found
+    return lines
 
 
 def _relatives(board: Board, every: Sequence[Board]) -> list[dict[str, Any]]:
-    """Other boards of the same data set, and what differs."""
-    found = []
+    """Other boards of the same data set, and what they differ in."""
+    relatives = []
     for other in every:
         if other is not board and other.track.dataset.name == board.track.dataset.name:
-            told = "; ".join(f"{name}: {there} / {here}" for name, there, here in board_differences(board, other)[:4])
-            found.append({"page": page_name(other), "title": other.title, "phantom": other.phantom, "differs": told})
-    return found
+            differs = "; ".join(
+                f"{name}: {left} / {right}" for name, left, right in board_differences(board, other)[:4]
+            )
+            relatives.append(
+                {"page": page_name(other), "title": other.title, "phantom": other.phantom, "differs": differs}
+            )
+    return relatives
 
 
 def _newest(runs: Sequence[RunRecord]) -> str:
@@ -187,47 +197,48 @@ def _newest(runs: Sequence[RunRecord]) -> str:
 
 
 def _index(ranked: Sequence[Ranked]) -> dict[str, Any]:
-    apart = told_apart([board for board, _ in ranked])
+    apart = distinctions([board for board, _ in ranked])
     sections = []
-    for kind, head, told in SECTIONS:
+    for kind, head, description in SECTIONS:
         lines = [_track(board, ranking, apart) for board, ranking in ranked if board.phantom == (kind == "phantom")]
         if lines:
-            sections.append({"kind": kind, "head": head, "told": told, "lines": lines})
-    runs = [run for board, _ in ranked for row in board.rows for run in row.runs]
+            sections.append({"kind": kind, "head": head, "description": description, "lines": lines})
+    runs = [run for board, _ in ranked for row in board.rows for run in row.states.runs]
     return {"phantom": False, "sections": sections, "heads": HEADS, "newest": _newest(runs)}
 
 
-def told_apart(every: Sequence[Board]) -> dict[str, str]:
-    """Track -> what tells it from others of the same data set, protocol and recipe; for those that have such."""
+def distinctions(every: Sequence[Board]) -> dict[str, str]:
+    """Track -> what distinguishes it from other tracks of the same data set, protocol and recipe; empty for the only one."""
     alike: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for board in every:
-        place = (board.track.dataset.name, board.track.protocol.name, board.recipe, board.phantom, board.track.tuning)
-        alike.setdefault(place, {})[board.digest] = flat(track_record(board.track))
-    found = {}
+        names = (board.track.dataset.name, board.track.protocol.name, board.recipe, board.phantom, board.track.tuning)
+        alike.setdefault(names, {})[board.digest] = flat(track_record(board.track))
+    texts = {}
     for records in alike.values():
-        names = dict.fromkeys(name for record in records.values() for name in record)
-        differing = [name for name in names if len({repr(record.get(name)) for record in records.values()}) > 1]
+        options = dict.fromkeys(name for record in records.values() for name in record)
+        differing = [name for name in options if len({repr(record.get(name)) for record in records.values()}) > 1]
         shown = [name for name in differing if name != "data"] or differing
         for digest, record in records.items():
-            found[digest] = ", ".join(f"{name.split('.', 1)[-1]} {record.get(name, MISSING)}" for name in shown[:3])
-    return found
+            texts[digest] = ", ".join(f"{name.split('.', 1)[-1]} {record.get(name, MISSING)}" for name in shown[:3])
+    return texts
 
 
 def _track(board: Board, ranking: Ranking, apart: Mapping[str, str]) -> dict[str, Any]:
     rows = ordered(board, ranking)
-    best = next((row for row in rows if row.mean is not None), None)
-    mine = set(ranking.letters.get(best.name, "").split()) if best else set()
-    ties = sum(bool(mine & set(text.split())) for text in ranking.letters.values()) - 1
-    labels = max((row.label_budget for row in rows if row.label_budget is not None), default=None)
-    names = [text for row in rows for text in (row.name, row.method, row.backbone)]
+    best = next((row for row in rows if row.statistics.mean is not None), None)
+    mean = best.statistics.mean if best else None
+    best_letters = set(ranking.letters.get(best.name, "").split()) if best else set()
+    ties = sum(bool(best_letters & set(text.split())) for text in ranking.letters.values()) - 1
+    labels = max((row.costs.label_budget for row in rows if row.costs.label_budget is not None), default=None)
+    names = [text for row in rows for text in (row.name, row.identity.method, row.identity.backbone)]
     words = [board.title, *names, "phantom" if board.phantom else "real"]
     return {
         "page": page_name(board), "dataset": board.track.dataset.short, "protocol": board.track.protocol.short,
         "recipe": board.recipe, "tuning": "" if board.track.tuning == "default" else board.track.tuning,
-        "labels": labels, "rows": len(rows), "runs": sum(len(row.runs) for row in rows),
-        "failed": sum(row.failed for row in rows), "best": best.name if best else "", "ties": max(0, ties),
-        "mean": best.mean if best else None, "shown": number(best.mean if best else None), "apart": apart.get(board.digest, ""),
-        "interval": f"{number(best.low)} … {number(best.high)}" if best and best.low is not None else "",
-        "score": f"{metric_label(str(board.view.metric), board.unit)} · {board.view.convention} · {board.view.checkpoint}",
+        "labels": labels, "rows": len(rows), "runs": sum(len(row.states.runs) for row in rows),
+        "failed": sum(row.states.failed for row in rows), "best": best.name if best else "", "ties": max(0, ties),
+        "mean": mean, "shown": number(mean), "apart": apart.get(board.digest, ""),
+        "interval": interval_text(best) if best and best.statistics.low is not None else "",
+        "score": f"{metric_label(board.metric, board.unit)} · {board.score.convention} · {board.score.checkpoint}",
         "digest": board.digest[:12], "text": " ".join([*words, apart.get(board.digest, "")]),
     }  # fmt: skip

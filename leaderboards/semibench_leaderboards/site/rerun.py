@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
+from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
 from semibench.run.settings import merge, texts
@@ -25,7 +25,7 @@ def command(records: Sequence[RunRecord]) -> str:
     some seeds, one line for each (draw, fold), joined by newlines."""
     places: dict[tuple[int | None, int | None], list[RunRecord]] = {}
     for record in records:
-        places.setdefault(record.place, []).append(record)
+        places.setdefault(record.draw_fold, []).append(record)
     lines = []
     for (draw, fold), members in places.items():
         cell = cell_of(members[0].spec, study=members[0].study, tuning=members[0].tuning)
@@ -74,10 +74,10 @@ def _settings(spec: RunSpec, recipe: str, dims: Any, *, tuned: bool) -> dict[str
 
 def _changed(part: str, found: Nested, implied: Nested) -> dict[str, Any]:
     """ "part.name" -> value for each value that isn't implied."""
-    known = flat(_plain(implied))
+    known = flat(jsonable(implied))
     return {
         f"{part}.{name}": value
-        for name, value in flat(_plain(found)).items()
+        for name, value in flat(jsonable(found)).items()
         if name and (name not in known or known[name] != value)
     }
 
@@ -94,10 +94,6 @@ def _protocol(found: Nested, implied: Nested, name: str, recipe: str) -> dict[st
         rest.pop("generator")
     forced = {f"protocol.{key}": found[key] for key in decided if key in found}
     return forced | _changed("protocol", rest, known) | _changed("generator", inner, options)
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 def _listed(seeds: Sequence[int]) -> str:

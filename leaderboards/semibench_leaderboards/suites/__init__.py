@@ -1,6 +1,6 @@
-"""Suites: named lists of runs in YAML. One for each of the 31 tables of the papers, and any of your own.
+"""Suites: named lists of runs in YAML, one for each of the 31 tables of the papers, and any of your own.
 
-`load` reads one by name or path, `expand` turns it into cells (one run each), `status` sets runs beside published values.
+`load` reads a suite by name or path, `expand` turns it into cells (one run each), `status` compares runs with published values.
 """
 
 from semibench_leaderboards.suites.expansion import Overrides, SuiteCell, expand

@@ -1,4 +1,4 @@
-"""The status of a suite as tables and records."""
+"""Lays the status of a suite out as tables and records."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ from collections.abc import Iterable
 from typing import Any
 
 from semibench_leaderboards.published.marks import impossible
-from semibench_leaderboards.published.tables import Sheet, column_name, heading, row_name
+from semibench_leaderboards.published.tables import PrintedTable, column_name, heading, row_name
 from semibench_leaderboards.suites.coverage import coverage
 from semibench_leaderboards.suites.expansion import SuiteCell
 from semibench_leaderboards.suites.schema import Suite
-from semibench_leaderboards.suites.status import LEFT_OUT, Entry, Status
+from semibench_leaderboards.suites.status import NOT_CHOSEN, SuiteStatus, ValueStatus
 
 DASH = "–"
 
 
-def entry_text(entry: Entry) -> str:
-    """ "68.06 | 65.10 | -2.96": published, reproduced, difference; "(2/3)" where runs are missing; "✗" behind what can't be
-    right as printed."""
+def value_text(entry: ValueStatus) -> str:
+    """ "68.06 | 65.10 | -2.96": published, reproduced, difference; with "(2/3)" where runs are missing and "✗" after a value that
+    can't be right as printed."""
     value = entry.value
     printed = DASH if value.value is None else value.printed + (" ✗" if impossible(value) else "")
     if entry.reproduced is None:
         return f"{printed} | {DASH} | {DASH}"
     decimals = len(value.printed.partition(".")[2]) if value.printed else 2
     spread = "" if entry.std is None else f" ± {entry.std:.{decimals}f}"
-    partly = "" if entry.complete else f" ({entry.n}/{entry.wanted})"
+    progress = "" if entry.complete else f" ({entry.n}/{entry.wanted})"
     difference = DASH if entry.difference is None else f"{entry.difference:+.{decimals}f}"
-    return f"{printed} | {entry.reproduced:.{decimals}f}{spread}{partly} | {difference}"
+    return f"{printed} | {entry.reproduced:.{decimals}f}{spread}{progress} | {difference}"
 
 
-def sheet(found: Status) -> Sheet:
-    """A row per row of the published table, a column per metric; notes: why rows have no number."""
-    place = found.suite.published
-    assert place is not None
-    columns = list(dict.fromkeys(column_name(entry.value) for entry in found.entries if entry.reason != LEFT_OUT))
-    title = heading(place.paper, place.table) + ": published | reproduced | difference"
-    rows: dict[tuple[str, str, str], dict[str, Entry]] = {}
-    for entry in found.entries:
-        if entry.reason == LEFT_OUT:
+def status_table(status: SuiteStatus) -> PrintedTable:
+    """A row for each row of the published table, a column for each metric; the notes say why rows have no number."""
+    published = status.suite.published
+    assert published is not None
+    columns = list(dict.fromkeys(column_name(entry.value) for entry in status.entries if entry.reason != NOT_CHOSEN))
+    title = heading(published.paper, published.table) + ": published | reproduced | difference"
+    rows: dict[tuple[str, str, str], dict[str, ValueStatus]] = {}
+    for entry in status.entries:
+        if entry.reason == NOT_CHOSEN:
             continue
         rows.setdefault(row_name(entry.value), {})[column_name(entry.value)] = entry
-    made = Sheet(place.paper, place.table, title, [*columns, "runs"])
+    printed = PrintedTable(published.paper, published.table, title, [*columns, "runs"])
     reasons: dict[str, int] = {}
     for name, cells in rows.items():
-        texts = [entry_text(cells[column]) if column in cells else "" for column in columns]
+        texts = [value_text(cells[column]) if column in cells else "" for column in columns]
         wanted = max((entry.wanted for entry in cells.values()), default=0)
         n = max((entry.n for entry in cells.values()), default=0)
         numbers = []
@@ -51,17 +51,17 @@ def sheet(found: Status) -> Sheet:
             if entry.reason:
                 numbers.append(reasons.setdefault(entry.reason, len(reasons) + 1))
         marks = "".join(f" [{number}]" for number in dict.fromkeys(numbers))
-        made.rows.append([*name, *texts, (f"{n}/{wanted}" if wanted else DASH) + marks])
-    made.notes = [f"[{number}] {reason}" for reason, number in reasons.items()]
-    return made
+        printed.rows.append([*name, *texts, (f"{n}/{wanted}" if wanted else DASH) + marks])
+    printed.notes = [f"[{number}] {reason}" for reason, number in reasons.items()]
+    return printed
 
 
-def records(found: Status) -> dict[str, Any]:
-    """The status as plain types."""
+def records(status: SuiteStatus) -> dict[str, Any]:
+    """The status of a suite as plain types."""
     return {
-        "suite": found.suite.name,
-        "phantom": found.phantom,
-        "warnings": list(found.warnings),
+        "suite": status.suite.name,
+        "phantom": status.phantom,
+        "warnings": list(status.warnings),
         "values": [
             {
                 "id": entry.value.id, "method": entry.value.method, "metric": entry.value.metric, "group": entry.value.group,
@@ -69,27 +69,30 @@ def records(found: Status) -> dict[str, Any]:
                 "impossible": impossible(entry.value), "reproduced": entry.reproduced, "std": entry.std,
                 "difference": entry.difference, "runs": entry.n, "wanted": entry.wanted, "reason": entry.reason,
             }
-            for entry in found.entries
+            for entry in status.entries
         ],
         "rows": [
             {
                 "grid": row.grid, "name": row.name, "states": dict(row.states),
                 "runs": [run.key for run in row.runs],
             }
-            for row in found.rows
+            for row in status.rows
         ],
-        "missing": [item.cell.to_command() for item in found.missing],
-        "absent": found.absent,
+        "missing": [item.cell.to_command() for item in status.missing],
+        "absent": status.absent,
     }  # fmt: skip
 
 
 def overview(suite: Suite, cells: Iterable[SuiteCell]) -> tuple[str, str, int, int, int, int, str, str]:
-    """One line of `bench suite list`: name, subject, values, those no run can fill, cells, of them runnable, what isn't in
-    the harness, on what the paper selected."""
+    """A line of `bench suite list`.
+
+    Name, subject, the numbers of values, of values that no run can fill, of cells and of runnable cells, what isn't in the
+    harness, and what the paper selected on.
+    """
     listed = list(cells)
-    known = coverage(suite)
+    covered = coverage(suite)
     absent = sorted({name.split("'")[1] for cell in listed for name in cell.missing})
     by = suite.selection.by if suite.selection is not None else ""
     subject = suite.title.partition("— ")[2] or suite.title
     runnable = sum(cell.runnable for cell in listed)
-    return suite.name, subject, len(known.owners), len(known.reasons), len(listed), runnable, ", ".join(absent), by
+    return suite.name, subject, len(covered.owners), len(covered.reasons), len(listed), runnable, ", ".join(absent), by

@@ -1,4 +1,4 @@
-"""Suites by name (those of this package) or by path."""
+"""Loads suites by name (those of this package) or by path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDINGS = (".yaml", ".yml")
 
 @cache
 def names() -> tuple[str, ...]:
-    """The suites of this package: paper-table, in the order of the papers and their tables."""
+    """Names of the suites of this package, "paper-table", in the order of the papers and their tables."""
     from semibench_leaderboards.published.papers import papers
 
     order = [suite_name(paper, number) for paper in papers() for number in papers()[paper].tables]
@@ -30,16 +30,17 @@ def suite_name(paper: str, table: str) -> str:
 
 
 def load(name_or_path: str | Path) -> Suite:
-    """A suite: a name of `names()` (case is ignored), or the path of a YAML file.
+    """Loads a suite by a name of `names()` (case is ignored) or by the path of a YAML file.
 
-    Raises UnknownNameError for an unknown name, UsageError with file and line for a wrong file."""
+    Raises UnknownNameError for an unknown name, and UsageError with file and line for a wrong file.
+    """
     path = Path(name_or_path)
     if isinstance(name_or_path, Path) or path.suffix in ENDINGS or "/" in str(name_or_path):
         return read_document(path, Suite)
-    wanted = str(name_or_path).lower().replace(" ", "-")
-    if wanted not in names():
+    name = str(name_or_path).lower().replace(" ", "-")
+    if name not in names():
         raise UnknownNameError("suite", str(name_or_path), names())
-    return _packaged(wanted)
+    return _packaged(name)
 
 
 @cache
@@ -47,7 +48,7 @@ def _packaged(name: str) -> Suite:
     text = _folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     suite = parse_document(text, Suite, f"{name}.yaml")
     if suite.name != name:
-        raise UsageError(f"{name}.yaml: the suite calls itself {suite.name!r}")
+        raise UsageError(f"{name}.yaml: expected a suite with the name {name!r}, found {suite.name!r}")
     return suite
 
 

@@ -1,8 +1,9 @@
-"""Which finished runs a cell stands for: the run spec decides, all but the bytes of the data.
+"""Finds the run of each cell by its run spec, ignoring the bytes of the data.
 
-A cell is resolved on the phantom (so no data need be here) and its spec compared with those of run folders, both without the
-data digest and without the phantom's options: so a suite finds its runs wherever they were made, and on a machine without
-the data. Runs on other bytes of a data set can't be told apart this way; `status` says where a row mixes digests.
+A cell is resolved on the phantom, so that no data are needed, and its spec is compared with those of the run folders, both
+without the data digest and without the phantom's options. A suite thus finds its runs wherever they were made, even on a
+machine without the data. Runs on different bytes of a data set can't be told apart this way; `status` warns where a row mixes
+digests.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Match:
-    """A cell and its run. run: the newest one that counts, else the newest at all; None where there is none. problem: why the
-    cell can't be resolved."""
+    """A cell and its run."""
 
     cell: SuiteCell
     run: RunRecord | None = None
+    """The newest run that counts, else the newest of all; None where there is none."""
     problem: str = ""
+    """Why the cell can't be resolved."""
 
     @property
     def state(self) -> str:
-        """done, failed, running, interrupted, stale; else missing, lacking (no run defined), absent (a plugin isn't there),
-        unresolved."""
+        """The state of the run or, where there is none, "missing", "lacking" (no run is defined), "absent" (a plug-in isn't
+        installed) or "unresolved"."""
         if self.run is not None:
             return "stale" if self.run.state == "done" and self.run.stale else self.run.state
         if self.cell.missing:
@@ -45,7 +47,7 @@ class Match:
 
 
 def fingerprint(spec: RunSpec) -> str:
-    """Digest of a spec without the data digest and with the phantom's options reduced to whether it is one."""
+    """Digest of a spec without the data digest, and with only the fact whether it is a phantom instead of the phantom's options."""
     record: dict[str, Any] = spec.model_dump(mode="json")
     record["track"]["data"] = ""
     options = record["track"]["dataset"]["options"]
@@ -53,15 +55,15 @@ def fingerprint(spec: RunSpec) -> str:
     return sha256(canonical(record))
 
 
-class Asked:
-    """The fingerprints of the runs that cells ask for. Cells that differ in their replicate are resolved once."""
+class SpecResolver:
+    """Resolves cells to run specs. Cells that differ only in their replicate are resolved once."""
 
     def __init__(self, plugins: Registry | None = None) -> None:
         self.plugins = plugins
         self.known: dict[Cell, RunSpec | SemibenchError] = {}
 
     def spec(self, cell: SuiteCell) -> RunSpec:
-        """Spec of the cell as far as it can be known without the data. Raises a SemibenchError where there is none."""
+        """The spec of a cell, as far as it is known without the data. Raises a SemibenchError where the cell can't be resolved."""
         from semibench.run.resolve import resolve
 
         like = cell.cell.model_copy(
@@ -92,23 +94,23 @@ def _on_files(spec: RunSpec) -> RunSpec:
 
 
 def match(cells: Iterable[SuiteCell], runs: Iterable[RunRecord], plugins: Registry | None = None) -> list[Match]:
-    """Every cell with its run. A cell that can't be resolved is a match with the problem, never an exception."""
-    by_print: dict[str, list[RunRecord]] = defaultdict(list)
+    """Every cell with its run. For a cell that can't be resolved the match has the problem; it never raises."""
+    by_fingerprint: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:
-        by_print[fingerprint(run.spec)].append(run)
-    found: list[Match] = []
-    asked = Asked(plugins)
+        by_fingerprint[fingerprint(run.spec)].append(run)
+    matches: list[Match] = []
+    specs = SpecResolver(plugins)
     for cell in cells:
         if not cell.runnable:
-            found.append(Match(cell))
+            matches.append(Match(cell))
             continue
         try:
-            key = fingerprint(asked.spec(cell))
+            key = fingerprint(specs.spec(cell))
         except SemibenchError as error:
-            found.append(Match(cell, problem=str(error)))
+            matches.append(Match(cell, problem=str(error)))
             continue
-        found.append(Match(cell, run=_best(by_print.get(key, []))))
-    return found
+        matches.append(Match(cell, run=_best(by_fingerprint.get(key, []))))
+    return matches
 
 
 def _best(runs: list[RunRecord]) -> RunRecord | None:

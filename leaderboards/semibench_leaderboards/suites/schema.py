@@ -7,17 +7,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from semibench.contracts.identity import Score
+
 Word = str | int
 Names = str | tuple[str, ...]
 Settings = tuple[str, ...]
 
 
 class Strict(BaseModel, frozen=True, extra="forbid"):
-    """Refuses unknown keys."""
+    """A record that refuses unknown keys."""
 
 
-class Where(Strict, frozen=True):
-    """Chooses published values: every field that is given must fit, a list is "one of"."""
+class ValueFilter(Strict, frozen=True):
+    """Selects published values. Every field that is given must match; a list means "one of"."""
 
     dataset: Word | tuple[Word, ...] | None = None
     setting: Word | tuple[Word, ...] | None = None
@@ -31,27 +33,28 @@ class Where(Strict, frozen=True):
     unit: Word | tuple[Word, ...] | None = None
     task: Word | tuple[Word, ...] | None = None
 
-    def fits(self, value: object) -> bool:
-        """Whether a published value has all of it."""
-        for name, wanted in self:
-            if wanted is None:
+    def matches(self, value: object) -> bool:
+        """Whether a published value matches every field."""
+        for name, accepted in self:
+            if accepted is None:
                 continue
-            found = getattr(value, name)
-            if str(found) not in {str(item) for item in (wanted if isinstance(wanted, tuple) else (wanted,))}:
+            words = accepted if isinstance(accepted, tuple) else (accepted,)
+            if str(getattr(value, name)) not in {str(word) for word in words}:
                 return False
         return True
 
 
-class Source(Strict, frozen=True):
-    """Where the number for a published metric comes from in a run.
-
-    metric: of a convention; convention: another than the suite's. figure: instead, a number of result.json outside the
-    scores, e.g. "model.parameters", times scale."""
+class MetricSource(Strict, frozen=True):
+    """Where the number for a published metric comes from in a run: either a metric or a figure."""
 
     metric: str | None = None
+    """Metric of a convention."""
     convention: str | None = None
+    """Convention, where it is not the suite's."""
     figure: str | None = None
+    """A number of result.json outside the scores, e.g. "model.parameters"."""
     scale: float = 1.0
+    """Factor that the number is multiplied by."""
 
     @model_validator(mode="before")
     @classmethod
@@ -59,29 +62,24 @@ class Source(Strict, frozen=True):
         return {"metric": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _one(self) -> Source:
+    def _one(self) -> MetricSource:
         if (self.metric is None) == (self.figure is None):
             raise ValueError("name either a metric or a figure")
         return self
 
 
-class Score(Strict, frozen=True):
-    """How finished runs are read. predictor: None takes the method's default one."""
-
-    convention: str = "semibench-1"
-    checkpoint: Literal["last", "best"] = "last"
-    predictor: str | None = None
-
-
 class Selection(Strict, frozen=True):
-    """On what a paper chose the weights it scored. "test" can't be reproduced by design: the harness never does."""
+    """The data on which a paper chose the weights that it scored.
+
+    "test" can't be reproduced by design, because the harness never selects on test.
+    """
 
     by: Literal["test", "validation", "last", "unknown"]
     note: str = ""
 
 
 class Published(Strict, frozen=True):
-    """The table a suite reproduces."""
+    """The published table that a suite reproduces."""
 
     paper: str
     table: str
@@ -93,37 +91,38 @@ class Published(Strict, frozen=True):
 
 
 class Replicates(Strict, frozen=True):
-    """What is averaged over: draws, folds, seeds, and `each`: lists of settings, one per replicate, where the replicates are
-    published splits of their own name."""
+    """What is averaged over."""
 
     draws: tuple[int, ...] | None = Field(None, min_length=1)
     folds: tuple[int, ...] | None = Field(None, min_length=1)
     seeds: tuple[int, ...] | None = Field(None, min_length=1)
     each: tuple[Settings, ...] | None = Field(None, min_length=1)
+    """Settings of each replicate, where the replicates are published splits with names of their own."""
 
 
 class Phantom(Replicates, frozen=True):
-    """What to do instead on a phantom, which has no published splits. set: in place of the grid's `set`; the fields of
-    `Replicates` in place of the grid's; parts: in place of the grid's."""
+    """What to run on a phantom instead, which has no published splits. Its fields replace those of the grid."""
 
     set: Settings = ()
     parts: Mapping[str, Settings] | None = None
 
 
 class Competitor(Strict, frozen=True):
-    """Who fills a row. method: default: the name it stands under. row: which values are its row (default: those of the
-    method with its name). metrics: in place of the suite's for its rows. lacking: why no run is defined for it though the
-    method is there."""
+    """The entry that fills a row of the table."""
 
     method: str | None = None
+    """Default: the competitor's name."""
     backbone: str | None = None
     preset: str | None = None
     recipe: str | None = None
     dims: Literal[2, 3] | None = None
     set: Settings = ()
-    metrics: Mapping[str, Source] = {}
-    row: Where | None = None
+    metrics: Mapping[str, MetricSource] = {}
+    """Replaces the suite's metrics for this competitor's rows."""
+    row: ValueFilter | None = None
+    """Which published values are its row (default: those of the method with the competitor's name)."""
     lacking: str = ""
+    """Why no run is defined for it although the method exists."""
     note: str = ""
 
     @model_validator(mode="before")
@@ -133,13 +132,8 @@ class Competitor(Strict, frozen=True):
 
 
 class Grid(Replicates, frozen=True):
-    """Runs that share protocol, data and settings: one per method (and data set, backbone, protocol where these are lists)
-    and replicate.
-
-    presets: competitor -> preset, before its own and the grid's `preset`. parts: name of a column -> settings; every
-    replicate is run once per part, which fills the values of that group, and all parts together fill the group "mean".
-    score: in place of the suite's. fills: the values this grid is for.
-    """
+    """Runs that share protocol, data and settings: one for each competitor and replicate, and for each data set, backbone and
+    protocol where these are lists."""
 
     name: str
     protocol: Names
@@ -149,26 +143,31 @@ class Grid(Replicates, frozen=True):
     without: tuple[str, ...] = ()
     preset: str | None = None
     presets: Mapping[str, str] = {}
+    """Competitor -> preset; takes precedence over the competitor's own preset and the grid's."""
     recipe: str | None = None
     dims: Literal[2, 3] | None = None
     set: Settings = ()
     parts: Mapping[str, Settings] = {}
+    """Name of a column -> settings. Every replicate is run once for each part and fills the values of that group; all parts
+    together fill the group "mean"."""
     score: Score | None = None
-    fills: Where | None = None
+    """Replaces the suite's score."""
+    fills: ValueFilter | None = None
+    """The published values that this grid is for."""
     phantom: Phantom = Phantom()
     note: str = ""
 
 
-class Barred(Strict, frozen=True):
-    """Values that no run of the harness can fill, and why."""
+class Unreproducible(Strict, frozen=True):
+    """Published values that no run of the harness can fill, and why."""
 
-    where: Where
+    where: ValueFilter
     reason: str = Field(min_length=10)
 
 
 class Suite(Strict, frozen=True):
-    """A suite file. published, selection, metrics and not_reproducible are for tables of papers; a matrix of one's own
-    needs `name` and `grids` (and `methods` where these have options)."""
+    """A suite file. `published`, `selection`, `metrics` and `not_reproducible` are for tables of papers; any other list of runs
+    needs only `name` and `grids`, and `methods` where these have options."""
 
     name: str
     title: str = ""
@@ -176,7 +175,7 @@ class Suite(Strict, frozen=True):
     published: Published | None = None
     selection: Selection | None = None
     score: Score = Score()
-    metrics: Mapping[str, Source] = {}
+    metrics: Mapping[str, MetricSource] = {}
     recipe: str = "quick"
     dims: Literal[2, 3] | None = None
     backbone: str | None = None
@@ -186,14 +185,14 @@ class Suite(Strict, frozen=True):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     methods: Mapping[str, Competitor] = {}
     grids: tuple[Grid, ...] = Field(min_length=1)
-    not_reproducible: tuple[Barred, ...] = ()
+    not_reproducible: tuple[Unreproducible, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Suite:
-        seen = [grid.name for grid in self.grids]
-        twice = sorted({name for name in seen if seen.count(name) > 1})
-        if twice:
-            raise ValueError(f"two grids are called {', '.join(twice)}")
+        names = [grid.name for grid in self.grids]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two grids are called {', '.join(repeated)}")
         for grid in self.grids:
             listed = () if grid.methods == "all" else grid.methods
             if self.methods:
@@ -210,10 +209,10 @@ class Suite(Strict, frozen=True):
         return self
 
     def score_of(self, grid: str) -> Score:
-        """How the runs of a grid are read."""
-        return next((found.score for found in self.grids if found.name == grid and found.score), self.score)
+        """The score that the runs of a grid are read with."""
+        return next((item.score for item in self.grids if item.name == grid and item.score), self.score)
 
     def competitors(self, grid: Grid) -> dict[str, Competitor]:
-        """The methods of a grid by the name they stand under."""
-        chosen = tuple(self.methods) if grid.methods == "all" else grid.methods
-        return {name: self.methods.get(name, Competitor()) for name in chosen if name not in grid.without}
+        """Name -> competitor of a grid."""
+        names = tuple(self.methods) if grid.methods == "all" else grid.methods
+        return {name: self.methods.get(name, Competitor()) for name in names if name not in grid.without}

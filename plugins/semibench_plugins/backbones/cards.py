@@ -1,4 +1,4 @@
-"""Cards of the built-in backbones. Light: the classes are imported when a run uses them."""
+"""Cards of the built-in backbones. Cheap to import: a class is loaded when a run uses it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from semibench import BackboneCard, WeightFile, hookimpl
 
 @hookimpl
 def semibench_backbones() -> list[BackboneCard]:
-    """The backbones of this package."""
+    """Returns the cards of this package's backbones."""
     here = "semibench_plugins.backbones"
     return [
         BackboneCard(
@@ -56,7 +56,7 @@ def semibench_backbones() -> list[BackboneCard]:
             name="swin-unet",
             title="Swin-UNet",
             load=f"{here}.swin_unet:SwinUNet",
-            summary="shifted-window transformer in the form of a U-Net, 27.17 M parameters, without pretrained weights",
+            summary="shifted-window transformer in the shape of a U-Net, 27.17 M parameters, without pretrained weights",
             paper="Cao et al., Swin-Unet: Unet-like Pure Transformer for Medical Image Segmentation, ECCV Workshops 2022",
             url="https://github.com/HuCaoFighting/Swin-Unet",
             dims=(2,),
@@ -66,7 +66,7 @@ def semibench_backbones() -> list[BackboneCard]:
             name="diff-vnet",
             title="Diff-VNet",
             load=f"{here}.diff_vnet:DiffVNet",
-            summary="V-Net whose encoder takes an image, or an image with a noisy label map at a diffusion step (A&D, DTLP-Net)",
+            summary="V-Net whose encoder takes an image, with or without a noisy label map at a diffusion step (A&D, DTLP-Net)",
             paper="Wang & Li, Towards Generic Semi-Supervised Framework for Volumetric Medical Image Segmentation, NeurIPS 2023",
             url="https://github.com/xmed-lab/GenericSSL",
             dims=(2, 3),
@@ -85,8 +85,8 @@ def semibench_backbones() -> list[BackboneCard]:
                 WeightFile(
                     name="ImageNet ResNet-50",
                     licence="BSD-3-Clause (torchvision)",
-                    obtain="torchvision's resnet50 file with backbone.deep_stem=false; the default deep stem needs a file of "
-                    "the U2PL lineage (its README links it)",
+                    obtain="torchvision's resnet50 file with backbone.deep_stem=false; the default deep stem needs a file "
+                    "from the U2PL lineage (linked from its README)",
                 ),
             ),
         ),
@@ -94,7 +94,7 @@ def semibench_backbones() -> list[BackboneCard]:
             name="diffusion-vnet",
             title="Diffusion V-Net",
             load=f"{here}.diffusion_vnet:DiffusionVNet",
-            summary="V-Net on the image beside a noisy label map at a diffusion step (Diff-CL), 10.84 M parameters in 3D",
+            summary="V-Net on an image and a noisy label map at a diffusion step (Diff-CL), 10.84 M parameters in 3D",
             paper="Wang & Li, Towards Generic Semi-Supervised Framework for Volumetric Medical Image Segmentation, "
             "NeurIPS 2023 (its denoising path, 16 filters)",
             url="https://github.com/xmed-lab/GenericSSL",

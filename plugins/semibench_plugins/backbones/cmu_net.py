@@ -1,8 +1,8 @@
 """CMU-Net (Tang et al., ISBI 2023, arXiv 2210.13012): a large U-Net, a ConvMixer at the bottleneck, gates on the skips.
 
-Seven ConvMixer layers of kernel 7 in one chain and multi-scale attention gates on the four skips, the layers that
-`mgcc-net` shares with it. 49,932,353 parameters for three channels and
-one output (chain 7,734,272; gates 90,880, 361,984, 1,444,864 and 5,773,312).
+It has one chain of seven ConvMixer layers with kernel 7, and multi-scale attention gates on the four skips; `mgcc-net`
+shares these layers. 49,932,353 parameters for three channels and one output (chain 7,734,272; gates 90,880, 361,984,
+1,444,864 and 5,773,312).
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ class CMUNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     """Options of `cmu-net`."""
 
     layers: int = Field(7, ge=0, description="ConvMixer layers at the bottleneck")
-    kernel: int = Field(7, ge=1, description="side of the depthwise convolutions, odd")
+    kernel: int = Field(7, ge=1, description="side of the depthwise convolutions; must be odd")
     gates: bool = Field(True, description="attention gates on the skips")
 
     @field_validator("kernel")
     @classmethod
     def _kernel(cls, value: int) -> int:
         if value % 2 == 0:
-            raise ValueError(f"kernel must be odd, so that the maps keep their size; got {value}")
+            raise ValueError(f"kernel must be odd so that maps keep their size; got {value}")
         return value
 
 
 class CMUNet(MGCCNet):
-    """See the module: the network of MGCC with a single tap, after all layers."""
+    """MGCC's network with a single tap after all layers; see the module docstring."""
 
-    called = "cmu-net"
+    title = "cmu-net"
     Options = CMUNetOptions
 
     def __init__(self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: CMUNetOptions) -> None:

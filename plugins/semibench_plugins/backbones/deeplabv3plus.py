@@ -1,10 +1,10 @@
-"""DeepLabv3+ (Chen et al., ECCV 2018) on ResNets, as the semi-supervised literature has it, in 2D.
+"""DeepLabv3+ (Chen et al., ECCV 2018) on ResNets, as used in the semi-supervised literature, in 2D.
 
-Two lineages of code. `u2pl` (default; U2PL, CSC-PA, PH-Net): five parallel branches of 256 channels without projection, a
-3x3 convolution to 256, 256 channels of the finest encoder map beside them, a classifier of two 3x3 convolutions; with two
-classes 19,994,370 parameters in the decoder. `unimatch` (UniMatch, CorrMatch, CISC-R): a projection to 256, 48
-channels of the finest map, two 3x3 convolutions, a 1x1 classifier; 16,839,266. Encoder: 23,631,808 with the deep stem,
-23,508,032 with torchvision's.
+There are two lineages of code. `u2pl` (default; U2PL, CSC-PA, PH-Net): five parallel branches of 256 channels without
+projection, a 3x3 convolution to 256, concatenation with 256 channels of the finest encoder map, a classifier of two 3x3
+convolutions; with two classes 19,994,370 parameters in the decoder. `unimatch` (UniMatch, CorrMatch, CISC-R): a
+projection to 256, 48 channels of the finest map, two 3x3 convolutions, a 1x1 classifier; 16,839,266. Encoder: 23,631,808
+with the deep stem, 23,508,032 with torchvision's.
 """
 
 from __future__ import annotations
@@ -27,31 +27,35 @@ LOW = {"u2pl": 256, "unimatch": 48}
 DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101}
 PREFIX = "encoder."
 STEM = ("conv1", "bn1", "layer1.0.conv1", "layer1.0.downsample")
-"""Where plain and deep stem differ: the stem itself and the convolutions that read its output."""
+"""Where the plain and the deep stem differ: the stem itself and the convolutions that read its output."""
 
 
 class DeepLabOptions(BackboneOptions, frozen=True, extra="forbid"):
-    """Options of `deeplabv3plus`. The defaults are CSC-PA's network."""
+    """Options of `deeplabv3plus`. The defaults give CSC-PA's network."""
 
     encoder: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = Field("resnet50", description="which ResNet")
     output_stride: Literal[8, 16] = Field(
-        8, description="of the coarsest map: 8 (U2PL, CSC-PA, CorrMatch) or 16 (AugSeg, UniMatch, PS-MT; less memory)"
+        8,
+        description="stride of the coarsest map: 8 (U2PL, CSC-PA, CorrMatch) or 16 (AugSeg, UniMatch, PS-MT; less memory)",
     )
-    deep_stem: bool = Field(True, description="three 3x3 convolutions; false: torchvision's 7x7")
+    deep_stem: bool = Field(True, description="stem of three 3x3 convolutions; false: torchvision's 7x7")
     multi_grid: bool = Field(
-        True, description="dilations of the last stage times 2, 2, 4; false in the UniMatch lineage"
+        True, description="multiply the last stage's dilations by 2, 2, 4; false in the UniMatch lineage"
     )
     lineage: Lineage = Field("u2pl", description="which decoder")
     low_channels: int | None = Field(
-        None, ge=1, description="of the finest encoder map in the decoder; default 256 or 48; PH-Net and AugSeg: 48"
+        None,
+        ge=1,
+        description="channels of the finest encoder map in the decoder; default 256 or 48; PH-Net, AugSeg: 48",
     )
     dropout: float = Field(0.1, ge=0.0, lt=1.0, description="channel dropout in the head and classifier of `u2pl`")
-    zero_last: bool = Field(True, description="the last norm of each residual block starts at 0")
+    zero_last: bool = Field(True, description="start the last norm of each residual block at 0")
     ceil_pool: bool = Field(
-        False, description="pooling after the stem rounds up, as in U2PL; the same where sides are 8k + 1, such as 513"
+        False,
+        description="round up in the pooling after the stem (U2PL); no difference for sides of 8k + 1, such as 513",
     )
     fresh_stem: bool = Field(
-        False, description="a weight file with the other stem is taken all the same, and the stem stays as drawn"
+        False, description="accept a weight file with the other stem and keep the stem's random initial weights"
     )
 
 
@@ -64,7 +68,7 @@ def _unit(inputs: int, outputs: int, side: int, *, bias: bool = False, dropout: 
 
 
 def classifier(inputs: int, wide: int, outputs: int, dropout: float) -> nn.Sequential:
-    """The classifier of the U2PL lineage; with 256 outputs its representation head (1,836,800 parameters)."""
+    """Builds the classifier of the U2PL lineage; with 256 outputs, its representation head (1,836,800 parameters)."""
     return nn.Sequential(
         *_unit(inputs, wide, 3, bias=True, dropout=dropout),
         *_unit(wide, wide, 3, bias=True, dropout=dropout),
@@ -89,7 +93,7 @@ class PyramidPooling(nn.Module):
         """(B, inputs, H, W) -> (B, channels, H, W). Raises UsageError for a single image in training mode."""
         if self.training and len(x) == 1:
             raise UsageError(
-                "deeplabv3plus pools each image to one value per channel, which batch norm can't train on alone: "
+                "deeplabv3plus pools each image to one value per channel, and batch norm can't train on a single value: "
                 "expected at least two images in a batch, got one"
             )
         pooled = F.interpolate(self.pool(x), x.shape[2:], mode="bilinear", align_corners=True)
@@ -97,8 +101,8 @@ class PyramidPooling(nn.Module):
 
 
 class DeepLabDecoder(Decoder):
-    """One map at the stride of the finest encoder map: of `u2pl` the concatenation [finest 256, head 256], the F of
-    CSC-PA, and the classifier as head; of `unimatch` the fused 256 channels."""
+    """Decodes one map at the stride of the finest encoder map. In `u2pl` it is the concatenation [finest 256, head 256],
+    CSC-PA's F, and the head is the classifier; in `unimatch` it has the fused 256 channels."""
 
     def __init__(self, levels: Sequence[int], outputs: int, options: DeepLabOptions) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class DeepLabDecoder(Decoder):
             self.last = nn.Sequential(nn.Conv2d(wide, outputs, 1))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Encoder maps -> one map (B, channels[0], h, w) with the size of the finest."""
+        """Encoder maps -> one map (B, channels[0], h, w) with the size of the finest map."""
         head = self.project(self.pyramid(features[-1]))
         head = F.interpolate(head, features[0].shape[2:], mode="bilinear", align_corners=True)
         return [self.fuse(torch.cat([self.low(features[0]), head], 1))]
@@ -131,10 +135,11 @@ class DeepLabDecoder(Decoder):
 
 
 class DeepLabV3Plus(Backbone):
-    """See the module. Any size of image; for the exact maps of the papers sides of 8k + 1 (513 -> 129 at stride 4).
+    """See the module docstring. Takes images of any size; sides of 8k + 1 give exactly the papers' maps (513 -> 129 at
+    stride 4).
 
-    Logits come at stride 4 and are enlarged linearly with aligned corners. Start weights (`--weights`) are a ResNet's
-    file as torchvision or the U2PL lineage has it, or a whole network's own.
+    Logits have stride 4 and are enlarged linearly with aligned corners. Initial weights (`--weights`) are a ResNet file
+    from torchvision or the U2PL lineage, or a file of the whole network.
     """
 
     Options = DeepLabOptions
@@ -167,11 +172,11 @@ class DeepLabV3Plus(Backbone):
         return self.encoder.stages
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> four maps, finest first, of strides 4, 8, 8, 8 (or 4, 8, 16, 16)."""
+        """(B, C, H, W) -> four maps, finest first, with strides 4, 8, 8, 8 (or 4, 8, 16, 16)."""
         return self.encoder(images)
 
     def new_decoder(self, **variant: Any) -> Decoder:
-        """A fresh decoder; lineage: "u2pl" or "unimatch", other than the network's own."""
+        """Returns a fresh decoder. lineage: "u2pl" or "unimatch", to override the network's own."""
         lineage = variant.pop("lineage", self._options.lineage)
         if variant or lineage not in LOW:
             raise UsageError(
@@ -181,16 +186,16 @@ class DeepLabV3Plus(Backbone):
         return DeepLabDecoder(self.channels, self._outputs, options)
 
     def enlarge(self, logits: Tensor, size: Sequence[int]) -> Tensor:
-        """Linear, corners aligned."""
+        """Enlarges logits linearly with aligned corners."""
         if tuple(logits.shape[2:]) == tuple(size):
             return logits
         return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=True)
 
     def start_weights(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """A ResNet's file under this network's names, without its classifier `fc`; other files as they are.
+        """Renames the entries of a ResNet file for this network and drops its classifier `fc`; returns other files as is.
 
-        Raises IdentityError where only the stem differs (plain file, deep network, or the reverse) and says what to do;
-        with `fresh_stem` its entries are left out instead and the stem stays as drawn.
+        Raises IdentityError if only the stem differs (plain file, deep network, or the reverse). With `fresh_stem` the
+        file's stem is dropped instead, and the network's stem keeps its random initial weights.
         """
         if any(key.startswith(PREFIX) for key in state):
             return state
@@ -207,14 +212,15 @@ class DeepLabV3Plus(Backbone):
         if not odd or not all(_of_stem(key) for key in odd):
             return named
         if not self._options.fresh_stem:
-            found = "deep" if self._options.deep_stem else "plain"
-            shown = ", ".join(key.removeprefix(PREFIX) for key in odd)
+            stem = "deep" if self._options.deep_stem else "plain"
+            names = ", ".join(key.removeprefix(PREFIX) for key in odd)
             raise IdentityError(
-                f"the weights fit but for the stem (the network's is {found}): {shown}. Take a file with a {found} stem, "
-                f"set backbone.deep_stem={not self._options.deep_stem}, or set backbone.fresh_stem=true to leave these as drawn"
+                f"the weights fit except for the stem (the network has a {stem} stem): {names}. Use a file with a {stem} stem, "
+                f"set backbone.deep_stem={not self._options.deep_stem}, or set backbone.fresh_stem=true to keep the stem's "
+                "random initial weights"
             )
-        kept = {key: value for key, value in named.items() if key not in odd}
-        return {**kept, **{key: expected[key] for key in odd if key in expected}}
+        fitting = {key: value for key, value in named.items() if key not in odd}
+        return {**fitting, **{key: expected[key] for key in odd if key in expected}}
 
 
 def _of_stem(key: str) -> bool:

@@ -1,18 +1,18 @@
 """Diff-VNet: the V-Net whose encoder takes either an image or an image with a noisy label map (A&D, NeurIPS 2023;
 DTLP-Net).
 
-One encoder, two stems: the image alone, or the image beside a noisy one-hot label map at a diffusion step. Levels of
-32-64-128-256-512 channels, strided convolutions down, transposed ones up, skips by addition. A unit is convolution,
-ReLU, batch norm, channel dropout .1; channel dropout .5 acts on the coarsest map and before the head. The step is
-embedded (sines and cosines of 128 numbers, two linear layers of 512 with swish between) and added, through
+One encoder has two stems: for the image alone, and for the image with a noisy one-hot label map at a diffusion step. The
+levels have 32-64-128-256-512 channels, strided convolutions down, transposed convolutions up, and skips by addition. A
+unit is convolution, ReLU, batch norm, channel dropout .1; channel dropout .5 acts on the coarsest map and before the head.
+The step is embedded (128 sines and cosines, two linear layers of 512 with swish in between) and added, through
 Linear(swish(.)), after every unit but the last of a level and after every strided or transposed convolution. Without a
-step the fusion is skipped, not fed a 0.
+step the fusion is skipped; it doesn't get a 0.
 
 Parameters in 3D, one channel, two classes: encoder with both stems and the embedding 31,271,296, plain decoder
-8,282,434, decoder with the step 8,955,490; what inference uses 37,777,730. The noisy path alone (noisy stem, encoder,
-decoder with the step) has 40,225,826 (10,837,266 with 16 filters and the embedding of 512); the authors' module lists
-40,980,962 (11,214,834), for it also holds a projection of 513 C numbers for the last unit of each level and for the
-stem, which no forward pass uses."""
+8,282,434, decoder with the step 8,955,490; inference uses 37,777,730. The noisy path alone (noisy stem, encoder,
+decoder with the step) has 40,225,826 (10,837,266 with 16 filters and the embedding of 512). The authors' module has
+40,980,962 (11,214,834), because it also holds a projection with 513 C numbers for the last unit of each level and for
+the stem, which no forward pass uses."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ UP = (1, 2, 3, 3)
 
 
 class DiffVNetOptions(BackboneOptions, frozen=True, extra="forbid"):
-    """Options of `diff-vnet`. width multiplies the 32 filters of the finest level (the others follow by doubling) and,
-    where `embedding` is left open, its 512 numbers (at least 16)."""
+    """Options of `diff-vnet`. width multiplies the 32 filters of the finest level (each further level doubles them) and,
+    if `embedding` isn't set, its 512 numbers (at least 16)."""
 
-    embedding: int | None = Field(None, ge=1, description="numbers of the step's embedding; left open: 512 width")
+    embedding: int | None = Field(None, ge=1, description="length of the step's embedding; default: 512 width")
     has_dropout: bool = Field(True, description="channel dropout on the coarsest map and before the head")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="its probability")
-    unit_dropout: float = Field(0.1, ge=0.0, lt=1.0, description="channel dropout after every unit")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="probability of that channel dropout")
+    unit_dropout: float = Field(0.1, ge=0.0, lt=1.0, description="probability of channel dropout after every unit")
 
 
 def waves(time: Tensor, size: int = WAVES) -> Tensor:
@@ -55,7 +55,7 @@ def waves(time: Tensor, size: int = WAVES) -> Tensor:
 
 
 class StepEmbedding(nn.Module):
-    """Steps (B,) -> (B, size)."""
+    """Embeds diffusion steps: (B,) -> (B, size)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -66,8 +66,7 @@ class StepEmbedding(nn.Module):
 
 
 class Unit(nn.Module):
-    """Convolution, ReLU, batch norm, channel dropout; then, where it has one, the projection of the step's
-    embedding."""
+    """Convolution, ReLU, batch norm, channel dropout; then, if it has one, the projection of the step's embedding."""
 
     def __init__(self, conv: nn.Module, channels: int, dims: int, dropout: float, embedding: int) -> None:
         super().__init__()
@@ -85,7 +84,7 @@ class Unit(nn.Module):
 
 
 class Level(nn.Module):
-    """Units in a row, all with the same embedding; a last channel dropout."""
+    """Units in sequence, all with the same embedding, followed by a channel dropout."""
 
     def __init__(self, units: Sequence[Unit], dropout: nn.Module | None = None) -> None:
         super().__init__()
@@ -99,7 +98,7 @@ class Level(nn.Module):
 
 
 class _Parts:
-    """Makes the units of a network."""
+    """Builds the units of a network."""
 
     def __init__(self, dims: int, options: DiffVNetOptions) -> None:
         self.dims, self.options = dims, options
@@ -108,27 +107,27 @@ class _Parts:
         self.transposed = (nn.ConvTranspose2d, nn.ConvTranspose3d)[dims - 2]
 
     def units(self, count: int, inputs: int, outputs: int, *, timed: bool) -> list[Unit]:
-        """3-convolutions; the last has no projection."""
-        made = []
+        """Returns units with 3-convolutions; the last has no projection."""
+        units = []
         for number in range(count):
             conv = self.conv(outputs if number else inputs, outputs, 3, padding=1)
             embedding = self.embedding if timed and number + 1 < count else 0
-            made.append(Unit(conv, outputs, self.dims, self.options.unit_dropout, embedding))
-        return made
+            units.append(Unit(conv, outputs, self.dims, self.options.unit_dropout, embedding))
+        return units
 
     def resize(self, conv: nn.Module, outputs: int, *, timed: bool) -> Unit:
-        """A strided or transposed convolution; without dropout."""
+        """Returns a unit with a strided or transposed convolution and without dropout."""
         return Unit(conv, outputs, self.dims, 0.0, self.embedding if timed else 0)
 
     def dropout(self) -> nn.Module:
-        """The strong one, of the coarsest and the finest decoded map."""
+        """Returns the strong dropout, used on the coarsest and the finest decoded map."""
         if not self.options.has_dropout:
             return nn.Identity()
         return (nn.Dropout2d, nn.Dropout3d)[self.dims - 2](self.options.dropout)
 
 
 class DiffVNetDecoder(Decoder):
-    """Four levels: upsample, add the skip, one to three units. timed: it takes the embedding of the step."""
+    """Four levels: upsample, add the skip, one to three units. timed: the decoder uses the step's embedding."""
 
     def __init__(self, parts: _Parts, levels: Sequence[int], outputs: int, timed: bool) -> None:
         super().__init__()
@@ -144,8 +143,8 @@ class DiffVNetDecoder(Decoder):
         self.last = parts.conv(levels[0], outputs, 1)
 
     def forward(self, features: list[Tensor], embedding: Tensor | None = None) -> list[Tensor]:
-        """Five encoder maps, finest first -> four decoder maps, finest first (the first after dropout). embedding: (B,
-        E) of the step; None skips the fusion."""
+        """Five encoder maps, finest first -> four decoder maps, finest first (the first after dropout). embedding: the
+        step's, (B, E); None skips the fusion."""
         decoded: list[Tensor] = []
         coarse = features[-1]
         for level in reversed(range(len(self.blocks))):
@@ -160,7 +159,7 @@ class DiffVNetDecoder(Decoder):
 
 
 class DiffVNet(Backbone):
-    """See the module. The noisy label map has `outputs` channels. Decoder variant: time=True, which fuses the step."""
+    """See the module docstring. The noisy label map has `outputs` channels. Decoder variant: time=True fuses the step."""
 
     Options = DiffVNetOptions
     provides = frozenset({"stages", "time", "dropout"})
@@ -198,19 +197,18 @@ class DiffVNet(Backbone):
 
     @property
     def stages(self) -> tuple[nn.Module, ...]:
-        """The modules whose outputs are the five maps of `encode(images)`; with a noisy map the first is
-        `noisy_stem`."""
+        """The modules whose outputs are the five maps of `encode(images)`; with a noisy map, `noisy_stem` is the first."""
         return (self.image_stem, *self.levels)
 
     def encode(self, images: Tensor, noisy: Tensor | None = None, time: Tensor | None = None) -> list[Tensor]:
         """(B, C, *spatial) -> five maps, finest first (the last after dropout).
 
-        noisy: label map (B, outputs, *spatial) with noise, time: its diffusion step (B,) int64; both or neither.
-        Without them the image stem is used and no embedding is fused."""
+        noisy: label map (B, outputs, *spatial) with noise; time: its diffusion step, int64 (B,); give both or neither.
+        Without them the image stem is used and no embedding is fused. Raises UsageError if only one is given."""
         self._check(images.shape[2:])
         if (noisy is None) != (time is None):
             raise UsageError(
-                "encode of diff-vnet takes a noisy label map with its steps, or neither; got only one of them"
+                "diff-vnet encodes images with both a noisy label map and its steps, or with neither; got only one of them"
             )
         embedding = None if time is None else self.embedding(time)
         maps = [self.image_stem(images) if noisy is None else self.noisy_stem(torch.cat([images, noisy], 1))]
@@ -221,16 +219,16 @@ class DiffVNet(Backbone):
     def decode(
         self, features: list[Tensor], size: Sequence[int], decoder: Decoder | None = None, time: Tensor | None = None
     ) -> Tensor:
-        """See `Backbone.decode`; time: the steps (B,) for a decoder made with time=True, others don't take them."""
+        """See `Backbone.decode`. time: steps (B,), only for a decoder built with time=True."""
         if time is None:
             return super().decode(features, size, decoder)
-        chosen = cast(DiffVNetDecoder, self.decoder if decoder is None else decoder)
-        if not chosen.timed:
-            raise UsageError("this decoder of diff-vnet takes no steps; make one with new_decoder(time=True)")
-        return chosen.head(chosen(features, self.embedding(time))[0])
+        timed_decoder = cast(DiffVNetDecoder, self.decoder if decoder is None else decoder)
+        if not timed_decoder.timed:
+            raise UsageError("this decoder of diff-vnet doesn't take steps; build one with new_decoder(time=True)")
+        return timed_decoder.head(timed_decoder(features, self.embedding(time))[0])
 
     def new_decoder(self, **variant: Any) -> Decoder:
-        """A fresh decoder; time=True: one that fuses the step."""
+        """Returns a fresh decoder; with time=True, one that fuses the step."""
         timed = variant.pop("time", False)
         if variant or not isinstance(timed, bool):
             raise UsageError(f"decoders of diff-vnet differ in time=True or False; got {variant or {'time': timed}}")

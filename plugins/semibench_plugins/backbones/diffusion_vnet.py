@@ -1,14 +1,14 @@
-"""The diffusion segmentation network of Diff-CL: a V-Net on the image beside a noisy label map, told the diffusion step.
+"""The diffusion network of Diff-CL: a V-Net on an image, a noisy label map and its diffusion step, in 2D and 3D.
 
-Diff-CL prints no layers; this is the denoising path of A&D (xmed-lab/GenericSSL) with the 16 filters of the field's V-Net
-(A&D: 32, width=2): one stem on concat(image, noisy one-hot label), levels of 16-32-64-128-256 channels, units of convolution,
-ReLU, batch norm, channel dropout .1; the embedded step is added after every unit but the last of a level and
-after every strided or transposed convolution. In 3D, and the same in 2D. The layers are those of `diff-vnet`, which has a second
-stem for images alone and plain decoders beside.
+Diff-CL doesn't print the layers. This is the denoising path of A&D (xmed-lab/GenericSSL) with the 16 filters of the field's
+V-Net (A&D: 32, width=2): one stem on concat(image, noisy one-hot label), levels of 16-32-64-128-256 channels, units of
+convolution, ReLU, batch norm, channel dropout .1. The embedded step is added after every unit but the last of a level and
+after every strided or transposed convolution. The layers are those of `diff-vnet`, which also has a second stem for images
+alone and plain decoders.
 
-Parameters in 3D, one channel, two classes: 10,837,266. A&D's module counts 11,214,834 (n = 16; 40,980,962 with n = 32), since it
-also holds 377,568 of projections for the last unit of each level, which no forward pass uses: option idle=true holds
-them, too.
+Parameters in 3D, one channel, two classes: 10,837,266. A&D's module has 11,214,834 (n = 16; 40,980,962 with n = 32),
+because it also holds 377,568 parameters of projections for the last unit of each level, which no forward pass uses;
+idle=true adds them here.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ from semibench_plugins.backbones.diff_vnet import _Parts as Parts
 from semibench_plugins.backbones.halving import Halving
 
 FILTERS = 16
-"""Of the finest level; the others follow by doubling."""
+"""Filters of the finest level; each further level doubles them."""
 
 
 class DiffusionVNetOptions(DiffVNetOptions, frozen=True, extra="forbid"):
-    """Options of `diffusion-vnet`. width multiplies the 16 filters of the finest level (the others follow by doubling) and
-    the 512 numbers of the embedding (at least 16, at most 512)."""
+    """Options of `diffusion-vnet`. width multiplies the 16 filters of the finest level (each further level doubles them)
+    and the 512 numbers of the embedding (at least 16, at most 512)."""
 
     idle: bool = Field(
-        False, description="also hold the projections that A&D's module has and never uses (frozen), as its count does"
+        False,
+        description="add the frozen projections that A&D's module has but never uses, to match its parameter count",
     )
 
 
 class TimedMaps(list[Tensor]):
-    """The maps of `encode`, finest first, with the embedding of the step, which the decoder adds, too. embedding:
-    (B, E), or None. A plain list decodes without it."""
+    """The maps of `encode`, finest first, with the step's embedding, (B, E) or None, which the decoder adds as well. A plain
+    list decodes without an embedding."""
 
     def __init__(self, maps: Sequence[Tensor], embedding: Tensor | None = None) -> None:
         super().__init__(maps)
@@ -55,19 +56,19 @@ class TimedMaps(list[Tensor]):
 
 
 class TimedDecoder(DiffVNetDecoder):
-    """Takes the embedding from the maps."""
+    """A decoder that takes the step's embedding from the maps."""
 
     def forward(self, features: list[Tensor], embedding: Tensor | None = None) -> list[Tensor]:
-        """Five encoder maps, finest first -> four decoder maps, finest first (the first after dropout). embedding: other
-        than that of the maps."""
+        """Five encoder maps, finest first -> four decoder maps, finest first (the first after dropout). embedding: overrides
+        that of the maps."""
         return super().forward(features, getattr(features, "embedding", None) if embedding is None else embedding)
 
 
 class DiffusionVNet(Halving):
-    """See the module. The noisy label map has `outputs` channels. Decoders have no variants.
+    """See the module docstring. The noisy label map has `outputs` channels. Decoders have no variants.
 
-    Without a noisy label map and a step (a backbone must be able to take images alone) the part of the stem that would see
-    the map adds nothing and no embedding is fused.
+    A backbone must also take images alone. The stem then sees a label map of zeros, which adds nothing, and no embedding is
+    fused.
     """
 
     Options = DiffusionVNetOptions
@@ -99,12 +100,12 @@ class DiffusionVNet(Halving):
     def encode(self, images: Tensor, noisy: Tensor | None = None, time: Tensor | None = None) -> TimedMaps:
         """(B, C, *spatial) -> five maps, finest first (the last after dropout).
 
-        noisy: label map with noise (B, outputs, *spatial); time: its step, int64 (B,). Raises UsageError where only one
-        of the two is given."""
+        noisy: label map with noise (B, outputs, *spatial); time: its step, int64 (B,). Raises UsageError if only one of
+        the two is given."""
         self.check_size(images.shape[2:])
         if (noisy is None) != (time is None):
             raise UsageError(
-                "encode of diffusion-vnet takes a noisy label map with its step, or neither; got one of them"
+                "diffusion-vnet encodes images with both a noisy label map and its step, or with neither; got only one of them"
             )
         if noisy is None:
             noisy = images.new_zeros((len(images), self._outputs, *images.shape[2:]))
@@ -115,7 +116,7 @@ class DiffusionVNet(Halving):
         return TimedMaps(maps, embedding)
 
     def new_decoder(self, **variant: Any) -> Decoder:
-        """A fresh decoder."""
+        """Returns a fresh decoder."""
         if variant:
             raise UsageError(f"decoders of diffusion-vnet have no variants; got {variant}")
         return TimedDecoder(self._parts, self.channels, self._outputs, timed=True)

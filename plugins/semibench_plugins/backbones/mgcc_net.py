@@ -1,8 +1,8 @@
 """The network of MGCC: a large U-Net, a chain of ConvMixer layers at the bottleneck, attention gates on the skips.
 
-Source: arXiv 2305.09447 (2023), section III-C; layer order and normalisation as in the authors' code. Counts for three
-input channels and one output: 52,142,145 parameters (encoder 18,851,136, chain 9,944,064, one decoder 23,346,945);
-each further decoder of the method adds 23,346,945. Without gates 44,471,105; without gates and chain 34,527,041.
+Source: arXiv 2305.09447 (2023), section III-C; layer order and normalisation follow the authors' code. With three input
+channels and one output it has 52,142,145 parameters (encoder 18,851,136, chain 9,944,064, one decoder 23,346,945); each
+further decoder of the method adds 23,346,945. Without gates 44,471,105; without gates and chain 34,527,041.
 """
 
 from __future__ import annotations
@@ -25,23 +25,25 @@ class MGCCNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     """Options of `mgcc-net`."""
 
     depths: tuple[int, ...] = Field(
-        (0, 3, 6, 9), description="ConvMixer layers before each tap, cumulative; the last is the main decoder's"
+        (0, 3, 6, 9), description="ConvMixer layers before each tap, cumulative; the last tap feeds the main decoder"
     )
-    kernel: int = Field(7, ge=1, description="side of the depthwise convolutions, odd")
+    kernel: int = Field(7, ge=1, description="side of the depthwise convolutions; must be odd")
     gates: bool = Field(True, description="attention gates on the skips of every decoder")
 
     @field_validator("depths")
     @classmethod
     def _depths(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or value[0] < 0 or list(value) != sorted(value):
-            raise ValueError(f"depths are cumulative layer counts, not descending, e.g. (0, 3, 6, 9); got {value}")
+            raise ValueError(
+                f"depths must be cumulative layer counts that never descend, e.g. (0, 3, 6, 9); got {value}"
+            )
         return value
 
     @field_validator("kernel")
     @classmethod
     def _kernel(cls, value: int) -> int:
         if value % 2 == 0:
-            raise ValueError(f"kernel must be odd, so that the maps keep their size; got {value}")
+            raise ValueError(f"kernel must be odd so that maps keep their size; got {value}")
         return value
 
 
@@ -70,7 +72,7 @@ class ConvMixerLayer(nn.Module):
 
 
 class AttentionGate(nn.Module):
-    """Multi-scale attention gate (Eqs. 5, 6): three views of a skip vote for x (1 + a), a in (0, 1).
+    """Multi-scale attention gate (Eqs. 5, 6): x (1 + a), with a in (0, 1) voted by three views of a skip.
 
     The vote is normalised before the sigmoid, as in the authors' code; Eq. (6) shows no normalisation."""
 
@@ -88,12 +90,12 @@ class AttentionGate(nn.Module):
 
     def forward(self, skip: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        seen = torch.cat([view(skip) for view in self.views], 1).relu()
-        return skip + skip * self.vote(seen).sigmoid()
+        views = torch.cat([view(skip) for view in self.views], 1).relu()
+        return skip + skip * self.vote(views).sigmoid()
 
 
 class GatedDecoder(Decoder):
-    """Up path of the U-Net: nearest upsampling with a convolution, the (gated) skip first in the concatenation."""
+    """Up path of the U-Net: nearest upsampling with a convolution, then concatenation [(gated) skip, up]."""
 
     def __init__(self, levels: Sequence[int], outputs: int, gates: bool) -> None:
         super().__init__()
@@ -122,10 +124,10 @@ class GatedDecoder(Decoder):
 
 
 class MGCCNet(Backbone):
-    """See the module. `encode` ends with the whole chain; `taps` gives the features of every depth in one pass."""
+    """See the module docstring. `encode` runs the whole chain; `taps` returns the features of every depth in one pass."""
 
-    called: ClassVar[str] = "mgcc-net"
-    """Its name in messages."""
+    title: ClassVar[str] = "mgcc-net"
+    """Name used in messages."""
     Options: ClassVar[type[BackboneOptions]] = MGCCNetOptions
     provides = frozenset({"stages"})
 
@@ -135,11 +137,11 @@ class MGCCNet(Backbone):
         super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
         if dims != 2:
             raise UsageError(
-                f"{self.called} is a 2D network; expected dims=2, got {dims}: choose another backbone for volumes"
+                f"{self.title} is a 2D network; expected dims=2, got {dims}: choose another backbone for volumes"
             )
         if any(side % DIVISOR for side in patch):
             raise UsageError(
-                f"{self.called} halves the image four times: sides must be multiples of 16, got {tuple(patch)}"
+                f"{self.title} halves the image four times: sides must be multiples of 16, got {tuple(patch)}"
             )
         levels = tuple(max(1, round(count * options.width)) for count in LEVELS)
         self.dims, self.divisor = dims, DIVISOR
@@ -156,8 +158,8 @@ class MGCCNet(Backbone):
         return (*self.blocks[:-1], self.chain[-1] if len(self.chain) else self.blocks[-1])
 
     def taps(self, images: Tensor) -> list[list[Tensor]]:
-        """(B, C, H, W) -> for each of `depths` the five maps, finest first; they share the skips and differ in the
-        last, the bottleneck after that many ConvMixer layers."""
+        """(B, C, H, W) -> five maps for each of `depths`, finest first. They share the skips and differ in the last map,
+        the bottleneck after that many ConvMixer layers."""
         skips: list[Tensor] = []
         maps = images
         for level, block in enumerate(self.blocks):
@@ -169,11 +171,11 @@ class MGCCNet(Backbone):
         return [[*skips, bottlenecks[depth]] for depth in self.depths]
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> five maps, finest first; the last has passed the whole chain."""
+        """(B, C, H, W) -> five maps, finest first; the last is the output of the whole chain."""
         return self.taps(images)[-1]
 
     def new_decoder(self, **variant: Any) -> Decoder:
-        """A fresh decoder with gates of its own; it knows no variant."""
+        """Returns a fresh decoder with its own gates. There are no variants."""
         if variant:
-            raise UsageError(f"{self.called} has one kind of decoder; got the variant {variant}")
+            raise UsageError(f"{self.title} has only one kind of decoder; got the variant {variant}")
         return GatedDecoder(self.channels, self.outputs, self._gates)

@@ -1,7 +1,7 @@
-"""ResNets as encoders of dense prediction: four maps, dilated later stages, plain or deep stem.
+"""ResNets as encoders for dense prediction: four maps, dilated later stages, plain or deep stem.
 
-Module names are torchvision's (conv1, bn1, layer1.0.conv1 ... layer1.0.downsample.0), so its weight files fit by key. The
-deep stem (three 3x3 convolutions, 64, 64 and 128 channels) is that of the PSPNet and U2PL lineage, whose files fit too.
+Module names are torchvision's (conv1, bn1, layer1.0.conv1 ... layer1.0.downsample.0), so that its weight files fit by key.
+The deep stem (three 3x3 convolutions, 64, 64 and 128 channels) is that of the PSPNet and U2PL lineage, whose files fit too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DEPTHS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
 }  # fmt: skip
 SIMPLE = frozenset({18, 34})
-"""Depths with two 3x3 convolutions in a block; the others have bottlenecks with four times the channels at their end."""
+"""Depths with two 3x3 convolutions per block; the others have bottlenecks that end in four times the channels."""
 
 BASE = 64
 MULTI_GRID = (2, 2, 4)
@@ -22,19 +22,19 @@ MULTI_GRID = (2, 2, 4)
 
 
 def scaled(channels: int, width: float) -> int:
-    """A channel count times the width, at least 1."""
+    """Multiplies a channel count by the width; at least 1."""
     return max(1, round(channels * width))
 
 
 def conv(inputs: int, outputs: int, side: int, *, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the size at stride 1."""
+    """Returns a convolution without bias that keeps the size at stride 1."""
     return nn.Conv2d(
         inputs, outputs, side, stride=stride, padding=dilation * (side // 2), dilation=dilation, bias=False
     )
 
 
 class SimpleBlock(nn.Module):
-    """Two 3x3 convolutions and the identity (He et al., CVPR 2016)."""
+    """Two 3x3 convolutions plus the identity (He et al., CVPR 2016)."""
 
     expansion = 1
 
@@ -56,7 +56,7 @@ class SimpleBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride and the dilation) and 1x1 convolutions and the identity."""
+    """1x1, 3x3 (with the stride and the dilation) and 1x1 convolutions plus the identity."""
 
     expansion = 4
 
@@ -81,32 +81,32 @@ class Bottleneck(nn.Module):
 
 
 def dilations(blocks: Sequence[int], output_stride: int, multi_grid: bool) -> tuple[list[int], list[list[int]]]:
-    """(stride of each stage, dilations of its blocks) for an output stride of 8, 16 or 32.
+    """Returns (stride of each stage, dilations of its blocks) for an output stride of 8, 16 or 32.
 
-    A stage that would go beyond the output stride multiplies the dilation instead; its first block keeps the one
-    before. multi_grid multiplies those of the last stage by (2, 2, 4): for 8 with it [1,2,2,2,2,2] and [4,8,16].
+    A stage that would exceed the output stride multiplies the dilation instead; its first block keeps the previous
+    dilation. multi_grid multiplies the last stage's dilations by (2, 2, 4): [1,2,2,2,2,2] and [4,8,16] for stride 8.
     """
     strides, table = [], []
-    reached, dilation = 4, 1
+    total_stride, dilation = 4, 1
     for number, count in enumerate(blocks):
-        wanted = 1 if number == 0 else 2
-        before = dilation
-        if reached * wanted > output_stride:
-            wanted, dilation = 1, dilation * wanted
-        reached *= wanted
-        row = [before, *[dilation] * (count - 1)]
+        stride = 1 if number == 0 else 2
+        previous = dilation
+        if total_stride * stride > output_stride:
+            stride, dilation = 1, dilation * stride
+        total_stride *= stride
+        row = [previous, *[dilation] * (count - 1)]
         if multi_grid and number == len(blocks) - 1:
             row = [value * MULTI_GRID[min(k, len(MULTI_GRID) - 1)] for k, value in enumerate(row)]
-        strides.append(wanted)
+        strides.append(stride)
         table.append(row)
     return strides, table
 
 
 class ResNet(nn.Module):
-    """Without pooling and classifier at its end. channels: of the four maps; strides: of them to the image.
+    """A ResNet without final pooling and classifier. channels, strides: of the four maps, strides relative to the image.
 
-    depth: 18, 34, 50 or 101. inputs: image channels. ceil_pool: rounding of the pooling after the stem; the results are equal
-    where the map before has odd sides (513 -> 257 -> 129). zero_last: the last norm of each block starts at 0.
+    depth: 18, 34, 50 or 101. inputs: image channels. ceil_pool: round up in the pooling after the stem; the result is the
+    same if the map before it has odd sides (513 -> 257 -> 129). zero_last: start the last norm of each block at 0.
     23,508,032 parameters for depth 50 and three channels, 23,631,808 with the deep stem.
     """
 
@@ -131,12 +131,12 @@ class ResNet(nn.Module):
         self.bn1, self.relu = nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1, ceil_mode=ceil_pool)
         steps, table = dilations(blocks, output_stride, multi_grid)
-        stages, strides, before, reached = [], [], stem, 4
+        stages, strides, inputs_of_stage, total_stride = [], [], stem, 4
         for number, (step, row) in enumerate(zip(steps, table, strict=True)):
             planes = base * 2**number
-            stages.append(_stage(kind, before, planes, step, row))
-            before, reached = planes * kind.expansion, reached * step
-            strides.append(reached)
+            stages.append(_stage(kind, inputs_of_stage, planes, step, row))
+            inputs_of_stage, total_stride = planes * kind.expansion, total_stride * step
+            strides.append(total_stride)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.channels = tuple(base * 2**number * kind.expansion for number in range(4))
         self.strides = tuple(strides)
@@ -151,7 +151,7 @@ class ResNet(nn.Module):
 
     @property
     def stages(self) -> tuple[nn.Module, ...]:
-        """The modules whose outputs are the maps."""
+        """The modules whose outputs are the four maps."""
         return (self.layer1, self.layer2, self.layer3, self.layer4)
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -1,13 +1,12 @@
 """Swin-UNet, a U-Net whose blocks are shifted-window transformers, in the small configuration of SSL4MIS.
 
-Patches of 4 x 4, 96-192-384-768 channels, two blocks a stage, 3-6-12-24 heads, windows of 7 tokens, drop-path up to .2
-(Cao et al., ECCV Workshops 2022; Liu et al., Swin Transformer, ICCV 2021, equations 3 and 4). Skips
-are the inputs of the encoder's stages. 27,168,420 parameters for four classes, 27,168,228 for two. A single channel is
-repeated to three, as published. Weights are drawn afresh: no ImageNet weights are loaded, without which the authors found
-it weaker.
+Patches of 4 x 4, 96-192-384-768 channels, two blocks per stage, 3-6-12-24 heads, windows of 7 tokens, drop-path up to .2
+(Cao et al., ECCV Workshops 2022; Liu et al., Swin Transformer, ICCV 2021, equations 3 and 4). Skips are the inputs of the
+encoder's stages. 27,168,420 parameters for four classes, 27,168,228 for two. A single channel is repeated to three, as
+published. Weights are initialised randomly; the authors found the network weaker without ImageNet weights.
 
-A window must tile the tokens of every stage; where a stage has fewer tokens than a window, the window is the whole stage.
-At 224 that is the published 7, at 256 it is 8, at 64 it is 8, 8, 4 and 2.
+Windows must tile the tokens of every stage; if a stage has fewer tokens than a window, the window is the whole stage. At
+224 the window is the published 7, at 256 it is 8, and at 64 it is 8, 8, 4 and 2.
 """
 
 from __future__ import annotations
@@ -28,22 +27,24 @@ STRIDES = (4, 8, 16, 32)
 DEPTH = 2
 MLP_RATIO = 4
 WINDOWS = (7, 8, 6, 5, 4, 3, 2)
-"""Tried in this order where no window is asked for: the published one first."""
+"""Windows to try, in this order, if the option isn't set; the published one is first."""
 
 
 class SwinUNetOptions(BackboneOptions, frozen=True, extra="forbid"):
-    """Options of `swin-unet`. width multiplies the 96 channels, rounded to a multiple of three (the first stage's heads)."""
+    """Options of `swin-unet`. width multiplies the 96 channels; the result is a multiple of three, the first stage's heads."""
 
     window: int | None = Field(
         None,
         ge=1,
-        description="tokens per side of a window; default: 7 where it tiles the patch, else the best of 8 to 2",
+        description="tokens per side of a window; default: 7 if it tiles the patch, else the best of 8 to 2",
     )
-    drop_path: float = Field(0.2, ge=0.0, lt=1.0, description="of the deepest block; the others rise to it linearly")
+    drop_path: float = Field(
+        0.2, ge=0.0, lt=1.0, description="drop-path rate of the deepest block; rates rise linearly from 0 to it"
+    )
 
 
 class DropPath(nn.Module):
-    """Leaves a residual branch out, sample by sample, with probability p, and rescales what stays; training mode only."""
+    """In training, drops the residual branch of each sample with probability p and rescales the remaining branches."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -53,8 +54,8 @@ class DropPath(nn.Module):
         """(B, ...) -> the same shape."""
         if not self.training or self.p == 0.0:
             return branch
-        kept = torch.rand(len(branch), *[1] * (branch.ndim - 1), device=branch.device) >= self.p
-        return branch * kept.to(branch.dtype) / (1.0 - self.p)
+        keep = torch.rand(len(branch), *[1] * (branch.ndim - 1), device=branch.device) >= self.p
+        return branch * keep.to(branch.dtype) / (1.0 - self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p:.3g}"
@@ -68,22 +69,23 @@ def partition(tokens: Tensor, window: int) -> Tensor:
 
 
 def assemble(windows: Tensor, size: Sequence[int], window: int) -> Tensor:
-    """The inverse of `partition`: -> (B, *size, C)."""
+    """The inverse of `partition`: (B * windows, window * window, C) -> (B, *size, C)."""
     h, w = size
     cut = windows.view(-1, h // window, w // window, window, window, windows.shape[-1])
     return cut.transpose(2, 3).reshape(-1, h, w, windows.shape[-1])
 
 
 def relative_positions(window: int) -> Tensor:
-    """(window^2, window^2) rows of the bias table: one for each of the (2 window - 1)^2 offsets of two tokens."""
+    """(window^2, window^2): row of the bias table for each pair of tokens; the table has (2 window - 1)^2 rows, one per
+    offset."""
     axis = torch.arange(window)
-    place = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)
-    offset = place[:, :, None] - place[:, None, :] + window - 1
+    position = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)
+    offset = position[:, :, None] - position[:, None, :] + window - 1
     return offset[0] * (2 * window - 1) + offset[1]
 
 
 def regions(size: Sequence[int], window: int, shift: Sequence[int], device: torch.device) -> Tensor:
-    """(windows, window^2, window^2) True where two tokens of a window, after the cyclic shift, weren't neighbours."""
+    """(windows, window^2, window^2): True for two tokens that share a window only because of the cyclic shift."""
     axes = []
     for side, moved in zip(size, shift, strict=True):
         index = torch.arange(side, device=device)
@@ -96,7 +98,7 @@ def regions(size: Sequence[int], window: int, shift: Sequence[int], device: torc
 
 
 class WindowAttention(nn.Module):
-    """softmax(q k' / sqrt(d) + bias) v within each window, several heads (Liu et al., eq. 4)."""
+    """softmax(q k' / sqrt(d) + bias) v within each window, multi-head (Liu et al., eq. 4)."""
 
     index: Tensor
 
@@ -110,23 +112,25 @@ class WindowAttention(nn.Module):
             self.bias = nn.Parameter(nn.init.trunc_normal_(torch.empty((2 * window - 1) ** 2, heads), std=0.02))
         self.register_buffer("index", relative_positions(window), persistent=False)
 
-    def forward(self, tokens: Tensor, apart: Tensor | None) -> Tensor:
-        """tokens: (B * windows, N, C); apart: bool (windows, N, N), pairs that must not see each other."""
+    def forward(self, tokens: Tensor, separated: Tensor | None) -> Tensor:
+        """tokens: (B * windows, N, C); separated: bool (windows, N, N), pairs that must not see each other."""
         count, length, channels = tokens.shape
         query, key, value = self.qkv(tokens).view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         if self.bias is not None:
             scores = scores + self.bias[self.index.flatten()].view(length, length, -1).permute(2, 0, 1)
-        if apart is not None:
-            blocked = torch.zeros(apart.shape, dtype=scores.dtype, device=scores.device).masked_fill(apart, -100.0)
-            scores = scores.view(-1, len(apart), self.heads, length, length) + blocked[:, None]
+        if separated is not None:
+            blocked = torch.zeros(separated.shape, dtype=scores.dtype, device=scores.device).masked_fill(
+                separated, -100.0
+            )
+            scores = scores.view(-1, len(separated), self.heads, length, length) + blocked[:, None]
             scores = scores.view(count, self.heads, length, length)
         return self.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(count, length, channels))
 
 
 class SwinBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); odd blocks shift their windows by half a window (eq. 3). An axis
-    that is no longer than a window isn't shifted."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); odd blocks shift their windows by half a window (eq. 3), except along
+    axes that aren't longer than a window."""
 
     def __init__(self, channels: int, heads: int, window: int, shifted: bool, drop: float) -> None:
         super().__init__()
@@ -141,20 +145,20 @@ class SwinBlock(nn.Module):
         """(B, H, W, C) -> the same shape."""
         size = tokens.shape[1:3]
         shift = [self.window // 2 if self.shifted and side > self.window else 0 for side in size]
-        moved = self.norm1(tokens)
-        apart = None
+        shifted = self.norm1(tokens)
+        separated = None
         if any(shift):
-            moved = moved.roll((-shift[0], -shift[1]), (1, 2))
-            apart = regions(size, self.window, shift, tokens.device)
-        seen = assemble(self.attention(partition(moved, self.window), apart), size, self.window)
+            shifted = shifted.roll((-shift[0], -shift[1]), (1, 2))
+            separated = regions(size, self.window, shift, tokens.device)
+        attended = assemble(self.attention(partition(shifted, self.window), separated), size, self.window)
         if any(shift):
-            seen = seen.roll((shift[0], shift[1]), (1, 2))
-        tokens = tokens + self.drop(seen)
+            attended = attended.roll((shift[0], shift[1]), (1, 2))
+        tokens = tokens + self.drop(attended)
         return tokens + self.drop(self.mlp(self.norm2(tokens)))
 
 
 class Merge(nn.Module):
-    """2 x 2 tokens become one of twice the channels."""
+    """Merges 2 x 2 tokens into one with twice the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -168,7 +172,7 @@ class Merge(nn.Module):
 
 
 class Expand(nn.Module):
-    """A token becomes factor x factor tokens of `outputs` channels."""
+    """Expands each token to factor x factor tokens with `outputs` channels."""
 
     def __init__(self, inputs: int, outputs: int, factor: int) -> None:
         super().__init__()
@@ -184,7 +188,7 @@ class Expand(nn.Module):
 
 
 class EncoderStage(nn.Module):
-    """What lies between two maps: blocks and merging; `maps` in and out have the channels first."""
+    """The layers between two encoder maps: blocks and merging. Input and output have channels first."""
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -196,7 +200,7 @@ class EncoderStage(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Patches of 4 x 4 pixels -> tokens; one channel is repeated to three."""
+    """Embeds patches of 4 x 4 pixels as tokens; a single channel is repeated to three."""
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
@@ -211,7 +215,8 @@ class Embedding(nn.Module):
 
 
 def _draw(module: nn.Module) -> None:
-    """The published start: linear layers from a normal of deviation .02 cut at two, without offset."""
+    """Published initialisation: linear layers from a normal distribution with deviation .02, truncated at two, and zero
+    bias."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -228,7 +233,7 @@ class _Plan:
         self.rates = [drop_path * n / (DEPTH * len(HEADS) - 1) for n in range(DEPTH * len(HEADS))]
 
     def blocks(self, level: int) -> list[nn.Module]:
-        """The two blocks of a stage; encoder and decoder have the same ones."""
+        """Returns new blocks for a stage; encoder and decoder stages have the same structure."""
         return [
             SwinBlock(
                 self.channels[level], HEADS[level], self.windows[level], n % 2 == 1, self.rates[DEPTH * level + n]
@@ -238,7 +243,7 @@ class _Plan:
 
 
 class SwinDecoder(Decoder):
-    """Expand the bottleneck; at each level join the skip, a linear layer, two blocks; at last four times the size."""
+    """At each level: expand, concatenate the skip, linear layer, two blocks. Finally expands to four times the size."""
 
     def __init__(self, plan: _Plan, outputs: int) -> None:
         super().__init__()
@@ -253,7 +258,7 @@ class SwinDecoder(Decoder):
         self.apply(_draw)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Four encoder maps, finest first -> four decoder maps: strides 1, 4, 8 and 16."""
+        """Four encoder maps, finest first -> four decoder maps with strides 1, 4, 8 and 16."""
         tokens = features[-1].permute(0, 2, 3, 1)
         decoded: list[Tensor] = []
         for level in reversed(range(len(self.blocks))):
@@ -270,21 +275,21 @@ class SwinDecoder(Decoder):
 
 
 def stage_windows(patch: Sequence[int], window: int) -> tuple[int, ...] | None:
-    """The windows of the four stages, finest first: `window`, or the shorter side of a stage that has fewer tokens;
-    None where they don't tile the patch."""
-    found = []
+    """Returns the windows of the four stages, finest first: `window`, or the shorter side of a stage with fewer tokens.
+    Returns None if they don't tile the patch."""
+    windows = []
     for stride in STRIDES:
         tokens = [side // stride for side in patch]
         size = min(window, *tokens)
         if any(count % size for count in tokens):
             return None
-        found.append(size)
-    return tuple(found)
+        windows.append(size)
+    return tuple(windows)
 
 
 class SwinUNet(Backbone):
-    """See the module. It takes any size whose tokens its windows tile: multiples of `divisor`, which follows from the
-    patch and the window (224 for the published network, as its sizes are 224 and 448)."""
+    """See the module docstring. Takes any size whose tokens its windows tile: multiples of `divisor`, which follows from
+    the patch and the window (224 for the published network, whose sizes are 224 and 448)."""
 
     Options = SwinUNetOptions
     provides = frozenset({"stages", "dropout"})
@@ -321,13 +326,13 @@ class SwinUNet(Backbone):
                 f"swin-unet needs two sides that are multiples of {STRIDES[-1]}, such as 224 or 256; got {tuple(patch)}"
             )
         for candidate in WINDOWS if window is None else (window,):
-            found = stage_windows(patch, candidate)
-            if found is not None:
-                return found
-        sought = "windows of 2 to 8 tokens" if window is None else f"windows of {window} tokens"
+            windows = stage_windows(patch, candidate)
+            if windows is not None:
+                return windows
+        tried = "windows of 2 to 8 tokens" if window is None else f"windows of {window} tokens"
         raise UsageError(
-            f"swin-unet: {sought} don't tile a patch of {tuple(patch)} at strides 4, 8, 16 and 32; "
-            f"take another patch (224 with window 7, 256 with window 8) or set the option `window`"
+            f"swin-unet: {tried} don't tile a patch of {tuple(patch)} at strides 4, 8, 16 and 32; "
+            f"use another patch (224 with window 7, 256 with window 8) or set the option `window`"
         )
 
     @property
@@ -337,17 +342,17 @@ class SwinUNet(Backbone):
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, C, H, W) -> four maps, finest first: the inputs of the first three stages and the normalised output of the
-        last. Raises UsageError for a size the windows don't tile."""
+        last. Raises UsageError if the windows don't tile the size."""
         size = tuple(images.shape[2:])
         if any(side % self.divisor for side in size):
-            raise UsageError(f"this swin-unet takes sides that are multiples of {self.divisor}, got {size}")
+            raise UsageError(f"this swin-unet needs sides that are multiples of {self.divisor}, got {size}")
         maps: list[Tensor] = []
         for stage in self.stages:
             maps.append(stage(maps[-1] if maps else images))
         return maps
 
     def new_decoder(self, **variant: Any) -> Decoder:
-        """A fresh decoder; it knows no variant."""
+        """Returns a fresh decoder. There are no variants."""
         if variant:
-            raise UsageError(f"swin-unet has one kind of decoder; got the variant {variant}")
+            raise UsageError(f"swin-unet has only one kind of decoder; got the variant {variant}")
         return SwinDecoder(self._plan, self._outputs)

@@ -35,7 +35,7 @@ class UNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     dropout: tuple[float, float, float, float, float] | None = Field(
         None, description="element-wise dropout of the five encoder blocks, finest first; default: the variant's"
     )
-    upsampling: Upsampling | None = Field(None, description="of the decoder; default: the variant's")
+    upsampling: Upsampling | None = Field(None, description="upsampling in the decoder; default: the variant's")
 
 
 class _Plan:
@@ -55,7 +55,7 @@ class _Plan:
         return nn.Sequential(*self.unit(inputs, outputs), *between, *self.unit(outputs, outputs))
 
     def up(self, inputs: int, outputs: int, upsampling: Upsampling) -> nn.Sequential:
-        """Twice the size, `outputs` channels."""
+        """Doubles the size and returns `outputs` channels."""
         if upsampling == "transposed":
             return nn.Sequential(TRANSPOSED[self.dims](inputs, outputs, 2, stride=2))
         if upsampling == "linear":
@@ -68,7 +68,7 @@ class _Plan:
         return nn.Sequential(CONV[self.dims](inputs, outputs, 1), grow)
 
     def head(self, inputs: int, outputs: int) -> nn.Module:
-        """Finest map -> logits."""
+        """Returns the layer from the finest map to logits."""
         side = 1 if self.variant == "34m" else 3
         return CONV[self.dims](inputs, outputs, side, padding=side // 2)
 
@@ -99,7 +99,7 @@ class UNetDecoder(Decoder):
 
 
 class UNet(Halving):
-    """See the module. Decoder variant: upsampling="linear" | "nearest" | "transposed"."""
+    """See the module docstring. Decoder variant: upsampling="linear" | "nearest" | "transposed"."""
 
     Options = UNetOptions
     provides = frozenset({"stages", "dropout"})
@@ -128,6 +128,6 @@ class UNet(Halving):
         return maps
 
     def new_decoder(self, **variant: Any) -> Decoder:
-        """A fresh decoder; upsampling: other than the network's own."""
+        """Returns a fresh decoder. upsampling: overrides the network's own."""
         upsampling = self.upsampling_of(variant, self._upsampling)
         return UNetDecoder(self._plan, self.channels, self._outputs, upsampling)

@@ -1,8 +1,8 @@
-"""The V-Net of the semi-supervised 3D literature: the lighter re-write that came with UA-MT (Yu et al., MICCAI 2019).
+"""The V-Net of the semi-supervised 3D literature: the lighter rewrite that came with UA-MT (Yu et al., MICCAI 2019).
 
-Strided convolutions down, transposed ones up, skips by addition, 16-32-64-128-256 channels. 9,448,866 parameters for one
-channel, two classes and batch norm (encoder 7,376,896, decoder 2,071,970; with upsampling and a 3x3x3 convolution instead
-of transposed convolutions 2,898,850).
+Strided convolutions down, transposed convolutions up, skips by addition, 16-32-64-128-256 channels. 9,448,866 parameters
+for one channel, two classes and batch norm (encoder 7,376,896, decoder 2,071,970; with upsampling and a 3x3x3 convolution
+instead of transposed convolutions 2,898,850).
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ UP = (1, 2, 3, 3)
 
 
 class VNetOptions(BackboneOptions, frozen=True, extra="forbid"):
-    """Options of `vnet`. width multiplies the 16 filters of the finest level, the others follow by doubling; with group
+    """Options of `vnet`. width multiplies the 16 filters of the finest level; each further level doubles them. With group
     norm (16 groups) the filters are rounded to a multiple of 16."""
 
-    normalisation: Normalisation = Field("batch", description="instance: without affine parameters, as in UA-MT")
-    upsampling: Upsampling = Field("transposed", description="linear and nearest are followed by a 3x3x3 convolution")
+    normalisation: Normalisation = Field(
+        "batch", description="norm layers; instance has no affine parameters, as in UA-MT"
+    )
+    upsampling: Upsampling = Field(
+        "transposed", description="upsampling; a 3x3x3 convolution follows linear and nearest"
+    )
     has_dropout: bool = Field(True, description="channel dropout on the coarsest and on the finest decoded map")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="its probability")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="probability of that channel dropout")
 
 
 def _norm(kind: Normalisation, channels: int) -> list[nn.Module]:
@@ -99,12 +103,12 @@ class VNetDecoder(Decoder):
 
 
 class VNet(Halving):
-    """See the module. Decoder variant: upsampling="transposed" | "linear" | "nearest" (MC-Net, CAML)."""
+    """See the module docstring. Decoder variant: upsampling="transposed" | "linear" | "nearest" (MC-Net, CAML)."""
 
     Options = VNetOptions
     provides = frozenset({"stages", "dropout"})
     title = "vnet"
-    takes = (3,)
+    supported_dims = (3,)
 
     def __init__(self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: VNetOptions) -> None:
         super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
@@ -132,6 +136,6 @@ class VNet(Halving):
         return maps
 
     def new_decoder(self, **variant: Any) -> Decoder:
-        """A fresh decoder; upsampling: other than the network's own."""
+        """Returns a fresh decoder. upsampling: overrides the network's own."""
         upsampling = self.upsampling_of(variant, self._options.upsampling)
         return VNetDecoder(self.channels, self._outputs, upsampling, self._options)

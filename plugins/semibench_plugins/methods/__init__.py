@@ -1,1 +1,1 @@
-"""First-party methods, in folders by what they do with unlabeled samples."""
+"""First-party methods, grouped in folders by how they use unlabeled samples."""

@@ -1,4 +1,4 @@
-"""Cards of the built-in methods, collected from the families. Light: the classes are imported when a run uses them."""
+"""Cards of the built-in methods, collected from the families. Cheap to import: a class is loaded when a run uses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semibench_plugins.methods.systems import cards as systems
 
 @hookimpl
 def semibench_methods() -> list[MethodCard]:
-    """Returns the cards of every family of methods: one folder each, with a `cards.py` that is added here."""
+    """Returns the cards of all families. Each family is a folder with a `cards.py`; add new families here."""
     return [
         *baselines.CARDS,
         *consistency.CARDS,

@@ -73,7 +73,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     write_atomically(path, lambda temporary: temporary.write_text("old"))
 
     def dies_half_way(temporary: Path) -> None:
-        temporary.write_text("ne")
+        temporary.write_text("ne", encoding="utf-8")
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):

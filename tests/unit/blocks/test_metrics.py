@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import itertools
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +27,13 @@ from semibench.blocks.metrics import (
     overlap_value,
 )
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from medpy.metric import binary as medpy
+
+@functools.cache
+def medpy() -> Any:
+    """The oracle; imported by the tests that ask it, since it takes a second."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("medpy.metric.binary")
 
 
 def blob(shape: tuple[int, ...], seed: int, level: float = 0.0) -> np.ndarray:
@@ -45,7 +52,7 @@ steps = st.floats(0.1, 8.0).map(lambda x: round(x, 3))
 
 def off_from_medpy(a: np.ndarray, b: np.ndarray, spacing: tuple[float, ...] | None) -> float:
     """Largest difference to medpy over four distances and all engines."""
-    wanted = [f(a, b, spacing) for f in (medpy.hd, medpy.hd95, medpy.asd, medpy.assd)]
+    wanted = [f(a, b, spacing) for f in (medpy().hd, medpy().hd95, medpy().asd, medpy().assd)]
     off = 0.0
     cubes = spacing is None or len(set(spacing)) == 1
     for engine in ("auto", "tree", "transform", *(("near",) if cubes else ())):
@@ -73,12 +80,12 @@ def test_overlap_agrees_with_medpy_where_it_is_defined(pair) -> None:
     a, b = pair
     counts = overlap(a, b)
     if a.any() or b.any():
-        assert counts.dice() == pytest.approx(medpy.dc(a, b), abs=1e-12)
-        assert counts.iou() == pytest.approx(medpy.jc(a, b), abs=1e-12)
+        assert counts.dice() == pytest.approx(medpy().dc(a, b), abs=1e-12)
+        assert counts.iou() == pytest.approx(medpy().jc(a, b), abs=1e-12)
     if a.any():
-        assert counts.precision() == pytest.approx(medpy.precision(a, b), abs=1e-12)
+        assert counts.precision() == pytest.approx(medpy().precision(a, b), abs=1e-12)
     if b.any():
-        assert counts.recall() == pytest.approx(medpy.recall(a, b), abs=1e-12)
+        assert counts.recall() == pytest.approx(medpy().recall(a, b), abs=1e-12)
     assert counts.dice() == pytest.approx(2 * counts.iou() / (1 + counts.iou()), abs=1e-12)
     p, r = counts.precision(), counts.recall()
     assert counts.f1() == pytest.approx(2 * p * r / (p + r) if p + r else 0.0, abs=1e-12)
@@ -174,7 +181,7 @@ def test_hd95_pools_both_directions() -> None:
     found = surface_distances(a, b)
     pooled = np.percentile(np.concatenate([found.forward, found.backward]), 95)
     larger = max(np.percentile(found.forward, 95), np.percentile(found.backward, 95))
-    assert found.hd95() == pooled == pytest.approx(medpy.hd95(a, b)) and larger > pooled
+    assert found.hd95() == pooled == pytest.approx(medpy().hd95(a, b)) and larger > pooled
 
 
 def test_mean_dice_and_mean_iou_are_consistent() -> None:
@@ -213,7 +220,7 @@ def test_class_metrics_by_class_and_name() -> None:
     table = class_metrics(prediction, truth, 4, (2.0, 1.0, 1.0), names)
     assert list(table) == [1, 2, 3] and all(tuple(row) == names for row in table.values())
     assert table[1]["dice"] == pytest.approx(0.75)
-    assert table[1]["hd95_mm"] == medpy.hd95(prediction == 1, truth == 1, (2.0, 1.0, 1.0))
+    assert table[1]["hd95_mm"] == medpy().hd95(prediction == 1, truth == 1, (2.0, 1.0, 1.0))
     assert table[3]["dice"] == 1.0 and math.isnan(table[3]["asd_voxel"])
 
 

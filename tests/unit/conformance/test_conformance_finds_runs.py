@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from semibench import BackboneCard, Batch, Clock, Losses, MethodCard, UnsupportedError, hookimpl
 from semibench.conformance import METHOD_RUN_CHECKS, REGISTRATION_CHECKS, MethodCase, MethodRunCase, RegisteredCase
-from semibench.registry import Registered, Registry, Source, installed
+from semibench.registry import Registered, Registry, Source, also_registered, registry
 
 torch.set_num_threads(1)
 
@@ -22,7 +23,7 @@ class Logging(Good):
     place = ""
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
-        with Path(self.place).open("a") as log:
+        with Path(self.place).open("a", encoding="utf-8") as log:
             log.write("step")
         return super().losses(batch, clock)
 
@@ -53,7 +54,7 @@ class Refusing(Good):
 
 class Scattering(Good):
     def losses(self, batch: Batch, clock: Clock) -> Losses:
-        Path("beside.txt").write_text("beside the run folder")
+        Path("beside.txt").write_text("beside the run folder", encoding="utf-8")
         return super().losses(batch, clock)
 
 
@@ -80,12 +81,11 @@ def semibench_backbones() -> list[BackboneCard]:
 
 
 @pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch) -> Registry:
+def plugins() -> Iterator[Registry]:
     """The installed plug-ins and those of this file."""
     mine = types.SimpleNamespace(semibench_methods=semibench_methods, semibench_backbones=semibench_backbones)
-    found = Registry([*installed(), Source("tests", "1.0", "tests", __name__, lambda: mine)])
-    monkeypatch.setattr("semibench.run.execute.registry", lambda: found)
-    return found
+    with also_registered(Source("tests", "1.0", "tests", __name__, lambda: mine)):
+        yield registry()
 
 
 def case(method: type[Good], plugins: Registry | None = None) -> MethodRunCase:

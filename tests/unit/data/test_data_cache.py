@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 from support.data_toys import Filed, Procedural, card, write_cases
+from support.places import with_tests
 
 from semibench import CaseError, CaseRef, DatasetOptions, PluginError, Split, UnknownNameError
 from semibench.data.cache import CaseStore
 from semibench.data.catalog import DataCatalog, check_index
 from semibench.data.hashes import HashMemory, data_digest
-from semibench.data.revision import code_revision
 from semibench.reporting import Reporter
+from semibench.source_digest import class_digest
 
 
 @pytest.fixture(autouse=True)
@@ -274,8 +275,7 @@ def test_processes_that_build_at_once_decode_once(tmp_path: Path, own_cache: Pat
         "s = CaseStore.build({'toy': d}, r)\n"
         "print(len(d.reads), float(sum(s.image(x).double().sum() for x in r)))\n"
     )
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": with_tests(), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code, str(tmp_path / "data")]
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     answers = [process.communicate(timeout=120)[0].split() for process in running]
@@ -309,16 +309,16 @@ def test_the_revision_follows_code_and_not_comments(tmp_path: Path, monkeypatch:
         for name, text in {**texts, **changed}.items():
             (package / f"{name}.py").write_text(text)
         code = (
-            "from packed.reader import Reader; from semibench.data.revision import code_revision as c; print(c(Reader))"
+            "from packed.reader import Reader; from semibench.source_digest import class_digest as c; print(c(Reader))"
         )
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        environment = {**os.environ, "PYTHONPATH": with_tests(tmp_path)}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     first = revision()
     assert revision(inner="value = 1  # a comment\n\n", unrelated="x = 2\n") == first
     assert revision(inner="value = 2\n") != first
-    assert code_revision(Filed) != code_revision(PluginError)
+    assert class_digest(Filed) != class_digest(PluginError)
 
 
 # --- the catalog ---

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image
+from support.command_line import bench
 from support.official_layouts import LAYOUTS, Layout
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from semibench.cli import build
 from semibench_plugins.datasets.cards import CARDS
 
 DIMS = {card.name: card.dims for card in CARDS}
@@ -38,7 +38,7 @@ def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Layout]
         sides = [16, 16, 16][: DIMS[layout.dataset]]
         words = [word for option in (*layout.options, f"dataset.size={sides}") for word in ("--set", option)]
         place = ["--data-root", str(tmp_path / "data")]
-        return CliRunner().invoke(build(), ["data", "verify", layout.dataset, *place, *words], prog_name="bench")
+        return bench("data", "verify", layout.dataset, *place, *words, width=None)
 
     return call
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from semibench import Case, CaseError, CaseRef, Convention, Frame, Inference, Truth, UnsupportedError
 from semibench.evaluation.inference import Network, window_starts
+from semibench.evaluation.overlap_check import SMOOTHING
 from semibench.evaluation.run_scores import conventions_for
 from semibench.evaluation.scoring import (
     COUNTS,
@@ -25,7 +26,7 @@ from semibench.evaluation.scoring import (
     score_prediction,
     validate,
 )
-from semibench.evaluation.summary import MEAN, SMOOTHING, TableError, check_table, summarise
+from semibench.evaluation.summary import MEAN, TableError, check_table, summarise
 from semibench.registry import registry
 from semibench_plugins.conventions import cards
 from semibench_plugins.conventions.csc_pa import CscPa

@@ -10,12 +10,13 @@ import pytest
 
 from semibench import UsageError
 from semibench.documents import parse_document
+from semibench.files import read_json, write_json
 from semibench.matrix.cells import Group, MatrixFile, numbers
 from semibench.matrix.planning import JOURNAL, plan_cells, wanted
 from semibench.run.execute import execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Cell
-from semibench.runfolder.writing import read_json, write_json
+from semibench.runfolder.format import write_spec
 
 YAML = """\
 title: two groups
@@ -137,8 +138,13 @@ def test_states_of_a_plan(tmp_path: Path) -> None:
         plugin["source"] = "0" * 64
     write_json(provenance, record)
     write_json(runs / JOURNAL / planned[2].short / "outcome.json", {"ending": "timeout", "reason": "passed 3 s"})
-    write_json(planned[3].folder / "status.json", {"state": "failed", "error": "it broke"})  # type: ignore[operator]
-    write_json(planned[4].folder / "status.json", {"state": "running", "process": 1})  # type: ignore[operator]
+    for number, status in ((3, {"state": "failed", "error": "it broke"}), (4, {"state": "running", "process": 1})):
+        folder = planned[number].folder
+        assert folder is not None
+        plan = prepare(cells[number].request(**execution), estimate=False)
+        write_spec(folder, plan.spec)
+        plan.record.to_disk(folder)
+        write_json(folder / "status.json", status)
     write_json(runs / JOURNAL / planned[5].short / "outcome.json", {"ending": "interrupted", "reason": "stopped"})
 
     found = plan_cells([*cells, cells[0].model_copy(update={"dataset": "nodata", "phantom": "never"})][:7], runs)

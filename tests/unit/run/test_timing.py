@@ -12,6 +12,7 @@ from semibench.run import timing
 from semibench.run.prepare import prepare
 from semibench.run.request import Request
 from semibench.run.timing import TooLargeError, bounded
+from semibench.runfolder.plans import Estimate
 
 
 class Greedy(nn.Module):
@@ -55,7 +56,7 @@ def test_a_plan_says_why_it_has_no_estimate(tmp_path: Path, monkeypatch: pytest.
         runs=tmp_path / "runs",
         device="cpu",
     )
-    assert prepare(request).estimate == {"source": "two iterations on noise take more than 0 s here"}
+    assert prepare(request).estimate == Estimate(source="two iterations on noise take more than 0 s here")
     monkeypatch.setattr(timing, "PATIENCE", 60.0)
     known = prepare(request).estimate
-    assert known is not None and known["training_seconds"] > 0
+    assert known.training_seconds is not None and known.training_seconds > 0

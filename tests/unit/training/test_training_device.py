@@ -75,23 +75,22 @@ print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+@pytest.mark.slow
 def test_the_allocator_keeps_memory() -> None:
     """Without it every tensor of 64 MB is mapped anew: thousands of page faults; with it none. The best of three processes
     counts: how soon the heap settles depends on where the system puts it."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    faults = {}
-    for mode in ("plain", "tuned"):
-        counts = []
-        for _ in range(3):
-            done = subprocess.run(
-                [sys.executable, "-c", CHURN, mode], capture_output=True, text=True, env=plain, check=True
-            )
-            answer, count = done.stdout.split()
-            counts.append(int(count))
-            assert answer == {"plain": "None", "tuned": "True"}[mode]
-        faults[mode] = min(counts)
-    assert faults["plain"] > 100
-    assert faults["tuned"] < faults["plain"] / 10
+
+    def page_faults(mode: str) -> int:
+        command = [sys.executable, "-c", CHURN, mode]
+        done = subprocess.run(command, capture_output=True, text=True, env=plain, check=True)
+        answer, count = done.stdout.split()
+        assert answer == {"plain": "None", "tuned": "True"}[mode]
+        return int(count)
+
+    without = page_faults("plain")
+    assert without > 100
+    assert any(page_faults("tuned") < without / 10 for _ in range(3))
 
 
 def test_the_allocator_is_left_alone_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

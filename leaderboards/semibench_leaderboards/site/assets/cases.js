@@ -1,4 +1,4 @@
-// Values by case: each row's distribution, and two rows against each other.
+// Values by case: the distribution of each row, and two rows compared case by case.
 const SHOWN = 12;
 
 function quantile(sorted, share) {
@@ -33,12 +33,12 @@ function distributionPlot(data, rows, width, details) {
     svg.append(draw("line", { class: "grid", x1: x(value), x2: x(value), y1: top, y2: bottom }), draw("text", { class: "soft", x: x(value), y: bottom + 17, "text-anchor": "middle" }, xText(value)));
   svg.append(draw("text", { x: width - 14, y: bottom + 36, "text-anchor": "end" }, data.metric.label));
   const dots = all.length <= 4000;
-  const marks = rows.map((row, place) => {
+  const marks = rows.map((row, index) => {
     const values = row.cases.filter(known).sort((a, b) => a - b);
-    const y = top + place * step + (narrow ? 40 : step / 2 + 6);
+    const y = top + index * step + (narrow ? 40 : step / 2 + 6);
     svg.append(narrow ? draw("text", { class: "halo", x: left, y: y - 25 }, clip(row.name, Math.floor(width / 6.8)))
       : draw("text", { x: left - 4, y: y + 2, "text-anchor": "end" }, clip(row.name, Math.floor(left / 6.7))));
-    if (dots) {  // values that fall on each other are stacked
+    if (dots) {  // equal values are stacked
       const bins = new Map();
       const group = draw("g", { "aria-hidden": "true" });
       for (const value of values) {
@@ -58,7 +58,7 @@ function distributionPlot(data, rows, width, details) {
       `${row.name}\nmean ${number(row.mean)}, median ${number(middle)}\nmiddle half ${number(q1)} … ${number(q3)}\n${values.length} cases`);
   });
   svg.append(...marks);
-  roving(marks, (place) => details(rows[place]));
+  roving(marks, (index) => details(rows[index]));
   return svg;
 }
 
@@ -76,9 +76,9 @@ function pairs(data, look) {
   options(second, names, rows[1].id);
   const show = () => {
     const [one, other] = [first, second].map((select) => rows.find((row) => row.id === select.value));
-    const shared = data.cases.map((key, place) => ({ key, a: one.cases[place], b: other.cases[place] })).filter((item) => known(item.a) && known(item.b));
+    const shared = data.cases.map((key, index) => ({ key, a: one.cases[index], b: other.cases[index] })).filter((item) => known(item.a) && known(item.b));
     figure(byId("pair-figure"), (width) => pairPlot(data, one, other, shared, width, look));
-    byId("pair-told").replaceChildren(...pairTold(data, one, other, shared, look));
+    byId("pair-facts").replaceChildren(...pairFacts(data, one, other, shared, look));
   };
   first.addEventListener("change", show);
   second.addEventListener("change", show);
@@ -86,7 +86,7 @@ function pairs(data, look) {
 }
 
 function pairPlot(data, one, other, shared, width, look) {
-  if (!shared.length) return make("p", { class: "note" }, "They share no case with a value.");
+  if (!shared.length) return make("p", { class: "note" }, "The rows share no case with a value in both.");
   const side = Math.min(width, 430);
   const edge = { left: 48, right: side - 10, top: 30, bottom: side - 46 };
   const svg = draw("svg", { width: side, height: side, viewBox: `0 0 ${side} ${side}`, role: "group", "aria-label": `${one.name} against ${other.name}, ${shared.length} cases` });
@@ -98,20 +98,20 @@ function pairPlot(data, one, other, shared, width, look) {
   svg.append(draw("line", { class: "axis", x1: x(low), y1: y(low), x2: x(high), y2: y(high), "stroke-dasharray": "3 3" }));
   const seen = [...shared].sort((p, q) => p.b - q.b);
   const points = seen.map((item) => tip(draw("circle", { class: look.has(item.key) ? "case seen" : "case", cx: x(item.b), cy: y(item.a), r: look.has(item.key) ? 4.5 : 3.2, role: look.has(item.key) ? "button" : "img" }),
-    `${item.key}\n${one.name} ${number(item.a)}\n${other.name} ${number(item.b)}${look.has(item.key) ? "\nEnter or click: in the viewer" : ""}`));
+    `${item.key}\n${one.name} ${number(item.a)}\n${other.name} ${number(item.b)}${look.has(item.key) ? "\nEnter or click shows it in the viewer" : ""}`));
   svg.append(...points);
-  roving(points, (place) => { if (look.has(seen[place].key)) look.go(seen[place].key, one.id, other.id); });
+  roving(points, (index) => { if (look.has(seen[index].key)) look.go(seen[index].key, one.id, other.id); });
   return svg;
 }
 
-function pairTold(data, one, other, shared, look) {
-  if (one === other) return [make("p", { class: "note" }, "The same row twice.")];
+function pairFacts(data, one, other, shared, look) {
+  if (one === other) return [make("p", { class: "note" }, "Choose two different rows.")];
   if (!shared.length) return [];
   const mean = shared.reduce((sum, item) => sum + item.a - item.b, 0) / shared.length;
   const better = shared.filter((item) => (data.higher ? item.a > item.b : item.a < item.b)).length;
   const equal = shared.filter((item) => item.a === item.b).length;
   const p = adjusted(data, one.id, other.id);
-  const verdict = p === null ? "not both ranked: no test" : p < 0.05 ? `told apart: adjusted p = ${short(p)}` : `can't be told apart: adjusted p = ${short(p)}`;
+  const verdict = p === null ? "no test: not both rows are ranked" : p < 0.05 ? `told apart: adjusted p = ${short(p)}` : `can't be told apart: adjusted p = ${short(p)}`;
   const most = [...shared].sort((s, t) => Math.abs(t.a - t.b) - Math.abs(s.a - s.b) || (s.key < t.key ? -1 : 1)).slice(0, 5);
   const key = (item) => {
     if (!look.has(item.key)) return item.key;
@@ -121,14 +121,14 @@ function pairTold(data, one, other, shared, look) {
   };
   return [
     facts([["mean difference", signed(mean)], [`cases where ${one.name} is better`, `${better} of ${shared.length}${equal ? `, ${equal} equal` : ""}`], ["Wilcoxon, Holm over the board", verdict]]),
-    make("p", { class: "soft" }, "Where they differ most:"),
+    make("p", { class: "soft" }, "Cases that differ most:"),
     grid(["case", clip(one.name, 16), clip(other.name, 16), "difference"], most.map((item) => [key(item), number(item.a), number(item.b), signed(item.a - item.b)]), ["", "number", "number", "number"]),
   ];
 }
 
 function adjusted(data, one, other) {
-  const places = [data.order.indexOf(one), data.order.indexOf(other)].sort((a, b) => a - b);
-  if (places[0] < 0 || places[0] === places[1]) return null;
+  const indices = [data.order.indexOf(one), data.order.indexOf(other)].sort((a, b) => a - b);
+  if (indices[0] < 0 || indices[0] === indices[1]) return null;
   const n = data.order.length;
-  return data.adjusted[(places[0] * (2 * n - places[0] - 1)) / 2 + places[1] - places[0] - 1] ?? null;
+  return data.adjusted[(indices[0] * (2 * n - indices[0] - 1)) / 2 + indices[1] - indices[0] - 1] ?? null;
 }

@@ -1,4 +1,4 @@
-// What stands behind a row: where it comes from, the line that makes it again, its runs, classes and options.
+// Details of a row: its origin, the command that repeats it, its runs, classes and options.
 function facts(pairs) {
   return make("dl", { class: "facts" }, pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
@@ -6,8 +6,8 @@ function facts(pairs) {
 function grid(heads, rows, kinds) {
   return make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": heads.join(", ") },
     make("table", {},
-      make("thead", {}, make("tr", {}, heads.map((head, place) => make("th", { scope: "col", class: kinds[place] }, head)))),
-      make("tbody", {}, rows.map((cells) => make("tr", {}, cells.map((cell, place) => make("td", { class: kinds[place] }, cell)))))));
+      make("thead", {}, make("tr", {}, heads.map((head, index) => make("th", { scope: "col", class: kinds[index] }, head)))),
+      make("tbody", {}, rows.map((cells) => make("tr", {}, cells.map((cell, index) => make("td", { class: kinds[index] }, cell)))))));
 }
 
 function copier(text) {
@@ -16,7 +16,7 @@ function copier(text) {
     try {
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
-    } catch {  // a page from a file may not use the clipboard: select the text instead
+    } catch {  // a page opened from a file may not use the clipboard, so select the text instead
       const range = document.createRange();
       range.selectNodeContents(button.previousElementSibling);
       const selection = window.getSelection();
@@ -57,12 +57,12 @@ function rowDetails(data) {
     if (metrics.length) parts.push(make("h3", {}, "Other metrics"), facts(metrics.map(([name, [mean, std]]) =>
       [(data.metrics.find((item) => item.name === name) || { label: name }).label, number(mean) + (std === null ? "" : ` ± ${number(std)}`)])));
     parts.push(make("h3", {}, "Cost"), facts([
-      ["parameters", short(row.parameters)], ["parameters that predict", short(row.inference_parameters)], ["GFLOPs", short(row.gflops)],
+      ["parameters", short(row.parameters)], ["parameters used for prediction", short(row.inference_parameters)], ["GFLOPs", short(row.gflops)],
       ["training", seconds(row.training_seconds)], ["peak memory", known(row.peak_memory_mb) ? `${Math.round(row.peak_memory_mb)} MB` : "–"],
       ["inference per case", seconds(row.seconds_per_case)], ["labeled and validation cases", row.label_budget === null ? "–" : String(row.label_budget)],
       ["empty predictions", String(row.empty_prediction)], ["undefined", String(row.undefined)], ["missing cases", String(row.missing)]]));
     parts.push(make("h3", {}, "Entry"), facts(Object.entries(row.options)));
-    parts.push(make("h3", {}, "Where it comes from"), grid(["part", "name", "distribution", "source (sha256)"],
+    parts.push(make("h3", {}, "Origin"), grid(["part", "name", "distribution", "source (sha256)"],
       row.plugins.map(([role, name, from, source]) => [role, name, from, make("code", {}, source)]), ["", "", "", ""]),
       facts([...Object.entries(row.versions), ...Object.entries(row.machine), ["row", row.digest]]));
     dialog.replaceChildren(

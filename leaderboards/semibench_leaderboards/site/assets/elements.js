@@ -1,4 +1,4 @@
-// Elements and numbers as text. All text goes in as text nodes: nothing here, or built on it, parses markup.
+// Elements, and numbers as text. All text is inserted as text nodes; no code of the page parses markup.
 const byId = (id) => document.getElementById(id);
 
 function fill(node, attributes, children) {
@@ -36,7 +36,7 @@ function options(select, pairs, chosen) {
   select.replaceChildren(...pairs.map(([value, text]) => make("option", { value, selected: value === chosen }, text)));
 }
 
-// Text beside a point while it is under the pointer or has the focus.
+// Tooltip of a point while it is under the pointer or has the focus.
 function tip(node, text) {
   const box = byId("tip");
   const show = () => {
@@ -56,14 +56,14 @@ function tip(node, text) {
   return node;
 }
 
-// One tab stop for many points; arrows move among them, Enter acts.
+// One tab stop for many points: arrow keys move between them, Enter activates one.
 function roving(nodes, act) {
-  nodes.forEach((node, place) => {
-    node.setAttribute("tabindex", place === 0 ? "0" : "-1");
+  nodes.forEach((node, index) => {
+    node.setAttribute("tabindex", index === 0 ? "0" : "-1");
     node.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       let next = null;
-      if (step) next = nodes[(place + step + nodes.length) % nodes.length];
+      if (step) next = nodes[(index + step + nodes.length) % nodes.length];
       if (event.key === "Home") next = nodes[0];
       if (event.key === "End") next = nodes[nodes.length - 1];
       if (next) {
@@ -72,13 +72,13 @@ function roving(nodes, act) {
         next.setAttribute("tabindex", "0");
         next.focus();
       }
-      if (act && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); act(place); }
+      if (act && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); act(index); }
     });
-    if (act) node.addEventListener("click", () => act(place));
+    if (act) node.addEventListener("click", () => act(index));
   });
 }
 
-// A drawing that is made for the width it has, and made again when that changes. plan(width) returns an <svg>.
+// A drawing that is redrawn when its width changes. plan(width) returns an <svg>.
 const figures = new Map();
 const watcher = "ResizeObserver" in window ? new ResizeObserver((entries) => {
   for (const entry of entries) {

@@ -1,4 +1,4 @@
-// Puts the parts to work on the page that is there.
+// Starts the parts that the page has.
 function theme() {
   const button = byId("theme");
   const states = ["", "light", "dark"];
@@ -8,7 +8,7 @@ function theme() {
     if (next) document.documentElement.dataset.theme = next; else delete document.documentElement.dataset.theme;
     try {
       if (next) localStorage.setItem("semibench-theme", next); else localStorage.removeItem("semibench-theme");
-    } catch { /* storage may be forbidden: the choice then holds for this page */ }
+    } catch { /* storage may be forbidden; the choice then lasts for this page */ }
     show();
   });
   button.hidden = false;

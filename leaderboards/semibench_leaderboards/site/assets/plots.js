@@ -1,6 +1,6 @@
-// A metric against what a row costs, or against the amount of labels over tracks that differ in nothing else.
+// A metric against the costs of a row, or against the amount of labels over tracks that differ in nothing else.
 const COSTS = [
-  ["parameters", "parameters", true, short], ["inference_parameters", "parameters that predict", true, short], ["gflops", "GFLOPs", true, short],
+  ["parameters", "parameters", true, short], ["inference_parameters", "parameters used for prediction", true, short], ["gflops", "GFLOPs", true, short],
   ["training_seconds", "training time", true, seconds], ["seconds_per_case", "inference time per case", true, seconds],
   ["peak_memory_mb", "peak memory [MB]", true, short], ["label_budget", "labeled and validation cases", false, short],
 ];
@@ -18,9 +18,9 @@ function plots(data, details) {
   const show = () => {
     ySelect.disabled = xSelect.value === "family";
     if (xSelect.value === "family") ySelect.value = data.metric.name;
-    const told = byId("plot-told");
-    told.textContent = xSelect.value === "family"
-      ? "Boards that differ in nothing but the amount of labels; bars: 95 % interval. Means of different amounts are not ranked with each other."
+    const caption = byId("plot-caption");
+    caption.textContent = xSelect.value === "family"
+      ? "Boards that differ only in the amount of labels; bars: 95 % interval. Means of different amounts are not ranked with each other."
       : `Bars: ${ySelect.value === data.metric.name ? "95 % interval over cases" : "standard deviation over runs"}; hollow: fewer than three runs. Logarithmic where the values span more than a factor of three.`;
     figure(box, (width) => (xSelect.value === "family" ? familyPlot(data, width) : costPlot(data, width, ySelect.value, costs.find(([key]) => key === xSelect.value), details)));
   };
@@ -55,7 +55,7 @@ function costPlot(data, width, metric, [key, label, log, text], details) {
       `${row.name}\n${number(value(row))}${own ? ` (${interval(row)})` : ""}\n${label}: ${text(row[key])}`);
   });
   const best = [...rows].sort((a, b) => (data.higher ? value(b) - value(a) : value(a) - value(b)));
-  for (const row of best.slice(0, 60)) place(svg, taken, x(row[key]), y(value(row)), clip(row.name, width < 560 ? 18 : 34), edge);
+  for (const row of best.slice(0, 60)) putLabel(svg, taken, x(row[key]), y(value(row)), clip(row.name, width < 560 ? 18 : 34), edge);
   svg.append(...points);
   roving(points, (at) => details(rows[at]));
   return svg;
@@ -77,20 +77,20 @@ function familyPlot(data, width) {
   frame(svg, x, y, edge, { x: "labeled and validation cases", y: data.metric.label, xText: short });
   const marks = [];
   let used = [];
-  shown.forEach((name, place) => {
+  shown.forEach((name, index) => {
     const mine = points.filter((point) => point.name === name).sort((a, b) => a.labels - b.labels);
     const line = draw("polyline", { fill: "none", "stroke-width": 1.8, points: mine.map((point) => `${x(point.labels)},${y(point.mean)}`).join(" ") });
-    line.style.stroke = `var(--s${place + 1})`;
+    line.style.stroke = `var(--s${index + 1})`;
     svg.append(line);
     mine.forEach((point) => {
-      const shift = (place - (shown.length - 1) / 2) * 4;
+      const shift = (index - (shown.length - 1) / 2) * 4;
       if (known(point.low)) {
         const error = draw("line", { class: "error", x1: x(point.labels) + shift, x2: x(point.labels) + shift, y1: y(point.low), y2: y(point.high) });
-        error.style.stroke = `var(--s${place + 1})`;
+        error.style.stroke = `var(--s${index + 1})`;
         svg.append(error);
       }
       const mark = draw("circle", { class: "point", cx: x(point.labels) + shift, cy: y(point.mean), r: 4.5, role: "img" });
-      mark.style.fill = `var(--s${place + 1})`;
+      mark.style.fill = `var(--s${index + 1})`;
       marks.push(tip(mark, `${name}\n${point.labels} labels: ${number(point.mean)} (${interval(point)})\n${point.n} runs`));
     });
     if (side > 100) {
@@ -98,16 +98,16 @@ function familyPlot(data, width) {
       while (used.some((other) => Math.abs(other - at) < 14)) at += 14;
       used.push(at);
       const text = draw("text", { x: edge.right + 8, y: at }, clip(name, 22));
-      text.style.fill = `var(--s${place + 1})`;
+      text.style.fill = `var(--s${index + 1})`;
       svg.append(text);
     }
   });
   svg.append(...marks);
   roving(marks, null);
   if (side > 100) return svg;
-  return make("div", {}, svg, make("p", { class: "legend" }, shown.map((name, place) => {
+  return make("div", {}, svg, make("p", { class: "legend" }, shown.map((name, index) => {
     const spot = make("i");
-    spot.style.background = `var(--s${place + 1})`;
+    spot.style.background = `var(--s${index + 1})`;
     return make("span", {}, spot, name);
   })));
 }

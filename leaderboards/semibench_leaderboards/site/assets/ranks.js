@@ -4,17 +4,17 @@ const FEW = 24;
 
 function ranks(data, details) {
   const box = byId("ranks-figure"), more = byId("ranks-more");
-  const rows = data.order.map((id, place) => ({ row: data.rows.find((row) => row.id === id), place, average: data.average[place] })).filter((item) => known(item.average));
+  const rows = data.order.map((id, index) => ({ row: data.rows.find((row) => row.id === id), index, average: data.average[index] })).filter((item) => known(item.average));
   if (rows.length < 2) {
-    box.replaceChildren(make("p", { class: "note" }, "Fewer than two ranked rows: three runs each make a row ranked."));
+    box.replaceChildren(make("p", { class: "note" }, "Fewer than two rows are ranked; a row needs three runs."));
     return;
   }
-  rows.sort((a, b) => a.average - b.average || a.place - b.place);
+  rows.sort((a, b) => a.average - b.average || a.index - b.index);
   let every = rows.length <= FEW;
   const show = () => {
     const shown = every ? rows : rows.slice(0, FEW);
-    const places = new Set(shown.map((item) => item.place));
-    const groups = data.groups.map((group) => group.filter((place) => places.has(place))).filter((group) => group.length > 1);
+    const indices = new Set(shown.map((item) => item.index));
+    const groups = data.groups.map((group) => group.filter((index) => indices.has(index))).filter((group) => group.length > 1);
     figure(box, (width) => (width >= 620 && shown.length <= FEW ? rankLine(data, shown, groups, width, details) : rankList(data, shown, groups, width, details)));
     more.textContent = every ? `Only the ${FEW} best` : `All ${rows.length} rows`;
   };
@@ -43,9 +43,9 @@ function rankLine(data, items, groups, width, details) {
   for (const value of ticks(best, last, 10).filter(Number.isInteger))
     svg.append(draw("line", { class: "axis", x1: x(value), x2: x(value), y1: top - 6, y2: top }), draw("text", { class: "soft", x: x(value), y: top - 11, "text-anchor": "middle" }, String(value)));
   const spots = [];
-  items.forEach((item, place) => {
-    const left = place < half;
-    const y = first + (left ? place : items.length - 1 - place) * step + 8;
+  items.forEach((item, index) => {
+    const left = index < half;
+    const y = first + (left ? index : items.length - 1 - index) * step + 8;
     const end = left ? margin - 14 : width - margin + 14;
     svg.append(draw("polyline", { class: "link", points: `${x(item.average)},${top} ${x(item.average)},${y} ${end},${y}` }));
     const room = Math.floor((margin - 64) / 6.6);
@@ -55,7 +55,7 @@ function rankLine(data, items, groups, width, details) {
     svg.append(name);
     spots.push(rankTip(draw("circle", { class: "point", cx: x(item.average), cy: top, r: 4.5, role: "button" }), item));
   });
-  groups.map((group) => group.map((place) => items.find((item) => item.place === place).average).sort((a, b) => a - b))
+  groups.map((group) => group.map((index) => items.find((item) => item.index === index).average).sort((a, b) => a - b))
     .sort((a, b) => a[0] - b[0]).forEach((members, number) => {
       const y = top + 14 + number * gap;
       svg.append(draw("line", { class: "joined", x1: x(members[0]) - 6, x2: x(members.at(-1)) + 6, y1: y, y2: y }),
@@ -77,18 +77,18 @@ function rankList(data, items, groups, width, details) {
   const x = (value) => names + 12 + ((value - low) / (high - low)) * (width - names - side - 24);
   for (const value of ticks(low, high, width < 500 ? 3 : 8).filter(Number.isInteger))
     svg.append(draw("line", { class: "grid", x1: x(value), x2: x(value), y1: top - 6, y2: height }), draw("text", { class: "soft", x: x(value), y: top - 12, "text-anchor": "middle" }, String(value)));
-  const at = (place) => top + place * step + step / 2;
-  const spots = items.map((item, place) => {
-    svg.append(draw("text", { x: names, y: at(place) + 4, "text-anchor": "end" }, clip(item.row.name, Math.floor(names / 6.6))));
-    return rankTip(draw("circle", { class: "point", cx: x(item.average), cy: at(place), r: 4.5, role: "button" }), item);
+  const at = (index) => top + index * step + step / 2;
+  const spots = items.map((item, index) => {
+    svg.append(draw("text", { x: names, y: at(index) + 4, "text-anchor": "end" }, clip(item.row.name, Math.floor(names / 6.6))));
+    return rankTip(draw("circle", { class: "point", cx: x(item.average), cy: at(index), r: 4.5, role: "button" }), item);
   });
   groups.forEach((group, number) => {
-    const places = group.map((member) => items.findIndex((item) => item.place === member)).sort((a, b) => a - b);
+    const indices = group.map((member) => items.findIndex((item) => item.index === member)).sort((a, b) => a - b);
     const column = width - side + 8 + number * gap;
-    svg.append(draw("line", { class: "joined", x1: column, x2: column, y1: at(places[0]), y2: at(places.at(-1)) }),
-      ...places.map((place) => draw("circle", { class: "member", cx: column, cy: at(place), r: Math.min(3.5, gap / 2.2) })));
+    svg.append(draw("line", { class: "joined", x1: column, x2: column, y1: at(indices[0]), y2: at(indices.at(-1)) }),
+      ...indices.map((index) => draw("circle", { class: "member", cx: column, cy: at(index), r: Math.min(3.5, gap / 2.2) })));
   });
   svg.append(...spots);
-  roving(spots, (place) => details(items[place].row));
+  roving(spots, (index) => details(items[index].row));
   return svg;
 }

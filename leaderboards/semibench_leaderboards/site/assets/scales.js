@@ -1,24 +1,24 @@
-// Scales, axes and labels of the drawings.
+// Scales, axes and labels of drawings.
 function ticks(low, high, most) {
   const raw = (high - low) / Math.max(1, most);
   const power = 10 ** Math.floor(Math.log10(raw || 1));
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((size) => size >= raw) || 10 * power;
-  const found = [];
-  for (let value = Math.ceil(low / step - 1e-9) * step; value <= high + step * 1e-9; value += step) found.push(Number(value.toPrecision(12)));
-  return found;
+  const ticks = [];
+  for (let value = Math.ceil(low / step - 1e-9) * step; value <= high + step * 1e-9; value += step) ticks.push(Number(value.toPrecision(12)));
+  return ticks;
 }
 
 function logTicks(low, high) {
-  const found = [];
+  const ticks = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
     for (const factor of [1, 2, 5]) {
       const value = factor * 10 ** power;
-      if (value >= low * 0.999 && value <= high * 1.001) found.push(value);
+      if (value >= low * 0.999 && value <= high * 1.001) ticks.push(value);
     }
-  return found.length > 7 ? found.filter((value) => Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)) : found;
+  return ticks.length > 7 ? ticks.filter((value) => Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)) : ticks;
 }
 
-// A scale from values to pixels, padded; log where wanted and the values span more than a factor of three.
+// A padded scale from values to pixels; logarithmic if asked for and if the values span more than a factor of three.
 function scale(values, start, end, { log = false, pad = 0.06, most = 6, bounds = null } = {}) {
   let low = Math.min(...values), high = Math.max(...values);
   const logarithmic = log && low > 0 && high / low > 3;
@@ -34,7 +34,7 @@ function scale(values, start, end, { log = false, pad = 0.06, most = 6, bounds =
   return at;
 }
 
-// The bounds that a metric can't leave: overlaps stay in 0 … 1, distances above 0.
+// The range of a metric: overlaps are in 0 … 1, distances above 0.
 function metricBounds(values) {
   const top = Math.max(...values);
   return Math.min(...values) >= 0 ? [0, top <= 1 ? 1 : Infinity] : null;
@@ -42,7 +42,7 @@ function metricBounds(values) {
 
 const tickText = (value) => (Math.abs(value) >= 10000 ? short(value) : String(value));
 
-// Ticks with equal numbers of decimals.
+// Ticks with the same number of decimals.
 function tickTexts(at) {
   const decimals = Math.max(...at.ticks.map((value) => (String(value).split(".")[1] || "").length));
   return (value) => (at.log || Math.abs(value) >= 10000 ? tickText(value) : value.toFixed(decimals));
@@ -54,10 +54,10 @@ function frame(svg, x, y, box, labels) {
     svg.append(draw("line", { class: "grid", x1: box.left, x2: box.right, y1: y(value), y2: y(value) }),
       draw("text", { class: "soft", x: box.left - 7, y: y(value) + 4, "text-anchor": "end" }, yText(value)));
   }
-  const told = new Set();
+  const written = new Set();
   for (const value of x.ticks) {
-    if (told.has(xText(value))) continue;
-    told.add(xText(value));
+    if (written.has(xText(value))) continue;
+    written.add(xText(value));
     svg.append(draw("line", { class: "axis", x1: x(value), x2: x(value), y1: box.bottom, y2: box.bottom + 5 }),
       draw("text", { class: "soft", x: x(value), y: box.bottom + 19, "text-anchor": "middle" }, xText(value)));
   }
@@ -66,8 +66,8 @@ function frame(svg, x, y, box, labels) {
     draw("text", { x: 0, y: box.top - 12 }, labels.y));
 }
 
-// Puts names beside points where there is room; the first that asks gets it. taken: boxes that are used.
-function place(svg, taken, x, y, text, edge, reach = 8) {
+// Writes names next to points where there is room, first come first served. taken: boxes in use.
+function putLabel(svg, taken, x, y, text, edge, reach = 8) {
   const width = text.length * 6.5 + 4, height = 14;
   const spots = [
     [x + reach, y + 4, "start"], [x - reach, y + 4, "end"], [x, y - reach - 2, "middle"], [x, y + reach + 11, "middle"],

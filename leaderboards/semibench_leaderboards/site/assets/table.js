@@ -1,29 +1,29 @@
-// Sorting and filtering. Values are compared as numbers where both are; what is missing goes last in both directions.
+// Sorting and filtering. Two numbers are compared as numbers; missing values come last in both directions.
 function order(values, down) {
-  const places = values.map((_, place) => place);
+  const indices = values.map((_, index) => index);
   const absent = (value) => value === null || value === undefined || value === "";
   const text = new Intl.Collator("en", { numeric: true });
-  places.sort((one, other) => {
+  indices.sort((one, other) => {
     const a = values[one], b = values[other];
     if (absent(a) || absent(b)) return absent(a) - absent(b) || one - other;
-    const found = typeof a === "number" && typeof b === "number" ? a - b : text.compare(String(a), String(b));
-    return (down ? -found : found) || one - other;
+    const order = typeof a === "number" && typeof b === "number" ? a - b : text.compare(String(a), String(b));
+    return (down ? -order : order) || one - other;
   });
-  return places;
+  return indices;
 }
 
-// Makes heads of a table sort its rows. value(row, head): what a row is sorted by. Returns a function that sorts by a head.
+// Makes the heads of a table sort its rows. value(row, head): the sort key of a row. Returns a function that sorts by a head.
 function sortable(table, value) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   const rows = [...body.rows];
   const sort = (head, down) => {
-    const places = order(rows.map((row) => value(row, head)), down);
+    const indices = order(rows.map((row) => value(row, head)), down);
     for (const other of heads) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const found = document.createDocumentFragment();
-    for (const place of places) found.append(rows[place]);
-    body.append(found);
+    const fragment = document.createDocumentFragment();
+    for (const index of indices) fragment.append(rows[index]);
+    body.append(fragment);
   };
   for (const head of heads) {
     head.querySelector("button").addEventListener("click", () => {
@@ -34,7 +34,7 @@ function sortable(table, value) {
   return sort;
 }
 
-// Words of a filter, all of which must be in a text; a word that begins with "-" must not.
+// Words of a filter: a text must contain all of them, and none of those that begin with "-".
 function fits(text, filter) {
   return filter.toLowerCase().split(/\s+/).filter(Boolean).every((word) =>
     word.length > 1 && word.startsWith("-") ? !text.includes(word.slice(1)) : text.includes(word));
@@ -75,13 +75,13 @@ function boardTable(data, details) {
 function columns(table) {
   const panel = byId("columns");
   const menu = panel.closest("details");
-  [...table.tHead.rows[0].cells].forEach((head, place) => {
+  [...table.tHead.rows[0].cells].forEach((head, index) => {
     if (["rank", "name", "mean"].includes(head.dataset.key)) return;
     const box = make("input", { type: "checkbox" });
     box.checked = !head.hidden;
     box.addEventListener("change", () => {
       table.classList.add("all");
-      for (const line of table.rows) line.cells[place].hidden = !box.checked;
+      for (const line of table.rows) line.cells[index].hidden = !box.checked;
     });
     panel.append(make("label", { class: "check" }, box, head.textContent.trim()));
   });

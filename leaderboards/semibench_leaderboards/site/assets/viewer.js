@@ -1,14 +1,14 @@
-// Image, truth and predictions of a case, side by side for two rows. Label maps come as runs of equal labels and are drawn here.
+// Image, truth and predictions of a case, side by side for two rows. Label maps are run-length coded and drawn here.
 function labelsOf(runs, size) {
   const map = new Uint8Array(size);
-  for (let place = 0, at = 0; place < runs.length; place += 2) {
-    map.fill(runs[place], at, at + runs[place + 1]);
-    at += runs[place + 1];
+  for (let index = 0, at = 0; index < runs.length; index += 2) {
+    map.fill(runs[index], at, at + runs[index + 1]);
+    at += runs[index + 1];
   }
   return map;
 }
 
-// Borders between pixels of a label and others, as a path on a canvas that is `zoom` times as large.
+// Outline of the pixels with a label, as a path on a canvas that is `zoom` times as large.
 function border(context, map, width, height, label, zoom) {
   context.beginPath();
   const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && map[y * width + x] === label;
@@ -22,13 +22,13 @@ function border(context, map, width, height, label, zoom) {
 }
 
 function paint(context, map, width, zoom, tint) {
-  for (let place = 0; place < map.length; ) {
-    let end = place + 1;
-    const row = Math.floor(place / width);
-    while (end < map.length && end < (row + 1) * width && tint(end) === tint(place)) end++;
-    const colour = tint(place);
-    if (colour) { context.fillStyle = colour; context.fillRect((place - row * width) * zoom, row * zoom, (end - place) * zoom, zoom); }
-    place = end;
+  for (let index = 0; index < map.length; ) {
+    let end = index + 1;
+    const row = Math.floor(index / width);
+    while (end < map.length && end < (row + 1) * width && tint(end) === tint(index)) end++;
+    const colour = tint(index);
+    if (colour) { context.fillStyle = colour; context.fillRect((index - row * width) * zoom, row * zoom, (end - index) * zoom, zoom); }
+    index = end;
   }
 }
 
@@ -44,9 +44,9 @@ function overlay(item, prediction, truth, how, colours) {
   const classes = (map) => [...new Set(map)].filter((label) => label > 0 && label < 255);
   if (how.mode === "errors" && prediction && truth) {
     paint(context, prediction, width, zoom, (at) => {
-      const [said, is] = [prediction[at], truth[at]];
-      if (said === is || is === 255) return null;
-      return is === 0 ? `${ADDED}b3` : said === 0 ? `${MISSED}b3` : `${WRONG}b3`;
+      const [predicted, is] = [prediction[at], truth[at]];
+      if (predicted === is || is === 255) return null;
+      return is === 0 ? `${ADDED}b3` : predicted === 0 ? `${MISSED}b3` : `${WRONG}b3`;
     });
     context.strokeStyle = "#ffffffb0";
     context.lineWidth = line * 0.6;
@@ -76,10 +76,10 @@ function viewer(data, pictures) {
   const runs = new Map(pictures.rows.map((row) => [row.id, row.run]));
   const titles = new Map(names);
   let at = 0;
-  const buttons = pictures.cases.map((item, place) => {
+  const buttons = pictures.cases.map((item, index) => {
     const button = make("button", { type: "button", "aria-pressed": "false", title: item.key },
       make("img", { src: item.image, alt: "", class: item.width < 160 ? "coarse" : null }), make("span", {}, item.why), make("span", {}, item.key.split("/").slice(1).join("/")));
-    button.addEventListener("click", () => go(place));
+    button.addEventListener("click", () => go(index));
     return button;
   });
   strip.append(...buttons);
@@ -89,13 +89,13 @@ function viewer(data, pictures) {
   function panel(item, truth, id, side) {
     const found = id === null ? null : item.rows[id];
     const title = id === null ? "Image and truth" : titles.get(id);
-    const told = id === null ? (truth ? "" : "no truth for this case") : found
-      ? `${data.metric.label} ${number(found.value, 3)} in ${runs.get(id)} · ${number(found.mean, 3)} over its runs` : "kept no prediction of this case";
+    const caption = id === null ? (truth ? "" : "no truth for this case") : found
+      ? `${data.metric.label} ${number(found.value, 3)} in ${runs.get(id)} · ${number(found.mean, 3)} over its runs` : "no stored prediction of this case";
     const stack = make("div", { class: "stack" }, make("img", { src: item.image, alt: `Case ${item.key}, ${id === null ? "image" : title}`, class: item.width < 160 ? "coarse" : null }));
     stack.style.aspectRatio = `${item.width} / ${item.height}`;
     const settings = id === null ? { mode: "contour", truth: byId("view-truth").checked, prediction: false } : how();
     stack.append(overlay(item, found ? labelsOf(found.map, item.width * item.height) : null, truth, settings, pictures.colours));
-    return make("figure", { class: id === null ? "bare" : null, "data-side": side }, make("figcaption", {}, make("strong", {}, title), told ? make("br") : "", told ? make("span", { class: "soft" }, told) : ""), stack);
+    return make("figure", { class: id === null ? "bare" : null, "data-side": side }, make("figcaption", {}, make("strong", {}, title), caption ? make("br") : "", caption ? make("span", { class: "soft" }, caption) : ""), stack);
   }
 
   function show() {
@@ -107,13 +107,13 @@ function viewer(data, pictures) {
     const key = (colour, text) => { const spot = make("i"); spot.style.background = colour; return make("span", {}, spot, text); };
     byId("view-legend").replaceChildren(...(settings.mode === "errors"
       ? [key(MISSED, "missed"), key(ADDED, "added"), ...(pictures.classes.length > 2 ? [key(WRONG, "wrong class")] : []), key("#ffffff", "border of the truth")]
-      : [key(TRUTH, "truth"), ...pictures.classes.slice(1).map((name, place) => key(pictures.colours[place % pictures.colours.length], `predicted ${name}`))]));
-    buttons.forEach((button, place) => button.setAttribute("aria-pressed", String(place === at)));
-    buttons.forEach((button, place) => button.setAttribute("tabindex", place === at ? "0" : "-1"));
+      : [key(TRUTH, "truth"), ...pictures.classes.slice(1).map((name, index) => key(pictures.colours[index % pictures.colours.length], `predicted ${name}`))]));
+    buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(index === at)));
+    buttons.forEach((button, index) => button.setAttribute("tabindex", index === at ? "0" : "-1"));
   }
 
-  function go(place) {
-    at = (place + pictures.cases.length) % pictures.cases.length;
+  function go(index) {
+    at = (index + pictures.cases.length) % pictures.cases.length;
     show();
     const button = buttons[at];
     strip.scrollLeft = button.offsetLeft - strip.offsetLeft - (strip.clientWidth - button.offsetWidth) / 2;
@@ -130,13 +130,13 @@ function viewer(data, pictures) {
     if (event.target.closest(".strip")) buttons[at].focus({ preventScroll: true });
   });
   show();
-  const places = new Map(pictures.cases.map((item, place) => [item.key, place]));
+  const indices = new Map(pictures.cases.map((item, index) => [item.key, index]));
   return {
-    has: (key) => places.has(key),
+    has: (key) => indices.has(key),
     go: (key, one, other) => {
       if (titles.has(one)) first.value = one;
       if (titles.has(other)) second.value = other;
-      go(places.get(key));
+      go(indices.get(key));
       byId("viewer").scrollIntoView();
       buttons[at].focus({ preventScroll: true });
     },

@@ -1,4 +1,4 @@
-"""AdaOutput, the name of AdaptSegNet in the medical tables (Tsai et al., CVPR 2018), in 2D and 3D."""
+"""AdaOutput, which is what medical tables call AdaptSegNet (Tsai et al., CVPR 2018), in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LEVELS = 5
 
 
 class PatchCritic(nn.Module):
-    """Five convolutions (f, 2f, 4f, 8f, 1 channels), kernel 4, stride 2, leaky ReLU .2, no normalisation: softmax map ->
-    one score per patch. An axis that has become too short to be halved (under 2) is kept by kernel 3 and stride 1, so
-    that patches under 32 are judged too; at 128^3 the scores are 4^3, at 112x112x80 they are 3x3x2."""
+    """Scores patches of a softmax map with five convolutions: f, 2f, 4f, 8f, 1 channels, kernel 4, stride 2, leaky ReLU
+    .2, no normalisation. Axes too short to halve (under 2) use kernel 3 and stride 1, so inputs under 32 also work. The
+    scores are 4^3 for inputs of 128^3 and 3x3x2 for 112x112x80."""
 
     def __init__(self, dims: int, inputs: int, patch: Sequence[int], filters: int = 64) -> None:
         super().__init__()
@@ -44,13 +44,14 @@ class PatchCritic(nn.Module):
 
 
 class AdaOutput(Method):
-    """The segmenter learns from labeled source samples and must make critics of its softmax maps take target samples for
-    source ones; on two levels, the main logits and an auxiliary head on the second finest decoder map.
+    """The segmenter learns from labeled source samples and tries to make critics of its softmax maps mistake target
+    samples for source samples. There are two levels: the main logits and an auxiliary head on the second finest decoder
+    map.
 
     L = L_seg + .1 L_seg_aux + .001 BCE(D(P_t), source) + .0002 BCE(D_aux(P_t_aux), source); critic, on detached maps:
     per level BCE(D(P_s), source) / 2 + BCE(D(P_t), target) / 2, source 0 and target 1, means over the patch map. Labeled
-    samples are the source, unlabeled ones the target. The segmenter has the recipe's optimiser (2.5e-4 and a pretrained
-    DeepLab in the paper), the critics Adam 1e-4, betas (.9, .99), no decay. The supervised loss is the paper's
+    samples are the source, unlabeled samples the target. The segmenter uses the recipe's optimiser (the paper: 2.5e-4
+    and a pretrained DeepLab); the critics use Adam 1e-4, betas (.9, .99), no decay. The supervised loss is the paper's
     cross-entropy; the option `loss` offers those of the medical literature. Preset `ls`: least squares, weight .01.
     """
 
@@ -62,8 +63,8 @@ class AdaOutput(Method):
         "critic": Term(),
     }
     known_failures: ClassVar[Mapping[str, str]] = {
-        "unlabeled_samples_help": "Dice .770 against .840 with the labels alone (with another seed .861 against .878); why was "
-        "not examined"
+        "unlabeled_samples_help": "Dice .770 against .840 with the labels alone (.861 against .878 with another seed); the "
+        "cause was not investigated"
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ls": {"options": {"adversarial": "least-squares"}, "terms": {"adv": 1e-2, "adv_aux": 2e-3}},
@@ -72,8 +73,8 @@ class AdaOutput(Method):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `adaoutput`."""
 
-        loss: Supervision = Field("cross_entropy", description="which supervised loss, on both levels")
-        adversarial: Literal["bce", "least-squares"] = Field("bce", description="what the critics are trained with")
+        loss: Supervision = Field("cross_entropy", description="supervised loss, at both levels")
+        adversarial: Literal["bce", "least-squares"] = Field("bce", description="loss that trains the critics")
         critic_lr: float = Field(1e-4, gt=0.0, description="useful range 1e-5 to 1e-3")
         critic_filters: int = Field(64, ge=1, description="channels of the critics' first convolution")
 
@@ -90,14 +91,14 @@ class AdaOutput(Method):
         )
 
     def optimisers(self) -> Mapping[str, Optimiser]:
-        """net: segmenter and auxiliary head; critics: both."""
+        """`net` updates the segmenter and its auxiliary head, `critics` both critics."""
         settings = {"betas": (0.9, 0.99), "weight_decay": 0.0}
         return {
             "net": Optimiser((self.net, self.aux)),
             "critics": Optimiser((self.critics,), "adam", lr=self.options.critic_lr, settings=settings),
         }
 
-    def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def logits_by_level(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, *spatial) -> main and auxiliary logits, both (B, K, *spatial)."""
         size = images.shape[2:]
         maps = self.net.decoder(self.net.encode(images))
@@ -106,24 +107,26 @@ class AdaOutput(Method):
         main, aux = (z if z.shape[2:] == size else F.interpolate(z, size, mode=mode) for z in logits)
         return main, aux
 
-    def judged(self, scores: Tensor, domain: float) -> Tensor:
-        """Mean loss of critic scores against SOURCE or TARGET."""
+    def critic_loss(self, scores: Tensor, domain: float) -> Tensor:
+        """Returns the mean loss of critic scores against SOURCE or TARGET."""
         goal = torch.full_like(scores, domain, dtype=torch.float32)
         if self.options.adversarial == "bce":
             return F.binary_cross_entropy_with_logits(scores.float(), goal)
         return F.mse_loss(scores.float(), goal)
 
     def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
-        """The segmenter against fixed critics, then the critics on the maps just made."""
+        """Updates the segmenter against fixed critics, then the critics on the segmenter's softmax maps."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        source = self.both(labeled.image)
-        target = self.both(unlabeled.image)
+        source = self.logits_by_level(labeled.image)
+        target = self.logits_by_level(unlabeled.image)
         sup, sup_aux = (supervised_loss(z, labeled.target, self.options.loss) for z in source)
         source_maps, target_maps = ([z.float().softmax(1) for z in side] for side in (source, target))
-        adv, adv_aux = (self.judged(critic(p), SOURCE) for critic, p in zip(self.critics, target_maps, strict=True))
+        adv, adv_aux = (
+            self.critic_loss(critic(p), SOURCE) for critic, p in zip(self.critics, target_maps, strict=True)
+        )
         optimise({"sup": sup, "sup_aux": sup_aux, "adv": adv, "adv_aux": adv_aux}, on=["net"])
         losses = [
-            0.5 * self.judged(critic(p.detach()), domain)
+            0.5 * self.critic_loss(critic(p.detach()), domain)
             for maps, domain in ((source_maps, SOURCE), (target_maps, TARGET))
             for critic, p in zip(self.critics, maps, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+"""Cards of the methods in this folder. Cheap to import: a class is loaded when a run uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CARDS = (
         name="adaoutput",
         title="AdaOutput",
         load=f"{__package__}.adaoutput:AdaOutput",
-        summary="critics on the softmax maps of two levels pull target predictions to look like source ones",
+        summary="critics of the softmax maps at two levels make target predictions look like source predictions",
         paper="Tsai et al., Learning to Adapt Structured Output Space for Semantic Segmentation, CVPR 2018",
         url="https://arxiv.org/abs/1802.10349",
         protocols=("umda",),

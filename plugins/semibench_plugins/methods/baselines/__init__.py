@@ -1,1 +1,1 @@
-"""References that every semi-supervised method must beat."""
+"""Baselines that every semi-supervised method must beat."""

@@ -1,4 +1,4 @@
-"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+"""Cards of the methods in this folder. Cheap to import: a class is loaded when a run uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CARDS = (
         name="supervised",
         title="Supervised",
         load=f"{__package__}.supervised:Supervised",
-        summary="cross-entropy and Dice on the labeled samples only; the reference every learner must beat",
+        summary="cross-entropy and Dice on the labeled samples only; the baseline every method must beat",
         uses_unlabeled=False,
     ),
 )

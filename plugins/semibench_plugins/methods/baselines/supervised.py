@@ -13,11 +13,11 @@ from semibench.blocks import Supervision, supervised_loss
 
 
 class Supervised(Method):
-    """L = L_sup on the labeled stream; nothing unlabeled is ever drawn. How many labels there are is the protocol's
-    affair: with all of them this is the upper bound of a table.
+    """L = L_sup on the labeled stream; unlabeled samples are never drawn. The protocol decides how many labels there are:
+    with all of them, this is the upper bound of a table.
 
-    The default loss is SSL4MIS's (CE + Dice) / 2; presets `mgcc-2023` (BCE / 2 + Dice) and `la` (Dice of the foreground
-    only, UA-MT) are those of the other families.
+    The default loss is SSL4MIS's (CE + Dice) / 2. The presets use the losses of other lineages: `mgcc-2023` BCE / 2 +
+    Dice, `la` the Dice of the foreground only (UA-MT).
     """
 
     terms: Mapping[str, Term] = {"sup": Term()}
@@ -30,7 +30,7 @@ class Supervised(Method):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `supervised`."""
 
-        loss: Supervision = Field("dice_ce", description="which supervised loss")
+        loss: Supervision = Field("dice_ce", description="supervised loss")
 
     def __init__(self, task: Task, backbones: Backbones, options: Supervised.Options) -> None:
         super().__init__(task, backbones, options)

@@ -1,1 +1,1 @@
-"""Methods that ask for one prediction under noise, dropout, other weights or adversarial examples."""
+"""Methods that keep predictions consistent under noise, dropout, different weights or adversarial examples."""

@@ -1,4 +1,4 @@
-"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+"""Cards of the methods in this folder. Cheap to import: a class is loaded when a run uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CARDS = (
         name="mean-teacher",
         title="Mean Teacher",
         load=f"{__package__}.mean_teacher:MeanTeacher",
-        summary="agree with an averaged copy of oneself on noisy unlabeled samples",
+        summary="the network agrees with its own moving average on noisy unlabeled samples",
         paper="Tarvainen & Valpola, Mean teachers are better role models, NeurIPS 2017",
         url="https://arxiv.org/abs/1703.01780",
         default_for=("self", "similar", "synthetic", "ssmis", "semi-mdg"),
@@ -18,7 +18,7 @@ CARDS = (
         name="ua-mt",
         title="UA-MT",
         load=f"{__package__}.ua_mt:UAMT",
-        summary="mean teacher whose consistency counts only where the teacher is certain",
+        summary="mean teacher with consistency only where the teacher is certain",
         paper="Yu et al., Uncertainty-aware Self-ensembling Model for Semi-supervised 3D Left Atrium Segmentation, "
         "MICCAI 2019",
         url="https://arxiv.org/abs/1907.07034",

@@ -21,16 +21,16 @@ SSL4MIS_WEIGHT = {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200, "end
 
 
 class CCT(Method):
-    """One encoder, a main decoder, auxiliary decoders that see perturbed features and must agree with the main one.
+    """One encoder and a main decoder; auxiliary decoders see perturbed features and must agree with the main decoder.
 
     L = L_sup(main) + w / A sum_k mean |p_k - p_main|^2 on unlabeled samples, p_main a constant, w = 30 after
-    a ramp exp(-5 (1 - t)^2) over the first tenth of the run. Perturbed is the encoder's last map. The paper's 26 small
-    decoders are three of the backbone's own here, one for each perturbation of SSL4MIS; the option `perturbations` takes
-    any number. Of the paper's seven kinds, guided cutout and the adversarial one are not offered. Its supervised loss is
-    an annealed cross-entropy, the default here the one of all methods.
+    a ramp exp(-5 (1 - t)^2) over the first tenth of the run. The encoder's last map is perturbed. The paper has 26 small
+    decoders; here there are three of the backbone's own, one for each perturbation of SSL4MIS, and the option
+    `perturbations` takes any number. Of the paper's seven perturbations, guided cutout and the adversarial one are
+    missing. The paper's supervised loss is an annealed cross-entropy; the default here is that of all methods.
 
-    Preset `ssl4mis`: perturbs every map, supervises all decoders with the mean of their losses, lets the gradient
-    through p_main, weight .1; `mgcc-2023`: the same with the loss and budget of that paper.
+    Preset `ssl4mis` perturbs every map, supervises all decoders with the mean of their losses, lets the gradient
+    through p_main and has weight .1. Preset `mgcc-2023` is the same with the loss and budget of that paper.
     """
 
     terms: Mapping[str, Term] = {
@@ -52,16 +52,22 @@ class CCT(Method):
             ("feature-noise", "dropout", "feature-dropout"), min_length=1, description="one for each auxiliary decoder"
         )
         perturb: Literal["bottleneck", "all"] = Field(
-            "bottleneck", description="which maps are perturbed: the last (the paper) or every one (SSL4MIS)"
+            "bottleneck", description="which maps to perturb: the last (the paper) or every one (SSL4MIS)"
         )
         supervise: Literal["main", "all"] = Field(
             "main", description="which decoders learn from labels: the main one (the paper) or all (SSL4MIS)"
         )
         stop_gradient: bool = Field(True, description="treat the main prediction as a constant in the consistency")
-        noise: float = Field(0.3, gt=0.0, lt=1.0, description="of feature-noise; useful range .1 to .5")
-        dropout: float = Field(0.3, gt=0.0, lt=1.0, description="of dropout, element by element; useful range .1 to .5")
-        spatial_dropout: float = Field(0.5, gt=0.0, lt=1.0, description="of spatial-dropout, whole channels")
-        loss: Supervision = Field("dice_ce", description="which supervised loss")
+        noise: float = Field(
+            0.3, gt=0.0, lt=1.0, description="largest relative change by feature-noise; useful range .1 to .5"
+        )
+        dropout: float = Field(
+            0.3, gt=0.0, lt=1.0, description="probability that dropout zeroes an element; useful range .1 to .5"
+        )
+        spatial_dropout: float = Field(
+            0.5, gt=0.0, lt=1.0, description="probability that spatial-dropout zeroes a whole channel"
+        )
+        loss: Supervision = Field("dice_ce", description="supervised loss")
 
     def __init__(self, task: Task, backbones: Backbones, options: CCT.Options) -> None:
         super().__init__(task, backbones, options)
@@ -84,26 +90,26 @@ class CCT(Method):
                 return nn.Identity()
 
     def branches(self, images: Tensor) -> list[Tensor]:
-        """(B, C, *spatial) -> logits (B, K, *spatial) of every decoder, the main one first, from one pass of the
-        encoder; the perturbations act in training mode."""
+        """(B, C, *spatial) -> logits (B, K, *spatial) of every decoder, the main one first, from one encoder pass. The
+        perturbations act in training mode only."""
         features, size = self.net.encode(images), images.shape[2:]
         outputs = [self.net.decode(features, size)]
-        found = (outputs[0].detach().argmax(1, keepdim=True) > 0).to(features[-1].dtype)
-        kept = 0 if self.options.perturb == "all" else len(features) - 1
+        foreground = (outputs[0].detach().argmax(1, keepdim=True) > 0).to(features[-1].dtype)
+        first = 0 if self.options.perturb == "all" else len(features) - 1
         for name, perturb, decoder in zip(self.options.perturbations, self.perturbations, self.auxiliary, strict=True):
-            changed = [self._masked(perturb(maps), found, name) for maps in features[kept:]]
-            outputs.append(self.net.decode([*features[:kept], *changed], size, cast(Decoder, decoder)))
+            perturbed = [self._masked(perturb(maps), foreground, name) for maps in features[first:]]
+            outputs.append(self.net.decode([*features[:first], *perturbed], size, cast(Decoder, decoder)))
         return outputs
 
-    def _masked(self, maps: Tensor, found: Tensor, name: Perturbation) -> Tensor:
-        """object-mask hides what the main decoder takes for foreground, context-mask what it takes for background."""
+    def _masked(self, maps: Tensor, foreground: Tensor, name: Perturbation) -> Tensor:
+        """object-mask hides the main decoder's foreground, context-mask its background."""
         if not self.training or name not in ("object-mask", "context-mask"):
             return maps
-        there = F.interpolate(found, maps.shape[2:], mode="nearest")
-        return maps * (1.0 - there if name == "object-mask" else there)
+        mask = F.interpolate(foreground, maps.shape[2:], mode="nearest")
+        return maps * (1.0 - mask if name == "object-mask" else mask)
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
-        """sup: labeled part, main decoder or mean over all; consistency: unlabeled part, mean over the auxiliary ones."""
+        """sup: labeled part, main decoder or mean over all; consistency: unlabeled part, mean over auxiliary decoders."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         sizes = [len(labeled.image), len(unlabeled.image)]
         outputs = [logits.split(sizes) for logits in self.branches(torch.cat([labeled.image, unlabeled.image]))]
@@ -115,5 +121,5 @@ class CCT(Method):
         return {"sup": torch.stack(sup).mean(), "consistency": torch.stack(agreement).mean()}
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, *spatial) -> logits (B, K, *spatial) of the main decoder; no other is run."""
+        """(B, C, *spatial) -> logits (B, K, *spatial) of the main decoder; the others don't run."""
         return self.net(images)

@@ -1,4 +1,4 @@
-"""DCT, deep co-training (Qiao et al., ECCV 2018), in 2D and 3D, and the rotation variant that tables call DCT."""
+"""DCT, deep co-training (Qiao et al., ECCV 2018), and the rotation variant that tables call DCT, in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ ROTATED = (2, 3)
 
 
 def soft_cross_entropy(target: Tensor, logits: Tensor, valid: Tensor) -> Tensor:
-    """Mean over valid positions of -sum_c q_c ln softmax(z)_c, q = softmax(target); the gradient reaches both logits."""
+    """Mean over valid positions of -sum_c q_c ln softmax(z)_c, q = softmax(target). Both logits get gradients."""
     return masked_mean(-(target.float().softmax(1) * logits.float().log_softmax(1)).sum(1), valid)
 
 
 def rotation_agreement(plain: Tensor, rotated: Tensor, quarters: int, valid: Tensor) -> Tensor:
-    """[mean (sg Q - rot P)^2 + mean (Q - rot sg P)^2] / 2 with P, Q the softmaxes of the logits of x and of rot(x):
-    the value is mean (Q - rot P)^2, each side gets half of its gradient (SSL4MIS)."""
+    """[mean (sg Q - rot P)^2 + mean (Q - rot sg P)^2] / 2 with P, Q the softmaxes of the logits of x and of rot(x).
+    The value is mean (Q - rot P)^2; each side gets half of its gradient (SSL4MIS)."""
     turned = torch.rot90(plain, quarters, ROTATED)
-    where = torch.rot90(valid, quarters, [axis - 1 for axis in ROTATED])
-    one = softmax_mse(turned, rotated.detach().float().softmax(1), valid=where)
-    two = softmax_mse(rotated, turned.detach().float().softmax(1), valid=where)
+    turned_valid = torch.rot90(valid, quarters, [axis - 1 for axis in ROTATED])
+    one = softmax_mse(turned, rotated.detach().float().softmax(1), valid=turned_valid)
+    two = softmax_mse(rotated, turned.detach().float().softmax(1), valid=turned_valid)
     return 0.5 * (one + two)
 
 
@@ -45,15 +45,15 @@ class DCT(Method):
     """Two networks learn the same labels, agree on unlabeled samples, and resist each other's adversarial examples.
 
     variant="co-training" (the paper): L = L_sup(f1) + L_sup(f2) + 10 JS(p1, p2) on unlabeled samples (L_cot) + .5
-    [H(p1(x), p2(g1(x))) + H(p2(x), p1(g2(x)))] on all samples (L_dif), g_i(x) = x + eps sign(grad) the example on which
-    network i does worst on the label, or on its own hard label where there is none. Both weights rise as
+    [H(p1(x), p2(g1(x))) + H(p2(x), p1(g2(x)))] on all samples (L_dif), with g_i(x) = x + eps sign(grad) the adversarial
+    example for network i against the label, or against its own hard label if there is none. Both weights rise as
     exp(-5 (1 - t)^2) over 80 of 600 epochs.
 
-    variant="rotation" (presets `ssl4mis`, `mgcc-2023`): what the published medical tables call DCT. One network; the
-    second view is the unlabeled batch turned by k quarters, k uniform in 0 to 3 (0 or 2 where the sides differ);
-    agreement: symmetric mean square, weight rising to .1. Its term `difference` is 0.
+    variant="rotation" (presets `ssl4mis`, `mgcc-2023`): what published medical tables call DCT. One network; the
+    second view is the unlabeled batch rotated by k quarter turns, k uniform in 0 to 3 (0 or 2 if the sides differ).
+    The agreement is a symmetric mean square whose weight rises to .1; the term `difference` is 0.
 
-    Scored: the (first) network; with two also the second and the mean of their probabilities.
+    Scored: the (first) network; with two networks also the second and the mean of their probabilities.
     """
 
     terms: Mapping[str, Term] = {
@@ -73,12 +73,12 @@ class DCT(Method):
         """Options of `dct`."""
 
         variant: Literal["co-training", "rotation"] = Field(
-            "co-training", description="two networks (the paper), or one and a turned copy of its input (SSL4MIS)"
+            "co-training", description="two networks (the paper), or one and a rotated copy of its input (SSL4MIS)"
         )
         epsilon: float = Field(
-            0.02, gt=0.0, description="step of the adversarial examples, in units of the image; useful range .005 to .1"
+            0.02, gt=0.0, description="step size of the adversarial examples, in image units; useful range .005 to .1"
         )
-        loss: Supervision = Field("dice_ce", description="which supervised loss")
+        loss: Supervision = Field("dice_ce", description="supervised loss")
 
     def __init__(self, task: Task, backbones: Backbones, options: DCT.Options) -> None:
         super().__init__(task, backbones, options)
@@ -121,7 +121,7 @@ class DCT(Method):
         }
 
     def _attack(self, images: Tensor, logits: Tensor, goal: Tensor) -> Tensor:
-        """x + epsilon sign(grad_x CE) for the network that gave the logits; keeps its graph."""
+        """x + epsilon sign(grad_x CE) for the network that predicted the logits; its graph is kept."""
         loss = F.cross_entropy(logits.float(), goal, ignore_index=IGNORE, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
         return (images + self.options.epsilon * gradient.sign()).detach()
@@ -133,7 +133,7 @@ class DCT(Method):
         return self.second
 
     def mean(self, images: Tensor) -> Tensor:
-        """Logarithm of the mean probability of both networks."""
+        """Returns the logarithm of the two networks' mean probability."""
         return log_mean_softmax((self.first(images), self._other(images)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class DCT(Method):
         return self.first(images)
 
     def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The first network; with two also the second and their mean."""
+        """The first network; with two networks also the second and their mean."""
         if self.second is None:
             return {"main": self.first}
         return {"first": self.first, "second": self.second, "mean": self.mean}

@@ -17,10 +17,10 @@ from semibench.blocks import Supervision, Teacher, softmax_mse, supervised_loss
 class MeanTeacher(Method):
     """L = L_sup + w L_c, L_c = mean (softmax(student(u)) - softmax(teacher(u + n)))^2, n = clip(N(0, noise), +-2 noise).
 
-    The teacher is the moving average of the student's parameters (not of its buffers), in training mode with its own
-    batch statistics and dropout. w rises to .1 in 200 steps over the budget (30000 iterations of SSL4MIS) and is 0 for
-    the first 1000 of 30000. Preset `mgcc-2023`: decay .9, the loss of that paper; `la`: the schedule of UA-MT (40 steps,
-    no gate) and its supervised loss. Scored: the student (as published) and the teacher.
+    The teacher is the moving average of the student's parameters (not of its buffers). It runs in training mode, with its
+    own batch statistics and dropout. w rises to .1 in 200 steps over the budget (30000 iterations in SSL4MIS) and is 0
+    for the first 1000 of 30000. Preset `mgcc-2023`: decay .9 and the loss of that paper; `la`: UA-MT's schedule (40
+    steps, no gate) and supervised loss. Scored: the student (as published) and the teacher.
     """
 
     terms: Mapping[str, Term] = {
@@ -42,9 +42,11 @@ class MeanTeacher(Method):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `mean-teacher`."""
 
-        decay: float = Field(0.99, ge=0.0, le=1.0, description="greatest decay of the average; useful range .9 to .999")
-        noise: float = Field(0.1, ge=0.0, description="deviation of the teacher's input noise; useful range .02 to .2")
-        loss: Supervision = Field("dice_ce", description="which supervised loss")
+        decay: float = Field(0.99, ge=0.0, le=1.0, description="largest decay of the average; useful range .9 to .999")
+        noise: float = Field(
+            0.1, ge=0.0, description="standard deviation of the teacher's input noise; useful .02 to .2"
+        )
+        loss: Supervision = Field("dice_ce", description="supervised loss")
 
     def __init__(self, task: Task, backbones: Backbones, options: MeanTeacher.Options) -> None:
         super().__init__(task, backbones, options)
@@ -53,7 +55,7 @@ class MeanTeacher(Method):
         self.teacher = Teacher(self.student, options.decay, buffers="none", mode="train")
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
-        """sup: labeled part; consistency: unlabeled part, padding left out."""
+        """sup: labeled part; consistency: unlabeled part without padding."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         images = torch.cat([labeled.image, unlabeled.image])
         logits, logits_u = self.student(images).split([len(labeled.image), len(unlabeled.image)])
@@ -65,7 +67,7 @@ class MeanTeacher(Method):
         }
 
     def after_step(self, clock: Clock) -> None:
-        """One step of the moving average."""
+        """Updates the moving average."""
         self.teacher.update(self.student)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -14,21 +14,21 @@ from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Ra
 from semibench.blocks import Supervision, Teacher, supervised_loss
 
 REPEATED = 2
-"""Copies of the samples in one forward pass of the uncertainty, as in the authors' code."""
+"""Copies of each sample in one forward pass for the uncertainty, as in the authors' code."""
 EPSILON = 1e-6
-"""Inside the logarithm of the entropy."""
+"""Added inside the logarithm of the entropy."""
 
 
 class UAMT(Method):
     """Mean teacher whose consistency counts only where the teacher is certain.
 
-    The mean m of T softmaxes of the teacher (fresh noise, dropout) has the entropy U = -sum_c m_c ln(m_c + 1e-6);
-    a position counts where U < H, H = (3/4 + 1/4 ramp) ln K over the run, ramp(t) = exp(-5 (1 - t)^2). With one further
-    pass q of the teacher, L_c = sum 1[U < H] |p - q|^2 / (K sum 1[U < H]). L = L_sup + w L_c, w = .1 ramp. The
-    teacher averages parameters only and stays in training mode, so that its dropout is active; a network without dropout
-    leaves the input noise as the only source of uncertainty.
+    The mean m of T teacher softmaxes (fresh noise, dropout) has the entropy U = -sum_c m_c ln(m_c + 1e-6). A position
+    counts if U < H, with H = (3/4 + 1/4 ramp) ln K over the run and ramp(t) = exp(-5 (1 - t)^2). With one more teacher
+    pass q, L_c = sum 1[U < H] |p - q|^2 / (K sum 1[U < H]). L = L_sup + w L_c, w = .1 ramp. The teacher averages
+    parameters only and stays in training mode, so its dropout is active. If the network has no dropout, the input noise
+    is the only source of uncertainty.
 
-    K is the number of classes; option constants="binary": 2 whatever the classes, as SSL4MIS has it. Presets: `ssl4mis`;
+    K is the number of classes, or always 2 with constants="binary", as in SSL4MIS. Presets: `ssl4mis`;
     `la`, the authors' 6000 iterations and supervised loss; `mgcc-2023`, decay .9 and the loss of that paper.
     Scored: the student (as published) and the teacher.
     """
@@ -53,19 +53,26 @@ class UAMT(Method):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `ua-mt`."""
 
-        decay: float = Field(0.99, ge=0.0, le=1.0, description="greatest decay of the average; useful range .9 to .999")
-        noise: float = Field(0.1, ge=0.0, description="deviation of the teacher's input noise; useful range .02 to .3")
-        passes: int = Field(8, ge=2, multiple_of=2, description="predictions behind the uncertainty; 4 to 16")
+        decay: float = Field(0.99, ge=0.0, le=1.0, description="largest decay of the average; useful range .9 to .999")
+        noise: float = Field(
+            0.1, ge=0.0, description="standard deviation of the teacher's input noise; useful .02 to .3"
+        )
+        passes: int = Field(
+            8, ge=2, multiple_of=2, description="predictions per uncertainty estimate; useful range 4 to 16"
+        )
         threshold: float = Field(
-            0.75, ge=0.0, le=1.0, description="at the start, as a share of the greatest entropy; useful range .5 to .95"
+            0.75,
+            ge=0.0,
+            le=1.0,
+            description="initial threshold, as a share of the largest entropy; useful range .5 to .95",
         )
         constants: Literal["classes", "binary"] = Field(
-            "classes", description="greatest entropy and divisor: ln K and K (the text) or ln 2 and 2 (SSL4MIS)"
+            "classes", description="largest entropy and divisor: ln K and K (the text) or ln 2 and 2 (SSL4MIS)"
         )
         consistency: Literal["unlabeled", "all"] = Field(
-            "unlabeled", description="which samples must agree; the authors have a script of each kind"
+            "unlabeled", description="which samples must agree; the authors published a script for each"
         )
-        loss: Supervision = Field("dice_ce", description="which supervised loss")
+        loss: Supervision = Field("dice_ce", description="supervised loss")
 
     def __init__(self, task: Task, backbones: Backbones, options: UAMT.Options) -> None:
         super().__init__(task, backbones, options)
@@ -77,7 +84,7 @@ class UAMT(Method):
         self.teacher = Teacher(self.student, options.decay, buffers="none", mode="train")
 
     def threshold(self, clock: Clock) -> float:
-        """Entropy in nats below which a position counts."""
+        """Returns the entropy in nats below which a position counts."""
         start = self.options.threshold
         return (start + (1.0 - start) * self.relaxed(clock.progress)) * math.log(self.kinds)
 
@@ -94,7 +101,7 @@ class UAMT(Method):
         return -(mean * (mean + EPSILON).log()).sum(1)
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
-        """sup: labeled part; consistency: certain positions of the unlabeled part (or of all), padding left out."""
+        """sup: labeled part; consistency: certain positions of the unlabeled part (or of all), without padding."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         images = torch.cat([labeled.image, unlabeled.image])
         logits = self.student(images)
@@ -110,7 +117,7 @@ class UAMT(Method):
         }
 
     def after_step(self, clock: Clock) -> None:
-        """One step of the moving average."""
+        """Updates the moving average."""
         self.teacher.update(self.student)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Methods that generalise to domains they were not trained on, alone or beside other tasks."""
+"""Methods that generalise to domains they were not trained on, some of them among other tasks."""

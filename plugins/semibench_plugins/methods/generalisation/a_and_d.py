@@ -1,4 +1,4 @@
-"""A&D, aggregating and decoupling, alias GenericSSL (Wang & Li, NeurIPS 2023), in 2D and 3D."""
+"""A&D, aggregating and decoupling, also known as GenericSSL (Wang & Li, NeurIPS 2023), in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semibench_plugins.methods.generalisation.three_decoders.losses import Form,
 from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap, ThreeDecoders
 
 WEAK: Mapping[str, Any] = {"flip": 0.0, "rotate90": 0.0, "rotate": [0.35, 15.0], "scale": [0.35, 0.7, 1.0]}
-"""Rotation and scaling of the code, each with probability 1/2 x .7; no flips."""
+"""The code's rotation and scaling, each with probability 1/2 x .7; no flips."""
 CODE: Mapping[str, Any] = {"loss": "code", "difficulty": "ema", "intensities": True, "nesterov": True}
 TRAINING: Mapping[str, Any] = {"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 3e-5, "weak": WEAK}
 
@@ -27,23 +27,23 @@ def _own(patch: tuple[int, ...], iterations: int, batch: int, ramp: float = 1.0)
 
 
 class AandD(Method):
-    """A diffusion encoder learns from all domains (aggregating); three decoders have jobs of their own (decoupling).
+    """A diffusion encoder learns from all domains (aggregating); three decoders have separate jobs (decoupling).
 
-    theta predicts, and learns from pseudo-labels of unlabeled samples; psi learns from labels with classes weighted by
-    difficulty; xi restores labels from noise. DC is `dice_with_ce`, w the weights of `ClassDifficulty` from the hard
-    Dice of xi on the labeled batch:
+    theta predicts, and learns from pseudo-labels of unlabeled samples; psi learns from labels, with classes weighted by
+    difficulty; xi restores labels from noise. DC is `dice_with_ce`; w are the weights of `ClassDifficulty`, computed from
+    the hard Dice of xi on the labeled batch:
     deno = DC(xi(x_l, y_t, t), y); diff = DC(psi(x_l), y; w); unsup = DC(theta(x_u), y'), y' = argmax(G + S), G the
     blurred Gumbel-softmax of the label map that ten steps of DDIM draw for x_u, S = softmax(psi(x_u)).
-    L = deno + diff + mu unsup, mu = 10 exp(-5 (1 - t)^2) over the run (README of the code; its default argument is 2).
-    Each iteration begins with theta <- .99 theta + .01 (xi + psi) / 2. Symbols as in DTLP-Net, eq. 1-7, which restates
-    it.
+    L = deno + diff + mu unsup, mu = 10 exp(-5 (1 - t)^2) over the run (the code's README; its default argument is 2).
+    Each iteration starts with theta <- .99 theta + .01 (xi + psi) / 2. Symbols are those of DTLP-Net, eq. 1-7, which
+    restates the method.
 
-    Options for what the code has otherwise: `loss`, `difficulty`, `intensities`, `nesterov`; presets `code` (all of
-    them) and one for each data set with the code's budget. What the paper leaves open follows the code: pseudo-labels
-    come from the network in training mode (`labelling`), and the *logits* of xi are clipped to [-1, 1] as if they were
-    label maps (`clean_map`), so that the Gumbel-softmax is very flat with many classes. The code lowers the rate per
-    epoch, here it falls per iteration; its validation lists (the labeled cases on LA, the test cases on M&Ms) are not
-    followed. Scored: theta (published) and psi.
+    Where the code differs from the paper there are the options `loss`, `difficulty`, `intensities` and `nesterov`. The
+    preset `code` sets all of them; one preset per data set adds the code's budget. Where the paper is silent the code is
+    followed: the network predicts pseudo-labels in training mode (`labelling`), and the *logits* of xi are clipped to
+    [-1, 1] as if they were label maps (`clean_map`), which makes the Gumbel-softmax very flat with many classes. The code
+    lowers the learning rate per epoch; here it falls per iteration. The code's validation lists (the labeled cases on LA,
+    the test cases on M&Ms) are not used. Scored: theta (published) and psi.
     """
 
     terms: Mapping[str, Term] = {
@@ -64,15 +64,15 @@ class AandD(Method):
 
         loss: Form = Field("paper", description="(CE + 1 - Dice) / 2, or the code's CE - Dice")
         difficulty: Literal["window", "ema"] = Field(
-            "window", description="sums over the last iterations (eq. 5, 6), or the code's moving averages"
+            "window", description="sums over the latest iterations (eq. 5, 6), or the code's moving averages"
         )
-        exponent: float = Field(0.2, ge=0.0, description="of the difficulty; useful range 0 to .5")
-        window: int = Field(50, ge=1, description="iterations behind the difficulty; useful range 20 to 200")
-        temperature: float = Field(1.0, gt=0.0, description="of the Gumbel-softmax; useful range .5 to 2")
+        exponent: float = Field(0.2, ge=0.0, description="exponent of the difficulty; useful range 0 to .5")
+        window: int = Field(50, ge=1, description="iterations that the difficulty covers; useful range 20 to 200")
+        temperature: float = Field(1.0, gt=0.0, description="temperature of the Gumbel-softmax; useful range .5 to 2")
         blur: float = Field(1.0, ge=0.0, description="sigma of the blur in voxels; useful range 0 to 2")
-        ddim_steps: int = Field(10, ge=2, le=1000, description="steps of sampling, each a pass of the network; 2 to 10")
+        ddim_steps: int = Field(10, ge=2, le=1000, description="sampling steps, one network pass each; useful 2 to 10")
         clean_map: CleanMap = Field(
-            "logits", description="what DDIM takes for the label map: clipped logits, or 2 softmax - 1"
+            "logits", description="what DDIM uses as the label map: clipped logits, or 2 softmax - 1"
         )
         mixing: float = Field(
             0.01, ge=0.0, le=1.0, description="rate at which theta follows xi and psi; useful range 0 to .05"
@@ -81,7 +81,7 @@ class AandD(Method):
         intensities: bool = Field(
             False, description="the code's blur, brightness, contrast and gamma on top of the weak view"
         )
-        nesterov: bool = Field(False, description="SGD with Nesterov momentum, whatever the recipe's optimiser")
+        nesterov: bool = Field(False, description="use SGD with Nesterov momentum instead of the recipe's optimiser")
 
     def __init__(self, task: Task, backbones: Backbones, options: AandD.Options) -> None:
         super().__init__(task, backbones, options)
@@ -93,41 +93,41 @@ class AandD(Method):
         )
 
     def optimisers(self) -> Mapping[str, Optimiser]:
-        """One over everything; with `nesterov` it is SGD."""
+        """One optimiser for everything; SGD if `nesterov` is set."""
         if self.options.nesterov:
             return {"main": Optimiser((self,), "sgd", settings={"nesterov": True})}
         return super().optimisers()
 
     @torch.no_grad()
     def pseudo_label(self, images: Tensor, valid: Tensor) -> Tensor:
-        """(B, C, *spatial), bool (B, *spatial) -> labels (B, *spatial), IGNORE at padding: argmax of G + S."""
+        """(B, C, *spatial), bool (B, *spatial) -> labels (B, *spatial), argmax of G + S, IGNORE on padding."""
         with self.network.labelling(self.options.labelling):
             drawn = self.network.sample(images, self.kinds, steps=self.options.ddim_steps, clean=self.options.clean_map)
-            sure = self.network.psi_logits(images).float().softmax(1)
-        sharp = gumbel_blur(drawn, temperature=self.options.temperature, sigma=self.options.blur)
-        return (sharp + sure).argmax(1).masked_fill(~valid, IGNORE)
+            psi = self.network.psi_logits(images).float().softmax(1)
+        smoothed = gumbel_blur(drawn, temperature=self.options.temperature, sigma=self.options.blur)
+        return (smoothed + psi).argmax(1).masked_fill(~valid, IGNORE)
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
-        """deno, diff: labeled part; unsup: unlabeled part. theta is blended first."""
+        """deno, diff: labeled part; unsup: unlabeled part. Blends theta first."""
         options, network = self.options, self.network
         network.blend(options.mixing)
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        image, shown = labeled.image, unlabeled.image
+        image, image_u = labeled.image, unlabeled.image
         if options.intensities:
-            image, shown = changed_intensities(image, labeled.valid), changed_intensities(shown, unlabeled.valid)
+            image, image_u = changed_intensities(image, labeled.valid), changed_intensities(image_u, unlabeled.valid)
         target = labeled.target
         restored, _ = network.denoise_labels(image, target, self.kinds)
         weight = self.difficulty.update(restored.detach().argmax(1), target)
         self.notes["greatest-class-weight"] = weight.max()
-        pseudo = self.pseudo_label(shown, unlabeled.valid)
+        pseudo = self.pseudo_label(image_u, unlabeled.valid)
         return {
             "deno": dice_with_ce(restored, target, form=options.loss),
             "diff": dice_with_ce(network.psi_logits(image), target, weight=weight, form=options.loss),
-            "unsup": dice_with_ce(network.theta_logits(shown), pseudo, form=options.loss),
+            "unsup": dice_with_ce(network.theta_logits(image_u), pseudo, form=options.loss),
         }
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, *spatial) -> logits (B, K, *spatial) of theta; no diffusion."""
+        """(B, C, *spatial) -> logits (B, K, *spatial) of theta, without diffusion."""
         return self.network.theta_logits(images)
 
     def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:

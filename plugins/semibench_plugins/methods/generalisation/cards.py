@@ -1,4 +1,4 @@
-"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+"""Cards of the methods in this folder. Cheap to import: a class is loaded when a run uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CARDS = (
         name="saml",
         title="SAML",
         load=f"{__package__}.saml:SAML",
-        summary="meta-learning over domains with losses on the shape: compactness and contour smoothness",
+        summary="meta-learning across domains with shape losses: compactness and contour smoothness",
         paper="Liu, Dou & Heng, Shape-aware Meta-learning for Generalizing Prostate MRI Segmentation, MICCAI 2020",
         url="https://arxiv.org/abs/2007.02035",
         protocols=("semi-mdg",),
@@ -19,7 +19,7 @@ CARDS = (
         name="a-and-d",
         title="A&D",
         load=f"{__package__}.a_and_d:AandD",
-        summary="a diffusion encoder for all domains and three decoders: labels denoised, labels by difficulty, pseudo-labels",
+        summary="one diffusion encoder for all domains; three decoders learn from noisy labels, weighted labels, pseudo-labels",
         paper="Wang & Li, Towards Generic Semi-Supervised Framework for Volumetric Medical Image Segmentation, NeurIPS 2023",
         url="https://github.com/xmed-lab/GenericSSL",
         backbone="diff-vnet",

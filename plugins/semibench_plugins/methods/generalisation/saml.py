@@ -32,9 +32,9 @@ from semibench.blocks import inner_step, soft_dice
 def compactness(probability: Tensor) -> Tensor:
     """Mean over samples of P^2 / (4 pi A) in 2D, S^3 / (36 pi V^2) in 3D: 1 for a disc or ball, more for other shapes.
 
-    probability: (B, *spatial) in [0, 1]. P = sum of the length of its gradient (forward differences), A = its sum. Two
-    guards that the paper does not need: sqrt(g^2 + 1e-8) is taken relative to a flat area, which must not count as
-    boundary, and one voxel is added to A, so that an empty prediction is 0 and not 0 / 0.
+    probability: (B, *spatial) in [0, 1]. P = sum of the length of its gradient (forward differences), A = its sum. There
+    are two guards beyond the paper: sqrt(g^2 + 1e-8) is measured relative to a flat area, so that flat areas don't
+    count as boundary; and one voxel is added to A, so that an empty prediction gives 0 and not 0 / 0.
     """
     dims = probability.ndim - 1
     square = torch.zeros_like(probability[(slice(None), *[slice(1, None)] * dims)])
@@ -52,8 +52,8 @@ def compactness(probability: Tensor) -> Tensor:
 
 
 def rings(label: Tensor) -> tuple[Tensor, Tensor]:
-    """Masks (B, *spatial), float32, of the contour (foreground minus its erosion by one voxel) and of the background
-    around it (dilation by a window of 5, minus foreground). label: (B, *spatial); ignored positions belong to neither."""
+    """Returns float32 masks (B, *spatial) of the contour (foreground minus its erosion by one voxel) and of the background
+    around it (dilation by a window of 5, minus foreground). label: (B, *spatial); ignored positions are in neither."""
     counted = label != IGNORE
     mask = ((label > 0) & counted).float().unsqueeze(1)
     pool = F.max_pool2d if label.ndim == 3 else F.max_pool3d
@@ -64,27 +64,27 @@ def rings(label: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def contour_embeddings(features: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Features averaged over the contour (kind 1) and over the background around it (kind 0), for every sample that has
-    both: (N, C) and int64 (N,). features: (B, C, *spatial) on the grid of the label, or resized to it."""
+    """Averages features over the contour (kind 1) and over the background around it (kind 0) for every sample that has
+    both; returns (N, C) and the kinds, int64 (N,). features: (B, C, *spatial), resized to the label's grid if needed."""
     if features.shape[2:] != label.shape[1:]:
         mode = "bilinear" if label.ndim == 3 else "trilinear"
         features = F.interpolate(features, label.shape[1:], mode=mode)
     means, kinds = [], []
     contour, around = rings(label)
-    full = (contour.flatten(1).sum(1) > 0) & (around.flatten(1).sum(1) > 0)
+    has_both = (contour.flatten(1).sum(1) > 0) & (around.flatten(1).sum(1) > 0)
     for kind, mask in ((1, contour), (0, around)):
-        weights = mask[full].unsqueeze(1)
-        total = (features[full].float() * weights).flatten(2).sum(2)
+        weights = mask[has_both].unsqueeze(1)
+        total = (features[has_both].float() * weights).flatten(2).sum(2)
         means.append(total / weights.flatten(2).sum(2))
         kinds.append(torch.full((len(total),), kind, device=label.device))
     return torch.cat(means), torch.cat(kinds)
 
 
 def triplet_semi_hard(embeddings: Tensor, kinds: Tensor, margin: float = 10.0) -> Tensor:
-    """Triplet loss with semi-hard negatives on squared Euclidean distances, mean over the pairs of one kind.
+    """Triplet loss with semi-hard negatives on squared Euclidean distances, averaged over the pairs of one kind.
 
-    For anchor a and positive p: the nearest negative farther than p, else the farthest negative;
-    max(0, margin + d(a, p) - d(a, n)). 0 where there is no such pair or no negative (Schroff et al., CVPR 2015).
+    For anchor a and positive p, n is the nearest negative farther than p, else the farthest negative;
+    max(0, margin + d(a, p) - d(a, n)). 0 if there is no such pair or no negative (Schroff et al., CVPR 2015).
     embeddings: (N, C); kinds: (N,).
     """
     same = kinds[:, None] == kinds[None]
@@ -100,7 +100,7 @@ def triplet_semi_hard(embeddings: Tensor, kinds: Tensor, margin: float = 10.0) -
 
 
 class WithFeatures(nn.Module):
-    """A backbone that returns logits and its finest decoder map, so that both come from one functional call."""
+    """A backbone that returns its logits and its finest decoder map, so that one functional call gives both."""
 
     def __init__(self, net: Backbone) -> None:
         super().__init__()
@@ -117,20 +117,20 @@ class WithFeatures(nn.Module):
 
 
 class SAML(Method):
-    """Each iteration two training domains make an inner step theta' = theta - alpha grad L_tr, and a third tests it:
-    L_te(theta') = Dice + 1 compact + .005 smooth. With more than three domains, three are drawn.
+    """In each iteration two training domains make an inner step theta' = theta - alpha grad L_tr, and a third tests it:
+    L_te(theta') = Dice + 1 compact + .005 smooth. If there are more than three domains, three are drawn.
 
-    L_tr: mean of the Dice losses of the two domains; the inner gradient is clipped per tensor at norm 10 and is a
-    constant (first order). compact: P^2 / (4 pi A) of the prediction on the test domain. smooth: triplet loss between
-    contour and background embeddings of the samples of all three domains, through a small network. Three optimisers, all
-    Adam with a constant rate: 1e-4 on L_tr, 1e-3 on L_te for the segmenter and for the embedding network.
+    L_tr is the mean of the Dice losses of the two domains; the inner gradient is clipped per tensor at norm 10 and treated
+    as a constant (first order). compact: P^2 / (4 pi A) of the prediction on the test domain. smooth: triplet loss between
+    contour and background embeddings of the samples of all three domains, computed by a small network. There are three
+    Adam optimisers with constant rates: 1e-4 on L_tr, 1e-3 on L_te for the segmenter and for the embedding network.
 
-    Readings: both embeddings of every sample take part (the code picks one of them for each of five slices); the outer
-    gradient is clipped at a norm of 10 over all its tensors (the code: each); batch statistics are those of the three
-    domains together, and at test running statistics are used (the code: batch statistics); skips are the backbone's (the
-    code's decoder joins its map with itself). The code's perimeter is scaled by .01 and its compactness is summed over 5
-    slices: preset `code` (weight 5e-4). Compactness is computed for the union of the classes of each entry of
-    `shape_groups` (default: all foreground; a ring such as the myocardium alone would be a wrong prior): preset `mnms`.
+    Readings: both embeddings of every sample are used (the code picks one for each of five slices); the outer gradient is
+    clipped at a norm of 10 over all tensors (the code: per tensor); batch statistics span the three domains, and testing
+    uses running statistics (the code: batch statistics); skips are the backbone's (the code's decoder joins its map with
+    itself). The code scales the perimeter by .01 and sums compactness over 5 slices: preset `code` (weight 5e-4).
+    Compactness is computed for the union of the classes in each entry of `shape_groups` (default: all foreground; for a
+    ring such as the myocardium compactness would be a wrong prior): preset `mnms`.
     """
 
     terms: Mapping[str, Term] = {
@@ -148,27 +148,27 @@ class SAML(Method):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `saml`."""
 
-        inner_rate: float = Field(1e-4, ge=0.0, description="alpha of the inner step; useful range 1e-5 to 1e-3")
-        inner_lr: float = Field(1e-4, gt=0.0, description="Adam on the loss of the two training domains")
-        outer_lr: float = Field(
-            1e-3, gt=0.0, description="Adam on the loss of the test domain, and of the embedding network"
+        inner_rate: float = Field(
+            1e-4, ge=0.0, description="step size alpha of the inner step; useful range 1e-5 to 1e-3"
         )
-        clip: float = Field(10.0, gt=0.0, description="greatest norm of inner and outer gradients")
-        margin: float = Field(10.0, gt=0.0, description="of the triplet loss")
+        inner_lr: float = Field(1e-4, gt=0.0, description="Adam's rate on the loss of the two training domains")
+        outer_lr: float = Field(
+            1e-3, gt=0.0, description="Adam's rate on the loss of the test domain, and for the embedding network"
+        )
+        clip: float = Field(10.0, gt=0.0, description="largest norm of inner and outer gradients")
+        margin: float = Field(10.0, gt=0.0, description="margin of the triplet loss")
         shape_groups: tuple[tuple[int, ...], ...] | None = Field(
             None, description="classes whose union should be compact, one entry per shape; none: all foreground"
         )
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:
-        """Meta-training takes two domains and meta-testing a third."""
+        """Three domains are needed: two for meta-training and one for meta-testing."""
         if len(task.domains) < 3:
-            return (
-                f"needs at least three training domains, the split has {len(task.domains)}: {', '.join(task.domains)}"
-            )
+            return f"needs at least three training domains, but the split has {len(task.domains)}: {', '.join(task.domains)}"
         groups = options.shape_groups or ()
         if any(not 0 < label < len(task.classes) for group in groups for label in group) or not all(groups):
-            return f"shape_groups names foreground classes 1..{len(task.classes) - 1}, got {groups}"
+            return f"shape_groups: expected foreground classes 1..{len(task.classes) - 1}, got {groups}"
         return None
 
     def __init__(self, task: Task, backbones: Backbones, options: SAML.Options) -> None:
@@ -180,7 +180,7 @@ class SAML(Method):
         self.metric = nn.Sequential(nn.Linear(width, 24), nn.LeakyReLU(0.2), nn.Linear(24, 16))
 
     def optimisers(self) -> Mapping[str, Optimiser]:
-        """inner and outer share the segmenter; metric is the embedding network."""
+        """`inner` and `outer` share the segmenter; `metric` updates the embedding network."""
         plain = {"weight_decay": 0.0}
         clipped = {"weight_decay": 0.0, "clip_norm": self.options.clip}
         outer = self.options.outer_lr
@@ -191,7 +191,7 @@ class SAML(Method):
         }
 
     def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
-        """Draws the domains, moves the weights, tests the moved ones, then updates from both losses."""
+        """Draws the domains, takes the inner step, tests the moved weights, then updates from both losses."""
         samples = batch["labeled"]
         present = samples.domain.unique()
         drawn = present[torch.randperm(len(present))[:3].to(present.device)]

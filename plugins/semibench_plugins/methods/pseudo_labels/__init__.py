@@ -1,1 +1,1 @@
-"""Methods that train on predicted labels: of themselves, of a teacher or of a second network."""
+"""Methods that train on labels predicted by the network itself, a teacher or a second network."""

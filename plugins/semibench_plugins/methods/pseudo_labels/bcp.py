@@ -14,18 +14,18 @@ from semibench.blocks import Teacher, box_mask, largest_component, region_loss
 
 
 class BCP(Method):
-    """A box is copied between labeled and unlabeled samples in both directions; the mixes are learned with the label in
-    one region and a pseudo-label of the moving-average teacher, cleaned by largest components, in the other.
+    """Copies a box between labeled and unlabeled samples in both directions. The student learns the mixed images with the
+    label in one region and, in the other, a pseudo-label of the moving-average teacher reduced to largest components.
 
     With a mask M (1 except in a box of 2/3 of each side) and halves a, b of the labeled and u, v of the unlabeled batch:
     x_in = u M + a (1 - M), x_out = b M + v (1 - M); L = R(x_in; y_a, 1 - M) + R(x_out; y_b, M) + w [R(x_in; u', M) +
     R(x_out; v', 1 - M)], R = (Dice + CE) / 2 over a region, w = .5 (term `pseudo`). The stage `pretrain` mixes labeled
     halves; `train` starts student and teacher from its best weights.
 
-    Code differs between 2D and 3D; options left at None take the published value of the dims: share of the pre-training
-    10000 / 40000 and 2000 / 17000, teacher's buffers averaged and not, smoothing of the Dice 1e-10 and 1e-5. Padding of
-    unlabeled samples is left out of the losses. Pools of unlike batch size are repeated to the greater one. The authors'
-    learning rate is constant in 2D (preset `acdc`) and falls by steps in 3D; the recipe's schedule is used here.
+    The authors' 2D and 3D code differ; options left at None take the published value for 2D or 3D: pre-training share
+    10000 / 40000 or 2000 / 17000, teacher's buffers averaged or not, Dice smoothing 1e-10 or 1e-5. Padding of unlabeled
+    samples is left out of the losses. Smaller pools are repeated to match the larger. The authors' learning rate is
+    constant in 2D (preset `acdc`) and falls in steps in 3D; the recipe's schedule is used here.
     Scored: the student (as published) and the teacher.
     """
 
@@ -38,16 +38,18 @@ class BCP(Method):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `bcp`."""
 
-        share: float = Field(2 / 3, gt=0.0, lt=1.0, description="sides of the box; useful range .3 to .9")
-        decay: float = Field(
-            0.99, ge=0.0, le=1.0, description="of the teacher, from the first step; useful range .9 to .999"
+        share: float = Field(
+            2 / 3, gt=0.0, lt=1.0, description="side of the box, as a share of the patch's; useful .3 to .9"
         )
-        pretrain: float | None = Field(None, gt=0.0, lt=1.0, description="share of the budget for pre-training")
+        decay: float = Field(
+            0.99, ge=0.0, le=1.0, description="teacher's decay, from the first step; useful range .9 to .999"
+        )
+        pretrain: float | None = Field(None, gt=0.0, lt=1.0, description="share of the budget spent on pre-training")
         buffers: Literal["none", "ema", "copy"] | None = Field(None, description="running statistics of the teacher")
         components: Literal["per-class", "none"] = Field(
-            "per-class", description="keep the largest component of each class of a pseudo-label, or all (many lesions)"
+            "per-class", description="keep each class's largest component in a pseudo-label, or all (several lesions)"
         )
-        smooth: float | None = Field(None, gt=0.0, description="smoothing of the Dice")
+        smooth: float | None = Field(None, gt=0.0, description="smoothing in the Dice")
 
     def __init__(self, task: Task, backbones: Backbones, options: BCP.Options) -> None:
         super().__init__(task, backbones, options)
@@ -60,11 +62,11 @@ class BCP(Method):
         self.teacher = Teacher(self.student, options.decay, warm_up=False, buffers=buffers, mode="train")
 
     def stages(self) -> Sequence[Stage]:
-        """Pre-training on labeled mixes, then training from its best weights."""
+        """Pre-trains on labeled mixes, then trains from the best pre-trained weights."""
         return Stage("pretrain", self.pretrain), Stage("train", 1.0 - self.pretrain, start="best")
 
     def begin(self, stage: str, pools: Pools) -> None:
-        """The teacher starts as the student, buffers included."""
+        """Starts the teacher as a copy of the student, buffers included."""
         self.teacher.copy(self.student)
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
@@ -97,7 +99,7 @@ class BCP(Method):
         return pseudo.masked_fill(~valid, IGNORE)
 
     def after_step(self, clock: Clock) -> None:
-        """One step of the moving average."""
+        """Updates the moving average."""
         self.teacher.update(self.student)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -110,7 +112,7 @@ class BCP(Method):
 
 
 def _halves(samples: Samples, count: int, targets: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Two halves of (at least) `count` samples, repeated from the start where the batch is smaller: images and targets."""
+    """Returns the images and targets of two halves of at least `count` samples; a smaller batch repeats from the start."""
     half = (max(count, 2) + 1) // 2
     index = torch.arange(2 * half, device=samples.image.device) % len(samples.image)
     first, second = index[:half], index[half:]

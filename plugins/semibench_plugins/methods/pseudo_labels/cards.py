@@ -1,4 +1,4 @@
-"""Cards of the methods in this folder. Light: a class is imported when a run uses it."""
+"""Cards of the methods in this folder. Cheap to import: a class is loaded when a run uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CARDS = (
         name="bcp",
         title="BCP",
         load=f"{__package__}.bcp:BCP",
-        summary="copy-paste between labeled and unlabeled samples in both directions, pseudo-labels of a teacher",
+        summary="copy-paste between labeled and unlabeled samples in both directions, pseudo-labels from a teacher",
         paper="Bai et al., Bidirectional Copy-Paste for Semi-Supervised Medical Image Segmentation, CVPR 2023",
         url="https://arxiv.org/abs/2305.00673",
     ),
@@ -17,7 +17,7 @@ CARDS = (
         name="cps",
         title="CPS",
         load=f"{__package__}.cps:CPS",
-        summary="two networks of one architecture learn from each other's hard labels",
+        summary="two networks of the same architecture learn from each other's hard labels",
         paper="Chen et al., Semi-Supervised Semantic Segmentation with Cross Pseudo Supervision, CVPR 2021",
         url="https://arxiv.org/abs/2106.01226",
     ),
@@ -35,7 +35,7 @@ CARDS = (
         name="fixmatch",
         title="FixMatch",
         load=f"{__package__}.fixmatch:FixMatch",
-        summary="a confident prediction on the weak view is the label of the strong view of the same image",
+        summary="a confident prediction on the weak view becomes the label for the strong view of the same image",
         paper="Sohn et al., FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, NeurIPS 2020",
         url="https://arxiv.org/abs/2001.07685",
     ),

@@ -16,12 +16,12 @@ SSL4MIS_TERM = {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200}}
 
 
 def pseudo_labels(logits: Tensor, valid: Tensor) -> Tensor:
-    """(B, K, *spatial) -> int64 (B, *spatial): the most likely class, without gradient; IGNORE where padded."""
+    """(B, K, *spatial) -> int64 (B, *spatial): the most likely class, without gradient; IGNORE on padding."""
     return logits.detach().argmax(1).masked_fill(~valid, IGNORE)
 
 
 class TwoNetworks(Method):
-    """Two networks trained side by side on the same batches. Scored: the first (as published), the second, and the mean
+    """Trains two networks side by side on the same batches. Scored: the first (as published), the second, and the mean
     of their logits."""
 
     first: Backbone
@@ -32,7 +32,7 @@ class TwoNetworks(Method):
         return self.first(images)
 
     def mean(self, images: Tensor) -> Tensor:
-        """Mean of the logits of both."""
+        """Returns the mean of both networks' logits."""
         return 0.5 * (self.first(images) + self.second(images))
 
     def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
@@ -41,12 +41,12 @@ class TwoNetworks(Method):
 
 
 class CPS(TwoNetworks):
-    """Two networks of one architecture and different random weights learn from each other's hard labels.
+    """Two networks of the same architecture, initialised differently, learn from each other's hard labels.
 
     L = L_sup(f1) + L_sup(f2) + w [CE(z1, argmax z2) + CE(z2, argmax z1)] on labeled and unlabeled samples, without
     gradient through the labels, w = 1.5 and constant (the paper's L_cps, without CutMix; 1.5 is its VOC
-    value, 6 on Cityscapes). Its supervised loss is the cross-entropy (option `loss`); the default is the one of all
-    methods here. Padding of unlabeled samples is left out.
+    value, 6 on Cityscapes). The paper's supervised loss is the cross-entropy (option `loss`); the default here is that
+    of all methods. Padding of unlabeled samples is left out.
 
     Presets: `ssl4mis`, unlabeled samples only and a weight rising to .1; `mgcc-2023`, the same with the loss and budget of
     that paper; `dhc`, the 3D port: weight rising to 1; `voc`, the paper's supervised loss.
@@ -54,7 +54,7 @@ class CPS(TwoNetworks):
 
     terms: Mapping[str, Term] = {"sup": Term(), "cross": Term(1.5, search=(0.01, 6.0))}
     known_failures: ClassVar[Mapping[str, str]] = {
-        "unlabeled_samples_help": "Dice .814 against .840 with the labels alone (with another seed .890 against .878)"
+        "unlabeled_samples_help": "Dice .814 against .840 with the labels alone (.890 against .878 with another seed)"
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "voc": {"options": {"loss": "cross_entropy"}},
@@ -73,9 +73,9 @@ class CPS(TwoNetworks):
         """Options of `cps`."""
 
         on: Literal["all", "unlabeled"] = Field(
-            "all", description="which samples get the other's labels: all (the paper) or the unlabeled (SSL4MIS)"
+            "all", description="which samples get the other network's labels: all (the paper) or unlabeled (SSL4MIS)"
         )
-        loss: Supervision = Field("dice_ce", description="which supervised loss")
+        loss: Supervision = Field("dice_ce", description="supervised loss")
 
     def __init__(self, task: Task, backbones: Backbones, options: CPS.Options) -> None:
         super().__init__(task, backbones, options)

@@ -17,12 +17,12 @@ class CTCT(TwoNetworks):
     """A convolutional network and a transformer learn from each other's hard labels on unlabeled samples, with Dice only.
 
     L = L_sup(f1) + L_sup(f2) + w [Dice(p1, argmax p2) + Dice(p2, argmax p1)], w = .1 exp(-5 (1 - t)^2),
-    Dice over all classes and the whole batch. Padding is left out. Both networks take the run's patch: the window of
-    Swin-UNet follows from it (7 at the published 224, 8 at 256). The authors start the transformer from ImageNet weights
+    Dice over all classes and the whole batch. Padding is left out. Both networks take the run's patch, which sets the
+    window of Swin-UNet (7 at the published 224, 8 at 256). The authors start the transformer from ImageNet weights
     and score the last iteration; here it starts from random weights. Scored: the convolutional network
     (as published), the transformer, and the mean of their logits.
 
-    2D only: the second network is one. Preset `mgcc-2023`: loss and budget of that paper.
+    2D only, because the second network is 2D. Preset `mgcc-2023`: loss and budget of that paper.
     """
 
     terms: Mapping[str, Term] = {
@@ -37,18 +37,18 @@ class CTCT(TwoNetworks):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `ctct`."""
 
-        second: str = Field("swin-unet", description="the second network, by the name of its backbone")
+        second: str = Field("swin-unet", description="backbone of the second network")
         second_width: float | None = Field(
-            None, gt=0.0, description="its width; default: the recipe's for that backbone"
+            None, gt=0.0, description="width of the second network; default: the recipe's for that backbone"
         )
-        loss: Supervision = Field("dice_ce", description="which supervised loss")
+        loss: Supervision = Field("dice_ce", description="supervised loss")
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:
-        """Swin-UNet is a 2D network."""
+        """2D only: Swin-UNet is a 2D network."""
         if task.dims == 2:
             return None
-        return f"ctct teaches between 2D networks, the task asks for a {task.dims}D one"
+        return f"ctct needs 2D networks, but the task asks for a {task.dims}D network"
 
     def __init__(self, task: Task, backbones: Backbones, options: CTCT.Options) -> None:
         super().__init__(task, backbones, options)

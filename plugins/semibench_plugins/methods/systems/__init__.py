@@ -1,1 +1,1 @@
-"""Methods whose parts were published together with a network or an input pipeline of their own."""
+"""Methods published together with their own network or input pipeline."""

@@ -1,13 +1,14 @@
 """MGCC: multi-level global context cross-consistency (arXiv 2305.09447, 2023, section III-C).
 
-One encoder, a chain of ConvMixer layers at the bottleneck, four decoders. The main decoder sees the whole chain; each
-auxiliary one taps it earlier and gets perturbed features. All four learn from labels, and on unlabeled samples each
-auxiliary must agree with the main one. Inference: encoder, whole chain and main decoder.
+There are one encoder, a chain of ConvMixer layers at the bottleneck and four decoders. The main decoder sees the whole
+chain; each auxiliary decoder taps it earlier and gets perturbed features. All four learn from labels, and on unlabeled
+samples each auxiliary decoder must agree with the main one. Inference uses the encoder, the whole chain and the main
+decoder.
 
-Where the paper and the authors' code differ, the default is the code (its tables were made with it) and the preset
-`paper` is the text: consistency weight 7 with a ramp that 20000 iterations never complete (it ends at 3.994) against 0.1
-over the run; perturbation of all five maps against the bottleneck alone. The power of the norm in the consistency is not
-printed: the code's mean square is taken. No gradient is stopped.
+Where the paper and the authors' code differ, the default follows the code, which produced the paper's tables; the preset
+`paper` follows the text. The consistency weight is 7 with a ramp that 20000 iterations never complete (it ends at 3.994),
+against 0.1 over the run; all five maps are perturbed, against the bottleneck alone. The paper doesn't print the power of
+the norm in the consistency: the code's mean square is used. No gradient is stopped.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ OWN_RECIPE = {
     "power": 0.9,
     "weak": {"flip": 0.5, "rotate90": 0.5, "rotate": (0.0, 0.0)},
 }
-"""Both the paper's 300 epochs and the code's 40000 x 0.5 iterations; rotations by right angles and flips only."""
+"""20000 iterations are the paper's 300 epochs and the code's 40000 x 0.5; views are right-angle rotations and flips."""
 
 
 class MGCC(Method):
-    """Auxiliary decoders on perturbed features of several context lengths agree with the main decoder. Needs a backbone
-    with `taps` (`mgcc-net`). Two classes: one output z, logits cat([0, z]); more
-    classes: a softmax, with the same losses written for it."""
+    """Auxiliary decoders on perturbed features with different context lengths agree with the main decoder. Needs a
+    backbone with `taps` (`mgcc-net`). Two classes use one output z and logits cat([0, z]); more classes use a softmax
+    and the same losses generalised to it."""
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
@@ -71,23 +72,23 @@ class MGCC(Method):
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
-        """Options of MGCC; the depths of the taps and the kernel are options of `mgcc-net`."""
+        """Options of `mgcc`; the depths of the taps and the kernel are options of `mgcc-net`."""
 
         perturbations: tuple[Perturbation, ...] = Field(
-            ("feature-dropout", "dropout", "feature-noise"), description="one for each auxiliary decoder"
+            ("feature-dropout", "dropout", "feature-noise"), description="perturbation for each auxiliary decoder"
         )
         perturb: Literal["all", "bottleneck"] = Field(
-            "all", description="which maps are perturbed: all five (the code) or the bottleneck only (the paper's text)"
+            "all", description="which maps to perturb: all five (the code) or the bottleneck only (the paper's text)"
         )
-        noise: float = Field(0.3, gt=0.0, le=0.5, description="greatest relative change of FeatureNoise")
-        dropout: float = Field(0.3, gt=0.0, le=0.5, description="probability of the element-wise dropout")
+        noise: float = Field(0.3, gt=0.0, le=0.5, description="largest relative change by feature-noise")
+        dropout: float = Field(0.3, gt=0.0, le=0.5, description="probability that dropout zeroes an element")
         stop_gradient: bool = Field(False, description="treat the main prediction as a constant in the consistency")
-        smooth: float = Field(1e-5, gt=0.0, description="smoothing of the Dice; 1 tames images without foreground")
+        smooth: float = Field(1e-5, gt=0.0, description="smoothing in the Dice; 1 tames images without foreground")
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:
-        """MGCC is defined for 2D networks; volumes are trained on as slices."""
-        return None if task.dims == 2 else f"mgcc is a 2D method, the task asks for a {task.dims}D network"
+        """2D only; volumes are trained as slices."""
+        return None if task.dims == 2 else f"mgcc is a 2D method, but the task asks for a {task.dims}D network"
 
     def __init__(self, task: Task, backbones: Backbones, options: MGCC.Options) -> None:
         super().__init__(task, backbones, options)
@@ -96,15 +97,15 @@ class MGCC(Method):
         self.net = backbones(outputs=1 if self.binary else None)
         if not hasattr(self.net, "taps"):
             raise UnsupportedError(
-                f"mgcc needs a backbone that offers features of several depths (`taps`), such as mgcc-net; "
-                f"{type(self.net).__name__} offers none"
+                f"mgcc needs a backbone with features at several depths (`taps`), such as mgcc-net; "
+                f"{type(self.net).__name__} has none"
             )
         self.taps = cast("Callable[[Tensor], list[list[Tensor]]]", self.net.taps)
         auxiliary = len(cast("tuple[int, ...]", self.net.depths)) - 1
         if auxiliary < 1 or len(options.perturbations) != auxiliary:
             raise UsageError(
-                f"mgcc needs one perturbation for each auxiliary decoder: the depths {self.net.depths} make "
-                f"{auxiliary}, the option `perturbations` names {len(options.perturbations)}"
+                f"mgcc needs one perturbation for each auxiliary decoder: expected {auxiliary} for the depths "
+                f"{self.net.depths}, but the option `perturbations` names {len(options.perturbations)}"
             )
         self.auxiliary = nn.ModuleList(self.net.new_decoder() for _ in range(auxiliary))
         self.perturbations = nn.ModuleList(self._perturbation(name) for name in options.perturbations)
@@ -121,23 +122,23 @@ class MGCC(Method):
                 return nn.Identity()
 
     def branches(self, images: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> logits (B, K, H, W) of every decoder, the main one first, from one pass of the encoder. The
-        perturbations act in training mode."""
+        """(B, C, H, W) -> logits (B, K, H, W) of every decoder, the main one first, from one encoder pass. The
+        perturbations act in training mode only."""
         *early, full = self.taps(images)
         size = images.shape[2:]
         outputs = [self.net.decode(full, size)]
         for features, perturb, decoder in zip(early, self.perturbations, self.auxiliary, strict=True):
-            kept = [] if self.options.perturb == "all" else features[:-1]
-            changed = [*kept, *(perturb(maps) for maps in features[len(kept) :])]
-            outputs.append(self.net.decode(changed, size, cast(Decoder, decoder)))
+            clean = [] if self.options.perturb == "all" else features[:-1]
+            perturbed = [*clean, *(perturb(maps) for maps in features[len(clean) :])]
+            outputs.append(self.net.decode(perturbed, size, cast(Decoder, decoder)))
         return [self._classes(logits) for logits in outputs]
 
     def _classes(self, logits: Tensor) -> Tensor:
         return two_class_logits(logits) if self.binary else logits
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
-        """sup: mean over all decoders of BCE / 2 + Dice, labeled part. consistency: mean over the auxiliary decoders of
-        the mean square between its probabilities and the main ones, unlabeled part."""
+        """sup: BCE / 2 + Dice on the labeled part, averaged over all decoders. consistency: mean square between the
+        auxiliary and the main probabilities on the unlabeled part, averaged over the auxiliary decoders."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         sizes = [len(labeled.image), len(unlabeled.image)]
         outputs = [logits.split(sizes) for logits in self.branches(torch.cat([labeled.image, unlabeled.image]))]
@@ -148,5 +149,5 @@ class MGCC(Method):
         return {"sup": torch.stack(sup).mean(), "consistency": torch.stack(agreement).mean()}
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W) of the main path; no auxiliary decoder is run."""
+        """(B, C, H, W) -> logits (B, K, H, W) of the main path; auxiliary decoders don't run."""
         return self._classes(self.net(images))

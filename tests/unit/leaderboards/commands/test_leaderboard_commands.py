@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import Result
+from support.command_line import bench as run_bench
+from support.command_line import in_one_line as plain
 from support.leaderboard_toys import spec_of, three_seeds, write_run
-from typer.testing import CliRunner
-
-from semibench.cli.app import build
 
 Bench = Callable[..., Result]
 
@@ -38,14 +36,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """`bench` in a folder of its own, with the folder `runs` as default."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: str, width: int = 160) -> Result:
-        return CliRunner(env={"COLUMNS": str(width)}).invoke(build(), list(words), prog_name="bench")
-
-    return call
-
-
-def plain(text: str) -> str:
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
+    return run_bench
 
 
 # ---- leaderboard ---------------------------------------------------------------------------------------------------
@@ -179,7 +170,7 @@ def test_compare_never_across_boards(bench: Bench, runs: Path) -> None:
     write_run(runs, [0.9], spec_of("other", lr=0.5))
     result = bench("compare", "best", "other")
     assert result.exit_code == 2
-    assert "stand on different boards" in plain(result.stderr) and "recipe.lr: 0.01 / 0.5" in plain(result.stderr)
+    assert "are on different boards" in plain(result.stderr) and "recipe.lr: 0.01 / 0.5" in plain(result.stderr)
 
 
 @pytest.mark.usefixtures("runs")
@@ -219,7 +210,8 @@ def test_unreadable_folders_are_told_beside_the_list(bench: Bench, runs: Path) -
     broken = write_run(runs, [0.5], spec_of("broken"))
     (broken / "spec.json").write_text("[]", encoding="utf-8")
     result = bench("runs")
-    assert result.exit_code == 0 and "can't be read" in plain(result.stderr) and broken.name in result.stderr
+    assert result.exit_code == 0 and "spec.json is not a run spec" in plain(result.stderr)
+    assert broken.name in result.stderr
 
 
 # ---- how they are plugged in ---------------------------------------------------------------------------------------

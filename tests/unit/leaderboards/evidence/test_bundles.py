@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
+from support.command_line import bench
 
-from semibench.cli.app import build
 from semibench.contracts.cases import CaseRef
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.evaluation.run_scores import prediction_name
@@ -137,7 +136,7 @@ def test_missing_extra_and_double_files_are_named(truths: dict[str, np.ndarray],
         score_submission(Submission(name="x", **WHAT), container, tmp_path / "runs")
     text = str(error.value)
     assert f"1 of {len(names)} test cases have no prediction: tus/{names[0]}" in text
-    assert "2 files are for no test case of this split" in text and "phantom-99999-00.npy" in text
+    assert "2 files don't belong to a test case of this split" in text and "phantom-99999-00.npy" in text
     assert f"1 cases have several files: {names[2]}.npy and {names[2]}.png" in text
     assert not (tmp_path / "runs").exists()
 
@@ -149,11 +148,11 @@ def test_other_predictions_under_one_name_need_force(
         np.savez(tmp_path / f"{name}.npz", label=label)
     runs = submitted.parent
     with open_container(tmp_path) as container:
-        with pytest.raises(IdentityError, match=r"holds other predictions of 'Ours 1\.0'"):
+        with pytest.raises(IdentityError, match=r"has other predictions of 'Ours 1\.0'"):
             score_submission(Submission(name="Ours 1.0", **WHAT), container, runs)
         folder, result = score_submission(Submission(name="Ours 1.0", seed=1, **WHAT), container, runs)
     assert folder != submitted
-    dice = [s["mean"] for s in result["scores"] if s["metric"] == "dice"]
+    dice = [s.mean for s in result.scores if s.metric == "dice"]
     assert dice and all(value == pytest.approx(1.0, abs=1e-5) for value in dice)
 
 
@@ -163,7 +162,7 @@ REF = CaseRef("tus", "a/b c", "g", "d", True)
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.zeros((5, 4)), "axes are in the reverse order"),
+        (np.zeros((5, 4)), "axes are in reverse order"),
         (np.zeros((1, 4, 5)), "an axis too many"),
         (np.full((4, 5), 2), "labels are 0..1, found 2"),
         (np.eye(4, 5, dtype=np.uint8) * 255, "must be divided by 255"),
@@ -228,9 +227,9 @@ def bomb() -> bytes:
         ("a.npy", saved(lambda s: np.save(s, np.array(["a"]))), "whole numbers"),
         ("a.npz", saved(lambda s: np.savez(s, a=np.zeros(1), b=np.zeros(1))), "an array called 'label', found a, b"),
         ("a.png", saved(lambda s: Image.new("RGB", (2, 2)).save(s, "PNG")), "one channel"),
-        ("a.png", b"\x89PNG nothing", "no readable"),
-        ("a.nii", b"nothing", "no "),
-        ("a.npz", b"nothing", "no readable"),
+        ("a.png", b"\x89PNG nothing", "not a readable"),
+        ("a.nii", b"nothing", "not a NIfTI"),
+        ("a.npz", b"nothing", "not a readable"),
         ("a.pkl", b"nothing", "label maps are"),
     ],
 )  # fmt: skip
@@ -244,7 +243,7 @@ def test_paths_that_lead_out_are_refused(name: str, tmp_path: Path) -> None:
     file = tmp_path / "evil.zip"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(zipfile.ZipInfo(name), b"x")
-    with pytest.raises(ContainerError, match="leads out of the file"):
+    with pytest.raises(ContainerError, match="leads outside"):
         open_container(file)
 
 
@@ -320,9 +319,15 @@ def test_another_key_split_or_data_and_lost_files_are_found(bundle: Path) -> Non
     def easier(files: dict[str, bytes]) -> None:
         split = json.loads(files["split.json"])
         split["test"] = split["test"][:-1]
+        del split["drawn"]
         files["split.json"] = json.dumps(split).encode()
 
-    assert "as the protocol draws it" in wrong(verified(changed(bundle, easier)))["split"]
+    assert "test: 0 cases left, 1 came" in wrong(verified(changed(bundle, easier)))["split"]
+
+    def careless(files: dict[str, bytes]) -> None:
+        files["split.json"] = files["split.json"].replace(b'"tus"', b'"sut"')
+
+    assert 'digest under "drawn"' in wrong(verified(changed(bundle, careless)))["records"]
 
     def other_seed(files: dict[str, bytes]) -> None:
         spec = json.loads(files["spec.json"])
@@ -345,17 +350,17 @@ def test_another_key_split_or_data_and_lost_files_are_found(bundle: Path) -> Non
     assert "is missing" in found["files"] and "no prediction of case" in found["last/main"]
     with pytest.raises(ContainerError, match=r"missing: result\.json"):
         verified(changed(bundle, lambda files: files.pop("result.json") and None))
-    with pytest.raises(ContainerError, match="is no readable zip"):
+    with pytest.raises(ContainerError, match="is not a readable zip"):
         verified(Path(__file__))
 
 
 def test_a_run_without_predictions_or_an_end_is_not_exported(submitted: Path, tmp_path: Path) -> None:
-    for name in ("spec.json", "split.json", "result.json", "scores.parquet", "status.json"):
+    for name in ("spec.json", "provenance.json", "split.json", "result.json", "scores.parquet", "status.json"):
         (tmp_path / name).write_bytes((submitted / name).read_bytes())
-    with pytest.raises(UsageError, match="kept no predictions"):
+    with pytest.raises(UsageError, match="stored no predictions"):
         export(tmp_path, tmp_path / "a.zip")
     (tmp_path / "status.json").write_text('{"state": "failed"}')
-    with pytest.raises(UsageError, match="no finished run"):
+    with pytest.raises(UsageError, match="not a finished run"):
         export(tmp_path, tmp_path / "a.zip")
 
 
@@ -390,15 +395,11 @@ def test_what_cannot_be_rescored_says_why(submitted: Path, tmp_path: Path) -> No
         rescore(submitted, ["la-sliding"])
     with pytest.raises(UsageError, match="working grid"):
         rescore(submitted, ["mgcc-2023"])
-    with pytest.raises(UsageError, match="no finished run"):
+    with pytest.raises(IdentityError, match=r"expected a run folder with a spec\.json"):
         rescore(tmp_path, ["semibench-1"])
 
 
 # ---- commands ------------------------------------------------------------------------------------------------------
-
-
-def bench(*words: str) -> Any:
-    return CliRunner(env={"COLUMNS": "160"}).invoke(build(), list(words), prog_name="bench")
 
 
 def test_the_commands(submitted: Path, truths: dict[str, np.ndarray], tmp_path: Path) -> None:

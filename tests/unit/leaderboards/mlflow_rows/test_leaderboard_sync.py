@@ -1,4 +1,4 @@
-"""Rows in MLflow: what a reader of the store finds, that it may be written again and by several at once, and both ways to write."""
+"""Rows in MLflow: what a reader of the store finds, and that a sync may be repeated, interrupted, and run by several at once."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import json
 import math
 import multiprocessing
 import shutil
-import sqlite3
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.command_line import bench
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.store_support import put_store
-from typer.testing import CliRunner
 
-from semibench.cli.app import build
 from semibench.contracts.cards import ListenerCard
 from semibench.hookspecs import hookimpl
 from semibench.registry import Registry, Source
@@ -25,11 +24,10 @@ from semibench.reporting import Reporter
 from semibench.tracking import mirror, open_store
 from semibench.tracking.listening import announce
 from semibench_leaderboards.mlflow_rows import sync as module
-from semibench_leaderboards.mlflow_rows.bulk import open_bulk
 from semibench_leaderboards.mlflow_rows.listening import update
 from semibench_leaderboards.mlflow_rows.sync import SyncReport, sync
 from semibench_leaderboards.ranking.boards import boards
-from semibench_leaderboards.ranking.ranking import rank
+from semibench_leaderboards.ranking.ranks import rank
 from semibench_leaderboards.reading.records import read_runs
 
 BASE = np.linspace(0.3, 0.7, 12)
@@ -85,17 +83,21 @@ def parents(uri: str, track: str = "quick") -> Mapping[str, Any]:
 def test_rows_are_parent_runs_with_the_figures_of_the_board(runs: Path, store: str) -> None:
     report = sync(runs, store)
     assert (report.tracks, report.rows, report.runs, report.mirrored, report.warnings) == (2, 4, 9, 9, [])
-    assert report.bulk
     (board,) = boards(read_runs(runs, recipe="quick"))
     ranking = rank(board)
     found = parents(store)
     assert set(found) == {"best", "last", "few"}
     for row in board.rows:
-        metrics = found[row.name]["metrics"]
-        assert metrics["dice"] == row.mean and metrics["dice.low"] == row.low and metrics["dice.high"] == row.high
-        assert metrics.get("dice.std") == row.std and metrics["runs"] == row.n and metrics["runs.failed"] == row.failed
+        metrics, statistics = found[row.name]["metrics"], row.statistics
+        assert [metrics[name] for name in ("dice", "dice.low", "dice.high")] == [
+            statistics.mean,
+            statistics.low,
+            statistics.high,
+        ]
+        assert (metrics.get("dice.std"), metrics["runs"]) == (statistics.std, row.n)
+        assert metrics["runs.failed"] == row.states.failed
         assert metrics.get("rank") == ranking.position(row.name)
-        assert metrics["last.semibench-1.dice"] == pytest.approx(row.mean)
+        assert metrics["last.semibench-1.dice"] == pytest.approx(row.statistics.mean)
         assert found[row.name]["tags"]["semibench.row"] == row.key[:12]
     assert [found[name]["tags"]["rank"] for name in ("best", "last")] == ["1", "2"]
     assert found["few"]["tags"]["rank"].startswith("not ranked: 1 of at least 3")
@@ -130,7 +132,7 @@ def test_runs_are_nested_and_the_board_has_table_and_plots(runs: Path, store: st
 def test_again_changes_nothing_and_a_new_run_changes_its_track_only(runs: Path, store: str) -> None:
     sync(runs, store)
     before = everything(store)
-    assert sync(runs, store) == SyncReport(unchanged=2, bulk=True)
+    assert sync(runs, store) == SyncReport(unchanged=2)
     assert sync(runs, store, force=True).tracks == 2
     assert everything(store) == before
     for seed in (1, 2):
@@ -153,18 +155,36 @@ def test_a_figure_that_is_gone_becomes_nan(runs: Path, store: str) -> None:
     assert last["tags"]["rank"].startswith("not ranked")
 
 
-def test_both_ways_to_write_show_the_same(runs: Path, store: str, tmp_path: Path) -> None:
-    (tmp_path / "client").mkdir()
-    other = put_store(tmp_path / "client")
-    for step in range(2):
-        first, second = sync(runs, store), sync(runs, other, bulk=False)
-        assert first.bulk and not second.bulk and first.tracks == second.tracks
-        assert everything(store) == everything(other)
-        if step == 0:
-            shutil.rmtree(next(record.folder for record in read_runs(runs, method="last")))
-            write_run(runs, BASE + 0.3, spec_of("few", seed=1), ended="2026-01-03T00:00:00+00:00")
-    assert sync(runs, other, bulk=False).unchanged == 2
-    assert sync(runs, other).unchanged == 2  # what the client wrote is complete for the other way
+class CountingClient:
+    """A client of MLflow that counts the calls which change the store."""
+
+    def __init__(self, client: Any) -> None:
+        self.client, self.calls = client, Counter[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*words: Any, **named: Any) -> Any:
+            self.calls[name] += 1
+            return getattr(self.client, name)(*words, **named)
+
+        return call
+
+
+def test_calls_of_mlflow_are_few(runs: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync(runs, store, tracks=[])
+    for record in read_runs(runs):
+        mirror(record.folder, store)
+    client = CountingClient(open_store(store))
+    monkeypatch.setattr(module, "open_store", lambda address: client)
+    sync(runs, store)
+    first = client.calls
+    assert first["search_experiments"] == first["search_runs"] == 1 and first["get_run"] == 0
+    assert first["create_run"] == 6  # four rows and two boards
+    assert first["log_batch"] == 4 + 9  # each row once, each nested run once; a board has neither params nor metrics
+    client.calls = Counter()
+    sync(runs, store)
+    assert client.calls == {"search_experiments": 1, "search_runs": 1}
+    sync(runs, store, force=True)
+    assert not client.calls["log_batch"] and not client.calls["create_run"]
 
 
 def test_what_was_deleted_or_doubled_in_the_store_is_put_right(runs: Path, store: str) -> None:
@@ -195,15 +215,11 @@ def test_killed_half_way_it_is_done_again(runs: Path, store: str, monkeypatch: p
     assert sync(runs, store).unchanged == 2
 
 
-def _sync_in_process(runs: str, uri: str) -> None:
-    sync(Path(runs), uri)
-
-
 def test_several_at_once_make_each_row_once(runs: Path, store: str) -> None:
     for record in read_runs(runs):
         mirror(record.folder, store)
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_sync_in_process, args=(str(runs), store)) for _ in range(2)]
+    workers = [context.Process(target=sync, args=(runs, store)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -211,16 +227,6 @@ def test_several_at_once_make_each_row_once(runs: Path, store: str) -> None:
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert len(parents(store)) == 3
     assert sync(runs, store).unchanged == 2
-
-
-def test_other_tables_than_the_installed_mlflow_knows_are_left_to_the_client(store: str) -> None:
-    file = Path(store.removeprefix("sqlite:///"))
-    opened = open_bulk(file)
-    assert opened is not None
-    opened.close()
-    with sqlite3.connect(file) as base:
-        base.execute("ALTER TABLE latest_metrics ADD COLUMN unknown TEXT")
-    assert open_bulk(file) is None
 
 
 def test_a_track_that_contradicts_itself_is_a_warning_and_the_others_are_written(runs: Path, store: str) -> None:
@@ -232,15 +238,13 @@ def test_a_track_that_contradicts_itself_is_a_warning_and_the_others_are_written
 
 
 def test_the_command(runs: Path, store: str) -> None:
-    def bench(*words: str) -> Any:
-        return CliRunner().invoke(build(), [*words, "--runs", str(runs), "--tracking-uri", store], prog_name="bench")
-
-    result = bench("leaderboard", "--sync", "--recipe", "quick")
+    place = ("--runs", str(runs), "--tracking-uri", store)
+    result = bench("leaderboard", "--sync", "--recipe", "quick", *place)
     assert result.exit_code == 0, result.output
     assert "1 tracks written (3 rows of 8 runs), 0 unchanged, 8 runs mirrored first" in result.stdout
-    result = bench("leaderboard", "--sync")
+    result = bench("leaderboard", "--sync", *place)
     assert "1 tracks written (1 rows of 1 runs), 1 unchanged" in result.stdout
-    assert bench("leaderboard", "--sync", "--recipe", "papre").exit_code == 2
+    assert bench("leaderboard", "--sync", "--recipe", "papre", *place).exit_code == 2
 
 
 # ---- after a run ---------------------------------------------------------------------------------------------------

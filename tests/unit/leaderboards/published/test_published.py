@@ -6,17 +6,17 @@ import json
 from collections import Counter
 
 import pytest
-from typer.testing import CliRunner
+from support.command_line import bench
 
-from semibench.cli.app import build
 from semibench.contracts.errors import UnknownNameError, UsageError
-from semibench_leaderboards.published import anomalies, beside, find, marks, papers, values
+from semibench.runfolder.records import ScoreSummary
+from semibench_leaderboards.published import anomalies, counterparts, find, marks, papers, values
 from semibench_leaderboards.published.anomalies import read as read_anomalies
 from semibench_leaderboards.published.groups import class_of
 from semibench_leaderboards.published.marks import least_iou, recompute, recomputed
 from semibench_leaderboards.published.reproduced import figure
 from semibench_leaderboards.published.sources import PublishedDataError
-from semibench_leaderboards.published.tables import as_csv, as_markdown, cell_text, pieces, record, sheets
+from semibench_leaderboards.published.tables import as_csv, as_markdown, cell_text, pieces, printed_tables, record
 from semibench_leaderboards.published.values import COLUMNS, Value, by_id, parse_note, read
 
 HEAD = ",".join(COLUMNS)
@@ -54,8 +54,8 @@ def test_a_value_as_printed() -> None:
         (ROW + "printed_delta=1.5", "line 2: note: printed_delta='1.5'"),
         (ROW.replace("iou", "jaccard"), "line 2: metric"),
         (ROW.replace("mgcc", "dtlp"), "line 2: paper is 'dtlp'"),
-        (f"{ROW}\n{ROW}", "line 3: mgcc/I/busi/self/263-263/cps/mean/iou stands in line 2 too"),
-        (ROW[:-1], "line 2: 17 cells expected, 16 found"),
+        (f"{ROW}\n{ROW}", "line 3: mgcc/I/busi/self/263-263/cps/mean/iou is in line 2 too"),
+        (ROW[:-1], "line 2: expected 17 cells, found 16"),
     ],
 )
 def test_a_damaged_file_names_its_line(row: str, told: str) -> None:
@@ -162,7 +162,7 @@ INSTALLED = ("semibench-1", "mgcc-2023", "ssl4mis", "la-sliding")
 
 
 def test_beside_a_board() -> None:
-    found = beside(
+    found = counterparts(
         protocol="self", dataset="busi", options={"labeled": 0.5, "source": "drawn"}, metric="iou",
         convention="semibench-1", conventions=INSTALLED,
     )  # fmt: skip
@@ -171,7 +171,9 @@ def test_beside_a_board() -> None:
     ]  # fmt: skip
     assert found[-1].shown == 0.6806 and found[-1].convention == "mgcc-2023"
     assert "mgcc-2023" in found[-1].remarks[0] and found[-1].marks[0].severity == "impossible"
-    assert not beside(protocol="self", dataset="busi", options={"labeled": 0.1}, metric="iou", convention="semibench-1")
+    assert not counterparts(
+        protocol="self", dataset="busi", options={"labeled": 0.1}, metric="iou", convention="semibench-1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ def test_beside_a_board() -> None:
     ],
 )  # fmt: skip
 def test_beside_finds_the_setting(protocol, dataset, options, metric, group, expected) -> None:  # type: ignore[no-untyped-def]
-    found = beside(
+    found = counterparts(
         protocol=protocol, dataset=dataset, options=options, metric=metric, convention="semibench-1", group=group
     )
     assert {item.value.paper for item in found} == expected
@@ -201,37 +203,19 @@ def test_beside_finds_the_setting(protocol, dataset, options, metric, group, exp
 
 
 def test_the_number_under_the_papers_own_convention() -> None:
+    def score(checkpoint: str, predictor: str, convention: str, mean: float) -> ScoreSummary:
+        return ScoreSummary(
+            checkpoint=checkpoint, predictor=predictor, convention=convention, metric="iou", mean=mean,
+            per_class={"spleen": 0.5, "liver": 0.25},
+        )  # fmt: skip
+
     scores = [
-        {
-            "checkpoint": "last",
-            "predictor": "student",
-            "convention": "semibench:semibench-1",
-            "metric": "iou",
-            "mean": 0.7,
-        },
-        {
-            "checkpoint": "best",
-            "predictor": "student",
-            "convention": "semibench:mgcc-2023",
-            "metric": "iou",
-            "mean": 0.65,
-        },
-        {
-            "checkpoint": "last",
-            "predictor": "student",
-            "convention": "semibench:mgcc-2023",
-            "metric": "iou",
-            "mean": 0.64,
-        },
-        {
-            "checkpoint": "last",
-            "predictor": "teacher",
-            "convention": "semibench:mgcc-2023",
-            "metric": "iou",
-            "mean": 0.6,
-        },
+        score("last", "student", "semibench-1", 0.7),
+        score("best", "student", "mgcc-2023", 0.65),
+        score("last", "student", "mgcc-2023", 0.64),
+        score("last", "teacher", "mgcc-2023", 0.6),
     ]
-    item = beside(
+    item = counterparts(
         protocol="self", dataset="busi", options={"labeled": 0.5}, metric="iou", convention="semibench-1",
         conventions=INSTALLED,
     )[-1]  # fmt: skip
@@ -239,9 +223,8 @@ def test_the_number_under_the_papers_own_convention() -> None:
     assert item.own(scores, checkpoint="best") == 0.65
     assert item.own(scores, predictor="teacher") == 0.6
     assert item.own(scores[:1]) is None
-    by_class = [{**scores[0], "per_class": {"spleen": {"mean": 0.5}, "liver": 0.25}}]
-    assert figure(by_class, "iou", convention="semibench-1", group="spleen") == 0.5
-    assert figure(by_class, "iou", convention="semibench-1", group="liver") == 0.25
+    assert figure(scores, "iou", convention="semibench:semibench-1", group="spleen") == 0.5
+    assert figure(scores, "iou", convention="semibench-1", group="liver") == 0.25
 
 
 def test_conventions_named_for_papers_are_installed() -> None:
@@ -262,7 +245,7 @@ def test_columns_of_classes_are_classes_of_the_data_sets() -> None:
 
 
 def test_tables_show_units_roles_spreads_and_marks() -> None:
-    made = sheets(find(paper="mgcc", table="I", dataset="busi"))[0]
+    made = printed_tables(find(paper="mgcc", table="I", dataset="busi"))[0]
     assert made.columns == ["IoU [%]", "recall [%]", "precision [%]", "F1 [%]"]
     assert made.rows[0][:3] == ["busi", "self: supervised-full [526/0]", "U-Net (upper bound)"]
     assert made.rows[-1][2:5] == ["MGCC (Ours) *", "68.06 ± 2.45 ✗[1]", "61.49 ± 2.82"]
@@ -273,7 +256,7 @@ def test_tables_show_units_roles_spreads_and_marks() -> None:
     assert record(by_id()["mgcc/I/busi/self/263-263/mgcc/mean/iou"])["impossible"].startswith("IoU above F1")
     ua_mt = by_id()["dtlp/IV/synapse/labeled-20pct/_-_/ua-mt/mean/dice"]
     assert cell_text(ua_mt) == "20.26 ± 2.2" and "20.26,2.2," in as_csv([ua_mt])
-    wide = sheets(find(paper="dtlp", table="IV"))[0]
+    wide = printed_tables(find(paper="dtlp", table="IV"))[0]
     parts = pieces(wide, 6)
     assert [len(head) for head, _ in parts] == [9, 9, 6] and [
         name for head, _ in parts for name in head[3:]
@@ -283,10 +266,9 @@ def test_tables_show_units_roles_spreads_and_marks() -> None:
 
 
 def test_the_command() -> None:
-    runner = CliRunner()
 
     def run(*words: str) -> str:
-        done = runner.invoke(build(), ["published", *words])
+        done = bench("published", *words, width=None)
         assert done.exit_code == 0, done.output
         return done.stdout
 
@@ -297,5 +279,5 @@ def test_the_command() -> None:
     assert "URPC, brats19" in run("--anomaly", "diff-cl-02")
     assert len(json.loads(run("--anomaly", "all", "--format", "json"))) == 93
     assert len(run("--anomaly", "all", "--paper", "csc-pa", "--format", "csv").splitlines()) == 5
-    wrong = runner.invoke(build(), ["published", "--dataset", "bussi"])
+    wrong = bench("published", "--dataset", "bussi", width=None)
     assert wrong.exit_code == 2 and "Did you mean 'busi'" in wrong.stderr

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 
-from semibench_leaderboards.ranking.boards import Board, View, board_differences, boards
+from semibench_leaderboards.ranking.boards import Board, ScoreRequest, board_differences, boards
+from semibench_leaderboards.ranking.comparison import ComparisonError, case_values, compare_rows, signed_rank
 from semibench_leaderboards.ranking.letters import letters
-from semibench_leaderboards.ranking.ranking import ComparisonError, case_values, compare_rows, holm, rank, signed_rank
+from semibench_leaderboards.ranking.ranks import holm, rank
 from semibench_leaderboards.ranking.resampling import group_counts, interval, resampled_means
 from semibench_leaderboards.reading.records import read_runs
 from semibench_leaderboards.showing.tables import footnotes
 
 
-def only(runs: Path, view: View | None = None) -> Board:
+def only(runs: Path, view: ScoreRequest | None = None) -> Board:
     (board,) = boards(read_runs(runs), view)
     return board
 
@@ -98,7 +99,7 @@ def test_interval_is_scipys_percentile_bootstrap(tmp_path: Path) -> None:
     theirs = stats.bootstrap((values,), np.mean, n_resamples=20000, method="percentile", rng=0).confidence_interval
     mine = interval(resampled_means(row.scores, resamples=20000))
     assert mine == pytest.approx((theirs.low, theirs.high), abs=0.002)
-    assert (row.low, row.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+    assert (row.statistics.low, row.statistics.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
 
 
 def test_interval_is_by_group_not_by_case(tmp_path: Path) -> None:
@@ -106,10 +107,12 @@ def test_interval_is_by_group_not_by_case(tmp_path: Path) -> None:
     write_run(tmp_path / "one", values, groups=[f"g{i}" for i in range(8)])
     write_run(tmp_path / "ten", np.repeat(values, 10), groups=[f"g{i}" for i in range(8) for _ in range(10)])
     one, ten = (only(tmp_path / name).rows[0] for name in ("one", "ten"))
-    assert (one.mean, one.low, one.high) == pytest.approx((ten.mean, ten.low, ten.high))
+    assert (one.statistics.mean, one.statistics.low, one.statistics.high) == pytest.approx(
+        (ten.statistics.mean, ten.statistics.low, ten.statistics.high)
+    )
     write_run(tmp_path / "apart", np.repeat(values, 10))
     apart = only(tmp_path / "apart").rows[0]
-    assert (apart.high - apart.low) < 0.5 * (ten.high - ten.low)
+    assert (apart.statistics.high - apart.statistics.low) < 0.5 * (ten.statistics.high - ten.statistics.low)
 
 
 def test_resampled_means_by_hand(tmp_path: Path) -> None:
@@ -143,19 +146,28 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
         write_run(tmp_path, state="failed", error="NaN", spec=spec_of("alpha", seed=seed))
     (row,) = only(tmp_path).rows
     # class means: .6 .2, .7 .3, .8 .3 -> runs .4, .5, .55
-    assert row.means == pytest.approx((0.4, 0.5, 0.55))
-    assert row.mean == pytest.approx(1.45 / 3)
-    assert row.std == pytest.approx(
+    assert row.statistics.means == pytest.approx((0.4, 0.5, 0.55))
+    assert row.statistics.mean == pytest.approx(1.45 / 3)
+    assert row.statistics.std == pytest.approx(
         math.sqrt(((0.4 - 1.45 / 3) ** 2 + (0.5 - 1.45 / 3) ** 2 + (0.55 - 1.45 / 3) ** 2) / 2)
     )
-    assert row.worst is not None and row.worst[0] == "class-2" and row.worst[1] == pytest.approx(0.8 / 3)
-    assert row.per_class["class-1"] == pytest.approx(0.7)
-    assert (row.n, row.failed, row.tried, row.runs_text) == (3, 2, 5, "3/5")
-    assert (row.draws, row.folds, row.seeds, row.cases) == (1, 1, 3, 6)
-    assert (row.empty_prediction, row.undefined, row.missing) == (6, 1, 0)
-    assert (row.parameters, row.gflops, row.training_seconds, row.peak_memory_mb) == (1000, 0.5, 11.0, 100.0)
-    assert row.notes == ("2 of 5 runs failed",)
-    assert not row.mixed_devices and not row.tuned
+    assert (
+        row.statistics.worst is not None
+        and row.statistics.worst[0] == "class-2"
+        and row.statistics.worst[1] == pytest.approx(0.8 / 3)
+    )
+    assert row.statistics.per_class["class-1"] == pytest.approx(0.7)
+    assert (row.n, row.states.failed, row.states.ended, row.states.text) == (3, 2, 5, "3/5")
+    assert (row.statistics.draws, row.statistics.folds, row.statistics.seeds, row.statistics.cases) == (1, 1, 3, 6)
+    assert (row.doubts.empty_prediction, row.doubts.undefined, row.doubts.missing) == (6, 1, 0)
+    assert (row.costs.parameters, row.costs.gflops, row.costs.training_seconds, row.costs.peak_memory_mb) == (
+        1000,
+        0.5,
+        11.0,
+        100.0,
+    )
+    assert row.doubts.notes == ("2 of 5 runs failed",)
+    assert not row.costs.mixed_devices and not row.identity.tuned
 
 
 def test_less_is_better_turns_order_and_worst(tmp_path: Path) -> None:
@@ -163,17 +175,20 @@ def test_less_is_better_turns_order_and_worst(tmp_path: Path) -> None:
     three_seeds(tmp_path, "far", [[[5.0, 9.0]]] * 3, metric="hd95_mm", higher=False)
     board = only(tmp_path)
     assert [row.name for row in board.rows] == ["near", "far"]
-    assert board.rows[1].worst == ("class-2", 9.0)
+    assert board.rows[1].statistics.worst == ("class-2", 9.0)
 
 
 def test_predictors_are_lines_or_the_default(tmp_path: Path) -> None:
     three_seeds(tmp_path, "alpha", [[0.5]] * 3, predictors=("student", "teacher"))
     three_seeds(tmp_path, "beta", [[0.45]] * 3)
-    assert [(row.name, row.predictor) for row in only(tmp_path).rows] == [("alpha", "student"), ("beta", "main")]
-    names = [row.name for row in only(tmp_path, View(predictor="all")).rows]
+    assert [(row.name, row.identity.predictor) for row in only(tmp_path).rows] == [
+        ("alpha", "student"),
+        ("beta", "main"),
+    ]
+    names = [row.name for row in only(tmp_path, ScoreRequest(predictor="all")).rows]
     assert names == ["alpha [student]", "beta", "alpha [teacher]"]
-    (row,) = only(tmp_path, View(predictor="teacher")).rows
-    assert row.mean == pytest.approx(0.4)
+    (row,) = only(tmp_path, ScoreRequest(predictor="teacher")).rows
+    assert row.statistics.mean == pytest.approx(0.4)
 
 
 def test_one_row_is_compared_with_nothing(tmp_path: Path) -> None:
@@ -207,7 +222,7 @@ def test_mixed_devices_are_said(tmp_path: Path) -> None:
     write_run(tmp_path, [0.5], spec_of(seed=0), device="A")
     write_run(tmp_path, [0.5], spec_of(seed=1), device="B")
     (row,) = only(tmp_path).rows
-    assert row.mixed_devices and "mixed devices: A, B" in row.notes
+    assert row.costs.mixed_devices and "mixed devices: A, B" in row.doubts.notes
 
 
 # ---- ranking -------------------------------------------------------------------------------------------------------
@@ -247,9 +262,9 @@ def test_a_case_is_the_mean_over_seeds_then_draws(tmp_path: Path) -> None:
         for seed, values in enumerate(by_seed):
             write_run(tmp_path, values, spec_of(draw=draw, seed=seed), cases=names)
     (row,) = only(tmp_path).rows
-    found = case_values(row, sorted(row.places))
+    found = case_values(row, sorted(row.draw_folds))
     assert found == pytest.approx({"tus/a": 0.3, "tus/b": (0.6 + 1.0) / 2, "tus/c": 0.5})
-    assert (row.draws, row.seeds) == (2, 2)
+    assert (row.statistics.draws, row.statistics.seeds) == (2, 2)
 
 
 def test_groups_can_be_the_unit(tmp_path: Path) -> None:
@@ -269,7 +284,7 @@ def test_pairs_by_hand(tmp_path: Path) -> None:
     pair = compare_rows(*only(tmp_path).rows)
     assert pair.first == "alpha" and pair.difference == pytest.approx((0.1 - 0.1 + 0.3) / 3)
     assert (pair.n, pair.undefined) == (3, 1)
-    assert pair.places == ((0, None),)
+    assert pair.draw_folds == ((0, None),)
     assert pair.low is not None and pair.low <= pair.difference <= pair.high
 
 
@@ -280,7 +295,7 @@ def test_other_test_cases_are_never_compared(tmp_path: Path) -> None:
     board = only(tmp_path)
     rows = {row.name: row for row in board.rows}
     with pytest.raises(
-        ComparisonError, match=r"different test cases in draw 0 \(2 cases are in one only: tus/b, tus/c\)"
+        ComparisonError, match=r"different test cases in draw 0 \(2 cases are in only one of them: tus/b, tus/c\)"
     ):
         compare_rows(rows["alpha"], rows["odd"])
     ranking = rank(board)
@@ -292,7 +307,7 @@ def test_missing_cases_are_shown_and_not_ranked(tmp_path: Path) -> None:
     three_seeds(tmp_path, "beta", [[0.5]] * 3, cases=["a"], split=["a", "b"])
     board = only(tmp_path)
     beta = next(row for row in board.rows if row.name == "beta")
-    assert beta.missing == 3 and "3 test cases without a score" in beta.notes
+    assert beta.doubts.missing == 3 and "3 test cases without a score" in beta.doubts.notes
     assert rank(board).unranked == {"beta": "3 test cases without a score"}
 
 
@@ -312,7 +327,7 @@ def test_rows_with_other_draws_are_tested_on_shared_ones(tmp_path: Path) -> None
     three_seeds(tmp_path, "beta", [values] * 3, spec={"draw": 0})
     board = only(tmp_path)
     pair = compare_rows(*board.rows)
-    assert pair.places == ((0, None),) and pair.difference == pytest.approx(0.01)
+    assert pair.draw_folds == ((0, None),) and pair.difference == pytest.approx(0.01)
     ranking = rank(board)
     assert ranking.order == ("alpha", "beta") and not ranking.stability
     assert "different draws" in " ".join(ranking.notes)

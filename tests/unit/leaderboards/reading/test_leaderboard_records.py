@@ -13,11 +13,13 @@ import pytest
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 
 from semibench.contracts.errors import UsageError
-from semibench_leaderboards.reading.cases import CasesError, ScoreName, case_scores
+from semibench.contracts.identity import Score
+from semibench_leaderboards.ranking.boards import boards
+from semibench_leaderboards.reading.cases import CasesError, ScoredMetric, case_scores
 from semibench_leaderboards.reading.index import NAME, Index
-from semibench_leaderboards.reading.records import chosen_run, read_runs, unreadable
+from semibench_leaderboards.reading.records import chosen_run, left_out, read_runs
 
-DICE = ScoreName("last", "main", "semibench-1", "dice")
+DICE = ScoredMetric(Score(checkpoint="last", predictor="main", convention="semibench-1"), "dice")
 
 
 def test_a_record_says_what_the_folder_says(tmp_path: Path) -> None:
@@ -27,9 +29,9 @@ def test_a_record_says_what_the_folder_says(tmp_path: Path) -> None:
     assert record.spec == spec_of("alpha", seed=3, phantom=True)
     assert (record.folder, record.state, record.phantom, record.recipe) == (folder, "done", True, "quick")
     assert (record.method, record.backbone, record.dataset, record.protocol) == ("alpha", "unet", "tus", "self")
-    assert (record.replicate, record.place, record.device) == ((0, None, 3), (0, None), "AMD EPYC")
-    assert record.scores[0]["mean"] == pytest.approx(0.6)
-    assert (record.label_budget, record.training["seconds"], record.model["parameters"]) == (7, 13.0, 1000)
+    assert (record.replicate, record.draw_fold, record.device) == ((0, None, 3), (0, None), "AMD EPYC")
+    assert record.scores[0].mean == pytest.approx(0.6)
+    assert (record.label_budget, record.training.seconds, record.model.parameters) == (7, 13.0, 1000)
 
 
 def test_the_index_follows_the_folders(tmp_path: Path) -> None:
@@ -37,8 +39,8 @@ def test_the_index_follows_the_folders(tmp_path: Path) -> None:
     write_run(tmp_path, [0.5], spec_of("beta"))
     assert [record.state for record in read_runs(tmp_path)] == ["interrupted", "done"]
     write_run(tmp_path, [0.25], spec_of("alpha"))
-    assert [record.scores[0]["mean"] for record in read_runs(tmp_path)] == [0.25, 0.5]
-    with Index.beside(tmp_path) as index:
+    assert [record.scores[0].mean for record in read_runs(tmp_path)] == [0.25, 0.5]
+    with Index.of(tmp_path) as index:
         assert index.refresh() == 0
     shutil.rmtree(folder)
     assert [record.method for record in read_runs(tmp_path)] == ["beta"]
@@ -67,7 +69,7 @@ def test_filters_take_short_and_full_names(tmp_path: Path) -> None:
     assert chosen_run(read_runs(tmp_path), key[:9]).method == "beta"
     with pytest.raises(UsageError, match="no run has a key"):
         chosen_run(read_runs(tmp_path), "zz")
-    with pytest.raises(UsageError, match="3 runs begin with"):
+    with pytest.raises(UsageError, match="3 runs have a key that begins with"):
         chosen_run(read_runs(tmp_path), "")
 
 
@@ -87,17 +89,63 @@ def test_broken_folders_are_named_and_harm_nothing(tmp_path: Path) -> None:
     other = write_run(tmp_path, [0.1], spec_of("cut"))
     (other / "result.json").unlink()
     assert len(read_runs(tmp_path)) == 1
-    told = unreadable(tmp_path)
-    assert set(told) == {broken.name, other.name}
-    assert "status.json is not JSON" in told[broken.name]
-    assert "has no result.json" in told[other.name]
+    first, second = sorted(left_out(tmp_path), key=lambda line: other.name in line)
+    assert first.startswith(f"left out: {broken}: status.json is not JSON")
+    assert second.startswith(f"left out: {other}: the run is done and has no result.json")
+
+
+def test_a_copied_folder_counts_once(tmp_path: Path) -> None:
+    three_seeds(tmp_path, "alpha", [[0.1], [0.2], [0.6]])
+    folder = write_run(tmp_path, [0.3], spec_of("beta"))
+    shutil.copytree(folder, tmp_path / "a backup")
+    shutil.copytree(folder, tmp_path / f"{folder.name} copy")
+    assert [record.folder for record in read_runs(tmp_path, method="beta")] == [folder]
+    assert left_out(tmp_path) == [
+        f"left out: {tmp_path / name} holds the same run as {folder}, which counts once"
+        for name in sorted(["a backup", f"{folder.name} copy"])
+    ]
+    (board,) = boards(read_runs(tmp_path))
+    assert {row.name: row.n for row in board.rows} == {"alpha": 3, "beta": 1}
+    shutil.rmtree(folder)  # the first of those that are left stands for the run
+    (record,) = read_runs(tmp_path, method="beta")
+    assert record.folder == tmp_path / min("a backup", f"{folder.name} copy")
+    assert len(left_out(tmp_path)) == 1
+
+
+def test_a_copy_with_other_code_makes_nothing_stale(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, [0.3])
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    record = json.loads((copy / "provenance.json").read_text())
+    record["plugins"]["method"]["source"] = "newer"
+    (copy / "provenance.json").write_text(json.dumps(record))
+    assert [(found.folder, found.stale) for found in read_runs(tmp_path)] == [(folder, False)]
+
+
+def test_a_run_whose_cases_contradict_it_leaves_the_board_and_the_list(tmp_path: Path) -> None:
+    write_run(tmp_path, [0.5, 0.7], spec_of("alpha"))
+    odd = write_run(tmp_path, [0.5, 0.7], spec_of("beta"), stored_mean=0.9)
+    (board,) = boards(read_runs(tmp_path))
+    assert [row.name for row in board.rows] == ["alpha"]
+    assert [record.method for record in read_runs(tmp_path)] == ["alpha"]
+    (line,) = left_out(tmp_path)
+    assert line.startswith(f"left out: {odd}: the cases of last/main/semibench-1/dice have the mean 0.600000")
+    write_run(tmp_path, [0.5, 0.7], spec_of("beta"))  # mended
+    assert left_out(tmp_path) == [] and len(boards(read_runs(tmp_path))[0].rows) == 2
+
+
+def test_runs_of_one_place_on_other_splits_are_told_on_the_board(tmp_path: Path) -> None:
+    write_run(tmp_path, [0.5, 0.7], spec_of("alpha"), cases=["a", "b"])
+    write_run(tmp_path, [0.5, 0.7], spec_of("beta"), cases=["a", "c"])
+    (board,) = boards(read_runs(tmp_path))
+    assert any("different splits" in warning for warning in board.warnings)
 
 
 def test_a_damaged_or_foreign_index_is_made_again(tmp_path: Path) -> None:
     write_run(tmp_path, [0.1])
     (tmp_path / NAME).write_bytes(b"no data base at all, but long enough to be read as one " * 50)
     assert len(read_runs(tmp_path)) == 1
-    with Index.beside(tmp_path) as index:
+    with Index.of(tmp_path) as index:
         index.connection.execute("PRAGMA user_version = 1")
     assert len(read_runs(tmp_path)) == 1
 
@@ -157,9 +205,13 @@ def test_a_case_twice(tmp_path: Path) -> None:
     refused(tmp_path, "2 rows for 1 cases and 1 classes")
 
 
-def test_no_table(tmp_path: Path) -> None:
-    (write_run(tmp_path, [0.5]) / "scores.parquet").unlink()
-    refused(tmp_path, "can't be read")
+def test_no_table_and_a_torn_one(tmp_path: Path) -> None:
+    write_run(tmp_path, [0.5])
+    (write_run(tmp_path, [0.5], spec_of("beta")) / "scores.parquet").unlink()
+    torn = write_run(tmp_path, [0.5], spec_of("gamma")) / "scores.parquet"
+    torn.write_bytes(torn.read_bytes()[:300])
+    assert [record.method for record in read_runs(tmp_path)] == ["alpha"]
+    assert all("no whole scores.parquet" in line for line in left_out(tmp_path))
 
 
 def test_dice_that_does_not_fit_its_iou(tmp_path: Path) -> None:
@@ -179,8 +231,6 @@ def test_cases_without_a_score_are_missing(tmp_path: Path) -> None:
 
 
 def test_old_runs_without_a_direction_ask_the_convention(tmp_path: Path) -> None:
-    from semibench_leaderboards.ranking.boards import boards
-
     folder = write_run(tmp_path, [3.0, 5.0], metric="hd95_mm")
     result = json.loads((folder / "result.json").read_text())
     del result["scores"][0]["higher"]

@@ -11,31 +11,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.command_line import bench
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.site_toys import EVIL, WORSE, phantom_runs
-from typer.testing import CliRunner
 
-from semibench.cli.app import build
+from semibench.cli import build as build_cli
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import RunSpec
 from semibench.run.request import Request
 from semibench.run.resolve import resolve
-from semibench_leaderboards.ranking.boards import View, boards
-from semibench_leaderboards.ranking.ranking import rank
+from semibench_leaderboards.ranking.boards import ScoreRequest, boards
+from semibench_leaderboards.ranking.ranks import rank
 from semibench_leaderboards.reading.records import read_runs
 from semibench_leaderboards.showing.case_pictures import on_working, stored_prediction
 from semibench_leaderboards.site import render, write
-from semibench_leaderboards.site.beside_rows import published_of
 from semibench_leaderboards.site.content import Ranked
 from semibench_leaderboards.site.gallery import chosen_cases, colours, gallery, lengths
-from semibench_leaderboards.site.pages import embedded, told_apart
+from semibench_leaderboards.site.pages import distinctions, embedded
+from semibench_leaderboards.site.published_values import published_of
 from semibench_leaderboards.site.rerun import cell_of
-from semibench_leaderboards.site.writing import MARKER, put
+from semibench_leaderboards.site.writing import MARKER, write_files
 
 BASE = np.linspace(0.3, 0.7, 12)
 
 
-def ranked(runs: Path, view: View | None = None) -> list[Ranked]:
+def ranked(runs: Path, view: ScoreRequest | None = None) -> list[Ranked]:
     return [(board, rank(board)) for board in boards(read_runs(runs), view)]
 
 
@@ -133,7 +133,7 @@ def test_the_data_of_a_board(tmp_path: Path) -> None:
         assert p == pytest.approx(ranking.adjusted.get(pair, ranking.adjusted.get(pair[::-1])), rel=5e-3)
     assert data["rows"][2]["cases"] == pytest.approx(BASE.tolist(), abs=1e-4)
     assert data["cases"] == [f"tus/case-{i:02d}" for i in range(12)]
-    assert data["rows"][0]["metrics"]["dice"][0] == pytest.approx(board.rows[1].mean)
+    assert data["rows"][0]["metrics"]["dice"][0] == pytest.approx(board.rows[1].statistics.mean)
 
 
 def test_a_row_without_any_score(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_tracks_that_look_alike_say_what_differs(tmp_path: Path) -> None:
     for lr in (0.01, 0.02):
         three_seeds(tmp_path / "runs", "alpha", [BASE], spec={"lr": lr})
     three_seeds(tmp_path / "runs", "alpha", [BASE], spec={"dataset": "busi"})
-    found = told_apart([board for board, _ in ranked(tmp_path / "runs")])
+    found = distinctions([board for board, _ in ranked(tmp_path / "runs")])
     assert sorted(found.values()) == ["", "lr 0.01", "lr 0.02"]
 
 
@@ -190,7 +190,7 @@ def test_published_beside_reproduced(tmp_path: Path, phantom: bool) -> None:
         assert line.difference == pytest.approx(50 - 80.10)
     other = next(line for line in found[0].lines if line.method == "mgcc")
     assert other.here is None and other.difference is None and other.printed
-    assert "scored as semibench-1" in found[0].remarks[0]
+    assert "scored with semibench-1" in found[0].remarks[0]
 
 
 # ---- the viewer ----------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_pictures_are_those_of_the_runs(tmp_path: Path) -> None:
         pictures["cases"]
     ) == 4
     case = pictures["cases"][0]
-    record = next(run for row in board.rows if row.name == "alpha" for run in row.runs if run.replicate[2] == 1)
+    record = next(run for row in board.rows if row.name == "alpha" for run in row.states.runs if run.replicate[2] == 1)
     assert pictures["rows"][0]["run"] == "draw 0, seed 1"  # nearest to the row's mean
     from semibench_leaderboards.showing.case_pictures import Viewer
 
@@ -245,7 +245,7 @@ def test_pictures_are_those_of_the_runs(tmp_path: Path) -> None:
 def test_why_there_are_no_pictures(tmp_path: Path) -> None:
     three_seeds(tmp_path / "runs", "alpha", [BASE] * 3)
     ((board, ranking),) = ranked(tmp_path / "runs")
-    assert gallery(board, ranking, count=0) == (None, "the viewer was left out (--viewer 0)")
+    assert gallery(board, ranking, count=0) == (None, "the viewer is turned off (--viewer 0)")
     assert gallery(board, ranking, count=4)[1] == "no finished run of this board kept its predictions"
 
 
@@ -254,31 +254,31 @@ def test_why_there_are_no_pictures(tmp_path: Path) -> None:
 
 def test_only_into_an_empty_folder_or_its_own(tmp_path: Path) -> None:
     out = tmp_path / "site"
-    put({"index.html": "a", "old.html": "b"}, out)
+    write_files({"index.html": "a", "old.html": "b"}, out)
     (out / "CNAME").write_text("mine")
-    put({"index.html": "c", "new.html": "d"}, out)
+    write_files({"index.html": "c", "new.html": "d"}, out)
     assert sorted(path.name for path in out.iterdir()) == ["CNAME", "index.html", "new.html", MARKER]
     assert (out / "index.html").read_text() == "c"
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match=r"isn't empty and holds no page of ours \(thesis.tex\)"):
-        put({"index.html": "a"}, other)
+    with pytest.raises(UsageError, match=r"isn't empty and has no earlier page \(thesis.tex\)"):
+        write_files({"index.html": "a"}, other)
     assert [path.name for path in other.iterdir()] == ["thesis.tex"]
     with pytest.raises(UsageError, match="is a file"):
-        put({"index.html": "a"}, other / "thesis.tex")
+        write_files({"index.html": "a"}, other / "thesis.tex")
     (other / MARKER).write_text("{}")
-    with pytest.raises(UsageError, match="isn't as `bench leaderboard` writes it"):
-        put({"index.html": "a"}, other)
+    with pytest.raises(UsageError, match="was not written by `bench leaderboard`"):
+        write_files({"index.html": "a"}, other)
 
 
 def test_the_marker_can_not_reach_outside(tmp_path: Path) -> None:
     victim = tmp_path / "victim.html"
     victim.write_text("x")
     out = tmp_path / "site"
-    put({"index.html": "a"}, out)
+    write_files({"index.html": "a"}, out)
     (out / MARKER).write_text(json.dumps({"kind": "semibench leaderboards", "files": ["../victim.html", "index.html"]}))
-    put({"index.html": "b"}, out)
+    write_files({"index.html": "b"}, out)
     assert victim.read_text() == "x"
 
 
@@ -296,16 +296,16 @@ def test_an_interrupted_writing_is_taken_up(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(writing, "write_atomically", stop)
     with pytest.raises(KeyboardInterrupt):
-        put({"a.html": "1", "b.html": "2", "index.html": "3"}, tmp_path / "site")
+        write_files({"a.html": "1", "b.html": "2", "index.html": "3"}, tmp_path / "site")
     monkeypatch.setattr(writing, "write_atomically", real)
-    put({"a.html": "1", "index.html": "3"}, tmp_path / "site")
+    write_files({"a.html": "1", "index.html": "3"}, tmp_path / "site")
     assert sorted(path.name for path in (tmp_path / "site").iterdir()) == ["a.html", "index.html", MARKER]
 
 
 def test_the_command(evil: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
     words = ["leaderboard", "--runs", str(evil), "--format", "html", "--out", str(out), "--viewer", "0"]
-    result = CliRunner().invoke(build(), words, prog_name="bench")
+    result = bench(*words, width=None)
     assert result.exit_code == 0, result.output
     assert (out / "index.html").is_file() and "written:" in result.stderr
     assert write(ranked(evil), out, runs=evil, cases=0) == out / "index.html"
@@ -345,5 +345,5 @@ def test_the_line_makes_the_same_run(fields: dict[str, Any], monkeypatch: pytest
         pytest.fail(str(error))
     seen: list[Request] = []
     monkeypatch.setattr("semibench.cli.run_command._one", lambda request, *_, **__: seen.append(request))
-    build()(args=shlex.split(cell_of(spec).to_command())[1:], standalone_mode=False)
+    build_cli()(args=shlex.split(cell_of(spec).to_command())[1:], standalone_mode=False)
     assert resolve(seen[0]).spec.key == spec.key

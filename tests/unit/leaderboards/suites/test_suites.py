@@ -9,22 +9,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from support.command_line import bench
+from support.places import DOCS
 
-from semibench.cli.app import build
 from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageError
 from semibench.contracts.identity import RunSpec
 from semibench.protocols.single import published
 from semibench.registry import registry
 from semibench.run.request import laid_over
+from semibench.runfolder.records import ModelFigures, ScoreSummary
 from semibench_leaderboards.published import find, papers, values
 from semibench_leaderboards.published.values import by_id
 from semibench_leaderboards.suites import Overrides, expand, load, names
 from semibench_leaderboards.suites.coverage import coverage
 from semibench_leaderboards.suites.expansion import SuiteCell, check_chosen
 from semibench_leaderboards.suites.for_matrix import as_matrix_file, cells_of
-from semibench_leaderboards.suites.layout import entry_text, records, sheet
-from semibench_leaderboards.suites.matching import Asked, fingerprint
+from semibench_leaderboards.suites.layout import records, status_table, value_text
+from semibench_leaderboards.suites.matching import SpecResolver, fingerprint
 from semibench_leaderboards.suites.status import status
 
 OWN = """name: mine
@@ -49,7 +50,7 @@ def test_every_published_value_is_filled_once_or_excused() -> None:
     for name in names():
         found = coverage(load(name))
         assert not found.open, f"{name}: nothing fills {found.open[:3]}"
-        assert not found.twice, f"{name}: filled twice: {found.twice}"
+        assert not found.repeated, f"{name}: filled twice: {found.repeated}"
         seen.update(list(found.owners))
         excused |= found.reasons
     assert seen == Counter(value.id for value in values())
@@ -134,7 +135,7 @@ def test_a_cell_is_a_request_and_a_command() -> None:
 @pytest.mark.parametrize("phantom", [False, True])
 def test_every_row_resolves(phantom: bool) -> None:
     """All names, options, terms and presets of the rows whose plug-ins are here are right."""
-    asked, plugins = Asked(), registry()
+    asked, plugins = SpecResolver(), registry()
     problems = []
     for name in names():
         seen = set()
@@ -198,9 +199,7 @@ def test_the_matrix_takes_suites(tmp_path: Path) -> None:
         assert {_plain(cell) for cell in file.expand()} == mine
         assert {_plain(cell) for cell in cells_of(name, **changes)} == mine
         assert len(file.expand()) == len(mine) <= len(runnable)
-    done = CliRunner().invoke(
-        build(), ["matrix", "mgcc-v", "--phantom", "--recipes", "smoke", "--plan", "--json", "--runs", str(tmp_path)]
-    )
+    done = bench("matrix", "mgcc-v", "--phantom", "--recipes", "smoke", "--plan", "--json", "--runs", str(tmp_path))
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)) == 6
 
@@ -216,29 +215,23 @@ def _plain(cell: Any) -> tuple[Any, ...]:
 def run_for(cell: SuiteCell, spec: RunSpec, mean: float, **more: Any) -> Any:
     """A finished run as `read_runs` gives it, with one number for every metric of MGCC."""
     scores = [
-        {
-            "checkpoint": checkpoint,
-            "predictor": "main",
-            "convention": "semibench:mgcc-2023",
-            "metric": metric,
-            "mean": mean,
-        }
+        ScoreSummary(checkpoint=checkpoint, predictor="main", convention="mgcc-2023", metric=metric, mean=mean)
         for checkpoint in ("last", "best")
         for metric in ("iou", "f1", "recall")
     ]
     given = {
         "spec": spec, "state": "done", "stale": False, "counts": True, "scores": scores, "device": "cpu", "ended": "2026",
-        "started": "2026", "key": spec.key, "model": {"inference_parameters": 34_527_041, "gflops": 131.0},
+        "started": "2026", "key": spec.key, "model": ModelFigures(inference_parameters=34_527_041, gflops=131.0),
     }  # fmt: skip
     return SimpleNamespace(**(given | more))
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asked:
-    return Asked()
+def asked() -> SpecResolver:
+    return SpecResolver()
 
 
-def test_status_sets_runs_beside(asked: Asked) -> None:
+def test_status_sets_runs_beside(asked: SpecResolver) -> None:
     suite = load("mgcc-i")
     cells = expand(suite, Overrides(datasets=("busi",), methods=("mgcc", "cps")))
     mine = [cell for cell in cells if cell.row == "mgcc"]
@@ -248,7 +241,7 @@ def test_status_sets_runs_beside(asked: Asked) -> None:
     iou = entries["mgcc/I/busi/self/263-263/mgcc/mean/iou"]
     assert iou.reproduced == pytest.approx(65.0) and iou.std == pytest.approx(4.5825757)  # of 60, 66, 69
     assert iou.difference == pytest.approx(65.0 - 68.06) and iou.complete
-    assert entry_text(iou) == "68.06 ✗ | 65.00 ± 4.58 | -3.06"
+    assert value_text(iou) == "68.06 ✗ | 65.00 ± 4.58 | -3.06"
     precision = entries["mgcc/I/busi/self/263-263/mgcc/mean/precision"]
     assert precision.reproduced is None and precision.reason == "the runs have no precision of mgcc-2023"
     other = entries["mgcc/I/busi/self/263-263/cps/mean/iou"]
@@ -256,19 +249,19 @@ def test_status_sets_runs_beside(asked: Asked) -> None:
     assert len(found.missing) == 3 and any("selected on test" in told for told in found.warnings)
     two = status(suite, cells, runs[:2])
     assert (
-        entry_text(next(e for e in two.entries if e.value.id == iou.value.id)) == "68.06 ✗ | 63.00 ± 4.24 (2/3) | -5.06"
+        value_text(next(e for e in two.entries if e.value.id == iou.value.id)) == "68.06 ✗ | 63.00 ± 4.24 (2/3) | -5.06"
     )
     assert not any("different bytes" in told for told in found.warnings)
     other_bytes = runs[0].spec.model_copy(update={"track": runs[0].spec.track.model_copy(update={"data": "other"})})
     mixed = status(suite, cells, [run_for(mine[0], other_bytes, 0.6), *runs[1:]])
     assert "busi/mgcc: its runs were made on different bytes of the data" in mixed.warnings
-    rows = sheet(found).rows
+    rows = status_table(found).rows
     assert len(rows) == 2 and rows[1][-1] == "3/3 [2]"
     told = records(found)
     assert len(told["missing"]) == 3 and told["rows"][1]["states"] == {"done": 3}
 
 
-def test_runs_of_another_recipe_or_on_a_phantom_do_not_count(asked: Asked) -> None:
+def test_runs_of_another_recipe_or_on_a_phantom_do_not_count(asked: SpecResolver) -> None:
     suite = load("mgcc-i")
     choice = {"datasets": ("busi",), "methods": ("mgcc",)}
     cells = expand(suite, Overrides(**choice))  # type: ignore[arg-type]
@@ -284,20 +277,12 @@ def test_runs_of_another_recipe_or_on_a_phantom_do_not_count(asked: Asked) -> No
     assert found.rows[0].states == {"stale": 1, "missing": 2} and len(found.missing) == 3
 
 
-def test_an_average_over_domains_needs_all_of_them(asked: Asked) -> None:
+def test_an_average_over_domains_needs_all_of_them(asked: SpecResolver) -> None:
     suite = load("dtlp-viii")
     cells = expand(suite, Overrides(methods=("bcp",), seeds=(0,)))
     mine = [cell for cell in cells if cell.grid == "labeled-2pct"]
     scores = [
-        [
-            {
-                "checkpoint": "last",
-                "predictor": "main",
-                "convention": "semibench:semibench-1",
-                "metric": "dice",
-                "mean": dice,
-            }
-        ]
+        [ScoreSummary(checkpoint="last", predictor="main", convention="semibench-1", metric="dice", mean=dice)]
         for dice in (0.5, 0.6, 0.7, 0.9)
     ]
     runs = [run_for(cell, asked.spec(cell), 0, scores=given) for cell, given in zip(mine, scores, strict=True)]
@@ -308,16 +293,16 @@ def test_an_average_over_domains_needs_all_of_them(asked: Asked) -> None:
     assert part["dtlp/VIII/mnms/labeled-2pct/_-_/bcp/mean/dice"].reason == "runs of 3 of 4 domains"
 
 
-def test_figures_outside_the_scores(asked: Asked) -> None:
+def test_figures_outside_the_scores(asked: SpecResolver) -> None:
     suite = load("mgcc-vii")
     cells = expand(suite, Overrides(methods=("u-net",)))
     found = status(suite, cells, [run_for(cells[0], asked.spec(cells[0]), 0.5)])
     numbers = {entry.value.metric: entry for entry in found.entries if entry.value.method == "u-net"}
-    assert entry_text(numbers["params"]) == "34.53 | 34.53 | -0.00"
+    assert value_text(numbers["params"]) == "34.53 | 34.53 | -0.00"
     assert numbers["gflops"].reproduced == 65.5 and "RTX 4090" in numbers["inference_time"].reason
 
 
-def test_a_run_on_files_is_found_without_them(asked: Asked, tmp_path: Path) -> None:
+def test_a_run_on_files_is_found_without_them(asked: SpecResolver, tmp_path: Path) -> None:
     """The spec of a real request and that of the cell (resolved on the phantom) agree but for the bytes of the data."""
     import numpy as np
     from PIL import Image
@@ -351,10 +336,9 @@ def test_all_labels_of_a_published_split() -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    runner = CliRunner(env={"COLUMNS": "200"})
 
     def run(*words: str) -> str:
-        done = runner.invoke(build(), ["suite", *words])
+        done = bench("suite", *words, width=200)
         assert done.exit_code == 0, done.output
         return done.stdout
 
@@ -365,7 +349,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert run("show", "mgcc-vii", "--commands").startswith("bench run -p self -d busi -m supervised")
     assert len(json.loads(run("show", "mgcc-v", "--json"))) == 12
     empty = run("status", "csc-pa-3", "--runs", str(tmp_path / "none"))
-    assert "no files here for udiat" in empty and "not run" in empty and "runs: 0 of 20 done, 5 to be made" in empty
+    assert "no files found for udiat" in empty and "not run" in empty and "runs: 0 of 20 done, 5 missing" in empty
     assert len(run("status", "mgcc-vii", "--missing", "--runs", str(tmp_path)).splitlines()) == 3
     assert "✗" in run("status", "mgcc-v", "--format", "markdown", "--runs", str(tmp_path))
     assert "PHANTOM" in run("status", "mgcc-vii", "--phantom", "-r", "smoke", "--runs", str(tmp_path))
@@ -376,20 +360,20 @@ def test_the_command(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text(OWN)
     assert "12 missing" in run("status", str(mine), "--runs", str(tmp_path))
-    wrong = runner.invoke(build(), ["suite", "status", "mgcc-ix"])
+    wrong = bench("suite", "status", "mgcc-ix", width=200)
     assert wrong.exit_code == 2 and "Did you mean" in wrong.stderr
 
 
 def test_the_examples_of_the_pages_work(tmp_path: Path) -> None:
     import re
 
-    docs = Path(__file__).parents[4] / "docs"
+    docs = DOCS
     (example,) = re.findall(r"^```yaml\n(.*?)^```", (docs / "suites.md").read_text(encoding="utf-8"), re.M | re.S)
     file = tmp_path / "my.yaml"
     file.write_text(example)
     cells = expand(load(file))
     assert len(cells) == 12 and {cell.method for cell in cells} == {"cps", "mean-teacher"}
-    Asked().spec(next(cell for cell in cells if cell.row == "mt-slow"))
+    SpecResolver().spec(next(cell for cell in cells if cell.row == "mt-slow"))
     for page, known in (("suites.md", {}), ("published.md", {"scores": []})):
         (code,) = re.findall(r"^```python\n(.*?)^```", (docs / page).read_text(encoding="utf-8"), re.M | re.S)
         exec(compile(code, page, "exec"), {"Path": Path, **known})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from support.places import real_data
 
 from semibench import CaseError, Dataset, DatasetOptions, LayoutError, PhantomOptions, UsageError
 from semibench.blocks import IMAGENET_MEAN, IMAGENET_STD
@@ -23,8 +23,6 @@ from semibench_plugins.datasets.fetal.hc18 import HC18
 from semibench_plugins.datasets.thyroid.tnscui2020 import TNSCUI2020
 from semibench_plugins.datasets.thyroid.tus import TUS
 
-REAL = Path(os.environ.get("SEMIBENCH_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
-
 
 @pytest.fixture(autouse=True)
 def no_group_tables(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,9 +30,7 @@ def no_group_tables(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 
 
 def real(folder: str) -> Path:
-    if not (REAL / folder).is_dir():
-        pytest.skip(f"no {folder} in {REAL} (set SEMIBENCH_TEST_DATA)")
-    return REAL
+    return real_data(folder).parent
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import h5py
@@ -12,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from pydantic import ValidationError
+from support.places import real_data
 
 from semibench import CaseError, CaseRef, Dataset, Frame, LayoutError, PhantomOptions
 from semibench.blocks import centred_box, crop_or_pad, foreground_box, scale_to_unit, scaled_spacing, z_score
@@ -21,7 +21,6 @@ from semibench_plugins.datasets.heart.la import LA, crop_box
 from semibench_plugins.datasets.heart.mmwhs import MMWHS
 from semibench_plugins.datasets.heart.mnms import MNMs, middle
 
-REAL = Path(os.environ.get("SEMIBENCH_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
 VOLUMES = (LA, MMWHS, MNMs, MSDHippocampus)
 
 
@@ -312,9 +311,7 @@ def test_hippocampus_is_padded_around_its_centre(tmp_path: Path) -> None:
 
 
 def test_hippocampus_real_files() -> None:
-    if not (REAL / "Task04_Hippocampus").is_dir():
-        pytest.skip(f"no Task04_Hippocampus in {REAL} (set SEMIBENCH_TEST_DATA)")
-    data = MSDHippocampus(REAL, MSDHippocampus.Options())
+    data = MSDHippocampus(real_data("Task04_Hippocampus").parent, MSDHippocampus.Options())
     refs = data.index()
     assert len(refs) == len({ref.group for ref in refs}) == 65 and all(ref.has_label for ref in refs)
     for ref in refs[::8]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from support.places import real_data
 
 from semibench import CaseError, LayoutError
 from semibench_plugins.datasets.fetal.hc18 import HC18, fill_outline
-
-REAL = Path(os.environ.get("SEMIBENCH_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
 
 
 def save(path: Path, array: np.ndarray) -> None:
@@ -70,14 +68,13 @@ def test_hc18_layout(tmp_path: Path) -> None:
 
 
 def test_hc18_real_files() -> None:
-    if not (REAL / "HC18").is_dir():
-        pytest.skip(f"no HC18 in {REAL} (set SEMIBENCH_TEST_DATA)")
-    data = HC18(REAL, HC18.Options(size=(96, 128)))
+    folder = real_data("HC18")
+    data = HC18(folder.parent, HC18.Options(size=(96, 128)))
     refs = data.index()
     assert len(refs) == 123 and len({ref.group for ref in refs}) == 101
     circumference = {
         line.split(",")[0][:-4]: float(line.split(",")[2])
-        for line in (REAL / "HC18" / "training_set_pixel_size_and_HC.csv").read_text().splitlines()[1:]
+        for line in (folder / "training_set_pixel_size_and_HC.csv").read_text(encoding="utf-8").splitlines()[1:]
     }
     for ref in refs[::12]:
         truth = data.truth(ref)

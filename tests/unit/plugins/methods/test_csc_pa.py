@@ -104,7 +104,7 @@ def test_the_containers_layer_learns_in_stage_one() -> None:
     cscpa = method(slots=8)
     assert cscpa.container is not None
     cscpa.container.fill(torch.rand(8, cscpa.net.decoder.channels[0]))
-    cscpa._sure = lambda coarse, *_: torch.ones_like(coarse[:, 0], dtype=torch.bool)  # type: ignore[method-assign]
+    cscpa._confident = lambda coarse, *_: torch.ones_like(coarse[:, 0], dtype=torch.bool)  # type: ignore[method-assign]
     for name in ("sup", "unsup"):
         collected = Collected()
         cscpa.step(batch(), clock(step=50), collected)
@@ -119,7 +119,7 @@ def test_late_edges_are_those_of_the_iteration_before() -> None:
     cscpa = method(slots=8, edges_of="late", container_learns=False)
     box = cscpa.container
     assert box is not None
-    cscpa._sure = lambda coarse, *_: torch.ones_like(coarse[:, 0], dtype=torch.bool)  # type: ignore[method-assign]
+    cscpa._confident = lambda coarse, *_: torch.ones_like(coarse[:, 0], dtype=torch.bool)  # type: ignore[method-assign]
     box.fill(torch.rand(8, cscpa.net.decoder.channels[0]))
     before = box.held()
     cscpa.step(batch(), clock(step=50), Collected())
@@ -132,7 +132,7 @@ def test_late_edges_are_those_of_the_iteration_before() -> None:
 def test_judging_leaves_no_trace() -> None:
     cscpa = method()
     state = {name: value.clone() for name, value in cscpa.state_dict().items()}
-    cscpa._judge(torch.rand(2, cscpa.net.decoder.channels[0], 9, 9, requires_grad=True))
+    cscpa._evaluated_logits(torch.rand(2, cscpa.net.decoder.channels[0], 9, 9, requires_grad=True))
     assert all(torch.equal(value, state[name]) for name, value in cscpa.state_dict().items())
     assert all(module.training for module in cscpa.net.decoder.modules())
 

@@ -87,10 +87,10 @@ def test_each_optimiser_leaves_the_other_networks_alone(weight: float) -> None:
 def test_least_squares_and_heads() -> None:
     case = case_of(AdaOutput, options={**SMALL, "adversarial": "least-squares"})
     method = case.build()
-    assert method.judged(torch.zeros(2, 1, 3, 3), 1.0).item() == 1.0
-    assert method.judged(torch.zeros(2, 1, 3, 3), 0.0).item() == 0.0
+    assert method.critic_loss(torch.zeros(2, 1, 3, 3), 1.0).item() == 1.0
+    assert method.critic_loss(torch.zeros(2, 1, 3, 3), 0.0).item() == 0.0
     images = case.images()
-    main, aux = method.eval().both(images)
+    main, aux = method.eval().logits_by_level(images)
     assert main.shape == aux.shape and torch.equal(main, method(images))
     assert method.aux.in_channels == method.net.decoder.channels[1]
 

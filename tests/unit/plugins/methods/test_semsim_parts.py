@@ -16,8 +16,8 @@ from semibench_plugins.methods.systems.semsim.fusion import SpatialAwareFusion, 
 from semibench_plugins.methods.systems.semsim.prototypes import (
     Grid,
     certainty,
-    likeness,
     local_prototypes,
+    prototype_cosines,
     resized_label,
     voted,
 )
@@ -191,7 +191,7 @@ def test_prototypes_and_likeness_against_a_naive_version(overlap: bool) -> None:
     label[0, 7] = IGNORE
     grid = Grid((8, 8), 2, overlap)
     found = local_prototypes(features, label, 3, grid)
-    m, counted = likeness(unlabeled, found)
+    m, counted = prototype_cosines(unlabeled, found)
     logits = voted(m, counted, votes="max").unflatten(2, (8, 8))
     starts = (0, 2, 4) if overlap else (0, 4)
     expected = torch.full((3, 3, 8, 8), -2.0)
@@ -213,9 +213,9 @@ def test_predictions_by_prototypes_sum_to_one_and_dont_know_an_order() -> None:
     torch.manual_seed(0)
     features, unlabeled, label = torch.randn(3, 4, 4, 4, 4), torch.randn(2, 4, 4, 4, 4), torch.randint(2, (3, 4, 4, 4))
     grid = Grid((4, 4, 4), 2)
-    p = voted(*likeness(unlabeled, local_prototypes(features, label, 2, grid))).softmax(1)
+    p = voted(*prototype_cosines(unlabeled, local_prototypes(features, label, 2, grid))).softmax(1)
     torch.testing.assert_close(p.sum(1), torch.ones(2, 64))
-    turned = voted(*likeness(unlabeled, local_prototypes(features.flip(0), label.flip(0), 2, grid))).softmax(1)
+    turned = voted(*prototype_cosines(unlabeled, local_prototypes(features.flip(0), label.flip(0), 2, grid))).softmax(1)
     torch.testing.assert_close(turned, p)
 
 

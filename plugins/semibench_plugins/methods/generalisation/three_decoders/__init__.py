@@ -1,1 +1,1 @@
-"""What A&D and DTLP-Net share: one encoder, three decoders, their losses and the views of their code."""
+"""Parts that A&D and DTLP-Net share: an encoder with three decoders, their losses, and the intensity augmentation."""

@@ -1,4 +1,4 @@
-"""The intensity operations of A&D's views."""
+"""Intensity augmentation of A&D."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor
 from semibench.blocks import gaussian_blur
 
 CHANCE = 0.35
-"""3 of 6 operations are drawn, each is then applied with probability .7."""
+"""The code draws 3 of 6 operations and applies each with probability .7."""
 LOW, HIGH = 0.7, 1.3
 
 
 @torch.no_grad()
 def changed_intensities(images: Tensor, valid: Tensor) -> Tensor:
-    """A new view of (B, C, *spatial): blur (sigma .7 to 1.3 voxels), brightness, contrast and gamma (factor or
-    exponent .7 to 1.3), each with probability .35 for each sample, in this order, on values scaled to [0, 1] by the
-    sample's least and greatest one. Each operation is drawn on its own, where the code draws three of six (with
-    rotation and scaling, which belong to the recipe's weak policy). valid: bool (B, *spatial); padding stays 0."""
+    """Returns (B, C, *spatial) after blur (sigma .7 to 1.3 voxels), brightness, contrast and gamma (factor or exponent .7
+    to 1.3), in this order, each with probability .35 per sample, on values scaled to [0, 1] by the sample's minimum and
+    maximum. Operations are drawn independently; the code draws three of six (including rotation and scaling, which here
+    belong to the recipe's weak policy). valid: bool (B, *spatial); padding stays 0."""
     shape = (len(images), *[1] * (images.ndim - 1))
     draws = torch.rand((len(images), 8), device=images.device)
     on, factor = draws[:, :4] < CHANCE, LOW + (HIGH - LOW) * draws[:, 4:]

@@ -1,5 +1,4 @@
-"""Cross-entropy with a linear Dice over the batch, as the paper prints it and as the code has it; soft Dice of two
-maps."""
+"""Cross-entropy with a linear Dice over the batch, in the paper's and the code's form; soft Dice of two maps."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ Form = Literal["paper", "code"]
 
 
 def class_dice(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
-    """(K - 1,) Dice of the foreground classes over the whole batch: (2 sum p y + s) / (sum p + sum y + s), linear."""
+    """Linear Dice (K - 1,) of the foreground classes over the whole batch: (2 sum p y + s) / (sum p + sum y + s)."""
     hot = one_hot(target, logits.shape[1])[:, 1:]
     counted = (target != IGNORE).unsqueeze(1)
     probabilities = logits.float().softmax(1)[:, 1:] * counted
@@ -30,9 +29,9 @@ def dice_with_ce(
 ) -> Tensor:
     """DiceCE of A&D and DTLP-Net (eq. 2, 3, 11, 13, 15).
 
-    "paper": (CE_w + mean_{k >= 1} w_k (1 - dice_k)) / 2. "code": CE_w - mean_{k >= 1} w_k dice_k, which goes down to
-    -1 and has twice the gradient. weight: (K,) class weights; the cross-entropy over all classes is then a weighted
-    mean, the Dice counts foreground classes. Padding is left out. One number in float32."""
+    "paper": (CE_w + mean_{k >= 1} w_k (1 - dice_k)) / 2. "code": CE_w - mean_{k >= 1} w_k dice_k, which falls to -1 and
+    has twice the gradient. weight: (K,) class weights; the cross-entropy over all classes is then a weighted mean, while
+    the Dice uses foreground classes only. Padding is left out. Returns a float32 scalar."""
     entropy = cross_entropy(logits, target, weight=weight)
     dice = class_dice(logits, target, smooth)
     share = torch.ones_like(dice) if weight is None else weight[1:].to(dice)
@@ -44,9 +43,9 @@ def dice_with_ce(
 def soft_dice_between(
     first: Tensor, second: Tensor, *, valid: Tensor | None = None, squared: bool = False, smooth: float = 1e-5
 ) -> Tensor:
-    """SD(p, q) = 1 - mean_k (2 sum p q + s) / (sum p + sum q + s) of two maps of probabilities (B, K, *spatial), all
-    classes, sums over the batch. It is not 0 for p = q unless these are hard; squared: p^2 and q^2 in the denominator,
-    then it is. valid: bool (B, *spatial), False where padded."""
+    """SD(p, q) = 1 - mean_k (2 sum p q + s) / (sum p + sum q + s) of two probability maps (B, K, *spatial), over all
+    classes, with sums over the batch. For p = q it is 0 only if both are hard; with `squared`, which puts p^2 and q^2 in
+    the denominator, it always is. valid: bool (B, *spatial), False on padding."""
     p, q = first.float(), second.float()
     if valid is not None:
         p, q = p * valid.unsqueeze(1), q * valid.unsqueeze(1)

@@ -13,8 +13,8 @@ Start = Literal["mean", "random"]
 
 
 def edge_map(mask: Tensor) -> Tensor:
-    """Edge pixels of binary maps, bool (B, H, W): those with 1 to 7 foreground pixels among their 8 neighbours, beyond the
-    image counted as background. A centred 3 x 3 square in 5 x 5 pixels has 24 of them, all but its centre."""
+    """Edge pixels of binary maps, bool (B, H, W): those with 1 to 7 foreground pixels among their 8 neighbours. Outside the
+    image counts as background. A centred 3 x 3 square in 5 x 5 pixels has 24 of them, all but its centre."""
     ones = torch.ones(1, 1, 3, 3, device=mask.device)
     inside = mask.float().unsqueeze(1)
     around = (F.conv2d(inside, ones, padding=1) - inside).squeeze(1).round()
@@ -23,25 +23,25 @@ def edge_map(mask: Tensor) -> Tensor:
 
 def class_edges(label: Tensor, classes: int) -> Tensor:
     """Edge pixels of any foreground class of label maps (B, H, W)."""
-    found = torch.zeros_like(label, dtype=torch.bool)
+    edges = torch.zeros_like(label, dtype=torch.bool)
     for kind in range(1, classes):
-        found |= edge_map(label == kind)
-    return found
+        edges |= edge_map(label == kind)
+    return edges
 
 
-def pick(features: Tensor, chosen: Tensor, count: int) -> Tensor:
-    """At most `count` random pixels: features (B, C, H, W), chosen bool (B, H, W) -> (m, C), m <= count, detached."""
-    rows = features.detach().movedim(1, -1)[chosen]
+def pick(features: Tensor, mask: Tensor, count: int) -> Tensor:
+    """At most `count` random pixels of a mask: features (B, C, H, W), bool (B, H, W) -> (m, C), m <= count, detached."""
+    rows = features.detach().movedim(1, -1)[mask]
     return rows[torch.randperm(len(rows), device=rows.device)[:count]].float()
 
 
 class EdgeContainer(nn.Module):
-    """C_h, the memory of edge features: n slots of C channels, of which the first `filled` hold something.
+    """C_h, the memory of edge features: n slots of C channels; the first `filled` slots hold features.
 
-    C_h = L(Concat(E_h, C_{h-1})) (equation 8), L linear over the slots, 2n -> n, the same for every channel. It applies where
-    both have n rows; a full E_h takes the place of a container that isn't; otherwise the container stays. start "mean": L
-    begins as the mean of old and new slot (0.5 [I, I], bias 0); "random": as torch draws it. learns: False keeps L as it
-    begins, which is what the released code does (its container is detached).
+    C_h = L(Concat(E_h, C_{h-1})) (equation 8), with L linear over the slots, 2n -> n, the same for every channel. This
+    applies if both have n rows; a full E_h replaces a container that isn't full; otherwise the container stays the same.
+    start "mean": L starts as the mean of old and new slot (0.5 [I, I], bias 0); "random": torch's default. learns: False
+    freezes L, as in the released code (which detaches its container).
     """
 
     slots: Tensor
@@ -67,12 +67,12 @@ class EdgeContainer(nn.Module):
         return self.slots[: int(self.filled)].clone()
 
     def fill(self, edges: Tensor) -> None:
-        """Replaces the content by up to n rows (m, C); nothing happens for none."""
+        """Replaces the content with up to n rows (m, C); does nothing if there are none."""
         if len(edges):
             self._keep(edges)
 
     def update(self, edges: Tensor) -> Tensor:
-        """E_h (m, C) -> the slots to use now, (filled, C), with gradient to L; what is stored has none."""
+        """E_h (m, C) -> the slots to use now, (filled, C), with gradient to L; the stored copy has none."""
         held = self.held()
         full = len(edges) == self.count
         if full and len(held) == self.count:
@@ -89,7 +89,7 @@ class EdgeContainer(nn.Module):
         self.waiting.fill_(len(edges))
 
     def postponed(self) -> Tensor:
-        """What `postpone` kept, (m, C)."""
+        """The edges that `postpone` kept, (m, C)."""
         return self.pending[: int(self.waiting)].clone()
 
     @torch.no_grad()
@@ -102,9 +102,9 @@ class EdgeContainer(nn.Module):
 def edge_attention(
     features: Tensor, slots: Tensor, *, softmax: Softmax = "hw", temperature: float = 1.0, gain: float = 1.0
 ) -> Tensor:
-    """F_e (B, C, H, W) = gain * Phi_e * P_e (equations 9 and 10): P_e the mean of the slots (m, C), Phi_e the softmax of
+    """F_e (B, C, H, W) = gain * Phi_e * P_e (equations 9 and 10): P_e is the mean of the slots (m, C), Phi_e the softmax of
     cos(P_e, F_i) / temperature over all positions of an image ("hw"), or over the rows of each column ("row", the code).
-    Zero where there is no slot. Over many positions Phi_e is small: at most e^2 / 16641 on 129 x 129."""
+    Zero if there are no slots. Over many positions Phi_e is small: at most e^2 / 16641 on 129 x 129."""
     if not len(slots):
         return torch.zeros_like(features)
     prototype = slots.mean(0).to(features.dtype)

@@ -1,4 +1,4 @@
-"""CSC-PA: prototype attentions across images and a pixel affinity loss (Ding et al., CVPR 2025), in 2D."""
+"""CSC-PA: prototype attention across images and a pixel affinity loss (Ding et al., CVPR 2025), in 2D."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from semibench_plugins.methods.systems.csc_pa import affinity, edges, masking, p
 
 PUBLISHED_SLOTS = 256
 PUBLISHED_SIDE = 129
-"""Of the feature map, for crops of 513."""
+"""Side of the feature map for crops of 513."""
 FEWEST_SLOTS = 8
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of both halves. features: F' (B, C, h, w); coarse: its logits (B, K, h, w); logits: at the image's size."""
+    """One pass over both halves. features: F' (B, C, h, w); coarse: its logits (B, K, h, w); logits: at image size."""
 
     features: Tensor
     coarse: Tensor
     logits: Tensor
 
     def part(self, first: int | None, last: int | None) -> Pass:
-        """Some samples of it."""
+        """Returns the samples from `first` to `last`."""
         return Pass(self.features[first:last], self.coarse[first:last], self.logits[first:last])
 
 
 class CSCPA(Method):
-    """One network, no teacher, two optimiser steps an iteration.
+    """One network without a teacher takes two optimiser steps per iteration.
 
     F is the decoder's map before the classifier (512 channels at stride 4 in `deeplabv3plus`). The classifier sees
-    F' = F + F_f + F_e (equation 11): F_f, what labeled and unlabeled images of the batch show each other by prototypes of
-    the channels (`prototypes`, equations 1 to 6); F_e, how near each pixel is to the mean of a container of edge
+    F' = F + F_f + F_e (equation 11). F_f is what labeled and unlabeled images of the batch exchange through channel
+    prototypes (`prototypes`, equations 1 to 6); F_e measures how close each pixel is to the mean of a container of edge
     features (`edges`, equations 7 to 10). Stage 1 on (x^l, x^u): L1 = CE(x^l) + PAL_l. Stage 2 on (x^l, x^m), x^m = x^u
     with easy patches hidden (`masking`): L2 = CE(x^l) + CE(x^m, argmax f1(x^u)) + PAL_l + PAL_u (equations 15 to 18),
     PAL the pixel affinity loss (`affinity`, equations 12 to 14). The first twentieth of the run is supervised: L1 alone,
-    the halves of the labeled batch as partners (their number must be even), no F_e; its last tenth fills the container.
+    with the halves of the labeled batch as partners (its size must be even) and no F_e; its last tenth fills the container.
 
     Scored: `main`, a plain pass on F, as published; and `enhanced` (ours), F' with each image as its own partner, which is
-    nearer to what the classifier and its norms were trained on. Terms: `sup` and `affinity` stand in both stages,
-    `unsup` and `affinity_unlabeled` in the second. Options whose description names "the code" are places where the
-    released code does otherwise than the paper; presets `<data set>-<share>-code` take them all. Not reproduced of the
-    code: the container stands still for one more epoch, and a part of the labeled images is never drawn.
+    closer to what the classifier and its norms were trained on. Terms: `sup` and `affinity` occur in both stages,
+    `unsup` and `affinity_unlabeled` in the second. Options whose description mentions "the code" mark differences between
+    the released code and the paper; presets `<data set>-<share>-code` set them all. Two things in the code are not
+    reproduced: the container stays unchanged for one more epoch, and some labeled images are never drawn.
 
-    Decided here: edges for E_h are judged by a classification of F + F_f, because F' already needs the container; with
-    more than two classes an edge is one of any class and M compares with the pixel's own class; the number of slots
+    Decisions made here: edges for E_h come from a classification of F + F_f, because F' already needs the container; with
+    more than two classes an edge may belong to any class and M compares with the pixel's own class; the number of slots
     shrinks with the side of F, because a small map has fewer edge pixels than 256.
     """
 
@@ -74,31 +74,38 @@ class CSCPA(Method):
             "block",
             description="block: norm, residual and output projection (the code); plain: equation 5 to the letter",
         )
-        fpa_scale: prototypes.Scale = Field("sqrt_c", description="of the attention; none: the code")
+        fpa_scale: prototypes.Scale = Field("sqrt_c", description="scaling of the attention; none: the code")
         fpa_softmax: prototypes.Softmax = Field(
-            "positions", description="what the scores of a prototype are normalised over; channels: the text's words"
+            "positions",
+            description="axis that a prototype's scores are normalised over; channels: the text to the letter",
         )
-        fpa_stride: int = Field(1, ge=1, description="pixels a side in one token, to save time on fine maps")
+        fpa_stride: int = Field(1, ge=1, description="pixels per side in one token; saves time on fine maps")
         epa: bool = Field(True, description="edge prototype attention; false: F_e = 0")
         slots: int | None = Field(
             None,
             ge=1,
-            description="n of the edge container; default 256 for maps of 129 pixels a side, fewer in proportion",
+            description="slots n of the edge container; default 256 for maps of 129 pixels per side, fewer in proportion",
         )
         edges_of: Literal["current", "late"] = Field(
             "current", description="which iteration's edges enter the container; late: the one before (the code)"
         )
-        container_start: edges.Start = Field("mean", description="of the container's linear layer; random: the code")
-        container_learns: bool = Field(True, description="false: its linear layer stays as drawn (the code)")
-        epa_softmax: edges.Softmax = Field("hw", description="over all positions, or over rows (the code)")
-        epa_temperature: float = Field(1.0, gt=0.0, description="of that softmax")
+        container_start: edges.Start = Field(
+            "mean", description="initial weights of the container's linear layer; random: the code"
+        )
+        container_learns: bool = Field(
+            True, description="train the container's linear layer; false: it keeps its initial weights (the code)"
+        )
+        epa_softmax: edges.Softmax = Field(
+            "hw", description="softmax of edge attention: over all positions, or over rows (the code)"
+        )
+        epa_temperature: float = Field(1.0, gt=0.0, description="temperature of that softmax")
         epa_gain: float = Field(1.0, ge=0.0, description="factor on F_e; useful range 1 to 1e4 with softmax hw")
         confidence: Literal["threshold", "percentile"] = Field(
-            "threshold", description="which pseudo-labels are sure: p > tau, or entropy below a percentile (the code)"
+            "threshold", description="confident pseudo-labels: p > tau, or entropy below a percentile (the code)"
         )
-        tau: float = Field(0.8, ge=0.0, lt=1.0, description="least confidence; useful range .6 to .95")
+        tau: float = Field(0.8, ge=0.0, lt=1.0, description="lowest confidence that counts; useful range .6 to .95")
         drop: float = Field(
-            20.0, ge=0.0, le=100.0, description="percent left out at first by the percentile; ends at 0"
+            20.0, ge=0.0, le=100.0, description="percent of pixels that the percentile drops at first; ends at 0"
         )
         pal_mode: affinity.Mode = Field(
             "soft", description="where PAL's gradient goes: prediction, cosines (literal), nowhere (the code)"
@@ -106,21 +113,22 @@ class CSCPA(Method):
         pal_distribution: affinity.Distribution = Field("hw", description="softmax of PAL; code mode takes row")
         stage2_affinity: Literal["sum", "mean"] = Field("sum", description="PAL_l + PAL_u, or half of it (the code)")
         unsup_filter: Literal["none", "percentile"] = Field(
-            "none", description="pseudo-labels that count; percentile: re-weighted by all / counted (the code)"
+            "none", description="which pseudo-labels count; percentile: re-weighted by all / counted (the code)"
         )
         unlabeled_padding: Literal["ignored", "counted"] = Field(
-            "ignored", description="padding of unlabeled crops; counted: as background it is predicted to be (the code)"
+            "ignored",
+            description="padding of unlabeled crops; counted: with its predicted class, background (the code)",
         )
-        mask_ratio: float = Field(0.7, ge=0.0, le=1.0, description="of easy patches hidden; useful range .3 to .9")
+        mask_ratio: float = Field(0.7, ge=0.0, le=1.0, description="share of easy patches hidden; useful .3 to .9")
         keep_ratio: float = Field(
-            0.7, ge=0.0, le=1.0, description="of doubtful patches kept at first, declines to 0; useful range .3 to .9"
+            0.7, ge=0.0, le=1.0, description="share of doubtful patches kept at first; declines to 0; useful .3 to .9"
         )
-        grid: int = Field(masking.GRID, ge=1, description="patches a side")
+        grid: int = Field(masking.GRID, ge=1, description="patches per side")
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:
         """2D only."""
-        return None if task.dims == 2 else "it is defined for images: take a 2D network (--dims 2)"
+        return None if task.dims == 2 else "it is defined for images only: use a 2D network (--dims 2)"
 
     def __init__(self, task: Task, backbones: Backbones, options: CSCPA.Options) -> None:
         super().__init__(task, backbones, options)
@@ -140,8 +148,8 @@ class CSCPA(Method):
             else None
         )
         side = math.sqrt(math.prod(math.ceil(pixels / self.net.strides[0]) for pixels in task.patch))
-        fitting = round(PUBLISHED_SLOTS * side / PUBLISHED_SIDE)
-        count = options.slots or min(PUBLISHED_SLOTS, max(FEWEST_SLOTS, fitting))
+        proportional = round(PUBLISHED_SLOTS * side / PUBLISHED_SIDE)
+        count = options.slots or min(PUBLISHED_SLOTS, max(FEWEST_SLOTS, proportional))
         self.container = (
             edges.EdgeContainer(count, channels, start=options.container_start, learns=options.container_learns)
             if options.epa
@@ -154,7 +162,7 @@ class CSCPA(Method):
         return self.net.decoder(self.net.encode(images))[0]
 
     def _shared(self, features: Tensor, first: int) -> Tensor:
-        """F + F_f of a batch whose first `first` samples are one half and the rest the other."""
+        """F + F_f of a batch; its first `first` samples are one half, the rest the other."""
         if self.attention is None:
             return features
         ours, theirs = self.attention(features[:first], features[first:])
@@ -166,14 +174,14 @@ class CSCPA(Method):
 
     def _with_edges(self, features: Tensor, shared: Tensor, slots: Tensor) -> Tensor:
         """F' = F + F_f + F_e (equation 11)."""
-        chosen = self.options
+        options = self.options
         edge = edges.edge_attention(
-            features, slots, softmax=chosen.epa_softmax, temperature=chosen.epa_temperature, gain=chosen.epa_gain
+            features, slots, softmax=options.epa_softmax, temperature=options.epa_temperature, gain=options.epa_gain
         )
         return shared + edge.to(shared.dtype)
 
-    def _judge(self, shared: Tensor) -> Tensor:
-        """Logits (B, K, h, w) of F + F_f, without gradient, dropout or effect on running statistics."""
+    def _evaluated_logits(self, shared: Tensor) -> Tensor:
+        """Logits (B, K, h, w) of F + F_f in eval mode: no gradient, no dropout, no update of running statistics."""
         decoder = self.net.decoder
         modes = [(module, module.training) for module in decoder.modules()]
         decoder.eval()
@@ -183,8 +191,8 @@ class CSCPA(Method):
             module.training = training
         return coarse
 
-    def _sure(self, coarse: Tensor, clock: Clock, among: Tensor | None = None) -> Tensor:
-        """Which pixels of a prediction (B, K, h, w) count as sure, bool (B, h, w)."""
+    def _confident(self, coarse: Tensor, clock: Clock, among: Tensor | None = None) -> Tensor:
+        """bool (B, h, w): True where a prediction (B, K, h, w) is confident."""
         p = coarse.detach().float().softmax(1)
         if self.options.confidence == "threshold":
             return p.amax(1) >= self.options.tau
@@ -192,24 +200,23 @@ class CSCPA(Method):
         return masking.below_percentile(masking.entropy(p), percent, among)
 
     def _labeled_edges(self, label: Tensor, coarse: Tensor) -> Tensor:
-        """Edge pixels of the labels that are classified rightly; label, coarse at the resolution of F."""
-        known = label != IGNORE
-        shown = torch.where(known, label, torch.zeros_like(label))
-        return edges.class_edges(shown, self.classes) & (coarse.detach().argmax(1) == label)
+        """Correctly classified edge pixels of the labels; label and coarse at the resolution of F."""
+        filled = torch.where(label != IGNORE, label, torch.zeros_like(label))
+        return edges.class_edges(filled, self.classes) & (coarse.detach().argmax(1) == label)
 
-    def _edges(self, features: Tensor, coarse: Tensor, label: Tensor, known: Tensor, clock: Clock) -> Tensor:
-        """E_h (m, C): random edge pixels, rightly classified ones of labeled and sure ones of unlabeled samples."""
+    def _edges(self, features: Tensor, coarse: Tensor, label: Tensor, valid: Tensor, clock: Clock) -> Tensor:
+        """E_h (m, C): random edge pixels that are correctly classified (labeled) or confident (unlabeled samples)."""
         first = len(label)
         guess = coarse[first:].detach().argmax(1)
-        sure = edges.class_edges(guess, self.classes) & self._sure(coarse[first:], clock, known) & known
-        chosen = torch.cat([self._labeled_edges(label, coarse[:first]), sure])
+        confident = edges.class_edges(guess, self.classes) & self._confident(coarse[first:], clock, valid) & valid
+        mask = torch.cat([self._labeled_edges(label, coarse[:first]), confident])
         assert self.container is not None
-        return edges.pick(features, chosen, self.container.count)
+        return edges.pick(features, mask, self.container.count)
 
     # --- the iteration ---
 
     def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
-        """Pre-training: one supervised step. Later: stage 1, then stage 2 on its prediction."""
+        """Takes one supervised step in pre-training; later stage 1, then stage 2 on its prediction."""
         if clock.progress < self.options.pretraining:
             self._pretrain(batch["labeled"], clock, optimise)
             return
@@ -221,18 +228,17 @@ class CSCPA(Method):
         count = len(labeled.image)
         if count % 2 and self.attention is not None:
             raise UsageError(
-                f"csc-pa pairs the halves of the labeled batch in its pre-training: expected an even labeled_batch, got "
-                f"{count}; set it, or fpa=false"
+                f"csc-pa pairs the two halves of the labeled batch in pre-training: expected an even labeled_batch, got "
+                f"{count}; set an even labeled_batch, or fpa=false"
             )
         features = self._encode(labeled.image)
-        found = self._classify(self._shared(features, count // 2), labeled.image.shape[2:])
-        label = _coarse(labeled.target, found.coarse)
-        self._fill(features, found.coarse, label, clock)
-        optimise({"sup": cross_entropy(found.logits, labeled.target), "affinity": self._affinity(found, label)})
+        outputs = self._classify(self._shared(features, count // 2), labeled.image.shape[2:])
+        label = _coarse(labeled.target, outputs.coarse)
+        self._fill(features, outputs.coarse, label, clock)
+        optimise({"sup": cross_entropy(outputs.logits, labeled.target), "affinity": self._affinity(outputs, label)})
 
     def _fill(self, features: Tensor, coarse: Tensor, label: Tensor, clock: Clock) -> None:
-        """The container's first content, in the last tenth of the pre-training and at its last step: the last batch
-        stays."""
+        """Fills the container in the last tenth of pre-training and at its last step; the last batch stays."""
         if self.container is None:
             return
         end = self.options.pretraining
@@ -240,55 +246,57 @@ class CSCPA(Method):
             self.container.fill(edges.pick(features, self._labeled_edges(label, coarse), self.container.count))
 
     def _first(self, labeled: Samples, unlabeled: Samples, clock: Clock, optimise: Optimise) -> Pass:
-        """Stage 1 on (x^l, x^u); returns its pass over x^u, detached."""
+        """Runs stage 1 on (x^l, x^u) and returns its pass over x^u, detached."""
         count, size = len(labeled.image), labeled.image.shape[2:]
         features = self._encode(torch.cat([labeled.image, unlabeled.image]))
         label = _coarse(labeled.target, features)
-        known = _coarse(self._counted(unlabeled), features) != IGNORE
+        valid = _coarse(self._counted(unlabeled), features) != IGNORE
         shared = self._shared(features, count)
         enhanced = shared
         if self.container is not None:
             if self.options.edges_of == "late":
                 slots = self.container.update(self.container.postponed())
             else:
-                slots = self.container.update(self._edges(features, self._judge(shared), label, known, clock))
+                coarse = self._evaluated_logits(shared)
+                slots = self.container.update(self._edges(features, coarse, label, valid, clock))
             enhanced = self._with_edges(features, shared, slots)
             self.notes["slots"] = self.container.filled.float()
-        found = self._classify(enhanced, size)
-        ours = found.part(None, count)
-        optimise({"sup": cross_entropy(ours.logits, labeled.target), "affinity": self._affinity(ours, label)})
+        outputs = self._classify(enhanced, size)
+        of_labeled, of_unlabeled = outputs.part(None, count), outputs.part(count, None)
+        optimise(
+            {"sup": cross_entropy(of_labeled.logits, labeled.target), "affinity": self._affinity(of_labeled, label)}
+        )
         if self.container is not None and self.options.edges_of == "late":
-            self.container.postpone(self._edges(features, found.coarse, label, known, clock))
-        theirs = found.part(count, None)
-        return Pass(theirs.features.detach(), theirs.coarse.detach(), theirs.logits.detach())
+            self.container.postpone(self._edges(features, outputs.coarse, label, valid, clock))
+        return Pass(of_unlabeled.features.detach(), of_unlabeled.coarse.detach(), of_unlabeled.logits.detach())
 
     def _second(self, labeled: Samples, unlabeled: Samples, first: Pass, clock: Clock, optimise: Optimise) -> None:
-        """Stage 2 on (x^l, x^m) with stage 1's prediction of x^u as target."""
-        chosen, count, size = self.options, len(labeled.image), labeled.image.shape[2:]
+        """Runs stage 2 on (x^l, x^m) with stage 1's prediction of x^u as target."""
+        options, count, size = self.options, len(labeled.image), labeled.image.shape[2:]
         probabilities = first.logits.float().softmax(1)
-        keep = chosen.keep_ratio * (1.0 - clock.progress)
-        hidden = masking.mask_images(
-            unlabeled.image, probabilities, keep=keep, mask=chosen.mask_ratio, grid=chosen.grid
+        keep = options.keep_ratio * (1.0 - clock.progress)
+        masked = masking.mask_images(
+            unlabeled.image, probabilities, keep=keep, mask=options.mask_ratio, grid=options.grid
         )
-        features = self._encode(torch.cat([labeled.image, hidden]))
+        features = self._encode(torch.cat([labeled.image, masked]))
         enhanced = self._shared(features, count)
         if self.container is not None:
             enhanced = self._with_edges(features, enhanced, self.container.held())
-        found = self._classify(enhanced, size)
-        ours, theirs = found.part(None, count), found.part(count, None)
+        outputs = self._classify(enhanced, size)
+        of_labeled, of_unlabeled = outputs.part(None, count), outputs.part(count, None)
         counted = self._counted(unlabeled)
-        share = 0.5 if chosen.stage2_affinity == "mean" else 1.0
-        label = _coarse(labeled.target, found.coarse)
-        known = _coarse(counted, found.coarse) != IGNORE
-        guess = first.coarse.argmax(1).masked_fill(~known, IGNORE)
-        sure = self._sure(first.coarse, clock, known)
-        self.notes["sure"] = (sure & known).float().mean()
+        share = 0.5 if options.stage2_affinity == "mean" else 1.0
+        label = _coarse(labeled.target, outputs.coarse)
+        valid = _coarse(counted, outputs.coarse) != IGNORE
+        guess = first.coarse.argmax(1).masked_fill(~valid, IGNORE)
+        confident = self._confident(first.coarse, clock, valid)
+        self.notes["sure"] = (confident & valid).float().mean()
         optimise(
             {
-                "sup": cross_entropy(ours.logits, labeled.target),
-                "affinity": share * self._affinity(ours, label),
-                "unsup": self._unsupervised(theirs.logits, probabilities, counted, clock),
-                "affinity_unlabeled": share * self._affinity(theirs, guess, first.features, sure),
+                "sup": cross_entropy(of_labeled.logits, labeled.target),
+                "affinity": share * self._affinity(of_labeled, label),
+                "unsup": self._unsupervised(of_unlabeled.logits, probabilities, counted, clock),
+                "affinity_unlabeled": share * self._affinity(of_unlabeled, guess, first.features, confident),
             }
         )
 
@@ -298,35 +306,35 @@ class CSCPA(Method):
         return blank if self.options.unlabeled_padding == "counted" else blank.masked_fill(~unlabeled.valid, IGNORE)
 
     def _unsupervised(self, logits: Tensor, probabilities: Tensor, counted: Tensor, clock: Clock) -> Tensor:
-        """CE against stage 1's label (equation 16); with the filter, over sure pixels times all / sure."""
-        known = counted != IGNORE
-        target = probabilities.argmax(1).masked_fill(~known, IGNORE)
+        """CE against stage 1's label (equation 16); with the filter, over confident pixels times all / confident."""
+        valid = counted != IGNORE
+        target = probabilities.argmax(1).masked_fill(~valid, IGNORE)
         if self.options.unsup_filter == "none":
             return cross_entropy(logits, target)
         percent = masking.percentile(clock.progress, self.options.drop)
-        sure = masking.below_percentile(masking.entropy(probabilities), percent, known) & known
-        factor = known.sum() / sure.sum().clamp(min=1)
-        return factor * cross_entropy(logits, target.masked_fill(~sure, IGNORE))
+        confident = masking.below_percentile(masking.entropy(probabilities), percent, valid) & valid
+        factor = valid.sum() / confident.sum().clamp(min=1)
+        return factor * cross_entropy(logits, target.masked_fill(~confident, IGNORE))
 
     def _affinity(
-        self, found: Pass, label: Tensor, reference: Tensor | None = None, sure: Tensor | None = None
+        self, outputs: Pass, label: Tensor, reference: Tensor | None = None, confident: Tensor | None = None
     ) -> Tensor:
         return affinity.pixel_affinity(
-            found.features,
-            found.coarse,
+            outputs.features,
+            outputs.coarse,
             label,
             mode=self.options.pal_mode,
             distribution=self.options.pal_distribution,
             reference=reference,
-            confident=sure,
+            confident=confident,
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W): the network alone."""
+        """(B, C, H, W) -> logits (B, K, H, W) of the plain network."""
         return self.net(images)
 
     def enhanced(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W) of F', each image its own partner; independent of the batch."""
+        """(B, C, H, W) -> logits (B, K, H, W) of F' with each image as its own partner; independent of the batch."""
         features = self._encode(images)
         shared = features
         if self.attention is not None:
@@ -336,7 +344,7 @@ class CSCPA(Method):
         return self._classify(self._with_edges(features, shared, slots), images.shape[2:]).logits
 
     def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The plain network (published) and, where there is anything to add, the enhanced one."""
+        """The plain network (published) and, if either attention is on, the enhanced one."""
         plain = self.attention is None and self.container is None
         return {"main": self} if plain else {"main": self, "enhanced": self.enhanced}
 

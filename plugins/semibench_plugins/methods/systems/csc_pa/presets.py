@@ -1,4 +1,4 @@
-"""Constants of CSC-PA's paper and code by setting: data set and share of labels."""
+"""Constants of CSC-PA's paper and code for each data set and share of labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ EPOCHS = 200
 BATCH = 4
 LABELED = {"busi": (258, 129, 64), "udiat": (66, 33, 16)}
 TRAINING = {"busi": 517, "udiat": 132}
-"""Training images of a fold as the paper counts them; an epoch is a pass over the unlabeled ones, incomplete batches dropped."""
+"""Training images of a fold as the paper counts them. An epoch is a pass over the unlabeled images without the incomplete
+batch."""
 
 SHARES = ("1-2", "1-4", "1-8")
 
@@ -25,7 +26,7 @@ CODE_OPTIONS: dict[str, Any] = {
     "unsup_filter": "percentile",
     "unlabeled_padding": "counted",
 }
-"""What the released code does otherwise than the paper says."""
+"""Where the released code differs from the paper."""
 
 
 def recipe(dataset: str, labeled: int) -> dict[str, Any]:
@@ -46,12 +47,13 @@ def recipe(dataset: str, labeled: int) -> dict[str, Any]:
 
 
 def all_presets() -> dict[str, Mapping[str, Any]]:
-    """`busi-1-2` ... `udiat-1-8`; `busi` and `udiat` are the halves; with `-code` the released code."""
-    found: dict[str, Mapping[str, Any]] = {}
+    """Returns the presets `busi-1-2` ... `udiat-1-8`, each also as `-code` (the released code); `busi` and `udiat` are the
+    halves."""
+    by_name: dict[str, Mapping[str, Any]] = {}
     for dataset, counts in LABELED.items():
         for share, labeled in zip(SHARES, counts, strict=True):
             paper = {"options": {"slots": 256}, "recipe": recipe(dataset, labeled)}
-            found[f"{dataset}-{share}"] = paper
-            found[f"{dataset}-{share}-code"] = {**paper, "options": {"slots": 256, **CODE_OPTIONS}}
-        found[dataset] = found[f"{dataset}-{SHARES[0]}"]
-    return found
+            by_name[f"{dataset}-{share}"] = paper
+            by_name[f"{dataset}-{share}-code"] = {**paper, "options": {"slots": 256, **CODE_OPTIONS}}
+        by_name[dataset] = by_name[f"{dataset}-{SHARES[0]}"]
+    return by_name

@@ -16,8 +16,8 @@ NORM: dict[int, type[nn.Module]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 
 
 def radii(size: tuple[int, ...]) -> Tensor:
-    """(*size) float64: the distance rho of each frequency of a shifted spectrum from the centre, per axis in units of
-    half its length, divided by sqrt(dims): 0 in the middle, 1 at the corner (k = 0 in all axes) of even sizes. An axis of one
+    """(*size) float64: distance rho of each frequency of a shifted spectrum from the centre, in units of half the length of
+    each axis, divided by sqrt(dims): 0 in the middle, 1 at the corner (k = 0 in all axes) for even sizes. An axis with one
     position adds nothing."""
     axes = [(torch.arange(n, dtype=torch.float64) - n // 2) / max(n // 2, 1) for n in size]
     grid = torch.meshgrid(*axes, indexing="ij")
@@ -25,24 +25,25 @@ def radii(size: tuple[int, ...]) -> Tensor:
 
 
 def high_pass(maps: Tensor, threshold: float) -> Tensor:
-    """(B, C, *spatial) -> float32 of the same shape: frequencies with rho >= threshold only (eq. 10).
+    """(B, C, *spatial) -> float32 of the same shape with only the frequencies rho >= threshold (eq. 10).
 
-    Readings of what the paper leaves open or misses: shape of the mask (`radii`), the inverse shift before the inverse
-    transform, and its real part (the mask is symmetric, so the imaginary part is rounding). threshold 0 is the identity; a
-    constant map becomes 0 for any other. In float32 also under autocast (the transform in half precision wants powers of two).
+    The paper leaves open or omits: the shape of the mask (`radii`), the inverse shift before the inverse transform, and
+    taking the real part (the mask is symmetric, so the imaginary part is rounding error). threshold 0 is the identity; any
+    other threshold maps a constant to 0. Runs in float32 even under autocast (the half-precision transform needs powers of
+    two).
     """
     axes = tuple(range(2, maps.ndim))
     with torch.autocast(maps.device.type, enabled=False):
         spectrum = torch.fft.fftshift(torch.fft.fftn(maps.float(), dim=axes), dim=axes)
-        kept = (radii(tuple(maps.shape[2:])) >= threshold - 1e-12).to(maps.device)
-        return torch.fft.ifftn(torch.fft.ifftshift(spectrum * kept, dim=axes), dim=axes).real
+        mask = (radii(tuple(maps.shape[2:])) >= threshold - 1e-12).to(maps.device)
+        return torch.fft.ifftn(torch.fft.ifftshift(spectrum * mask, dim=axes), dim=axes).real
 
 
 class GatedSpatialConvolution(nn.Module):
     """SegMamba's layer, SA in Diff-CL: (B, C, *spatial) -> the same shape.
 
-    a = twice (3-convolution, instance norm, ReLU), b = (1-convolution, instance norm, ReLU) of the input; input +
-    (1-convolution, instance norm, ReLU)(a + b). gate="mul" takes the product a b, which the name and SegMamba's text
+    a = twice (3-convolution, instance norm, ReLU), b = (1-convolution, instance norm, ReLU) of the input; the output is
+    input + (1-convolution, instance norm, ReLU)(a + b). gate="mul" uses the product a b, which the name and SegMamba's text
     describe; its code adds. 3,671,040 parameters for 256 channels in 3D."""
 
     def __init__(self, channels: int, dims: int, gate: Gate = "sum") -> None:
@@ -64,8 +65,8 @@ class GatedSpatialConvolution(nn.Module):
 class HighFrequencyMamba(nn.Module):
     """f -> F_o, (B, C, *spatial) -> the same shape (eq. 10):
 
-    F_h = high_pass(SA(f)); F_m = SM(LN(F_h)) + F_h; F_o = MLP(LN(F_m)) + F_m, with SA the gated spatial convolution,
-    SM the tri-orientated Mamba over the positions in row-major order, sliced along the first axis (2D: rows), and MLP
+    F_h = high_pass(SA(f)); F_m = SM(LN(F_h)) + F_h; F_o = MLP(LN(F_m)) + F_m. SA is the gated spatial convolution, SM
+    the tri-orientated Mamba over the positions in row-major order, sliced along the first axis (2D: rows), and MLP is
     C -> 2C -> C with GELU. 4,461,824 parameters for 256 channels in 3D.
     """
 
@@ -97,5 +98,5 @@ class HighFrequencyMamba(nn.Module):
 
 
 def kept_fraction(size: tuple[int, ...], threshold: float) -> float:
-    """Share of the frequencies that `high_pass` keeps."""
+    """Returns the share of the frequencies that `high_pass` keeps."""
     return float((radii(size) >= threshold - 1e-12).double().mean()) if math.prod(size) else 0.0

@@ -1,7 +1,7 @@
-"""Diff-CL, in 2D and 3D. No official code is known; equation and table numbers are the paper's.
+"""Diff-CL, in 2D and 3D. We know of no official code; equation and table numbers are the paper's.
 
-The paper leaves much open; what is read into it stands where it is used (`high_frequency`, `propagation`, `presets`,
-`diffusion-vnet`), each with an option where the reading could differ.
+The paper leaves much open. Each reading is documented where it is used (`high_frequency`, `propagation`, `presets`,
+`diffusion-vnet`), with an option where another reading is possible.
 """
 
 from __future__ import annotations
@@ -38,47 +38,50 @@ from semibench_plugins.methods.systems.diff_cl.presets import PRESETS
 from semibench_plugins.methods.systems.diff_cl.propagation import MemoryBank, propagation_loss
 
 BINS = 4
-"""Parts of the schedule for which the agreement of the networks is logged."""
+"""Parts of the schedule for which the networks' agreement is logged."""
 FRAGILE = (
-    "as printed, pseudo-labels count in full from the first step and the supervised cross-entropy for next to nothing: in 200 "
-    "iterations both networks agree on calling everything foreground (the presets *-ramp-unsupervised learn)"
+    "as printed, pseudo-labels count in full from the first step and the supervised cross-entropy hardly counts: within 200 "
+    "iterations both networks agree that everything is foreground (the presets *-ramp-unsupervised do learn)"
 )
 LAMBDA = Ramp("sigmoid", levels=300)
-"""lambda(t) / 2 by epochs of 300."""
+"""lambda(t) / 2, in steps of one of 300 epochs."""
 
 
 class DiffCLOptions(MethodOptions, frozen=True, extra="forbid"):
     """Options of `diff-cl`."""
 
     high_frequency: bool = Field(True, description="the high-frequency Mamba module in the convolutional network")
-    threshold: float = Field(0.7, ge=0.0, le=1.0, description="HF of Table 2, of its high-pass; useful range .3 to .9")
-    level: int = Field(5, ge=2, description="the map it acts on, from 1, the finest; 5 is the V-Net's bottleneck")
+    threshold: float = Field(
+        0.7, ge=0.0, le=1.0, description="high-pass threshold, HF in Table 2; useful range .3 to .9"
+    )
+    level: int = Field(5, ge=2, description="map that the module acts on; 1 is the finest, 5 the V-Net's bottleneck")
     gate: Literal["sum", "mul"] = Field(
-        "sum", description="how its spatial convolution joins both branches: SegMamba's code adds, its text multiplies"
+        "sum", description="how the spatial convolution joins its branches: SegMamba's code adds, its text multiplies"
     )
     step_init: Literal["all", "first"] = Field(
-        "all", description="which of Mamba's directions begin with small steps; SegMamba's code: the first"
+        "all", description="which of Mamba's directions start with small steps; SegMamba's code: the first"
     )
     x0_range: Literal["zero-one", "symmetric"] = Field(
         "zero-one", description="values of a clean label map: 0 and 1 (eq. 5) or -1 and 1 (A&D)"
     )
-    t_min: int = Field(0, ge=0, le=999, description="least diffusion step in training; small ones show the label")
-    dice: Literal["foreground", "all"] = Field("foreground", description="classes of the Dice losses")
+    t_min: int = Field(0, ge=0, le=999, description="smallest diffusion step in training; small steps reveal the label")
+    dice: Literal["foreground", "all"] = Field("foreground", description="classes in the Dice losses")
     temperature: float = Field(0.1, gt=0.0, description="tau of eq. 14; useful range .05 to .5")
-    anchors: int = Field(256, ge=1, description="p: labeled features of each class in the loss")
+    anchors: int = Field(256, ge=1, description="p: labeled features per class in the loss")
     samples: int = Field(2048, ge=2, description="q: unlabeled features in the loss")
-    extremes: int = Field(64, ge=1, description="k: of these the positives and the negatives of each class")
+    extremes: int = Field(64, ge=1, description="k: positives, and negatives, of each class among the q features")
     width: int = Field(64, ge=1, description="d: length of the projected features")
-    bank: int = Field(4096, ge=1, description="features kept of each class")
-    added: int = Field(256, ge=1, description="most features that an iteration adds to each class")
-    reduction: Literal["mean", "sum"] = Field("mean", description="of eq. 15: a mean, or the sum as printed")
+    bank: int = Field(4096, ge=1, description="features stored per class")
+    added: int = Field(256, ge=1, description="largest number of features that an iteration adds per class")
+    reduction: Literal["mean", "sum"] = Field("mean", description="reduction of eq. 15: mean, or the sum as printed")
     positives: Literal["any", "agreeing"] = Field(
-        "any", description="agreeing: a positive of a class must have it as pseudo-label (crops without foreground)"
+        "any", description="agreeing: positives must have the class as pseudo-label (crops without foreground)"
     )
     score_diffusion: bool = Field(False, description="also score the diffusion network, sampled by DDIM")
-    ddim_steps: int = Field(10, ge=2, le=1000, description="its sampling steps (A&D)")
+    ddim_steps: int = Field(10, ge=2, le=1000, description="sampling steps of DDIM (A&D)")
     ddim_clean: Literal["clip", "softmax"] = Field(
-        "clip", description="its guess of the clean map: the logits, clipped (A&D), or their softmax in the same range"
+        "clip",
+        description="estimate of the clean map in DDIM: clipped logits (A&D), or their softmax in the same range",
     )
 
     @model_validator(mode="after")
@@ -89,30 +92,30 @@ class DiffCLOptions(MethodOptions, frozen=True, extra="forbid"):
 
 
 class DiffCL(Method):
-    """A diffusion network (DS) that denoises label maps beside the image, and a convolutional one (CS) with the
-    high-frequency Mamba module, teach each other (Algorithm 1). Inference: CS alone.
+    """A diffusion network (DS), which denoises label maps given the image, and a convolutional network (CS) with the
+    high-frequency Mamba module teach each other (Algorithm 1). Inference: CS alone.
 
-    P_c = CS(x). Clean maps: the label of labeled, Y_c = argmax P_c of unlabeled samples; noised to a random step t,
+    P_c = CS(x). Clean maps: the labels, or Y_c = argmax P_c for unlabeled samples; noised to a random step t,
     Y_t = sqrt(abar_t) Y_0 + sqrt(1 - abar_t) eps (eq. 5; T = 1000, linear, t uniform: A&D's), P_d = DS(x, Y_t, t), one pass.
 
     L^d = Dice(P_d^l, y) + b1 CE(P_d^l, y) + mu1 [Dice(P_d^u, Y_c) + l1 CE(P_d^u, Y_c)]
     L^c = Dice(P_c^l, y) + b2 CE(P_c^l, y) + mu2 [Dice(P_c^u, Y_d) + l2 CE(P_c^u, Y_d) + eta L_cl]    (eqs. 6-9, 16-21)
 
-    with Y_d = argmax P_d, without gradient through Y_c and Y_d, and an optimiser for each network. b1 = b2 = beta lambda(t),
-    lambda(t) = 2 exp(-5 (1 - t / 300)^2) by epochs of 300: Table 2's ramp is on the *supervised* cross-entropy, and the losses
-    of pseudo-labels count in full from the start. The same lambda is A&D's *unsupervised* weight: presets
+    with Y_d = argmax P_d, no gradient through Y_c and Y_d, and one optimiser per network. b1 = b2 = beta lambda(t), with
+    lambda(t) = 2 exp(-5 (1 - t / 300)^2) and t in epochs of 300: Table 2 ramps the *supervised* cross-entropy, while the
+    pseudo-label losses count in full from the start. A&D uses the same lambda as *unsupervised* weight: presets
     `*-ramp-unsupervised`. Weights here are the products (mu2 eta is `contrast`); defaults are LA with 8 labels.
 
-    L_cl (eqs. 11-15, `propagation`): features of labeled positions that DS gets right are kept by class; of q random unlabeled
-    positions in CS, the k nearest to a class's features are pulled to them, the k farthest pushed. Both
-    finest decoded maps pass one projection head (1-convolution, batch norm, ReLU, 1-convolution), which learns through CS.
+    L_cl (eqs. 11-15, `propagation`): features of labeled positions that DS classifies correctly are stored by class. Among q
+    random unlabeled positions in CS, the k nearest to a class's features are pulled towards them and the k farthest pushed
+    away. Both finest decoded maps pass one projection head (1-convolution, batch norm, ReLU, 1-convolution), trained via CS.
 
     Readings. Dice (eqs. 8, 20: absolute values of soft maps) is linear, over foreground classes; cross-entropy (eqs. 9, 21:
     no average) is a mean over positions. The module acts on the bottleneck, x + F_o (the paper says neither where nor
-    how). The head sees the sampled positions only, so its batch norm counts these. The memory is updated before it is used.
+    how). The head, and so its batch norm, sees only the sampled positions. The memory is updated before it is used.
 
-    For small t DS sees nearly its target (and CS's pseudo-label, so that agreement there says little):
-    logged by quarters of the schedule as agreement_0 .. agreement_3; option t_min.
+    For small t, DS sees nearly its target. For unlabeled samples that is CS's pseudo-label, so agreement there means little:
+    it is logged by quarters of the schedule as agreement_0 .. agreement_3; see option t_min.
     """
 
     class Options(DiffCLOptions, frozen=True, extra="forbid"):
@@ -151,12 +154,12 @@ class DiffCL(Method):
     def _filter(self, task: Task) -> HighFrequencyMamba:
         options, net = self.options, self.segmentation
         if options.level > len(net.channels):
-            raise UsageError(f"level={options.level}: {type(net).__name__} has the maps 1 to {len(net.channels)}")
+            raise UsageError(f"level={options.level}: {type(net).__name__} has only maps 1 to {len(net.channels)}")
         size = [side // net.strides[options.level - 1] for side in task.patch]
         if prod(size) < 2:
             raise UnsupportedError(
-                f"diff-cl: map {options.level} of a patch of {tuple(task.patch)} has a single position, too little for the "
-                "high-frequency module; take a larger patch, a smaller level or high_frequency=false"
+                f"diff-cl: map {options.level} of a patch of {tuple(task.patch)} has a single position, too few for the "
+                "high-frequency module; use a larger patch, a smaller level or high_frequency=false"
             )
         channels = net.channels[options.level - 1]
         return HighFrequencyMamba(
@@ -182,14 +185,14 @@ class DiffCL(Method):
         return finest, decoder.head(finest)
 
     def clean(self, label: Tensor) -> Tensor:
-        """(B, *spatial) -> one-hot (B, K, *spatial) in the range of x_0; padding is of no class."""
+        """(B, *spatial) -> one-hot (B, K, *spatial) in the range of x_0; padding has no class."""
         low, high = self.bounds
         return low + (high - low) * one_hot(label, self.classes)
 
     # --- one iteration ---
 
     def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
-        """Algorithm 1: both forward passes, then each network's loss to its own optimiser."""
+        """Algorithm 1: runs both forward passes, then sends each network's loss to its own optimiser."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         images, count = torch.cat([labeled.image, unlabeled.image]), len(labeled.image)
         finest_c, logits_c = self.segment(images)
@@ -218,52 +221,54 @@ class DiffCL(Method):
         return {f"{name}_dice": dice, f"{name}_ce": cross_entropy(logits, target)}
 
     def optimisers(self) -> Mapping[str, Optimiser]:
-        """One for each network; the module and the head go with CS."""
-        own: list[nn.Module] = [self.segmentation, self.head]
-        own += [] if self.filter is None else [self.filter]
-        return {"diffusion": Optimiser((self.diffusion,)), "segmentation": Optimiser(own)}
+        """One optimiser per network; the Mamba module and the projection head belong to CS."""
+        modules: list[nn.Module] = [self.segmentation, self.head]
+        modules += [] if self.filter is None else [self.filter]
+        return {"diffusion": Optimiser((self.diffusion,)), "segmentation": Optimiser(modules)}
 
     # --- contrastive label propagation ---
 
     @torch.no_grad()
     def remember(self, finest: Tensor, logits: Tensor, target: Tensor) -> None:
-        """Adds labeled positions that DS gets right to the memory, at most `added` of each class, chosen at random."""
+        """Adds features of labeled positions that DS classifies correctly to the memory, at most `added` random positions
+        per class."""
         label = _on_grid(target.masked_fill(logits.argmax(1) != target, IGNORE), finest.shape[2:])
-        chosen = [_some(label.flatten() == kind, self.options.added) for kind in range(self.classes)]
-        if sum(len(place) for place in chosen) < 2:
+        positions = [_random_positions(label.flatten() == kind, self.options.added) for kind in range(self.classes)]
+        counts = [len(of_kind) for of_kind in positions]
+        if sum(counts) < 2:  # the head's batch norm needs two positions
             return
-        features = self.head(_at(finest.detach(), torch.cat(chosen)))
-        for kind, part in enumerate(features.split([len(place) for place in chosen])):
+        features = self.head(_at(finest.detach(), torch.cat(positions)))
+        for kind, part in enumerate(features.split(counts)):
             if len(part):
                 self.bank.add(kind, part)
 
     def contrast(self, finest: Tensor, labels: Tensor) -> Tensor:
-        """L_cl of unlabeled samples: CS's finest map, pseudo-labels with IGNORE on padding. 0 until the memory holds p
-        features of some class."""
+        """L_cl of unlabeled samples, from CS's finest map and pseudo-labels with IGNORE on padding. 0 until the memory holds
+        p features of some class."""
         options = self.options
         label = _on_grid(labels, finest.shape[2:]).flatten()
-        places = _some(label != IGNORE, options.samples)
+        positions = _random_positions(label != IGNORE, options.samples)
         drawn = [(kind, self.bank.sample(kind, options.anchors)) for kind in range(self.classes)]
         anchors = [(kind, rows) for kind, rows in drawn if rows is not None]
         self.notes["contrast_classes"] = torch.tensor(float(len(anchors)))
-        if len(places) < 2:
+        if len(positions) < 2:  # the head's batch norm needs two positions
             return finest.new_zeros((), dtype=torch.float32)
         return propagation_loss(
             anchors,
-            self.head(_at(finest, places)),
+            self.head(_at(finest, positions)),
             options.extremes,
             options.temperature,
-            labels=label[places] if options.positives == "agreeing" else None,
+            labels=label[positions] if options.positives == "agreeing" else None,
             reduction=options.reduction,
         )
 
     def _note_agreement(self, of_c: Tensor, of_d: Tensor, time: Tensor) -> None:
-        """Share of positions on which both networks agree, by quarters of the schedule; time on the CPU."""
+        """Logs the share of positions on which both networks agree, by quarters of the schedule. time: on the CPU."""
         valid = (of_c != IGNORE).flatten(1)
         same = ((of_c == of_d).flatten(1) & valid).sum(1) / valid.sum(1).clamp(min=1)
         quarters = (time * BINS // self.schedule.steps).tolist()
         for quarter in sorted(set(quarters)):
-            members = [place for place, found in enumerate(quarters) if found == quarter]
+            members = [index for index, own in enumerate(quarters) if own == quarter]
             self.notes[f"agreement_{quarter}"] = same[members].mean()
 
     # --- prediction ---
@@ -273,7 +278,7 @@ class DiffCL(Method):
         return self.segment(images)[1]
 
     def sample(self, images: Tensor) -> Tensor:
-        """(B, C, *spatial) -> logits (B, K, *spatial) of DS at the end of DDIM (eta 0) from one noise for all samples."""
+        """(B, C, *spatial) -> logits (B, K, *spatial) of DS after DDIM (eta 0), starting all samples from the same noise."""
         start = torch.randn((1, self.classes, *images.shape[2:]), device=images.device).expand(
             len(images), -1, *images.shape[2:]
         )
@@ -289,7 +294,7 @@ class DiffCL(Method):
         return logits
 
     def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """CS (published); with score_diffusion also DS."""
+        """CS (published) and, with `score_diffusion`, DS."""
         return {"main": self, "diffusion": self.sample} if self.options.score_diffusion else {"main": self}
 
 
@@ -300,19 +305,19 @@ def _resized(logits: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _on_grid(label: Tensor, size: Sequence[int]) -> Tensor:
-    """Labels (B, *spatial) on the grid of a map."""
+    """Labels (B, *spatial), resized to the grid of a map."""
     if tuple(label.shape[1:]) == tuple(size):
         return label
     return F.interpolate(label.unsqueeze(1).double(), tuple(size), mode="nearest").squeeze(1).long()
 
 
-def _some(mask: Tensor, count: int) -> Tensor:
-    """At most `count` random positions where a flat mask holds."""
-    places = mask.nonzero().squeeze(1)
-    return places[torch.randperm(len(places), device=places.device)[:count]]
+def _random_positions(mask: Tensor, count: int) -> Tensor:
+    """At most `count` random positions where a flat mask is True."""
+    positions = mask.nonzero().squeeze(1)
+    return positions[torch.randperm(len(positions), device=positions.device)[:count]]
 
 
-def _at(maps: Tensor, places: Tensor) -> Tensor:
+def _at(maps: Tensor, positions: Tensor) -> Tensor:
     """(B, C, *spatial) at flat positions of (B, *spatial) -> (n, C)."""
     flat = maps.flatten(2)
-    return flat[places // flat.shape[2], :, places % flat.shape[2]]
+    return flat[positions // flat.shape[2], :, positions % flat.shape[2]]

@@ -1,4 +1,4 @@
-"""Table 2 of Diff-CL and section 5.2 as presets."""
+"""Presets from Table 2 and section 5.2 of Diff-CL."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 
 class Setting(NamedTuple):
-    """A column of Table 2. beta: factor of lambda(t) in b1 = b2; mu1 = mu2 = l1 = l2 = 1 in all of them.
+    """A column of Table 2. beta: factor of lambda(t) in b1 = b2; mu1 = mu2 = l1 = l2 = 1 in all columns.
 
-    iterations: 300 epochs, an epoch taken as one pass over the unlabeled scans, two a batch (the paper doesn't say; counted
-    over the labeled scans, LA with 4 would end after 600)."""
+    iterations: 300 epochs, each one pass over the unlabeled scans with two per batch. The paper doesn't define an epoch; as
+    a pass over the labeled scans, LA with 4 labels would end after 600 iterations."""
 
     patch: tuple[int, int, int]
     beta: float
@@ -28,7 +28,8 @@ TABLE_2: Mapping[str, Setting] = {
     "brats19-25": Setting(CUBE, 0.1, 0.007, 0.5, 33900),
     "brats19-50": Setting(CUBE, 0.1, 0.003, 0.5, 30000),
 }
-"""By data set and number of labeled scans. BraTS 50: Table 2 prints 50/250, of 250 training scans in all; read as 50/200."""
+"""By data set and number of labeled scans. BraTS 50: Table 2 prints 50/250, but there are 250 training scans in all; read
+as 50/200."""
 
 PEAK = 2.0
 """lambda(t) = 2 exp(-5 (1 - t / 300)^2)."""
@@ -37,7 +38,7 @@ CONSTANT = {"kind": "constant"}
 
 
 def preset(setting: Setting, ramp_unsupervised: bool = False) -> dict[str, Any]:
-    """One preset; ramp_unsupervised: the ramp on the losses of unlabeled scans in place of the supervised cross-entropy."""
+    """Builds one preset. ramp_unsupervised: ramp the losses of unlabeled scans instead of the supervised cross-entropy."""
     terms: dict[str, Any] = {}
     for net in ("diffusion", "segmentation"):
         ce = {"weight": 1.0, "ramp": CONSTANT} if ramp_unsupervised else {"weight": PEAK * setting.beta, "ramp": RAMP}

@@ -1,9 +1,9 @@
 """Contrastive label propagation of Diff-CL (section 4.3, eqs. 11 to 15): memory of labeled features, and the loss.
 
-The paper gives neither p, q, k, tau, the width of the features, the size of the memory nor the reduction; the numbers here are
-this harness's. Its eq. 11 divides by a product of plain sums; read as the cosine. Eqs. 12 and 13 ("max over j of a sum") are
+The paper doesn't give p, q, k, tau, the width of the features, the size of the memory or the reduction; the values here are
+this harness's. Eq. 11 divides by a product of plain sums; read as the cosine. Eqs. 12 and 13 ("max over j of a sum") are
 read as the k highest and the k lowest sums. The text below eq. 14 takes b_j from the negatives; read as the positives, as
-eq. 15 needs.
+eq. 15 requires.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 
 class MemoryBank(nn.Module):
-    """Per class the last `size` features, unit vectors, the oldest are overwritten. Buffers of fixed shape."""
+    """Ring buffers with the last `size` features of each class as unit vectors; new features overwrite the oldest."""
 
     features: Tensor
     filled: Tensor
@@ -32,7 +32,7 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def add(self, kind: int, features: Tensor) -> None:
-        """(n, width) of one class; of more than `size` the last ones."""
+        """Adds features (n, width) of one class; only the last `size` are stored."""
         features = F.normalize(features.detach().float()[-self.size :], dim=1)
         slots = (self.place[kind] + torch.arange(len(features), device=self.place.device)) % self.size
         self.features[kind, slots] = features
@@ -40,7 +40,7 @@ class MemoryBank(nn.Module):
         self.filled[kind] = (self.filled[kind] + len(features)).clamp(max=self.size)
 
     def sample(self, kind: int, count: int) -> Tensor | None:
-        """(count, width) drawn without repetition; None where the class has fewer."""
+        """Draws (count, width) features without repetition; returns None if the class has fewer."""
         filled = int(self.filled[kind])
         if filled < count:
             return None
@@ -48,8 +48,8 @@ class MemoryBank(nn.Module):
 
 
 def extremes(scores: Tensor, k: int, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Positions of the k highest (among `allowed`, bool, where there are that many) and of the k lowest scores (q,);
-    eqs. 12 and 13. A selection: no gradient."""
+    """Positions of the k highest and the k lowest scores (q,); eqs. 12 and 13. The highest come from the mask `allowed`
+    first. No gradient: this only selects."""
     best = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
     return best.topk(k).indices, scores.topk(k, largest=False).indices
 
@@ -71,11 +71,11 @@ def propagation_loss(
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
     """Eq. 15. anchors: (class, (p, d) unit vectors without gradient); features: (q, d) of unlabeled positions, any length,
-    with gradient; labels: (q,), then only positions with the class's label can be its positives.
+    with gradient; labels: (q,), if given, only positions with the class's label can be its positives.
 
-    Per class: score_j = sum_i cos(a_i, b_j), the k highest are pulled, the k lowest pushed (fewer than 2 k features: half of
-    them each). mean: over classes, anchors and positives; sum: as printed, about classes x p x k times as much. 0 where
-    nothing is left.
+    Per class: score_j = sum_i cos(a_i, b_j); the k highest are pulled and the k lowest pushed (half of the features each if
+    there are fewer than 2 k). mean: over classes, anchors and positives; sum: as printed, about classes x p x k times
+    larger. 0 if nothing is left.
     """
     k = min(k, len(features) // 2)
     total, counted = features.new_zeros((), dtype=torch.float32), 0

@@ -1,4 +1,4 @@
-"""Diverse teaching: what two teachers say, fused by their entropy (eq. 7-10); a label map read as probabilities."""
+"""Diverse teaching: fuses two teachers' predictions by their entropy (eq. 7-10); turns a label map into probabilities."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FLOOR = 1e-6
 
 
 def bits(probabilities: Tensor) -> Tensor:
-    """Eq. 8: (B, K, *spatial) -> (B, 1, *spatial), H = -sum_k p_k log2 p_k. (The equation prints the index i under the
-    sum and two letters for one map.)"""
+    """Eq. 8: (B, K, *spatial) -> (B, 1, *spatial), entropy H = -sum_k p_k log2 p_k. (The equation prints the index i under
+    the sum and two letters for one map.)"""
     p = probabilities.float()
     return -(p * p.clamp(min=1e-12).log()).sum(1, keepdim=True) / math.log(2.0)
 
@@ -27,7 +27,7 @@ def fused(first: Tensor, second: Tensor) -> Tensor:
 
 
 def as_probabilities(label_map: Tensor, reading: MapReading = "affine") -> Tensor:
-    """A label map (B, K, *spatial) in [-1, 1] -> probabilities; uniform where it is -1 in every class."""
+    """Label map (B, K, *spatial) in [-1, 1] -> probabilities; uniform where the map is -1 for every class."""
     if reading == "softmax":
         return label_map.softmax(1)
     part = (label_map + 1.0) / 2.0 + FLOOR

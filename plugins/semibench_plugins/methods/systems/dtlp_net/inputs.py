@@ -1,4 +1,4 @@
-"""Derived inputs of decoder theta: cross-set CutMix (eq. 12) and block masks (eq. 14)."""
+"""Augmented inputs for decoder theta: cross-set CutMix (eq. 12) and block masks (eq. 14)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ BLOCKS = 16
 
 
 def partners(count: int, others: int) -> Tensor:
-    """(count,) a partner for each unlabeled sample, uniform among all samples but itself. Positions 0..count-1 are the
-    unlabeled samples, count..count+others-1 the labeled ones; a sample that is alone is its own partner."""
+    """(count,) a partner for each unlabeled sample, uniform among all other samples. Positions 0..count-1 are the
+    unlabeled samples, count..count+others-1 the labeled samples; a single sample is its own partner."""
     total = count + others
     if total < 2:
         return torch.zeros(count, dtype=torch.int64)
@@ -24,7 +24,7 @@ def partners(count: int, others: int) -> Tensor:
 
 
 def boxes(size: Sequence[int], count: int, sides: tuple[float, float], *, like: Tensor) -> Tensor:
-    """bool (count, *size): True in one box per sample, each side a share of the patch uniform in `sides`."""
+    """bool (count, *size): True in one box per sample; each side is a share of the patch drawn uniformly from `sides`."""
     shares = torch.empty((count, len(size))).uniform_(*sides).tolist()
     return torch.stack([box_mask(size, share, like=like) == 0 for share in shares])
 
@@ -35,8 +35,8 @@ def block_size(size: Sequence[int]) -> tuple[int, ...]:
 
 
 def kept_blocks(images: Tensor, ratio: float) -> Tensor:
-    """Eq. 14: (B, C, *spatial) -> float (B, 1, *spatial), 1 where a block is kept; `ratio` is the share masked. The
-    equation has two axes and leaves out the range of the second; here all axes of the image are cut into blocks, each
-    sample on its own."""
+    """Eq. 14: (B, C, *spatial) -> float (B, 1, *spatial), 1 where a block is kept; `ratio` is the masked share. The
+    equation has two axes and omits the range of the second; here all axes are cut into blocks, separately for each
+    sample."""
     size = images.shape[2:]
     return block_mask(size, ratio, block=block_size(size), batch=len(images), like=images)

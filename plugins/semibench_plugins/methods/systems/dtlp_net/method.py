@@ -22,13 +22,13 @@ from semibench_plugins.methods.systems.dtlp_net.propagation import propagated
 
 
 class DTLPNet(Method):
-    """A&D's encoder and decoders, two teachers for theta, and labels spread between voxels that look alike.
+    """A&D's encoder and decoders, two teachers for theta, and label propagation between similar voxels.
 
     deno, diff (eq. 2, 3): as in A&D, DiceCE = (CE + 1 - Dice) / 2. Teacher 1 is (Blur(Gumbel-softmax(o_xi)) +
-    softmax(o_psi)) / 2 (eq. 7; the prose swaps the two symbols and eq. 7 leaves out the blur), teacher 2 the moving
-    average of encoder and theta; p_t is their mean weighted by exp(-entropy) (eq. 8-10), y_t its argmax, without
+    softmax(o_psi)) / 2 (eq. 7; the prose swaps the two symbols and eq. 7 leaves out the blur); teacher 2 is the moving
+    average of encoder and theta. p_t is their mean weighted by exp(-entropy) (eq. 8-10), y_t its argmax without
     threshold. theta learns
-    mix (eq. 12, 13): DiceCE on a box of another sample, with its label or pseudo-label, in an unlabeled one;
+    mix (eq. 12, 13): DiceCE on unlabeled samples with a pasted box of another sample and its label or pseudo-label;
     mic (eq. 14, 15): DiceCE(theta(masked x_u), y_t);
     rec (eq. 16): theta on masked labeled and unlabeled samples against teacher 2 on whole ones, relative squared error;
     kd (eq. 17): soft Dice of theta(x_u) with the diffusion's map and with psi;
@@ -37,15 +37,15 @@ class DTLPNet(Method):
     L = deno + diff + mix + alpha mic + beta kd + gamma rec + eta coor (eq. 22). plain (eq. 11, L_u) is not in eq. 22
     nor in the ablation: weight 0.
 
-    Readings: the EMA's decay is not printed (.99 with warm-up, each iteration; the abstract says periodically); eq.
-    3-6 are read as in `ClassDifficulty`; the side of the box is not given; eq. 16 says logits and elsewhere features;
-    eq. 17's map of the diffusion is taken before the Gumbel noise; eq. 18's scale, D and resolution see `propagation`;
-    beta and gamma may be exchanged in Table I (presets NAME-swapped); no ramp is mentioned (preset `ramped`); the
-    decoder of inference is theta (figure 1 writes an encoder). A&D's blending of theta is kept. Weights without preset
-    are those of the M&Ms row.
+    Readings: the EMA's decay is not printed (.99 with warm-up, every iteration; the abstract says periodically); eq.
+    3-6 are read as in `ClassDifficulty`; the side of the box is not given; eq. 16 says logits, other places features;
+    eq. 17 uses the diffusion's map before the Gumbel noise; for eq. 18's scale, D and resolution see `propagation`;
+    beta and gamma may be exchanged in Table I (presets NAME-swapped); no ramp is mentioned (preset `ramped`); inference
+    uses decoder theta (figure 1 writes an encoder). A&D's blending of theta stays. Without a preset, the weights are
+    those of the M&Ms row.
 
-    One iteration sends gradients five times (deno and its part of coor; diff; mix; mic and rec; kd, plain and the rest
-    of coor), so that activations of at most one pass per group are held. Scored: theta (published) and the teacher.
+    An iteration runs five backward passes (deno and its part of coor; diff; mix; mic and rec; kd, plain and the rest of
+    coor), so that memory holds the activations of one group at a time. Scored: theta (published) and the teacher.
     """
 
     terms: Mapping[str, Term] = {
@@ -61,7 +61,7 @@ class DTLPNet(Method):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     class Options(DTLPOptions, frozen=True, extra="forbid"):
-        """See `DTLPOptions`."""
+        """Options of `dtlp-net`; see `DTLPOptions`."""
 
     def __init__(self, task: Task, backbones: Backbones, options: DTLPNet.Options) -> None:
         super().__init__(task, backbones, options)
@@ -70,7 +70,7 @@ class DTLPNet(Method):
         self.network = ThreeDecoders(backbones)
         net = self.network.net
         if options.stride not in net.strides:
-            raise UsageError(f"stride {options.stride}: the backbone has maps of strides {net.strides}")
+            raise UsageError(f"stride {options.stride}: the backbone only has maps with strides {net.strides}")
         self.level = net.strides.index(options.stride)
         width = self.kinds if options.embedding == "classes" else options.embedding
         conv = (nn.Conv2d, nn.Conv3d)[task.dims - 2]
@@ -81,7 +81,7 @@ class DTLPNet(Method):
         self.teacher = Teacher(net, options.decay, buffers=options.buffers, mode=options.teacher_mode)
 
     def optimisers(self) -> Mapping[str, Optimiser]:
-        """One over everything; with `nesterov` it is SGD."""
+        """One optimiser for everything; SGD if `nesterov` is set."""
         if self.options.nesterov:
             return {"main": Optimiser((self,), "sgd", settings={"nesterov": True})}
         return super().optimisers()
@@ -92,14 +92,14 @@ class DTLPNet(Method):
     def _propagated(self, maps: list[Tensor], logits: Tensor) -> Tensor:
         """Eq. 18-20 for logits (B, K, *spatial) and the encoder's maps of the same pass."""
         options, features = self.options, maps[self.level]
-        given = logits.detach() if options.detach_logits else logits
+        source = logits.detach() if options.detach_logits else logits
         return propagated(
-            self.queries(features), self.keys(features), given,
+            self.queries(features), self.keys(features), source,
             norm=options.norm, scale=options.scale, budget=options.memory,
         )  # fmt: skip
 
     def _outcome(self, net: Any, images: Tensor) -> Tensor:
-        """What eq. 16 compares: logits, probabilities or the finest map of the decoder."""
+        """Returns what eq. 16 compares: logits, probabilities or the decoder's finest map."""
         if self.options.rec_on == "features":
             decoded: Tensor = net.decoder(net.encode(images))[0]
             return decoded
@@ -119,23 +119,23 @@ class DTLPNet(Method):
         return fused(first, second.float().softmax(1)), drawn, psi, second
 
     def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
-        """One iteration, gradients sent group by group."""
+        """Runs one iteration, with a backward pass for each group of losses."""
         self.network.blend(self.options.mixing)
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         target = labeled.target
-        image, shown = labeled.image, unlabeled.image
+        image, image_u = labeled.image, unlabeled.image
         if self.options.intensities:
-            image, shown = changed_intensities(image, labeled.valid), changed_intensities(shown, unlabeled.valid)
+            image, image_u = changed_intensities(image, labeled.valid), changed_intensities(image_u, unlabeled.valid)
         self._learn_labels(image, target, optimise)
-        fusion, drawn, psi, second = self.teach(shown)
+        fusion, drawn, psi, second = self.teach(image_u)
         pseudo = fusion.argmax(1).masked_fill(~unlabeled.valid, IGNORE)
         self.notes["confidence"] = fusion.amax(1).mean()
-        optimise({"mix": self._mixed(image, target, shown, pseudo)}, step=False)
-        self._learn_masked(image, shown, labeled, unlabeled, pseudo, second, optimise)
-        self._learn_whole(shown, unlabeled.valid, pseudo, drawn, psi, optimise)
+        optimise({"mix": self._mixed(image, target, image_u, pseudo)}, step=False)
+        self._learn_masked(image, image_u, labeled, unlabeled, pseudo, second, optimise)
+        self._learn_whole(image_u, unlabeled.valid, pseudo, drawn, psi, optimise)
 
     def _learn_labels(self, image: Tensor, target: Tensor, optimise: Optimise) -> None:
-        """deno and the labeled part of coor; the difficulty from xi; diff."""
+        """Learns deno and the labeled part of coor, updates the difficulty from xi, then learns diff."""
         restored, maps = self.network.denoise_labels(image, target, self.kinds)
         weight = self.difficulty.update(restored.detach().argmax(1), target)
         self.notes["greatest-class-weight"] = weight.max()
@@ -143,27 +143,27 @@ class DTLPNet(Method):
         optimise({"deno": self._dice_ce(restored, target), "coor": coor}, step=False)
         optimise({"diff": self._dice_ce(self.network.psi_logits(image), target, weight)}, step=False)
 
-    def _mixed(self, image: Tensor, target: Tensor, shown: Tensor, pseudo: Tensor) -> Tensor:
+    def _mixed(self, image: Tensor, target: Tensor, image_u: Tensor, pseudo: Tensor) -> Tensor:
         """Eq. 12, 13 (printed with a != b for i != j)."""
-        chosen = partners(len(shown), len(image)).to(shown.device)
-        box = boxes(shown.shape[2:], len(shown), self.options.box, like=shown)
-        images = paste(shown, torch.cat([shown, image])[chosen], box)
-        labels = paste(pseudo, torch.cat([pseudo, target.to(pseudo)])[chosen], box)
+        partner = partners(len(image_u), len(image)).to(image_u.device)
+        box = boxes(image_u.shape[2:], len(image_u), self.options.box, like=image_u)
+        images = paste(image_u, torch.cat([image_u, image])[partner], box)
+        labels = paste(pseudo, torch.cat([pseudo, target.to(pseudo)])[partner], box)
         return self._dice_ce(self.network.theta_logits(images), labels)
 
     def _learn_masked(
         self,
         image: Tensor,
-        shown: Tensor,
+        image_u: Tensor,
         labeled: Samples,
         unlabeled: Samples,
         pseudo: Tensor,
         second: Tensor,
         optimise: Optimise,
     ) -> None:
-        """mic on masked unlabeled samples, rec on all; masked voxels are 0."""
+        """Learns mic on masked unlabeled samples and rec on all; masked voxels are 0."""
         options, net = self.options, self.network.net
-        whole = torch.cat([shown, image])
+        whole = torch.cat([image_u, image])
         valid = torch.cat([unlabeled.valid, labeled.valid])
         masked = whole * kept_blocks(whole, options.mask_ratio)
         decoded = net.decoder(net.encode(masked))[0]
@@ -174,7 +174,7 @@ class DTLPNet(Method):
             goal, mine = torch.cat([second, self.teacher(image)]), logits
             if options.rec_on == "probabilities":
                 goal, mine = goal.float().softmax(1), logits.float().softmax(1)
-        mic = self._dice_ce(logits[: len(shown)], pseudo)
+        mic = self._dice_ce(logits[: len(image_u)], pseudo)
         optimise({"mic": mic, "rec": relative_error(mine, goal, valid)}, step=False)
 
     @torch.no_grad()
@@ -184,12 +184,12 @@ class DTLPNet(Method):
         return decoded
 
     def _learn_whole(
-        self, shown: Tensor, valid: Tensor, pseudo: Tensor, drawn: Tensor, psi: Tensor, optimise: Optimise
+        self, image_u: Tensor, valid: Tensor, pseudo: Tensor, drawn: Tensor, psi: Tensor, optimise: Optimise
     ) -> None:
-        """kd, plain and the unlabeled part of coor on whole unlabeled samples; the last group steps."""
+        """Learns kd, plain and the unlabeled part of coor on whole unlabeled samples; this last group takes the step."""
         net, squared = self.network.net, self.options.kd_squared
-        maps = net.encode(shown)
-        logits = net.decode(maps, shown.shape[2:])
+        maps = net.encode(image_u)
+        logits = net.decode(maps, image_u.shape[2:])
         mine = logits.float().softmax(1)
         goals = (as_probabilities(drawn, self.options.kd_map), psi)
         kd = [soft_dice_between(mine, goal, valid=valid, squared=squared) for goal in goals]
@@ -202,11 +202,11 @@ class DTLPNet(Method):
         )
 
     def after_step(self, clock: Clock) -> None:
-        """One step of the teacher."""
+        """Updates the teacher."""
         self.teacher.update(self.network.net)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, *spatial) -> logits (B, K, *spatial) of theta behind the image path; no diffusion."""
+        """(B, C, *spatial) -> logits (B, K, *spatial) of theta on the image path, without diffusion."""
         return self.network.theta_logits(images)
 
     def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:

@@ -1,4 +1,4 @@
-"""Table I of DTLP-Net as presets, and the readings of the text."""
+"""Presets for Table I of DTLP-Net and for different readings of the text."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TABLE: Mapping[str, tuple[tuple[int, int, int], float, float, float, float, floa
 """Data set -> patch, learning rate, mask ratio r, alpha (mic), beta (kd), gamma (rec), eta (coor)."""
 
 ITERATIONS: Mapping[str, int] = {"la": 11400, "synapse": 2700, "amos22": 31800, "mmwhs": 2400, "mnms": 66000}
-"""300 epochs at 2 + 2, an epoch being one pass over the longer pool, with the smaller label budget of each: 76, 18,
-212 and 16 volumes, 440 on M&Ms with A as target. At the greater one: la 10800, synapse 2400, amos22 30900, mnms (A)
+"""300 epochs at 2 + 2, an epoch being one pass over the longer pool, with each data set's smaller label budget: 76, 18,
+212 and 16 volumes, 440 on M&Ms with A as target. With the larger budget: la 10800, synapse 2400, amos22 30900, mnms (A)
 63600."""
 
 
@@ -41,6 +41,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "printed": {"options": {"scale": "outside"}},
     "corrmatch": {"options": {"embedding": "classes", "detach_logits": True}},
 }
-"""One for each row of Table I; NAME-swapped: beta and gamma exchanged, as section IV-E has them (equal on mmwhs and
-mnms); ramped: what learns from pseudo-labels grows over the run, as in A&D; printed: eq. 18 to the letter; corrmatch:
-the correlation of the code it comes from."""
+"""One for each row of Table I. NAME-swapped: beta and gamma exchanged, as in section IV-E (equal on mmwhs and mnms);
+ramped: the weights of pseudo-label losses grow over the run, as in A&D; printed: eq. 18 to the letter; corrmatch: the
+correlation as in CorrMatch's code, where it comes from."""

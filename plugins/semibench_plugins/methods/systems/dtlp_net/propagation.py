@@ -1,13 +1,13 @@
-"""Label propagation between voxels at the resolution of the features (eq. 18-20), with a bound on its memory.
+"""Label propagation between voxels at feature resolution (eq. 18-20), with bounded memory.
 
-Printed is C = Softmax(e1^T e2) / sqrt(D): its rows sum to 1 / sqrt(D), which shrinks the logits. Read here as
+The paper prints C = Softmax(e1^T e2) / sqrt(D), whose rows sum to 1 / sqrt(D), which shrinks the logits. Read here as
 C = Softmax(e1^T e2 / sqrt(D)) ("inside"), as in attention and in CorrMatch; "outside" is the printed form. C is N x N
-for N voxels (the text calls it 3-D), so at the stride of the encoder's last map, 16, it takes .24 MB (LA patch) to
-1.05 MB (MM-WHS) per sample, at stride 8 15 to 67 MB, at stride 4 .27 to 4.3 GB, and at full resolution terabytes.
+for N voxels (the text calls it 3-D). At stride 16, that of the encoder's last map, it takes .24 MB (LA patch) to
+1.05 MB (MM-WHS) per sample; at stride 8 15 to 67 MB, at stride 4 .27 to 4.3 GB, and at full resolution terabytes.
 
-C is therefore made block by block: of R rows, R N 4 bytes x 3 (scores, softmax, gradient) <= the budget; with more
-than one block each is made again in the backward pass instead of being kept. Peak memory beside vectors of length N:
-the budget, or one row."""
+C is therefore computed in blocks of R rows with R N 4 bytes x 3 (scores, softmax, gradient) <= the budget. If there is
+more than one block, the backward pass recomputes each block instead of storing it. Peak memory, apart from vectors of
+length N, is the budget or one row."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 Normalised = Literal["row", "column", "transpose"]
-"""row: softmax over the rows of C, z = o C (CorrMatch; z_j no convex combination); column: softmax over its columns, z
-= o C; transpose: softmax over rows, z_j = sum_i C_ji o_i. The last two are convex combinations of logits."""
+"""row: softmax over the rows of C, z = o C (CorrMatch; z_j is not a convex combination); column: softmax over its
+columns, z = o C; transpose: softmax over rows, z_j = sum_i C_ji o_i. The last two are convex combinations of logits."""
 Scale = Literal["inside", "outside"]
 
 COPIES = 3
@@ -30,7 +30,7 @@ BYTES = 4
 
 
 def rows_at_once(voxels: int, samples: int, budget: float) -> int:
-    """Greatest number R of rows with samples x R x voxels x 12 bytes <= budget (MiB); at least 1, at most `voxels`."""
+    """Largest number R of rows with samples x R x voxels x 12 bytes <= budget (MiB); at least 1, at most `voxels`."""
     return max(1, min(voxels, int(budget * 2**20 / (samples * voxels * COPIES * BYTES))))
 
 
@@ -44,15 +44,16 @@ def _spread(queries: Tensor, keys: Tensor, logits: Tensor) -> Tensor:
 
 
 def _gather(queries: Tensor, keys: Tensor, logits: Tensor) -> Tensor:
-    # logits @ C^T written so that the gradient of C needs no transposed copy
+    # logits @ C^T, written so that the gradient of C doesn't need a transposed copy.
     return (_correlation(queries, keys) @ logits.transpose(1, 2)).transpose(1, 2)
 
 
-def _run(function: Callable[..., Tensor], whole: bool, *given: Tensor) -> Tensor:
+def _run(function: Callable[..., Tensor], whole: bool, *inputs: Tensor) -> Tensor:
+    """Calls the function; unless C fits `whole` into the budget, its backward pass recomputes it."""
     if whole:
-        return function(*given)
-    again: Tensor = checkpoint(function, *given, use_reentrant=False, preserve_rng_state=False)
-    return again
+        return function(*inputs)
+    output: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return output
 
 
 def propagate(
@@ -71,7 +72,7 @@ def propagate(
     whole = rows >= voxels
     root = math.sqrt(width)
     with torch.autocast(e1.device.type, enabled=False):
-        # the scale goes to the smaller factor: one map of N x N less
+        # Scaling the smaller factor saves a map of N x N.
         first, values = (e1 / root, logits) if scale == "inside" else (e1, logits / root)
         if norm == "row":
             blocks = zip(first.split(rows, 2), values.split(rows, 2), strict=True)
@@ -79,10 +80,10 @@ def propagate(
             for queries, part in blocks:
                 total = total + _run(_spread, whole, queries, e2, part)
             return total
-        # the softmax over the columns of e1^T e2 is that over the rows of e2^T e1
+        # The softmax over the columns of e1^T e2 is the softmax over the rows of e2^T e1.
         first, second = (e2, first) if norm == "column" else (first, e2)
-        found = [_run(_gather, whole, queries, second, values) for queries in first.split(rows, 2)]
-        return torch.cat(found, 2)
+        parts = [_run(_gather, whole, queries, second, values) for queries in first.split(rows, 2)]
+        return torch.cat(parts, 2)
 
 
 def propagated(
@@ -94,9 +95,9 @@ def propagated(
     scale: Scale = "inside",
     budget: float = 256.0,
 ) -> Tensor:
-    """Embeddings (B, D, *coarse), logits (B, K, *spatial) -> propagated logits (B, K, *spatial): the logits are
-    averaged to the grid of the embeddings, propagated there and resized linearly. (Small organs vanish on a grid of
-    stride 16, so the loss is taken at full resolution.)"""
+    """Embeddings (B, D, *coarse), logits (B, K, *spatial) -> propagated logits (B, K, *spatial). The logits are averaged
+    to the embeddings' grid, propagated there and resized linearly. (Small organs vanish on a grid of stride 16, so the
+    loss is computed at full resolution.)"""
     coarse, size = e1.shape[2:], logits.shape[2:]
     low = F.interpolate(logits.float(), tuple(coarse), mode="area")
     z = propagate(e1.flatten(2), e2.flatten(2), low.flatten(2), norm=norm, scale=scale, budget=budget)

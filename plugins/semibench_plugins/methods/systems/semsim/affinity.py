@@ -1,5 +1,5 @@
-"""Affinity-refined predictions of SemSim (arXiv 2410.13486, Eq. 4 to 6): each position takes part of what is predicted
-where the features are alike."""
+"""Affinity-refined predictions of SemSim (arXiv 2410.13486, Eq. 4 to 6): each position also receives the predictions at
+positions with similar features."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ TINY = 1e-8
 
 
 def affinity(first: Tensor, second: Tensor, *, scale: float, normalise: Normalise, valid: Tensor) -> Tensor:
-    """M (B, P, P), M[k1, k2] = softmax of scale <first(k1), second(k2)>: over k1, the index that is summed over when M is
-    applied ("summed"), or over k2 ("other", the predecessor's code). first, second: (B, D, P); valid: bool (B, P),
-    positions that are not take no part in a softmax."""
+    """M (B, P, P), M[k1, k2] = softmax of scale <first(k1), second(k2)>: over k1, the index that is summed when M is
+    applied ("summed"), or over k2 ("other", the predecessor's code). first, second: (B, D, P); valid: bool (B, P), the
+    positions that take part in the softmax."""
     scores = scale * torch.einsum("bdk,bdl->bkl", first, second)
     over = 1 if normalise == "summed" else 2
-    return scores.masked_fill(~_some(valid).unsqueeze(3 - over), float("-inf")).softmax(over)
+    return scores.masked_fill(~_valid_or_all(valid).unsqueeze(3 - over), float("-inf")).softmax(over)
 
 
 def spread(
     values: Tensor, first: Tensor, second: Tensor, *, scale: float, normalise: Normalise, valid: Tensor
 ) -> Tensor:
-    """values (B, K, P) times M: sum over k1 of values(k1) M[k1, k2]. "summed" never holds the P x P matrix where torch's
-    attention has a kernel that doesn't need to."""
+    """values (B, K, P) times M: sum over k1 of values(k1) M[k1, k2]. "summed" uses torch's fused attention, which avoids
+    the P x P matrix if there is a kernel for it."""
     if normalise == "other":
         return values @ affinity(first, second, scale=scale, normalise=normalise, valid=valid)
     queries, keys, carried = (part.transpose(1, 2).unsqueeze(1) for part in (second, first, values))
-    mask = _some(valid)[:, None, None]
+    mask = _valid_or_all(valid)[:, None, None]
     return F.scaled_dot_product_attention(queries, keys, carried, attn_mask=mask, scale=scale)[:, 0].transpose(1, 2)
 
 
 def refined(logits: Tensor, around: Tensor, *, residual: bool, probabilities: bool) -> Tensor:
-    """The refined logits from those of the positions and what `spread` made of them.
+    """Returns refined logits, given the logits and `around`, the output of `spread` for them.
 
-    On logits z + z M; on probabilities (the letter of Eq. 5) the logarithm of p + p M divided by its sum over classes, so
-    that a softmax returns it. around: spread logits or spread probabilities accordingly. residual=False: without the
-    position's own prediction.
+    On logits: z + z M. On probabilities (Eq. 5 to the letter): the logarithm of p + p M divided by its sum over classes, so
+    that a softmax recovers it; `around` is then spread probabilities. residual=False leaves out the position's own
+    prediction.
     """
     if not probabilities:
         return logits + around if residual else around
@@ -47,6 +47,6 @@ def refined(logits: Tensor, around: Tensor, *, residual: bool, probabilities: bo
     return (total / total.sum(1, keepdim=True).clamp_min(TINY)).clamp_min(TINY).log()
 
 
-def _some(valid: Tensor) -> Tensor:
-    """valid (B, P), all True for samples that have no valid position."""
+def _valid_or_all(valid: Tensor) -> Tensor:
+    """Returns valid (B, P), but all True for samples without a valid position (their softmax would be NaN)."""
     return valid | ~valid.any(1, keepdim=True)

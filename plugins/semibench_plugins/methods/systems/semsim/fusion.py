@@ -1,9 +1,9 @@
 """The spatial-aware fusion module of SemSim (arXiv 2410.13486, Eq. 14 to 17) and the plain convolution that replaces it.
 
-Three encoder maps of consecutive scales are projected to D channels and cut into windows that cover the same part of the
-image at each scale; the tokens of a window, 8 x 8 + 4 x 4 + 2 x 2 = 84 for the stages 112, 56 and 28 of an image of 224,
-pass one transformer block; then the scales are put together on the grid of the middle one. Sizes are those of the
-predecessor's code (MedicalMatch).
+Three encoder maps at consecutive scales are projected to D channels and cut into windows that cover the same part of the
+image at each scale. The tokens of a window (8 x 8 + 4 x 4 + 2 x 2 = 84 for the stages 112, 56 and 28 of an image of 224)
+pass through one transformer block; the scales are then merged on the middle grid. Sizes are those of the predecessor's
+code (MedicalMatch).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DROPOUT = 0.1
 
 
 def windows(maps: Tensor, sides: Sequence[int]) -> Tensor:
-    """(B, *spatial, D) -> (B, number of windows, tokens of a window, D); sides: of a window, dividing those of the map."""
+    """(B, *spatial, D) -> (B, windows, tokens per window, D). sides: sides of a window; they must divide the map's sides."""
     count, channels, dims = len(maps), maps.shape[-1], maps.ndim - 2
     split: list[int] = []
     for size, side in zip(maps.shape[1:-1], sides, strict=True):
@@ -49,7 +49,7 @@ def unwindow(tokens: Tensor, size: Sequence[int], sides: Sequence[int]) -> Tenso
 class WindowBlock(nn.Module):
     """A pre-norm transformer block on the tokens of each window: attention with 8 heads, then an MLP four times as wide.
 
-    scaled: logits divided by the root of a head's channels; False: not, as in the predecessor's code.
+    scaled: divide the logits by the root of a head's channels; the predecessor's code doesn't.
     """
 
     def __init__(self, channels: int, *, scaled: bool = True) -> None:
@@ -65,23 +65,23 @@ class WindowBlock(nn.Module):
         )  # fmt: skip
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, windows, tokens, D) -> the same shape; no window sees another."""
+        """(B, windows, tokens, D) -> the same shape; windows don't see each other."""
         tokens = tokens + self.project(self._attend(self.before_attention(tokens)))
         return tokens + self.mlp(self.before_mlp(tokens))
 
     def _attend(self, tokens: Tensor) -> Tensor:
         apart = self.queries_keys_values(tokens).unflatten(-1, (3, HEADS, -1)).flatten(0, 1)
         queries, keys, values = apart.permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(queries, keys, values, scale=None if self.scaled else 1.0)
-        return found.transpose(1, 2).flatten(-2).reshape(tokens.shape)
+        attended = F.scaled_dot_product_attention(queries, keys, values, scale=None if self.scaled else 1.0)
+        return attended.transpose(1, 2).flatten(-2).reshape(tokens.shape)
 
 
 class SpatialAwareFusion(nn.Module):
-    """Encoder maps of three scales, finest first -> features (B, D, *grid) on the grid of the middle one.
+    """Encoder maps at three scales, finest first -> features (B, D, *grid) on the middle grid.
 
-    window: side of a window at the coarsest scale; 2 and 4 times that at the others. fusion "reverse" (the code): back to
-    each scale's own channels c by a linear layer, resized, concatenated, 3x3 convolution with batch norm and ReLU, then
-    1x1 to D. "direct" (the letter of Eq. 17): ReLU(BN(conv3x3)) from 3 D to D.
+    window: side of a window at the coarsest scale; the others have 2 and 4 times that. fusion "reverse" (the code): a
+    linear layer restores each scale's own channels c; the maps are resized and concatenated; then 3x3 convolution with
+    batch norm and ReLU, and 1x1 to D. "direct" (Eq. 17 to the letter): ReLU(BN(conv3x3)) from 3 D to D.
     Parameters for c = 32, 64, 128, D = 128, 2D: 737,280 (29,056 in + 198,272 block + 28,896 out + 452,256 + 28,800);
     direct: 670,080.
     """
@@ -106,12 +106,12 @@ class SpatialAwareFusion(nn.Module):
             nn.Linear(width, count) if fusion == "reverse" else nn.Identity() for count in channels
         )
         total = sum(channels) if fusion == "reverse" else SCALES * width
-        kept = total if fusion == "reverse" else width
-        last = [CONV[dims](kept, width, 1)] if fusion == "reverse" else []
-        self.fuse = nn.Sequential(CONV[dims](total, kept, 3, padding=1), NORM[dims](kept), nn.ReLU(), *last)
+        hidden = total if fusion == "reverse" else width
+        last = [CONV[dims](hidden, width, 1)] if fusion == "reverse" else []
+        self.fuse = nn.Sequential(CONV[dims](total, hidden, 3, padding=1), NORM[dims](hidden), nn.ReLU(), *last)
 
     def mix(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Eq. 14 to 16: three maps (B, c, *spatial) -> three maps of the same sizes whose windows were mixed."""
+        """Eq. 14 to 16: three maps (B, c, *spatial) -> three maps of the same sizes after attention within windows."""
         inward = [layer(one.movedim(1, -1)) for layer, one in zip(self.inward, maps, strict=True)]
         tokens = [windows(one, sides) for one, sides in zip(inward, self.sides, strict=True)]
         mixed = self.blocks(torch.cat(tokens, 2)).split([part.shape[2] for part in tokens], dim=2)
@@ -127,8 +127,8 @@ class SpatialAwareFusion(nn.Module):
 
 
 class PlainFusion(nn.Sequential):
-    """What SemSim^- has instead: ReLU(BN(conv3x3)) of the middle map, c -> D channels. The paper names a plain
-    convolution and no more; 74,112 parameters for c = 64, D = 128 in 2D."""
+    """SemSim^-'s replacement: ReLU(BN(conv3x3)) of the middle map, c -> D channels. The paper says only "plain
+    convolution"; 74,112 parameters for c = 64, D = 128 in 2D."""
 
     def __init__(self, channels: Sequence[int], dims: int, *, width: int = 128) -> None:
         super().__init__(CONV[dims](channels[1], width, 3, padding=1), NORM[dims](width), nn.ReLU())

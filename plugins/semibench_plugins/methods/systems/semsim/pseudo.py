@@ -1,4 +1,4 @@
-"""Pseudo-labels of a strong view that was cut-mixed: predictions on weak views, mixed with the same box."""
+"""Pseudo-labels for a cut-mixed strong view: predictions on the weak views, mixed with the same box."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def nearest(mask: Tensor, size: Sequence[int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What is said of the weak views, without gradient. logits: (B, K, *its grid) by kind: "decoder", "intra" (refined by
-    affinity), "cross" (by prototypes); certainty: (B, 1, *grid) of the votes, where it is asked for."""
+class WeakPredictions:
+    """Predictions on the weak views, without gradient. logits: (B, K, *its grid) by kind: "decoder", "intra" (refined by
+    affinity), "cross" (by prototypes); certainty: (B, 1, *grid) of the votes, if needed."""
 
     logits: Mapping[str, Tensor]
     certainty: Tensor | None = None
@@ -39,11 +39,14 @@ class Said:
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """own: of the images; partner: the same images as they are labeled where they are pasted into the image after them;
-    box: bool (B, *spatial), what was pasted; valid: bool (B, *spatial), of the images before."""
+    """Pseudo-labels of one strong view.
 
-    own: Said
-    partner: Said
+    own: predictions on the images; partner: predictions on the same images for pasting them into the next image; box: bool
+    (B, *spatial), the pasted region; valid: bool (B, *spatial), of the images before pasting.
+    """
+
+    own: WeakPredictions
+    partner: WeakPredictions
     valid: Tensor
     box: Tensor
     pseudo: Pseudo
@@ -51,7 +54,7 @@ class PseudoLabels:
     threshold: float
 
     def mixed(self, own: Tensor, partner: Tensor) -> Tensor:
-        """(B, C, *size) or (B, *size) of any size: the partner's values inside the box."""
+        """Mixes maps (B, C, *size) or (B, *size) of any size: the partner's values inside the box, else their own."""
         spatial = own.shape[own.ndim - self.box.ndim + 1 :]
         return paste(own, partner.roll(1, 0), nearest(self.box, spatial))
 
@@ -60,22 +63,22 @@ class PseudoLabels:
         return nearest(self.mixed(self.valid, self.valid), size)
 
     def probabilities(self, kind: str, size: Sequence[int]) -> Tensor:
-        """(B, K, *size) of one kind."""
-        own, partner = (resized(said.logits[kind].float(), size).softmax(1) for said in (self.own, self.partner))
+        """Mixed probabilities (B, K, *size) of one kind."""
+        own, partner = (resized(side.logits[kind].float(), size).softmax(1) for side in (self.own, self.partner))
         return self.mixed(own, partner)
 
     def labels(self, kind: str, size: Sequence[int]) -> Tensor:
-        """(B, K, *size): probabilities that label predictions of this kind."""
+        """(B, K, *size): probabilities that serve as labels for predictions of this kind."""
         if self.pseudo == "averaged":
             return torch.stack([self.probabilities(one, size) for one in self.own.logits]).mean(0)
         return self.probabilities("decoder" if self.pseudo == "decoder" else kind, size)
 
     def target(self, kind: str, size: Sequence[int], *, gate: str | None = None) -> tuple[Tensor, Tensor]:
-        """The target (B, K, *size), one-hot or soft, and bool (B, *size), where it is confident; gate: the kind whose own
-        confidence decides, instead of that of the labels."""
+        """The target (B, K, *size), one-hot or soft, and bool (B, *size), True where it is confident. gate: the kind whose
+        confidence decides, instead of the labels'."""
         labels = self.labels(kind, size)
-        judged = labels if gate is None else self.probabilities(gate, size)
-        kept = (judged.amax(1) >= self.threshold) & self.counted(size)
+        gating = labels if gate is None else self.probabilities(gate, size)
+        confident = (gating.amax(1) >= self.threshold) & self.counted(size)
         if self.targets == "soft":
-            return labels, kept
-        return F.one_hot(labels.argmax(1), labels.shape[1]).movedim(-1, 1).to(labels.dtype), kept
+            return labels, confident
+        return F.one_hot(labels.argmax(1), labels.shape[1]).movedim(-1, 1).to(labels.dtype), confident

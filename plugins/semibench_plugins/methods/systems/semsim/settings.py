@@ -2,9 +2,9 @@
 
 224 px, 8 labeled + 8 unlabeled, SGD .01 / .9 / 1e-4, 300 passes over the unlabeled pool: 300 floor(n / 8) iterations with
 n = 1280, 1244, 1176 slices of ACDC (1, 3, 7 labeled patients), 1783, 1657 images of ISIC 2018 (55, 181), 916, 893, 847
-slices of PROMISE12 (1, 2, 3 labeled cases; 2 stand for the 7 %). The decay of the rate is not printed: poly .9 of the lineage. Weak
-views are random flips; strong ones change intensities (the jitter of the lineage) and are cut-mixed by the method. Colour
-changes of ISIC beyond brightness and contrast are options of the methods.
+slices of PROMISE12 (1, 2, 3 labeled cases; 2 correspond to the 7 %). The decay of the learning rate is not printed; the
+lineage's poly .9 is used. Weak views are random flips; strong views change intensities (the lineage's jitter) and the
+method cut-mixes them. For ISIC, colour changes beyond brightness and contrast are options of the methods.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ JITTER: Mapping[str, Any] = {"jitter": (0.8, 0.5), "gamma": (0.0, 0.0), "blur": 
 FLIPS: Mapping[str, Any] = {"flip": 0.5, "rotate90": 0.0, "rotate": (0.0, 0.0), "scale": (0.0, 1.0, 1.0)}
 TURNS: Mapping[str, Any] = {"flip": 0.5, "rotate90": 0.5, "rotate": (0.25, 20.0), "scale": (0.0, 1.0, 1.0)}
 COLOUR: Mapping[str, Any] = {"saturation": 0.5, "hue": 0.25}
-"""Options of the strong views of ISIC."""
+"""Colour options for ISIC's strong views."""
 
 ITERATIONS: Mapping[str, int] = {
     "acdc": 44100,
@@ -28,11 +28,11 @@ ITERATIONS: Mapping[str, int] = {
     "promise12-1": 34200,
     "promise12-3": 31500,
 }
-"""Preset -> iterations. Plain names: 7 patients, 181 images, 2 cases."""
+"""Preset -> iterations. Names without a number: 7 patients, 181 images, 2 cases."""
 
 
 def recipe(iterations: int, *, blur: bool = True, **changes: Any) -> dict[str, Any]:
-    """Recipe fields of the paper; blur: of strong views, which ISIC's code has not."""
+    """Recipe fields of the paper. blur: whether strong views are blurred; ISIC's code doesn't blur."""
     strong = dict(JITTER) if blur else {**JITTER, "blur": (0.0, 0.0)}
     return {
         "iterations": iterations,
@@ -52,12 +52,12 @@ def recipe(iterations: int, *, blur: bool = True, **changes: Any) -> dict[str, A
 
 
 def presets() -> dict[str, dict[str, Any]]:
-    """One for each data set and number of labels, named as in `ITERATIONS`."""
-    found: dict[str, dict[str, Any]] = {}
+    """Returns one preset for each data set and number of labels, named as in `ITERATIONS`."""
+    by_name: dict[str, dict[str, Any]] = {}
     for name, iterations in ITERATIONS.items():
         isic = name.startswith("isic")
-        found[name] = {"recipe": recipe(iterations, blur=not isic), **({"options": dict(COLOUR)} if isic else {})}
-    return found
+        by_name[name] = {"recipe": recipe(iterations, blur=not isic), **({"options": dict(COLOUR)} if isic else {})}
+    return by_name
 
 
 CODE_OPTIONS: Mapping[str, Any] = {
@@ -76,7 +76,7 @@ CODE_OPTIONS: Mapping[str, Any] = {
     "uncertainty": False,
 }
 CODE_TERMS: Mapping[str, Any] = {"pixel": 0.125, "feature": 0.25}
-"""What the released predecessor does; the term `pixel` is its plain decoder on S1, `feature` has the .5 / 2."""
+"""Settings of the released predecessor; the term `pixel` is its plain decoder on S1, `feature` has the .5 / 2."""
 CODE_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "code": {
         "options": CODE_OPTIONS,

@@ -1,4 +1,4 @@
-"""Which published values belong beside the rows of a board. They are shown there and never ranked."""
+"""Selects the published values that are counterparts of a board's rows. They are shown there and never ranked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.published.groups import class_of
 from semibench_leaderboards.published.marks import Mark, marks
 from semibench_leaderboards.published.papers import own_convention
@@ -14,61 +15,66 @@ from semibench_leaderboards.published.reproduced import figure
 from semibench_leaderboards.published.values import Value, values
 
 DATASETS = {"isic2018": "isic18", "amos22": "amos"}
-"""Data sets that the harness calls otherwise than the tables."""
+"""Data sets whose name in the harness differs from the one in the tables."""
 
 BLOCKS = {"self": ("self",), "similar": ("similar",), "synthetic": ("synthetic",), "umda": ("uda",)}
-"""Protocol -> blocks of the tables. ssmis and semi-mdg have one for each labeled count."""
+"""Protocol -> blocks of the tables. ssmis and semi-mdg have a block for each labeled count."""
 
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)pct$")
 FRACTION = re.compile(r"^labeled-1-(\d+)$")
 NEAR = 0.15
-"""Relative difference within which a labeled ratio is the one a table names (its counts are rounded in several ways)."""
+"""Largest relative difference between a labeled ratio and the one that a table names; papers round counts differently."""
 
 DISTANCES = ("hd95", "asd", "assd")
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A published value for a board.
-
-    shown: in the board's unit (overlaps 0..1), None where the paper prints no number. convention: the installed convention
-    that scores as its paper does, None where there is none. remarks: why it is not the same quantity as the board's,
-    empty where it is. marks: what is wrong with the value as printed.
-    """
+class Counterpart:
+    """A published value that a board's rows can be compared with."""
 
     value: Value
     shown: float | None
+    """The value in the board's unit (overlaps in 0..1); None where the paper prints no number."""
     convention: str | None
+    """The installed convention that scores as the paper does; None where there is none."""
     remarks: tuple[str, ...] = ()
+    """Why it is not the same quantity as the board's; empty where it is."""
     marks: tuple[Mark, ...] = field(default=())
+    """What is wrong with the value as printed."""
 
     def own(
-        self, scores: Iterable[Mapping[str, Any]], *, checkpoint: str = "last", predictor: str | None = None
+        self, scores: Iterable[ScoreSummary], *, checkpoint: str = "last", predictor: str | None = None
     ) -> float | None:
-        """The same number of a reproduced run under the paper's own convention, in the board's unit; None where the run
-        wasn't scored so. scores: the records of its result.json."""
+        """The same quantity of a reproduced run under the paper's own convention, in the board's unit; None where the run has no
+        such score.
+
+        Args:
+            scores: the score summaries of the run.
+            checkpoint: which weights.
+            predictor: which network; None for the method's default.
+        """
         if self.convention is None:
             return None
         group = class_of(self.value)
         for metric in metric_names(self.value):
-            found = figure(
+            number = figure(
                 scores, metric, convention=self.convention, checkpoint=checkpoint, predictor=predictor, group=group
             )
-            if found is not None:
-                return found
+            if number is not None:
+                return number
         return None
 
 
 def metric_names(value: Value) -> tuple[str, ...]:
-    """What the harness calls the metric of a value: distances carry their unit, voxels first where the paper prints none (the
-    code of these papers gives voxels)."""
+    """The harness's names of a value's metric. Distances have their unit in the name; where the paper prints none, voxels come
+    first, because the code of these papers computes voxels."""
     if value.metric not in DISTANCES:
         return (value.metric,)
     units = ("mm", "voxel") if value.unit == "mm" else ("voxel", "mm")
     return tuple(f"{value.metric}_{unit}" for unit in units)
 
 
-def beside(
+def counterparts(
     *,
     protocol: str,
     dataset: str,
@@ -78,34 +84,42 @@ def beside(
     labeled: int | None = None,
     group: str = "mean",
     conventions: Iterable[str] = (),
-) -> list[Beside]:
-    """The published values to be shown beside a board's rows, in the order of the tables.
+) -> list[Counterpart]:
+    """The published values to show with a board's rows, in the order of the tables.
 
-    protocol, dataset: short names; options: the protocol's, as in the track. metric, convention: of the board. labeled: labeled
-    cases of its runs, where known (else read from the options). group: "mean" or a class name. conventions: short
-    names of those installed, for `Beside.convention`.
+    Args:
+        protocol: short name.
+        dataset: short name.
+        options: options of the protocol, as in the track.
+        metric: the board's metric.
+        convention: the board's convention.
+        labeled: labeled cases of the runs, where known (default: read from the options).
+        group: "mean" or the name of a class.
+        conventions: short names of the installed conventions, for `Counterpart.convention`.
     """
     available = tuple(conventions)
-    wanted = blocks(protocol, options, labeled)
+    matching_blocks = blocks(protocol, options, labeled)
     base = re.sub(r"_(mm|voxel)$", "", metric)
-    place = _dataset(protocol, dataset, options)
-    found = []
+    table_dataset = _dataset(protocol, dataset, options)
+    selected = []
     for value in values():
-        if value.dataset != place or value.metric != base or value.task in ("ablation", "efficiency"):
+        if value.dataset != table_dataset or value.metric != base or value.task in ("ablation", "efficiency"):
             continue
-        if not _in_group(value, protocol, options, group) or not any(_in_block(value, block) for block in wanted):
+        if not _in_group(value, protocol, options, group) or not any(
+            _in_block(value, block) for block in matching_blocks
+        ):
             continue
         if labeled is not None and not _same_count(value, labeled):
             continue
         own = own_convention(value, available)
         remarks = _remarks(value, metric, convention, own)
-        found.append(Beside(value, value.share, own, remarks, marks(value)))
-    return found
+        selected.append(Counterpart(value, value.share, own, remarks, marks(value)))
+    return selected
 
 
 def blocks(protocol: str, options: Mapping[str, Any], labeled: int | None = None) -> tuple[str | float | int, ...]:
-    """The blocks of the tables that a protocol with these options stands for: names, or an amount of labels (a count as
-    int, a ratio as float)."""
+    """The blocks of the tables that correspond to a protocol with these options: names, or an amount of labels (a count as int,
+    a ratio as float)."""
     if protocol == "synthetic" and options.get("labels") == "all":
         return ("synthetic-full",)
     if protocol in ("self", "similar", "synthetic"):
@@ -119,8 +133,10 @@ def blocks(protocol: str, options: Mapping[str, Any], labeled: int | None = None
 
 
 def amount_of(options: Mapping[str, Any]) -> int | float | None:
-    """The labeled cases (int) or ratio (float) of a split: of its name where it is published ("la-4", "to-A-2pct"), else the
-    option `labeled`; None where the name tells nothing."""
+    """The labeled cases (int) or labeled ratio (float) of a split; None where it isn't known.
+
+    For a published split it is read from the name ("la-4", "to-A-2pct"), otherwise it is the option `labeled`.
+    """
     name = str(options.get("split", options.get("source", "drawn")))
     if name == "drawn":
         amount = options.get("labeled")
@@ -133,7 +149,7 @@ def amount_of(options: Mapping[str, Any]) -> int | float | None:
 
 
 def ratio_of(block: str) -> float | None:
-    """The labeled ratio a block's name says: "labeled-5pct" is .05, "labeled-1-8" is .125."""
+    """The labeled ratio in the name of a block: .05 for "labeled-5pct", .125 for "labeled-1-8"."""
     percent, part = PERCENT.search(block), FRACTION.match(block)
     if percent:
         return float(percent[1]) / 100
@@ -144,7 +160,7 @@ def _in_block(value: Value, block: str | float | int) -> bool:
     if isinstance(block, str):
         return value.block == block
     if isinstance(block, int):
-        if value.role == "upper-bound":  # all labels; printed in a block of its own or in that of a ratio
+        if value.role == "upper-bound":  # uses all labels; printed in a block of its own or in the block of a ratio
             return value.block.startswith(("labeled-", "supervised-full"))
         return value.labeled == block
     ratio = ratio_of(value.block)
@@ -152,7 +168,7 @@ def _in_block(value: Value, block: str | float | int) -> bool:
 
 
 def _same_count(value: Value, labeled: int) -> bool:
-    """Whether a stated count fits; rows that use all labels and values without a count always do."""
+    """True if the published label count matches. Rows that use all labels, and values without a count, always match."""
     if value.labeled is None or value.role in ("upper-bound", "lower-bound"):
         return True
     return abs(value.labeled - labeled) <= max(1, NEAR * value.labeled)
@@ -171,17 +187,17 @@ def _in_group(value: Value, protocol: str, options: Mapping[str, Any], group: st
 
 
 def _remarks(value: Value, metric: str, convention: str, own: str | None) -> tuple[str, ...]:
-    found = []
+    remarks = []
     if value.metric in DISTANCES:
         unit = metric.rsplit("_", 1)[-1]
         if value.unit == "unspecified":
-            found.append(f"the paper prints no unit (its code gives voxels); the board is in {unit}")
+            remarks.append(f"the paper prints no unit (its code computes voxels); the board is in {unit}")
         elif value.unit != unit:
-            found.append(f"printed in {value.unit}, the board is in {unit}")
+            remarks.append(f"printed in {value.unit}, the board is in {unit}")
     if own != convention:
-        found.append(
-            f"the board is scored as {convention}, the paper as {own}"
+        remarks.append(
+            f"the board is scored with {convention}, the paper with {own}"
             if own
-            else f"the board is scored as {convention}; no installed convention scores as the paper does"
+            else f"the board is scored with {convention}; no installed convention scores as the paper does"
         )
-    return tuple(found)
+    return tuple(remarks)

@@ -1,4 +1,4 @@
-"""Published values beside a board's rows: one line each, never ranked with them."""
+"""Published values that the page shows below a board's rows, one line each; they are never ranked with the rows."""
 
 from __future__ import annotations
 
@@ -8,39 +8,48 @@ from typing import Any
 
 from semibench.registry import registry
 from semibench_leaderboards.published.anomalies import MEANINGS
-from semibench_leaderboards.published.beside import Beside, beside, metric_names
+from semibench_leaderboards.published.counterparts import Counterpart, counterparts, metric_names
 from semibench_leaderboards.published.papers import papers
 from semibench_leaderboards.published.reproduced import figure, in_units_of
 from semibench_leaderboards.published.values import Value
-from semibench_leaderboards.ranking.boards import Board, Row
+from semibench_leaderboards.ranking.boards import Board
+from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.showing.tables import NOTHING
 
 
 @dataclass(frozen=True)
 class Line:
-    """A published value and what the board's row of that method has. printed: as in the paper, with its unit; here: the same metric
-    under the board's convention; own: under the paper's; difference: own (else here) minus published, None on phantom
-    data. These three are in the unit of the paper, to be shown with
-    `digits` decimals. marks: (severity, reason)."""
+    """A published value, and the same quantity in the board's row of that method, in the unit of the paper."""
 
     method: str
     alias: str
+    """The method's name as printed."""
     role: str
     where: str
+    """Paper and table."""
     labels: str
+    """Labeled cases, where the paper states them."""
     printed: str
+    """The value as printed, with its unit."""
     here: float | None
+    """The row's value under the board's convention."""
     own: float | None
+    """The row's value under the paper's convention."""
     convention: str
+    """The paper's convention."""
     difference: float | None
+    """`own`, or else `here`, minus published; None on phantom data."""
     n: int
+    """Counted runs of the row."""
     remarks: tuple[str, ...]
     marks: tuple[tuple[str, str], ...]
+    """(severity, reason)."""
     digits: int
+    """Decimals to show."""
 
 
 @dataclass(frozen=True)
-class Published:
+class MetricLines:
     """The lines of one metric, and the remarks that all of them share."""
 
     metric: str
@@ -48,46 +57,46 @@ class Published:
     remarks: tuple[str, ...] = ()
 
 
-def published_of(board: Board) -> list[Published]:
-    """The published values for the board's track, by metric: first the board's own, then those it was also scored by."""
+def published_of(board: Board) -> list[MetricLines]:
+    """The published values for the board's track by metric: the board's own first, then the others that its runs have."""
     installed = tuple(item.name for item in registry().cards("conventions"))
-    metrics = [str(board.view.metric)]
+    metrics = [board.metric]
     for row in board.rows:
-        for record in row.counted:
-            metrics += [str(score["metric"]) for score in record.scores]
-    found, seen = [], set()
+        for record in row.states.counted:
+            metrics += [score.metric for score in record.scores]
+    groups, seen = [], set()
     for metric in dict.fromkeys(metrics):
-        values = beside(
+        values = counterparts(
             protocol=board.track.protocol.short, dataset=board.track.dataset.short, options=board.track.protocol.options,
-            metric=metric, convention=str(board.view.convention), conventions=installed,
+            metric=metric, convention=board.score.convention, conventions=installed,
         )  # fmt: skip
         lines = [_line(board, item, metric) for item in values if item.value.id not in seen]
         seen |= {item.value.id for item in values}
         if lines:
-            found.append(_shared(metric, sorted(lines, key=_order)))
-    return found
+            groups.append(_with_shared_remarks(metric, sorted(lines, key=_order)))
+    return groups
 
 
-def _shared(metric: str, lines: Sequence[Line]) -> Published:
-    """The lines without the remarks that all of them have."""
+def _with_shared_remarks(metric: str, lines: Sequence[Line]) -> MetricLines:
+    """Moves the remarks that all lines have from the lines to the group."""
     common = (
         tuple(text for text in lines[0].remarks if all(text in line.remarks for line in lines))
         if len(lines) > 1
         else ()
     )
     own = (replace(line, remarks=tuple(text for text in line.remarks if text not in common)) for line in lines)
-    return Published(metric, tuple(own), common)
+    return MetricLines(metric, tuple(own), common)
 
 
 def _order(line: Line) -> tuple[Any, ...]:
-    """The proposed method first within a table, bounds last; otherwise as printed."""
+    """Within a table in the printed order, with the bounds last."""
     return (line.where, {"upper-bound": 2, "lower-bound": 1}.get(line.role, 0))
 
 
-def _line(board: Board, item: Beside, metric: str) -> Line:
+def _line(board: Board, item: Counterpart, metric: str) -> Line:
     value = item.value
     rows = _rows(board, value.method)
-    here = _printed(value, _mean([_figure(board, row, metric, str(board.view.convention)) for row in rows]))
+    here = _printed(value, _mean([_figure(board, row, metric, board.score.convention) for row in rows]))
     own = None
     if item.convention is not None:
         own = _printed(value, _mean([_first(board, row, metric_names(value), item.convention) for row in rows]))
@@ -105,18 +114,22 @@ def _line(board: Board, item: Beside, metric: str) -> Line:
 
 
 def _rows(board: Board, method: str) -> list[Row]:
-    """The board's only counted row of a method; none where several have it, since then it isn't said which is meant."""
-    found = [row for row in board.rows if row.method == method and row.counted]
-    return found if len(found) == 1 else []
+    """The board's only counted row of a method; empty where several rows have it, because it would be ambiguous."""
+    rows = [row for row in board.rows if row.identity.method == method and row.states.counted]
+    return rows if len(rows) == 1 else []
 
 
 def _figure(board: Board, row: Row, metric: str, convention: str) -> float | None:
     return _mean(
         [
             figure(
-                record.scores, metric, convention=convention, checkpoint=board.view.checkpoint, predictor=row.predictor
+                record.scores,
+                metric,
+                convention=convention,
+                checkpoint=board.score.checkpoint,
+                predictor=row.identity.predictor,
             )
-            for record in row.counted
+            for record in row.states.counted
         ]
     )
 
@@ -125,26 +138,26 @@ def _first(board: Board, row: Row, metrics: Sequence[str], convention: str) -> f
     return next((value for metric in metrics if (value := _figure(board, row, metric, convention)) is not None), None)
 
 
-def _printed(value: Value, found: float | None) -> float | None:
-    return None if found is None else in_units_of(value, found)
+def _printed(value: Value, number: float | None) -> float | None:
+    return None if number is None else in_units_of(value, number)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
-def severities(found: Sequence[Published]) -> dict[str, str]:
-    """What the kinds of marks mean, for those that occur."""
-    used = {severity for group in found for line in group.lines for severity, _ in line.marks}
-    return {str(name): str(told) for name, told in MEANINGS.items() if name in used}
+def severities(groups: Sequence[MetricLines]) -> dict[str, str]:
+    """Severity -> what it means, for those that occur."""
+    used = {severity for group in groups for line in group.lines for severity, _ in line.marks}
+    return {str(name): str(meaning) for name, meaning in MEANINGS.items() if name in used}
 
 
-def plain(value: float | None, digits: int) -> str:
+def unsigned(value: float | None, digits: int) -> str:
     """A number in the paper's unit; a dash for nothing."""
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def signed(value: float | None, digits: int) -> str:
-    """With its sign; a dash for nothing."""
+    """A number in the paper's unit with its sign; a dash for nothing."""
     return NOTHING if value is None else f"{value:+.{digits}f}".replace("-", "−")

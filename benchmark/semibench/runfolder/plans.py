@@ -1,0 +1,81 @@
+"""plan.json: what was going to be done, as it was shown before the work started."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from semibench.runfolder.format import FolderRecord, Record
+from semibench.runfolder.state import State
+
+
+class BatchSize(Record):
+    """Samples of an iteration."""
+
+    labeled: int
+    unlabeled: int
+
+
+class PoolSize(Record):
+    """How large one pool of the split is. domains: cases by domain."""
+
+    cases: int
+    groups: int
+    domains: dict[str, int]
+
+
+class PlannedSynthesis(Record):
+    """The synthetic cases that will be added to the unlabeled ones."""
+
+    generator: str
+    count: int
+    options: dict[str, Any] = {}
+
+
+class Estimate(Record):
+    """How long it will take, in seconds; None where that isn't known. source: how the figures are known, or why not."""
+
+    source: str = ""
+    seconds_per_iteration: float | None = None
+    training_seconds: float | None = None
+    generator_seconds: float | None = None
+
+
+class PlanRecord(FolderRecord):
+    """plan.json. data: on real files or on the phantom; cases: by pool; label_budget: labeled and validation cases."""
+
+    FILE = "plan.json"
+
+    key: str
+    state: State
+    reasons: tuple[str, ...] = ()
+    folder: str
+    protocol: str
+    dataset: str
+    data: Literal["phantom", "real"]
+    method: str
+    backbone: str
+    backbone_options: dict[str, Any] = {}
+    recipe: str
+    dims: int
+    classes: tuple[str, ...]
+    iterations: int
+    batch: BatchSize
+    patch: tuple[int, ...]
+    precision: str
+    device: str
+    draw: int | None = None
+    fold: int | None = None
+    seed: int
+    cases: dict[str, PoolSize]
+    validation_from: str
+    label_budget: int
+    synthetic: PlannedSynthesis | None = None
+    excluded: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+    estimate: Estimate = Estimate()
+
+    @property
+    def axes(self) -> str:
+        """The replicate: "draw 0 · seed 1"."""
+        axes = {"draw": self.draw, "fold": self.fold, "seed": self.seed}
+        return " · ".join(f"{axis} {value}" for axis, value in axes.items() if value is not None)

@@ -1,0 +1,52 @@
+"""The battery as a list of checks: every check says what must hold, names are looked up, known failures carry their reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from semibench import UnknownNameError, UsageError
+from semibench.conformance import battery, checks_of
+from semibench.conformance.battery import CHECKS
+from semibench.contracts.deprecation import DEPRECATIONS
+
+
+def test_every_check_says_what_must_hold() -> None:
+    assert all(function.__doc__ for checks in CHECKS.values() for function in checks.values())
+
+
+def test_names_are_looked_up_with_hints() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'mean-teacher'"):
+        checks_of("mean-techer")
+    with pytest.raises(UnknownNameError, match="kind with a battery"):
+        checks_of("mean-teacher", "recipe")
+    with pytest.raises(UsageError, match="no_such_fact"):
+        checks_of("self", known={"no_such_fact": "why"})
+
+
+def test_a_battery_of_all_kinds_and_its_old_form() -> None:
+    kinds = {check.kind for check in battery()}
+    assert kinds == set(CHECKS)
+    new = [str(check) for check in battery({"method": ["supervised"], "backbone": ["vnet"]})]
+    with pytest.warns(DeprecationWarning) as warned:
+        assert [str(check) for check in battery(methods=["supervised"], backbones=["vnet"])] == new
+    assert [str(DEPRECATIONS[f"battery({kind}s=...)"]) for kind in ("method", "backbone")] == [
+        str(one.message) for one in warned
+    ]
+    assert all(one.filename == __file__ for one in warned), "the warning points at who uses the old form"
+    with pytest.raises(UnknownNameError, match="kind with a battery"):
+        battery({"recipe": None})
+
+
+def test_a_known_failure_carries_its_reason() -> None:
+    (check,) = [check for check in checks_of("self", known={"draws_differ": "why"}) if check.known]
+    assert (check.fact, check.known) == ("draws_differ", "why")
+
+
+def test_a_method_is_checked_in_each_of_its_dims() -> None:
+    checks = battery({"method": ["supervised"]})
+    assert {str(check) for check in checks} >= {
+        "method-supervised-2d-empty_foreground",
+        "method-supervised-3d-presets_are_valid",
+    }
+    assert all(check.kind == "method" for check in checks)
+    assert {check.kind for check in battery({"backbone": ["vnet"]})} == {"backbone"}
