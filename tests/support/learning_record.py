@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from semibench.files import write_atomically
-from semibench.runfolder.provenance import bare
+from semibench.source_digest import bare
 from support.places import TESTS
 
 RECORD = TESTS / "battery" / "learning_record.json"
