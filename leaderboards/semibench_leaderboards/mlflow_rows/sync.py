@@ -171,11 +171,16 @@ def _write(
 ) -> None:  # fmt: skip
     from semibench_leaderboards.ranking.boards import boards
     from semibench_leaderboards.ranking.ranks import rank
+    from semibench_leaderboards.reading.records import left_out
 
     try:
         board = next(iter(boards(records)), None)
         if board is None:
-            report.warnings.append(f"track {stored.track[:SHORT]} is left as it was: none of its runs can be read")
+            folder = records[0].folder
+            reasons = [line for line in left_out(folder.parent) if str(folder) in line]
+            report.warnings.append(
+                "; ".join([f"track {stored.track[:SHORT]} is left as it was: none of its runs can be read", *reasons])
+            )
             return
         ranking = rank(board)
         content = track_content(board, ranking, records)

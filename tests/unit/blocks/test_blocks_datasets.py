@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from support.places import DOCS
 
 from semibench import CaseError, CaseRef, DatasetCard, DatasetOptions, LayoutError, PhantomOptions
 from semibench.blocks import (
@@ -279,7 +280,7 @@ def test_the_revision_covers_the_blocks_that_a_plug_in_reads_with(
 
 
 def test_the_data_set_of_the_documentation(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    page = (DOCS / "datasets.md").read_text(encoding="utf-8")
     code = page.split("```python\n")[1].split("```")[0]
     space: dict[str, Any] = {"__name__": "knees", "CARD": card(name="knees", dims=3, domains=("default",))}
     exec(compile(code, "datasets.md", "exec"), space)
