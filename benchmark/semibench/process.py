@@ -26,7 +26,7 @@ STOP = (signal.SIGINT, signal.SIGTERM)
 def quiet_mlflow() -> None:
     """Turns off MLflow's telemetry and background jobs; call it before mlflow is imported.
 
-    Values that the user set are kept, except for the two that keep telemetry off."""
+    Values set by the user are kept, except for the two that turn telemetry off."""
     for name, value in MLFLOW.items():
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

@@ -1,4 +1,4 @@
-"""Digest of the code behind a module or a class: comments, docstrings and layout don't count, what it imports does."""
+"""Digests of the code behind a module or class. They cover its imports and ignore comments, docstrings and layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semibench.contracts.identity import canonical, sha256
 
 
 def bare(source: str) -> str:
-    """Source without comments, docstrings and layout: what can change a result, and nothing else."""
+    """Returns source code as an AST dump without comments, docstrings and layout, which can't change a result."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
@@ -24,12 +24,12 @@ def bare(source: str) -> str:
 
 
 def _imports(module: ModuleType, source: str) -> set[str]:
-    """Names of modules that a module takes from, resolved through lazy packages to where a thing is really defined."""
-    found: set[str] = set()
+    """Returns the names of imported modules. Names from lazy packages are resolved to the module that defines them."""
+    names: set[str] = set()
     package = module.__package__ or ""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = (
                 importlib.util.resolve_name("." * node.level + (node.module or ""), package)
@@ -38,16 +38,16 @@ def _imports(module: ModuleType, source: str) -> set[str]:
             )
             if not base:
                 continue
-            found.add(base)
+            names.add(base)
             parent = _package(base) if base.split(".")[0] in (package.split(".")[0], "semibench") else None
             for alias in node.names:
                 home = getattr(getattr(parent, alias.name, None), "__module__", None)
-                found.add(home if isinstance(home, str) else f"{base}.{alias.name}")
-    return found
+                names.add(home if isinstance(home, str) else f"{base}.{alias.name}")
+    return names
 
 
 def _package(name: str) -> ModuleType | None:
-    """The module, imported: what is found must not depend on what else this process has loaded."""
+    """Imports a module, so that the result doesn't depend on what this process has loaded; returns None on ImportError."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -56,10 +56,16 @@ def _package(name: str) -> ModuleType | None:
 
 @functools.cache
 def source_digest(module_name: str) -> str:
-    """sha256 over a module and what it imports, directly or not, from its own top-level package or from `semibench.blocks`.
+    """Returns the sha256 of a module and of what it imports, directly or indirectly, from its own top-level package.
 
-    Of the harness itself only `semibench.blocks`, `semibench.protocols` and the module asked for count. "unknown" where there
-    is no source.
+    Modules of `semibench.blocks` always count. For a module of the harness, only it, `semibench.blocks` and
+    `semibench.protocols` count.
+
+    Args:
+        module_name: the dotted name; the module is imported.
+
+    Returns:
+        The digest, or "unknown" if there is no source.
     """
     top = module_name.split(".")[0]
     todo, seen = [module_name], {}
@@ -74,15 +80,16 @@ def source_digest(module_name: str) -> str:
             module = importlib.import_module(name)
             source = Path(getattr(module, "__file__", None) or "").read_text(encoding="utf-8")
             seen[name] = sha256(bare(source))
-        except (ImportError, OSError, TypeError, ValueError, SyntaxError):  # no module, or not of Python source
+        except (ImportError, OSError, TypeError, ValueError, SyntaxError):  # not a module, or not Python source
             continue
         todo += sorted(_imports(module, source))
     return sha256(canonical(seen)) if seen else "unknown"
 
 
 def class_digest(cls: type) -> str:
-    """sha256 over the source of the modules that define a class and its bases, each as `source_digest` reads it; the
-    contracts of the harness don't count."""
+    """Returns the sha256 of the `source_digest`s of the modules that define a class and its bases.
+
+    The contracts of the harness don't count."""
     modules = {base.__module__ for base in cls.__mro__} - {"builtins", "abc"}
     return sha256(
         canonical({name: source_digest(name) for name in modules if not name.startswith("semibench.contracts")})

@@ -17,7 +17,7 @@ NAMES = [item.name for item in registry().cards("methods") if item.distribution 
 
 SCENES = "unlabeled scenes"
 FIGURES = ("own", "reference", "chance")
-"""Of a `LearningCase`: mean Dice of the method, of its network on the labels alone, of calling everything foreground."""
+"""Of a `LearningSubject`: mean Dice of the method, of its network on the labels alone, of calling everything foreground."""
 
 Trained = Callable[[str, str, Callable[[], dict[str, float]]], dict[str, float]]
 
@@ -53,7 +53,7 @@ def learning_checks(name: str) -> list[Any]:
 
 
 def code_of(case: Any) -> str:
-    """Of everything that decides whether the method of a `LearningCase` learns."""
+    """Of everything that decides whether the method of a `LearningSubject` learns."""
     from support.learning_record import code_digest
 
     return code_digest([case.small.method.__module__, case.small.backbone.__module__, type(case).__module__])

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from semibench import Clock, Losses, Method, Samples
-from semibench.conformance import MethodCase
+from semibench.conformance import MethodSubject
 from semibench_plugins.backbones.unet import UNet
 from semibench_plugins.backbones.vnet import VNet
 
 
-def case_of(method: type[Method], dims: int = 2, **changes: Any) -> MethodCase:
+def case_of(method: type[Method], dims: int = 2, **changes: Any) -> MethodSubject:
     values: dict[str, Any] = {"backbone": UNet if dims == 2 else VNet, "dims": dims} | changes
-    return MethodCase(method, **values)
+    return MethodSubject(method, **values)
 
 
 def clock(stage: str = "train", step: int = 0, steps: int = 100) -> Clock:

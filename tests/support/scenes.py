@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semibench import Batch, Method, Recipe, Task
 from semibench.blocks.seeds import derive_seed
-from semibench.conformance import MethodCase
+from semibench.conformance import MethodSubject
 from semibench.reporting import Reporter
 from semibench.training.loop import train
 from semibench_plugins.backbones.unet import UNet
@@ -86,7 +86,7 @@ def dice(method: Method) -> float:
 def learned(method: type[Method], seed: int, **options: Any) -> float:
     torch.set_num_threads(1)
     data = Scenes(seed)
-    case = MethodCase(method, UNet, options=options, domains=1, backbone_options={"width": 0.25})
+    case = MethodSubject(method, UNet, options=options, domains=1, backbone_options={"width": 0.25})
     built = case.build(seed)
     recipe = Recipe(
         name="toy", dims=2, iterations=ITERATIONS, labeled_batch=4, unlabeled_batch=4, patch=(SIDE, SIDE), lr=0.02,

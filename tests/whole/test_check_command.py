@@ -96,8 +96,8 @@ def test_what_does_not_hold_is_said_and_ends_with_1(check: Callable[..., Result]
     record = json.loads(done.stdout)
     broken = {one["fact"]: one for one in record["results"] if one["state"] != "holds"}
     assert set(broken) == {"draws_differ"} and record["failed"] == 1
-    assert "draws 0, 1 and 2 are one split" in broken["draws_differ"]["reason"]
-    assert broken["draws_differ"]["must"].startswith("Other draw numbers")
+    assert "draws 0, 1 and 2 are the same split" in broken["draws_differ"]["reason"]
+    assert broken["draws_differ"]["must"].startswith("Different draw numbers")
 
 
 def test_a_declared_failure_is_shown_with_its_reason_and_is_no_error(check: Callable[..., Result]) -> None:

@@ -16,7 +16,7 @@ from support.places import DOCS
 from support.plugin_places import Place
 
 from semibench import Backbone, Method
-from semibench.conformance import METHOD_CHECKS, MethodCase
+from semibench.conformance import METHOD_CHECKS, MethodSubject
 from semibench.registry import registry
 
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -50,7 +50,7 @@ def backbone(dims: int) -> type[Backbone]:
     return found
 
 
-CASES = {cls.__name__: MethodCase(cls, backbone(3 if cls.__name__ == "NeighbouringSlices" else 2),
+CASES = {cls.__name__: MethodSubject(cls, backbone(3 if cls.__name__ == "NeighbouringSlices" else 2),
                                   dims=3 if cls.__name__ == "NeighbouringSlices" else 2) for cls in SNIPPETS}  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_recipes_for_methods(name: str, fact: str) -> None:
 
 def test_the_method_for_volumes_refuses_images() -> None:
     case = CASES["NeighbouringSlices"].variant(dims=2)
-    assert "3D" in (case.method.unsupported(case.task, case.chosen()) or "")
+    assert "3D" in (case.method.unsupported(case.task, case.parsed_options()) or "")
 
 
 def tutorial() -> list[tuple[str, str]]:

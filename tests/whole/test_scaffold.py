@@ -171,7 +171,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from semibench.conformance import DATASET_CHECKS, DatasetCase
+from semibench.conformance import DATASET_CHECKS, DatasetSubject
 from semibench.registry import registry
 item = registry().get("datasets", "my-dataset")
 root = Path("files")
@@ -184,7 +184,7 @@ for number in range(6):
     Image.fromarray(picture).save(root / "images" / f"p{number // 2}_{number}.png")
     if number < 5:
         Image.fromarray(mask).save(root / "masks" / f"p{number // 2}_{number}.png")
-case = DatasetCase(item.resolve(), item.card, root=root)
+case = DatasetSubject(item.resolve(), item.card, root=root)
 for check in DATASET_CHECKS.values():
     check(case)
 assert [ref.has_label for ref in case.refs] == [True] * 5 + [False]

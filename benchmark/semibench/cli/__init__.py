@@ -1,4 +1,4 @@
-"""The command line `bench`. Nothing heavy is imported before a command needs it."""
+"""The command line `bench`. Heavy packages are imported only by the commands that need them."""
 
 from __future__ import annotations
 

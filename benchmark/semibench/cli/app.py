@@ -1,6 +1,6 @@
-"""The `bench` application: its built-in commands, those of plugins, and how errors become exit codes.
+"""The `bench` application: built-in commands, commands of plug-ins, and exit codes.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage. Errors the harness raises on purpose are printed without a traceback.
+Exit codes: 0 done, 1 failed, 2 wrong usage. Errors that the harness raises on purpose are printed without a traceback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EPILOG = (
 
 
 class PluginCommand(TyperCommand):
-    """A command that another package brings; its module is imported when it is called, not when it is listed."""
+    """A command from another package. Its module is imported when the command is called, not when it is listed."""
 
     def __init__(self, registered: Any) -> None:
         summary = registered.card.summary or f"from {registered.distribution}"
@@ -32,17 +32,17 @@ class PluginCommand(TyperCommand):
         self.registered = registered
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """The context of the real command: from here on it takes part instead of this one."""
-        found = self.registered.resolve()
-        if not isinstance(found, typer.Typer):
+        """Returns the context of the real command, which replaces this one."""
+        application = self.registered.resolve()
+        if not isinstance(application, typer.Typer):
             group = typer.Typer(add_completion=False)
-            group.command(self.registered.name, help=self.registered.card.summary or None)(found)
-            found = group
-        return typer.main.get_command(found).make_context(info_name, args, parent, **extra)
+            group.command(self.registered.name, help=self.registered.card.summary or None)(application)
+            application = group
+        return typer.main.get_command(application).make_context(info_name, args, parent, **extra)
 
 
 class BenchGroup(TyperGroup):
-    """Adds the commands of plugins and turns the harness's errors into messages and exit codes."""
+    """Adds the commands of plug-ins and turns the harness's errors into messages and exit codes."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         own = list(super().list_commands(ctx))
@@ -69,15 +69,16 @@ class BenchGroup(TyperGroup):
 
 
 def _plugin_commands() -> list[Any]:
-    """Commands of all packages, Semibench's own leaderboards among them. Reads cards only: a tenth of a second, paid where
-    all commands are listed or none of the built-in ones is meant."""
+    """Returns the commands of all packages, including Semibench's own leaderboards.
+
+    This reads cards only and takes a tenth of a second, only to list the commands or to find one that isn't built in."""
     from semibench.registry import registry
 
     return registry().cards("commands")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         from semibench import __version__
 
         typer.echo(f"semibench {__version__}")
@@ -85,7 +86,7 @@ def _version(wanted: bool) -> None:
 
 
 def build() -> typer.Typer:
-    """The application; tests and documentation build their own."""
+    """Returns a new application."""
     from semibench.cli import (
         check_command,
         data_command,
@@ -116,7 +117,7 @@ def build() -> typer.Typer:
         ctx: typer.Context,
         debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors (also: bench COMMAND --debug)."),
         version: bool = typer.Option(
-            False, "--version", callback=_version, is_eager=True, help="Show the version and end."
+            False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
         ),
     ) -> None:
         ctx.meta[DEBUG] = ctx.meta.get(DEBUG, False) or debug
@@ -135,6 +136,6 @@ def build() -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The console script `bench`; always ends the process with SystemExit."""
+    """Runs `bench` as the console script does; always raises SystemExit."""
     build()(args=None if arguments is None else list(arguments), prog_name="bench")
     sys.exit(0)

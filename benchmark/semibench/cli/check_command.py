@@ -1,4 +1,4 @@
-"""`bench check`: the conformance battery on a registered plug-in, as a table of what holds."""
+"""`bench check`: runs the conformance battery on a registered plug-in and prints the outcomes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ def add(app: typer.Typer) -> None:
     )
     def check_command(
         name: Annotated[str, typer.Argument(help="A method, backbone, data set, protocol or generator.")],
-        kind: Annotated[str | None, typer.Option("--kind", help="Where several kinds have the name.")] = None,
-        only: Annotated[
-            list[str] | None, typer.Option("--only", metavar="FACT", help="These checks alone; repeatable.")
+        kind: Annotated[
+            str | None, typer.Option("--kind", help="Kind of the plug-in, if several kinds have one of this name.")
         ] = None,
-        junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit's XML to this file.")] = None,
-        slow: Annotated[bool, typer.Option("--slow", help="Also train a method and see whether it learns.")] = False,
+        only: Annotated[
+            list[str] | None, typer.Option("--only", metavar="FACT", help="Run only this check; repeatable.")
+        ] = None,
+        junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML to this file.")] = None,
+        slow: Annotated[bool, typer.Option("--slow", help="Also check whether a method learns (minutes).")] = False,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
-        """Check that a plug-in keeps its contract; exit code 1 where a fact doesn't hold."""
+        """Check that a plug-in keeps its contract. The exit code is 1 if a fact doesn't hold."""
         from semibench.process import environment
 
         environment()
@@ -44,33 +46,34 @@ def add(app: typer.Typer) -> None:
         for fact in only or ():
             if fact not in facts:
                 raise UnknownNameError(f"check of a {checks[0].kind}", fact, facts)
-        chosen = [check for check in checks if not only or check.fact in only]
+        selected = [check for check in checks if not only or check.fact in only]
         progress = stderr()
-        found = []
-        for number, check in enumerate(chosen, 1):
+        verdicts = []
+        for number, check in enumerate(selected, 1):
             if progress.is_terminal:
-                progress.show(f"\r{number}/{len(chosen)} {check}\x1b[K", end="")
-            found.append(verdict(check))
+                progress.show(f"\r{number}/{len(selected)} {check}\x1b[K", end="")
+            verdicts.append(verdict(check))
         if progress.is_terminal:
             progress.show("\r\x1b[K", end="")
         if junit is not None:
-            write_junit(junit, name, found)
-        failed = [one for one in found if one.state in FAILED]
-        known = sum(one.state == "known" for one in found)
+            write_junit(junit, name, verdicts)
+        failed = [one for one in verdicts if one.state in FAILED]
+        known = sum(one.state == "known" for one in verdicts)
         if as_json:
-            counts = {"checks": len(found), "failed": len(failed), "known": known}
-            emit({"kind": checks[0].kind, "name": name, **counts, "results": [one.record() for one in found]})
+            counts = {"checks": len(verdicts), "failed": len(failed), "known": known}
+            emit({"kind": checks[0].kind, "name": name, **counts, "results": [one.record() for one in verdicts]})
         else:
             rows = [
                 (one.fact, f"{one.dims}D" if one.dims else None, one.state, one.reason or one.found or one.must)
-                for one in found
+                for one in verdicts
             ]
             out = stdout()
-            out.show(table(("check", "dims", "state", "what must hold, or what was found"), rows))
-            total = duration(sum(one.seconds for one in found))
-            words = f"{checks[0].kind} {name}: {len(found) - len(failed) - known} of {len(found)} facts hold"
+            out.show(table(("check", "dims", "state", "what must hold, or the outcome"), rows))
+            total = duration(sum(one.seconds for one in verdicts))
+            summary = f"{checks[0].kind} {name}: {len(verdicts) - len(failed) - known} of {len(verdicts)} facts hold"
             out.show(
-                f"\n{words}, {known} known failures, {len(failed)} broken ({total})", style="red" if failed else "green"
+                f"\n{summary}, {known} known failures, {len(failed)} broken ({total})",
+                style="red" if failed else "green",
             )
         if failed:
             raise typer.Exit(1)

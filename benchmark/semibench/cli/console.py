@@ -1,4 +1,4 @@
-"""Where the command line writes: results and tables on standard output, all that is said on the way on standard error."""
+"""Output of the command line: results and tables go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from rich.text import Text
 from semibench.files import jsonable
 
 PIPE_WIDTH = 140
-"""Columns where the output is no terminal and COLUMNS isn't set."""
+"""Width in columns if the output isn't a terminal and COLUMNS isn't set."""
 
 
 class Output(Console):
-    """A rich console; `show` writes texts and tables."""
+    """A rich console. `show` prints texts and tables."""
 
     show = Console.print
 
 
 def _console(file: TextIO) -> Output:
-    known = file.isatty() or "COLUMNS" in os.environ
-    return Output(file=file, width=None if known else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+    has_width = file.isatty() or "COLUMNS" in os.environ
+    return Output(file=file, width=None if has_width else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def stdout() -> Output:
-    """Results."""
+    """Returns the console for results."""
     return _console(sys.stdout)
 
 
 def stderr() -> Output:
-    """Progress, plans, warnings, errors."""
+    """Returns the console for progress, plans, warnings and errors."""
     return _console(sys.stderr)
 
 
 def emit(record: Any) -> None:
-    """One JSON document on standard output; NaN becomes null, so that any JSON reader takes it."""
+    """Prints one JSON document on standard output. NaN becomes null, which every JSON reader accepts."""
     text = json.dumps(jsonable(record), indent=2, ensure_ascii=False, allow_nan=False)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> RenderableType:
-    """A table that reads well in a terminal, a log file and a bug report; the title is a line of its own."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    """Returns a table that reads well in a terminal, a log file and a bug report. title: printed above it."""
+    content = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        made.add_column(column, overflow="fold", no_wrap=number == 0)
+        content.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
-        made.add_row(*[cell(value) for value in row])
-    return Group(Text(title, style="bold"), made) if title else made
+        content.add_row(*[cell(value) for value in row])
+    return Group(Text(title, style="bold"), content) if title else content
 
 
 def cell(value: Any) -> str:
-    """A value as people read it: lists with commas, yes and no, a dash for nothing."""
+    """Formats a value for readers: lists with commas, yes and no, a dash for an empty value."""
     if value is None or value == "" or (isinstance(value, (tuple, list, dict)) and not value):
         return "–"
     if isinstance(value, bool):
@@ -76,7 +76,7 @@ def cell(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: 42 s, 3 min 05 s, 2 h 10 min."""
+    """Formats a duration for readers: 42 s, 3 min 05 s, 2 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

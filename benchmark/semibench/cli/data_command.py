@@ -1,4 +1,4 @@
-"""`bench data where|verify|audit NAME`: where files are expected, whether they are right, which images are the same."""
+"""`bench data where|verify|audit NAME`: locates, checks and compares the files of data sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add(app: typer.Typer) -> None:
     group = typer.Typer(
         name="data",
         no_args_is_help=True,
-        help="Where data sets live, whether their files are right, which images are the same.",
+        help="Locate the files of data sets, check them, and find duplicate images.",
         epilog="Examples:  bench data where tus  ·  bench data verify bus-bra --data-root ~/data  ·  bench data audit busi --write",
     )
     group.command("where")(where)
@@ -38,7 +38,7 @@ def add(app: typer.Typer) -> None:
 
 
 def where(name: Name, data_root: DataRoot = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Where the files of a data set are looked for, and the folder tree expected there."""
+    """Show where the files of a data set are searched, and the expected folder tree."""
     from semibench.data.roots import locate
     from semibench.registry import registry
 
@@ -66,9 +66,12 @@ def where(name: Name, data_root: DataRoot = None, as_json: Json = False, debug: 
                 console.show(text)
 
 
-def opened(name: str, data_root: Path | None, settings: list[str] | None, phantom: bool | None) -> Dataset:
-    """The data set on its files, or its phantom where that is asked for. Raises LayoutError that shows where files are
-    looked for and the expected tree."""
+def open_dataset(name: str, data_root: Path | None, settings: list[str] | None, phantom: bool | None) -> Dataset:
+    """Opens a data set on its files, or its phantom if that is requested.
+
+    Raises:
+        LayoutError: if there are no files; the message shows where they are searched and the expected tree.
+    """
     from semibench.contracts.cases import PhantomOptions
     from semibench.data.roots import locate
     from semibench.registry import registry
@@ -79,14 +82,14 @@ def opened(name: str, data_root: Path | None, settings: list[str] | None, phanto
     given = assign(parse(settings or ()), {"dataset": cls.Options.model_fields, "phantom": PhantomOptions.model_fields})
     options = build(cls.Options, f"data set {item.name!r}", given["dataset"])
     if phantom:
-        made: Dataset = cls.phantom(options, build(PhantomOptions, "phantom", given["phantom"]))
-        return made
+        stand_in: Dataset = cls.phantom(options, build(PhantomOptions, "phantom", given["phantom"]))
+        return stand_in
     location = locate(item.name, data_root, aliases=item.card.folders)
     if location.path is None:
         obtain = f"\n  how to obtain it: {item.card.obtain}" if item.card.obtain else ""
         raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}{obtain}")
-    found: Dataset = cls(location.path, options)
-    return found
+    dataset: Dataset = cls(location.path, options)
+    return dataset
 
 
 def verify(
@@ -94,17 +97,17 @@ def verify(
     settings: Settings = None,
     data_root: DataRoot = None,
     phantom: PhantomChoice = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Names and counts only; no file is decoded.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Check names and counts only; decode no files.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check layout, counts, sizes and label values of a data set's files. Exit 1 where something is wrong."""
+    """Check layout, counts, sizes and label values of a data set's files. The exit code is 1 if something is wrong."""
     from semibench.process import environment
 
     environment()
     from semibench.data.verify import verify as check
 
-    dataset = opened(name, data_root, settings, phantom)
+    dataset = open_dataset(name, data_root, settings, phantom)
     reporter = reporter_for(stderr())
     try:
         findings = check(dataset, decode=not fast, reread=not fast, reporter=reporter)
@@ -136,9 +139,13 @@ def audit(
     settings: Settings = None,
     data_root: DataRoot = None,
     phantom: PhantomChoice = None,
-    distance: Annotated[int, typer.Option(min=0, max=64, help="Most differing bits of the perceptual hash.")] = 8,
-    likeness: Annotated[float, typer.Option(min=0, max=1, help="Least correlation of a near copy.")] = 0.8,
-    write: Annotated[bool, typer.Option("--write", help="Write the group table that the data set then reads.")] = False,
+    distance: Annotated[
+        int, typer.Option(min=0, max=64, help="Largest number of differing bits of the perceptual hash.")
+    ] = 8,
+    likeness: Annotated[float, typer.Option(min=0, max=1, help="Smallest correlation of a near copy.")] = 0.8,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the group table, which the data set then reads.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -146,29 +153,29 @@ def audit(
     from semibench.process import environment
 
     environment()
-    from semibench.data.audit import audit as look
+    from semibench.data.audit import audit as audit_images
     from semibench.data.audit import write_group_table
 
-    dataset = opened(name, data_root, settings, phantom)
+    dataset = open_dataset(name, data_root, settings, phantom)
     reporter = reporter_for(stderr())
     try:
-        found = look(dataset, distance=distance, likeness=likeness, reporter=reporter)
+        report = audit_images(dataset, distance=distance, likeness=likeness, reporter=reporter)
     finally:
         reporter.close()
     written: Path | None = None
     if write:
         if dataset.root is None:
-            raise SemibenchError("a phantom has no files: there is no group table to write")
-        written = write_group_table(found, name, dataset.root)
+            raise SemibenchError("a phantom has no files, so no group table can be written")
+        written = write_group_table(report, name, dataset.root)
     if as_json:
-        emit({"name": name, "summary": found.summary(), "pairs": _records(found.pairs), "crossings": _records(found.crossings),
-              "groups": _records(found.rows), "written": written})  # fmt: skip
+        emit({"name": name, "summary": report.summary(), "pairs": _records(report.pairs), "crossings": _records(report.crossings),
+              "groups": _records(report.rows), "written": written})  # fmt: skip
         return
-    stdout().show(found.summary())
-    if found.pairs:
-        stdout().show(table(*_columns(_records(found.pairs)), title="identical and near-identical images"))
-    if found.crossings:
-        stdout().show(table(*_columns(_records(found.crossings)), title="groups that cross a split"))
+    stdout().show(report.summary())
+    if report.pairs:
+        stdout().show(table(*_columns(_records(report.pairs)), title="identical and near-identical images"))
+    if report.crossings:
+        stdout().show(table(*_columns(_records(report.crossings)), title="groups that cross a split"))
     if written is not None:
         stdout().show(f"group table: {written}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Everything about one plugin as a plain record, and the record as text. Imports the plugin's class."""
+"""Describes one plug-in as a plain record, and prints the record. Imports the plug-in's class."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ FACTS = {
     "backbones": ("provides",),
     "conventions": ("inference", "grid", "metrics", "units", "main", "largest_component"),
 }
-"""Class attributes that are worth showing, by kind."""
+"""Class attributes to show, by kind."""
 
 
-def describe(known: Registry, kind: str, name: str) -> dict[str, Any]:
-    """The record of `bench show`. Raises UnknownNameError for an unknown name, PluginError where the class is broken."""
+def describe(plugins: Registry, kind: str, name: str) -> dict[str, Any]:
+    """Returns the record of `bench show`.
+
+    Raises:
+        UnknownNameError: for an unknown name.
+        PluginError: if the class is broken.
+    """
     from semibench.registry import KINDS
 
     if kind == "recipes":
-        return _recipe(known, name)
-    item = known.get(kind, name)
+        return _recipe(plugins, name)
+    item = plugins.get(kind, name)
     record: dict[str, Any] = {
         "kind": KINDS[kind].singular,
         "name": item.name,
@@ -37,28 +42,28 @@ def describe(known: Registry, kind: str, name: str) -> dict[str, Any]:
         "entry_point": item.entry_point,
         "card": item.card.model_dump(mode="json"),
     }
-    found = item.resolve()
-    record["origin"] = _origin(found, item)
-    record["documentation"] = inspect.getdoc(found) or ""
-    options = getattr(found, "Options", None)
+    cls = item.resolve()
+    record["origin"] = _origin(cls, item)
+    record["documentation"] = inspect.getdoc(cls) or ""
+    options = getattr(cls, "Options", None)
     if isinstance(options, type) and issubclass(options, BaseModel):
         record["options"] = fields(options)
     if kind == "methods":
-        record["terms"] = {name: term(value) for name, value in found.terms.items()}
-        record["streams"] = jsonable(found.streams)
-    if hasattr(found, "presets"):
-        record["presets"] = jsonable(found.presets)
+        record["terms"] = {name: term(value) for name, value in cls.terms.items()}
+        record["streams"] = jsonable(cls.streams)
+    if hasattr(cls, "presets"):
+        record["presets"] = jsonable(cls.presets)
     for fact in FACTS.get(kind, ()):
-        record[fact] = jsonable(_in_order(getattr(found, fact)))
+        record[fact] = jsonable(_in_order(getattr(cls, fact)))
     return record
 
 
-def _recipe(known: Registry, name: str) -> dict[str, Any]:
-    """All cards of a recipe's name: they are laid over each other, the general first."""
-    cards = [item for item in known.cards("recipes") if name in (item.name, item.full_name)]
+def _recipe(plugins: Registry, name: str) -> dict[str, Any]:
+    """Returns the record of a recipe: all its cards in the order in which they are merged, the general ones first."""
+    cards = [item for item in plugins.cards("recipes") if name in (item.name, item.full_name)]
     cards.sort(key=lambda item: sum((item.card.dims is not None, bool(item.card.protocols), bool(item.card.datasets))))
     if not cards:
-        known.get("recipes", name)
+        plugins.get("recipes", name)
     return {
         "kind": "recipe",
         "name": cards[0].name,
@@ -74,17 +79,17 @@ def _recipe(known: Registry, name: str) -> dict[str, Any]:
     }
 
 
-def _origin(found: Any, item: Registered) -> str:
+def _origin(cls: Any, item: Registered) -> str:
     try:
-        return f"{inspect.getsourcefile(found) or item.origin}:{inspect.getsourcelines(found)[1]}"
+        return f"{inspect.getsourcefile(cls) or item.origin}:{inspect.getsourcelines(cls)[1]}"
     except (OSError, TypeError):
         return item.origin
 
 
 def fields(model: type[BaseModel]) -> list[dict[str, Any]]:
-    """Every option: name, type, default, range (from the bounds of the field) or choices, description."""
+    """Returns name, type, default, range or choices, and description of every option."""
     schema = model.model_json_schema()
-    found = []
+    records = []
     for name, info in model.model_fields.items():
         shape = schema["properties"].get(name, {})
         shapes = [shape, *shape.get("anyOf", [])]
@@ -93,7 +98,7 @@ def fields(model: type[BaseModel]) -> list[dict[str, Any]]:
             for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "enum")
         }
         default = None if info.is_required() else info.get_default(call_default_factory=True)
-        found.append(
+        records.append(
             {
                 "name": name,
                 "type": _type(info.annotation),
@@ -104,7 +109,7 @@ def fields(model: type[BaseModel]) -> list[dict[str, Any]]:
                 "description": info.description or "",
             }
         )
-    return found
+    return records
 
 
 def _type(annotation: Any) -> str:
@@ -124,12 +129,12 @@ def _range(bounds: Mapping[str, Any]) -> str:
 
 
 def term(value: Any) -> dict[str, Any]:
-    """A loss term: weight, ramp, gate, search range."""
+    """Returns weight, ramp, gate and search range of a loss term."""
     return {**value.record(), "search": None if value.search is None else list(value.search)}
 
 
 def _in_order(value: Any) -> Any:
-    """A set as a sorted list; all else as it is."""
+    """Returns a set as a sorted list, and any other value unchanged."""
     return sorted(value) if isinstance(value, set | frozenset) else value
 
 
@@ -137,9 +142,9 @@ def _in_order(value: Any) -> Any:
 
 
 def draw(console: Output, record: Mapping[str, Any]) -> None:
-    """The record as titled tables."""
+    """Prints the record as titled tables."""
     if "layers" in record:
-        console.show(f"recipe {record['name']}: its layers, the general first", style="bold")
+        console.show(f"recipe {record['name']}: its layers, the general ones first", style="bold")
         columns = ("dims", "protocols", "datasets", "values", "protocol", "distribution")
         console.show(table(columns, [[layer[column] for column in columns] for layer in record["layers"]]))
         return

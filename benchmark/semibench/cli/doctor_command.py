@@ -1,4 +1,4 @@
-"""`bench doctor`: versions, devices, plugins with their problems, data roots, the state of the store."""
+"""`bench doctor`: reports versions, devices, plug-ins and their problems, data sets, the store and damaged runs."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def add(app: typer.Typer) -> None:
     def doctor_command(
         data_root: DataRoot = None, runs: RunsFolder = Path("runs"), as_json: Json = False, debug: Debug = False
     ) -> None:
-        """Look at the installation: versions, devices, plugins and what is wrong with them, data, the store, and folders of
-        runs that can't be read.
+        """Examine the installation: versions, devices, plug-ins and their problems, data sets, the MLflow store, and run folders
+        that can't be read.
 
-        Exit 1 where a plugin is broken."""
+        The exit code is 1 if a plug-in is broken."""
         from semibench.process import environment
         from semibench.registry import registry
 
         environment()
-        known = registry()
+        plugins = registry()
         record = {
             "versions": versions(),
             "machine": machine(),
-            "plugins": plugin_states(known),
-            "problems": [_problem(problem) for problem in known.problems] + hidden_commands(app, known),
-            "data": data(known, data_root),
+            "plugins": plugin_states(plugins),
+            "problems": [_problem(problem) for problem in plugins.problems] + hidden_commands(app, plugins),
+            "data": data(plugins, data_root),
             "store": store(),
             "runs": left_out(runs),
         }
@@ -58,19 +58,19 @@ def add(app: typer.Typer) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions, without importing anything."""
-    found = {"python": platform.python_version()}
+    """Returns installed versions without importing the packages."""
+    by_name = {"python": platform.python_version()}
     for name in (*PACKAGES, *CLASHING):
         try:
-            found[name] = importlib.metadata.version(name)
+            by_name[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             if name not in CLASHING:
-                found[name] = "not installed"
-    return found
+                by_name[name] = "not installed"
+    return by_name
 
 
 def machine() -> dict[str, Any]:
-    """System, cores, threads and the devices torch can use (imports torch)."""
+    """Returns system, cores, threads and the devices that torch can use; imports torch."""
     import torch
 
     from semibench.training.device import available
@@ -97,8 +97,8 @@ def _problem(problem: Any) -> dict[str, Any]:
     }
 
 
-def hidden_commands(app: typer.Typer, known: Any) -> list[dict[str, Any]]:
-    """Commands of plugins that a built-in command of the same name hides."""
+def hidden_commands(app: typer.Typer, plugins: Any) -> list[dict[str, Any]]:
+    """Returns problems for commands of plug-ins that a built-in command of the same name hides."""
     own = {info.name for info in app.registered_commands} | {info.name for info in app.registered_groups}
     return [
         {
@@ -110,45 +110,45 @@ def hidden_commands(app: typer.Typer, known: Any) -> list[dict[str, Any]]:
             "message": f"command {item.name!r} is hidden by the built-in one; call it as {item.full_name!r}, or rename it",
             "traceback": "",
         }
-        for item in known.cards("commands")
+        for item in plugins.cards("commands")
         if item.name in own
     ]
 
 
-def data(known: Any, data_root: Path | None) -> list[dict[str, Any]]:
-    """Per data set: its folder and who named it, or the phantom that stands in."""
+def data(plugins: Any, data_root: Path | None) -> list[dict[str, Any]]:
+    """Returns the folder of each data set and what configured it; no folder means that its phantom is used."""
     from semibench.data.roots import locate
 
     rows = []
-    for item in known.cards("datasets"):
+    for item in plugins.cards("datasets"):
         location = locate(item.name, data_root)
         rows.append({"name": item.name, "path": location.path, "source": location.source})
     return rows
 
 
 def store() -> dict[str, Any]:
-    """The MLflow store as it is; a SQLite file is opened read-only (mlflow would migrate it)."""
+    """Returns the state of the MLflow store. A SQLite file is opened read-only, since mlflow would migrate it."""
     import sqlite3
 
     from semibench.tracking.store import sqlite_file, store_uri
 
     uri = store_uri()
     file = sqlite_file(uri)
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "uri": uri,
         "from": "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "default",
     }
     if file is None:
-        return found | {"state": "a server or another data base; not asked"}
+        return record | {"state": "a server or another database; not checked"}
     if not file.is_file():
-        return found | {"state": "not made yet; the first run makes it"}
+        return record | {"state": "doesn't exist yet; the first run creates it"}
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
             runs = connection.execute("select count(*) from runs").fetchone()[0]
             version = connection.execute("select version_num from alembic_version").fetchone()[0]
     except sqlite3.Error as error:
-        return found | {"state": f"not readable as an MLflow store: {error}"}
-    return found | {"state": "ok", "runs": runs, "schema": version, "megabytes": round(file.stat().st_size / 1e6, 2)}
+        return record | {"state": f"not readable as an MLflow store: {error}"}
+    return record | {"state": "ok", "runs": runs, "schema": version, "megabytes": round(file.stat().st_size / 1e6, 2)}
 
 
 def left_out(runs: Path) -> list[str]:
@@ -174,7 +174,7 @@ def _draw(record: dict[str, Any]) -> None:
     rows = [[state[column] for column in columns] for state in record["plugins"]]
     console.show(table(("distribution", "version", "entry point", "state"), rows))
     console.show()
-    rows = [[row["name"], row["path"] or "phantom stands in", row["source"]] for row in record["data"]]
+    rows = [[row["name"], row["path"] or "phantom is used", row["source"]] for row in record["data"]]
     console.show(table(("data set", "folder", "named by"), rows))
     console.show()
     console.show(table(("MLflow store", ""), record["store"].items()))
@@ -186,5 +186,7 @@ def _draw(record: dict[str, Any]) -> None:
         if problem["traceback"]:
             console.show(problem["traceback"].rstrip(), soft_wrap=True)
     console.show(
-        f"\n{len(record['problems'])} problem(s) with plugins." if record["problems"] else "\nAll plugins are healthy."
+        f"\n{len(record['problems'])} problem(s) with plug-ins."
+        if record["problems"]
+        else "\nAll plug-ins are healthy."
     )

@@ -1,4 +1,4 @@
-"""`bench matrix`: many runs, planned against what is done, each in a process of its own, here or on a cluster."""
+"""`bench matrix`: runs many cells, each in its own process, here or on a cluster; finished ones are skipped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from semibench.registry import Registry
 
 PER_MATRIX = ("device", "runs", "keep_predictions", "pictures", "tracking_uri", "track")
-"""How cells are executed, as far as it is the same for all of them."""
+"""Fields of `Execution` that are the same for all cells."""
 
 EPILOG = (
     "Examples:\n\n"
@@ -56,10 +56,10 @@ def add(app: typer.Typer) -> None:
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
-        """Run many cells: methods x backbones x data sets x protocols x seeds, or what a file or a suite lists.
+        """Run many cells: methods x backbones x data sets x protocols x seeds, or those listed in a file or a suite.
 
-        What is done is not run again; what was interrupted goes on; what failed is run again with --retry. Exit code 1
-        unless every cell is done.
+        Finished cells are not run again, interrupted ones are resumed, and failed ones are run again with --retry. The exit code
+        is 1 unless every cell is done.
         """
         environment()
         from semibench.cli.matrix_view import show_plan, totals
@@ -92,25 +92,25 @@ def _run(
     planned: Sequence[Planned], todo: Sequence[Planned], engine: Engine, limits: Limits, execution: Execution,
     reporter: Screen, *, force: bool,
 ) -> dict[str, Outcome]:  # fmt: skip
-    """Runs the cells and shows how far they are; returns their outcomes by run key."""
-    from semibench.cli.matrix_view import view_for
+    """Runs the cells and shows their progress; returns their outcomes by run key."""
+    from semibench.cli.matrix_view import display_for
     from semibench.matrix.driver import run_matrix
 
-    view = view_for(stderr(), todo)
-    how = execution.model_dump(include={"device", "keep_predictions", "pictures"}) | {"force": force}
+    display = display_for(stderr(), todo)
+    options_of_cells = execution.model_dump(include={"device", "keep_predictions", "pictures"}) | {"force": force}
     try:
-        with redirect_stdout(sys.stderr):  # libraries of engines talk on standard output, which holds results
+        with redirect_stdout(sys.stderr):  # libraries of engines print to standard output, which is for results
             return run_matrix(
-                todo, engine, execution.runs, limits=limits, execution=how, tracking_uri=execution.tracking_uri,
-                track=execution.track, view=view, reporter=reporter,
+                todo, engine, execution.runs, limits=limits, execution=options_of_cells, tracking_uri=execution.tracking_uri,
+                track=execution.track, display=display, reporter=reporter,
                 mirror_first=[item for item in planned if item.state == "done"],
             )  # fmt: skip
     finally:
-        view.close()
+        display.close()
 
 
 def _report(planned: list[Planned], outcomes: Mapping[str, Outcome], *, as_json: bool) -> bool:
-    """Prints how every cell ended; returns whether all are done."""
+    """Prints the outcome of every cell; returns whether all are done."""
     from semibench.cli.matrix_view import record_of, show_end
 
     endings, reasons = _endings(planned, {key: (one.ending, one.reason) for key, one in outcomes.items()})
@@ -123,15 +123,17 @@ def _report(planned: list[Planned], outcomes: Mapping[str, Outcome], *, as_json:
 
 
 def _cells(plugins: Registry, file: str | None, axes: dict[str, str], changes: dict[str, Any]) -> list[Cell]:
-    """The cells of a file, of a suite, or of the axes. --set, --phantom and --data-root apply to all of them.
+    """Returns the cells of a file, of a suite, or of the axes, with --set, --phantom and --data-root applied.
 
-    Raises UsageError for both or neither, and for a file that isn't as it must be."""
+    Raises:
+        UsageError: for both a file and axes, for neither, and for an invalid file.
+    """
     if file is None:
         cells = _product(axes)
     else:
         if set(axes) - {"recipes", "seeds"}:
             names = ", ".join(f"--{name}" for name in axes)
-            raise UsageError(f"{file} says which cells; leave out {names}, or the file")
+            raise UsageError(f"{file} lists the cells; leave out either {names} or the file")
         if Path(file).suffix in (".yaml", ".yml") or Path(file).is_file():
             cells = _narrowed(read_document(Path(file), MatrixFile).expand(), axes)
         else:
@@ -145,7 +147,7 @@ def _cells(plugins: Registry, file: str | None, axes: dict[str, str], changes: d
 
 
 def _product(axes: Mapping[str, str]) -> list[Cell]:
-    """The cells of the axes that the command line gives."""
+    """Returns the cells of the axes on the command line."""
     missing = [name for name in ("protocols", "datasets") if name not in axes]
     if missing:
         raise UsageError(
@@ -158,31 +160,31 @@ def _product(axes: Mapping[str, str]) -> list[Cell]:
         for name, value in axes.items()
     }
     try:
-        found: list[Cell] = Group(**lists).cells()
+        cells: list[Cell] = Group(**lists).cells()
     except ValidationError as error:
         message = "; ".join(f"--{item['loc'][0]}: {item['msg']}, found {item['input']!r}" for item in error.errors())
         raise UsageError(message) from error
-    return found
+    return cells
 
 
-def _narrowed(cells: list[Cell], given: Mapping[str, str]) -> list[Cell]:
-    """A file's or suite's cells under another recipe or with other seeds."""
-    recipes = [part.strip() for part in given["recipes"].split(",")] if "recipes" in given else [None]
+def _narrowed(cells: list[Cell], axes: Mapping[str, str]) -> list[Cell]:
+    """Returns the cells of a file or suite with the recipes and seeds of the command line, if any."""
+    recipes = [part.strip() for part in axes["recipes"].split(",")] if "recipes" in axes else [None]
     try:
-        seeds = numbers(given["seeds"]) if "seeds" in given else [None]
+        seeds = numbers(axes["seeds"]) if "seeds" in axes else [None]
     except ValueError as error:
         raise UsageError(f"--seeds: {error}") from error
-    found = []
+    narrowed = []
     for cell in cells:
         for recipe in recipes:
             for seed in seeds:
                 changes = {name: value for name, value in (("recipe", recipe), ("seed", seed)) if value is not None}
-                found.append(cell.model_copy(update=changes))
-    return list(dict.fromkeys(found))
+                narrowed.append(cell.model_copy(update=changes))
+    return list(dict.fromkeys(narrowed))
 
 
 def _engine(plugins: Registry, choice: EngineChoice, runs: Path) -> Engine:
-    """The engine, ready to start. Raises UsageError where it can't be used here, with what to do."""
+    """Returns the engine, ready to start. Raises UsageError if it can't be used here; the message says what to do."""
     from semibench.matrix.planning import JOURNAL
     from semibench.run.settings import build, parse
 
@@ -193,14 +195,14 @@ def _engine(plugins: Registry, choice: EngineChoice, runs: Path) -> Engine:
     if reason:
         hint = f"; pip install 'semibench[{item.card.extra}]'" if item.card.extra and "not installed" in reason else ""
         raise UsageError(f"engine {name!r}: {reason}{hint}")
-    chosen = build(cls.Options, f"engine {name!r}", given, parse(choice.engine_set))
-    return cls(chosen, (runs / JOURNAL / name).absolute())
+    parsed = build(cls.Options, f"engine {name!r}", given, parse(choice.engine_set))
+    return cls(parsed, (runs / JOURNAL / name).absolute())
 
 
-def _gpus(wanted: float | None, device: str) -> float:
-    """GPUs per cell: as asked, else one where cells may use any."""
-    if wanted is not None:
-        return wanted
+def _gpus(requested: float | None, device: str) -> float:
+    """Returns the GPUs per cell: as requested, or else one if cells may use GPUs."""
+    if requested is not None:
+        return requested
     if device == "cpu":
         return 0.0
     from semibench.matrix.local import visible_gpus
@@ -209,11 +211,11 @@ def _gpus(wanted: float | None, device: str) -> float:
 
 
 def _endings(planned: list[Planned], outcomes: dict[str, tuple[str, str]]) -> tuple[dict[str, str], dict[str, str]]:
-    """Outcome and reason of every cell that was asked for, run now or not."""
-    standing = {"failed": "failed", "skipped": "skipped", "done": "done", "running": "skipped"}
+    """Returns the outcome and the reason of every requested cell, whether it was run now or not."""
+    ending_of_state = {"failed": "failed", "skipped": "skipped", "done": "done", "running": "skipped"}
     endings, reasons = {}, {}
     for item in planned:
-        ending, reason = outcomes.get(item.key, (standing.get(item.state, "interrupted"), item.reason))
+        ending, reason = outcomes.get(item.key, (ending_of_state.get(item.state, "interrupted"), item.reason))
         if item.key not in outcomes and item.state == "failed":
             reason = f"{reason} (an earlier attempt; --retry runs it again)"
         endings[item.key], reasons[item.key] = ending, reason

@@ -16,18 +16,18 @@ File = Annotated[
 
 
 class Control(BaseModel, frozen=True):
-    """Which of the planned cells are run."""
+    """Which of the planned cells to run."""
 
     plan: Annotated[
         bool,
-        Option("Print the cells with state and estimated time; run nothing.", ("--plan", "--dry-run"), CONTROL),
+        Option("Print the cells with their state and estimated time; run nothing.", ("--plan", "--dry-run"), CONTROL),
     ] = False
-    force: Annotated[bool, Option("Also run again what is done.", panel=CONTROL)] = False
-    retry: Annotated[bool, Option("Also run again what failed, ran out of time or of memory.", panel=CONTROL)] = False
+    force: Annotated[bool, Option("Run finished cells again too.", panel=CONTROL)] = False
+    retry: Annotated[bool, Option("Run cells again that failed or ran out of time or memory.", panel=CONTROL)] = False
 
 
 class EngineChoice(BaseModel, frozen=True):
-    """Which engine runs the cells, with its options."""
+    """The engine that runs the cells, with its options."""
 
     engine: Annotated[str, Option("local, slurm, ray ...: `bench list engines`.", ("--engine", "-e"), ENGINE)] = "local"
     engine_set: Annotated[
@@ -36,5 +36,5 @@ class EngineChoice(BaseModel, frozen=True):
     jobs: Annotated[
         int | None,
         Field(ge=1),
-        Option("Most cells at once (default: as many as fit).", ("--jobs", "-j"), ENGINE),
+        Option("Largest number of cells at once (default: as many as fit).", ("--jobs", "-j"), ENGINE),
     ] = None

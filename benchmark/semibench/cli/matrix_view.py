@@ -1,4 +1,4 @@
-"""Draws a matrix: a live table on a terminal, a line per finished cell elsewhere; its plan and its end as tables."""
+"""Displays a matrix: its plan, its progress (a live table, or a line per finished cell) and its outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from semibench.cli.console import Output, duration, table
-from semibench.matrix.driver import Progress, View
+from semibench.matrix.driver import MatrixDisplay, Progress
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -28,17 +28,17 @@ STYLES = {
     "interrupted": "yellow",
 }
 SHOWN = 12
-"""Running cells that the live table shows; more are counted."""
+"""Largest number of running cells in the live table; it counts the others."""
 
 
-def view_for(console: Output, items: Sequence[Planned]) -> MatrixView:
-    """A live table where `console` is a terminal, lines otherwise."""
+def display_for(console: Output, items: Sequence[Planned]) -> LineDisplay:
+    """Returns a live table if `console` is a terminal, and otherwise a display that prints lines."""
     live = console.is_terminal and not console.is_dumb_terminal
-    return LiveTable(console, items) if live else MatrixView(console, items)
+    return LiveTable(console, items) if live else LineDisplay(console, items)
 
 
-class MatrixView(View):
-    """One line per ended cell."""
+class LineDisplay(MatrixDisplay):
+    """Prints one line for each cell that ended."""
 
     def __init__(self, console: Output, items: Sequence[Planned]) -> None:
         self.console = console
@@ -57,11 +57,11 @@ class MatrixView(View):
         self.console.show(" ".join(words), style=STYLES[outcome.ending], soft_wrap=True)
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Ends the display."""
 
 
-class LiveTable(MatrixView):
-    """Counts, bars and the running cells, redrawn in place; ended cells scroll above."""
+class LiveTable(LineDisplay):
+    """Redraws counts and the running cells in place; ended cells scroll above."""
 
     def __init__(self, console: Output, items: Sequence[Planned]) -> None:
         super().__init__(console, items)
@@ -71,14 +71,14 @@ class LiveTable(MatrixView):
         self.live.start()
 
     def update(self, progress: Progress) -> None:
-        self.live.update(picture(progress, self.items))
+        self.live.update(live_table(progress, self.items))
 
     def close(self) -> None:
         self.live.stop()
 
 
-def picture(progress: Progress, items: Mapping[str, Planned]) -> RenderableType:
-    """What the live table shows now."""
+def live_table(progress: Progress, items: Mapping[str, Planned]) -> RenderableType:
+    """Returns the current content of the live table."""
     counts = progress.counts()
     left = remaining(progress, items)
     words = [f"{len(progress.outcomes)}/{progress.total} ended"]
@@ -86,7 +86,7 @@ def picture(progress: Progress, items: Mapping[str, Planned]) -> RenderableType:
     words += [f"{len(progress.running)} running", duration(time.monotonic() - progress.started)]
     words += [f"about {duration(left)} left"] if left is not None else []
     if progress.stopping:
-        words.append("stopping: running cells save and end; Ctrl-C again kills them")
+        words.append("stopping: cells save and exit; Ctrl-C again kills them")
     rows = []
     for name, record in list(progress.running.items())[:SHOWN]:
         share = f"{record['done']}/{record['total']}" if record.get("total") else ""
@@ -101,25 +101,27 @@ def picture(progress: Progress, items: Mapping[str, Planned]) -> RenderableType:
 
 
 def remaining(progress: Progress, items: Mapping[str, Planned]) -> float | None:
-    """Seconds to the end at the speed so far, weighed by the cells' estimates where all have one; None before any ended."""
+    """Estimates the remaining seconds from the speed so far, weighted by the cells' estimates if all have one.
+
+    Returns None before any cell has ended."""
     ended = [name for name, outcome in progress.outcomes.items() if outcome.seconds > 0]
     if not ended:
         return None
     weight = {name: item.seconds if all(i.seconds for i in items.values()) else 1.0 for name, item in items.items()}
-    behind = sum(weight[name] or 0.0 for name in ended)
-    ahead = sum(value or 0.0 for name, value in weight.items() if name not in progress.outcomes)
+    completed = sum(weight[name] or 0.0 for name in ended)
+    outstanding = sum(value or 0.0 for name, value in weight.items() if name not in progress.outcomes)
     elapsed = time.monotonic() - progress.started
-    return elapsed * ahead / behind if behind else None
+    return elapsed * outstanding / completed if completed else None
 
 
 def show_plan(console: Output, planned: Sequence[Planned]) -> None:
-    """Every cell with its state, the reason, and the time it will take."""
+    """Prints every cell with its state, the reason and its estimated time."""
     rows = [(item.short, item.state, _time(item), item.cell.label, item.reason) for item in planned]
     console.show(_wide(("run", "state", "time", "cell", "why"), rows, narrow=3))
     duplicates = sum(len(item.duplicates) for item in planned)
     if duplicates:
         console.show(
-            f"{duplicates} cells are the same run as another one (an axis has no meaning there) and are run once"
+            f"{duplicates} cells are the same run as another cell, because an axis has no effect on them; each run is executed once"
         )
     console.show(totals(planned))
 
@@ -131,33 +133,33 @@ def _time(item: Planned) -> str:
 
 
 def _wide(columns: Sequence[str], rows: Sequence[Sequence[str]], narrow: int) -> RenderableType:
-    """A table whose first columns are never broken and whose others share the rest of the width."""
+    """Returns a table whose first `narrow` columns are never wrapped and whose other columns share the remaining width."""
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    content = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        made.add_column(column, no_wrap=number < narrow, overflow="fold", ratio=None if number < narrow else 1)
+        content.add_column(column, no_wrap=number < narrow, overflow="fold", ratio=None if number < narrow else 1)
     for row in rows:
-        made.add_row(*row)
-    return made
+        content.add_row(*row)
+    return content
 
 
 def totals(planned: Sequence[Planned]) -> str:
-    """One line: cells by state, and the time of what isn't done."""
+    """Returns one line: the number of cells by state, and the estimated time of those to run."""
     counts = Counter(item.state for item in planned)
     todo = [item for item in planned if item.state in ("missing", "interrupted", "stale")]
-    known = [item.seconds for item in todo if item.seconds is not None]
+    estimates = [item.seconds for item in todo if item.seconds is not None]
     words = f"{len(planned)} cells: " + ", ".join(f"{number} {state}" for state, number in counts.items())
-    if todo and known:
-        more = f" (and {len(todo) - len(known)} whose time is unknown)" if len(known) < len(todo) else ""
-        words += f"; to run: {duration(sum(known))} of one process in training{more}"
+    if todo and estimates:
+        more = f" (and {len(todo) - len(estimates)} whose time is unknown)" if len(estimates) < len(todo) else ""
+        words += f"; to run: {duration(sum(estimates))} of training in one process{more}"
     return words
 
 
 def show_end(
     console: Output, planned: Sequence[Planned], endings: Mapping[str, str], reasons: Mapping[str, str]
 ) -> None:
-    """Cells by outcome, and why some are not done."""
+    """Prints the number of cells by outcome, and why some are not done."""
     rows = [
         (item.short, endings[item.key], item.cell.label, reasons.get(item.key, ""))
         for item in planned
@@ -171,5 +173,5 @@ def show_end(
 
 
 def record_of(planned: Planned, ending: str, reason: str, seconds: float | None) -> dict[str, Any]:
-    """A cell for --json."""
+    """Returns the record of a cell for --json."""
     return planned.record() | {"outcome": ending, "outcome_reason": reason, "seconds": seconds}

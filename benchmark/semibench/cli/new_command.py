@@ -1,4 +1,4 @@
-"""`bench new`: a package for a plug-in of one's own, complete and installable."""
+"""`bench new`: writes a complete, installable package for a new plug-in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add(app: typer.Typer) -> None:
     def new_command(
         kind: Annotated[str, typer.Argument(help="method, backbone, dataset, protocol or generator.")],
         name: Annotated[str, typer.Argument(help="Lower case letters, digits and dashes: my-method.")],
-        directory: Annotated[Path, typer.Option("--dir", help="Where the new folder NAME is made.")] = Path(),
+        directory: Annotated[Path, typer.Option("--dir", help="Where to create the folder NAME.")] = Path(),
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
@@ -30,13 +30,13 @@ def add(app: typer.Typer) -> None:
         if kind not in SCAFFOLDS:
             raise UnknownNameError("scaffold", kind, SCAFFOLDS)
         taken = [item.name for item in registry().cards(SCAFFOLDS[kind])]
-        made = write(kind, name, directory, taken=taken)
-        steps = [f"cd {made.folder}", "pip install -e .", f"bench check {name}", made.command]
+        package = write(kind, name, directory, taken=taken)
+        steps = [f"cd {package.folder}", "pip install -e .", f"bench check {name}", package.command]
         if as_json:
-            files = [str(path) for path in made.files]
-            emit({"folder": str(made.folder), "distribution": made.distribution, "files": files, "next": steps})
+            files = [str(path) for path in package.files]
+            emit({"folder": str(package.folder), "distribution": package.distribution, "files": files, "next": steps})
             return
         out = stdout()
-        out.show(f"{made.folder}: {len(made.files)} files. Nothing needs editing before these work:\n")
+        out.show(f"{package.folder}: {len(package.files)} files. Nothing needs editing before these work:\n")
         for step in steps:
             out.show(f"    {step}", soft_wrap=True)

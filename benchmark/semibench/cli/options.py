@@ -11,18 +11,19 @@ from semibench.cli.generated import option_of
 from semibench.run.request import Cell, Phantom
 
 DEBUG = "semibench.debug"
-"""Key of typer's context under which it is noted that tracebacks are wanted."""
+"""Key in typer's context: whether to show tracebacks."""
 
 
-def _debug(ctx: typer.Context, wanted: bool) -> bool:
-    if wanted:
+def _debug(ctx: typer.Context, show: bool) -> bool:
+    if show:
         ctx.meta[DEBUG] = True
-    return wanted
+    return show
 
 
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show tracebacks of errors.")]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on standard output; all else goes to standard error.")
+    bool,
+    typer.Option("--json", help="Print one JSON document on standard output; everything else goes to standard error."),
 ]
 DataRoot = Annotated[Path | None, option_of(Cell.model_fields["data_root"], "data_root")]
 Settings = Annotated[list[str] | None, option_of(Cell.model_fields["settings"], "settings")]

@@ -1,4 +1,4 @@
-"""`bench list` and `bench show`: what is installed, and everything about one piece of it."""
+"""`bench list` and `bench show`: list what is installed, and show everything about one plug-in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def kind_of(word: str) -> str:
-    """ "methods" for "methods", "method" or "Method"; raises UnknownNameError that says what was meant."""
+    """Returns "methods" for "methods", "method" or "Method". Raises UnknownNameError with a suggestion for other words."""
     from semibench.registry import KINDS
 
     lower = word.lower()
@@ -52,22 +52,22 @@ def add(app: typer.Typer) -> None:
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:  # fmt: skip
-        """What is installed: methods, backbones, data sets, protocols ..."""
+        """List what is installed: methods, backbones, data sets, protocols ..."""
         from semibench.registry import KINDS, registry
 
-        known = registry()
+        plugins = registry()
         if kind is None:
-            names = {name: sorted({item.name for item in known.cards(name)}) for name in KINDS}
+            names = {name: sorted({item.name for item in plugins.cards(name)}) for name in KINDS}
             if as_json:
                 emit(names)
             else:
-                rows = [(name, len(found), found) for name, found in names.items() if found]
+                rows = [(name, len(members), members) for name, members in names.items() if members]
                 stdout().show(table(("kind", "number", "names"), rows))
         elif kind.lower() in ("plugin", "plugins"):
-            _plugins(known, as_json)
+            _plugins(plugins, as_json)
         else:
-            _cards(known, kind_of(kind), as_json)
-        _warn_of_problems(known)
+            _cards(plugins, kind_of(kind), as_json)
+        _warn_of_problems(plugins)
 
     @app.command(
         "show", epilog="Examples:  bench show method mgcc  ·  bench show dataset tus  ·  bench show recipe quick --json"
@@ -80,7 +80,7 @@ def add(app: typer.Typer) -> None:
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
-        """Everything about one plugin: card, options with defaults and ranges, loss terms, where it comes from."""
+        """Show everything about one plug-in: card, options with defaults and ranges, loss terms, origin."""
         from semibench.cli.describe import describe, draw
         from semibench.registry import registry
 
@@ -91,8 +91,8 @@ def add(app: typer.Typer) -> None:
             draw(stdout(), record)
 
 
-def _cards(known: Any, kind: str, as_json: bool) -> None:
-    items = known.cards(kind)
+def _cards(plugins: Any, kind: str, as_json: bool) -> None:
+    items = plugins.cards(kind)
     if as_json:
         emit([identity(item) | {"card": item.card.model_dump(mode="json")} for item in items])
         return
@@ -109,7 +109,7 @@ def _column(card: Any, column: str) -> Any:
 
 
 def identity(item: Any) -> dict[str, Any]:
-    """Name and origin of a registered plugin."""
+    """Returns name and origin of a registered plug-in."""
     return {
         "name": item.name,
         "full_name": item.full_name,
@@ -119,29 +119,27 @@ def identity(item: Any) -> dict[str, Any]:
     }
 
 
-def plugin_states(known: Any) -> list[dict[str, Any]]:
-    """Every entry point with its state: healthy, or the outcomes of its problems."""
+def plugin_states(plugins: Any) -> list[dict[str, Any]]:
+    """Returns every entry point with its state: healthy, or broken with the outcomes of its problems."""
     states = []
-    for name, version, sources, problems in known.owners():
+    for name, version, sources, problems in plugins.owners():
         for source in sources:
-            mine = [problem for problem in problems if problem.entry_point == source.entry_point]
+            own = [problem for problem in problems if problem.entry_point == source.entry_point]
             states.append(
                 {
                     "distribution": name,
                     "version": version,
                     "entry_point": source.entry_point,
                     "value": source.value,
-                    "state": "broken: " + ", ".join(sorted({problem.outcome for problem in mine}))
-                    if mine
-                    else "healthy",
-                    "problems": [{"outcome": problem.outcome, "message": problem.message} for problem in mine],
+                    "state": "broken: " + ", ".join(sorted({problem.outcome for problem in own})) if own else "healthy",
+                    "problems": [{"outcome": problem.outcome, "message": problem.message} for problem in own],
                 }
             )
     return states
 
 
-def _plugins(known: Any, as_json: bool) -> None:
-    states = plugin_states(known)
+def _plugins(plugins: Any, as_json: bool) -> None:
+    states = plugin_states(plugins)
     if as_json:
         emit(states)
         return
@@ -149,9 +147,11 @@ def _plugins(known: Any, as_json: bool) -> None:
     stdout().show(table([column.replace("_", " ") for column in columns], [[s[c] for c in columns] for s in states]))
 
 
-def _warn_of_problems(known: Any) -> None:
+def _warn_of_problems(plugins: Any) -> None:
     from semibench.cli.console import stderr
 
-    if known.problems:
-        who = ", ".join(sorted({problem.distribution for problem in known.problems}))
-        stderr().show(f"{len(known.problems)} problem(s) with plugins of {who}: see `bench doctor`", style="yellow")
+    if plugins.problems:
+        distributions = ", ".join(sorted({problem.distribution for problem in plugins.problems}))
+        stderr().show(
+            f"{len(plugins.problems)} problem(s) with plugins of {distributions}: see `bench doctor`", style="yellow"
+        )

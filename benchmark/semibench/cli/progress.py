@@ -1,4 +1,4 @@
-"""Draws what the harness reports: bars on a terminal, a plain line every few seconds elsewhere."""
+"""Displays progress: bars on a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -20,45 +20,48 @@ HIDDEN = ("weight/", "lr/", "note/", "seconds left", "scale")
 
 
 def reporter_for(console: Output) -> Screen:
-    """Bars where `console` is a terminal, plain lines otherwise (CI, pipes, log files)."""
+    """Returns bars if `console` is a terminal, and plain lines otherwise (CI, pipes, log files)."""
     return Bars(console) if console.is_terminal and not console.is_dumb_terminal else Lines(console)
 
 
 def figures(values: Mapping[str, float] | None, most: int = 7) -> str:
-    """`sup 0.412 · consistency 0.0031 · validation/dice 0.71 · it/s 4.2`: loss terms first, without weights, learning
-    rates and the time left (the clock is drawn anyway); what doesn't fit is counted."""
+    """Formats the latest values: `sup 0.412 · consistency 0.0031 · validation/dice 0.71 · it/s 4.2`.
+
+    Loss terms come first; weights, learning rates and the remaining time are left out. At most `most` values are shown, and
+    the others are counted."""
     if not values:
         return ""
-    wanted = {name: value for name, value in values.items() if not name.startswith(HIDDEN)}
-    names = sorted(wanted, key=lambda name: not name.startswith("loss/"))
-    shown = [f"{name.removeprefix('loss/')} {wanted[name]:.3g}" for name in names[:most]]
+    shown = {name: value for name, value in values.items() if not name.startswith(HIDDEN)}
+    names = sorted(shown, key=lambda name: not name.startswith("loss/"))
+    texts = [f"{name.removeprefix('loss/')} {shown[name]:.3g}" for name in names[:most]]
     if len(names) > most:
-        shown.append(f"+{len(names) - most}")
-    return " · ".join(shown)
+        texts.append(f"+{len(names) - most}")
+    return " · ".join(texts)
 
 
 @dataclass
 class Phase:
-    """A piece of work under way."""
+    """A piece of work in progress."""
 
     name: str
     total: int
     began: float
-    said: float
+    last_line: float
+    """Time of the last plain line."""
     done: int = 0
     task: TaskID | None = None
 
     first: tuple[int, float] | None = None
-    """Units and time of the first report: a resumed phase begins with units that cost nothing now."""
+    """Units and time of the first report; a resumed phase starts with units that took no time now."""
 
     def left(self, now: float) -> float | None:
-        """Seconds to the end at the speed so far, or None before there is one."""
+        """Estimates the remaining seconds from the speed so far; returns None before the first progress."""
         done, since = self.first if self.first is not None and self.first[0] < self.done else (0, self.began)
         return (now - since) / (self.done - done) * (self.total - self.done) if self.done > done else None
 
 
 class Screen(Reporter):
-    """What bars and lines share: phases may lie in each other (a validation within the training)."""
+    """Base of bars and lines. Phases may be nested, such as a validation within the training."""
 
     def __init__(self, console: Output) -> None:
         self.console = console
@@ -84,35 +87,35 @@ class Screen(Reporter):
         self.console.show(message)
 
     def warn(self, message: str) -> None:
-        """Once: the replicates of one command say the same."""
+        """Prints a warning once, since the replicates of one command repeat it."""
         if message in self.warned:
             return
         self.warned.add(message)
         self.console.show(f"WARNING: {message}", style="bold yellow")
 
     def close(self) -> None:
-        """Ends what is still open, as after an error."""
+        """Ends phases that are still open, as after an error."""
         while self.open:
             self.end()
 
     def begun(self, phase: Phase) -> None:
-        """A phase was opened."""
+        """Called when a phase was opened."""
 
     def moved(self, phase: Phase, text: str) -> None:
-        """The innermost phase went on."""
+        """Called when the innermost phase advanced. text: the formatted figures."""
 
     def finished(self, phase: Phase) -> None:
-        """A phase was closed."""
+        """Called when a phase was closed."""
 
 
 class Lines(Screen):
-    """One line when a phase begins to take time, then one every few seconds, and one at its end."""
+    """Prints a line every few seconds within a phase, and one at its end."""
 
     def moved(self, phase: Phase, text: str) -> None:
         now = time.monotonic()
-        if now - phase.said < EVERY or phase.done >= phase.total:
+        if now - phase.last_line < EVERY or phase.done >= phase.total:
             return
-        phase.said = now
+        phase.last_line = now
         left = phase.left(now)
         parts = [f"{phase.name} {phase.done}/{phase.total}", text, f"{duration(left)} left" if left is not None else ""]
         self.console.show("  " + " | ".join(part for part in parts if part))
@@ -122,7 +125,7 @@ class Lines(Screen):
 
 
 class Bars(Screen):
-    """rich bars with the latest figures and the time left; a finished phase leaves its line."""
+    """Draws bars with the latest figures and the remaining time; the bars are removed or stopped as their phases end."""
 
     def __init__(self, console: Output) -> None:
         super().__init__(console)

@@ -1,4 +1,4 @@
-"""A plan and a result as text."""
+"""Prints the plan and the result of a run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 STATES = {
     "new": "new",
-    "done": "done already: nothing will be computed (--force runs it again)",
-    "resumable": "goes on from its last checkpoint",
+    "done": "already done: nothing will be computed (--force runs it again)",
+    "resumable": "resumes from its last checkpoint",
     "running": "another process is working on it",
     "interrupted": "was stopped before its first checkpoint; it starts again",
     "failed": "failed before its first checkpoint; it starts again",
-    "stale": "made by other code or on another split; it is run again",
+    "stale": "produced by other code or on another split; it is run again",
 }
 
 
 def show_plan(console: Output, facts: PlanRecord, *, brief: bool = False) -> None:
-    """What will be done, before it is done (`Plan.summary()`). Phantom data are said loudly. brief: one line with the
-    replicate, for the second run of a row and those after it."""
+    """Prints the plan of a run (`Plan.summary()`), with a prominent warning for phantom data.
+
+    brief: print one line with the replicate instead, for further runs of a row."""
     phantom = facts.data == "phantom"
     if brief:
         console.show(f"the same with {facts.axes}: {STATES[facts.state]}, run {facts.key} in {facts.folder}")
@@ -52,8 +53,8 @@ def show_plan(console: Output, facts: PlanRecord, *, brief: bool = False) -> Non
     if estimate.training_seconds is not None:
         time = f"training about {duration(estimate.training_seconds)} ({estimate.source})"
         if synthetic:
-            known = estimate.generator_seconds
-            time += "; generator " + (f"about {duration(known)}" if known is not None else "not measured yet")
+            seconds = estimate.generator_seconds
+            time += "; generator " + (f"about {duration(seconds)}" if seconds is not None else "not measured yet")
         rows.append(("time", time))
     rows += [("state", STATES[facts.state]), ("run", f"{facts.key} in {facts.folder}")]
     rows += [("", reason) for reason in facts.reasons]
@@ -66,12 +67,14 @@ def show_plan(console: Output, facts: PlanRecord, *, brief: bool = False) -> Non
     for warning in facts.warnings:
         console.show(f"WARNING: {warning}", style="bold yellow")
     if phantom:
-        console.show("PHANTOM DATA: these are no patients; never compare with results on real files.", style="bold red")
+        console.show(
+            "PHANTOM DATA: these are not patients; never compare with results on real files.", style="bold red"
+        )
     console.show()
 
 
 def class_rows(scores: Iterable[ScoreSummary], metric: str = "dice") -> tuple[list[str], list[list[str]]]:
-    """One metric by class, where there is more than one foreground class; else no rows."""
+    """Returns columns and rows of one metric by class; there are no rows if there is only one foreground class."""
     rows: list[list[str]] = []
     names: list[str] = []
     for score in scores:
@@ -83,7 +86,7 @@ def class_rows(scores: Iterable[ScoreSummary], metric: str = "dice") -> tuple[li
 
 
 def show_result(console: Output, result: Result) -> None:
-    """Tables of scores, where everything is, and how to look at it."""
+    """Prints tables of scores, and where to find the files of the run."""
     scores = result.record.scores
     for convention, (columns, rows) in score_rows(scores).items():
         console.show(

@@ -1,4 +1,4 @@
-"""`bench run`: one run (or one per seed), from names to numbers."""
+"""`bench run`: trains and scores one run, or one for each seed."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Seeds = Annotated[
 ]  # fmt: skip
 PlanOnly = Annotated[
     bool,
-    typer.Option("--plan", "--dry-run", help="Print the plan and end.", rich_help_panel=KEPT, show_default=False),
+    typer.Option("--plan", "--dry-run", help="Print the plan and exit.", rich_help_panel=KEPT, show_default=False),
 ]
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
-    """ "0-2" -> 0, 1, 2; "0,3,5" -> 0, 3, 5. Raises typer.BadParameter for anything else."""
+    """Parses seeds: "0-2" -> 0, 1, 2; "0,3,5" -> 0, 3, 5. Raises typer.BadParameter for anything else."""
     from semibench.matrix.cells import numbers
 
     try:
@@ -61,14 +61,14 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """Train and score one method on one data set under one protocol.
 
-        The run folder (runs/KEY) holds everything; the same command again does nothing, or goes on where it was stopped.
+        The run folder (runs/KEY) holds everything. Repeating the command resumes a stopped run and does nothing for a finished one.
         """
-        wanted = seeds_of(seeds) if seeds is not None else (request.seed,)
+        selected_seeds = seeds_of(seeds) if seeds is not None else (request.seed,)
         environment()
         on_signals(interrupt, signal.SIGTERM)  # the time limit of a scheduler ends a run as Ctrl-C does
         reporter = reporter_for(stderr())
         records: list[Any] = []
-        for seed in wanted:
+        for seed in selected_seeds:
             one = request.model_copy(update={"seed": seed})
             records.append(_one(one, reporter, plan_only=plan_only, as_json=as_json, brief=bool(records)))
         if as_json:
@@ -76,8 +76,9 @@ def add(app: typer.Typer) -> None:
 
 
 def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, brief: bool) -> Any:
-    """Plans one run and executes it, unless only the plan is wanted; returns what --json prints. brief: the plan differs
-    from one shown before only by its replicate."""
+    """Plans one run and, unless `plan_only`, executes it; returns what --json prints.
+
+    brief: the plan differs from one that was shown before only in its replicate."""
     from semibench.cli.results import show_plan, show_result
     from semibench.run.execute import execute
     from semibench.run.prepare import prepare
@@ -93,7 +94,7 @@ def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, 
         result = execute(plan, reporter)
     except KeyboardInterrupt:
         reporter.close()
-        errors.show("interrupted: the same command goes on from the last checkpoint", style="yellow")
+        errors.show("interrupted: the same command resumes from the last checkpoint", style="yellow")
         raise typer.Exit(1) from None
     finally:
         reporter.close()

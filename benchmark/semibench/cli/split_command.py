@@ -1,4 +1,4 @@
-"""`bench split`: who is labeled, unlabeled, validation and test."""
+"""`bench split`: shows which cases are labeled, unlabeled, validation and test."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 ASKED = ("protocol", "dataset", "recipe", "draw", "fold", "settings", "data_root", "phantom")
-"""Fields of a cell that a split depends on (a recipe may bring protocol options)."""
+"""Fields of a cell that a split depends on; a recipe may come with protocol options."""
 
 
 def record_of(split: Split) -> dict[str, Any]:
-    """Cases by role as [dataset, id, group, domain], where validation comes from, and what was left out."""
+    """Returns cases by role as [dataset, id, group, domain], the source of validation cases, and excluded cases."""
     return {
         "roles": {
             role: [[ref.dataset, ref.id, ref.group, ref.domain] for ref in refs] for role, refs in split.roles().items()
@@ -47,7 +47,7 @@ def add(app: typer.Typer) -> None:
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
-        """Draw the split of a protocol and print or export it."""
+        """Draw the split of a protocol, and print or export it."""
         environment()
         from semibench.run.prepare import draw_split
         from semibench.run.resolve import resolve
@@ -82,7 +82,7 @@ def add(app: typer.Typer) -> None:
 
 
 def summary(split: Split) -> list[tuple[str, int, int, int, str]]:
-    """Per role: cases, groups, cases whose files have a label, cases by domain."""
+    """Returns for each role: cases, groups, cases whose files have a label, cases by domain."""
     rows = []
     for role, refs in split.roles().items():
         domains = Counter(f"{ref.dataset}/{ref.domain}" for ref in refs)

@@ -1,4 +1,4 @@
-"""`bench tune`: search the loss weights and tunable options of a method, on validation cases only."""
+"""`bench tune`: searches the loss weights and tunable options of a method, on validation cases only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EPILOG = (
 
 
 PER_STUDY = ("device", "threads", "tracking_uri", "track")
-"""How trials are executed."""
+"""Fields of `Execution` that apply to every trial."""
 
 
 def add(app: typer.Typer) -> None:
@@ -51,8 +51,8 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """Search the loss weights of a method (and the options it calls tunable) with Optuna.
 
-        The objective is the best validation Dice; no test case is ever looked at. The study lives in studies/NAME: the same
-        command, or --join, goes on after an interruption. The best configuration is used with bench run --tuned NAME.
+        The objective is the best validation Dice; test cases are never used. The study is stored in studies/NAME: the same
+        command, or --join, continues it after an interruption. To use the best configuration: bench run --tuned NAME.
         """
         environment()
         study = _study(asked, search_, naming)
@@ -70,12 +70,12 @@ def add(app: typer.Typer) -> None:
 
 
 def _study(asked: dict[str, Any], search_: Search, naming: Naming) -> Study:
-    """The study that the options name: a new one, the same one continued, or one that is joined."""
+    """Returns the study that the options name: a new one, or an existing one to continue or join."""
     from semibench.tuning.study import Study
 
     if naming.join is not None:
         if naming.study or {"protocol", "dataset", "method"} & set(asked):
-            raise UsageError("--join says which study; leave out --protocol, --dataset, --method and --study")
+            raise UsageError("--join names the study; leave out --protocol, --dataset, --method and --study")
         return Study.join(naming.join, naming.studies)
     if not {"protocol", "dataset"} <= set(asked):
         raise UsageError("expected --protocol and --dataset, or --join STUDY")
@@ -84,7 +84,7 @@ def _study(asked: dict[str, Any], search_: Search, naming: Naming) -> Study:
 
 
 def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | None) -> StudySpec:
-    """Settles and checks everything about a study, before a trial runs."""
+    """Returns the validated specification of a study."""
     from semibench.run.resolve import resolve
     from semibench.run.settings import parse
     from semibench.tuning.space import build_space, parse_ranges
@@ -118,7 +118,7 @@ def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | N
 
 
 def search(study: Study, effort: Effort, execution: Execution, screen: Output) -> bool:
-    """Runs trials here and in jobs - 1 more processes; returns whether the study has as many as wanted."""
+    """Runs trials here and in `jobs - 1` other processes; returns whether the study has the requested number."""
     from semibench.cli.progress import reporter_for
     from semibench.tuning.mlflow_runs import StudyMirror
     from semibench.tuning.plots import draw
@@ -127,19 +127,19 @@ def search(study: Study, effort: Effort, execution: Execution, screen: Output) -
     reporter = reporter_for(screen)
     mirror = StudyMirror(study, execution.tracking_uri, reporter) if execution.track else None
     helpers = [_helper(study, effort, execution, number) for number in range(1, effort.jobs)]
-    ended = [_teller(screen, effort.trials), *([mirror.trial] if mirror else []), lambda *_: _freeze(study)]
+    on_end = [_trial_printer(screen, effort.trials), *([mirror.trial] if mirror else []), lambda *_: _freeze(study)]
     interrupted = False
     try:
         work(
             study, effort.trials, timeout=effort.timeout, device=execution.device, threads=execution.threads,
-            reporter=reporter, ended=ended,
+            reporter=reporter, ended=on_end,
         )  # fmt: skip
         for process in helpers:
             process.wait()
     except KeyboardInterrupt:
         interrupted = True
         hint = f"bench tune --join {study.spec.name} --trials {effort.trials}"
-        screen.show(f"interrupted; go on with: {hint}", style="yellow")
+        screen.show(f"interrupted; continue with: {hint}", style="yellow")
     finally:
         for process in helpers:
             if process.poll() is None:
@@ -155,15 +155,15 @@ def search(study: Study, effort: Effort, execution: Execution, screen: Output) -
     return finished and not interrupted
 
 
-def _teller(screen: Output, trials: int) -> Callable[[Any, Any], None]:
-    """A function that shows one line for each trial that ends."""
+def _trial_printer(screen: Output, trials: int) -> Callable[[Any, Any], None]:
+    """Returns a function that prints one line for each trial that ends."""
 
     def show(trial: Any, progress: Any) -> None:
         value = "–" if trial.value is None else f"{trial.value:.4f}"
         best = "–" if progress.best is None else f"{progress.best:.4f}"
         tried = ", ".join(
-            f"{name} {value_:.4g}" if isinstance(value_, float) else f"{name} {value_}"
-            for name, value_ in trial.params.items()
+            f"{name} {setting:.4g}" if isinstance(setting, float) else f"{name} {setting}"
+            for name, setting in trial.params.items()
         )
         error = trial.user_attrs.get("error")
         seconds = duration(float(trial.user_attrs.get("seconds", 0.0)))
@@ -179,7 +179,7 @@ def _freeze(study: Study) -> None:
 
 
 def _helper(study: Study, effort: Effort, execution: Execution, number: int) -> subprocess.Popen[bytes]:
-    """Another process that joins the study; its output goes to a log in the study's folder."""
+    """Starts another process that joins the study; its output goes to a log in the study's folder."""
     words = [sys.executable, "-m", "semibench.cli", "tune", "--join", study.spec.name]
     words += ["--studies", str(study.folder.parent), "--trials", str(effort.trials)]
     words += ["--timeout", str(effort.timeout)] if effort.timeout is not None else []
@@ -188,7 +188,7 @@ def _helper(study: Study, effort: Effort, execution: Execution, number: int) -> 
 
 
 def show_search(screen: Output, study: Study) -> None:
-    """What is searched, on how many labels, and how far the study is."""
+    """Prints the search space, the number of validation labels, and the progress of the study."""
     spec, progress = study.spec, study.progress()
     rows = [
         (one.name, one.setting, "one of " + ", ".join(map(str, one.choices)) if one.choices else f"{one.low:g} to {one.high:g}",
@@ -201,17 +201,19 @@ def show_search(screen: Output, study: Study) -> None:
     data = "PHANTOM " if spec.phantom else ""
     screen.show(
         f"{spec.method} on {data}{spec.request.dataset}, protocol {spec.request.protocol}, recipe {spec.request.recipe}, "
-        f"{spec.iterations} iterations a trial; objective: best Dice on {spec.labels} validation cases "
+        f"{spec.iterations} iterations per trial; objective: best Dice on {spec.labels} validation cases "
         f"(from: {spec.labels_from}); sampler {spec.sampler}, pruner {spec.pruner}"
     )
     if spec.labels_from == "labeled":
-        screen.show("validation cases were taken from the labeled ones: their labels are part of the label budget")
+        screen.show(
+            "the validation cases were taken from the labeled ones: their labels count towards the label budget"
+        )
     if progress.finished:
         screen.show(f"continued: {progress.finished} trials have ended, {progress.pruned} of them pruned")
 
 
 def show_end(out: Output, study: Study, tuned: Tuned | None, finished: bool) -> None:
-    """The best configuration, what matters in it, what it cost, and how to use it."""
+    """Prints the best configuration, the importance of its settings, its cost, and how to use it."""
     if tuned is None:
         out.show("no trial was completed", style="red")
         return

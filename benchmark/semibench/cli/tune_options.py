@@ -10,17 +10,17 @@ from pydantic import BaseModel, Field
 from semibench.run.request import Option
 from semibench.run.tuned import STUDIES
 
-SEARCH, EFFORT = "What is searched, and how", "How long, and by how many"
+SEARCH, EFFORT = "What to search, and how", "How long, and with how many processes"
 
 
 class Search(BaseModel, frozen=True):
-    """What is searched, and how values are proposed."""
+    """What to search, and how to propose values."""
 
     sampler: Annotated[
-        Literal["tpe", "cmaes", "gp", "random", "grid"], Option("How values are proposed.", panel=SEARCH)
+        Literal["tpe", "cmaes", "gp", "random", "grid"], Option("How to propose values.", panel=SEARCH)
     ] = "tpe"
     pruner: Annotated[
-        Literal["median", "hyperband", "none"], Option("How hopeless trials are given up.", panel=SEARCH)
+        Literal["median", "hyperband", "none"], Option("How to stop unpromising trials.", panel=SEARCH)
     ] = "median"
     only: Annotated[
         tuple[str, ...], Option("Search this term or option only; repeatable.", panel=SEARCH, metavar="NAME")
@@ -31,26 +31,28 @@ class Search(BaseModel, frozen=True):
 
 
 class Effort(BaseModel, frozen=True):
-    """How many trials are run, for how long and by how many processes."""
+    """How many trials to run, for how long and with how many processes."""
 
     trials: Annotated[
-        int, Field(ge=1), Option("Trials of the whole study, pruned ones included.", ("--trials", "-n"), EFFORT)
+        int,
+        Field(ge=1),
+        Option("Number of trials in the whole study, including pruned ones.", ("--trials", "-n"), EFFORT),
     ] = 30
-    timeout: Annotated[float | None, Field(ge=0), Option("Seconds after which no new trial begins.", panel=EFFORT)] = (
+    timeout: Annotated[float | None, Field(ge=0), Option("Seconds after which no new trial starts.", panel=EFFORT)] = (
         None
     )
     jobs: Annotated[int, Field(ge=1), Option("Processes on this machine.", ("--jobs", "-j"), EFFORT)] = 1
 
 
 class Naming(BaseModel, frozen=True):
-    """Which study it is, and where it is kept."""
+    """Name and location of the study."""
 
     study: Annotated[str | None, Option("Name of the study (default: protocol-dataset-method).", panel=EFFORT)] = None
     join: Annotated[
-        str | None, Option("Continue or join a study by name; it needs no other option about the study.", panel=EFFORT)
+        str | None, Option("Continue or join a study by name; all else about the study is known.", panel=EFFORT)
     ] = None
     studies: Annotated[Path, Option("Folder of the studies.", panel=EFFORT)] = STUDIES
     storage: Annotated[
         str | None,
-        Option("Data base URL for the trials (default: a journal file in the study's folder).", panel=EFFORT),
+        Option("Database URL for the trials (default: a journal file in the study's folder).", panel=EFFORT),
     ] = None

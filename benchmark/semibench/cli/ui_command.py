@@ -1,4 +1,4 @@
-"""`bench ui`: the MLflow user interface on the store of the runs."""
+"""`bench ui`: opens the MLflow user interface on the runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semibench.contracts.errors import SemibenchError, UsageError
 
 
 def server_command(uri: str, host: str, port: int) -> list[str]:
-    """The MLflow server with one worker on a store."""
+    """Returns the command that starts an MLflow server with one worker on a store."""
     from semibench.tracking.store import artifact_root
 
     command = [
@@ -50,7 +50,7 @@ def add(app: typer.Typer) -> None:
         port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
         debug: Debug = False,
     ) -> None:
-        """Open the MLflow user interface on the runs (end it with Ctrl-C)."""
+        """Open the MLflow user interface on the runs (stop it with Ctrl-C)."""
         import subprocess
 
         from semibench.process import quiet_mlflow
@@ -64,11 +64,11 @@ def add(app: typer.Typer) -> None:
         file = sqlite_file(uri)
         if file is not None and not file.is_file():
             raise UsageError(
-                f"there is no MLflow store at {file} yet; it is made by the first `bench run` in this folder. "
+                f"there is no MLflow store at {file} yet; the first `bench run` in this folder creates it. "
                 "Go to the folder of your runs, or name the store with --tracking-uri or MLFLOW_TRACKING_URI"
             )
         open_store(uri)
-        stderr().show(f"MLflow on {uri}: open http://{host}:{port} in a browser; end with Ctrl-C.")
+        stderr().show(f"MLflow on {uri}: open http://{host}:{port} in a browser; stop it with Ctrl-C.")
         environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
         try:
             code = subprocess.run(server_command(uri, host, port), env=environment, check=False).returncode
@@ -76,5 +76,5 @@ def add(app: typer.Typer) -> None:
             return
         if code not in (0, -2, -15, 130):
             raise SemibenchError(
-                f"the MLflow server ended with code {code}; is port {port} taken? Try --port {port + 1}"
+                f"the MLflow server ended with code {code}; is port {port} in use? Try --port {port + 1}"
             )

@@ -1,5 +1,6 @@
-"""The battery a plugin author runs: small checks, one fact each, on tiny synthetic data, through the real optimisation
-and training loop.
+"""The conformance battery that plug-in authors run: small checks of one fact each, on tiny synthetic data.
+
+Methods run through the real optimisation and training loop:
 
     from semibench.conformance import parametrize_checks
 
@@ -7,22 +8,25 @@ and training loop.
     def test_conformance(check):
         assert check.reason() is None
 
-There are batteries for methods, backbones, data sets (on their phantom), protocols and generators. On the command line:
-`bench check my-method`. `battery({"method": None})` gives the checks of every method that is registered. A class that is not
-registered is checked with `MethodCase(MyMethod, MyBackbone)` and the functions of `METHOD_CHECKS`, and likewise for the
-other kinds. As a pytest plugin: `pytest -p semibench.conformance.plugin --semibench-method my-method`.
+There are batteries for methods, backbones, data sets (on their phantom), protocols and generators. `bench check my-method`
+runs one from the command line, `pytest -p semibench.conformance.plugin --semibench-method my-method` runs it as a pytest
+plugin, and `battery({"method": None})` returns the checks of every registered method. To check a class that isn't
+registered, pass a `MethodSubject(MyMethod, MyBackbone)` to the functions of `METHOD_CHECKS`; the other kinds work alike.
 """
+
+from typing import Any
 
 from semibench.conformance.backbones import BACKBONE_CHECKS
 from semibench.conformance.battery import BoundCheck, battery, checks_of
-from semibench.conformance.case import BackboneCase, MethodCase
-from semibench.conformance.datasets import DATASET_CHECKS, DatasetCase
-from semibench.conformance.generators import GENERATOR_CHECKS, GeneratorCase
-from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunCase
+from semibench.conformance.datasets import DATASET_CHECKS, DatasetSubject
+from semibench.conformance.generators import GENERATOR_CHECKS, GeneratorSubject
+from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunSubject
 from semibench.conformance.methods import METHOD_CHECKS
 from semibench.conformance.parametrize import parametrize_checks
-from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolCase
-from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredCase
+from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolSubject
+from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredSubject
+from semibench.conformance.subject import BackboneSubject, MethodSubject
+from semibench.contracts.deprecation import deprecated
 
 __all__ = [
     "BACKBONE_CHECKS",
@@ -32,15 +36,33 @@ __all__ = [
     "METHOD_RUN_CHECKS",
     "PROTOCOL_CHECKS",
     "REGISTRATION_CHECKS",
-    "BackboneCase",
+    "BackboneSubject",
     "BoundCheck",
-    "DatasetCase",
-    "GeneratorCase",
-    "MethodCase",
-    "MethodRunCase",
-    "ProtocolCase",
-    "RegisteredCase",
+    "DatasetSubject",
+    "GeneratorSubject",
+    "MethodRunSubject",
+    "MethodSubject",
+    "ProtocolSubject",
+    "RegisteredSubject",
     "battery",
     "checks_of",
     "parametrize_checks",
 ]
+
+_RENAMED = {
+    "BackboneCase": "BackboneSubject",
+    "DatasetCase": "DatasetSubject",
+    "GeneratorCase": "GeneratorSubject",
+    "MethodCase": "MethodSubject",
+    "MethodRunCase": "MethodRunSubject",
+    "ProtocolCase": "ProtocolSubject",
+    "RegisteredCase": "RegisteredSubject",
+}
+"""Old public name to new one; each old name has an entry in `semibench.contracts.deprecation.DEPRECATIONS`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        deprecated(f"{__name__}.{name}")
+        return globals()[_RENAMED[name]]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""All checks over registered plugins."""
+"""Binds every check to the registered plug-ins that it applies to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from semibench.conformance.backbones import BACKBONE_CHECKS
-from semibench.conformance.case import BackboneCase, MethodCase
-from semibench.conformance.datasets import DATASET_CHECKS, DatasetCase
-from semibench.conformance.generators import GENERATOR_CHECKS, GeneratorCase
-from semibench.conformance.learning import LEARNING_CHECKS, LearningCase
-from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunCase
+from semibench.conformance.datasets import DATASET_CHECKS, DatasetSubject
+from semibench.conformance.generators import GENERATOR_CHECKS, GeneratorSubject
+from semibench.conformance.learning import LEARNING_CHECKS, LearningSubject
+from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunSubject
 from semibench.conformance.methods import METHOD_CHECKS
-from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolCase
-from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredCase
+from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolSubject
+from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredSubject
+from semibench.conformance.subject import BackboneSubject, MethodSubject
 from semibench.contracts.deprecation import deprecated
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.registry import Registered, Registry, registry
@@ -26,44 +26,61 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
     "protocol": PROTOCOL_CHECKS,
     "generator": GENERATOR_CHECKS,
 }
-"""Kind -> its checks by name. `REGISTRATION_CHECKS` hold for every kind."""
+"""Kind -> its checks by name. `REGISTRATION_CHECKS` apply to every kind."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoundCheck:
-    """One check of one plugin in one setting. str() is its id: "method-bcp-2d-empty_foreground". dims is 0 where the fact
-    has none. known: why it is known to fail, as the plugin's class declares it."""
+    """One check of one plug-in. `str()` returns its id: "method-bcp-2d-empty_foreground".
+
+    dims: of the network, 0 if the fact doesn't depend on it. subject: what the check examines. known: why the check is known
+    to fail, as the plug-in's class declares it; empty if it should pass.
+    """
 
     kind: str
     name: str
     dims: int
     fact: str
-    case: (
-        MethodCase
-        | MethodRunCase
-        | LearningCase
-        | BackboneCase
-        | DatasetCase
-        | ProtocolCase
-        | GeneratorCase
-        | RegisteredCase
+    subject: (
+        MethodSubject
+        | MethodRunSubject
+        | LearningSubject
+        | BackboneSubject
+        | DatasetSubject
+        | ProtocolSubject
+        | GeneratorSubject
+        | RegisteredSubject
     )
     known: str = ""
+
+    @property
+    def case(self) -> Any:
+        """The old name of `subject`."""
+        deprecated("BoundCheck.case")
+        return self.subject
 
     def __str__(self) -> str:
         return "-".join([self.kind, self.name, *([f"{self.dims}d"] if self.dims else []), self.fact])
 
     @property
     def function(self) -> Callable[[Any], str | None]:
-        """The check itself; its docstring says what must hold."""
-        return REGISTRATION_CHECKS[self.fact] if isinstance(self.case, RegisteredCase) else CHECKS[self.kind][self.fact]
+        """The check itself; its docstring states what must hold."""
+        return (
+            REGISTRATION_CHECKS[self.fact]
+            if isinstance(self.subject, RegisteredSubject)
+            else CHECKS[self.kind][self.fact]
+        )
 
     def __call__(self) -> str | None:
-        """Raises AssertionError where the plugin breaks this fact; may return what was found, in words."""
-        return self.function(self.case)
+        """Runs the check; may return a sentence about the outcome.
+
+        Raises:
+            AssertionError: if the plug-in breaks this fact.
+        """
+        return self.function(self.subject)
 
     def reason(self) -> str | None:
-        """What is wrong, in words, or None where the plugin passes. Other errors than AssertionError are raised."""
+        """Returns what is wrong in one sentence, or None if the plug-in passes. Propagates errors other than AssertionError."""
         try:
             self()
         except AssertionError as error:
@@ -80,26 +97,36 @@ def battery(
     methods: Sequence[str] | None = None,
     backbones: Sequence[str] | None = None,
 ) -> list[BoundCheck]:
-    """All checks of several registered plugins, by kind: `battery({"method": ["cps"], "dataset": None})`. None in place of
-    the names: all of that kind; nothing at all: everything that is registered. A method is run with the backbone of its
-    card, else the default one. options: of a plugin, by its name, to make it small. slow: see `checks_of`.
+    """Returns all checks of several registered plug-ins: `battery({"method": ["cps"], "dataset": None})`.
 
-    methods, backbones: old forms (see `semibench.contracts.deprecation`). Raises UnknownNameError."""
-    found = plugins or registry()
-    chosen = dict(names) if names is not None else {}
+    A method runs with the backbone that its card names, or else with the default one.
+
+    Args:
+        names: kind -> names of plug-ins; None instead of the names selects all of that kind. Default: every plug-in.
+        options: name of a plug-in -> options that make it small.
+        slow: also check whether methods learn; see `checks_of`.
+        plugins: the registry to look in. Default: the installed plug-ins.
+        methods: deprecated (see `semibench.contracts.deprecation`).
+        backbones: deprecated, likewise.
+
+    Raises:
+        UnknownNameError: for an unknown kind or name.
+    """
+    plugins = plugins or registry()
+    by_kind = dict(names) if names is not None else {}
     for kind, old in (("method", methods), ("backbone", backbones)):
         if old is not None:
             deprecated(f"battery({kind}s=...)")
-            chosen[kind] = old
-    if names is None and not chosen:
-        chosen = dict.fromkeys(CHECKS)
+            by_kind[kind] = old
+    if names is None and not by_kind:
+        by_kind = dict.fromkeys(CHECKS)
     checks: list[BoundCheck] = []
-    for kind, wanted in chosen.items():
+    for kind, selected in by_kind.items():
         if kind not in CHECKS:
             raise UnknownNameError("kind with a battery", kind, CHECKS)
-        for name in [item.full_name for item in found.cards(f"{kind}s")] if wanted is None else wanted:
+        for name in [item.full_name for item in plugins.cards(f"{kind}s")] if selected is None else selected:
             short = name.split(":")[-1]
-            checks += checks_of(name, kind, options=(options or {}).get(short), slow=slow, plugins=found)
+            checks += checks_of(name, kind, options=(options or {}).get(short), slow=slow, plugins=plugins)
     return checks
 
 
@@ -112,43 +139,52 @@ def checks_of(
     slow: bool = False,
     plugins: Registry | None = None,
 ) -> list[BoundCheck]:
-    """All checks of one registered plugin, those of its registration first. kind: "method" and so on, needed where several
-    kinds have the name. options: of a method, protocol or generator, to make it small. slow: also whether
-    a method learns, in 2D where it can (a minute).
+    """Returns all checks of one registered plug-in, starting with those of its registration.
 
-    known: fact -> why it is known to fail ("3d-fact": in 3D only), over what the class declares in an attribute
-    `known_failures`. Raises UnknownNameError, and UsageError for a fact that there isn't."""
-    found = plugins or registry()
-    kind = kind or kind_of(name, found)
+    Args:
+        name: of the plug-in.
+        kind: "method" and so on; required if several kinds have a plug-in of this name.
+        options: of a method, protocol or generator, to make it small.
+        known: fact -> why it is known to fail ("3d-fact": in 3D only); takes precedence over the class attribute
+            `known_failures`.
+        slow: also check whether a method learns, in 2D if it supports that (takes a minute).
+        plugins: the registry to look in. Default: the installed plug-ins.
+
+    Raises:
+        UnknownNameError: for an unknown kind or name.
+        UsageError: for a known failure of a check that doesn't exist.
+    """
+    plugins = plugins or registry()
+    kind = kind or kind_of(name, plugins)
     if kind not in CHECKS:
         raise UnknownNameError("kind with a battery", kind, CHECKS)
-    item = found.get(f"{kind}s", name)
+    item = plugins.get(f"{kind}s", name)
     name = item.name
-    registered = RegisteredCase(item)
+    registered = RegisteredSubject(item)
     checks = [BoundCheck(kind, name, 0, fact, registered) for fact in REGISTRATION_CHECKS]
     cls = item.resolve()
     given = options or {}
     if kind == "method":
-        for dims, plain in method_cases(found, item):
-            case = replace(plain, options={**cls.rehearsal_options, **given})
-            run = MethodRunCase(case, item)
-            checks += [BoundCheck("method", name, dims, fact, case) for fact in METHOD_CHECKS]
+        for dims, plain in method_subjects(plugins, item):
+            subject = replace(plain, options={**cls.rehearsal_options, **given})
+            run = MethodRunSubject(subject, item)
+            checks += [BoundCheck("method", name, dims, fact, subject) for fact in METHOD_CHECKS]
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
-                learning = LearningCase(replace(plain, options=given))
+                learning = LearningSubject(replace(plain, options=given))
                 for fact in LEARNING_CHECKS:
                     if item.card.uses_unlabeled or fact != "unlabeled_samples_help":
                         checks.append(BoundCheck("method", name, dims, fact, learning))
     elif kind == "backbone":
         checks += _backbones(item)
     else:
-        other = _case(item, cls, given)
+        other = _subject(item, cls, given)
         checks += [BoundCheck(kind, name, 0, fact, other) for fact in CHECKS[kind]]
     reasons = {**getattr(cls, "known_failures", {}), **(known or {})}
     facts = {*CHECKS[kind], *REGISTRATION_CHECKS} | {f"{check.dims}d-{check.fact}" for check in checks if check.dims}
-    strange = sorted(set(reasons) - facts)
-    if strange:
-        raise UsageError(f"known_failures of {kind} {name!r} names {strange}; checks are: {', '.join(sorted(facts))}")
+    unknown = sorted(set(reasons) - facts)
+    if unknown:
+        raise UsageError(f"known_failures of {kind} {name!r} names {unknown}; checks are: {', '.join(sorted(facts))}")
     return [
         replace(check, known=reasons.get(check.fact, reasons.get(f"{check.dims}d-{check.fact}", "")))
         for check in checks
@@ -156,41 +192,50 @@ def checks_of(
 
 
 def kind_of(name: str, plugins: Registry) -> str:
-    """The kind that has a plugin of this name; raises UsageError where several do, PluginError where
-    only a broken one does, UnknownNameError where none does."""
+    """Returns the kind that has a plug-in of this name.
+
+    Raises:
+        UsageError: if several kinds have one.
+        PluginError: if only a broken plug-in has the name.
+        UnknownNameError: if none has it.
+    """
     names = {kind: [item.name for item in plugins.cards(f"{kind}s")] for kind in CHECKS}
-    kinds = [kind for kind, known in names.items() if name in known or name in _full(plugins, kind)]
+    kinds = [kind for kind, short in names.items() if name in short or name in _full_names(plugins, kind)]
     if len(kinds) > 1:
         raise UsageError(f"{name!r} is a {' and a '.join(kinds)}; say which: --kind {kinds[0]}")
     if not kinds:
         for problem in plugins.problems:
             if name in (*problem.names, problem.entry_point, problem.distribution):
                 plugins.get(problem.kind or "methods", name)
-        raise UnknownNameError("plug-in", name, {known for each in names.values() for known in each})
+        raise UnknownNameError("plug-in", name, {short for each in names.values() for short in each})
     return kinds[0]
 
 
-def _full(plugins: Registry, kind: str) -> list[str]:
+def _full_names(plugins: Registry, kind: str) -> list[str]:
     return [item.full_name for item in plugins.cards(f"{kind}s")]
 
 
-def _case(item: Registered, cls: Any, options: Mapping[str, Any]) -> DatasetCase | ProtocolCase | GeneratorCase:
+def _subject(
+    item: Registered, cls: Any, options: Mapping[str, Any]
+) -> DatasetSubject | ProtocolSubject | GeneratorSubject:
     if item.kind == "datasets":
-        return DatasetCase(cls, item.card)
+        return DatasetSubject(cls, item.card)
     if item.kind == "protocols":
-        return ProtocolCase(cls, options)
-    return GeneratorCase(cls, item.card, options)
+        return ProtocolSubject(cls, options)
+    return GeneratorSubject(cls, item.card, options)
 
 
 def _backbones(item: Registered) -> list[BoundCheck]:
-    cases = [(dims, BackboneCase(item.resolve(), dims, card=item.card)) for dims in item.card.dims]
-    return [BoundCheck("backbone", item.name, dims, fact, case) for dims, case in cases for fact in BACKBONE_CHECKS]
+    subjects = [(dims, BackboneSubject(item.resolve(), dims, card=item.card)) for dims in item.card.dims]
+    return [
+        BoundCheck("backbone", item.name, dims, fact, subject) for dims, subject in subjects for fact in BACKBONE_CHECKS
+    ]
 
 
-def method_cases(plugins: Registry, item: Registered) -> Iterator[tuple[int, MethodCase]]:
-    """A case for each of the method's dims."""
+def method_subjects(plugins: Registry, item: Registered) -> Iterator[tuple[int, MethodSubject]]:
+    """Yields (dims, subject) for each of the method's dims."""
     for dims in item.card.dims:
-        yield dims, MethodCase(item.resolve(), _backbone(plugins, item, dims).resolve(), dims, card=item.card)
+        yield dims, MethodSubject(item.resolve(), _backbone(plugins, item, dims).resolve(), dims, card=item.card)
 
 
 def _backbone(plugins: Registry, method: Registered, dims: int) -> Registered:

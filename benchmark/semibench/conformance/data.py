@@ -1,4 +1,4 @@
-"""Synthetic training data for the battery: blobs on noise, in 2D and 3D, any number of classes, channels and domains."""
+"""Synthetic training data for the battery: blobs on noise in 2D or 3D, with any number of classes, channels and domains."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class Pool:
 
 
 def blobs(task: Task, *, seed: int, per_domain: int = PER_DOMAIN, empty: bool = False, noise: float = 0.3) -> Pool:
-    """One ball of each foreground class per sample, brighter from class to class, on Gaussian noise; contrast and offset
-    differ from domain to domain. The last two columns of the first sample are padding (label IGNORE, not valid). empty:
-    no foreground anywhere."""
+    """Draws samples with one ball per foreground class on Gaussian noise.
+
+    Later classes are brighter; contrast and offset differ between domains. The last two columns of the first sample are
+    padding (label IGNORE, not valid). empty: draw no foreground at all."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "blobs"))
     count, kinds = per_domain * len(task.domains), len(task.classes)
     axes = torch.meshgrid(*[torch.linspace(-1, 1, side) for side in task.patch], indexing="ij")
@@ -50,24 +51,24 @@ def blobs(task: Task, *, seed: int, per_domain: int = PER_DOMAIN, empty: bool = 
 
 
 class BlobPools:
-    """What `Method.begin` may look at."""
+    """The training pools that `Method.begin` gets."""
 
     def __init__(self, pools: Mapping[str, Pool], classes: int) -> None:
         self._pools, self._classes = pools, classes
 
     def batches(self, pool: str) -> Iterator[Samples]:
-        """One pass in fixed order, four samples at a time."""
+        """Yields the samples of a pool once, in fixed order, four at a time."""
         for index in torch.arange(len(self._pools[pool].image)).split(4):
             yield pick(self._pools[pool], index, pool, 0)
 
     def class_voxels(self) -> Tensor:
-        """(K,) over the labeled samples."""
+        """Returns the number of voxels of each class (K,) in the labeled samples."""
         label = self._pools["labeled"].label
         return label[label != IGNORE].bincount(minlength=self._classes).double()
 
 
 def pick(pool: Pool, index: Tensor, name: str, strong: int) -> Samples:
-    """Samples by position. Labels leave the pool "labeled" only; strong views are noisy copies."""
+    """Returns samples by position; only those of the pool "labeled" come with labels. Strong views are noisy copies."""
     image = pool.image[index]
     views = tuple(image + 0.1 * torch.randn(image.shape, generator=_generator(int(index[0]), n)) for n in range(strong))
     label = pool.label[index] if name == "labeled" else None
@@ -96,7 +97,7 @@ class BlobData:
         self.pools = BlobPools(self._pools, len(task.classes))
 
     def batch(self, iteration: int) -> Batch:
-        """The streams of one iteration."""
+        """Returns the samples of each stream in one iteration."""
         return {name: self._samples(name, stream, iteration) for name, stream in self.streams.items()}
 
     def _samples(self, name: str, stream: Stream, iteration: int) -> Samples:
@@ -105,10 +106,10 @@ class BlobData:
         count = max(1, round(self.size * stream.size * (2 if stream.pool == "all" else 1)))
         order = torch.randperm(len(pool.image), generator=generator)
         if stream.per_domain:
-            chosen = [order[pool.domain[order] == d][:count] for d in range(len(self.task.domains))]
-            return pick(pool, torch.cat(chosen), stream.pool, stream.strong)
+            by_domain = [order[pool.domain[order] == d][:count] for d in range(len(self.task.domains))]
+            return pick(pool, torch.cat(by_domain), stream.pool, stream.strong)
         return pick(pool, order[torch.arange(count) % len(order)], stream.pool, stream.strong)
 
     def passes(self, iteration: int) -> dict[str, float]:
-        """How often each pool has been gone through before this iteration."""
+        """Returns how many passes over each pool were completed before this iteration."""
         return {name: iteration * self.size / len(pool.image) for name, pool in self._pools.items()}

@@ -1,5 +1,7 @@
-"""What every generator must do, one fact for each check, on a dozen small pictures. A check raises AssertionError with what
-is wrong. The generator runs with its preset `smoke` where it has one."""
+"""Checks of generators, one fact each, on a dozen small pictures, with the preset `smoke` if the generator has one.
+
+A check raises AssertionError with a message that says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from semibench.blocks.seeds import derive_seed
-from semibench.conformance.case import reseed
+from semibench.conformance.subject import reseed
 from semibench.conformance.watching import watched
 from semibench.contracts.cards import GeneratorCard
 from semibench.contracts.generator import Generator
@@ -27,10 +29,10 @@ IMAGES, SAMPLES = 12, 6
 
 
 def pictures(count: int = IMAGES, *, dims: int = 2, seed: int = 0) -> Tensor:
-    """(count, 1, *spatial) in [0, 1]: a dark ball on a slope with noise."""
+    """Returns images (count, 1, *spatial) in [0, 1]: a dark ball on a brightness slope, with noise."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "pictures"))
     axes = torch.meshgrid(*[torch.linspace(0, 1, SIDE)] * dims, indexing="ij")
-    made = []
+    images = []
     for _ in range(count):
         draw = torch.rand(dims + 2, generator=generator)
         far = (
@@ -38,13 +40,13 @@ def pictures(count: int = IMAGES, *, dims: int = 2, seed: int = 0) -> Tensor:
         )
         ball = ((far - 0.1 - 0.15 * draw[-1]) * 30).sigmoid()
         slope = 0.4 + 0.4 * draw[-2] * axes[0]
-        made.append((slope * (0.3 + 0.7 * ball) + 0.03 * torch.randn(axes[0].shape, generator=generator)).clamp(0, 1))
-    return torch.stack(made)[:, None]
+        images.append((slope * (0.3 + 0.7 * ball) + 0.03 * torch.randn(axes[0].shape, generator=generator)).clamp(0, 1))
+    return torch.stack(images)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
-class GeneratorCase:
-    """A generator in a small setting."""
+class GeneratorSubject:
+    """A generator on small images."""
 
     generator: type[Generator]
     card: GeneratorCard
@@ -55,7 +57,7 @@ class GeneratorCase:
         return min(self.card.dims)
 
     def build(self) -> Generator:
-        """With its preset `smoke` and the case's options."""
+        """Returns the generator with its preset `smoke` and the options of this subject."""
         return self.generator(self.generator.Options(**{**self.generator.presets.get("smoke", {}), **self.options}))
 
     @cached_property
@@ -64,17 +66,17 @@ class GeneratorCase:
 
     @contextmanager
     def fitted(self, images: Tensor | None = None, seed: int = 3) -> Iterator[tuple[Generator, Path]]:
-        """A generator that learned from the pictures, and its folder."""
+        """Yields a generator fitted to the pictures, and the folder of its model."""
         with tempfile.TemporaryDirectory() as folder:
-            generator, place = self.build(), Path(folder) / "model"
+            generator, directory = self.build(), Path(folder) / "model"
             reseed()
             images = self.real if images is None else images
-            found = generator.fit(list(images), place, seed=seed, device="cpu")
-            yield generator, found.directory
+            model = generator.fit(list(images), directory, seed=seed, device="cpu")
+            yield generator, model.directory
 
     @cached_property
     def samples(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Samples of one fit: seed 5, seed 5 again by a new object, seed 6, and seed 5 of another fit with the same seed."""
+        """Samples of one fit with seed 5, seed 5 by a new object, and seed 6; and of a second, identical fit with seed 5."""
         with self.fitted() as (generator, folder):
             first = generator.sample(folder, SAMPLES, seed=5, device="cpu")
             torch.manual_seed(123)
@@ -85,14 +87,14 @@ class GeneratorCase:
         return first, again, other, refitted
 
 
-Check = Callable[[GeneratorCase], None]
+Check = Callable[[GeneratorSubject], None]
 
 
-def check_samples_are_images(case: GeneratorCase) -> None:
-    """float32 (count, C, *spatial) of the training images' channels and grid dims, finite, in [0, 1], not constant."""
-    first = case.samples[0]
+def check_samples_are_images(subject: GeneratorSubject) -> None:
+    """Samples are float32 with the channels and dims of the training images, finite, in [0, 1] and not constant."""
+    first = subject.samples[0]
     assert first.dtype == torch.float32, f"expected float32, found {first.dtype}"
-    assert first.shape[:2] == (SAMPLES, case.real.shape[1]) and first.ndim == case.real.ndim, (
+    assert first.shape[:2] == (SAMPLES, subject.real.shape[1]) and first.ndim == subject.real.ndim, (
         f"shape {tuple(first.shape)}"
     )
     assert first.isfinite().all(), "NaN or infinity in the samples"
@@ -102,87 +104,87 @@ def check_samples_are_images(case: GeneratorCase) -> None:
     assert (first.flatten(1).std(1) > 0).all(), "a sample is constant"
 
 
-def check_same_seed_same_samples(case: GeneratorCase) -> None:
-    """A seed gives the same digits again, from a new object and whatever the global random state."""
-    first, again, _, _ = case.samples
-    assert torch.equal(first, again), "the same seed gave other samples: use a torch.Generator of your own"
+def check_same_seed_same_samples(subject: GeneratorSubject) -> None:
+    """A seed determines the samples exactly, whatever the object and the global random state."""
+    first, again, _, _ = subject.samples
+    assert torch.equal(first, again), "the same seed gave different samples: use a torch.Generator of your own"
 
 
-def check_other_seed_other_samples(case: GeneratorCase) -> None:
-    """Another seed gives other samples, and samples of one call differ from each other."""
-    first, _, other, _ = case.samples
-    assert not torch.equal(first, other), "another seed gave the same samples"
+def check_other_seed_other_samples(subject: GeneratorSubject) -> None:
+    """Different seeds give different samples, and the samples of one call differ from each other."""
+    first, _, other, _ = subject.samples
+    assert not torch.equal(first, other), "a different seed gave the same samples"
     assert not torch.equal(first[0], first[1]), "samples of one call are equal"
 
 
-def check_fit_follows_its_seed(case: GeneratorCase) -> None:
-    """The same images and seed fit the same model."""
-    first, _, _, refitted = case.samples
+def check_fit_follows_its_seed(subject: GeneratorSubject) -> None:
+    """Fitting twice with the same images and seed gives the same model."""
+    first, _, _, refitted = subject.samples
     assert torch.equal(first, refitted), "two fits with one seed give different samples"
 
 
-def check_model_depends_on_what_it_is_given(case: GeneratorCase) -> None:
-    """Other training images give other samples: what is learned comes from `images` alone."""
-    with case.fitted(1 - case.real) as (generator, folder):
+def check_model_depends_on_what_it_is_given(subject: GeneratorSubject) -> None:
+    """Samples depend on the training images."""
+    with subject.fitted(1 - subject.real) as (generator, folder):
         other = generator.sample(folder, SAMPLES, seed=5, device="cpu")
-    assert not torch.equal(case.samples[0], other), "the samples don't depend on the training images"
+    assert not torch.equal(subject.samples[0], other), "the samples don't depend on the training images"
 
 
-def check_images_are_left_alone(case: GeneratorCase) -> None:
-    """fit changes none of the tensors it is given."""
-    images = case.real.clone()
-    with case.fitted(images):
-        assert torch.equal(images, case.real), "fit wrote into the training images"
+def check_images_are_left_alone(subject: GeneratorSubject) -> None:
+    """`fit` doesn't modify the images that it is given."""
+    images = subject.real.clone()
+    with subject.fitted(images):
+        assert torch.equal(images, subject.real), "fit modified the training images"
 
 
-def check_nothing_is_pickled(case: GeneratorCase) -> None:
-    """The model is written as safetensors, JSON or plain arrays, in the directory it is given."""
-    with case.fitted() as (_, folder):
+def check_nothing_is_pickled(subject: GeneratorSubject) -> None:
+    """`fit` writes the model into the given directory, in formats that can't run code, such as safetensors or JSON."""
+    with subject.fitted() as (_, folder):
         files = [path for path in folder.rglob("*") if path.is_file()]
         assert files, f"fit wrote nothing under {folder.name}"
         bad = sorted(path.name for path in files if path.suffix in (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"))
-        assert not bad, f"formats that can run code when they are loaded: {bad}"
+        assert not bad, f"these formats can run code on loading: {bad}"
 
 
-def check_writes_only_its_directory(case: GeneratorCase) -> None:
-    """fit and sample write nothing outside the directory they are given, and open no connection."""
-    assert case.samples  # libraries make their caches when they are first used
-    with watched() as seen, case.fitted() as (generator, folder):
+def check_writes_only_its_directory(subject: GeneratorSubject) -> None:
+    """`fit` and `sample` write only into the given directory, open no connections and start no processes."""
+    assert subject.samples  # libraries create their caches on first use
+    with watched() as events, subject.fitted() as (generator, folder):
         generator.sample(folder, SAMPLES, seed=5, device="cpu")
         around = os.path.realpath(folder.parent)
-        strange = [line for line in seen if not os.path.realpath(line.partition(" ")[2]).startswith(around)]
-    assert not strange, f"{len(strange)} times: {', '.join(dict.fromkeys(strange[:5]))}"
+        outside = [line for line in events if not os.path.realpath(line.partition(" ")[2]).startswith(around)]
+    assert not outside, f"{len(outside)} times: {', '.join(dict.fromkeys(outside[:5]))}"
 
 
-def check_curation_keeps_positions(case: GeneratorCase) -> None:
-    """curate returns at most `count` ascending positions, and the same ones again."""
-    generator, samples = case.build(), case.samples[0]
-    kept = generator.curate(samples, case.real, count=4, options={}).kept
+def check_curation_keeps_positions(subject: GeneratorSubject) -> None:
+    """`curate` returns at most `count` positions in ascending order, and the same ones on each call."""
+    generator, samples = subject.build(), subject.samples[0]
+    kept = generator.curate(samples, subject.real, count=4, options={}).kept
     assert kept.dtype == torch.int64 and len(kept) <= 4, f"kept {kept.dtype} {len(kept)}, asked for at most 4"
     assert kept.tolist() == sorted(set(kept.tolist())), f"positions must ascend, got {kept.tolist()}"
     assert not len(kept) or (int(kept[0]) >= 0 and int(kept[-1]) < len(samples)), f"positions {kept.tolist()}"
-    again = generator.curate(samples, case.real, count=4, options={}).kept
-    assert torch.equal(kept, again), "the choice differs from call to call"
+    again = generator.curate(samples, subject.real, count=4, options={}).kept
+    assert torch.equal(kept, again), "curate() returns different positions on each call"
 
 
-def check_planted_copies_are_dropped(case: GeneratorCase) -> None:
-    """Copies of training images among the samples are never kept."""
-    samples = torch.cat([case.real[:3].to(case.samples[0]), case.samples[0]]) if _fits(case) else None
+def check_planted_copies_are_dropped(subject: GeneratorSubject) -> None:
+    """`curate` rejects copies of training images."""
+    samples = torch.cat([subject.real[:3].to(subject.samples[0]), subject.samples[0]]) if _fits(subject) else None
     if samples is None:
         return
-    found = case.build().curate(samples, case.real, count=len(samples), options={})
-    kept = sorted(set(found.kept.tolist()) & {0, 1, 2})
+    curated = subject.build().curate(samples, subject.real, count=len(samples), options={})
+    kept = sorted(set(curated.kept.tolist()) & {0, 1, 2})
     assert not kept, f"{len(kept)} of 3 planted copies of training images were kept: override curate()"
-    assert found.memorised >= 3, f"3 copies were planted, `memorised` says {found.memorised}"
+    assert curated.memorised >= 3, f"3 copies were planted, but `memorised` is {curated.memorised}"
 
 
-def _fits(case: GeneratorCase) -> bool:
-    return case.samples[0].shape[1:] == case.real.shape[1:]
+def _fits(subject: GeneratorSubject) -> bool:
+    return subject.samples[0].shape[1:] == subject.real.shape[1:]
 
 
-def check_options_refuse_unknown_keys(case: GeneratorCase) -> None:
-    """A misspelt option of the generator or of its curation is an error."""
-    for options in (case.generator.Options, case.generator.Curation):
+def check_options_refuse_unknown_keys(subject: GeneratorSubject) -> None:
+    """A misspelt option of the generator or of its curation raises an error."""
+    for options in (subject.generator.Options, subject.generator.Curation):
         try:
             options.model_validate({"no_such_option": 1})
         except ValidationError:
@@ -190,21 +192,21 @@ def check_options_refuse_unknown_keys(case: GeneratorCase) -> None:
         raise AssertionError(f'{options.__name__} accepts unknown keys: declare it with frozen=True, extra="forbid"')
 
 
-def check_presets_are_valid(case: GeneratorCase) -> None:
-    """Every preset holds known options with valid values."""
-    for name, values in case.generator.presets.items():
+def check_presets_are_valid(subject: GeneratorSubject) -> None:
+    """Every preset holds existing options with valid values."""
+    for name, values in subject.generator.presets.items():
         try:
-            case.generator.Options(**values)
+            subject.generator.Options(**values)
         except ValidationError as error:
             raise AssertionError(f"preset {name!r}: {error}") from error
 
 
-def check_card_agrees(case: GeneratorCase) -> None:
-    """The class has the card that is registered."""
-    assert case.generator.card == case.card, f"{case.generator.__name__}.card isn't the registered card"
+def check_card_agrees(subject: GeneratorSubject) -> None:
+    """The class has the registered card."""
+    assert subject.generator.card == subject.card, f"{subject.generator.__name__}.card isn't the registered card"
 
 
 GENERATOR_CHECKS: Mapping[str, Check] = {
     name.removeprefix("check_"): function for name, function in globals().items() if name.startswith("check_")
 }
-"""All checks by name."""
+"""All checks of generators, by name."""

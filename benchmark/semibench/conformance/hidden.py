@@ -1,4 +1,4 @@
-"""Training from files, to see what depends on them: the same images with other labels behind the unlabeled cases."""
+"""Trains from files, to find out whether labels of unlabeled cases leak: the images stay, those labels change."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semibench.conformance.case import MethodCase, SmallBackbones
 from semibench.conformance.data import blobs
 from semibench.conformance.rehearsal import tensors
+from semibench.conformance.subject import MethodSubject, SmallBackbones
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Case, CaseRef, Dataset, DatasetOptions, Frame, Split, Truth
 from semibench.contracts.method import IGNORE
@@ -27,14 +27,14 @@ from semibench.training.schedules import plan_stages
 from semibench.training.seeding import seed_construction
 
 STEPS = 2
-"""Iterations of each stage."""
+"""Smallest number of iterations in each stage."""
 
 PER_DOMAIN = 4
 """Cases of each domain, half of them labeled."""
 
 
 class Files(Dataset):
-    """image/ID.npy and label/ID.npy of the cases of a task, all with labels; the first half is meant to be labeled."""
+    """Cases in image/ID.npy and label/ID.npy. All have labels; the first half is used as labeled, the rest as unlabeled."""
 
     card: ClassVar[DatasetCard]
 
@@ -44,34 +44,34 @@ class Files(Dataset):
         self.folder = root
 
     def index(self) -> list[CaseRef]:
-        """Sorted by id; the domain stands in the name."""
+        """Returns the cases, sorted by id. The file name contains the domain."""
         names = sorted(path.stem for path in (self.folder / "image").glob("*.npy"))
         return [CaseRef(self.card.name, name, name, self.card.domains[int(name.split("-")[1])], True) for name in names]
 
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
-        """Image and label."""
+        """Returns the image file and the label file."""
         return self.folder / "image" / f"{ref.id}.npy", self.folder / "label" / f"{ref.id}.npy"
 
     def read(self, ref: CaseRef) -> Case:
-        """As written."""
+        """Returns the case as it was written."""
         image, label = (torch.from_numpy(np.load(path, allow_pickle=False)) for path in self.files(ref))
         return Case(ref, image, label, None, Frame(tuple(label.shape)))
 
     def truth(self, ref: CaseRef) -> Truth:
-        """The label as written."""
+        """Returns the label as it was written."""
         return Truth(torch.from_numpy(np.load(self.files(ref)[1], allow_pickle=False)), None)
 
     def write(self, number: int, image: Tensor, label: Tensor, domain: int) -> None:
-        """One case."""
+        """Writes one case."""
         for name, array in (("image", image.numpy()), ("label", label.byte().numpy())):
-            place = self.folder / name / f"{number:02d}-{domain}.npy"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            np.save(place, array)
+            path = self.folder / name / f"{number:02d}-{domain}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, array)
 
 
-def write_files(case: MethodCase, root: Path, *, turned: bool) -> Files:
-    """Some cases of each domain. turned: the labels of the second half, the unlabeled cases, are moved on by one class."""
-    task = case.task
+def write_files(subject: MethodSubject, root: Path, *, turned: bool) -> Files:
+    """Writes some cases of each domain. turned: shift the labels of the unlabeled cases, the second half, by one class."""
+    task = subject.task
     card = DatasetCard(
         name="conformance", title="Conformance", load="semibench.conformance.hidden:Files", dims=2 if task.dims == 2 else 3,
         modality="none", channels=task.channels, classes=task.classes, domains=task.domains,
@@ -79,30 +79,33 @@ def write_files(case: MethodCase, root: Path, *, turned: bool) -> Files:
     )  # fmt: skip
     files, pool = Files(root, card), blobs(task, seed=7, per_domain=PER_DOMAIN)
     for number, label in enumerate(pool.label):
-        kept = label.masked_fill(label == IGNORE, 0)
+        true = label.masked_fill(label == IGNORE, 0)
         hidden = number >= len(pool.label) // 2
-        shown = (kept + 1) % len(task.classes) if turned and hidden else kept
-        files.write(number, pool.image[number], shown, int(pool.domain[number]))
+        written = (true + 1) % len(task.classes) if turned and hidden else true
+        files.write(number, pool.image[number], written, int(pool.domain[number]))
     return files
 
 
-def trained(case: MethodCase, files: Files, cache: Path) -> Mapping[str, Tensor]:
-    """Weights and buffers after a short training of the first half as labeled and the second as unlabeled cases, in the
-    harness's own data path and loop."""
+def trained(subject: MethodSubject, files: Files, cache: Path) -> Mapping[str, Tensor]:
+    """Returns weights and buffers after a short training through the harness's data pipeline and loop.
+
+    The first half of the cases is labeled, the second half unlabeled."""
     refs = tuple(files.index())
     half = len(refs) // 2
     split = Split(labeled=refs[:half], unlabeled=refs[half:], validation=(), test=(), validation_from="none")
-    name, dims, streams = files.card.name, case.dims, case.method.streams
-    built = case.build()
-    iterations = STEPS * len(built.stages())
-    while min(plan.steps for plan in plan_stages(built, iterations)) < STEPS:
+    name, dims, streams = files.card.name, subject.dims, subject.method.streams
+    example = subject.build()
+    iterations = STEPS * len(example.stages())
+    while min(plan.steps for plan in plan_stages(example, iterations)) < STEPS:
         iterations += 1
-    recipe = case.recipe(iterations)
+    recipe = subject.recipe(iterations)
     with mock.patch.dict(os.environ, {"SEMIBENCH_CACHE": str(cache)}), tempfile.TemporaryDirectory() as folder:
         store = CaseStore.build({name: files}, refs).restrict(refs, labels=split.labeled)
         data = TrainingData(split, store, card=files.card, recipe=recipe, dims=dims, streams=streams, seed=0)
         seed_construction(0)
-        method = case.method(data.task, SmallBackbones(case.backbone, data.task, case.backbone_options), case.chosen())
+        method = subject.method(
+            data.task, SmallBackbones(subject.backbone, data.task, subject.backbone_options), subject.parsed_options()
+        )
         method.terms = dict(method.terms)
         train(
             method, data, recipe, seed=0, device=torch.device("cpu"), folder=Path(folder), validate=None,

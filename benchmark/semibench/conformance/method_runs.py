@@ -1,5 +1,7 @@
-"""What a method must do in company: in inference on odd sizes, in a whole run on a phantom, and without touching files. A
-check raises AssertionError with what is wrong."""
+"""Checks of methods within the harness: inference on odd sizes, a whole run on toy data, no access to files.
+
+A check raises AssertionError with a message that says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from unittest import mock
 import torch
 
 from semibench.blocks.seeds import derive_seed
-from semibench.conformance.case import PATCH, MethodCase
+from semibench.conformance.subject import PATCH, MethodSubject
 from semibench.conformance.toy import toys
 from semibench.conformance.watching import watched
 from semibench.contracts.errors import SemibenchError
@@ -23,25 +25,25 @@ from semibench.contracts.metric import Inference
 from semibench.registry import Registered
 
 ITERATIONS = 4
-WHERE = ("self", "umda", "semi-mdg", "similar", "ssmis")
-"""Protocols that a method is tried under, the first of those that it is meant for."""
+PROTOCOLS = ("self", "umda", "semi-mdg", "similar", "ssmis")
+"""Protocols for the short run, in order of preference; the first one that suits the method is used."""
 
 
 @dataclass(frozen=True)
 class ShortRun:
-    """What came of a run. error: why it failed, or empty; dice: mean values; strange: places it wrote to that are neither
-    its run folder nor the cache."""
+    """The outcome of a run. error: why it failed, or empty. dice: mean values. stray_files: files it wrote outside its run folder
+    and the cache."""
 
     error: str
     dice: tuple[float, ...]
-    strange: tuple[str, ...]
+    stray_files: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class MethodRunCase:
-    """A registered method (item) in its dims; small: the same in the small setting of the other checks."""
+class MethodRunSubject:
+    """A method in one of its dims. small: the subject of the other checks. item: the registered plug-in, if there is one."""
 
-    small: MethodCase
+    small: MethodSubject
     item: Registered | None = None
 
     @property
@@ -50,11 +52,11 @@ class MethodRunCase:
 
     @cached_property
     def short(self) -> ShortRun | None:
-        """A run with the recipe `smoke`, made once; None for a method that isn't registered."""
+        """A run with the recipe `smoke`, executed once; None for a method that isn't registered."""
         return None if self.item is None else _short_run(self.item, self.dims)
 
 
-Check = Callable[[MethodRunCase], None]
+Check = Callable[[MethodRunSubject], None]
 
 
 def _short_run(item: Registered, dims: int) -> ShortRun:
@@ -62,16 +64,16 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
     from semibench.run.prepare import prepare
     from semibench.run.request import Request
 
-    meant = item.card.protocols or WHERE
-    protocol = next((name for name in WHERE if name in meant), meant[0])
+    suitable = item.card.protocols or PROTOCOLS
+    protocol = next((name for name in PROTOCOLS if name in suitable), suitable[0])
     patch = ", ".join(map(str, PATCH[dims]))
     settings = (f"iterations={ITERATIONS}", f"evaluate_every={ITERATIONS}", f"patch=[{patch}]", "labeled_batch=2",
                 "unlabeled_batch=2")  # fmt: skip
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
         caches = {"SEMIBENCH_CACHE": "", "MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
-        places = {name: str(folder / "cache" / place) for name, place in caches.items()}
-        stack.enter_context(mock.patch.dict(os.environ, places))
+        variables = {name: str(folder / "cache" / part) for name, part in caches.items()}
+        stack.enter_context(mock.patch.dict(os.environ, variables))
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(toys())
         request = Request(
@@ -80,58 +82,57 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
             threads=1, track=False, keep_predictions=False, pictures=False,
         )  # fmt: skip
         error, dice = "", tuple[float, ...]()
-        with watched() as touched:
+        with watched() as events:
             try:
                 result = execute(prepare(request, estimate=False))
             except SemibenchError as problem:
                 error = f"{protocol} on blobs: {problem}"
         if not error:
             dice = tuple(s.mean for s in result.record.scores if s.metric == "dice" and s.mean is not None)
-        return ShortRun(error, dice, tuple(dict.fromkeys(_elsewhere(touched, folder))))
+        return ShortRun(error, dice, tuple(dict.fromkeys(_stray_files(events, folder))))
 
 
-def _elsewhere(touched: Sequence[str], folder: Path) -> Iterator[str]:
-    """Of what was noted, files that were written or made, outside the run folder and the cache; not the bytecode that Python
-    keeps of a module imported for the first time."""
+def _stray_files(events: Sequence[str], folder: Path) -> Iterator[str]:
+    """Yields files and folders written outside the run folder and the cache, except for Python's bytecode caches."""
     allowed = (str(folder / "runs"), str(folder / "cache"))
-    for line in touched:
+    for line in events:
         event, _, path = line.partition(" ")
         if event in ("socket.connect", "subprocess.Popen"):
             continue
-        place = os.path.realpath(path)
-        if not place.startswith(allowed) and place != str(folder) and "__pycache__" not in place:
+        target = os.path.realpath(path)
+        if not target.startswith(allowed) and target != str(folder) and "__pycache__" not in target:
             yield path
 
 
-def check_touches_no_file_and_no_network(case: MethodRunCase) -> None:
-    """Training and predicting write no file, open no connection and start no process: the harness does that."""
-    method, images = case.small.done.method.eval(), case.small.images()
+def check_touches_no_file_and_no_network(subject: MethodRunSubject) -> None:
+    """Training and predicting write no files, open no connections and start no processes; that is the harness's job."""
+    method, images = subject.small.done.method.eval(), subject.small.images()
     with torch.no_grad():
         method(images)
         with watched() as predicting:
             method(images)
-    touched = [*case.small.touched, *predicting]
+    touched = [*subject.small.touched, *predicting]
     assert not touched, f"{len(touched)} times: {', '.join(touched[:5])}"
 
 
-def check_hidden_labels_change_no_digit(case: MethodRunCase) -> None:
-    """Trained from files twice, the second time with other labels in the files of the unlabeled cases, weights and buffers
-    are the same to the last digit."""
+def check_hidden_labels_change_no_digit(subject: MethodRunSubject) -> None:
+    """Two trainings from files end with identical weights and buffers, although the labels in the files of the unlabeled cases
+    differ."""
     from semibench.conformance.hidden import trained, write_files
 
     with tempfile.TemporaryDirectory() as folder:
         root, cache = Path(folder) / "files", Path(folder) / "cache"
-        first = trained(case.small, write_files(case.small, root, turned=False), cache)
-        second = trained(case.small, write_files(case.small, root, turned=True), cache)
+        first = trained(subject.small, write_files(subject.small, root, turned=False), cache)
+        second = trained(subject.small, write_files(subject.small, root, turned=True), cache)
     different = [name for name in first if not torch.equal(first[name], second[name])]
     assert not different, f"labels of unlabeled cases leak into {different[:5]}"
 
 
-def check_predicts_odd_sizes(case: MethodRunCase) -> None:
-    """Every predictor gives probabilities of the image's size for odd sides, through the harness's inference."""
+def check_predicts_odd_sizes(subject: MethodRunSubject) -> None:
+    """For images with odd sides, every predictor gives finite probabilities of the image's size through the harness's inference."""
     from semibench.evaluation.inference import Network, predict
 
-    method, small = case.small.build().eval(), case.small
+    method, small = subject.small.build().eval(), subject.small
     divisor = max((getattr(module, "divisor", 1) for module in method.modules()), default=1)
     size = tuple(side + 5 for side in PATCH[small.dims])
     generator = torch.Generator().manual_seed(derive_seed(0, "odd"))
@@ -139,25 +140,28 @@ def check_predicts_odd_sizes(case: MethodRunCase) -> None:
     network = Network(small.dims, PATCH[small.dims], divisor)
     for name, predictor in method.predictors().items():
         with torch.no_grad():
-            found = predict(predictor, image, Inference(overlap=0.25), network)
-        assert tuple(found.shape) == (small.classes, *size), f"predictor {name!r}: {tuple(found.shape)} for {size}"
-        assert found.isfinite().all(), f"predictor {name!r} returns NaN or infinity for sides {size}"
+            probabilities = predict(predictor, image, Inference(overlap=0.25), network)
+        assert tuple(probabilities.shape) == (small.classes, *size), (
+            f"predictor {name!r}: {tuple(probabilities.shape)} for {size}"
+        )
+        assert probabilities.isfinite().all(), f"predictor {name!r} returns NaN or infinity for sides {size}"
 
 
-def check_a_short_run_on_a_phantom(case: MethodRunCase) -> None:
+def check_a_short_run_on_a_phantom(subject: MethodRunSubject) -> None:
     """`bench run` with the recipe `smoke` trains and scores."""
-    run = case.short
+    run = subject.short
     assert run is None or not run.error, run and run.error
     assert run is None or run.dice, "the run has no Dice"
 
 
-def check_writes_only_into_the_run_folder(case: MethodRunCase) -> None:
-    """In that run nothing is written beside the run folder and the cache of decoded cases."""
-    run = case.short
-    assert run is None or not run.strange, f"written beside the run folder: {', '.join(run.strange[:5]) if run else ''}"
+def check_writes_only_into_the_run_folder(subject: MethodRunSubject) -> None:
+    """The short run writes only into its run folder and the cache of decoded cases."""
+    run = subject.short
+    stray = run.stray_files if run is not None else ()
+    assert not stray, f"written outside the run folder: {', '.join(stray[:5])}"
 
 
 METHOD_RUN_CHECKS: Mapping[str, Check] = {
     name.removeprefix("check_"): function for name, function in globals().items() if name.startswith("check_")
 }
-"""All checks by name."""
+"""All checks of methods within the harness, by name."""

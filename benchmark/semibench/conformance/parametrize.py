@@ -19,20 +19,20 @@ def parametrize_checks(
     known: Mapping[str, str] | None = None,
     slow: bool = False,
 ) -> pytest.MarkDecorator | Callable[..., Any]:
-    """One test for each check of a registered plugin:
+    """Parametrizes a test with every check of a registered plug-in; the arguments are those of `checks_of`.
 
         @parametrize_checks("my-method")
         def test_conformance(check):
             assert check.reason() is None
 
-    A known failure (`known`, or `known_failures` of the class: fact -> reason) is an expected failure with its reason, and an
-    error once the check passes. Everything runs on one thread: at these sizes more only cost. See `checks_of`."""
+    A known failure (from `known`, or `known_failures` of the class) becomes a strict xfail: the test fails once the check
+    passes. Checks run on one thread, since more threads only cost time at these sizes."""
     import pytest
     import torch
 
     torch.set_num_threads(1)
-    found = []
+    parameters = []
     for check in checks_of(name, kind, options=options, known=known, slow=slow):
         marks = [pytest.mark.xfail(reason=check.known, strict=True)] if check.known else []
-        found.append(pytest.param(check, id=str(check), marks=marks))
-    return pytest.mark.parametrize("check", found)
+        parameters.append(pytest.param(check, id=str(check), marks=marks))
+    return pytest.mark.parametrize("check", parameters)

@@ -1,4 +1,4 @@
-"""What holds for a registered plug-in of any kind: its card, the import of its cards, and its class."""
+"""Checks of registered plug-ins of any kind: their cards, the import of these, and their classes."""
 
 from __future__ import annotations
 
@@ -15,50 +15,52 @@ HEAVY = ("torch", "pandas", "numpy", "monai", "mlflow", "diffusers", "nibabel", 
 
 
 @dataclass(frozen=True, eq=False)
-class RegisteredCase:
+class RegisteredSubject:
     """A registered plug-in."""
 
     item: Registered
 
 
-Check = Callable[[RegisteredCase], None]
+Check = Callable[[RegisteredSubject], None]
 
 
-def check_class_resolves(case: RegisteredCase) -> None:
-    """The card's `load` names a class of the right base."""
+def check_class_resolves(subject: RegisteredSubject) -> None:
+    """The card's `load` names a class with the right base class."""
     try:
-        case.item.resolve()
+        subject.item.resolve()
     except PluginError as error:
         raise AssertionError(str(error)) from error
 
 
-def check_card_says_enough(case: RegisteredCase) -> None:
-    """The card has a title and a summary of one line."""
-    card = case.item.card
+def check_card_says_enough(subject: RegisteredSubject) -> None:
+    """The card has a title and a one-line summary."""
+    card = subject.item.card
     assert card.title.strip(), "the card has no title"
-    assert card.summary.strip() and "\n" not in card.summary, "the card's summary is one line of text"
+    assert card.summary.strip() and "\n" not in card.summary, "the card's summary must be one line of text"
 
 
-def check_api_is_written_down(case: RegisteredCase) -> None:
-    """The card says for which version of the contracts it was written, and this Semibench knows that version. (Cards that
-    come with Semibench itself have its own.)"""
-    card = case.item.card
-    assert cards.OLDEST_API <= card.api <= cards.API, f"api={card.api}, this Semibench has {cards.API}"
-    assert "api" in card.model_fields_set or case.item.distribution == "semibench", (
-        f"write api={cards.API} into the card: without it a later Semibench takes the card for one of its own version"
+def check_api_is_written_down(subject: RegisteredSubject) -> None:
+    """The card states the version of the contracts it was written for, and this Semibench supports it. Cards of Semibench
+    itself may leave it out."""
+    card = subject.item.card
+    assert cards.OLDEST_API <= card.api <= cards.API, (
+        f"api={card.api}; this Semibench supports {cards.OLDEST_API} to {cards.API}"
+    )
+    assert "api" in card.model_fields_set or subject.item.distribution == "semibench", (
+        f"write api={cards.API} into the card: otherwise a later Semibench assumes its own version"
     )
 
 
-def check_import_of_cards_is_light(case: RegisteredCase) -> None:
-    """Importing the module of the entry point imports nothing heavy: `bench list` imports it too."""
-    code = f"import sys, {case.item.module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+def check_import_of_cards_is_light(subject: RegisteredSubject) -> None:
+    """Importing the module of the entry point, as `bench list` does, imports no heavy package."""
+    code = f"import sys, {subject.item.module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, f"{case.item.module} can't be imported alone: {done.stderr.strip()[-400:]}"
+    assert done.returncode == 0, f"{subject.item.module} can't be imported alone: {done.stderr.strip()[-400:]}"
     heavy = done.stdout.split()
-    assert not heavy, f"{case.item.module} imports {', '.join(heavy)}: move the class to a module of its own"
+    assert not heavy, f"{subject.item.module} imports {', '.join(heavy)}: move the class to its own module"
 
 
 REGISTRATION_CHECKS: Mapping[str, Check] = {
     name.removeprefix("check_"): function for name, function in globals().items() if name.startswith("check_")
 }
-"""All checks by name."""
+"""All checks of registration, by name."""

@@ -1,4 +1,4 @@
-"""Runs a method through the harness's own optimisation, without files, and notes what it does."""
+"""Runs a method through the harness's own optimisation, without files, and records what it does."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from semibench.training.schedules import Driver, StagePlan, build_drivers, plan_
 
 
 def tensors(state: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of a state by name, those within an extra state (mappings, lists) too."""
-    found: dict[str, Tensor] = {}
+    """Returns the tensors of a state by name, including those nested in mappings and lists."""
+    by_name: dict[str, Tensor] = {}
     for name, value in state.items():
         if isinstance(value, Tensor):
-            found[f"{prefix}{name}"] = value
+            by_name[f"{prefix}{name}"] = value
         elif isinstance(value, Mapping):
-            found |= tensors(value, f"{prefix}{name}.")
+            by_name |= tensors(value, f"{prefix}{name}.")
         elif isinstance(value, (list, tuple)):
-            found |= tensors({str(place): inner for place, inner in enumerate(value)}, f"{prefix}{name}.")
-    return found
+            by_name |= tensors({str(position): inner for position, inner in enumerate(value)}, f"{prefix}{name}.")
+    return by_name
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of `optimise`. weights: of the terms at that moment."""
+    """One call of `optimise`. values, shapes, weights: of each loss at that moment."""
 
     stage: str
     step: int
@@ -52,11 +52,12 @@ class Call:
 
 @dataclass(eq=False)
 class Rehearsal:
-    """The iterations of a run in the order of `training.loop`: batch, seeds, step, end of step, after_step.
+    """The iterations of a run, in the order of `training.loop`: batch, seeds, step, end of step, after_step.
 
     Gradients come from the real `Optimisation` and drivers. filter: may change the losses of a call before they are
-    optimised. calls: what was optimised; reached: parameter -> greatest absolute gradient it ever got; trainable: names
-    of the parameters that wanted gradients at the start of some stage; owned: names that an optimiser had.
+    optimised. calls: the calls of `optimise`. reached: parameter -> its largest absolute gradient. trainable: parameters
+    that required gradients at the start of some stage. owned: parameters that belonged to an optimiser. begun: stages whose
+    `begin` ran.
     """
 
     method: Method
@@ -77,7 +78,7 @@ class Rehearsal:
         self._watch = Watch(Steps(Path(os.devnull)), type(self.method).__name__, eager=True)
 
     def run(self) -> Rehearsal:
-        """All stages, at most `steps` iterations of each, spread over the stage so that every ramp is passed."""
+        """Runs all iterations of all stages."""
         for plan in self.plan:
             drivers = self._enter(plan)
             optimise = Optimisation(self.method, drivers, self._watch, LossScale(False))
@@ -104,17 +105,17 @@ class Rehearsal:
         self.method.train()
         self._watch.begin(iteration, clock, batch)
         optimise.begin(clock)
-        self.method.step(batch, clock, self._noting(clock, drivers, optimise))
+        self.method.step(batch, clock, self._recording(clock, drivers, optimise))
         optimise.end()
         with torch.no_grad():
             self.method.after_step(clock)
         self._watch.notes(self.method.notes)
         self.method.notes.clear()
 
-    def _noting(self, clock: Clock, drivers: Mapping[str, Driver], optimise: Optimisation) -> Callable[..., bool]:
+    def _recording(self, clock: Clock, drivers: Mapping[str, Driver], optimise: Optimisation) -> Callable[..., bool]:
         names: dict[nn.Parameter, str] = {p: name for name, p in self.method.named_parameters()}
 
-        def noted(losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
+        def record_and_optimise(losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
             graph = any(isinstance(value, Tensor) and value.requires_grad for value in losses.values())
             self.calls.append(
                 Call(
@@ -135,12 +136,12 @@ class Rehearsal:
                     self.reached[name] = max(self.reached[name], float(gradient.abs().max()))
             return optimise({}, on=on, step=True) if step else False
 
-        return noted
+        return record_and_optimise
 
     def losses(self) -> list[dict[str, float]]:
-        """Values of the terms, call by call."""
+        """Returns the values of the losses in each call."""
         return [dict(call.values) for call in self.calls]
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of weights and buffers."""
+        """Returns a copy of weights and buffers."""
         return {name: value.detach().clone() for name, value in tensors(self.method.state_dict()).items()}

@@ -1,4 +1,4 @@
-"""Checks that were run, as records: what holds, what doesn't, and JUnit's XML for CI."""
+"""Runs checks, records their outcomes, and writes JUnit XML for CI."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ FAILED: tuple[State, ...] = ("broken", "error", "unexpected")
 
 @dataclass(frozen=True)
 class Verdict:
-    """One check that was run. state: holds; broken: the fact doesn't hold; error: the check couldn't be made; known: a
-    declared failure; unexpected: a declared failure that holds by now. must: what must hold; reason: what is wrong; found:
-    what a check that holds has to say, such as by how much."""
+    """The outcome of one check.
+
+    state: "holds"; "broken": the fact doesn't hold; "error": the check itself failed; "known": a declared failure;
+    "unexpected": a declared failure, but the fact holds. must: the fact that must hold. reason: what is wrong. found: what the
+    check reports when the fact holds, such as by how much.
+    """
 
     id: str
     fact: str
@@ -32,34 +35,34 @@ class Verdict:
     found: str = ""
 
     def record(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns plain values for JSON."""
         return asdict(self)
 
 
 def verdict(check: BoundCheck) -> Verdict:
-    """Runs a check; never raises for what the plug-in does wrong."""
+    """Runs a check. Exceptions of the plug-in are recorded, not propagated."""
     began = time.perf_counter()
     state: State = "holds"
-    reason = found = ""
+    reason = report = ""
     try:
-        found = check() or ""
+        report = check() or ""
     except AssertionError as error:
         state, reason = "broken", str(error) or "an assertion failed"
     except Exception as error:
         state, reason = "error", f"{type(error).__name__}: {error}"
     if check.known:
         if state == "holds":
-            state, reason = "unexpected", f"declared as failing ({check.known}), and it holds: remove the declaration"
+            state, reason = "unexpected", f"declared as failing ({check.known}), but it holds: remove the declaration"
         else:
             state, reason = "known", f"{check.known} ({reason})"
     must = " ".join((check.function.__doc__ or "").split())
-    return Verdict(str(check), check.fact, check.dims, state, must, reason, time.perf_counter() - began, found)
+    return Verdict(str(check), check.fact, check.dims, state, must, reason, time.perf_counter() - began, report)
 
 
 def write_junit(path: Path, suite: str, verdicts: Sequence[Verdict]) -> None:
-    """JUnit's XML as CI services read it; a known failure is a skipped test with its reason."""
+    """Writes JUnit XML for CI services. A known failure appears as a skipped test with its reason."""
     counts = {
-        state: sum(found.state == state for found in verdicts) for state in ("broken", "error", "known", "unexpected")
+        state: sum(one.state == state for one in verdicts) for state in ("broken", "error", "known", "unexpected")
     }
     root = ET.Element(
         "testsuite",
@@ -68,14 +71,12 @@ def write_junit(path: Path, suite: str, verdicts: Sequence[Verdict]) -> None:
         failures=str(counts["broken"] + counts["unexpected"]),
         errors=str(counts["error"]),
         skipped=str(counts["known"]),
-        time=f"{sum(found.seconds for found in verdicts):.3f}",
+        time=f"{sum(one.seconds for one in verdicts):.3f}",
     )
     tags = {"broken": "failure", "unexpected": "failure", "error": "error", "known": "skipped"}
-    for found in verdicts:
-        case = ET.SubElement(
-            root, "testcase", classname=f"semibench.{suite}", name=found.id, time=f"{found.seconds:.3f}"
-        )
-        if found.state in tags:
-            ET.SubElement(case, tags[found.state], message=found.reason).text = found.must
+    for one in verdicts:
+        test = ET.SubElement(root, "testcase", classname=f"semibench.{suite}", name=one.id, time=f"{one.seconds:.3f}")
+        if one.state in tags:
+            ET.SubElement(test, tags[one.state], message=one.reason).text = one.must
     text = ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
     write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))

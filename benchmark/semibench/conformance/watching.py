@@ -1,4 +1,4 @@
-"""What a piece of code writes, connects to and starts, by Python's audit events."""
+"""Watches what a piece of code writes, connects to and starts, through Python's audit events."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
             return
     elif event == "os.mkdir" and "__pycache__" in str(arguments[0]):
         return
-    for seen in _watching:
-        seen.append(f"{event} {arguments[0] if event != 'socket.connect' else arguments[1]}")
+    for events in _watching:
+        events.append(f"{event} {arguments[0] if event != 'socket.connect' else arguments[1]}")
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[list[str]]:
-    """What is written, connected to or started inside the block, by Python's audit events. The hook is installed once a
-    process (hooks can't be taken away) and sleeps outside."""
+    """Yields a list that collects file writes, connections and started processes within the block, as "event target".
+
+    The audit hook is installed once per process, since hooks can't be removed; outside such blocks it does nothing."""
     if not _hooked:
         sys.addaudithook(_audit)
         _hooked.append(True)
-    seen: list[str] = []
-    _watching.append(seen)
+    events: list[str] = []
+    _watching.append(events)
     try:
-        yield seen
+        yield events
     finally:
         _watching.pop()

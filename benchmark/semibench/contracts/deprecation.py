@@ -36,6 +36,11 @@ DEPRECATIONS: Mapping[str, Deprecation] = {
     for entry in (
         Deprecation("battery(methods=...)", "0.1", "0.3", 'battery({"method": [...]})'),
         Deprecation("battery(backbones=...)", "0.1", "0.3", 'battery({"backbone": [...]})'),
+        Deprecation("BoundCheck.case", "0.1", "0.3", "BoundCheck.subject"),
+        *(
+            Deprecation(f"semibench.conformance.{kind}Case", "0.1", "0.3", f"semibench.conformance.{kind}Subject")
+            for kind in ("Backbone", "Dataset", "Generator", "Method", "MethodRun", "Protocol", "Registered")
+        ),
     )
 }
 """Every old form that still works, by name."""

@@ -18,7 +18,7 @@ from semibench.reporting import Reporter
 
 
 @dataclass(frozen=True)
-class Pair:
+class SimilarPair:
     """Two cases with the same image."""
 
     a: str
@@ -34,7 +34,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Row:
+class GroupedCase:
     """A line of the group table."""
 
     case: str
@@ -57,8 +57,8 @@ class Audit:
 
     dataset: str
     cases: int
-    pairs: tuple[Pair, ...]
-    rows: tuple[Row, ...]
+    pairs: tuple[SimilarPair, ...]
+    rows: tuple[GroupedCase, ...]
     crossings: tuple[Crossing, ...]
 
     def summary(self) -> str:
@@ -108,21 +108,21 @@ def audit(
     return Audit(dataset.card.name, len(refs), tuple(pairs), tuple(rows), tuple(crossings))
 
 
-def find_pairs(ids: Sequence[str], prints: Sequence[Print], *, distance: int, likeness: float) -> list[Pair]:
+def find_pairs(ids: Sequence[str], prints: Sequence[Print], *, distance: int, likeness: float) -> list[SimilarPair]:
     """Return all pairs of the same image; several identical images are each paired with the first."""
     pairs = []
     first: dict[str, int] = {}
     for number, image in enumerate(prints):
         if image.content in first:
-            pairs.append(Pair(ids[first[image.content]], ids[number], "identical", 0, 1.0))
+            pairs.append(SimilarPair(ids[first[image.content]], ids[number], "identical", 0, 1.0))
         else:
             first[image.content] = number
     for a, b, flip, bits, like in near_pairs(prints, distance, likeness):
-        pairs.append(Pair(ids[a], ids[b], "flipped" if flip else "near", bits, like))
+        pairs.append(SimilarPair(ids[a], ids[b], "flipped" if flip else "near", bits, like))
     return pairs
 
 
-def group_rows(refs: Sequence[CaseRef], pairs: Sequence[Pair]) -> list[Row]:
+def group_rows(refs: Sequence[CaseRef], pairs: Sequence[SimilarPair]) -> list[GroupedCase]:
     """Merge the groups of paired cases, and return the cases of every group with a pair."""
     group = {ref.id: ref.group for ref in refs}
     parent = {name: name for name in group.values()}
@@ -143,7 +143,7 @@ def group_rows(refs: Sequence[CaseRef], pairs: Sequence[Pair]) -> list[Row]:
         why.setdefault(pair.b, f"{text}: {pair.a}")
     touched = {top(group[case]) for pair in pairs for case in (pair.a, pair.b)}
     return [
-        Row(ref.id, top(ref.group), why.get(ref.id, f"same group: {ref.group}"))
+        GroupedCase(ref.id, top(ref.group), why.get(ref.id, f"same group: {ref.group}"))
         for ref in sorted(refs)
         if top(ref.group) in touched
     ]

@@ -48,7 +48,7 @@ class Progress:
         return Counter(outcome.ending for outcome in self.outcomes.values())
 
 
-class View:
+class MatrixDisplay:
     """Draws progress; the base class does nothing."""
 
     def update(self, progress: Progress) -> None:
@@ -61,7 +61,7 @@ class View:
 def run_matrix(
     items: Sequence[Planned], engine: Engine, runs: Path, *, limits: Limits | None = None,
     execution: Mapping[str, Any] | None = None, tracking_uri: str | None = None, track: bool = True,
-    view: View | None = None, reporter: Reporter | None = None, mirror_first: Sequence[Planned] = (),
+    display: MatrixDisplay | None = None, reporter: Reporter | None = None, mirror_first: Sequence[Planned] = (),
 ) -> dict[str, Outcome]:  # fmt: skip
     """Run all cells through the engine. Errors of cells never propagate.
 
@@ -75,14 +75,14 @@ def run_matrix(
         execution: fields of `Execution` for every cell (device, predictions ...).
         tracking_uri: the MLflow store; None: the default.
         track: mirror finished runs to MLflow.
-        view: draws progress.
+        display: draws progress.
         reporter: receives warnings.
         mirror_first: finished cells whose mirror may be missing.
 
     Returns:
         Run key -> outcome.
     """
-    reporter, view = reporter or Reporter(), view or View()
+    reporter, display = reporter or Reporter(), display or MatrixDisplay()
     by_name = {item.short: item for item in items}
     jobs = [_job(item, runs, limits or Limits(), execution or {}) for item in items]
     progress = Progress(len(jobs))
@@ -106,9 +106,9 @@ def run_matrix(
                     _correct(item, outcome)
                     if mirror is not None and item.folder is not None and (item.folder / "spec.json").is_file():
                         mirror.put(item.folder)
-                    view.ended(item, outcome, progress)
+                    display.ended(item, outcome, progress)
                 progress.running = _running(jobs, progress)
-                view.update(progress)
+                display.update(progress)
                 time.sleep(POLL)
         finally:
             engine.close()

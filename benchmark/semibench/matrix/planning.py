@@ -128,9 +128,9 @@ def _state(prepared: str, folder: Path, journal: Path, reasons: Sequence[str]) -
 def _seconds(plan: Any) -> float | None:
     """Return the measured seconds per iteration of this setting on this machine, times the iterations."""
     from semibench.data.roots import cache_dir
-    from semibench.run.timing import Timings, setting
+    from semibench.run.timing import Timings, timing_key
 
-    seconds = Timings(cache_dir()).get(setting(plan.resolved, plan.record.machine))
+    seconds = Timings(cache_dir()).get(timing_key(plan.resolved, plan.record.machine))
     if seconds is None:
         return None
     return seconds * int(plan.resolved.options.recipe.iterations)

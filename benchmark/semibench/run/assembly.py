@@ -1,4 +1,4 @@
-"""Puts together what trains: decoded and synthetic cases, batches, the networks and the method, the validation."""
+"""Assembles the parts of a training: decoded and synthetic cases, batches, networks, method, validation."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Assembled:
-    """What a run trains with. split: with the synthetic cases among the unlabeled ones; datasets: by name, for truths;
-    validate: mean foreground Dice on the validation cases."""
+    """The parts of a training.
+
+    split: includes the synthetic cases among the unlabeled ones. datasets: by name, to read the truth from. validate: computes
+    the mean foreground Dice on the validation cases; None without any.
+    """
 
     split: Split
     datasets: dict[str, Dataset]
@@ -47,8 +50,9 @@ class Assembled:
 def assemble(
     resolved: Resolved, split: Split, folder: Path, *, device: Any, machine: Machine, reporter: Reporter
 ) -> Assembled:
-    """Decodes the cases of a split, fits the generator where the protocol wants one (on training cases only), and builds
-    batches and method. Writes split.json and synthetic.json into the folder."""
+    """Decodes the cases of a split, fits the generator if the protocol needs one, and builds batches and method.
+
+    The generator sees training cases only. Writes split.json and synthetic.json into the folder."""
     from semibench.data.cache import CaseStore
     from semibench.data.training import TrainingData
     from semibench.evaluation.inference import Network
@@ -56,13 +60,13 @@ def assemble(
 
     card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe
     datasets: dict[str, Dataset] = dict(resolved.data.catalog.datasets)
-    every = unique(ref for refs in split.roles().values() for ref in refs)
-    store = CaseStore.build(datasets, every, reporter=reporter)
+    real_cases = unique(ref for refs in split.roles().values() for ref in refs)
+    store = CaseStore.build(datasets, real_cases, reporter=reporter)
     synthesised = _synthetic(resolved, split, store, datasets, device, machine, reporter)
     if synthesised is not None:
         datasets[synthesised.dataset.card.name] = synthesised.dataset
         split = replace(split, unlabeled=split.unlabeled + tuple(synthesised.dataset.index()))
-        store = CaseStore.build(datasets, unique((*every, *split.unlabeled)), reporter=reporter)
+        store = CaseStore.build(datasets, unique((*real_cases, *split.unlabeled)), reporter=reporter)
         write_json(folder / "synthetic.json", synthesised.record | {"folder": str(synthesised.folder)})
     SplitRecord.of(split).to_disk(folder)
 
@@ -84,7 +88,7 @@ def _synthetic(
     resolved: Resolved, split: Split, store: CaseStore, datasets: Mapping[str, Dataset], device: Any,
     machine: Machine, reporter: Reporter,
 ) -> Synthesised | None:  # fmt: skip
-    """The synthetic cases of this draw, from the training cases only; None where the protocol wants none."""
+    """Synthesises cases from the training cases of this draw; returns None if the protocol needs none."""
     if resolved.data.synthesis is None:
         return None
     from semibench.data.hashes import HashMemory, case_contents
@@ -94,30 +98,32 @@ def _synthetic(
 
     training = unique((*split.labeled, *split.unlabeled))
     contents = list(case_contents(dict(datasets), training, HashMemory()).values())
-    made = synthesise(
+    synthesised = synthesise(
         resolved.plugins["generator"], resolved.data.synthesis, store.restrict(training), training, contents,
         card=resolved.names.card, cache=cache_dir(), device=str(device), reporter=reporter,
     )  # fmt: skip
-    if made.new:
-        seconds = made.record["fit_seconds"] + made.record["sample_seconds"]
-        Timings(cache_dir()).put(generator_setting(resolved, machine), seconds)
-    return made
+    if synthesised.new:
+        seconds = synthesised.record["fit_seconds"] + synthesised.record["sample_seconds"]
+        Timings(cache_dir()).put(generator_timing_key(resolved, machine), seconds)
+    return synthesised
 
 
-def generator_setting(resolved: Resolved, machine: Machine) -> str:
-    """Names what the time of a generator depends on, for `Timings`."""
+def generator_timing_key(resolved: Resolved, machine: Machine) -> str:
+    """Returns the key in `Timings` of a generator: a digest of what its running time depends on."""
     options = dict(resolved.data.synthesis.options) if resolved.data.synthesis else {}
     return "generator-" + sha256(canonical([machine.device_name, machine.threads, options]))[:24]
 
 
 def unique(refs: Iterable[CaseRef]) -> tuple[CaseRef, ...]:
-    """Each once, in order."""
+    """Removes duplicates and keeps the order."""
     return tuple(dict.fromkeys(refs))
 
 
 class Builder:
-    """The `Backbones` factory of one run (see the contract). The run's own backbone takes the run's options and start
-    weights; another takes its defaults, its width from the recipe."""
+    """The `Backbones` factory of one run (see the contract).
+
+    The run's own backbone gets the run's options and start weights. Any other backbone gets its default options, with the
+    width that the recipe states."""
 
     def __init__(
         self,
@@ -137,7 +143,9 @@ class Builder:
         own = name is None or name in (self.item.name, self.item.full_name)
         item = self.item if own else self.plugins.get("backbones", str(name))
         if self.task.dims not in item.card.dims:
-            raise UnsupportedError(f"backbone {item.name!r} is for {item.card.dims} dims, the run has {self.task.dims}")
+            raise UnsupportedError(
+                f"backbone {item.name!r} supports {item.card.dims} dims, but the run has {self.task.dims}"
+            )
         cls = item.resolve()
         width = self.recipe.widths.get(item.name, self.recipe.widths.get("*", 1.0))
         base = self.options if own else {"width": width}
@@ -154,10 +162,14 @@ class Builder:
 
 
 def load_weights(net: Backbone, path: Path, name: str) -> None:
-    """Start weights from a safetensors or torch file (weights only). Every entry must fit by key and shape; keys that are
-    missing in the file (a head for other classes) stay as drawn only where they belong to the decoder.
+    """Loads start weights from a safetensors or torch file that holds tensors only.
 
-    Raises IdentityError that lists what doesn't fit."""
+    Every entry must fit by key and shape. The file may lack keys of the decoder, such as a head for other classes; these keep
+    their random weights.
+
+    Raises:
+        IdentityError: if an entry doesn't fit; the message lists what doesn't.
+    """
     import torch
     from safetensors.torch import load_file
 
@@ -176,24 +188,27 @@ def load_weights(net: Backbone, path: Path, name: str) -> None:
     if not isinstance(state, Mapping) or not all(hasattr(value, "shape") for value in state.values()):
         raise IdentityError(f"{path} is not a weight file: expected names and tensors, found {type(state).__name__}")
     state = dict(net.start_weights(state))
-    mine = net.state_dict()
-    unknown = sorted(set(state) - set(mine))
+    expected = net.state_dict()
+    unknown = sorted(set(state) - set(expected))
     wrong = [
-        f"{key}: {tuple(state[key].shape)}, expected {tuple(mine[key].shape)}"
+        f"{key}: {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
         for key in state
-        if key in mine and state[key].shape != mine[key].shape
+        if key in expected and state[key].shape != expected[key].shape
     ]
-    missing = sorted(key for key in set(mine) - set(state) if not key.startswith("decoder."))
+    missing = sorted(key for key in set(expected) - set(state) if not key.startswith("decoder."))
     if unknown or wrong or missing:
-        said = [f"unknown: {', '.join(unknown[:5])}" if unknown else "", f"shapes: {'; '.join(wrong[:5])}" if wrong else "",
+        problems = [f"unknown: {', '.join(unknown[:5])}" if unknown else "", f"shapes: {'; '.join(wrong[:5])}" if wrong else "",
                 f"missing: {', '.join(missing[:5])}" if missing else ""]  # fmt: skip
-        raise IdentityError(f"{path} doesn't fit backbone {name!r}: {' | '.join(part for part in said if part)}")
+        raise IdentityError(f"{path} doesn't fit backbone {name!r}: {' | '.join(part for part in problems if part)}")
     net.load_state_dict(state, strict=False)
 
 
 def build_method(resolved: Resolved, task: Task, plugins: Registry) -> Method:
-    """The method of a run with its resolved terms; weights are drawn from the replicate's seed. Raises UnsupportedError
-    with the method's own reason."""
+    """Returns the method of a run with its resolved terms; its initial weights are drawn from the replicate's seed.
+
+    Raises:
+        UnsupportedError: with the method's own reason.
+    """
     from semibench.training.seeding import seed_construction
 
     names, options = resolved.names, resolved.options

@@ -1,4 +1,4 @@
-"""What a request implies where it names nothing: recipe, method, backbone, dims of the network."""
+"""Defaults for what a request leaves out: recipe values, method, backbone, dims of the network."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from semibench.run.settings import build, merge
 def base_recipe(
     plugins: Registry, name: str, *, dims: int, protocol: str, dataset: str
 ) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of this name for a protocol and data set, and the protocol options that come with it. All cards that match are
-    merged; a more specific card overrides a general one."""
-    found: list[tuple[int, Any]] = []
+    """Returns the recipe of this name for a protocol and data set, and the protocol options that come with it.
+
+    All matching cards are merged; a more specific card overrides a more general one.
+
+    Raises:
+        UnknownNameError: if no card has the name.
+        UsageError: if no card of the name has values for this combination.
+    """
+    matches: list[tuple[int, Any]] = []
     names = set()
     for item in plugins.cards("recipes"):
         card = item.card
@@ -27,47 +33,54 @@ def base_recipe(
             and dataset in (card.datasets or (dataset,))
         )
         if card.name == name and fits:
-            found.append((sum((card.dims is not None, bool(card.protocols), bool(card.datasets))), card))
-    if not any(card.values for _, card in found):
+            matches.append((sum((card.dims is not None, bool(card.protocols), bool(card.datasets))), card))
+    if not any(card.values for _, card in matches):
         if name not in names:
             raise UnknownNameError("recipe", name, names | {"own"})
         raise UsageError(f"recipe {name!r} has no values for {dims}D, protocol {protocol!r}, data set {dataset!r}")
-    cards = [card for _, card in sorted(found, key=lambda pair: pair[0])]
+    cards = [card for _, card in sorted(matches, key=lambda pair: pair[0])]
     values = merge(*(card.values for card in cards))
     options = merge(*(card.protocol for card in cards))
     return build(Recipe, f"recipe {name!r}", {"name": name, "dims": dims}, values), options
 
 
 def default_method(plugins: Registry, protocol: str, dims: int) -> Registered:
-    """The method that is the protocol's default for these dims; of several, the one that supports fewer dims."""
+    """Returns the protocol's default method for these dims; of several, the one that supports fewer dims."""
     for item in sorted(plugins.cards("methods"), key=lambda item: len(item.card.dims)):
         if protocol in item.card.default_for and dims in item.card.dims:
             return item
-    known = ", ".join(item.name for item in plugins.cards("methods") if dims in item.card.dims)
-    raise UsageError(f"protocol {protocol!r} has no default method in {dims}D; name one with --method: {known}")
+    names = ", ".join(item.name for item in plugins.cards("methods") if dims in item.card.dims)
+    raise UsageError(f"protocol {protocol!r} has no default method in {dims}D; name one with --method: {names}")
 
 
 def default_backbone(plugins: Registry, method: Registered, dims: int) -> Registered:
-    """The backbone that the method names, else the default one for these dims."""
+    """Returns the backbone that the method names, or else the default one for these dims."""
     if method.card.backbone is not None:
         return plugins.get("backbones", method.card.backbone)
     for item in plugins.cards("backbones"):
         if dims in item.card.default_for:
             return item
-    raise UsageError(f"no backbone is the default in {dims}D; name one with --backbone")
+    raise UsageError(f"there is no default backbone in {dims}D; name one with --backbone")
 
 
 def choose_dims(asked: int | None, card: DatasetCard, method: Registered | None, backbone: Registered | None) -> int:
-    """The dims of the network: as asked, else those of the data (or the card's `network_dims`) where method and backbone
-    support them, else the other."""
+    """Returns the dims of the network.
+
+    These are the requested dims, or else those of the data (or the card's `network_dims`) if method and backbone support them,
+    or else the other ones.
+
+    Raises:
+        UsageError: for a 3D network on images.
+        UnsupportedError: if method and backbone support none of them.
+    """
     if asked is not None:
-        wanted: tuple[int, ...] = (asked,)
+        candidates: tuple[int, ...] = (asked,)
     else:
-        wanted = (card.dims,) if card.dims == 2 else (2, 3) if card.network_dims == 2 else (3, 2)
-    if card.dims == 2 and 3 in wanted:
+        candidates = (card.dims,) if card.dims == 2 else (2, 3) if card.network_dims == 2 else (3, 2)
+    if card.dims == 2 and 3 in candidates:
         raise UsageError(f"data set {card.name!r} has images: a 3D network can't be trained on them")
-    for dims in wanted:
+    for dims in candidates:
         if all(dims in item.card.dims for item in (method, backbone) if item is not None):
             return dims
     parts = [f"{item.kind[:-1]} {item.name!r}: {item.card.dims}" for item in (method, backbone) if item is not None]
-    raise UnsupportedError(f"no common dims: asked for {wanted}; {'; '.join(parts)}")
+    raise UnsupportedError(f"no common dims: tried {candidates}; {'; '.join(parts)}")

@@ -1,4 +1,4 @@
-"""Does the work of a plan: trains, scores, draws pictures, and leaves a finished run folder.
+"""Executes a plan: trains, scores, draws pictures, and leaves a finished run folder.
 
 result = execute(prepare(Request(protocol="synthetic", dataset="tus")))
 """
@@ -28,7 +28,7 @@ log = logging.getLogger("semibench")
 
 @dataclass
 class Result:
-    """A finished run. record: what result.json holds; new: whether it was computed now."""
+    """A finished run. record: the content of result.json. new: whether it was computed by this call."""
 
     folder: Path
     record: records.Result
@@ -36,14 +36,20 @@ class Result:
 
 
 def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
-    """Does the work, or returns what is done already. The run folder holds everything, also of a failed run; MLflow
-    mirrors it. Raises what the work raises, after the folder says so."""
+    """Executes a run, or returns the result of a finished one.
+
+    The run folder holds everything, also of a failed run; MLflow mirrors it. Errors of the run are propagated after status.json
+    records them.
+
+    Raises:
+        BusyError: if another process is working on the run.
+    """
     from filelock import FileLock, Timeout
 
     reporter = reporter or Reporter()
     request = plan.resolved.request
     if plan.state == "done" and not request.force:
-        reporter.note(f"run {plan.key[:SHORT]} is done already ({plan.folder}); --force runs it again")
+        reporter.note(f"run {plan.key[:SHORT]} is already done ({plan.folder}); --force runs it again")
         _mirror(plan, reporter)
         return Result(plan.folder, read_object(plan.folder, records.Result), new=False)
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +70,7 @@ def _guarded(plan: Plan, reporter: Reporter) -> Result:
     try:
         record = _work(plan, reporter)
     except KeyboardInterrupt:
-        status.write("interrupted", "stopped by a signal; run the same command again to go on")
+        status.write("interrupted", "stopped by a signal; run the same command again to resume")
         _mirror(plan, reporter)
         raise
     except Exception as error:
@@ -81,7 +87,7 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
     from semibench.data.roots import cache_dir
     from semibench.evaluation.run_scores import conventions_for, score_run
     from semibench.run.illustration import illustrate
-    from semibench.run.timing import Timings, setting
+    from semibench.run.timing import Timings, timing_key
     from semibench.training.checkpoints import load_method
     from semibench.training.cost import measure
     from semibench.training.loop import train
@@ -89,14 +95,14 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
     resolved, request = plan.resolved, plan.resolved.request
     card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe
     machine = plan.record.machine
-    made = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
-    method, split, network = made.method, made.split, made.network
+    parts = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
+    method, split, network = parts.method, parts.split, parts.network
     trained = train(
-        method, made.data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
-        validate=made.validate if recipe.keep_best else None, reporter=reporter,
+        method, parts.data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
+        validate=parts.validate if recipe.keep_best else None, reporter=reporter,
         resume=request.resume and plan.state in ("resumable", "running"), key=plan.key,
     )  # fmt: skip
-    Timings(cache_dir()).put(setting(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
+    Timings(cache_dir()).put(timing_key(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
 
     conventions, skipped = conventions_for(
         registry(), request.conventions, dims=dims, case_dims=card.dims, dataset=card.name
@@ -112,20 +118,29 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
         return path.is_file()
 
     table, scores, seconds = score_run(
-        method, load, made.store, made.datasets, split.test, classes=card.classes, network=network, conventions=conventions,
+        method, load, parts.store, parts.datasets, split.test, classes=card.classes, network=network, conventions=conventions,
         reporter=reporter, predictions=plan.folder / "predictions" if request.keep_predictions else None,
     )  # fmt: skip
     write_table(plan.folder / SCORES_FILE, table)
     pictures: list[Path] = []
     if request.pictures:
         pictures = illustrate(
-            plan.folder, method, load, made.store, split, card, network, table, made.synthesised, resolved.data.phantom
+            plan.folder,
+            method,
+            load,
+            parts.store,
+            split,
+            card,
+            network,
+            table,
+            parts.synthesised,
+            resolved.data.phantom,
         )
     record = records.Result.make(
         key=plan.key, row=plan.spec.row, track=plan.spec.track.digest(), split=SplitRecord.of(plan.split).digest, scores=scores,
-        training=trained.record(), model=measure(method, made.data.task).record(),
+        training=trained.record(), model=measure(method, parts.data.task).record(),
         inference={"seconds_per_case": seconds}, label_budget=len(split.labeled) + len(split.validation),
-        synthetic=None if made.synthesised is None else made.synthesised.record, tuning=resolved.tuning,
+        synthetic=None if parts.synthesised is None else parts.synthesised.record, tuning=resolved.tuning,
         pictures=[str(path.relative_to(plan.folder)) for path in pictures], phantom=resolved.data.phantom,
     )  # fmt: skip
     record.to_disk(plan.folder)
@@ -133,8 +148,9 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
 
 
 def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
-    """The mirror may fail (a store that can't be reached); the run folder holds everything, so it is a warning. ended: the
-    listeners are told."""
+    """Mirrors the run in MLflow. An error, such as an unreachable store, is only a warning, since the run folder is complete.
+
+    ended: also notify the listeners."""
     if not plan.resolved.request.track:
         return
     from semibench.tracking import mirror
@@ -142,7 +158,7 @@ def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
     try:
         mirror(plan.folder, plan.resolved.request.tracking_uri, reporter)
     except Exception as error:
-        if not isinstance(error, SemibenchError):  # those say what is wrong themselves
+        if not isinstance(error, SemibenchError):  # the message of a SemibenchError suffices
             log.error("%s", traceback.format_exc())
         reporter.warn(
             f"MLflow could not be written ({type(error).__name__}: {error}); the run folder {plan.folder} is complete"

@@ -1,4 +1,4 @@
-"""The pictures of a run: overlays of its best, middle and worst test cases, loss curves, synthetic samples."""
+"""Draws the pictures of a run: overlays of the best, middle and worst test cases, loss curves, synthetic samples."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def illustrate(
     folder: Path, method: Method, load: Callable[[str], bool], store: CaseStore, split: Split, card: DatasetCard,
     network: Network, table: pd.DataFrame, synthesised: Synthesised | None, phantom: bool,
 ) -> list[Path]:  # fmt: skip
-    """Writes pictures/*.png into a run folder and returns their paths. Overlays show the default predictor of the best
-    weights (the last where there are none), on the working grid."""
+    """Writes pictures/*.png into a run folder and returns their paths.
+
+    Overlays show the default predictor of the best weights, or else the last ones, on the working grid."""
     pictures = folder / "pictures"
     checkpoint = "best" if load("best") else "last"
     if checkpoint == "last":
@@ -52,12 +53,12 @@ def illustrate(
                 panels.append(slice_of(title, image, truth, labels, axis=card.slice_axis or 0))
             else:
                 panels.append(Overlay(title, image, truth, labels))
-    made: list[Path] = []
+    paths: list[Path] = []
     if panels:
         title = f"{card.title} ({kind}), {checkpoint} weights, predictor {name}"
-        made.append(overlays(panels, pictures / "overlays.png", classes=card.classes, title=title))
+        paths.append(overlays(panels, pictures / "overlays.png", classes=card.classes, title=title))
     if (folder / "steps.parquet").is_file():
-        made.append(loss_curves(folder / "steps.parquet", pictures / "losses.png", title=f"{card.title} ({kind})"))
+        paths.append(loss_curves(folder / "steps.parquet", pictures / "losses.png", title=f"{card.title} ({kind})"))
     if synthesised is not None:
         samples = np.load(synthesised.folder / "samples.npy", mmap_mode="r")[:16]
         record = synthesised.record
@@ -65,5 +66,5 @@ def illustrate(
             f"Synthetic cases of {card.title} ({kind}): {record['kept']} kept, "
             f"{record['memorised']} rejected as memorised, {record['unrealistic']} as unrealistic"
         )
-        made.append(sheet(np.asarray(samples), pictures / "synthetic.png", title=caption))
-    return made
+        paths.append(sheet(np.asarray(samples), pictures / "synthetic.png", title=caption))
+    return paths

@@ -1,4 +1,4 @@
-"""Before a run: the request is resolved, the split drawn and checked, the state of the run folder read, the time estimated.
+"""Prepares a run: resolves the request, draws and checks the split, reads the run folder's state, estimates the time.
 
 plan = prepare(Request(protocol="synthetic", dataset="tus"))
 """
@@ -17,7 +17,7 @@ from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
 from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
-from semibench.run.assembly import build_method, generator_setting
+from semibench.run.assembly import build_method, generator_timing_key
 from semibench.run.request import Request
 from semibench.run.resolve import Resolved, resolve
 from semibench.runfolder.plans import Estimate, PlanRecord
@@ -29,14 +29,16 @@ from semibench.runfolder.state import State
 if TYPE_CHECKING:
     from semibench.contracts.method import Task
 
-WORTH_TRYING = 2**20
-"""Voxels of a batch above which no iteration is tried on a CPU for the sake of an estimate: it would take minutes."""
+LARGEST_TRIAL = 2**20
+"""Largest number of voxels in a batch for which the time is measured on a CPU; a larger batch would take minutes."""
 
 
 @dataclass
 class Plan:
-    """Everything settled, nothing done. state: what the run folder holds already; reasons: why it is stale; record: what would
-    make the run."""
+    """A run that is fully determined but not started.
+
+    state: of the run folder. reasons: why it is stale. record: the provenance that the run would have.
+    """
 
     resolved: Resolved
     split: Split
@@ -57,7 +59,7 @@ class Plan:
         return self.spec.key
 
     def summary(self) -> PlanRecord:
-        """What a user wants to see before the work starts."""
+        """Returns the facts that users see before the run starts."""
         names, options, data = self.resolved.names, self.resolved.options, self.resolved.data
         recipe, synthesis, replicate = options.recipe, data.synthesis, self.spec.replicate
         pools = {
@@ -87,15 +89,24 @@ class Plan:
 
 
 def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
-    """The checked split of a resolved request (synthetic cases are added when the run is executed), and warnings."""
+    """Returns the checked split of a resolved request, and warnings. Synthetic cases are added when the run is executed."""
     data, replicate = resolved.data, resolved.spec.replicate
     split = resolved.options.protocol.draw(data.catalog, data.protocol_options, replicate.draw, replicate.fold)
     return split, check(split, published=replicate.draw is None)
 
 
 def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:
-    """Resolves, draws and checks. estimate: also say how long it will take (two iterations on noise where nothing was
-    measured on this machine before). Raises the errors of `resolve` and UsageError for a split that can't be used."""
+    """Resolves a request, draws the split and checks that the run can start.
+
+    Args:
+        request: the request.
+        reporter: receives progress and warnings.
+        estimate: also estimate the running time, from earlier runs on this machine or else from two iterations on noise.
+
+    Raises:
+        UsageError: for a split that can't be used, and as in `resolve`.
+        UnsupportedError: if the method can't do the task, and as in `resolve`.
+    """
     from semibench.evaluation.run_scores import conventions_for
     from semibench.training.device import choose, set_threads, tune_allocator
 
@@ -122,29 +133,29 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
 
 
 def _random_start(resolved: Resolved) -> list[str]:
-    """A sentence where the network is published with pretrained weights and none are given."""
+    """Returns a warning if the network was published with pretrained weights and none are given."""
     item = resolved.names.backbone
     if resolved.request.weights is not None or not item.card.weights:
         return []
     names = ", ".join(file.name for file in item.card.weights)
-    return [f"{item.name} starts from random weights: it is published with {names}; give a file with --weights"]
+    return [f"{item.name} starts from random weights: it was published with {names}; pass a weight file with --weights"]
 
 
 def _check_method(resolved: Resolved, split: Split) -> None:
-    """Raises UnsupportedError where the method can't do the task, or a pool that it draws from is empty."""
+    """Raises UnsupportedError if the method can't do the task, or needs unlabeled cases and there are none."""
     name, method = resolved.names.method.name, resolved.options.method
     reason = method.unsupported(_task(resolved, split), resolved.options.method_options)
     if reason:
         raise UnsupportedError(f"method {name!r}: {reason}")
-    wanted = {stream.pool for stream in method.streams.values()}
-    if "unlabeled" in wanted and not split.unlabeled and resolved.data.synthesis is None:
+    pools = {stream.pool for stream in method.streams.values()}
+    if "unlabeled" in pools and not split.unlabeled and resolved.data.synthesis is None:
         raise UnsupportedError(
-            f"method {name!r} needs unlabeled cases, and this split has none; label fewer cases, or take --method supervised"
+            f"method {name!r} needs unlabeled cases, but this split has none; label fewer cases, or use --method supervised"
         )
 
 
 def _task(resolved: Resolved, split: Split) -> Task:
-    """The task as far as it is known before the cases are decoded (a 2D network on volumes counts volumes here)."""
+    """Returns the task as far as it is known before cases are decoded: for a 2D network on volumes, it counts volumes."""
     from semibench.contracts.method import Task
     from semibench.data.training import training_domains
 
@@ -158,26 +169,26 @@ def _task(resolved: Resolved, split: Split) -> Task:
 
 def _estimate(plan: Plan, plugins: Registry) -> Estimate:
     from semibench.data.roots import cache_dir
-    from semibench.run.timing import Timings, TooLargeError, measure_iteration, setting
+    from semibench.run.timing import Timings, TooLargeError, measure_iteration, timing_key
 
     timings = Timings(cache_dir())
     resolved, recipe = plan.resolved, plan.resolved.options.recipe
-    name = setting(resolved, plan.record.machine)
-    seconds, source = timings.get(name), "earlier runs on this machine"
+    key = timing_key(resolved, plan.record.machine)
+    seconds, source = timings.get(key), "earlier runs on this machine"
     voxels = (recipe.labeled_batch + recipe.unlabeled_batch) * math.prod(recipe.patch)
-    if seconds is None and plan.device.type == "cpu" and voxels > WORTH_TRYING:
-        return Estimate(source=f"an iteration of {voxels / 1e6:.1f} million voxels is too large to try on a CPU")
+    if seconds is None and plan.device.type == "cpu" and voxels > LARGEST_TRIAL:
+        return Estimate(source=f"an iteration of {voxels / 1e6:.1f} million voxels is too large to measure on a CPU")
     if seconds is None:
         task = _task(resolved, plan.split)
         try:
             seconds = measure_iteration(build_method(resolved, task, plugins), task, recipe, plan.device)
         except TooLargeError as reason:
             return Estimate(source=str(reason))
-        timings.put(name, seconds)
+        timings.put(key, seconds)
         source = "two iterations on noise"
     generator = None
     if resolved.data.synthesis is not None:
-        generator = timings.get(generator_setting(resolved, plan.record.machine))
+        generator = timings.get(generator_timing_key(resolved, plan.record.machine))
     return Estimate(
         source=source, seconds_per_iteration=seconds, training_seconds=seconds * recipe.iterations,
         generator_seconds=generator,

@@ -1,8 +1,7 @@
-"""What a user asks for: a `Cell` says what is run, an `Execution` where and how, and a `Request` is both.
+"""Requests for runs: a `Cell` says what to run, an `Execution` where and how, and a `Request` is both.
 
-These records are the only place that names the fields of a request. The options of `bench run`, `matrix`, `tune` and `split`, the
-groups of a matrix file, command lines, and requests rebuilt from a stored spec are all derived from them. Light: no torch, no
-YAML.
+Only these records list the fields of a request. The options of `bench run`, `matrix`, `tune` and `split`, the groups of a
+matrix file, command lines, and requests rebuilt from a stored spec are all derived from them. Imports neither torch nor YAML.
 """
 
 from __future__ import annotations
@@ -46,21 +45,21 @@ class Option:
 
     @classmethod
     def of(cls, field: FieldInfo) -> Option:
-        """The option of a field that has one."""
+        """Returns the option of a field that has one."""
         return next(item for item in field.metadata if isinstance(item, cls))
 
     @classmethod
     def fields(cls, record: type[BaseModel]) -> dict[str, FieldInfo]:
-        """The fields of a record that have an option, by name."""
-        found = record.model_fields.items()
-        return {name: field for name, field in found if any(isinstance(item, cls) for item in field.metadata)}
+        """Returns the fields of a record that have an option, by name."""
+        every = record.model_fields.items()
+        return {name: field for name, field in every if any(isinstance(item, cls) for item in field.metadata)}
 
     def flags(self, field: str) -> tuple[str, ...]:
-        """All flags of the option."""
+        """Returns all flags of the option."""
         return self.names or (f"--{field.replace('_', '-')}",)
 
     def words(self, field: str, value: Any) -> list[str]:
-        """The words that give the field this value on a command line; the shortest flag is used."""
+        """Returns the words that give the field this value on a command line, with the shortest flag."""
         flag = self.flags(field)[-1]
         if isinstance(value, bool) or self.switch is not None:
             on, _, off = flag.partition("/")
@@ -71,24 +70,24 @@ class Option:
 
 
 class Asked(BaseModel, frozen=True, extra="forbid"):
-    """A part of a request; its fields are options of the command line."""
+    """Base of the parts of a request. Their fields are options of the command line."""
 
     def words(self, *, leave_out: Iterable[str] = ()) -> list[str]:
-        """The options that say the same: fields that differ from their default, and those that are always written."""
-        skipped, found = set(leave_out), []
+        """Returns the equivalent options: fields that differ from their default, and those that are always written."""
+        skipped, words = set(leave_out), []
         for name, field in Option.fields(type(self)).items():
             value, option = getattr(self, name), Option.of(field)
             if name not in skipped and (option.written or field.is_required() or value != field.default):
-                found += option.words(name, value)
-        return found
+                words += option.words(name, value)
+        return words
 
 
 class Cell(Asked, frozen=True, extra="forbid"):
-    """What is run, by names; what is left out is filled in by `resolve`.
+    """What to run, by names. `resolve` fills in what is left out.
 
-    settings: texts "name=value" (see `semibench.run.settings`). phantom: "auto" takes the procedural stand-in where no files are
-    configured. weights: file of start weights of the backbone. tuned: a study of `bench tune`, by name, folder or file.
-    conventions: empty means all that apply.
+    settings: texts "name=value" (see `semibench.run.settings`). phantom: "auto" uses the procedural stand-in if no files are
+    configured. weights: file with start weights for the backbone. tuned: a study of `bench tune`, by name, folder or file.
+    conventions: empty for all that apply.
     """
 
     protocol: Annotated[
@@ -125,14 +124,14 @@ class Cell(Asked, frozen=True, extra="forbid"):
         Field(ge=2, le=3),
         Option("2: a 2D network, on slices of volumes; 3: a 3D one.", panel=COMPETITOR),
     ] = None
-    weights: Annotated[Path | None, Option("File of start weights for the backbone.", panel=COMPETITOR)] = None
+    weights: Annotated[Path | None, Option("File with start weights for the backbone.", panel=COMPETITOR)] = None
     tuned: Annotated[
         Path | None,
-        Option("Weights that a study of `bench tune` found: its name or folder.", panel=COMPETITOR, metavar="STUDY"),
+        Option("Settings found by a study of `bench tune`: its name or folder.", panel=COMPETITOR, metavar="STUDY"),
     ] = None
     draw: Annotated[int, Field(ge=0), Option("Which random split.", panel=REPLICATES, axis="Random splits.")] = 0
     fold: Annotated[
-        int | None, Field(ge=0), Option("Which fold of it.", panel=REPLICATES, axis="Folds of each split.")
+        int | None, Field(ge=0), Option("Which fold of the split.", panel=REPLICATES, axis="Folds of each split.")
     ] = None
     seed: Annotated[
         int, Field(ge=0), Option("Training randomness.", panel=REPLICATES, written=True, axis="Training seeds.")
@@ -142,7 +141,7 @@ class Cell(Asked, frozen=True, extra="forbid"):
         Option("Any recipe field, option or weight; repeatable.", ("--set",), metavar="NAME=VALUE"),
     ] = ()
     data_root: Annotated[
-        Path | None, Option("Folder with one folder per data set (else SEMIBENCH_DATA, semibench.toml).")
+        Path | None, Option("Folder with one folder per data set (default: SEMIBENCH_DATA, semibench.toml).")
     ] = None
     phantom: Annotated[
         Phantom,
@@ -158,10 +157,18 @@ class Cell(Asked, frozen=True, extra="forbid"):
 
     @classmethod
     def from_spec(cls, spec: RunSpec, **more: Any) -> Self:
-        """What has this spec, with nothing left to a default; more: fields that a spec doesn't hold.
+        """Returns the record that resolves to this spec, with nothing left to defaults.
 
-        Raises UsageError for a spec that no request can have."""
-        settings = {f"{part}.{name}": value for part, given in parts_of(spec).items() for name, value in given.items()}
+        Args:
+            spec: the spec of a run.
+            more: fields that a spec doesn't hold.
+
+        Raises:
+            UsageError: for a spec that no request can have.
+        """
+        settings = {
+            f"{part}.{name}": value for part, values in parts_of(spec).items() for name, value in values.items()
+        }
         fields = {
             "protocol": spec.track.protocol.name,
             "dataset": spec.track.dataset.name,
@@ -179,34 +186,34 @@ class Cell(Asked, frozen=True, extra="forbid"):
 
     @property
     def label(self) -> str:
-        """Short and readable: "self/tus/mgcc seed 0", then what isn't a default: "preset=code term.cutmix=0.5"."""
+        """A short, readable name: "self/tus/mgcc seed 0", then what isn't a default: "preset=code term.cutmix=0.5"."""
         who = "/".join(part for part in (self.protocol, self.dataset, self.method or "default", self.backbone) if part)
         replicate = [f"draw {self.draw}"] if self.draw else []
         replicate += [f"fold {self.fold}"] if self.fold is not None else []
-        given = {"recipe": self.recipe, "preset": self.preset, "dims": self.dims}
-        chosen = [f"{name}={value}" for name, value in given.items() if value != Cell.model_fields[name].default]
-        return " ".join([who, *replicate, f"seed {self.seed}", *chosen, *self.settings])
+        fields = {"recipe": self.recipe, "preset": self.preset, "dims": self.dims}
+        changed = [f"{name}={value}" for name, value in fields.items() if value != Cell.model_fields[name].default]
+        return " ".join([who, *replicate, f"seed {self.seed}", *changed, *self.settings])
 
     @property
     def digest(self) -> str:
-        """Names the cell itself, where a run key can't be had (a plug-in that doesn't load)."""
+        """Identifies the cell when it has no run key, because a plug-in doesn't load."""
         return sha256(canonical(self.model_dump(mode="json")))[:SHORT]
 
     def changed(self, settings: Iterable[str]) -> Self:
-        """The cell with more settings; one of the same name replaces the cell's own."""
-        return self.model_copy(update={"settings": laid_over(self.settings, settings)})
+        """Returns the cell with more settings; they override the cell's settings of the same name."""
+        return self.model_copy(update={"settings": merge_settings(self.settings, settings)})
 
     def request(self, **more: Any) -> Request:
-        """The request that runs this cell; more: fields of `Execution`, or of the cell in place of its own."""
+        """Returns the request that runs this cell. more: fields of `Execution`, or fields that replace those of the cell."""
         return Request(**{name: getattr(self, name) for name in Cell.model_fields} | more)
 
     def to_command(self, *, leave_out: Iterable[str] = ()) -> str:
-        """The `bench run` line that asks for the same."""
+        """Returns the equivalent `bench run` command line."""
         return shlex.join(["bench", "run", *self.words(leave_out=leave_out)])
 
 
 class Execution(Asked, frozen=True, extra="forbid"):
-    """Where and how a cell is run, and what is kept; none of it is part of the run's key."""
+    """Where and how to run a cell, and what to keep. None of it is part of the run key."""
 
     device: Annotated[str, Option("auto, cpu, cuda, cuda:1, mps.", panel=KEPT)] = "auto"
     threads: Annotated[
@@ -217,9 +224,9 @@ class Execution(Asked, frozen=True, extra="forbid"):
     ] = None
     runs: Annotated[Path, Option("Folder of the run folders.", panel=KEPT)] = Path("runs")
     resume: Annotated[
-        bool, Option("Go on from the last checkpoint, or start again.", ("--resume/--restart",), KEPT)
+        bool, Option("Resume from the last checkpoint, or start again.", ("--resume/--restart",), KEPT)
     ] = True
-    force: Annotated[bool, Option("Run again though it is done.", panel=KEPT)] = False
+    force: Annotated[bool, Option("Run again even if it is done.", panel=KEPT)] = False
     keep_predictions: Annotated[
         bool, Option("Keep predicted masks, or not.", ("--predictions/--no-predictions",), KEPT)
     ] = True
@@ -231,11 +238,11 @@ class Execution(Asked, frozen=True, extra="forbid"):
 
 
 class Request(Execution, Cell, frozen=True, extra="forbid"):
-    """One run that is asked for: a cell, and how it is executed."""
+    """A request for one run: a cell and its execution."""
 
 
 def parts_of(spec: RunSpec) -> dict[str, Mapping[str, Any]]:
-    """All options of a spec by the part that `--set PART.NAME=VALUE` names."""
+    """Returns all options of a spec, by the part that `--set PART.NAME=VALUE` names."""
     protocol, dataset = dict(spec.track.protocol.options), dict(spec.track.dataset.options)
     phantom, generator = dataset.pop("phantom", None), protocol.pop("generator_options", None)
     return {
@@ -251,11 +258,11 @@ def parts_of(spec: RunSpec) -> dict[str, Mapping[str, Any]]:
 
 
 def without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The options except those with these names."""
+    """Returns the options except those with these names."""
     return {name: value for name, value in options.items() if name not in names}
 
 
-def laid_over(*layers: Iterable[str]) -> tuple[str, ...]:
-    """Settings of later layers replace those of the same name; the order is that of their first appearance."""
-    found = {text.partition("=")[0].strip(): text for layer in layers for text in layer}
-    return tuple(found.values())
+def merge_settings(*layers: Iterable[str]) -> tuple[str, ...]:
+    """Merges settings: later layers override earlier ones of the same name. The order is that of first appearance."""
+    by_name = {text.partition("=")[0].strip(): text for layer in layers for text in layer}
+    return tuple(by_name.values())

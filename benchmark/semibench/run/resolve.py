@@ -1,7 +1,7 @@
-"""From names and settings to a run spec, in four steps: names -> options -> data -> spec.
+"""Resolves names and settings to a run spec, in four steps: names -> options -> data -> spec.
 
-Each step takes what the steps before it returned and returns a record of its own; a `Resolved` is all of them together.
-Everything that decides the digits of a run is settled here, and nothing runs.
+Each step takes the records of earlier steps and returns its own; `Resolved` holds all of them. This module determines
+everything that affects the numbers of a run; it runs nothing.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Names:
-    """The plug-ins that a request names or implies, and the dims of the network. settings: those of `--set` and of the
-    study."""
+    """The plug-ins that a request names or implies, and the dims of the network.
+
+    settings: from `--set` and from the study."""
 
     dataset: Registered
     protocol: Registered
@@ -44,15 +45,18 @@ class Names:
 
     @property
     def card(self) -> DatasetCard:
-        """Of the main data set."""
+        """The card of the main data set."""
         card: DatasetCard = self.dataset.card
         return card
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is known without the data. recipe: named `name*` where a setting changed it. terms: as records, for the spec. given: the
-    settings by part; recipe_protocol: protocol options that the recipe brings. The data complete the last three."""
+    """The options that don't depend on the data.
+
+    recipe: named `name*` if a setting changed it. own: whether the recipe is the method's own. terms: as records, for the spec.
+    given: the settings by part. recipe_protocol: protocol options that come with the recipe.
+    """
 
     recipe: Recipe
     own: bool
@@ -67,14 +71,17 @@ class Options:
     recipe_protocol: Mapping[str, Any]
 
     def weighted_terms(self) -> dict[str, Term]:
-        """The terms as the method takes them."""
+        """Returns the terms as the method takes them."""
         return {name: Term.restore(record, self.method.terms[name].search) for name, record in self.terms.items()}
 
 
 @dataclass(frozen=True)
 class Data:
-    """The data sets in use, by name, the main one first; and the protocol's options, which depend on them. phantom_options: None
-    on real files. sources: plug-ins of the other data sets."""
+    """The data sets and the protocol's options, which depend on them.
+
+    catalog: data sets by name, the main one first. phantom_options: None for real files. sources: plug-ins of the other data
+    sets.
+    """
 
     catalog: DataCatalog
     protocol_options: Any
@@ -84,14 +91,13 @@ class Data:
 
     @property
     def phantom(self) -> bool:
-        """Whether phantoms stand in for real files."""
+        """Whether the data sets are phantoms."""
         return self.phantom_options is not None
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A request with all names looked up, all options validated, and its spec. tuning: record of the study, for the
-    result."""
+    """A request with its plug-ins, validated options, data sets and spec. tuning: record of the study, for the result."""
 
     request: Request
     names: Names
@@ -104,18 +110,25 @@ class Resolved:
     def plugins(self) -> dict[str, Registered]:
         """The plug-ins in use, by role."""
         names, generator = self.names, self.options.generator
-        found = {role: getattr(names, role) for role in ("method", "backbone", "dataset", "protocol")}
-        found |= {f"dataset:{name}": item for name, item in self.data.sources.items()}
-        return found if generator is None else found | {"generator": generator}
+        by_role = {role: getattr(names, role) for role in ("method", "backbone", "dataset", "protocol")}
+        by_role |= {f"dataset:{name}": item for name, item in self.data.sources.items()}
+        return by_role if generator is None else by_role | {"generator": generator}
 
 
 def resolve(request: Request, reporter: Reporter | None = None, plugins: Registry | None = None) -> Resolved:
-    """Looks up every name, validates every option and forms the spec. Raises UsageError, UnknownNameError, PluginError,
-    UnsupportedError or LayoutError; reads files only to hash them."""
+    """Looks up every name, validates every option and forms the spec. Reads files only to hash them.
+
+    Raises:
+        UsageError: for an invalid option, or options that contradict each other.
+        UnknownNameError: for an unknown name.
+        PluginError: for a broken plug-in.
+        UnsupportedError: for plug-ins that don't fit together.
+        LayoutError: if real files are required but missing.
+    """
     reporter = reporter or Reporter()
     plugins = plugins or registry()
     names = find_names(request, plugins)
-    options = choose_options(request, names, plugins)
+    options = resolve_options(request, names, plugins)
     data = open_data(request, names, options, plugins, reporter)
     spec = form_spec(request, names, options, data, reporter)
     return Resolved(request, names, options, data, spec, None if names.tuned is None else names.tuned.record())
@@ -125,7 +138,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
 
 
 def find_names(cell: Cell, plugins: Registry) -> Names:
-    """Looks up the plug-ins, fills in those that are left out, and settles the dims."""
+    """Looks up the named plug-ins, fills in those that are left out, and determines the dims."""
     settings = parse(cell.settings)
     dataset, protocol = plugins.get("datasets", cell.dataset), plugins.get("protocols", cell.protocol)
     method = plugins.get("methods", cell.method) if cell.method else None
@@ -137,11 +150,13 @@ def find_names(cell: Cell, plugins: Registry) -> Names:
     backbone = backbone or default_backbone(plugins, method, dims)
     if method.card.protocols and protocol.name not in method.card.protocols:
         raise UnsupportedError(
-            f"method {method.name!r} is made for {', '.join(method.card.protocols)}, not for {protocol.name!r}"
+            f"method {method.name!r} supports the protocols {', '.join(method.card.protocols)}, not {protocol.name!r}"
         )
     for item in (method, backbone):
         if dims not in item.card.dims:
-            raise UnsupportedError(f"{item.kind[:-1]} {item.name!r} is for {item.card.dims} dims, the run has {dims}")
+            raise UnsupportedError(
+                f"{item.kind[:-1]} {item.name!r} supports {item.card.dims} dims, but the run has {dims}"
+            )
     tuned = read_tuned(find_tuned(cell.tuned)) if cell.tuned is not None else None
     if tuned is not None:
         settings = with_tuned(settings, tuned, protocol=protocol.name, dataset=dataset.card.name, method=method.name)
@@ -151,8 +166,8 @@ def find_names(cell: Cell, plugins: Registry) -> Names:
 # ---- options -----------------------------------------------------------------------------------------------------------
 
 
-def choose_options(cell: Cell, names: Names, plugins: Registry) -> Options:
-    """Validates every option that doesn't depend on the data; defaults come from recipe and preset."""
+def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
+    """Validates the options that don't depend on the data. Defaults come from recipe and preset."""
     protocol: DrawProtocol = names.protocol.resolve()()
     method, backbone = names.method.resolve(), names.backbone.resolve()
     own = cell.recipe == "own"
@@ -186,7 +201,7 @@ def choose_options(cell: Cell, names: Names, plugins: Registry) -> Options:
 
 
 def _preset(method: type[Any], names: Names, preset: str | None, *, own: bool) -> Mapping[str, Any]:
-    """The method's published constants: those asked for, or for the recipe `own` those of the data set."""
+    """Returns the requested preset of the method, or for the recipe `own` the data set's preset; empty if there is none."""
     if preset is None and own and names.card.name in method.presets:
         preset = names.card.name
     if preset is None:
@@ -199,7 +214,7 @@ def _preset(method: type[Any], names: Names, preset: str | None, *, own: bool) -
 def _generator(
     plugins: Registry, protocol: DrawProtocol, recipe_protocol: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Registered | None:
-    """The generator of a protocol that wants one."""
+    """Returns the generator, or None if the protocol uses none."""
     if "generator" not in protocol.Options.model_fields:
         return None
     default = recipe_protocol.get("generator", protocol.Options.model_fields["generator"].default)
@@ -209,7 +224,7 @@ def _generator(
 def _settable(
     names: Names, protocol: DrawProtocol, method: type[Any], backbone: type[Any], generator: Registered | None
 ) -> dict[str, Any]:
-    """The parts of a run and their fields, for `--set`."""
+    """Returns the parts of a run and their fields, for `--set`."""
     return {
         "recipe": Recipe.model_fields,
         "method": method.Options.model_fields,
@@ -223,10 +238,10 @@ def _settable(
 
 
 def _changed_recipe(recipe: Recipe, given: Nested, dims: int) -> Recipe:
-    """The recipe with settings; its name ends in * where they change anything."""
+    """Applies settings to the recipe; adds * to its name if they change anything."""
     changed = build(Recipe, "recipe", recipe.model_dump(), given)
     if len(changed.patch) != dims:
-        raise UsageError(f"recipe.patch has {len(changed.patch)} sides, the network {dims} dims")
+        raise UsageError(f"recipe.patch has {len(changed.patch)} sides, but the network has {dims} dims")
     return changed.model_copy(update={"name": f"{recipe.name}*" if changed.changed(recipe) else recipe.name})
 
 
@@ -234,7 +249,7 @@ def _changed_recipe(recipe: Recipe, given: Nested, dims: int) -> Recipe:
 
 
 def open_data(request: Request, names: Names, options: Options, plugins: Registry, reporter: Reporter) -> Data:
-    """Opens the data sets and settles the protocol's options, some of which depend on them."""
+    """Opens the data sets and validates the protocol's options, some of which depend on them."""
     from semibench.data.catalog import DataCatalog
 
     card, patch = names.card, options.recipe.patch
@@ -242,28 +257,29 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     opening = _Opening(request.data_root, phantom_options, patch, reporter)
     dataset, phantom = opening.open(names.dataset, request.phantom, options.given["dataset"])
     catalog = DataCatalog({card.name: dataset})
-    chosen = build(
+    protocol_options = build(
         options.protocol.Options,
         f"protocol {names.protocol.name!r}",
         dict(options.protocol.defaults(catalog)),
         options.recipe_protocol,
         options.given["protocol"],
     )
-    reason = options.protocol.unsupported(card, chosen)
+    reason = options.protocol.unsupported(card, protocol_options)
     if reason:
         raise UnsupportedError(f"protocol {names.protocol.name!r}: {reason}")
-    sources = {name: plugins.get("datasets", name) for name in options.protocol.sources(card, chosen)}
+    sources = {name: plugins.get("datasets", name) for name in options.protocol.sources(card, protocol_options)}
     others = {name: opening.open(item, "always" if phantom else "never")[0] for name, item in sources.items()}
     if others:
         catalog = DataCatalog({card.name: dataset, **others})
     if options.generator is not None:
-        chosen = _with_generator(chosen, options, options.generator)
-    return Data(catalog, chosen, options.protocol.synthesis(chosen), phantom_options if phantom else None, sources)
+        protocol_options = _with_generator(protocol_options, options, options.generator)
+    synthesis = options.protocol.synthesis(protocol_options)
+    return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources)
 
 
 @dataclass(frozen=True)
 class _Opening:
-    """Opens data sets for one request. patch: of the recipe, the size of 2D images."""
+    """Opens data sets for one request. patch: of the recipe; 2D images get this size."""
 
     data_root: Path | None
     phantom_options: PhantomOptions
@@ -273,32 +289,36 @@ class _Opening:
     def open(
         self, item: Registered, phantom: Phantom, options: Mapping[str, Any] | None = None
     ) -> tuple[Dataset, bool]:
-        """The data set on its files, or its phantom where none are configured, with a prominent warning. Returns it and whether it
-        is a phantom.
+        """Opens a data set on its files, or its phantom, with a prominent warning, if no files are configured.
 
-        Raises LayoutError with the expected tree if real files are required but missing."""
+        Returns:
+            The data set, and whether it is a phantom.
+
+        Raises:
+            LayoutError: if real files are required but missing; the message shows the expected tree.
+        """
         from semibench.data.roots import locate
 
         cls = item.resolve()
         layers = [{"size": list(self.patch)}] if item.card.dims == 2 else []
-        chosen = build(cls.Options, f"data set {item.name!r}", *layers, options or {})
+        parsed = build(cls.Options, f"data set {item.name!r}", *layers, options or {})
         if phantom != "always":
             location = locate(item.name, self.data_root, aliases=item.card.folders)
             if location.path is not None:
-                return cls(location.path, chosen), False
+                return cls(location.path, parsed), False
             message = f"{location.explain()}\n  expected there:\n{item.card.tree}"
             if phantom == "never":
                 raise LayoutError(message)
             self.reporter.warn(
-                f"PHANTOM DATA: {message}\nA procedural phantom stands in; its numbers say nothing about real images."
+                f"PHANTOM DATA: {message}\nUsing a procedural phantom instead; its numbers say nothing about real images."
             )
-        return cls.phantom(chosen, self.phantom_options), True
+        return cls.phantom(parsed, self.phantom_options), True
 
 
 def _with_generator(protocol_options: Any, options: Options, item: Registered) -> Any:
-    """The protocol's options with those of the generator and its curation written out."""
+    """Returns the protocol's options, completed with all options of the generator and its curation."""
     generator = item.resolve()
-    chosen = build(
+    generator_options = build(
         generator.Options,
         f"generator {item.name!r}",
         generator.presets.get(options.recipe.name.rstrip("*"), {}),
@@ -308,7 +328,7 @@ def _with_generator(protocol_options: Any, options: Options, item: Registered) -
     return protocol_options.model_copy(
         update={
             "generator": item.full_name,
-            "generator_options": chosen.model_dump(mode="json"),
+            "generator_options": generator_options.model_dump(mode="json"),
             "curation": curation.model_dump(mode="json"),
         }
     )
@@ -318,12 +338,12 @@ def _with_generator(protocol_options: Any, options: Options, item: Registered) -
 
 
 def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: Reporter) -> RunSpec:
-    """The spec of the run; hashes the files of the data sets."""
+    """Returns the spec of the run; hashes the files of the data sets."""
     from semibench.data.hashes import data_digest
 
     has_draw, has_fold = options.protocol.replicate(data.protocol_options)
     if cell.fold is not None and not has_fold:
-        raise UsageError(f"--fold {cell.fold}: this split has no folds; set folds=K, or leave it out")
+        raise UsageError(f"--fold {cell.fold}: this split has no folds; set folds=K, or leave out --fold")
     datasets = data.catalog.datasets
     phantom = None if data.phantom_options is None else data.phantom_options.model_dump(mode="json")
     recipe = Part(name=options.recipe.name, options=options.recipe.model_dump(mode="json"))
@@ -355,5 +375,5 @@ def _file_digest(path: Path | None) -> str | None:
     if path is None:
         return None
     if not path.is_file():
-        raise UsageError(f"--weights {path}: there is no such file")
+        raise UsageError(f"--weights {path}: no such file")
     return sha256(path.read_bytes())

@@ -1,4 +1,4 @@
-"""`--set name=value`: which part of a run a setting belongs to, and readable errors when it fits none.
+"""`--set name=value`: reads and writes settings, and assigns them to the parts of a run.
 
 A name is `part.field` ("recipe.lr", "method.decay", "backbone.width", "protocol.labeled", "dataset.edition",
 "phantom.cases", "generator.steps", "term.consistency") or just the field where only one part has it. Deeper fields are
@@ -22,29 +22,32 @@ Nested = dict[str, Any]
 
 
 PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
-"""Text that YAML takes for text without quotes."""
+"""Text that YAML reads as text even without quotes."""
 
 
 def parse(texts: Iterable[str]) -> dict[str, Any]:
-    """["a.b=1", "c=[1, 2]"] -> {"a.b": 1, "c": [1, 2]}. Raises UsageError for a text without "=" and for a value that is not
-    YAML."""
-    found: dict[str, Any] = {}
+    """Parses settings: ["a.b=1", "c=[1, 2]"] -> {"a.b": 1, "c": [1, 2]}.
+
+    Raises:
+        UsageError: for a text without "=", a repeated name, or a value that isn't YAML.
+    """
+    settings: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name:
             raise UsageError(f"--set {text!r}: expected name=value, e.g. --set lr=0.02")
-        if name in found:
+        if name in settings:
             raise UsageError(f"--set {name} is given twice")
         try:
-            found[name] = read(value)
+            settings[name] = read(value)
         except ValueError as error:
             raise UsageError(f"--set {name}: {value!r} is not a YAML value: {error}") from error
-    return found
+    return settings
 
 
 def read(text: str) -> Any:
-    """The value that a text stands for. Raises ValueError where it isn't YAML."""
+    """Returns the value of a YAML text. Raises ValueError if it isn't YAML."""
     import yaml
 
     from semibench.documents import loader
@@ -56,7 +59,7 @@ def read(text: str) -> Any:
 
 
 def write(value: Any) -> str:
-    """The text in one line that `read` turns into the same value (tuples become lists)."""
+    """Returns a one-line text that `read` turns back into the value (tuples become lists)."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, str):
@@ -75,12 +78,12 @@ def write(value: Any) -> str:
 
 
 def texts(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """{"a.b": 1} -> ("a.b=1",), as `--set` takes them; the inverse of `parse`."""
+    """Returns settings as `--set` takes them, {"a.b": 1} -> ("a.b=1",); the inverse of `parse`."""
     return tuple(f"{name}={write(value)}" for name, value in values.items())
 
 
 def _quoted(text: str) -> str:
-    """In double quotes, with YAML's escapes for everything that isn't printable."""
+    """Puts a text in double quotes and escapes what isn't printable, as YAML does."""
     escaped = (f"\\{sign}" if sign in '"\\' else sign if sign.isprintable() else _escape(ord(sign)) for sign in text)
     return f'"{"".join(escaped)}"'
 
@@ -90,10 +93,20 @@ def _escape(code: int) -> str:
 
 
 def assign(settings: Mapping[str, Any], parts: Mapping[str, Iterable[str]]) -> dict[str, Nested]:
-    """Divides settings over the parts; parts: name -> its top-level fields. Raises UsageError on a name that no part or
-    more than one has."""
+    """Assigns settings to the parts of a run.
+
+    Args:
+        settings: as `parse` returns them.
+        parts: name of a part -> its top-level fields.
+
+    Returns:
+        Part -> its settings, nested.
+
+    Raises:
+        UsageError: for a name that no part has, or several.
+    """
     fields = {part: set(names) for part, names in parts.items()}
-    found: dict[str, Nested] = {part: {} for part in parts}
+    by_part: dict[str, Nested] = {part: {} for part in parts}
     for name, value in settings.items():
         head, _, rest = name.partition(".")
         if head in fields and rest:
@@ -107,16 +120,16 @@ def assign(settings: Mapping[str, Any], parts: Mapping[str, Iterable[str]]) -> d
                 raise UsageError(_unknown(name, {f for names in fields.values() for f in names}))
             if len(owners) > 1:
                 choices = ", ".join(f"{owner}.{name}" for owner in owners)
-                raise UsageError(f"--set {name}: several parts have it; name one of: {choices}")
+                raise UsageError(f"--set {name}: several parts have this field; write one of: {choices}")
             part, path = owners[0], name
-        _put(found[part], path.split("."), value, name)
-    return found
+        _put(by_part[part], path.split("."), value, name)
+    return by_part
 
 
 def _unknown(name: str, known: set[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"--set {name}: nothing has this name.{hint} Known: {', '.join(sorted(known))}"
+    return f"--set {name}: no part has this field.{hint} Known: {', '.join(sorted(known))}"
 
 
 def _put(target: Nested, path: list[str], value: Any, name: str) -> None:
@@ -129,7 +142,7 @@ def _put(target: Nested, path: list[str], value: Any, name: str) -> None:
 
 
 def merge(*layers: Mapping[str, Any]) -> Nested:
-    """Later layers win; nested mappings are merged, other values replaced."""
+    """Merges mappings: later layers override earlier ones. Nested mappings are merged, other values replaced."""
     result: Nested = {}
     for layer in layers:
         for key, value in layer.items():
@@ -141,7 +154,16 @@ def merge(*layers: Mapping[str, Any]) -> Nested:
 
 
 def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
-    """Validates merged layers; what: how the message calls it. Raises UsageError with one line per wrong field."""
+    """Merges layers of values and validates them.
+
+    Args:
+        model: the record to build.
+        what: what error messages call it.
+        layers: as in `merge`.
+
+    Raises:
+        UsageError: with one entry for each invalid field.
+    """
     try:
         return model(**merge(*layers))
     except ValidationError as error:
@@ -159,7 +181,7 @@ def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
 
 
 def term_records(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Records of all terms (see `Term.record`) with changes laid over them; a plain number is the weight."""
+    """Returns the records of all terms (see `Term.record`) with changes applied; a plain number changes the weight."""
     records = {name: term.record() for name, term in defaults.items()}
     for name, change in changes.items():
         if name not in records:

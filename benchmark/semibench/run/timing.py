@@ -1,4 +1,4 @@
-"""How long a run will take here: from earlier runs on this machine, else from two iterations on random data."""
+"""Estimates how long a run takes, from earlier runs on this machine or else from two iterations on noise."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from semibench.run.resolve import Resolved
 
 
-PATIENCE = 20.0
-"""Seconds that an estimate may take."""
+MEASUREMENT_LIMIT = 20.0
+"""Seconds that a measurement may take."""
 
 
-def setting(resolved: Resolved, machine: Machine) -> str:
-    """Names what the time of an iteration depends on: machine, method, backbone, batch and patch."""
+def timing_key(resolved: Resolved, machine: Machine) -> str:
+    """Returns a digest of what the time of an iteration depends on: machine, method, backbone, batch and patch."""
     recipe, entry = resolved.options.recipe, resolved.spec.entry
     parts = [
         machine.device_name, machine.threads, entry.method.model_dump(), entry.backbone.model_dump(), recipe.labeled_batch,
@@ -41,25 +41,25 @@ def setting(resolved: Resolved, machine: Machine) -> str:
 
 
 class Timings:
-    """Measured figures by setting, kept in the cache folder for all projects of this machine."""
+    """Measured times by `timing_key`, in the cache folder, for all projects on this machine."""
 
     def __init__(self, cache: Path) -> None:
         self.path = cache / "timings.json"
 
-    def get(self, name: str) -> float | None:
-        """Seconds, or None where nothing was measured."""
-        value = read_cached_json(self.path).get(name)
+    def get(self, key: str) -> float | None:
+        """Returns seconds, or None if nothing was measured."""
+        value = read_cached_json(self.path).get(key)
         return float(value) if isinstance(value, int | float) else None
 
-    def put(self, name: str, seconds: float) -> None:
-        """Keeps the newest figure; safe for several processes."""
+    def put(self, key: str, seconds: float) -> None:
+        """Stores a time and replaces an older one. Several processes may write at once."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self.path}.lock"):
-            write_json(self.path, read_cached_json(self.path) | {name: seconds})
+            write_json(self.path, read_cached_json(self.path) | {key: seconds})
 
 
 class RandomSource:
-    """Batches of noise with the shapes of a task, for measuring."""
+    """A training source for measurements: batches of noise with the shapes of a task."""
 
     def __init__(self, method: Method, task: Task, recipe: Recipe) -> None:
         self.task, self._recipe, self._streams = task, recipe, method.streams
@@ -73,7 +73,7 @@ class RandomSource:
         return Samples(image, (), label, torch.ones(size, dtype=torch.bool), zero, zero.clone())
 
     def batch(self, iteration: int) -> Batch:
-        found = {}
+        batch = {}
         for name, stream in self._streams.items():
             pool = {"labeled": self._recipe.labeled_batch, "unlabeled": self._recipe.unlabeled_batch}
             count = max(1, round(stream.size * pool.get(stream.pool, sum(pool.values()))))
@@ -82,8 +82,8 @@ class RandomSource:
             samples = self._samples(count, stream.pool == "labeled")
             if stream.per_domain:
                 samples = replace(samples, domain=domains.repeat_interleave(count // len(domains)))
-            found[name] = replace(samples, strong=tuple(samples.image.clone() for _ in range(stream.strong)))
-        return found
+            batch[name] = replace(samples, strong=tuple(samples.image.clone() for _ in range(stream.strong)))
+        return batch
 
     def passes(self, iteration: int) -> Mapping[str, float]:
         return {"labeled": 0.0, "unlabeled": 0.0, "all": 0.0}
@@ -96,23 +96,32 @@ class RandomSource:
 
 
 class TooLargeError(Exception):
-    """An iteration that isn't worth trying for the sake of an estimate; says why."""
+    """An iteration takes too much time or memory for a measurement; the message says which."""
 
 
 @contextmanager
 def bounded(seconds: float, memory: float) -> Iterator[None]:
-    """Work of networks inside ends with TooLargeError once it took `seconds`, or more than `memory` bytes beyond what the process
-    holds now. Looked at after the forward pass of every module: the kernel would kill the process without a word."""
-    process = psutil.Process()
-    start, held = time.perf_counter(), process.memory_info().rss
+    """Limits the time and memory that networks take within the block.
 
-    def look(*_: object) -> None:
+    The limits are checked after the forward pass of every module, before the kernel would kill the process.
+
+    Args:
+        seconds: largest time.
+        memory: largest increase of the process's memory, in bytes.
+
+    Raises:
+        TooLargeError: once a limit is exceeded.
+    """
+    process = psutil.Process()
+    start, used = time.perf_counter(), process.memory_info().rss
+
+    def check_limits(*_: object) -> None:
         if time.perf_counter() - start > seconds:
             raise TooLargeError(f"two iterations on noise take more than {seconds:.0f} s here")
-        if process.memory_info().rss - held > memory:
+        if process.memory_info().rss - used > memory:
             raise TooLargeError(f"an iteration needs more than {memory / 2**30:.1f} GiB, half of the free memory")
 
-    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    hook = torch.nn.modules.module.register_module_forward_hook(check_limits)
     try:
         yield
     finally:
@@ -120,9 +129,12 @@ def bounded(seconds: float, memory: float) -> Iterator[None]:
 
 
 def measure_iteration(method: Method, task: Task, recipe: Recipe, device: torch.device) -> float:
-    """Seconds of one iteration: the harness's own loop on noise, the second of two, one stage. Raises TooLargeError where that
-    takes minutes or would fill the memory."""
-    with bounded(PATIENCE, psutil.virtual_memory().available / 2):
+    """Measures the seconds of one iteration, in the harness's own loop on noise.
+
+    Raises:
+        TooLargeError: if that takes too long or would fill the memory.
+    """
+    with bounded(MEASUREMENT_LIMIT, psutil.virtual_memory().available / 2):
         return _measured(method, task, recipe, device)
 
 

@@ -1,4 +1,4 @@
-"""The outcome of a study as a file: weights and options with what it cost to find them. Light: no optuna, no torch."""
+"""The outcome of a study as a file: tuned settings and what the search cost. Imports neither optuna nor torch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from semibench.contracts.identity import SHORT, Frozen
 
 TUNED = "tuned.json"
 STUDIES = Path("studies")
-"""Where studies live when nothing else is said: one folder per study."""
+"""Default folder of the studies, with one folder each."""
 
 
 class Tuned(Frozen):
-    """A frozen, named configuration. settings: as for `--set`, e.g. {"term.consistency.weight": 0.3}. trials: finished ones,
-    pruned ones included; seconds: of all of them; validation: the objective of the best; labels: how many validation labels
-    the search looked at, and where they were taken from."""
+    """A frozen, named configuration.
+
+    settings: as for `--set`, e.g. {"term.consistency.weight": 0.3}. validation: the objective of the best trial. trials:
+    number of ended trials, including pruned ones. seconds: of all trials. labels, labels_from: how many validation labels the
+    search used, and from which cases.
+    """
 
     study: str
     protocol: str
@@ -42,16 +45,16 @@ class Tuned(Frozen):
 
     @property
     def id(self) -> str:
-        """Short name of the configuration itself."""
+        """Short digest that identifies the configuration."""
         return self.digest()[:SHORT]
 
     @property
     def track(self) -> str:
-        """What a track says of runs with it; rows of other tracks are never ranked with them."""
+        """The tuning that a track states for runs with this configuration; only rows of the same track are ranked together."""
         return f"validation:{self.trials}"
 
     def record(self) -> dict[str, Any]:
-        """What a run's result says of it."""
+        """Returns what a run's result records about the tuning."""
         names = (
             "study",
             "recipe",
@@ -68,39 +71,53 @@ class Tuned(Frozen):
 
 
 def find_tuned(study: str | Path, studies: Path = STUDIES) -> Path:
-    """The file of a study given by name, folder or file. Raises UsageError, naming the studies that have one."""
+    """Returns the file of a study.
+
+    Args:
+        study: its name, folder or file.
+        studies: the folder of the studies.
+
+    Raises:
+        UsageError: if there is none; the message lists the tuned studies.
+    """
     for path in (Path(study), Path(study) / TUNED, studies / study / TUNED):
         if path.is_file():
             return path
     ready = sorted(path.parent.name for path in studies.glob(f"*/{TUNED}"))
     unfinished = (studies / study / "study.json").is_file()
-    hint = f"the study has no finished trial yet: bench tune --join {study}" if unfinished else "bench tune makes one"
-    raise UsageError(f"--tuned {study}: no {TUNED} there; {hint}. Tuned studies here: {', '.join(ready) or 'none'}")
+    hint = f"the study has no finished trial yet: bench tune --join {study}" if unfinished else "bench tune creates one"
+    raise UsageError(f"--tuned {study}: found no {TUNED}; {hint}. Tuned studies here: {', '.join(ready) or 'none'}")
 
 
 def read_tuned(path: Path) -> Tuned:
-    """Raises UsageError for a file that isn't one."""
+    """Reads a tuned configuration. Raises UsageError if the file isn't one."""
     try:
         return Tuned(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, json.JSONDecodeError, TypeError, ValidationError) as error:
         raise UsageError(
-            f"{path}: expected what `bench tune` wrote, found: {' '.join(str(error).split())[:300]}"
+            f"{path}: expected a file written by `bench tune`, found: {' '.join(str(error).split())[:300]}"
         ) from error
 
 
 def with_tuned(
     settings: Mapping[str, Any], tuned: Tuned, *, protocol: str, dataset: str, method: str
 ) -> dict[str, Any]:
-    """Settings of the request laid beside those of the study. Raises UsageError where the study was for something else, or
-    where both say the same thing: then it wouldn't be the tuned configuration any more."""
-    for what, wanted, found in (
+    """Adds the settings of a study to those of a request.
+
+    Raises:
+        UsageError: if the study was for another protocol, data set or method, or if both set the same thing: the run would no
+            longer have the tuned configuration.
+    """
+    for what, requested, studied in (
         ("protocol", protocol, tuned.protocol), ("data set", dataset, tuned.dataset), ("method", method, tuned.method),
     ):  # fmt: skip
-        if wanted != found:
-            raise UsageError(f"--tuned {tuned.study}: it was tuned for {what} {found!r}, the run has {wanted!r}")
+        if requested != studied:
+            raise UsageError(
+                f"--tuned {tuned.study}: it was tuned for {what} {studied!r}, but the run has {requested!r}"
+            )
     for name in settings:
         short = name.split(".")
         for other in tuned.settings:
             if other.split(".")[: len(short)] == short or other.split(".")[1 : 1 + len(short)] == short:
-                raise UsageError(f"--tuned {tuned.study} sets {other}, and --set {name} too; leave one of them out")
+                raise UsageError(f"--tuned {tuned.study} and --set {name} both set {other}; leave one of them out")
     return {**settings, **tuned.settings}

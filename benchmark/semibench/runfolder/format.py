@@ -1,4 +1,4 @@
-"""The layout of a run folder's JSON files: their version, and the base of the records that read and write them.
+"""The format of a run folder's JSON files: its version, and the base classes of the records.
 
 Every file carries `format`, the version of its layout (`FORMAT`; a file without it is of format 1). An older file is lifted
 on reading, a newer one is refused. The exception is spec.json: it is a `RunSpec` and nothing else, since its digest is the
@@ -37,12 +37,12 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
 
     def filled(self) -> dict[str, Any]:
-        """The fields that hold something, as plain values."""
+        """Returns the fields that aren't None, as plain values."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 class FolderRecord(Record):
-    """One JSON file of a run folder. FILE: its name."""
+    """A record stored as one JSON file of a run folder. FILE: the file's name."""
 
     FILE: ClassVar[str]
 
@@ -50,7 +50,7 @@ class FolderRecord(Record):
 
     @classmethod
     def make(cls, **values: Any) -> Self:
-        """A new record from values as the harness has them: NaN becomes None, arrays and tuples become lists."""
+        """Returns a new record from the harness's values: NaN becomes None, arrays and tuples become lists."""
         return cls.model_validate_json(to_json(jsonable(values)))
 
     @classmethod
@@ -80,7 +80,7 @@ class FolderRecord(Record):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise RunFolderError(f"{where}: {complaint(error)}") from error
+            raise RunFolderError(f"{where}: {first_complaint(error)}") from error
 
     @classmethod
     def from_disk(cls, folder: Path) -> Self | None:
@@ -94,7 +94,7 @@ class FolderRecord(Record):
 
     @classmethod
     def lifted(cls, record: dict[str, Any]) -> dict[str, Any]:
-        """An older record in the present layout."""
+        """Converts an older record to the current format."""
         return {**record, "format": FORMAT} if record.get("format", 1) == 1 else record
 
 
@@ -108,8 +108,8 @@ def file_bytes(file: Path) -> bytes | None:
         raise RunFolderError(f"{file} can't be read ({error.strerror})") from error
 
 
-def complaint(error: ValidationError) -> str:
-    """The first thing a model complains about, in one line: "scores.0.mean: input should be a finite number"."""
+def first_complaint(error: ValidationError) -> str:
+    """Returns the first validation error in one line: "scores.0.mean: input should be a finite number"."""
     first = error.errors(include_url=False, include_context=False)[0]
     text = str(first["msg"]).removeprefix("Value error, ")
     path = ".".join(str(part) for part in first["loc"])
@@ -126,7 +126,7 @@ def parse_spec(data: bytes, where: str) -> RunSpec:
     try:
         return RunSpec.model_validate_json(data, strict=True)
     except ValidationError as error:
-        raise RunFolderError(f"{where} is not a run spec: {complaint(error)}") from error
+        raise RunFolderError(f"{where} is not a run spec: {first_complaint(error)}") from error
 
 
 def write_spec(folder: Path, spec: RunSpec) -> None:

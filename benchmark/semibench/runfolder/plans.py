@@ -1,4 +1,4 @@
-"""plan.json: what was going to be done, as it was shown before the work started."""
+"""plan.json: the plan of a run, as shown before it started."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from semibench.runfolder.state import State
 
 
 class BatchSize(Record):
-    """Samples of an iteration."""
+    """Number of samples in an iteration."""
 
     labeled: int
     unlabeled: int
 
 
 class PoolSize(Record):
-    """How large one pool of the split is. domains: cases by domain."""
+    """Size of one pool of the split. domains: number of cases by domain."""
 
     cases: int
     groups: int
@@ -24,7 +24,7 @@ class PoolSize(Record):
 
 
 class PlannedSynthesis(Record):
-    """The synthetic cases that will be added to the unlabeled ones."""
+    """The synthetic cases to be added to the unlabeled ones."""
 
     generator: str
     count: int
@@ -32,7 +32,7 @@ class PlannedSynthesis(Record):
 
 
 class Estimate(Record):
-    """How long it will take, in seconds; None where that isn't known. source: how the figures are known, or why not."""
+    """Estimated times in seconds, None if unknown. source: where the figures come from, or why there are none."""
 
     source: str = ""
     seconds_per_iteration: float | None = None
@@ -41,7 +41,7 @@ class Estimate(Record):
 
 
 class PlanRecord(FolderRecord):
-    """plan.json. data: on real files or on the phantom; cases: by pool; label_budget: labeled and validation cases."""
+    """plan.json. data: real files or the phantom. cases: sizes by pool. label_budget: number of labeled and validation cases."""
 
     FILE = "plan.json"
 
@@ -76,6 +76,6 @@ class PlanRecord(FolderRecord):
 
     @property
     def axes(self) -> str:
-        """The replicate: "draw 0 · seed 1"."""
+        """The replicate as text: "draw 0 · seed 1"."""
         axes = {"draw": self.draw, "fold": self.fold, "seed": self.seed}
         return " · ".join(f"{axis} {value}" for axis, value in axes.items() if value is not None)

@@ -1,4 +1,4 @@
-"""Finds out what makes a run: code, versions, device and git state; recorded beside it, never part of its key."""
+"""Collects the provenance of a run: code, versions, device and git state. It is never part of the run key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "numpy", "scipy", "pandas", "monai", "diffusers", "mlflow",
 
 
 def plugin_used(item: Registered) -> PluginUsed:
-    """Distribution, version and source digest of a plug-in in use."""
+    """Returns distribution, version and source digest of a plug-in."""
     return PluginUsed(
         name=item.full_name,
         distribution=item.distribution,
@@ -28,7 +28,7 @@ def plugin_used(item: Registered) -> PluginUsed:
 
 
 def git_state(folder: Path | None = None) -> GitState | None:
-    """Commit and whether the tree is dirty, of the folder the harness was started in; None outside a checkout."""
+    """Returns the git state of a folder, or None outside a checkout. folder: default is the current one."""
 
     def git(*words: str) -> str | None:
         try:
@@ -46,18 +46,18 @@ def git_state(folder: Path | None = None) -> GitState | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    found = {"python": platform.python_version(), "numerics": str(NUMERICS)}
+    """Returns the versions of Python, of the harness's numerics and of the packages that compute."""
+    by_name = {"python": platform.python_version(), "numerics": str(NUMERICS)}
     for name in (*PACKAGES, "semibench"):
         try:
-            found[name] = importlib.metadata.version(name)
+            by_name[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return by_name
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """Returns the name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -68,7 +68,7 @@ def processor() -> str:
 
 
 def machine(device: str) -> Machine:
-    """Host class, device and thread count; no host name, no user name."""
+    """Returns device, processor and thread count, without host or user names."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
@@ -79,7 +79,7 @@ def machine(device: str) -> Machine:
 
 
 def provenance(plugins: Mapping[str, Registered], device: str) -> Provenance:
-    """The provenance of a run that these plug-ins make on this device. plugins: by role."""
+    """Returns the provenance of a run with these plug-ins on this device. plugins: by role."""
     return Provenance(
         plugins={role: plugin_used(item) for role, item in plugins.items()},
         versions=versions(),

@@ -24,13 +24,13 @@ from semibench.runfolder.state import State, is_abandoned
 
 SCORES_FILE = "scores.parquet"
 CHECKPOINT = Path("checkpoints", "last.pt")
-ABANDONED = "its process is gone; run the same command again to go on"
+ABANDONED = "its process is gone; run the same command again to resume"
 
 R = TypeVar("R", bound=FolderRecord)
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested plain values as (dotted key, text) pairs; an empty mapping or list is one pair."""
+    """Yields nested plain values as (dotted key, text) pairs; an empty mapping or list is one pair."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from flatten(inner, f"{prefix}.{key}" if prefix else str(key))
@@ -103,7 +103,7 @@ class RunFolder:
 
     @property
     def resumable(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to resume from."""
         return (self.path / CHECKPOINT).is_file()
 
     def check(self) -> None:
@@ -137,7 +137,7 @@ class RunFolder:
         return reasons + (self.split.changes(split) if self.split is not None else [])
 
     def params(self) -> dict[str, str]:
-        """Everything that makes the run key, flat: `protocol.*`, `dataset.*`, `recipe.*`, `method.*`, `terms.*` ..."""
+        """Returns everything in the run key, flattened: `protocol.*`, `dataset.*`, `recipe.*`, `method.*`, `terms.*` ..."""
         spec = self.spec
         record: dict[str, Any] = {
             "protocol": {"name": spec.track.protocol.name, **spec.track.protocol.options},
@@ -153,7 +153,7 @@ class RunFolder:
         return dict(flatten(record))
 
     def tags(self) -> dict[str, str]:
-        """What runs are searched by; everything that isn't in the run key but was recorded stands here too."""
+        """Returns the tags by which runs are searched, including what was recorded but isn't in the run key."""
         spec, replicate = self.spec, self.spec.replicate
         tags = {
             "semibench.key": spec.key,
@@ -207,7 +207,7 @@ class RunFolder:
         ]
 
     def steps_digest(self, rows: int) -> str:
-        """Digest of the first rows of `steps`, digit for digit; empty text for none."""
+        """Returns a digest of the first rows of `steps`, exact in every digit; empty for no rows."""
         return sha256(repr(self.steps[:rows]))[:SHORT] if rows else ""
 
     def scores(self) -> dict[str, float]:
@@ -231,7 +231,7 @@ class RunFolder:
 
 
 def state_of(folder: Path, status: Status) -> State:
-    """The state that a status gives its run: what it says, unless it says "running" and nobody is."""
+    """Returns the state of a run by its status; a run that is "running" without a process is interrupted."""
     if status.state == "running" and is_abandoned(folder, status.process, status.process_started, status.host):
         return "interrupted"
     return status.state
@@ -278,7 +278,7 @@ def planned_state(
 
 
 def _present_run(folder: Path) -> RunFolder | None:
-    """The run in a folder; None where none was begun there."""
+    """Returns the run in a folder, or None if none was started there."""
     records = (Status.FILE, Result.FILE, SPEC_FILE)
     return RunFolder(folder) if any((folder / name).exists() for name in records) else None
 

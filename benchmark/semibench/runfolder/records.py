@@ -1,4 +1,4 @@
-"""What the files of a run folder hold: one typed record for each JSON file."""
+"""The files of a run folder: one typed record for each JSON file."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Moment = Annotated[str, AfterValidator(_is_moment)]
 
 
 class Status(FolderRecord):
-    """status.json: how far a run is, and which process works on it.
+    """status.json: the state of a run, and the process that works on it.
 
-    started, ended: of the last attempt. process, process_started (seconds since 1970), host: of the process that wrote it.
+    started, ended: of the last attempt. process, process_started (seconds since 1970), host: of the process that wrote the file.
     """
 
     FILE = "status.json"
@@ -46,7 +46,7 @@ class Status(FolderRecord):
 
     @classmethod
     def lifted(cls, record: dict[str, Any]) -> dict[str, Any]:
-        """Format 1 may hold times as seconds since 1970."""
+        """Converts format 1, which may hold times as seconds since 1970."""
         times = {name: _moment(record[name]) for name in ("started", "ended") if name in record}
         return super().lifted(record) | times
 
@@ -61,7 +61,7 @@ def _moment(value: Any) -> Any:
 
 
 class PluginUsed(Record):
-    """A plug-in that took part in a run. source: digest of its code."""
+    """A plug-in used by a run. source: digest of its code."""
 
     name: str = ""
     distribution: str = ""
@@ -70,7 +70,7 @@ class PluginUsed(Record):
 
 
 class Machine(Record):
-    """What a run was computed on."""
+    """The machine that computed a run."""
 
     device: str | None = None
     device_name: str | None = None
@@ -81,19 +81,19 @@ class Machine(Record):
 
     @property
     def label(self) -> str:
-        """Name of the processor or accelerator; empty where it wasn't recorded."""
+        """Name of the processor or accelerator; empty if it wasn't recorded."""
         return self.device_name or self.device or ""
 
 
 class GitState(Record):
-    """The checkout that the harness was started in."""
+    """The git checkout in which the harness was started."""
 
     commit: str
     dirty: bool = False
 
 
 class GivenPredictions(Record):
-    """Predictions that were made elsewhere. digest: of the label maps; scored_under: the recipe they were scored beside."""
+    """Predictions submitted from outside. digest: of the label maps. scored_under: the recipe of the track they were scored in."""
 
     digest: str
     about: str = ""
@@ -101,7 +101,7 @@ class GivenPredictions(Record):
 
 
 class Provenance(FolderRecord):
-    """provenance.json: what made a run and isn't in its key. plugins: by role; versions: of packages, and "numerics"."""
+    """provenance.json: what produced a run but isn't in its key. plugins: by role. versions: of packages, and of "numerics"."""
 
     FILE = "provenance.json"
 
@@ -118,15 +118,16 @@ class Provenance(FolderRecord):
 
     @cached_property
     def code(self) -> str:
-        """Digest of what decides the digits beside the key: the plug-ins' sources and the harness's numerics. Empty where
-        nothing was recorded. Runs with one key and another code are not the same."""
+        """Digest of what affects the numbers besides the key: the plug-ins' sources and the harness's numerics.
+
+        Empty if nothing was recorded. Runs with the same key but different code are different runs."""
         if not self.plugins and not self.versions:
             return ""
         sources = {role: plugin.source for role, plugin in self.plugins.items()}
         return sha256(canonical([sources, self.numerics]))[:SHORT]
 
     def changes(self, now: Provenance) -> list[str]:
-        """Why a run with this provenance isn't the run that `now` would make; empty where the code is the same."""
+        """Returns why a run with this provenance differs from one with the provenance `now`; empty if the code is the same."""
         if self.code == now.code:
             return []
         reasons = []
@@ -143,7 +144,7 @@ class Provenance(FolderRecord):
 
 
 class CaseRow(NamedTuple):
-    """A case in split.json, where it is a list of four texts."""
+    """A case in split.json, stored as a list of four texts."""
 
     dataset: str
     id: str
@@ -152,12 +153,12 @@ class CaseRow(NamedTuple):
 
     @property
     def key(self) -> str:
-        """ "dataset/id"."""
+        """The case's unique name: "dataset/id"."""
         return f"{self.dataset}/{self.id}"
 
 
 class SplitRecord(FolderRecord):
-    """split.json: who was labeled, unlabeled, validation and test. drawn: the digest, as it was when the file was written."""
+    """split.json: the labeled, unlabeled, validation and test cases. drawn: the digest when the file was written."""
 
     FILE = "split.json"
 
@@ -171,21 +172,21 @@ class SplitRecord(FolderRecord):
 
     @classmethod
     def of(cls, split: Split) -> Self:
-        """The record of a split."""
+        """Returns the record of a split."""
         roles: dict[str, Any] = {
             role: tuple(CaseRow(ref.dataset, ref.id, ref.group, ref.domain) for ref in refs)
             for role, refs in split.roles().items()
         }
-        made = cls(**roles, validation_from=split.validation_from, excluded=dict(split.excluded))
-        return made.model_copy(update={"drawn": made.digest})
+        record = cls(**roles, validation_from=split.validation_from, excluded=dict(split.excluded))
+        return record.model_copy(update={"drawn": record.digest})
 
     def roles(self) -> dict[str, tuple[CaseRow, ...]]:
-        """The four pools by name, in this order: labeled, unlabeled, validation, test."""
+        """Returns the four pools by name, in this order: labeled, unlabeled, validation, test."""
         return {"labeled": self.labeled, "unlabeled": self.unlabeled, "validation": self.validation, "test": self.test}
 
     @cached_property
     def digest(self) -> str:
-        """Names what the protocol drew: every pool in its order, without the synthetic cases, which the run adds."""
+        """Digest of what the protocol drew: every pool in its order, without the synthetic cases, which the run adds."""
         return sha256(canonical({role: [list(row) for row in drawn(rows)] for role, rows in self.roles().items()}))
 
     @model_validator(mode="after")
@@ -195,22 +196,24 @@ class SplitRecord(FolderRecord):
         return self
 
     def changes(self, now: SplitRecord) -> list[str]:
-        """What the protocol draws otherwise now, as one reason; empty where it draws the same."""
+        """Returns how the split differs from the one drawn now, as one reason; empty if they are equal."""
         if self.digest == now.digest:
             return []
         parts = []
         for (role, before), after in zip(self.roles().items(), now.roles().values(), strict=True):
-            mine, theirs = drawn(before), drawn(after)
-            if mine != theirs:
-                lost, fresh = len(set(mine) - set(theirs)), len(set(theirs) - set(mine))
+            old, new = drawn(before), drawn(after)
+            if old != new:
+                removed, added = len(set(old) - set(new)), len(set(new) - set(old))
                 parts.append(
-                    f"{role}: {lost} cases left, {fresh} came" if lost or fresh else f"{role}: in another order"
+                    f"{role}: {removed} cases removed, {added} added"
+                    if removed or added
+                    else f"{role}: in another order"
                 )
-        return [f"the protocol draws another split now ({'; '.join(parts)})"]
+        return [f"the protocol now draws another split ({'; '.join(parts)})"]
 
 
 def drawn(rows: Iterable[CaseRow]) -> list[CaseRow]:
-    """The rows that the protocol drew."""
+    """Returns the rows that the protocol drew, without the synthetic cases."""
     return [row for row in rows if row.dataset != SYNTHETIC]
 
 
@@ -220,8 +223,8 @@ def drawn(rows: Iterable[CaseRow]) -> list[CaseRow]:
 class ScoreSummary(Record):
     """One metric of one checkpoint, predictor and convention: means over the test cases, by class and over the classes.
 
-    higher: more is better (None: not recorded). own_mean: the convention has its own way to a mean. n: test cases; defined:
-    (case, class) pairs with a value. A mean that is undefined is None.
+    higher: whether larger values are better (None: not recorded). own_mean: whether the convention computes the mean in its own
+    way. n: number of test cases. defined: number of (case, class) pairs with a value. An undefined mean is None.
     """
 
     checkpoint: str
@@ -243,13 +246,13 @@ class ScoreSummary(Record):
 
     @property
     def values(self) -> tuple[int, int]:
-        """How many values the metric has and how many it could have: one for each case and foreground class."""
+        """Number of defined values and of possible ones: one for each case and foreground class."""
         most = self.n * max(1, len(self.per_class))
         return most if self.defined is None else self.defined, most
 
 
 class TrainingFigures(Record):
-    """What training took."""
+    """Cost of the training, and its best validation score."""
 
     iterations: int | None = None
     seconds: float | None = None
@@ -260,7 +263,7 @@ class TrainingFigures(Record):
 
 
 class ModelFigures(Record):
-    """How large the method is, and one prediction with its default predictor."""
+    """Size of the method, and the cost of one prediction with its default predictor."""
 
     parameters: int | None = None
     inference_parameters: int | None = None
@@ -268,7 +271,7 @@ class ModelFigures(Record):
 
 
 class InferenceFigures(Record):
-    """What scoring took."""
+    """Cost of the inference."""
 
     seconds_per_case: float | None = None
 
@@ -283,13 +286,16 @@ class TuningRecord(Record):
 
     @property
     def label(self) -> str:
-        """ "NAME/ID, 30 trials, 12 min"."""
+        """The study as text: "NAME/ID, 30 trials, 12 min"."""
         return f"{self.study}/{self.id}, {self.trials} trials, {self.seconds / 60.0:.3g} min"
 
 
 class Result(FolderRecord):
-    """result.json: the figures of a finished run. split: the digest of its drawn split; label_budget: labeled and validation
-    cases; submitted: the predictions were made elsewhere."""
+    """result.json: the figures of a finished run.
+
+    split: digest of the drawn split. label_budget: number of labeled and validation cases. submitted: whether the predictions
+    were submitted from outside.
+    """
 
     FILE = "result.json"
 
@@ -310,19 +316,19 @@ class Result(FolderRecord):
 
     @classmethod
     def lifted(cls, record: dict[str, Any]) -> dict[str, Any]:
-        """Format 1 may name a convention with its distribution, and hold a class's mean in a record of its own."""
+        """Converts format 1, which may prefix a convention with its distribution and nest the mean of a class."""
         scores = record.get("scores")
         if isinstance(scores, list):
-            record = {**record, "scores": [_score_of_1(score) for score in scores]}
+            record = {**record, "scores": [_lifted_score(score) for score in scores]}
         return super().lifted(record)
 
     @property
     def figures(self) -> dict[str, TrainingFigures | ModelFigures | InferenceFigures]:
-        """The figures beside the scores, by their names in the file."""
+        """The figures besides the scores, by their names in the file."""
         return {"training": self.training, "model": self.model, "inference": self.inference}
 
 
-def _score_of_1(score: Any) -> Any:
+def _lifted_score(score: Any) -> Any:
     if not isinstance(score, Mapping):
         return score
     lifted = dict(score)

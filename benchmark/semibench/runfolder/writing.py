@@ -1,4 +1,4 @@
-"""Writes what isn't a JSON record of its own: tables, the log, and the status as it changes."""
+"""Writes tables, the log, and the status of a run as it changes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def now() -> str:
-    """UTC, to the second, ISO 8601."""
+    """Returns the current time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """A table as Parquet."""
+    """Writes a table as Parquet, atomically."""
     write_atomically(path, lambda draft: frame.to_parquet(draft, index=False))
 
 
@@ -35,7 +35,7 @@ class StatusFile:
         self.started = now()
 
     def write(self, state: Literal["running", "done", "failed", "interrupted"], error: str | None = None) -> None:
-        """Replaces the file."""
+        """Replaces the file. error: why the run failed or was stopped."""
         process, process_started, host = this_process()
         Status(
             state=state, error=error, started=self.started, ended=None if state == "running" else now(), process=process,
@@ -45,7 +45,7 @@ class StatusFile:
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Everything the harness logs meanwhile also goes to the run's log file."""
+    """Also writes the harness's log messages to the run's log file within the block."""
     log = logging.getLogger("semibench")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

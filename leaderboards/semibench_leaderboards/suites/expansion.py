@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.matrix.cells import numbers
-from semibench.run.request import Cell, Option, laid_over
+from semibench.run.request import Cell, Option, merge_settings
 from semibench_leaderboards.suites.coverage import MEAN, filled
 from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Suite
 
@@ -144,10 +144,10 @@ def _axes(suite: Suite, grid: Grid, changes: Overrides) -> _Axes:
     stand_in = grid.phantom if changes.phantom else None
     parts = grid.parts if stand_in is None or stand_in.parts is None else stand_in.parts
     if stand_in is not None:
-        each, base = stand_in.each or ((),), laid_over(suite.set, stand_in.set)
+        each, base = stand_in.each or ((),), merge_settings(suite.set, stand_in.set)
         draws, folds, seeds = stand_in.draws, stand_in.folds, stand_in.seeds
     else:
-        each, base = grid.each or ((),), laid_over(suite.set, grid.set)
+        each, base = grid.each or ((),), merge_settings(suite.set, grid.set)
         draws, folds, seeds = grid.draws, grid.folds, grid.seeds
     return _Axes(
         each=each,
@@ -182,13 +182,13 @@ def _cells(
         for (part, column), each, draw, fold, seed in product(
             axes.parts.items(), axes.each, axes.draws, axes.folds, axes.seeds
         ):
-            settings = laid_over(axes.base, competitor.set, each, column)
+            settings = merge_settings(axes.base, competitor.set, each, column)
             if changes.recipe is not None:
                 settings = tuple(text for text in settings if not text.startswith("recipe."))
             yield SuiteCell(
                 suite=suite.name, grid=grid.name, row=name, part=part, protocol=protocol, dataset=dataset, method=method,
                 backbone=network, preset=preset, dims=dims,
-                settings=laid_over(settings, changes.settings), recipe=recipe, draw=draw, fold=fold, seed=seed,
+                settings=merge_settings(settings, changes.settings), recipe=recipe, draw=draw, fold=fold, seed=seed,
                 phantom="always" if changes.phantom else "never", missing=missing, lacking=competitor.lacking,
                 fills=tuple(value.id for value in values if not part or value.group in (part, MEAN)),
             )  # fmt: skip

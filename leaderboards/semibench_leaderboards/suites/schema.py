@@ -100,7 +100,7 @@ class Replicates(Strict, frozen=True):
     """Settings of each replicate, where the replicates are published splits with names of their own."""
 
 
-class Phantom(Replicates, frozen=True):
+class PhantomOverride(Replicates, frozen=True):
     """What to run on a phantom instead, which has no published splits. Its fields replace those of the grid."""
 
     set: Settings = ()
@@ -154,7 +154,7 @@ class Grid(Replicates, frozen=True):
     """Replaces the suite's score."""
     fills: ValueFilter | None = None
     """The published values that this grid is for."""
-    phantom: Phantom = Phantom()
+    phantom: PhantomOverride = PhantomOverride()
     note: str = ""
 
 

@@ -25,7 +25,7 @@ from semibench_plugins.generators.curation import CurationOptions, curate
 from semibench_plugins.generators.diffusion import alpha_bars, ddim, ddim_times, noise_of_velocity
 from semibench_plugins.generators.options import PRESETS, LatentDiffusionOptions
 from semibench_plugins.generators.stages import (
-    Plan,
+    TrainingPlan,
     fit_autoencoder,
     fit_denoiser,
     moments,
@@ -76,8 +76,8 @@ class LatentDiffusion(Generator):
         (directory / "model.json").unlink(missing_ok=True)
         steps = math.ceil(options.epochs * len(stacked) / options.batch)
 
-        def plan(name: str, own: int) -> Plan:
-            return Plan(name, own or steps, seed, device, key, directory / f"{name}.pt", progress)
+        def plan(name: str, own: int) -> TrainingPlan:
+            return TrainingPlan(name, own or steps, seed, device, key, directory / f"{name}.pt", progress)
 
         vae = networks.built(lambda: networks.autoencoder(options, stacked.shape[1]), derive_seed(seed, "autoencoder"))
         first = networks.read_json(directory / "autoencoder.json")

@@ -53,7 +53,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Settings of a training stage. key: digest of what is fitted; path: file for the state of the unfinished stage."""
 
     name: str
@@ -93,7 +93,7 @@ def _run(
     optimiser: torch.optim.Optimizer,
     loss_of: Callable[[int], Tensor],
     options: LatentDiffusionOptions,
-    plan: Plan,
+    plan: TrainingPlan,
     average: nn.Module | None = None,
 ) -> Course:
     """Trains for plan.steps steps, resuming from a saved state with the same key. `average` tracks the weights' average."""
@@ -140,7 +140,9 @@ def _run(
     return course
 
 
-def fit_autoencoder(network: Any, images: Tensor, options: LatentDiffusionOptions, plan: Plan) -> dict[str, Any]:
+def fit_autoencoder(
+    network: Any, images: Tensor, options: LatentDiffusionOptions, plan: TrainingPlan
+) -> dict[str, Any]:
     """Trains stage 1. images: uint8 (N, C, H, W), scaled to [-1, 1]. Loss: reconstruction + kl x KL(q || N(0, 1)), both
     summed over an image and, with reduction "mean", divided by its number of values; mean over the batch."""
     network.to(plan.device)
@@ -191,7 +193,7 @@ def reconstruction_error(network: Any, images: Tensor, mean: Tensor, device: str
 
 
 def fit_denoiser(
-    network: nn.Module, latents: tuple[Tensor, Tensor], options: LatentDiffusionOptions, plan: Plan
+    network: nn.Module, latents: tuple[Tensor, Tensor], options: LatentDiffusionOptions, plan: TrainingPlan
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Trains stage 2 to predict eps (or v) from z_t, t uniform in 0 .. T - 1, z_0 from the frozen autoencoder's posterior.
 

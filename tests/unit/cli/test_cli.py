@@ -28,7 +28,7 @@ from semibench.cli.describe import describe, fields
 from semibench.cli.progress import Bars, Lines, Phase, figures, reporter_for
 from semibench.cli.run_command import seeds_of
 from semibench.contracts.errors import LayoutError, UsageError
-from semibench.data.audit import Audit, Crossing, Pair, Row
+from semibench.data.audit import Audit, Crossing, GroupedCase, SimilarPair
 from semibench.registry import Registry, Source, installed
 from semibench.runfolder.records import ScoreSummary
 
@@ -104,7 +104,7 @@ def test_list_shows_all_kinds_and_one_kind(bench: Callable[..., Result]) -> None
         (["run", "-p", "sinthetic", "-d", "tus"], "Did you mean 'synthetic'?"),
         (["run", "-p", "self", "-d", "tuss"], "Did you mean 'tus'?"),
         (["run", "-p", "self", "-d", "tus", "-m", "mgc"], "Did you mean 'mgcc'?"),
-        (["run", "-p", "self", "-d", "tus", "-m", "supervised", "--phantom", "--set", "rate=1"], "rate: nothing has this name"),
+        (["run", "-p", "self", "-d", "tus", "-m", "supervised", "--phantom", "--set", "rate=1"], "rate: no part has this field"),
         (["run", "-p", "self", "-d", "tus", "-m", "supervised", "--phantom", "--set", "lr"], "expected name=value"),
         (["run", "-p", "self", "-d", "tus", "-m", "supervised", "--phantom", "--set", "lr=-1"], "greater than 0"),
         (["run", "-p", "self", "-d", "tus", "--device", "abacus"], "abacus"),
@@ -113,7 +113,7 @@ def test_list_shows_all_kinds_and_one_kind(bench: Callable[..., Result]) -> None
         (["split", "-p", "self", "-d", "tu"], "Did you mean"),
         (["data", "where", "buis"], "Did you mean"),
         (["lits"], "No such command"),
-        (["ui"], "made by the first `bench run`"),
+        (["ui"], "the first `bench run` in this folder creates it"),
     ],
 )  # fmt: skip
 def test_wrong_usage_exits_with_2_and_says_what_was_meant(
@@ -272,7 +272,7 @@ def test_doctor_shows_problems_with_tracebacks_and_exits_with_1(bench: Callable[
     assert "third-party:run" in problems["commands"]["message"]
     assert record["machine"]["devices"][-1] == "cpu"
     assert record["versions"]["torch"]
-    assert record["store"]["state"].startswith("not made yet")
+    assert record["store"]["state"].startswith("doesn't exist yet")
     assert {"name": "tus", "path": None, "source": None} in record["data"]
     text = bench("doctor").stdout
     assert "PROBLEM (import)" in text
@@ -285,7 +285,7 @@ def test_doctor_is_content_with_a_healthy_installation_and_reads_the_store(
     (tmp_path / "mlflow.db").write_text("no data base")
     result = bench("doctor")
     assert result.exit_code == 0
-    assert "All plugins are healthy." in result.stdout
+    assert "All plug-ins are healthy." in result.stdout
     assert "not readable as an MLflow store" in result.stdout
 
 
@@ -343,11 +343,11 @@ def test_opened_takes_the_phantom_only_when_asked(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("SEMIBENCH_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert data_command.opened("tus", None, ["cases=6"], True).fingerprint is not None
+    assert data_command.open_dataset("tus", None, ["cases=6"], True).fingerprint is not None
     with pytest.raises(LayoutError, match=r"tus\.csv"):
-        data_command.opened("tus", None, None, None)
-    with pytest.raises(UsageError, match="nothing has this name"):
-        data_command.opened("tus", None, ["nothing=1"], True)
+        data_command.open_dataset("tus", None, None, None)
+    with pytest.raises(UsageError, match="no part has this field"):
+        data_command.open_dataset("tus", None, ["nothing=1"], True)
 
 
 def test_verify_and_audit_a_phantom(bench: Callable[..., Result]) -> None:
@@ -365,8 +365,8 @@ def test_audit_shows_pairs_and_crossings_and_writes_the_table(
     found = Audit(
         "tus",
         2,
-        (Pair("a", "b", "near", 3, 0.9),),
-        (Row("a", "a", "near b"),),
+        (SimilarPair("a", "b", "near", 3, 0.9),),
+        (GroupedCase("a", "a", "near b"),),
         (Crossing("s", "a", {"labeled": ("a",), "test": ("b",)}),),
     )
     (tmp_path / "data" / "tus").mkdir(parents=True)
@@ -432,12 +432,12 @@ def test_a_run_from_the_command_line(bench: Callable[..., Result], tmp_path: Pat
     again = bench(*RUN, "--json")
     record = json.loads(again.stdout)
     assert record["phantom"] is True
-    assert "done already" in again.stderr
+    assert "already done" in again.stderr
     stored = json.loads((tmp_path / "runs" / record["key"][:12] / "result.json").read_text())
     assert stored == record
     pair = bench(*RUN, "--seeds", "0,1", "--no-track", "--json")
     both = json.loads(pair.stdout)
-    assert pair.stderr.count("these are no patients") == 1, "said once for all replicates"
+    assert pair.stderr.count("these are not patients") == 1, "said once for all replicates"
     assert "the same with draw 0 · seed 1: new" in pair.stderr
     assert [item["key"] == record["key"] for item in both] == [True, False]
     assert both[0]["row"] == both[1]["row"]
@@ -456,7 +456,7 @@ def test_a_terminated_run_says_interrupted_and_can_go_on(tmp_path: Path) -> None
     process.terminate()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
-    assert "interrupted: the same command goes on" in errors
+    assert "interrupted: the same command resumes" in errors
     assert "Traceback" not in errors
     folder = next(tmp_path.glob("runs/*"))
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
@@ -538,11 +538,11 @@ def test_reporters_show_nested_phases_and_close_after_errors(terminal: bool, mon
 
 
 def test_time_left_of_a_resumed_phase_counts_only_what_is_done_now() -> None:
-    fresh = Phase("train", 100, began=0.0, said=0.0, done=10)
+    fresh = Phase("train", 100, began=0.0, last_line=0.0, done=10)
     assert fresh.left(now=5.0) == 45.0
-    resumed = Phase("train", 100, began=0.0, said=0.0, done=60, first=(50, 0.0))
+    resumed = Phase("train", 100, began=0.0, last_line=0.0, done=60, first=(50, 0.0))
     assert resumed.left(now=5.0) == 20.0
-    assert Phase("train", 100, began=0.0, said=0.0).left(now=5.0) is None
+    assert Phase("train", 100, began=0.0, last_line=0.0).left(now=5.0) is None
 
 
 def test_ui_starts_one_worker_on_the_store(

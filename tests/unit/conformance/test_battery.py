@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from semibench import UnknownNameError, UsageError
+from semibench import UnknownNameError, UsageError, conformance
 from semibench.conformance import battery, checks_of
 from semibench.conformance.battery import CHECKS
 from semibench.contracts.deprecation import DEPRECATIONS
@@ -50,3 +50,24 @@ def test_a_method_is_checked_in_each_of_its_dims() -> None:
     }
     assert all(check.kind == "method" for check in checks)
     assert {check.kind for check in battery({"backbone": ["vnet"]})} == {"backbone"}
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(conformance._RENAMED.items()))
+def test_an_old_name_of_a_subject_works_and_warns(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning) as warned:
+        found = getattr(conformance, old)
+    assert found is getattr(conformance, new) and new in conformance.__all__
+    assert [str(one.message) for one in warned] == [str(DEPRECATIONS[f"semibench.conformance.{old}"])]
+    assert warned[0].filename == __file__, "the warning points at who uses the old name"
+
+
+def test_the_old_attribute_of_a_check_works_and_warns() -> None:
+    check = checks_of("self")[0]
+    with pytest.warns(DeprecationWarning, match=r"use BoundCheck\.subject") as warned:
+        assert check.case is check.subject
+    assert warned[0].filename == __file__
+
+
+def test_a_name_that_never_existed_is_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'RecipeCase'"):
+        _ = conformance.RecipeCase

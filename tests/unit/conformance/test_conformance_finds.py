@@ -26,7 +26,7 @@ from semibench import (
     UsageError,
 )
 from semibench.blocks import cross_entropy
-from semibench.conformance import METHOD_CHECKS, MethodCase
+from semibench.conformance import METHOD_CHECKS, MethodSubject
 
 
 class Undeclared(Good):
@@ -281,14 +281,14 @@ BROKEN: list[tuple[type[Method], str]] = [
 @pytest.mark.parametrize("fact", METHOD_CHECKS)
 def test_a_correct_method_passes(fact: str) -> None:
     torch.set_num_threads(1)
-    assert METHOD_CHECKS[fact](MethodCase(Good, Tiny)) is None
+    assert METHOD_CHECKS[fact](MethodSubject(Good, Tiny)) is None
 
 
 @pytest.mark.parametrize(("method", "fact"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
 def test_a_broken_method_is_found(method: type[Method], fact: str) -> None:
     torch.set_num_threads(1)
     with pytest.raises((AssertionError, PluginError, UsageError, LookupError, DivergedError)) as caught:
-        METHOD_CHECKS[fact](MethodCase(method, Tiny))
+        METHOD_CHECKS[fact](MethodSubject(method, Tiny))
     assert str(caught.value), "the failure says what is wrong"
 
 
@@ -297,7 +297,7 @@ def test_a_broken_method_is_found(method: type[Method], fact: str) -> None:
     [(TwoClassesOnly, "runs_with_three_channels"), (GreyOnly, "runs_with_four_classes")],
 )
 def test_a_rehearsal_that_serves_two_checks_blames_one(method: type[Method], holds: str) -> None:
-    METHOD_CHECKS[holds](MethodCase(method, Tiny))
+    METHOD_CHECKS[holds](MethodSubject(method, Tiny))
 
 
 def test_the_term_that_a_weight_of_0_does_not_silence_is_named() -> None:
@@ -312,7 +312,7 @@ def test_the_term_that_a_weight_of_0_does_not_silence_is_named() -> None:
             return max(super().weight(term, clock), 0.1 if term == "unsup" else 0.0)
 
     with pytest.raises(AssertionError) as caught:
-        METHOD_CHECKS["zero_weight_changes_no_digit"](MethodCase(OneOfThree, Tiny))
+        METHOD_CHECKS["zero_weight_changes_no_digit"](MethodSubject(OneOfThree, Tiny))
     assert "'unsup'" in str(caught.value) and "'first'" not in str(caught.value)
 
 
@@ -328,7 +328,7 @@ def test_streams_of_the_synthetic_data() -> None:
             "domains": Stream("labeled", per_domain=True, size=1.0),
         }
 
-    case = MethodCase(Many, Tiny)
+    case = MethodSubject(Many, Tiny)
     data = case.data()
     batch = data.batch(7)
     assert len(batch["labeled"].strong) == 2 and batch["labeled"].strong[0].shape == batch["labeled"].image.shape

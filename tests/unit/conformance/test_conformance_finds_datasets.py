@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from semibench import Case, CaseRef, Dataset, DatasetCard, DatasetOptions, Frame, PhantomOptions, Truth
-from semibench.conformance import DATASET_CHECKS, DatasetCase
+from semibench.conformance import DATASET_CHECKS, DatasetSubject
 
 torch.set_num_threads(1)
 
@@ -171,22 +171,22 @@ def test_every_dataset_check_has_a_fault() -> None:
 
 @pytest.mark.parametrize("fact", DATASET_FAULTS)
 def test_dataset_checks_find(fact: str) -> None:
-    DATASET_CHECKS[fact](DatasetCase(Toy, CARD))
+    DATASET_CHECKS[fact](DatasetSubject(Toy, CARD))
     with pytest.raises(AssertionError):
-        DATASET_CHECKS[fact](DatasetCase(DATASET_FAULTS[fact], CARD))
+        DATASET_CHECKS[fact](DatasetSubject(DATASET_FAULTS[fact], CARD))
 
 
 def test_dataset_checks_find_repeated_ids_and_silence_about_missing_files() -> None:
     with pytest.raises(AssertionError, match="unique"):
-        DATASET_CHECKS["index_keeps_the_contract"](DatasetCase(Twice, CARD))
+        DATASET_CHECKS["index_keeps_the_contract"](DatasetSubject(Twice, CARD))
     with pytest.raises(AssertionError, match="expected LayoutError"):
-        DATASET_CHECKS["missing_files_are_said"](DatasetCase(FilesToy, CARD))
+        DATASET_CHECKS["missing_files_are_said"](DatasetSubject(FilesToy, CARD))
 
 
 def test_a_decoder_within_index_is_found(tmp_path: Path) -> None:
     Decoding.picture = tmp_path / "x.png"
     Image.new("L", (4, 4)).save(Decoding.picture)
     check = DATASET_CHECKS["index_decodes_no_pixels"]
-    check(DatasetCase(ReadingHeaders, CARD))
+    check(DatasetSubject(ReadingHeaders, CARD))
     with pytest.raises(AssertionError, match="PIL"):
-        check(DatasetCase(Decoding, CARD))
+        check(DatasetSubject(Decoding, CARD))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semibench import Curated, Fitted, Generator, GeneratorCard, GeneratorOptions
-from semibench.conformance import GENERATOR_CHECKS, GeneratorCase
+from semibench.conformance import GENERATOR_CHECKS, GeneratorSubject
 
 torch.set_num_threads(1)
 
@@ -139,14 +139,14 @@ def test_every_generator_check_has_a_fault() -> None:
 
 @pytest.mark.parametrize("fact", GENERATOR_FAULTS)
 def test_generator_checks_find(fact: str) -> None:
-    GENERATOR_CHECKS[fact](GeneratorCase(Mixing, GENERATOR_CARD))
+    GENERATOR_CHECKS[fact](GeneratorSubject(Mixing, GENERATOR_CARD))
     with pytest.raises(AssertionError):
-        GENERATOR_CHECKS[fact](GeneratorCase(GENERATOR_FAULTS[fact], GENERATOR_CARD))
+        GENERATOR_CHECKS[fact](GeneratorSubject(GENERATOR_FAULTS[fact], GENERATOR_CARD))
 
 
 def test_a_generator_that_writes_elsewhere_is_found(tmp_path: Path) -> None:
     Scattering.place = tmp_path / "note.txt"
     check = GENERATOR_CHECKS["writes_only_its_directory"]
-    check(GeneratorCase(Mixing, GENERATOR_CARD))
+    check(GeneratorSubject(Mixing, GENERATOR_CARD))
     with pytest.raises(AssertionError, match=r"note\.txt"):
-        check(GeneratorCase(Scattering, GENERATOR_CARD))
+        check(GeneratorSubject(Scattering, GENERATOR_CARD))

@@ -16,7 +16,7 @@ from semibench import (
     Decoder,
     UsageError,
 )
-from semibench.conformance import BACKBONE_CHECKS, BackboneCase
+from semibench.conformance import BACKBONE_CHECKS, BackboneSubject
 
 
 class Unlike(Tiny):
@@ -125,18 +125,18 @@ BROKEN_NETS: list[tuple[type[Backbone], str]] = [
 
 @pytest.mark.parametrize("fact", BACKBONE_CHECKS)
 def test_a_correct_backbone_passes(fact: str) -> None:
-    assert BACKBONE_CHECKS[fact](BackboneCase(Tiny, card=CARD)) is None
+    assert BACKBONE_CHECKS[fact](BackboneSubject(Tiny, card=CARD)) is None
 
 
 @pytest.mark.parametrize(("net", "fact"), BROKEN_NETS, ids=[kind.__name__ for kind, _ in BROKEN_NETS])
 def test_a_broken_backbone_is_found(net: type[Backbone], fact: str) -> None:
     with pytest.raises(AssertionError):
-        BACKBONE_CHECKS[fact](BackboneCase(net))
+        BACKBONE_CHECKS[fact](BackboneSubject(net))
 
 
 def test_a_wrong_card_is_found() -> None:
     with pytest.raises(AssertionError, match="the card provides"):
-        BACKBONE_CHECKS["card_agrees"](BackboneCase(Tiny, card=WRONG_CARD))
+        BACKBONE_CHECKS["card_agrees"](BackboneSubject(Tiny, card=WRONG_CARD))
 
 
 def test_every_check_has_its_broken_backbone() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from semibench import CaseRef, DatasetCard, Split
-from semibench.conformance import PROTOCOL_CHECKS, ProtocolCase
+from semibench.conformance import PROTOCOL_CHECKS, ProtocolSubject
 from semibench.protocols.single import SelfDomain, SingleOptions
 
 torch.set_num_threads(1)
@@ -132,6 +132,6 @@ def test_every_protocol_check_has_a_fault() -> None:
 
 @pytest.mark.parametrize("fact", PROTOCOL_FAULTS)
 def test_protocol_checks_find(fact: str) -> None:
-    PROTOCOL_CHECKS[fact](ProtocolCase(SelfDomain))
+    PROTOCOL_CHECKS[fact](ProtocolSubject(SelfDomain))
     with pytest.raises(AssertionError):
-        PROTOCOL_CHECKS[fact](ProtocolCase(PROTOCOL_FAULTS[fact]))
+        PROTOCOL_CHECKS[fact](ProtocolSubject(PROTOCOL_FAULTS[fact]))

@@ -13,7 +13,13 @@ from support.conformance_toys import Good, Tiny
 from torch import Tensor
 
 from semibench import BackboneCard, Batch, Clock, Losses, MethodCard, UnsupportedError, hookimpl
-from semibench.conformance import METHOD_RUN_CHECKS, REGISTRATION_CHECKS, MethodCase, MethodRunCase, RegisteredCase
+from semibench.conformance import (
+    METHOD_RUN_CHECKS,
+    REGISTRATION_CHECKS,
+    MethodRunSubject,
+    MethodSubject,
+    RegisteredSubject,
+)
 from semibench.registry import Registered, Registry, Source, also_registered, registry
 
 torch.set_num_threads(1)
@@ -43,8 +49,8 @@ class Peeking(Good):
 
     def begin(self, stage: str, pools: Any) -> None:
         super().begin(stage, pools)
-        for place in pools._data._store._places.values():
-            self.seen += float(place.shard.label(place.record).mean())
+        for location in pools._data._store._locations.values():
+            self.seen += float(location.shard.label(location.record).mean())
 
 
 class Refusing(Good):
@@ -88,9 +94,9 @@ def plugins() -> Iterator[Registry]:
         yield registry()
 
 
-def case(method: type[Good], plugins: Registry | None = None) -> MethodRunCase:
+def case(method: type[Good], plugins: Registry | None = None) -> MethodRunSubject:
     item = plugins.get("methods", method.__name__.lower()) if plugins else None
-    return MethodRunCase(MethodCase(method, Tiny), item)
+    return MethodRunSubject(MethodSubject(method, Tiny), item)
 
 
 def test_a_method_that_writes_files_is_found(tmp_path: Path) -> None:
@@ -141,14 +147,16 @@ def test_every_check_in_company_has_its_fault() -> None:
 # Registration
 
 
-def registered(module: str = "semibench.protocols.cards", distribution: str = "tests", **card: Any) -> RegisteredCase:
+def registered(
+    module: str = "semibench.protocols.cards", distribution: str = "tests", **card: Any
+) -> RegisteredSubject:
     values = {"name": "good", "title": "Good", "load": f"{__name__}:Good", "summary": "of a test", "api": 1, **card}
     made = MethodCard(**{key: value for key, value in values.items() if value is not None})
-    return RegisteredCase(Registered("methods", made, distribution, "1.0", "tests", module))
+    return RegisteredSubject(Registered("methods", made, distribution, "1.0", "tests", module))
 
 
 HEALTHY = registered()
-REGISTRATION_FAULTS: dict[str, RegisteredCase] = {
+REGISTRATION_FAULTS: dict[str, RegisteredSubject] = {
     "class_resolves": registered(load=f"{__name__}:Tiny"),
     "card_says_enough": registered(summary=""),
     "api_is_written_down": registered(api=None),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.conformance_toys import Good, Tiny
 
-from semibench.conformance import MethodCase
-from semibench.conformance.learning import LEARNING_CHECKS, LearningCase
+from semibench.conformance import MethodSubject
+from semibench.conformance.learning import LEARNING_CHECKS, LearningSubject
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from semibench.conformance.learning import LEARNING_CHECKS, LearningCase
     ],
 )
 def test_what_counts_as_learning(scores: tuple[float, float, float], broken: set[str]) -> None:
-    case = LearningCase(MethodCase(Good, Tiny))
+    case = LearningSubject(MethodSubject(Good, Tiny))
     case.__dict__.update(zip(("own", "reference", "chance"), scores, strict=True))
     found = set()
     for fact, check in LEARNING_CHECKS.items():

@@ -11,7 +11,7 @@ import pytest
 from support.conformance_toys import Good
 
 import semibench
-from semibench import API, OLDEST_API, MethodCard, PluginError, hookimpl
+from semibench import API, OLDEST_API, MethodCard, PluginError, blocks, conformance, hookimpl
 from semibench.conformance import checks_of
 from semibench.contracts import cards, deprecation
 from semibench.contracts.deprecation import DEPRECATIONS, Deprecation, deprecated, overdue
@@ -109,4 +109,6 @@ def test_ends_come_two_minor_versions_after_their_announcement() -> None:
 
 def test_every_old_form_in_the_code_is_announced() -> None:
     renamed = {f"{kind.card.__name__}.{name}" for kind in KINDS.values() for name in kind.card.renamed}
-    assert renamed | {f"semibench.{name}" for name in semibench._RENAMED} <= set(DEPRECATIONS)
+    for package in (semibench, blocks, conformance):
+        renamed |= {f"{package.__name__}.{name}" for name in package._RENAMED}
+    assert renamed <= set(DEPRECATIONS)

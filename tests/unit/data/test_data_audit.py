@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from support.data_toys import Filed, Procedural, card, write_cases
 
 from semibench import Case, CaseRef, Dataset, DatasetOptions, Frame, Split, Truth
-from semibench.data.audit import Audit, Pair, audit, find_crossings, group_rows, group_table, write_group_table
+from semibench.data.audit import Audit, SimilarPair, audit, find_crossings, group_rows, group_table, write_group_table
 from semibench.data.likeness import fingerprint, perceptual_hashes
 from semibench.data.verify import verify
 
@@ -124,12 +124,12 @@ def test_hashes_of_flips_are_the_hashes_of_flipped_images() -> None:
 
 def test_a_chain_of_pairs_and_official_groups_become_one_group() -> None:
     refs = [CaseRef("toy", name, group, "a", True) for name, group in zip("abcdef", "PPQRSS", strict=True)]
-    rows = group_rows(refs, [Pair("b", "c", "near", 3, 0.95), Pair("c", "d", "identical", 0, 1.0)])
+    rows = group_rows(refs, [SimilarPair("b", "c", "near", 3, 0.95), SimilarPair("c", "d", "identical", 0, 1.0)])
     assert [(row.case, row.group) for row in rows] == [("a", "P"), ("b", "P"), ("c", "P"), ("d", "P")]
     assert rows[0].reason == "same group: P" and rows[1].reason == "near (3 bits, r 0.950): c"
     merged = {row.case: row.group for row in rows}
     again = [replace(ref, group=merged.get(ref.id, ref.group)) for ref in refs]
-    assert {row.case: row.group for row in group_rows(again, [Pair("b", "c", "near", 3, 0.95)])} == merged
+    assert {row.case: row.group for row in group_rows(again, [SimilarPair("b", "c", "near", 3, 0.95)])} == merged
 
 
 def test_groups_that_cross_a_split_are_named() -> None:

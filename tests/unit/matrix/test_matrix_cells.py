@@ -174,7 +174,7 @@ def test_what_cannot_be_done_is_skipped_and_one_run_is_planned_once(tmp_path: Pa
     }
     planned = plan_cells(Group.model_validate(base).cells(), tmp_path)
     assert [item.state for item in planned] == ["missing", "skipped"]
-    assert "made for semi-mdg" in planned[1].reason
+    assert "supports the protocols semi-mdg" in planned[1].reason
     official = Group.model_validate(
         {"protocols": "umda", "datasets": "mmwhs", "methods": "adaoutput", "draws": "0-1", **FEW, "set": {}}
     )

@@ -12,7 +12,16 @@ import pytest
 
 from semibench import Engine, EngineOptions, Job, Outcome
 from semibench.cli.console import Output
-from semibench.cli.matrix_view import LiveTable, MatrixView, picture, record_of, remaining, show_end, show_plan, totals
+from semibench.cli.matrix_view import (
+    LineDisplay,
+    LiveTable,
+    live_table,
+    record_of,
+    remaining,
+    show_end,
+    show_plan,
+    totals,
+)
 from semibench.files import read_json, write_json
 from semibench.matrix.driver import Progress, run_matrix
 from semibench.matrix.limits import Limits
@@ -83,7 +92,7 @@ def test_the_live_table_shows_what_runs(tmp_path: Path) -> None:
     running = {"phase": "train", "done": 3, "total": 9, "seconds_left": 65.0}
     progress.running = {item.short: running for item in items[1:16]}
     out = screen()
-    out.show(picture(progress, by_name))
+    out.show(live_table(progress, by_name))
     shown = text(out)
     assert "1/20 ended · 1 failed · 15 running" in shown and "Ctrl-C again kills" in shown
     assert "3/9" in shown and "1 min 05 s" in shown and "and 3 more" in shown
@@ -91,7 +100,7 @@ def test_the_live_table_shows_what_runs(tmp_path: Path) -> None:
     live.update(progress)
     live.close()
     line = screen()
-    MatrixView(line, items).ended(items[0], progress.outcomes[items[0].short], progress)
+    LineDisplay(line, items).ended(items[0], progress.outcomes[items[0].short], progress)
     assert text(line).startswith("[1/20] failed self/tus/cps seed 0")
 
 

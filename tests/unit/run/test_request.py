@@ -15,7 +15,7 @@ from semibench import UsageError
 from semibench.cli.app import build
 from semibench.contracts.identity import RunSpec
 from semibench.matrix.cells import AXES, Group, as_groups
-from semibench.run.request import Cell, Execution, Option, Request, laid_over
+from semibench.run.request import Cell, Execution, Option, Request, merge_settings
 from semibench.run.resolve import resolve
 
 WORDS = st.text("abc-_.:/= '\"$", min_size=1, max_size=8).map(lambda text: f"x{text}")
@@ -121,4 +121,4 @@ def test_groups_have_the_fields_of_a_cell() -> None:
 
 
 def test_later_settings_take_the_place_of_earlier_ones() -> None:
-    assert laid_over(("a=1", "b=2"), ("a =3", "c=4")) == ("a =3", "b=2", "c=4")
+    assert merge_settings(("a=1", "b=2"), ("a =3", "c=4")) == ("a =3", "b=2", "c=4")

@@ -46,7 +46,7 @@ def test_time_is_bounded_and_only_inside() -> None:
 
 def test_a_plan_says_why_it_has_no_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMIBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(timing, "PATIENCE", 0.0)
+    monkeypatch.setattr(timing, "MEASUREMENT_LIMIT", 0.0)
     request = Request(
         protocol="self",
         dataset="tus",
@@ -57,6 +57,6 @@ def test_a_plan_says_why_it_has_no_estimate(tmp_path: Path, monkeypatch: pytest.
         device="cpu",
     )
     assert prepare(request).estimate == Estimate(source="two iterations on noise take more than 0 s here")
-    monkeypatch.setattr(timing, "PATIENCE", 60.0)
+    monkeypatch.setattr(timing, "MEASUREMENT_LIMIT", 60.0)
     known = prepare(request).estimate
     assert known.training_seconds is not None and known.training_seconds > 0

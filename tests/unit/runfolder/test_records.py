@@ -205,10 +205,10 @@ def test_the_digest_of_a_split_is_that_of_what_was_drawn() -> None:
     assert record.drawn == record.digest == SplitRecord.of(synthetic).digest
     assert record.changes(SplitRecord.of(synthetic)) == []
     turned = SplitRecord.of(Split((ref(1),), (ref(3), ref(2)), (ref(4),), (ref(5),)))
-    assert record.changes(turned) == ["the protocol draws another split now (unlabeled: in another order)"]
+    assert record.changes(turned) == ["the protocol now draws another split (unlabeled: in another order)"]
     moved = SplitRecord.of(Split((ref(1),), (ref(2), ref(3)), (), (ref(4), ref(5))))
     assert record.changes(moved) == [
-        "the protocol draws another split now (validation: 1 cases left, 0 came; test: 0 cases left, 1 came)"
+        "the protocol now draws another split (validation: 1 cases removed, 0 added; test: 0 cases removed, 1 added)"
     ]
 
 

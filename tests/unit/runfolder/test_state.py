@@ -157,8 +157,8 @@ def test_a_run_on_another_split_is_stale_and_run_again(split_file: Path) -> None
     changed = prepare(request, estimate=False)
     assert changed.key == plan.key and changed.state == "stale"
     assert changed.reasons == [
-        "the protocol draws another split now (labeled: 3 cases left, 3 came; unlabeled: 4 cases left, 3 came; "
-        "test: 3 cases left, 4 came)"
+        "the protocol now draws another split (labeled: 3 cases removed, 3 added; unlabeled: 4 cases removed, 3 added; "
+        "test: 3 cases removed, 4 added)"
     ]
     again = execute(changed)
     assert again.new and max(score.n for score in again.record.scores) == 4

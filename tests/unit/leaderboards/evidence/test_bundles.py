@@ -323,7 +323,7 @@ def test_another_key_split_or_data_and_lost_files_are_found(bundle: Path) -> Non
         del split["drawn"]
         files["split.json"] = json.dumps(split).encode()
 
-    assert "test: 0 cases left, 1 came" in wrong(verified(changed(bundle, easier)))["split"]
+    assert "test: 0 cases removed, 1 added" in wrong(verified(changed(bundle, easier)))["split"]
 
     def careless(files: dict[str, bytes]) -> None:
         files["split.json"] = files["split.json"].replace(b'"tus"', b'"sut"')

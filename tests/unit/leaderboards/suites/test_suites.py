@@ -16,7 +16,7 @@ from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageEr
 from semibench.contracts.identity import RunSpec
 from semibench.protocols.single import published
 from semibench.registry import registry
-from semibench.run.request import laid_over
+from semibench.run.request import merge_settings
 from semibench.runfolder.records import ModelFigures, ScoreSummary
 from semibench_leaderboards.published import find, papers, values
 from semibench_leaderboards.published.values import by_id
@@ -111,7 +111,7 @@ def test_overrides() -> None:
     for cell in cells:
         assert cell.recipe == "quick" and cell.phantom and cell.fold == 0
         assert not any(text.startswith("recipe.") for text in cell.settings) and "source=drawn" in cell.settings
-    assert laid_over(("a=1", "b=2"), ("a=3",)) == ("a=3", "b=2")
+    assert merge_settings(("a=1", "b=2"), ("a=3",)) == ("a=3", "b=2")
     with pytest.raises(UnknownNameError, match="Did you mean 'supervised'"):
         check_chosen(suite, Overrides(methods=("supervisd",)))
     with pytest.raises(UnknownNameError, match="busi, udiat"):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semibench import UsageError
 from semibench.conformance.backbones import BACKBONE_CHECKS
-from semibench.conformance.case import BackboneCase
+from semibench.conformance.subject import BackboneSubject
 from semibench_plugins.backbones.diff_vnet import DiffVNet, Unit, waves
 
 torch.set_num_threads(1)
@@ -159,4 +159,4 @@ class Timeless(DiffVNet):
 
 def test_a_network_that_ignores_the_step_is_found() -> None:
     with pytest.raises(AssertionError, match="step changes nothing"):
-        BACKBONE_CHECKS["time_is_fused"](BackboneCase(Timeless))
+        BACKBONE_CHECKS["time_is_fused"](BackboneSubject(Timeless))

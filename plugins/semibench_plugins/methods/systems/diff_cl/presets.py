@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
-class Setting(NamedTuple):
+class TableColumn(NamedTuple):
     """A column of Table 2. beta: factor of lambda(t) in b1 = b2; mu1 = mu2 = l1 = l2 = 1 in all columns.
 
     iterations: 300 epochs, each one pass over the unlabeled scans with two per batch. The paper doesn't define an epoch; as
@@ -20,13 +20,13 @@ class Setting(NamedTuple):
 
 
 LA, CUBE = (112, 112, 80), (96, 96, 96)
-TABLE_2: Mapping[str, Setting] = {
-    "la-4": Setting(LA, 0.01, 0.7, 0.6, 11400),
-    "la-8": Setting(LA, 0.01, 0.5, 0.7, 10800),
-    "pancreas-6": Setting(CUBE, 0.1, 0.007, 0.8, 8400),
-    "pancreas-12": Setting(CUBE, 0.1, 0.0003, 0.5, 7500),
-    "brats19-25": Setting(CUBE, 0.1, 0.007, 0.5, 33900),
-    "brats19-50": Setting(CUBE, 0.1, 0.003, 0.5, 30000),
+TABLE_2: Mapping[str, TableColumn] = {
+    "la-4": TableColumn(LA, 0.01, 0.7, 0.6, 11400),
+    "la-8": TableColumn(LA, 0.01, 0.5, 0.7, 10800),
+    "pancreas-6": TableColumn(CUBE, 0.1, 0.007, 0.8, 8400),
+    "pancreas-12": TableColumn(CUBE, 0.1, 0.0003, 0.5, 7500),
+    "brats19-25": TableColumn(CUBE, 0.1, 0.007, 0.5, 33900),
+    "brats19-50": TableColumn(CUBE, 0.1, 0.003, 0.5, 30000),
 }
 """By data set and number of labeled scans. BraTS 50: Table 2 prints 50/250, but there are 250 training scans in all; read
 as 50/200."""
@@ -37,23 +37,23 @@ RAMP = {"kind": "sigmoid", "end": 1.0, "levels": 300}
 CONSTANT = {"kind": "constant"}
 
 
-def preset(setting: Setting, ramp_unsupervised: bool = False) -> dict[str, Any]:
+def preset(column: TableColumn, ramp_unsupervised: bool = False) -> dict[str, Any]:
     """Builds one preset. ramp_unsupervised: ramp the losses of unlabeled scans instead of the supervised cross-entropy."""
     terms: dict[str, Any] = {}
     for net in ("diffusion", "segmentation"):
-        ce = {"weight": 1.0, "ramp": CONSTANT} if ramp_unsupervised else {"weight": PEAK * setting.beta, "ramp": RAMP}
+        ce = {"weight": 1.0, "ramp": CONSTANT} if ramp_unsupervised else {"weight": PEAK * column.beta, "ramp": RAMP}
         terms[f"{net}_sup_ce"] = ce
         if ramp_unsupervised:
             terms |= {f"{net}_cross_{loss}": {"weight": 1.0, "ramp": RAMP} for loss in ("dice", "ce")}
-    terms["contrast"] = {"weight": setting.eta, "ramp": RAMP if ramp_unsupervised else CONSTANT}
+    terms["contrast"] = {"weight": column.eta, "ramp": RAMP if ramp_unsupervised else CONSTANT}
     return {
-        "options": {"threshold": setting.threshold},
+        "options": {"threshold": column.threshold},
         "terms": terms,
         "recipe": {
-            "iterations": setting.iterations,
+            "iterations": column.iterations,
             "labeled_batch": 2,
             "unlabeled_batch": 2,
-            "patch": setting.patch,
+            "patch": column.patch,
             "optimiser": "sgd",
             "lr": 0.01,
             "momentum": 0.9,
@@ -66,7 +66,7 @@ def preset(setting: Setting, ramp_unsupervised: bool = False) -> dict[str, Any]:
 
 
 PRESETS: dict[str, Mapping[str, Any]] = {
-    **{name: preset(setting) for name, setting in TABLE_2.items()},
-    **{f"{name}-ramp-unsupervised": preset(setting, True) for name, setting in TABLE_2.items()},
+    **{name: preset(column) for name, column in TABLE_2.items()},
+    **{f"{name}-ramp-unsupervised": preset(column, True) for name, column in TABLE_2.items()},
 }
 PRESETS |= {"la": PRESETS["la-8"], "pancreas": PRESETS["pancreas-12"], "brats19": PRESETS["brats19-25"]}

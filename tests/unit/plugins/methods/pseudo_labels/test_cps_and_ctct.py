@@ -73,7 +73,7 @@ def test_ctct_is_dice_of_the_others_labels() -> None:
 
 def test_ctct_is_for_two_dimensions() -> None:
     case = case_of(CTCT, 3)
-    assert "2D" in (CTCT.unsupported(case.task, case.chosen()) or "")
+    assert "2D" in (CTCT.unsupported(case.task, case.parsed_options()) or "")
 
 
 # CCT

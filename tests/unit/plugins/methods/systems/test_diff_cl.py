@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from semibench import IGNORE, Method, Recipe, Samples, Term, UnsupportedError, UsageError
 from semibench.blocks import LabelDiffusion, cross_entropy, soft_dice
-from semibench.conformance import MethodCase
-from semibench.conformance.case import SmallBackbones
-from semibench.conformance.learning import LearningCase
+from semibench.conformance import MethodSubject
+from semibench.conformance.learning import LearningSubject
+from semibench.conformance.subject import SmallBackbones
 from semibench.run.settings import build, term_records
 from semibench_plugins.backbones.diffusion_vnet import DiffusionVNet
 from semibench_plugins.methods.systems.diff_cl.method import DiffCL
@@ -27,7 +27,7 @@ torch.set_num_threads(1)
 SMALL = {"samples": 128, "extremes": 16, "anchors": 32, "bank": 64, "added": 64, "width": 8}
 
 
-def case(dims: int = 2, **options: Any) -> MethodCase:
+def case(dims: int = 2, **options: Any) -> MethodSubject:
     return case_of(DiffCL, dims, options={**SMALL, **options})
 
 
@@ -335,7 +335,7 @@ def test_options_train(options: dict[str, Any]) -> None:
 def test_it_learns_where_the_unsupervised_losses_are_ramped() -> None:
     """Three labels, blobs on strong noise, one seed. As printed (no ramp on the pseudo-labels) both networks soon call everything
     foreground here: Dice .19, see `known_failures`."""
-    found = LearningCase(case_of(Ramped)).own
+    found = LearningSubject(case_of(Ramped)).own
     assert found > 0.75, found
 
 

@@ -1,4 +1,4 @@
-"""What a check looks at: a method or a backbone in a small setting."""
+"""What a check examines: a method or a backbone, with small inputs and few steps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STEPS = 3
 
 @dataclass(frozen=True, eq=False)
 class SmallBackbones:
-    """A `Backbones` factory without registry for the own network; others are looked up by name."""
+    """A `Backbones` factory that builds the given class by default and looks others up by name in the registry."""
 
     cls: type[Backbone]
     task: Task
@@ -50,20 +50,22 @@ class SmallBackbones:
             from semibench.registry import registry
 
             cls = registry().get("backbones", name).resolve()
-        chosen = build(cls.Options, f"backbone {name or cls.__name__}", self.options if name is None else {}, options)
+        parsed = build(cls.Options, f"backbone {name or cls.__name__}", self.options if name is None else {}, options)
         return cls(
             dims=self.task.dims,
             channels=channels or self.task.channels,
             outputs=outputs or len(self.task.classes),
             patch=self.task.patch,
-            options=chosen,
+            options=parsed,
         )
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """A training that was resumed in a stage, beside one that was never stopped. begun: stages whose `begin` ran in the
-    resumed process; due: stages whose `begin` must run there."""
+    """Final states of a training that was resumed in a stage, and of the same training without interruption.
+
+    begun: stages whose `begin` ran in the resumed process. due: stages whose `begin` must run there.
+    """
 
     stage: str
     straight: Mapping[str, Tensor]
@@ -73,12 +75,11 @@ class Resumed:
 
 
 @dataclass(frozen=True, eq=False)
-class MethodCase:
-    """A method in a small setting; results that several checks look at are computed once.
+class MethodSubject:
+    """A method on small synthetic data; results that several checks share are computed once.
 
-    method, backbone: classes. options: of the method; backbone_options: of the network. classes, channels, domains:
-    numbers. card: what the plugin declares, where there is one. steps: iterations of each stage in the rehearsal
-    `done`.
+    method, backbone: classes. options: of the method. backbone_options: of the network. classes, channels, domains: how
+    many. card: what the plug-in declares, if it is registered. steps: iterations of each stage in the rehearsal `done`.
     """
 
     method: type[Method]
@@ -112,15 +113,15 @@ class MethodCase:
             checkpoint_every=checkpoint_every,
         )
 
-    def chosen(self) -> Any:
-        """The options object."""
+    def parsed_options(self) -> Any:
+        """Returns the validated options of the method."""
         return build(self.method.Options, f"method {self.method.__name__}", self.options)
 
     def build(self, seed: int = 0) -> Method:
-        """A fresh method, as the harness builds it."""
+        """Returns a fresh method, built as the harness builds it."""
         seed_construction(seed)
         backbones = SmallBackbones(self.backbone, self.task, self.backbone_options)
-        method = self.method(self.task, backbones, self.chosen())
+        method = self.method(self.task, backbones, self.parsed_options())
         method.terms = dict(self.method.terms)
         return method
 
@@ -128,57 +129,57 @@ class MethodCase:
         return BlobData(self.task, self.method.streams, batch=BATCH, seed=seed, empty=empty)
 
     def images(self, count: int = 3, seed: int = 5) -> Tensor:
-        """(count, C, *spatial) that were not trained on."""
+        """Returns images (count, C, *spatial) that no training used."""
         return blobs(self.task, seed=seed).image[:count]
 
-    def variant(self, **changes: Any) -> MethodCase:
-        """The same with other numbers of classes, channels, domains or other options."""
+    def variant(self, **changes: Any) -> MethodSubject:
+        """Returns a copy with other numbers of classes, channels or domains, or other options."""
         return replace(self, **changes)
 
     def rehearse(self, *, seed: int = 0, data_seed: int = 0, empty: bool = False, steps: int = STEPS) -> Rehearsal:
-        """A fresh method and a rehearsal of it that has not begun: `steps` iterations for each stage."""
+        """Returns a rehearsal of a fresh method, not started yet, with `steps` iterations in each stage."""
         method = self.build(seed)
         stages = len(method.stages())
         return Rehearsal(method, self.data(seed=data_seed, empty=empty), self.recipe(steps * stages), seed, steps)
 
     @cached_property
     def done(self) -> Rehearsal:
-        """A rehearsal that ran through all stages; look at it, don't change it."""
+        """A rehearsal that ran through all stages. Checks share it: don't modify it."""
         return self._watched[0]
 
     @property
     def touched(self) -> tuple[str, ...]:
-        """Files that this rehearsal wrote, connections it opened and processes it started."""
+        """Files that the rehearsal `done` wrote, connections it opened and processes it started."""
         return self._watched[1]
 
     @cached_property
     def _watched(self) -> tuple[Rehearsal, tuple[str, ...]]:
-        assert self.brief  # an unwatched rehearsal first: libraries make their caches when they are first used
+        assert self.brief  # rehearse once unwatched: libraries create their caches on first use
         with watched() as touched:
             rehearsal = self.rehearse(steps=self.steps).run()
         return rehearsal, tuple(dict.fromkeys(touched))
 
     @cached_property
     def brief(self) -> Rehearsal:
-        """A rehearsal of one iteration for each stage, in which every weight is constant."""
+        """A rehearsal of one iteration per stage with constant weights."""
         return self.rehearse_constant(1.0)
 
     def rehearse_constant(self, factor: float, seed: int = 0) -> Rehearsal:
-        """One iteration for each stage; every weight is constant and multiplied by a factor."""
+        """Rehearses one iteration per stage; every weight is constant and multiplied by `factor`."""
         rehearsal = self.rehearse(seed=seed, steps=1)
         rehearsal.method.terms = {name: Term(factor * term.weight) for name, term in self.method.terms.items()}
         return rehearsal.run()
 
     @cached_property
-    def wide(self) -> MethodCase:
-        """The same with four classes and three channels at once."""
+    def wide(self) -> MethodSubject:
+        """A copy with four classes and three channels."""
         return self.variant(classes=4, channels=3, steps=2)
 
     @cached_property
     def resumes(self) -> tuple[Resumed, ...]:
-        """For each stage, a training in the real loop that goes on from a checkpoint in it, and one that was never stopped.
+        """For each stage: a training in the real loop that is resumed from a checkpoint within it, and one without interruption.
 
-        The checkpoint is what the training without interruption left on the disk at that moment."""
+        The checkpoint is the one that the uninterrupted training had written at that moment."""
         method = self.build()
         iterations = STEPS * len(method.stages())
         while min(plan.steps for plan in plan_stages(method, iterations)) < 2:
@@ -188,36 +189,37 @@ class MethodCase:
             root = Path(folder)
             stops = [plan.offset + max(1, plan.steps - 1) for plan in plans]
             straight = self._trained(method, iterations, root / "straight", keep=stops)
-            found = []
+            outcomes = []
             for number, (plan, stop) in enumerate(zip(plans, stops, strict=True)):
                 second = self.build(seed=1)
                 begun: list[str] = []
                 begin = second.begin
 
-                def noted(
+                def recorded_begin(
                     stage: str, pools: Pools, seen: list[str] = begun, begin: Callable[[str, Pools], None] = begin
                 ) -> None:
                     seen.append(stage)
                     begin(stage, pools)
 
-                second.begin = noted  # type: ignore[method-assign]
+                second.begin = recorded_begin  # type: ignore[method-assign]
                 after = self._trained(second, iterations, root / str(stop))
                 due = tuple(later.name for later in plans[number + 1 :])
-                found.append(Resumed(plan.name, straight, after, tuple(begun), due))
-        return tuple(found)
+                outcomes.append(Resumed(plan.name, straight, after, tuple(begun), due))
+        return tuple(outcomes)
 
     def _trained(self, method: Method, iterations: int, folder: Path, keep: Sequence[int] = ()) -> dict[str, Tensor]:
-        """The state after training in the real loop, resumed where the folder holds a checkpoint. keep: before these
-        iterations the folder is copied to a sibling that has the iteration's number as its name."""
+        """Returns the state after training in the real loop; resumes if the folder holds a checkpoint.
+
+        keep: before each of these iterations, the folder is copied to a sibling named after the iteration."""
         data = self.data()
         batch = data.batch
 
-        def kept(iteration: int) -> Batch:
+        def copying_batch(iteration: int) -> Batch:
             if iteration in keep:
                 shutil.copytree(folder, folder.with_name(str(iteration)))
             return batch(iteration)
 
-        data.batch = kept  # type: ignore[method-assign]
+        data.batch = copying_batch  # type: ignore[method-assign]
         train(
             method,
             data,
@@ -234,8 +236,8 @@ class MethodCase:
 
 
 @dataclass(frozen=True, eq=False)
-class BackboneCase:
-    """A backbone in a small setting. card: what the plugin declares, where there is one."""
+class BackboneSubject:
+    """A backbone on small inputs. card: what the plug-in declares, if it is registered."""
 
     backbone: type[Backbone]
     dims: int = 2
@@ -245,12 +247,12 @@ class BackboneCase:
     card: BackboneCard | None = None
 
     def build(self, seed: int = 0, **changes: Any) -> Backbone:
-        """A fresh network; changes: dims, channels, outputs, patch or options."""
+        """Returns a fresh network. changes: dims, channels, outputs, patch or options."""
         seed_construction(seed)
-        given: dict[str, Any] = {"dims": self.dims, "channels": self.channels, "outputs": self.outputs}
-        given["patch"] = PATCH[self.dims]
+        arguments: dict[str, Any] = {"dims": self.dims, "channels": self.channels, "outputs": self.outputs}
+        arguments["patch"] = PATCH[self.dims]
         options = build(self.backbone.Options, self.backbone.__name__, self.options, changes.pop("options", {}))
-        return self.backbone(**(given | changes), options=options)
+        return self.backbone(**(arguments | changes), options=options)
 
     def images(self, count: int = 2, size: tuple[int, ...] | None = None, channels: int | None = None) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(0, "images"))
@@ -258,5 +260,5 @@ class BackboneCase:
 
 
 def reseed() -> None:
-    """The same state of the global generators whenever it is called."""
+    """Puts the global random generators into the same state on every call."""
     seed_all(derive_seed(0, "conformance"))
