@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.generated import Fields, with_options
 from semibench.cli.options import DataRoot, Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT
 from semibench_leaderboards.commands import options
-from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.panels import OUTPUT
+from semibench_leaderboards.ranking.score_request import ScoreRequest
+from semibench_leaderboards.reading.run_filter import OF_TRACK, RunFilter
 
 if TYPE_CHECKING:
     from semibench_leaderboards.ranking.boards import Board
@@ -31,22 +35,15 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 @app.command("compare", epilog=EPILOG)
+@with_options
 def compare(
     first: Annotated[
         str, typer.Argument(metavar="ROW", help="Name shown on the board, method, or beginning of the row's digest.")
     ],
     second: Annotated[str, typer.Argument(metavar="ROW", help="The row to compare it with.")],
-    protocol: options.Protocol = None,
-    dataset: options.DatasetName = None,
-    recipe: options.RecipeName = None,
-    track: options.TrackDigest = None,
-    phantom: options.Phantom = None,
+    run_filter: Annotated[RunFilter, Fields(RunFilter, only=OF_TRACK)],
+    score: ScoreRequest,
     runs: options.Runs = Path("runs"),
-    convention: options.ConventionName = None,
-    metric: options.Metric = None,
-    checkpoint: options.CheckpointName = Checkpoint.last,
-    predictor: options.Predictor = None,
-    unit: options.UnitName = Unit.case,
     cases: Annotated[
         int, option(OUTPUT, "Number of cases to list, those that differ most first.", "--cases", default=True, min=0)
     ] = 5,
@@ -61,25 +58,22 @@ def compare(
 
     Both rows must be on the same board. The value of a case is its mean over the row's seeds.
     """
-    from semibench_leaderboards.ranking.boards import ScoreRequest
     from semibench_leaderboards.ranking.comparison import compare_rows
     from semibench_leaderboards.ranking.selecting import chosen_pair
 
-    filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
-    request = ScoreRequest(checkpoint.value, predictor, convention, metric)
-    board, one, other = chosen_pair(runs, filters, request, first, second)
+    board, one, other = chosen_pair(runs, run_filter, score, first, second)
     if one.name == other.name:
         raise UsageError(f"{first!r} and {second!r} are the same row ({one.name}); name two different rows")
     for row in (one, other):
         if not row.n:
             raise UsageError(f"row {row.name!r} has no finished run with this score: {'; '.join(row.doubts.notes)}")
-    comparison = compare_rows(one, other, unit.value)
+    comparison = compare_rows(one, other, score.unit)
     if as_json:
         emit(_document(board, one, other, comparison))
     else:
-        _show(board, one, other, comparison, unit.value, cases)
+        _show(board, one, other, comparison, score.unit, cases)
     if out is not None:
-        _write(board, one, other, comparison, out, cases, unit.value, data_root)
+        _write(board, one, other, comparison, out, cases, score.unit, data_root)
 
 
 def _largest(comparison: RowComparison, count: int) -> list[int]:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semibench.cli.console import emit, stdout, table
+from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench_leaderboards.commands import options
-from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.panels import OUTPUT, WHICH
+from semibench_leaderboards.reading.run_filter import RunFilter
 
 if TYPE_CHECKING:
     from semibench_leaderboards.reading.records import RunRecord
@@ -54,21 +57,15 @@ class Order(StrEnum):
 
 
 @app.command("runs", epilog=EPILOG)
+@with_options
 def runs_command(
+    run_filter: RunFilter,
     state: Annotated[
         State | None,
         option(
             WHICH, "Only runs in this state; stale: a newer run of the row was made with other code.", "--state", "-s"
         ),
     ] = None,
-    protocol: options.Protocol = None,
-    dataset: options.DatasetName = None,
-    recipe: options.RecipeName = None,
-    method: Annotated[str | None, option(WHICH, "Method.", "--method", "-m")] = None,
-    backbone: Annotated[str | None, option(WHICH, "Backbone.", "--backbone", "-b")] = None,
-    track: options.TrackDigest = None,
-    row: Annotated[str | None, option(WHICH, "Beginning of the row's digest.", "--row", metavar="DIGEST")] = None,
-    phantom: options.Phantom = None,
     runs: options.Runs = Path("runs"),
     order: Annotated[Order, option(OUTPUT, "Sort key.", "--sort", default=True)] = Order.started,
     reverse: Annotated[bool, option(OUTPUT, "Largest or latest first.", "--reverse")] = False,
@@ -83,11 +80,7 @@ def runs_command(
     from semibench_leaderboards.commands.naming import report_left_out
     from semibench_leaderboards.ranking.selecting import chosen_runs
 
-    filters = {
-        "protocol": protocol, "dataset": dataset, "recipe": recipe, "method": method, "backbone": backbone, "track": track,
-        "row": row, "phantom": phantom,
-    }  # fmt: skip
-    found = chosen_runs(runs, filters, scores=True)
+    found = chosen_runs(runs, run_filter)
     states = Counter(_state(record) for record in found)
     if state is not None:
         found = [record for record in found if _state(record) == state.value]

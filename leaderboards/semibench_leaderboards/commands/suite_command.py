@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from semibench.cli.console import Output, emit, stdout, table
-from semibench.cli.options import Debug, Json, Settings
-from semibench.cli.run_command import seeds_of
+from semibench.cli.generated import with_options
+from semibench.cli.options import Debug, Json
+from semibench_leaderboards.suites.overrides import Overrides
 
 app = typer.Typer(
     add_completion=False,
@@ -19,29 +20,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A suite from `bench suite list`, or a YAML file.")]
-Recipe = Annotated[
-    str | None,
-    typer.Option("--recipe", "-r", help="Replaces the suite's recipe and its recipe settings.", show_default=False),
-]
-OnPhantom = Annotated[
-    bool,
-    typer.Option("--phantom", help="Use procedural stand-ins, with the replicates that the suite defines for them."),
-]
-Seeds = Annotated[
-    str | None, typer.Option("--seeds", metavar="0-2", help="Replaces the suite's seeds.", show_default=False)
-]
-Draws = Annotated[
-    str | None, typer.Option("--draws", metavar="0-2", help="Replaces the suite's draws.", show_default=False)
-]
-Folds = Annotated[
-    str | None, typer.Option("--folds", metavar="0-4", help="Replaces the suite's folds.", show_default=False)
-]
-Methods = Annotated[
-    list[str] | None, typer.Option("--method", "-m", help="Only these rows; repeatable.", show_default=False)
-]
-Datasets = Annotated[
-    list[str] | None, typer.Option("--dataset", "-d", help="Only these data sets; repeatable.", show_default=False)
-]
 
 
 @app.command("list")
@@ -78,14 +56,18 @@ def list_suites(as_json: Json = False, debug: Debug = False) -> None:
 
 
 @app.command("show")
+@with_options
 def show_suite(
-    name: Name, recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
-    methods: Methods = None, datasets: Datasets = None, settings: Settings = None,
-    commands: Annotated[bool, typer.Option("--commands", help="Print a `bench run` line for each run instead.")] = False,
-    as_json: Json = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    name: Name,
+    overrides: Overrides,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Print a `bench run` line for each run instead.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Show what a suite runs, and which published values each of its rows fills."""
-    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
+    suite, cells = _cells(name, overrides)
     if as_json:
         emit([_record(cell) for cell in cells])
         return
@@ -105,21 +87,24 @@ def show_suite(
 
 
 @app.command("status")
+@with_options
 def suite_status(
-    name: Name, recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
-    methods: Methods = None, datasets: Datasets = None, settings: Settings = None,
+    name: Name,
+    overrides: Overrides,
     runs: Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")] = Path("runs"),
-    missing: Annotated[bool, typer.Option("--missing", help="Print `bench run` lines for the missing runs instead.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Print `bench run` lines for the missing runs instead.")
+    ] = False,
     form: Annotated[Literal["table", "markdown", "json"], typer.Option("--format", help="Output format.")] = "table",
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Show published | reproduced | difference for each value, and which runs are missing."""
     from semibench.registry import registry
     from semibench_leaderboards.reading.records import read_runs
     from semibench_leaderboards.suites.layout import records, status_table
     from semibench_leaderboards.suites.status import status
 
-    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
+    suite, cells = _cells(name, overrides)
     found = status(suite, cells, read_runs(runs) if runs.is_dir() else (), registry())
     if missing:
         for item in found.missing:
@@ -138,16 +123,18 @@ def suite_status(
 
 
 @app.command("export")
+@with_options
 def export_suite(
-    name: Name, out: Annotated[Path | None, typer.Argument(help="File to write (default: standard output).")] = None,
-    recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
-    methods: Methods = None, datasets: Datasets = None, settings: Settings = None, debug: Debug = False,
-) -> None:  # fmt: skip
+    name: Name,
+    overrides: Overrides,
+    out: Annotated[Path | None, typer.Argument(help="File to write (default: standard output).")] = None,
+    debug: Debug = False,
+) -> None:
     """Write the runs that are possible here to a file for `bench matrix`."""
     from semibench.files import write_atomically
     from semibench_leaderboards.suites.for_matrix import as_matrix_file
 
-    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
+    suite, cells = _cells(name, overrides)
     text = as_matrix_file(suite, cells)
     if out is None:
         typer.echo(text, nl=False)
@@ -155,19 +142,12 @@ def export_suite(
         write_atomically(out, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def _cells(
-    name: str, recipe: str | None, phantom: bool, seeds: str | None, draws: str | None, folds: str | None,
-    methods: Sequence[str] | None, datasets: Sequence[str] | None, settings: Sequence[str] | None,
-) -> tuple[Any, list[Any]]:  # fmt: skip
-    from semibench_leaderboards.suites import Overrides, expand, load
-    from semibench_leaderboards.suites.expansion import check_chosen
+def _cells(name: str, overrides: Overrides) -> tuple[Any, list[Any]]:
+    """A suite and its cells, with the changes made."""
+    from semibench_leaderboards.suites.expansion import check_chosen, expand
+    from semibench_leaderboards.suites.loading import load
 
     suite = load(name)
-    overrides = Overrides(
-        recipe=recipe, phantom=phantom, methods=tuple(methods or ()), datasets=tuple(datasets or ()),
-        seeds=None if seeds is None else seeds_of(seeds), draws=None if draws is None else seeds_of(draws),
-        folds=None if folds is None else seeds_of(folds), settings=tuple(settings or ()),
-    )  # fmt: skip
     check_chosen(suite, overrides)
     return suite, expand(suite, overrides)
 

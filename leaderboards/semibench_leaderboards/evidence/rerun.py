@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,17 @@ from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
 from semibench.run.request import Request
+from semibench.runfolder.format import PREDICTIONS
 from semibench.runfolder.reading import RunFolder
+from semibench.runfolder.tables import SCORE_KEY, SCORES_FILE, STEP_KEY, STEPS_FILE
+from semibench_leaderboards.evidence.requests import RerunExecution
 from semibench_leaderboards.reading.differences import differences
 
 if TYPE_CHECKING:
     from semibench.run.prepare import Plan
 
-KEYS = {
-    "steps.parquet": ["stage", "name", "step"],
-    "scores.parquet": ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"],
-}
-BY = {"steps.parquet": "name", "scores.parquet": "metric"}
+KEYS = {STEPS_FILE: [*STEP_KEY], SCORES_FILE: [*SCORE_KEY]}
+BY = {STEPS_FILE: "name", SCORES_FILE: "metric"}
 
 
 @dataclass(frozen=True)
@@ -61,32 +60,28 @@ class Agreement:
 
     def within(self, tolerance: float) -> bool:
         """Whether every final score agrees within a tolerance (what is logged while training may drift further)."""
-        scores = [column for column in self.columns if column.file == "scores.parquet"]
+        scores = [column for column in self.columns if column.file == SCORES_FILE]
         return bool(scores) and all(not column.unpaired and column.largest <= tolerance for column in scores)
 
 
-def request_of(folder: Path, runs: Path, *, force: bool = False, **chosen: Any) -> Request:
+def request_of(folder: Path, runs: Path, execution: RerunExecution | None = None) -> Request:
     """The request that a finished run answers, with nothing left to a default.
 
-    chosen: fields of a request in place of those of the run (data_root, weights, device, threads); None keeps the run's. Raises
-    RunFolderError for a folder without a spec, UsageError for predictions that were made elsewhere (there is nothing to run)."""
+    runs: folder for the new run. execution: where and how it is repeated (default: as the run was made). Raises RunFolderError for
+    a folder without a spec, UsageError for predictions that were made elsewhere, since there is nothing to run."""
     run = RunFolder(folder)
     spec = run.spec
     if spec.entry.method.name.startswith("submitted:"):
         raise UsageError(f"{folder.name} holds predictions that were made elsewhere; there is nothing to run again")
     machine = run.provenance.machine
     of_run = {"device": machine.device, "threads": machine.threads}
-    chosen = {name: value for name, value in (of_run | _given(chosen)).items() if value}
+    chosen = of_run | (execution or RerunExecution()).model_dump(exclude_none=True)
     scores = run.result.scores if run.result is not None else ()
     conventions = tuple(dict.fromkeys(score.convention for score in scores))
     return Request.from_spec(
-        spec, runs=runs, resume=False, force=force, conventions=conventions, track=False,
-        keep_predictions=(folder / "predictions").is_dir(), **chosen,
+        spec, runs=runs, resume=False, conventions=conventions, track=False,
+        keep_predictions=(folder / PREDICTIONS).is_dir(), **{name: value for name, value in chosen.items() if value},
     )  # fmt: skip
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def plan_again(folder: Path, request: Request, reporter: Reporter | None = None) -> Plan:
@@ -122,7 +117,7 @@ def compare_runs(first: Path, second: Path) -> Agreement:
         if not ((first / file).is_file() and (second / file).is_file()):
             continue
         one, other = (pd.read_parquet(folder / file) for folder in (first, second))
-        if file == "steps.parquet":
+        if file == STEPS_FILE:
             one, other = (_numbered(table) for table in (one, other))
             keys = [*keys, "turn"]
         both = one[[*keys, "value"]].merge(
@@ -135,7 +130,7 @@ def compare_runs(first: Path, second: Path) -> Agreement:
 
 def _numbered(table: pd.DataFrame) -> pd.DataFrame:
     """A quantity may be logged several times in a step: the turn tells them apart."""
-    return table.assign(turn=table.groupby(["stage", "name", "step"]).cumcount())
+    return table.assign(turn=table.groupby([*STEP_KEY]).cumcount())
 
 
 def _column(file: str, column: str, part: pd.DataFrame, keys: list[str]) -> ColumnAgreement:

@@ -10,31 +10,13 @@ from typing import TYPE_CHECKING, Any
 from semibench.contracts.errors import UnknownNameError
 from semibench.run.request import Cell, laid_over
 from semibench_leaderboards.suites.coverage import MEAN, filled
+from semibench_leaderboards.suites.overrides import Overrides
 from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Suite
 
 if TYPE_CHECKING:
     from semibench.registry import Registry
 
 KINDS = (("methods", "method"), ("backbones", "backbone"), ("datasets", "dataset"), ("protocols", "protocol"))
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """Changes of all cells, from the command line.
-
-    recipe: instead of the suite's; the suite's settings of the recipe are then left out. phantom: the procedural stand-in, with the
-    replicates the suite names for it. draws, folds, seeds: instead of the suite's. methods, datasets: only these.
-    settings: laid over all others.
-    """
-
-    recipe: str | None = None
-    phantom: bool = False
-    draws: tuple[int, ...] | None = None
-    folds: tuple[int, ...] | None = None
-    seeds: tuple[int, ...] | None = None
-    methods: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
-    settings: Settings = ()
 
 
 class SuiteCell(Cell, frozen=True, extra="forbid"):
