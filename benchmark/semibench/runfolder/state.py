@@ -7,8 +7,6 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 from semibench.contracts.identity import SHORT, sha256
 
 State = Literal["new", "resumable", "running", "interrupted", "failed", "done", "stale"]
@@ -30,6 +28,8 @@ def host_digest() -> str:
 
 def this_process() -> tuple[int, float, str]:
     """Id and start time (seconds since 1970) of this process, and the digest of the host it runs on."""
+    import psutil
+
     return os.getpid(), psutil.Process().create_time(), host_digest()
 
 
@@ -44,6 +44,8 @@ def process_is_gone(process: int, started: float | None, host: str | None) -> bo
     Returns:
         None where that can't be known: it ran on another machine, or its number is in use and its start time unknown.
     """
+    import psutil
+
     if host is not None and host != host_digest():
         return None
     try:

@@ -80,19 +80,19 @@ def runs_command(
     from semibench_leaderboards.commands.naming import report_left_out
     from semibench_leaderboards.ranking.selecting import chosen_runs
 
-    found = chosen_runs(runs, run_filter)
-    states = Counter(_state(record) for record in found)
+    records = chosen_runs(runs, run_filter)
+    states = Counter(_state(record) for record in records)
     if state is not None:
-        found = [record for record in found if _state(record) == state.value]
-        if not found:
-            there = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
-            raise UsageError(f"no run here is {state.value}; there are {there}")
-    found = _sorted(found, order, reverse)
-    shown = found[:most] if most else found
+        records = [record for record in records if _state(record) == state.value]
+        if not records:
+            existing = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
+            raise UsageError(f"no run here is {state.value}; there are {existing}")
+    records = _sorted(records, order, reverse)
+    shown = records[:most] if most else records
     if as_json:
-        emit([_document(record) for record in found])
+        emit([_document(record) for record in records])
     else:
-        _show(shown, len(found), states)
+        _show(shown, len(records), states)
     report_left_out(runs)
 
 
@@ -107,7 +107,7 @@ def main_score(record: RunRecord) -> tuple[str, float] | None:
     return next(((score.metric, score.mean) for score in scores if score.mean is not None), None)
 
 
-def _sorted(found: Sequence[RunRecord], order: Order, reverse: bool) -> list[RunRecord]:
+def _sorted(records: Sequence[RunRecord], order: Order, reverse: bool) -> list[RunRecord]:
     keys: dict[Order, Callable[[RunRecord], Any]] = {
         Order.started: lambda record: record.started,
         Order.ended: lambda record: record.ended,
@@ -118,9 +118,9 @@ def _sorted(found: Sequence[RunRecord], order: Order, reverse: bool) -> list[Run
         Order.time: lambda record: record.training.seconds,
     }
     key = keys[order]
-    known = [record for record in found if key(record) is not None]
-    unknown = [record for record in found if key(record) is None]
-    return [*sorted(known, key=key, reverse=reverse), *unknown]
+    with_key = [record for record in records if key(record) is not None]
+    without_key = [record for record in records if key(record) is None]
+    return [*sorted(with_key, key=key, reverse=reverse), *without_key]
 
 
 def _show(shown: Sequence[RunRecord], total: int, states: Counter[str]) -> None:
@@ -149,9 +149,9 @@ def _show(shown: Sequence[RunRecord], total: int, states: Counter[str]) -> None:
         keep = [0, 1, 2, 4, 5] if console.width >= 70 else [0, 1, 2, 5]
         heads, rows = [heads[i] for i in keep], [[row[i] for i in keep] for row in rows]
     console.show(table(heads, rows))
-    told = " · ".join(f"{count} {name}" for name, count in sorted(states.items()))
+    counts = " · ".join(f"{count} {name}" for name, count in sorted(states.items()))
     more = f" ({total - len(shown)} more: --limit 0)" if total > len(shown) else ""
-    console.show(f"\n{total} runs{more}; in all: {told}")
+    console.show(f"\n{total} runs{more}; in all: {counts}")
     for record in shown:
         if record.error and record.state in ("failed", "interrupted"):
             text = record.error if len(record.error) < 300 else record.error[:300] + " …"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,10 @@ from semibench.cli.console import Output, emit, stdout, table
 from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
 from semibench_leaderboards.suites.overrides import Overrides
+
+if TYPE_CHECKING:
+    from semibench_leaderboards.suites.expansion import SuiteCell
+    from semibench_leaderboards.suites.schema import Suite
 
 app = typer.Typer(
     add_completion=False,
@@ -105,21 +109,21 @@ def suite_status(
     from semibench_leaderboards.suites.status import status
 
     suite, cells = _cells(name, overrides)
-    found = status(suite, cells, read_runs(runs) if runs.is_dir() else (), registry())
+    result = status(suite, cells, read_runs(runs) if runs.is_dir() else (), registry())
     if missing:
-        for item in found.missing:
+        for item in result.missing:
             typer.echo(item.cell.request(runs=runs).to_command())
     elif form == "json":
-        emit(records(found))
+        emit(records(result))
     elif suite.published is None:
-        _plain(stdout(), found)
+        _plain(stdout(), result)
     elif form == "markdown":
         from semibench_leaderboards.published.tables import as_markdown
 
-        warnings = "".join(f"> {warning}\n" for warning in found.warnings)
-        typer.echo(f"{warnings}\n{as_markdown([status_table(found)])}", nl=False)
+        warnings = "".join(f"> {warning}\n" for warning in result.warnings)
+        typer.echo(f"{warnings}\n{as_markdown([status_table(result)])}", nl=False)
     else:
-        _show(stdout(), found, status_table(found))
+        _show(stdout(), result, status_table(result))
 
 
 @app.command("export")
@@ -142,7 +146,7 @@ def export_suite(
         write_atomically(out, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def _cells(name: str, overrides: Overrides) -> tuple[Any, list[Any]]:
+def _cells(name: str, overrides: Overrides) -> tuple[Suite, list[SuiteCell]]:
     """A suite and its cells, with the changes made."""
     from semibench_leaderboards.suites.expansion import check_chosen, expand
     from semibench_leaderboards.suites.loading import load
@@ -193,12 +197,12 @@ def _show_unreproducible(console: Output, suite: Any) -> None:
         console.show(f"not reproducible ({where}): {item.reason}", soft_wrap=True)
 
 
-def _show(console: Output, found: Any, printed: Any) -> None:
+def _show(console: Output, result: Any, printed: Any) -> None:
     from semibench_leaderboards.published.tables import pieces
 
-    for warning in found.warnings:
-        console.show(warning, style="bold red" if found.phantom and "PHANTOM" in warning else "yellow", soft_wrap=True)
-    title = f"PHANTOM · {printed.title}" if found.phantom else printed.title
+    for warning in result.warnings:
+        console.show(warning, style="bold red" if result.phantom and "PHANTOM" in warning else "yellow", soft_wrap=True)
+    title = f"PHANTOM · {printed.title}" if result.phantom else printed.title
     for number, (head, rows) in enumerate(pieces(printed, 5)):
         console.show(table(head, rows, title=title if number == 0 else " "))
     for note in printed.notes:
@@ -206,29 +210,29 @@ def _show(console: Output, found: Any, printed: Any) -> None:
     console.show(
         "✗ can't be right as printed · (n/m) some runs are missing · published values are not ranked", style="dim"
     )
-    _end(console, found)
+    _end(console, result)
 
 
-def _plain(console: Output, found: Any) -> None:
+def _plain(console: Output, result: Any) -> None:
     """A suite without a published table: its rows and their states."""
     rows = [
         (row.grid, row.name, len(row.matches), ", ".join(f"{n} {state}" for state, n in row.states.items()))
-        for row in found.rows
+        for row in result.rows
     ]
     console.show(table(("grid", "row", "runs", "state"), rows))
-    _end(console, found)
+    _end(console, result)
 
 
-def _end(console: Output, found: Any) -> None:
-    cells = sum(len(row.matches) for row in found.rows)
-    done = sum(row.states.get("done", 0) for row in found.rows)
-    console.show(f"\nruns: {done} of {cells} done, {len(found.missing)} missing (--missing prints their commands)")
-    without = _without_files(sorted({item.cell.dataset for item in found.missing if not item.cell.on_phantom}))
+def _end(console: Output, result: Any) -> None:
+    cells = sum(len(row.matches) for row in result.rows)
+    done = sum(row.states.get("done", 0) for row in result.rows)
+    console.show(f"\nruns: {done} of {cells} done, {len(result.missing)} missing (--missing prints their commands)")
+    without = _without_files(sorted({item.cell.dataset for item in result.missing if not item.cell.on_phantom}))
     if without:
         console.show(
             f"no files found for {', '.join(without)} (see bench data where NAME); --phantom shows the table on stand-ins"
         )
-    for name, rows in found.absent.items():
+    for name, rows in result.absent.items():
         console.show(f"not in the harness: {name}, for the row {', '.join(rows)}", soft_wrap=True)
 
 

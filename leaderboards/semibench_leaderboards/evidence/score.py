@@ -53,7 +53,7 @@ def resolve_submission(submission: Submission, reporter: Reporter | None = None)
 
     Raises UsageError for a name with other characters, and the errors of `resolve`.
     """
-    if not NAME.match(submission.name):
+    if not NAME.match(submission.name or "unnamed"):
         raise UsageError(
             f'--name {submission.name!r}: expected at most 61 letters, digits, spaces and . _ + -, e.g. "nnU-Net v2"'
         )
@@ -61,7 +61,7 @@ def resolve_submission(submission: Submission, reporter: Reporter | None = None)
     track = resolved.spec.track
     if not submission.ranked:
         track = track.model_copy(update={"recipe": Part(name=OWNER, options={"name": OWNER})})
-    method = Part(name=f"{OWNER}:{submission.name} ({OWNER})")
+    method = Part(name=f"{OWNER}:{submission.name or 'unnamed'} ({OWNER})")
     entry = Entry(method=method, backbone=Part(name=f"{OWNER}:unknown"))
     return resolved, RunSpec(track=track, entry=entry, replicate=resolved.spec.replicate)
 

@@ -127,7 +127,7 @@ def chosen_pair(
     for name, candidates in with_row.items():
         if not candidates:
             existing = {row.name for board in matching for row in board.rows}
-            raise UnknownNameError(f"row on the {len(matching)} boards that match", name, existing)
+            raise UnknownNameError(f"row on the {_boards_text(len(matching))}", name, existing)
     with_both = [board for board in with_row[first] if board in with_row[second]]
     if not with_both:
         one, other = with_row[first][0], with_row[second][0]
@@ -138,6 +138,10 @@ def chosen_pair(
         )
     board = one_board(with_both)
     return board, chosen_row(board, first), chosen_row(board, second)
+
+
+def _boards_text(count: int) -> str:
+    return "only board that matches" if count == 1 else f"{count} boards that match"
 
 
 def _has_row(board: Board, name: str) -> bool:
