@@ -26,13 +26,21 @@ cards and errors) comes from [`semibench`](contracts.md), and only these modules
 The examples on this page run with
 
 ```python
+from pathlib import Path
+
+import h5py
+import nibabel
 import numpy as np
+import SimpleITK
 import torch
-from semibench import StrongPolicy, WeakPolicy
+from PIL import Image
+from semibench import CaseRef, DatasetCard, DatasetOptions, PhantomOptions, StrongPolicy, WeakPolicy
 from semibench.blocks import *
+
+card = DatasetCard(name="clinic", title="Clinic", load="clinic:Clinic", dims=2, modality="ultrasound")
 ```
 
-and `folder`, a `pathlib.Path`.
+and `folder`, the `pathlib.Path` of an empty folder.
 """
 
 
@@ -52,8 +60,9 @@ def is_value(thing: Any) -> bool:
 
 
 def examples(name: str) -> list[doctest.Example]:
-    """The examples in the docstring of a class or function."""
-    return doctest.DocTestParser().get_examples(inspect.getdoc(getattr(blocks, name)) or "")
+    """The examples in the docstring of a class or function; none for a value, whose docstring is that of its type."""
+    thing = getattr(blocks, name)
+    return [] if is_value(thing) else doctest.DocTestParser().get_examples(inspect.getdoc(thing) or "")
 
 
 def summary(name: str) -> str:

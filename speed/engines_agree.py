@@ -1,9 +1,9 @@
-"""One matrix through the engines `local`, `slurm` and `ray`, one after the other, and whether all cells have the same digits.
+"""Runs one matrix with the engines `local`, `slurm` and `ray` in turn and checks that all cells give the same digits.
 
     python speed/engines_agree.py --folder /tmp/engines
 
-The matrix is boards/engines_smoke.yaml: 5 methods x 2 phantoms x 3 seeds, recipe `smoke`. Where there is no `sbatch`, the
-scheduler of the tests (tests/fake_slurm.py) takes its place, which is said. Exit code 1 where a cell isn't done or digits
+The matrix is boards/engines_smoke.yaml: 5 methods x 2 phantoms x 3 seeds, recipe `smoke`. Without `sbatch` the tests'
+scheduler (tests/support/fake_slurm.py) is used instead, and a message says so. Exits with 1 if a cell isn't done or digits
 differ.
 """
 
@@ -26,21 +26,21 @@ ENGINES = ("local", "slurm", "ray")
 
 
 def environment(engine: str, folder: Path) -> dict[str, str]:
-    """Variables of an engine's processes; for slurm without sbatch, those of the scheduler of the tests."""
-    found = os.environ | {"SEMIBENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    """Returns the variables for an engine's processes; for slurm without sbatch, those of the tests' scheduler."""
+    variables = os.environ | {"SEMIBENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     if engine == "slurm" and shutil.which("sbatch") is None:
         sys.path.insert(0, str(HERE.parent / "tests"))
-        import fake_slurm
+        from support import fake_slurm
 
-        print("no sbatch here: the scheduler of the tests stands in", file=sys.stderr)
-        found |= fake_slurm.install(folder / "slurm")
+        print("sbatch is not installed: using the tests' scheduler instead", file=sys.stderr)
+        variables |= fake_slurm.install(folder / "slurm")
     if engine == "ray":
-        found |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    return found
+        variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    return variables
 
 
 def run(engine: str, folder: Path, jobs: int) -> tuple[list[dict[str, Any]], float]:
-    """The records of `bench matrix --json`, and seconds of wall time."""
+    """Runs the matrix; returns the records of `bench matrix --json` and the wall time in seconds."""
     command = [sys.executable, "-m", "semibench.cli", "matrix", str((HERE / "boards" / "engines_smoke.yaml").resolve())]
     command += ["--engine", engine, "--jobs", str(jobs), "--runs", str(folder / engine), "--json"]
     command += ["--tracking-uri", f"sqlite:///{folder / engine}.db", "--no-pictures"]
@@ -51,19 +51,19 @@ def run(engine: str, folder: Path, jobs: int) -> tuple[list[dict[str, Any]], flo
         command, cwd=folder, env=environment(engine, folder), stdout=subprocess.PIPE, text=True, check=False
     )
     if not done.stdout.strip():
-        raise SystemExit(f"{engine}: nothing came back (exit code {done.returncode})")
+        raise SystemExit(f"{engine}: `bench matrix --json` printed nothing (exit code {done.returncode})")
     return json.loads(done.stdout), time.perf_counter() - started
 
 
 def digits(runs: Path) -> dict[str, pd.DataFrame]:
-    """Scores of all cases by run."""
+    """Returns the per-case scores of each run."""
     return {path.parent.name: pd.read_parquet(path) for path in sorted(runs.glob("*/scores.parquet"))}
 
 
 def main() -> int:
-    """Prints a line for each engine and whether it gave what the first one did."""
+    """Prints a line for each engine and compares its digits with those of the first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("engines"), help="is made, and left there")
+    parser.add_argument("--folder", type=Path, default=Path("engines"), help="created if missing; kept afterwards")
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
@@ -74,11 +74,11 @@ def main() -> int:
     for engine in given.engines.split(","):
         records, seconds = run(engine, folder, given.jobs)
         done = sum(record["outcome"] == "done" for record in records)
-        found = digits(folder / engine)
-        first = first or found
-        same = sum(key in found and table.equals(found[key]) for key, table in first.items())
+        scores = digits(folder / engine)
+        first = first or scores
+        same = sum(key in scores and table.equals(scores[key]) for key, table in first.items())
         print(
-            f"{engine}: {done} of {len(records)} cells done in {seconds:.0f} s; digits as with the first: {same} of {len(first)}"
+            f"{engine}: {done} of {len(records)} cells done in {seconds:.0f} s; same digits as the first: {same} of {len(first)}"
         )
         wrong |= done < len(records) or same < len(records)
     return int(wrong)

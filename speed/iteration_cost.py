@@ -1,15 +1,15 @@
-"""What an iteration costs in the harness, beside a bare loop with the same network and losses on preloaded tensors.
+"""Compares the cost of an iteration in the harness with a bare loop: same network and losses, on preloaded tensors.
 
     python speed/iteration_cost.py                                  # this CPU, reduced size, both cases
     python speed/iteration_cost.py --case mgcc --recipe paper       # the weak policy of the paper, not the default
     python speed/iteration_cost.py --device cuda --paper-size --iterations 200 --precision bf16
 
 Cases: `mgcc` (MGCC on mgcc-net, paper size 256 x 256, batch 4 + 4) and `vnet` (mean teacher on vnet, 112 x 112 x 80,
-batch 2 + 2). The harness side is `semibench.training.loop.train` on `TrainingData` over a case store: batches drawn and
-augmented, seeds, weights, checks for NaN, figures, schedule. The bare side: forward, losses, backward, step, teacher, on
-eight batches made beforehand. Both run in one process, in turns of --block iterations (CPU: 1, else 20, since a clock
-reading waits for the device). Reported: medians per iteration, their ratio, iterations per second, and the peak memory of
-each side from processes of their own. Exit code 1 where the ratio is above --at-most.
+batch 2 + 2). The harness side is `semibench.training.loop.train` on `TrainingData` over a case store: it draws and augments
+batches and handles seeds, weights, NaN checks, figures and the schedule. The bare side runs forward, losses, backward, step
+and teacher on eight prepared batches. Both run in one process, in turns of --block iterations (CPU: 1, else 20, because
+reading the clock waits for the device). Reports the medians per iteration, their ratio, iterations per second, and each
+side's peak memory, measured in separate processes. Exits with 1 if the ratio is above --at-most.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
 from semibench_plugins.methods.systems.mgcc import MGCC
 
 WARM = 3
-"""Turns that are not counted."""
+"""Warm-up turns, which aren't counted."""
 PRELOADED = 8
 PAPER_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": (0.0, 0.0)}
 VALUES: Mapping[str, dict[str, Any]] = {
@@ -81,14 +81,14 @@ WIDTHS: Mapping[str, float] = {"mgcc": 0.125, "vnet": 0.5}
 
 
 class Balls(Dataset):
-    """Bright balls on noise; volumes are a fifth larger than the patch, so that crops are drawn."""
+    """Bright balls on noise. Volumes are a fifth larger than the patch, so that crops are drawn."""
 
     card: ClassVar[DatasetCard] = DatasetCard(name="balls", title="Balls", load="none:Balls", dims=2, modality="none")
 
     def __init__(self, dims: int, patch: Sequence[int], count: int) -> None:
         super().__init__(None, DatasetOptions())
-        grown = patch if dims == 2 else [round(side * 1.2) for side in patch]
-        self.shape, self.count = tuple(grown), count
+        shape = patch if dims == 2 else [round(side * 1.2) for side in patch]
+        self.shape, self.count = tuple(shape), count
         self.card = Balls.card.model_copy(update={"dims": dims, "slice_axis": dims - 1 if dims == 3 else None})  # type: ignore[misc]
         self.fingerprint = f"balls {self.shape} {count}"
 
@@ -145,22 +145,22 @@ def method_of(case: str, task: Task, width: float, device: torch.device) -> Meth
 
     def backbones(name: str | None = None, **options: Any) -> Backbone:
         channels, outputs = options.pop("channels", None), options.pop("outputs", None)
-        chosen = net.Options(width=width, **options)
+        net_options = net.Options(width=width, **options)
         return net(
             dims=task.dims,
             channels=channels or task.channels,
             outputs=outputs or len(task.classes),
             patch=task.patch,
-            options=chosen,
+            options=net_options,
         )
 
     seeding.seed_construction(0)
-    made: Method = kind(task, backbones, kind.Options())
-    return made.to(device)
+    method: Method = kind(task, backbones, kind.Options())
+    return method.to(device)
 
 
 class Bare:
-    """The loop a researcher would write: nothing but the learning."""
+    """The loop a researcher would write: training and nothing else."""
 
     def __init__(self, method: Method, recipe: Recipe, batches: list[Batch], device: torch.device) -> None:
         self.method, self.recipe, self.batches, self.device = method, recipe, batches, device
@@ -178,7 +178,7 @@ class Bare:
         method.train()
 
     def run(self, iterations: int) -> None:
-        """So many iterations; weights of the terms follow the same ramp."""
+        """Runs `iterations` iterations; term weights follow the same ramp as in the harness."""
         for _ in range(iterations):
             batch = self.batches[self.done % len(self.batches)]
             clock = Clock("train", self.done, self.recipe.iterations, {})
@@ -198,7 +198,7 @@ class Bare:
 
 
 class Times(NamedTuple):
-    """Seconds on the wall, and of this process's work on the CPU (steadier on a machine that others use too)."""
+    """Seconds of wall time and of this process's CPU time (steadier on a shared machine)."""
 
     wall: float
     work: float
@@ -208,7 +208,7 @@ class Times(NamedTuple):
 
 
 class Turns:
-    """The data of the harness; between two of its blocks of iterations the bare loop has its turn. Times of both."""
+    """The harness's data; runs the bare loop between the harness's blocks of iterations and times both."""
 
     def __init__(self, data: TrainingData, bare: Bare | None, block: int, device: torch.device) -> None:
         self.data, self.bare, self.block, self.device = data, bare, block, device
@@ -222,7 +222,7 @@ class Turns:
         return Times(time.perf_counter(), time.process_time())
 
     def close(self) -> None:
-        """The harness's block ends here."""
+        """Ends the harness's block and stores its time."""
         if self.mark is not None:
             self.harness_times.append(self.now().since(self.mark, self.block))
             self.mark = None
@@ -242,7 +242,7 @@ class Turns:
 
 
 def run(args: argparse.Namespace, side: str) -> dict[str, float]:
-    """One process: side "both" compares, "harness" or "bare" runs alone for its peak memory (MB)."""
+    """Runs one process: side "both" compares; "harness" or "bare" runs alone to measure its peak memory (MB)."""
     tune_allocator()
     set_threads(args.threads)
     device = choose(args.device)
@@ -268,7 +268,7 @@ def run(args: argparse.Namespace, side: str) -> dict[str, float]:
         )  # fmt: skip
         if side == "harness":
             return {"peak": memory.megabytes}
-        # The last block of the harness ends with a checkpoint, which is not part of an iteration: it is left out.
+        # The harness's last block is left out: it ends with a checkpoint, which isn't part of an iteration.
         ours, theirs = turns.harness_times[WARM:], turns.bare_times[WARM : WARM + len(turns.harness_times[WARM:])]
         return {
             "harness": statistics.median(t.wall for t in ours),
@@ -281,7 +281,7 @@ def run(args: argparse.Namespace, side: str) -> dict[str, float]:
 
 
 def alone(args: argparse.Namespace, side: str) -> float:
-    """Peak memory of one side, in a process of its own."""
+    """Returns the peak memory of one side, measured in a separate process."""
     few = min(args.iterations, 2 * args.block)
     command = [sys.executable, __file__, *sys.argv[1:], "--case", args.case, "--only", side, "--iterations", str(few)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -289,19 +289,19 @@ def alone(args: argparse.Namespace, side: str) -> float:
 
 
 def compare(args: argparse.Namespace) -> bool:
-    """Prints a case's figures; whether the ratio is small enough."""
-    found = run(args, "both")
+    """Prints a case's figures; returns whether the ratio is small enough."""
+    figures = run(args, "both")
     recipe = recipe_of(args)
     size = " x ".join(map(str, recipe.patch))
     layout = ", channels last" if recipe.channels_last else ""
-    print(f"{args.case}: {found['parameters'] / 1e6:.2f} M trained parameters, {size}, {recipe.labeled_batch} + "
+    print(f"{args.case}: {figures['parameters'] / 1e6:.2f} M trained parameters, {size}, {recipe.labeled_batch} + "
           f"{recipe.unlabeled_batch} samples, {recipe.precision}{layout}")  # fmt: skip
     for side in ("bare", "harness"):
         peak = f", peak memory {alone(args, side):8.0f} MB" if args.memory else ""
-        print(f"  {side:8} {found[side] * 1e3:9.1f} ms  {1 / found[side]:8.2f} iterations/s{peak}")
-    print(f"  ratio of medians {found['harness'] / found['bare']:.3f}, median of paired ratios {found['paired']:.3f}, "
-          f"of totals {found['total']:.3f}, of CPU time {found['work']:.3f}; at most {args.at_most}")  # fmt: skip
-    return found["harness"] / found["bare"] <= args.at_most
+        print(f"  {side:8} {figures[side] * 1e3:9.1f} ms  {1 / figures[side]:8.2f} iterations/s{peak}")
+    print(f"  ratio of medians {figures['harness'] / figures['bare']:.3f}, median of paired ratios {figures['paired']:.3f}, "
+          f"of totals {figures['total']:.3f}, of CPU time {figures['work']:.3f}; at most {args.at_most}")  # fmt: skip
+    return figures["harness"] / figures["bare"] <= args.at_most
 
 
 def main() -> int:
@@ -309,7 +309,7 @@ def main() -> int:
     parser.add_argument("--case", choices=["mgcc", "vnet", "both"], default="both")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
-    parser.add_argument("--paper-size", action="store_true", help="the sizes of the papers instead of reduced ones")
+    parser.add_argument("--paper-size", action="store_true", help="use the papers' sizes instead of reduced ones")
     parser.add_argument("--recipe", choices=["default", "paper"], default="default", help="weak policy of the harness")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--iterations", type=int, default=30)

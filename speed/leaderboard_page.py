@@ -1,9 +1,9 @@
-"""A board of many rows as a page: how long it takes to write, and to open, sort and filter in Chromium.
+"""Measures the page of a board with many rows: time to write it, and to open, sort and filter it in Chromium.
 
 python speed/leaderboard_page.py --rows 200 --cases 60 [--keep FOLDER]
 
-Makes run folders with invented scores (rows x three seeds), writes the page, and opens it from the file. Needs playwright and a
-chromium on the path for the second part; without them only the first is measured.
+Creates run folders with invented scores (rows x three seeds), writes the page, and opens it from the file. The browser part
+needs playwright and a chromium on the path; without them only writing is measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from support.leaderboard_toys import spec_of, write_run  # noqa: E402
 from support.site_toys import chromium, no_browser  # noqa: E402
 
 from semibench_leaderboards.ranking.boards import boards  # noqa: E402
-from semibench_leaderboards.ranking.comparison import rank  # noqa: E402
+from semibench_leaderboards.ranking.ranks import rank  # noqa: E402
 from semibench_leaderboards.reading.records import read_runs  # noqa: E402
 from semibench_leaderboards.site import write  # noqa: E402
 
@@ -45,8 +45,8 @@ for (let i = 0; i < 4; i++)
 return found }"""
 
 
-def made(runs: Path, rows: int, cases: int) -> None:
-    """Rows x three seeds, better from row to row, with some noise."""
+def write_runs(runs: Path, rows: int, cases: int) -> None:
+    """Writes rows x three seeds; each row is a little better than the one before, with noise."""
     random = np.random.default_rng(0)
     base = random.uniform(0.3, 0.9, cases)
     for number in range(rows):
@@ -61,19 +61,19 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    place = given.keep or Path(tempfile.mkdtemp())
-    found: dict[str, object] = {"rows": given.rows, "cases": given.cases}
-    if not (place / "runs").is_dir():
-        made(place / "runs", given.rows, given.cases)
-    ranked = [(board, rank(board)) for board in boards(read_runs(place / "runs"))]
+    folder = given.keep or Path(tempfile.mkdtemp())
+    figures: dict[str, object] = {"rows": given.rows, "cases": given.cases}
+    if not (folder / "runs").is_dir():
+        write_runs(folder / "runs", given.rows, given.cases)
+    ranked = [(board, rank(board)) for board in boards(read_runs(folder / "runs"))]
     start = time.process_time()
-    write(ranked, place / "site", runs=place / "runs", cases=0)
-    found["written in [s of the processor]"] = round(time.process_time() - start, 2)
-    page_file = next(path for path in (place / "site").glob("*.html") if path.name != "index.html")
-    found["size [kB]"] = page_file.stat().st_size // 1000
+    write(ranked, folder / "site", runs=folder / "runs", cases=0)
+    figures["written in [s of CPU time]"] = round(time.process_time() - start, 2)
+    page_file = next(path for path in (folder / "site").glob("*.html") if path.name != "index.html")
+    figures["size [kB]"] = page_file.stat().st_size // 1000
     reason = no_browser()
     if reason:
-        found["browser"] = reason
+        figures["browser"] = reason
     else:
         with chromium() as browser:
             page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -81,15 +81,15 @@ def main() -> None:
             timing = page.evaluate(
                 "(() => { const t = performance.getEntriesByType('navigation')[0]; return t.loadEventEnd - t.startTime })()"
             )
-            found["opened in [ms]"] = round(timing)
+            figures["opened in [ms]"] = round(timing)
             for what, values in page.evaluate(MEASURE).items():
-                found[f"{what}, until the next frame [ms]"] = {
+                figures[f"{what}, until the next frame [ms]"] = {
                     "median": round(statistics.median(values)),
                     "worst": round(max(values)),
                 }
-    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     if given.keep is None:
-        shutil.rmtree(place)
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How long a leaderboard takes with many runs, beside MLflow's own search on the same runs.
+"""Measures how long a leaderboard takes with many runs, next to MLflow's own search on the same runs.
 
     python speed/leaderboard_size.py --runs 10000 --folder /tmp/many
     python speed/leaderboard_size.py --runs 10000 --runs 20000 --runs 50000 --folder /tmp/many
 
-Makes run folders (spec, status, provenance, split, per-case scores of 10 metrics, result) and the same runs as rows of an MLflow
-SQLite store (10 metrics and 20 params each), 200 runs a track: 40 rows of 5 seeds. Everything is written by a bulk
-writer, not by training. What is measured runs in a fresh process, its imports done before the clock starts.
+Creates run folders (spec, status, provenance, split, per-case scores of 10 metrics, result) and the same runs as rows of an
+MLflow SQLite store (10 metrics and 20 params each), 200 runs per track: 40 rows of 5 seeds. A bulk writer creates them, not
+training. Each measurement runs in a fresh process; the clock starts after its imports.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ METRICS = ("dice", "iou", "precision", "recall", "f1", "accuracy", "hd95_mm", "h
 EXPERIMENT = "track {}"
 
 
-# ---- making the runs -----------------------------------------------------------------------------------------------
+# ---- creating the runs ---------------------------------------------------------------------------------------------
 
 
 def specs(count: int) -> Iterator[tuple[int, RunSpec]]:
-    """(number of the track, spec), 200 a track, with 20 params: 6 of protocol and data, 8 of the recipe, 6 of the entry."""
-    made = 0
+    """Yields (track number, spec), 200 per track, with 20 params: 6 of protocol and data, 8 of the recipe, 6 of the entry."""
+    yielded = 0
     number = 0
-    while made < count:
+    while yielded < count:
         options = {"name": "quick", **{f"field_{i}": i + number for i in range(6)}, "lr": 0.01}
         track = Track(
             protocol=Part(name="semibench:self", options={"labeled": 0.5, "test": 0.3, "validation": 0.1}),
@@ -54,19 +54,19 @@ def specs(count: int) -> Iterator[tuple[int, RunSpec]]:
                 backbone=Part(name="semibench:unet", options={"width": 0.25, "dims": 2}),
             )
             for seed in range(SEEDS):
-                if made == count:
+                if yielded == count:
                     return
-                made += 1
+                yielded += 1
                 yield number, RunSpec(track=track, entry=entry, replicate=Replicate(draw=0, seed=seed))
         number += 1
 
 
 def score_tables() -> list[tuple[bytes, list[dict[str, Any]]]]:
-    """Some tables of per-case scores as Parquet bytes, each with its summary; runs share them."""
+    """Returns tables of per-case scores as Parquet bytes, each with its summary; runs share them."""
     random = np.random.default_rng(0)
     names = [f"phantom-{i // 10:05d}-{i % 10:02d}" for i in range(CASES)]
     difficulty = random.beta(6, 3, CASES)
-    made = []
+    tables = []
     for table in range(TABLES):
         iou = np.clip(difficulty + random.normal(0.002 * (table % ROWS), 0.03, CASES), 0.01, 0.99)
         values = {"dice": 2 * iou / (1 + iou), "iou": iou}
@@ -76,10 +76,10 @@ def score_tables() -> list[tuple[bytes, list[dict[str, Any]]]]:
                 {
                     "checkpoint": "last", "dataset": "tus", "case": names, "group": [name[:13] for name in names],
                     "domain": "machine-1", "predictor": "main", "convention": "semibench-1", "class": "nodule", "label": 1,
-                    "empty_truth": False, "empty_prediction": False, "metric": metric, "value": found, "unit": "",
+                    "empty_truth": False, "empty_prediction": False, "metric": metric, "value": per_case, "unit": "",
                 }
             )
-            for metric, found in values.items()
+            for metric, per_case in values.items()
         ]  # fmt: skip
         stream = io.BytesIO()
         pd.concat(frames, ignore_index=True).to_parquet(stream, index=False)
@@ -87,18 +87,18 @@ def score_tables() -> list[tuple[bytes, list[dict[str, Any]]]]:
             {
                 "checkpoint": "last", "predictor": "main", "convention": "semibench-1", "metric": metric, "unit": "",
                 "main": metric == "dice", "higher": not metric.startswith(("hd", "assd")), "own_mean": False,
-                "mean": float(found.mean()), "std_over_cases": float(found.std(ddof=1)),
-                "per_class": {"nodule": float(found.mean())}, "n": CASES, "defined": CASES, "empty_truth": 0,
+                "mean": float(per_case.mean()), "std_over_cases": float(per_case.std(ddof=1)),
+                "per_class": {"nodule": float(per_case.mean())}, "n": CASES, "defined": CASES, "empty_truth": 0,
                 "empty_prediction": 0, "missing": 0,
             }
-            for metric, found in values.items()
+            for metric, per_case in values.items()
         ]  # fmt: skip
-        made.append((stream.getvalue(), scores))
-    return made
+        tables.append((stream.getvalue(), scores))
+    return tables
 
 
 def write_folders(runs: Path, count: int) -> None:
-    """The run folders; no fsync, since they are thrown away."""
+    """Writes the run folders, without fsync because they are temporary."""
     tables = score_tables()
     names = [f"phantom-{i // 10:05d}-{i % 10:02d}" for i in range(CASES)]
     split = json.dumps({"test": [["tus", name, name[:13], "machine-1"] for name in names]})
@@ -130,7 +130,7 @@ def write_folders(runs: Path, count: int) -> None:
 
 
 def write_store(file: Path, count: int) -> None:
-    """The same runs in an MLflow SQLite store: tables made by MLflow, rows put in directly."""
+    """Writes the same runs to an MLflow SQLite store: MLflow creates the tables, rows are inserted directly."""
     from semibench.tracking import open_store
 
     client = open_store(f"sqlite:///{file}")
@@ -235,11 +235,11 @@ SEARCH_ALL = SEARCH.replace('experiment_names=["track 0"], max_results=1000', "s
 
 
 Seconds = tuple[float, float]
-"""By the clock, and of the processor (which other work on the machine changes less)."""
+"""Wall time and CPU time (which other work on the machine affects less)."""
 
 
 def seconds_of(code: str, *words: str) -> Seconds:
-    """What a fresh process measured."""
+    """Runs the code in a fresh process and returns the times that it prints."""
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
@@ -248,24 +248,24 @@ def seconds_of(code: str, *words: str) -> Seconds:
 
 
 def best_of(count: int, measure: Callable[[], Seconds]) -> Seconds:
-    """The shortest: what else a machine does only adds."""
+    """Returns the shortest of `count` measurements, because other load on the machine only adds time."""
     return min(measure() for _ in range(count))
 
 
 def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
-    """All figures for one number of runs, in seconds."""
+    """Returns all figures for one number of runs, in seconds."""
     from semibench_leaderboards.reading.index import NAME
 
     runs, store = folder / "runs", folder / "mlflow.db"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    found: dict[str, Any] = {"runs": count}
+    figures: dict[str, Any] = {"runs": count}
     start = time.perf_counter()
     write_folders(runs, count)
-    found["made: folders"] = time.perf_counter() - start
+    figures["made: folders"] = time.perf_counter() - start
     start = time.perf_counter()
     write_store(store, count)
-    found["made: store"] = time.perf_counter() - start
+    figures["made: store"] = time.perf_counter() - start
     track = next(spec for _, spec in specs(1)).track.digest()
     words = (str(runs), str(store), track[:SHORT])
     steps: dict[str, Callable[[], Seconds]] = {
@@ -276,28 +276,28 @@ def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
         "mlflow.search_runs, all": lambda: seconds_of(SEARCH_ALL, *words),
     }
     for name, step in steps.items():
-        found[name], found[f"{name} [processor]"] = step()
-    found["index [MB]"] = (runs / NAME).stat().st_size / 1e6
-    return found
+        figures[name], figures[f"{name} [processor]"] = step()
+    figures["index [MB]"] = (runs / NAME).stat().st_size / 1e6
+    return figures
 
 
 def main() -> None:
-    """Prints a table of seconds, a column for each number of runs, and JSON with --json."""
+    """Prints a table of seconds with a column for each number of runs; writes JSON with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, action="append", help="how many; repeatable (default: 10000)")
-    parser.add_argument("--folder", type=Path, default=Path("many-runs"), help="is emptied, and deleted at the end")
+    parser.add_argument("--runs", type=int, action="append", help="number of runs; repeatable (default: 10000)")
+    parser.add_argument("--folder", type=Path, default=Path("many-runs"), help="emptied first, deleted at the end")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--keep", action="store_true", help="leave the runs of the last size there")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with the runs of the last size")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    found = []
+    figures = []
     for count in options.runs or [10000]:
-        found.append(measure(options.folder, count, options.repeats))
-        print(json.dumps(found[-1]), file=sys.stderr)
-    frame = pd.DataFrame(found).set_index("runs").T
+        figures.append(measure(options.folder, count, options.repeats))
+        print(json.dumps(figures[-1]), file=sys.stderr)
+    frame = pd.DataFrame(figures).set_index("runs").T
     print(frame.to_string(float_format=lambda value: f"{value:.3f}"))
     if options.json:
-        options.json.write_text(canonical(found) + "\n")
+        options.json.write_text(canonical(figures) + "\n")
     if not options.keep:
         shutil.rmtree(options.folder)
 

@@ -1,13 +1,13 @@
-"""How long the leaderboards of many runs take to be written to MLflow, beside MLflow's own search on the same store.
+"""Measures how long it takes to write the leaderboards of many runs to MLflow, next to MLflow's own search on that store.
 
     python speed/leaderboard_sync.py --runs 10000 --folder /tmp/many
     python speed/leaderboard_sync.py --runs 10000 --runs 20000 --runs 50000 --folder /tmp/many
 
-The run folders and the store are those of leaderboard_size.py (200 runs a track: 40 rows of 5 seeds; 10 metrics, 20 params a
-run); the store gets the tags that the mirror writes. What is measured runs in a fresh process, imports done before:
+The run folders and the store are those of leaderboard_size.py (200 runs per track: 40 rows of 5 seeds; 10 metrics and 20
+params per run); the store gets the tags that the mirror writes. Each measurement runs in a fresh process after its imports:
 
-- first sync, nothing known: no index beside the runs yet, no row in the store;
-- first sync: the index is there (any `bench leaderboard` or `bench runs` made it), no row in the store;
+- first sync, nothing known: no index next to the runs, no rows in the store;
+- first sync: the index exists (from any `bench leaderboard` or `bench runs`), no rows in the store;
 - sync after one run: one more run of one track ended;
 - sync, nothing new;
 - first sync of one track.
@@ -56,7 +56,7 @@ def code(expected: int, *, tracks: str = "None") -> str:
 
 
 def as_mirrored(runs: Path, store: Path, count: int) -> None:
-    """Experiments and runs get the tags of `semibench.tracking.mirror`."""
+    """Gives experiments and runs the tags of `semibench.tracking.mirror`."""
     records = {record.key: record for record in read_runs(runs, scores=False)}
     with sqlite3.connect(store) as base:
         tracks = {number: spec.track.digest() for number, spec in specs(count)}
@@ -75,7 +75,7 @@ def as_mirrored(runs: Path, store: Path, count: int) -> None:
 
 
 def forget(store: Path, keep: Path) -> None:
-    """The store as it was before any sync."""
+    """Restores the store to its state before any sync."""
     for file in store.parent.glob(f"{store.name}*"):
         file.unlink()
     shutil.copy(keep, store)
@@ -83,24 +83,24 @@ def forget(store: Path, keep: Path) -> None:
 
 
 def touch_one(runs: Path, spec: Any) -> None:
-    """One run of the first track ends again."""
+    """Gives one run of the first track a new end time."""
     file = runs / spec.key[:SHORT] / "status.json"
     status = json.loads(file.read_text()) | {"ended": "2026-01-02T00:00:00+00:00"}
     file.write_text(json.dumps(status))
 
 
 def measure(folder: Path, count: int) -> dict[str, Any]:
-    """All figures for one number of runs, in seconds: by the clock, and [processor]."""
+    """Returns all figures for one number of runs, in seconds: wall time, and CPU time as [processor]."""
     runs, store, keep = folder / "runs", folder / "mlflow.db", folder / "before.db"
-    shutil.rmtree(folder, ignore_errors=True)  # a folder for each size: MLflow keeps connections by address
+    shutil.rmtree(folder, ignore_errors=True)  # One folder per size, because MLflow caches connections by address.
     folder.mkdir(parents=True)
-    found: dict[str, Any] = {"runs": count}
+    figures: dict[str, Any] = {"runs": count}
     start = time.perf_counter()
     write_folders(runs, count)
     write_store(store, count)
     as_mirrored(runs, store, count)
     shutil.copy(store, keep)
-    found["made"] = time.perf_counter() - start
+    figures["made"] = time.perf_counter() - start
     first = next(spec for _, spec in specs(1))
     tracks = len({number for number, _ in specs(count)})
     one = f"[{first.track.digest()!r}]"
@@ -122,35 +122,35 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     for name, before, step in steps:
         if before is not None:
             before()
-        found[name], found[f"{name} [processor]"] = step()
-        print(name, found[name], found[f"{name} [processor]"], file=sys.stderr)
-    found["store [MB]"] = store.stat().st_size / 1e6
-    return found
+        figures[name], figures[f"{name} [processor]"] = step()
+        print(name, figures[name], figures[f"{name} [processor]"], file=sys.stderr)
+    figures["store [MB]"] = store.stat().st_size / 1e6
+    return figures
 
 
 def forget_one(store: Path) -> None:
-    """The first track's fingerprint goes, so that it is written once more."""
+    """Deletes the first track's fingerprint, so that the track is written again."""
     with sqlite3.connect(store) as base:
         query = "DELETE FROM experiment_tags WHERE key = 'semibench.leaderboard' AND experiment_id = (SELECT experiment_id FROM "
         base.execute(query + "experiments WHERE name = ?)", (EXPERIMENT.format(0),))
 
 
 def main() -> None:
-    """Prints a table of seconds, a column for each number of runs, and JSON with --json."""
+    """Prints a table of seconds with a column for each number of runs; writes JSON with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, action="append", help="how many; repeatable (default: 10000)")
-    parser.add_argument("--folder", type=Path, default=Path("many-runs"), help="is emptied, and deleted at the end")
-    parser.add_argument("--keep", action="store_true", help="leave the runs of the last size there")
+    parser.add_argument("--runs", type=int, action="append", help="number of runs; repeatable (default: 10000)")
+    parser.add_argument("--folder", type=Path, default=Path("many-runs"), help="emptied first, deleted at the end")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with the runs of the last size")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    found = []
+    figures = []
     for count in options.runs or [10000]:
-        found.append(measure(options.folder / str(count), count))
-        print(json.dumps(found[-1]), file=sys.stderr)
-    frame = pd.DataFrame(found).set_index("runs").T
+        figures.append(measure(options.folder / str(count), count))
+        print(json.dumps(figures[-1]), file=sys.stderr)
+    frame = pd.DataFrame(figures).set_index("runs").T
     print(frame.to_string(float_format=lambda value: f"{value:.3f}"))
     if options.json:
-        options.json.write_text(json.dumps(found) + "\n")
+        options.json.write_text(json.dumps(figures) + "\n")
     if not options.keep:
         shutil.rmtree(options.folder)
 

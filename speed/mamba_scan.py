@@ -1,12 +1,12 @@
-"""The selective scan of the Mamba layer: the parallel scan that is used, beside the plain recurrence over the positions.
+"""Compares the parallel selective scan of the Mamba layer with the plain recurrence over positions.
 
     python speed/mamba_scan.py                     # Diff-CL's bottlenecks and longer sequences
     python speed/mamba_scan.py --lengths 245 4096 --turns 9 --device cuda
 
-Forward and backward of `semibench.blocks.selective_scan` on the same random tensors (batch 2, 64 inner channels, state 16 if
-not said otherwise), in turns. Reported: medians of the CPU time of one thread (on a GPU of the time), their ratio, the
-greatest difference of the outputs from the recurrence in float64. Exit code 1 where the parallel scan is slower than
---at-least times the recurrence for the longest sequence.
+Runs forward and backward of `semibench.blocks.selective_scan` on the same random tensors (by default batch 2, 64 inner
+channels, state 16), in turns. Reports the medians of one thread's CPU time (on a GPU, wall time), their ratio, and the
+largest difference of the outputs from the recurrence in float64. Exits with 1 if, for the longest sequence, the parallel
+scan isn't at least --at-least times as fast as the recurrence.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from torch import Tensor
 from semibench.blocks import selective_scan
 
 LENGTHS = (216, 245, 1024, 4096)
-"""216 and 245: the tokens of Diff-CL's bottleneck for patches of 96^3 and 112 x 112 x 80."""
+"""216 and 245 are the tokens of Diff-CL's bottleneck for patches of 96^3 and 112 x 112 x 80."""
 
 
 def tensors(length: int, batch: int, inner: int, state: int, device: str) -> list[Tensor]:
-    draw = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=draw).to(device)
+        return torch.randn(shape, generator=generator).to(device)
 
     steps = torch.nn.functional.softplus(normal(batch, length, inner) - 3)
     rates = -torch.arange(1, state + 1, dtype=torch.float32, device=device).repeat(inner, 1)
@@ -38,7 +38,7 @@ def tensors(length: int, batch: int, inner: int, state: int, device: str) -> lis
 
 
 def seconds(values: Sequence[Tensor], scan: str) -> float:
-    """One forward and backward pass: CPU time (others use the machine, too), on a GPU wall-clock time."""
+    """Times one forward and backward pass: CPU time, because others use the machine too; on a GPU, wall time."""
     leaves = [value.clone().requires_grad_() for value in values]
     cuda = values[0].is_cuda
     clock = time.perf_counter if cuda else time.process_time
@@ -74,9 +74,9 @@ def main() -> int:
         seconds(values, options.scan)
         times: dict[str, list[float]] = {"recurrence": [], options.scan: []}
         for _ in range(options.turns):
-            for scan, found in times.items():
-                found.append(seconds(values, scan))
-        plain, quick = (statistics.median(found) * 1e3 for found in times.values())
+            for scan, samples in times.items():
+                samples.append(seconds(values, scan))
+        plain, quick = (statistics.median(samples) * 1e3 for samples in times.values())
         ratio = plain / quick
         print(f"{length:>8} {plain:>9.1f} ms {quick:>9.1f} ms {ratio:>8.1f} {error:>10.1e}", flush=True)
     return int(ratio < options.at_least)

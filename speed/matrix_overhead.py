@@ -1,7 +1,7 @@
-"""What `bench matrix` costs per cell, beside the same runs by hand: both in one go, taking turns.
+"""Compares the cost per cell of `bench matrix` with the same runs by hand, taking turns.
 
-By hand: one `bench run` after the other, each a process of its own. Matrix: one `bench matrix --jobs 1` over the same cells
-(other seeds of the same setting, so that nothing is done already). Exit code 1 where a cell costs more than 1.10 times as much.
+By hand: consecutive `bench run` processes. Matrix: one `bench matrix --jobs 1` over equivalent cells (with other seeds, so
+that none is already done). Exits with 1 if a cell costs more than 1.10 times as much.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BOUND = 1.10
 
 
 def bench(*words: str, folder: Path) -> float:
-    """Seconds of wall time of one command."""
+    """Runs one command and returns its wall time in seconds."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "semibench.cli", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -29,9 +29,9 @@ def bench(*words: str, folder: Path) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cells", type=int, default=3, help="per round")
+    parser.add_argument("--cells", type=int, default=3, help="cells per round")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--iterations", type=int, default=120, help="so that a cell takes about 20 s")
+    parser.add_argument("--iterations", type=int, default=120, help="iterations per cell; the default takes about 20 s")
     parser.add_argument("--method", default="supervised")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,7 +41,7 @@ def main() -> int:
         setting = ["-d", "tus", "-m", given.method, "--phantom", "--set", f"iterations={given.iterations}"]
         run = ["run", "-p", "self", "-r", "quick", "--threads", "1", *setting]
         matrix = ["matrix", "-p", "self", "-r", "quick", "--threads", "1", "--jobs", "1", *setting]
-        bench(*run, "--seed", "1000", folder=folder)  # decodes the phantom, makes the store, measures the iteration
+        bench(*run, "--seed", "1000", folder=folder)  # decodes the phantom, creates the store, times an iteration
         hand, driven, seed = 0.0, 0.0, 0
         for _ in range(given.rounds):
             for _ in range(given.cells):

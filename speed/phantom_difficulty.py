@@ -1,9 +1,9 @@
-"""Are the phantoms hard enough? A small plain U-Net on a few labels against the same one on all of them.
+"""Are the phantoms hard enough? Compares a small plain U-Net trained on few labels with the same network on all labels.
 
     python speed/phantom_difficulty.py --dataset tus --dataset busi --iterations 400
 
-Groups are cut into training (75 %) and test; the few labels are whole groups, the first of a fixed order. Both networks
-get the same number of iterations. No part of the harness's training is used: what is measured is the data.
+Groups are split into training (75 %) and test; the few labels are whole groups, the first in a fixed order. Both networks
+get the same number of iterations. The harness's training isn't used, because this measures the data.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class SmallUNet(nn.Module):
         self.pool = F.max_pool2d if dims == 2 else F.max_pool3d
 
     def forward(self, x: Tensor) -> Tensor:
-        kept = []
+        skips = []
         for k, block in enumerate(self.down):
             x = block(x if k == 0 else self.pool(x, 2))
-            kept.append(x)
-        for block, skip in zip(self.up, kept[-2::-1], strict=True):
+            skips.append(x)
+        for block, skip in zip(self.up, skips[-2::-1], strict=True):
             x = block(torch.cat([F.interpolate(x, skip.shape[2:]), skip], 1))
         return self.head(x)
 
@@ -64,7 +64,7 @@ def loss_of(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def dice_of(prediction: Tensor, label: Tensor, classes: int) -> Tensor:
-    """(cases,) mean foreground Dice; both empty counts 1."""
+    """(cases,) mean foreground Dice; 1 if both are empty."""
     axes = tuple(range(1, label.dim()))
     scores = []
     for k in range(1, classes):
@@ -99,13 +99,11 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--dataset", action="append", help="phantom; may be given several times (default: tus and busi)"
-    )
-    parser.add_argument("--ratio", type=float, default=0.05, help="share of the training groups that is labeled")
+    parser.add_argument("--dataset", action="append", help="phantom; repeatable (default: tus and busi)")
+    parser.add_argument("--ratio", type=float, default=0.05, help="share of labeled training groups")
     parser.add_argument("--iterations", type=int, default=400)
-    parser.add_argument("--side", type=int, default=80, help="pixels of the working grid of images")
-    parser.add_argument("--volume", type=int, default=32, help="voxels per axis of the working grid of volumes")
+    parser.add_argument("--side", type=int, default=80, help="pixels per side of the working grid for images")
+    parser.add_argument("--volume", type=int, default=32, help="voxels per side of the working grid for volumes")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--width", type=int, default=12)
     parser.add_argument("--cases", type=int, default=None)
@@ -130,14 +128,14 @@ def main() -> None:
         full = set(order[:cut])
         rows = {}
         for title, groups in (("few", few), ("all", full)):
-            chosen = torch.tensor([ref.group in groups for ref in refs])
+            labeled = torch.tensor([ref.group in groups for ref in refs])
             held = torch.tensor([ref.group not in full for ref in refs])
             scores = []
             begun = time.perf_counter()
             for seed in range(arguments.seeds):
                 net = train(
-                    images[chosen],
-                    labels[chosen],
+                    images[labeled],
+                    labels[labeled],
                     len(card.classes),
                     arguments.iterations,
                     arguments.batch,
@@ -149,11 +147,11 @@ def main() -> None:
                 scores.append(dice_of(predicted, labels[held], len(card.classes)).mean().item())
             rows[title] = sum(scores) / len(scores)
             print(
-                f"{name:16s} {title}: {int(chosen.sum()):4d} labeled of {len(groups):3d} groups  test {int(held.sum())}  "
+                f"{name:16s} {title}: {int(labeled.sum()):4d} labeled of {len(groups):3d} groups  test {int(held.sum())}  "
                 f"Dice {' '.join(f'{s:.3f}' for s in scores)}  {time.perf_counter() - begun:.0f} s",
                 flush=True,
             )
-        print(f"{name:16s} gap {rows['all'] - rows['few']:+.3f}   ({each * 1000:.0f} ms a case)", flush=True)
+        print(f"{name:16s} gap {rows['all'] - rows['few']:+.3f}   ({each * 1000:.0f} ms per case)", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""HD95 and ASD of one pair of volumes: semibench's single pass beside medpy's two calls, in one process.
+"""Compares semibench's single pass for HD95 and ASD of a pair of volumes with medpy's two calls, in one process.
 
     python speed/surface_distances.py                  # 112 x 112 x 80, atrium-like blobs
     python speed/surface_distances.py --shape 256 256 --repeats 20
 
-Prints the medians, their ratio and the largest difference; exit code 1 where the ratio stays under --at-least.
+Prints the medians, their ratio and the largest difference; exits with 1 if the ratio is below --at-least.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from semibench.blocks.distances import surface_distances
 
 
 def blob(shape: Sequence[int], rng: np.random.Generator, share: float, shift: float = 0.0) -> NDArray[np.bool_]:
-    """One smooth object in the middle that fills about `share` of the grid, with an irregular outline."""
+    """Returns a smooth central object with an irregular outline that fills about `share` of the grid."""
     grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
     radius = np.sqrt(sum((g - shift * 0.1) ** 2 for g in grid))
     bumps = gaussian_filter(rng.standard_normal(tuple(shape)), 6)
@@ -32,7 +32,7 @@ def blob(shape: Sequence[int], rng: np.random.Generator, share: float, shift: fl
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
-    """Median wall-clock time of a call."""
+    """Returns the median wall time of a call."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -44,11 +44,11 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", type=int, nargs="+", default=[112, 112, 80])
-    parser.add_argument("--share", type=float, default=0.10, help="part of the grid that the object fills")
+    parser.add_argument("--share", type=float, default=0.10, help="share of the grid that the object fills")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--spacing", type=float, nargs="+", default=None)
-    parser.add_argument("--at-least", type=float, default=8.0, help="ratio that must be reached")
+    parser.add_argument("--at-least", type=float, default=8.0, help="smallest ratio that passes")
     options = parser.parse_args(argv)
 
     rng = np.random.default_rng(options.seed)
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     spacing = tuple(options.spacing) if options.spacing else None
 
     def ours() -> tuple[float, float]:
-        found = surface_distances(prediction, reference, spacing)
-        return found.hd95(), found.asd()
+        distances = surface_distances(prediction, reference, spacing)
+        return distances.hd95(), distances.asd()
 
     def theirs() -> tuple[float, float]:
         return binary.hd95(prediction, reference, spacing), binary.asd(prediction, reference, spacing)

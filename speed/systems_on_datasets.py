@@ -1,7 +1,7 @@
-"""Which of the five papers' systems runs on which data set: every pair is run for two iterations and scored, on the phantom.
+"""Finds out which of the five papers' systems run on which data set: runs every pair for two iterations on the phantom.
 
-Writes docs/systems/where_they_run.md. A pair that is declared impossible says why; a pair that fails makes the script end with
-exit code 1. The cells are a `bench matrix`: what is done already is not run again (--runs keeps it).
+Writes docs/systems/where_they_run.md. The page gives the reason for pairs declared impossible; if a pair fails, the script
+exits with 1. The cells are a `bench matrix`, so pairs that are already done don't run again (--runs keeps them).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def bench(*words: str, runs: Path) -> Any:
 
 
 def page(records: list[dict[str, Any]], datasets: list[str], runs: Path) -> str:
-    """The table, and the reasons under it."""
+    """Returns the page: the table and the reasons below it."""
     cells: dict[tuple[str, str], str] = {}
     reasons: list[str] = []
     for record in records:
@@ -47,8 +47,8 @@ def page(records: list[dict[str, Any]], datasets: list[str], runs: Path) -> str:
             cells[name, dataset] = f"{record['outcome']} ({reasons.index(reason) + 1})"
     lines = [f"| data set | {' | '.join(SYSTEMS.values())} |", f"| --- |{' --- |' * len(SYSTEMS)}"]
     lines += [f"| {name} | {' | '.join(cells[system, name] for system in SYSTEMS)} |" for name in datasets]
-    told = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
-    return HEAD + "\n".join(lines) + "\n" + (f"\nWhy not:\n\n{told}\n" if reasons else "")
+    footnotes = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
+    return HEAD + "\n".join(lines) + "\n" + (f"\nWhy not:\n\n{footnotes}\n" if reasons else "")
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
-"""What spinning threads cost: the same convolution step under torch's default and with OMP_WAIT_POLICY=passive.
+"""Measures the cost of spinning threads: a convolution step with torch's default and with OMP_WAIT_POLICY=passive.
 
-Each variant runs in its own process, in turn, `--rounds` times; with `--busy` another process loads one core meanwhile.
-Prints median milliseconds and the ratio default / passive.
+Each variant runs in its own process, in turn, `--rounds` times; with `--busy` another process loads one core at the same
+time. Prints median milliseconds and the ratio default / passive.
 
     python speed/thread_waiting.py --busy
 """
@@ -20,7 +20,7 @@ VARIANTS = {"default": {}, "passive": {"OMP_WAIT_POLICY": "passive"}}
 
 
 def step(threads: int, seconds: float) -> float:
-    """Milliseconds of one forward and backward pass of a 32-channel convolution on 8 images of 96 x 96."""
+    """Returns milliseconds per forward and backward pass of a 32-channel convolution on 8 images of 96 x 96."""
     import torch
     from torch import nn
 
@@ -36,7 +36,7 @@ def step(threads: int, seconds: float) -> float:
 
 
 def measure(environment: dict[str, str], threads: int, seconds: float) -> float:
-    """`step` in a fresh process."""
+    """Runs `step` in a fresh process."""
     command = [sys.executable, __file__, "--child", "--threads", str(threads), "--seconds", str(seconds)]
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
     done = subprocess.run(command, env=clean | environment, capture_output=True, text=True, check=True)
@@ -57,17 +57,17 @@ def main() -> None:
         return
     load = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if options.busy else None
     try:
-        found: dict[str, list[float]] = {name: [] for name in VARIANTS}
+        times: dict[str, list[float]] = {name: [] for name in VARIANTS}
         for _ in range(options.rounds):
             for name, environment in VARIANTS.items():
-                found[name].append(measure(environment, options.threads, options.seconds))
+                times[name].append(measure(environment, options.threads, options.seconds))
     finally:
         if load is not None:
             load.kill()
-    middle = {name: statistics.median(values) for name, values in found.items()}
-    for name, value in middle.items():
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, value in medians.items():
         sys.stdout.write(f"{name:8} {value:7.1f} ms\n")
-    sys.stdout.write(f"default / passive: {middle['default'] / middle['passive']:.2f}\n")
+    sys.stdout.write(f"default / passive: {medians['default'] / medians['passive']:.2f}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`bench` as a person types it: in the process of the test, or in one of its own."""
+"""Runs `bench` as a user types it, in the test's process or in a new one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 
 def bench(*words: str, width: int | None = 160) -> Result:
-    """`bench words` in this process and folder. width: of the terminal, in letters; None: as the environment says."""
+    """Runs `bench words` in this process and folder. width: terminal width in characters; None: the environment's."""
     from semibench.cli import build
 
     columns = {} if width is None else {"COLUMNS": str(width)}
@@ -23,7 +23,7 @@ def bench(*words: str, width: int | None = 160) -> Result:
 def bench_process(
     *words: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """`bench words` in a process of its own, in a folder and an environment (None: those of this process)."""
+    """Runs `bench words` in a new process, folder and environment (None: this process's)."""
     return subprocess.run(
         [sys.executable, "-m", "semibench.cli", *words],
         cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, encoding="utf-8", check=False,
@@ -31,5 +31,5 @@ def bench_process(
 
 
 def in_one_line(text: str) -> str:
-    """Text without the frames, colours and line breaks that rich draws."""
+    """Removes the frames, colours and line breaks that rich adds."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())

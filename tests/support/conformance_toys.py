@@ -1,4 +1,4 @@
-"""A correct backbone and a correct method, for tests of the battery to break."""
+"""A correct backbone and a correct method, which tests of the battery break on purpose."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TinyDecoder(Decoder):
 
 
 class Tiny(Backbone):
-    """A correct backbone of two levels."""
+    """A correct backbone with two levels."""
 
     provides = frozenset({"stages"})
 
@@ -68,7 +68,7 @@ class Tiny(Backbone):
 
 
 class Good(Method):
-    """A correct method: mean teacher in two stages."""
+    """A correct method: a mean teacher trained in two stages."""
 
     terms: Mapping[str, Term] = {"sup": Term(), "unsup": Term(0.5)}
 

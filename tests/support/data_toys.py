@@ -1,4 +1,4 @@
-"""Small data sets for the tests of `semibench.data`: procedural ones, and one of files."""
+"""Small data sets for the tests of `semibench.data`: procedural ones and one made of files."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def recipe(patch: tuple[int, ...], **more: object) -> Recipe:
 
 
 def refs(count: int, name: str = "toy") -> list[CaseRef]:
-    """Cases 000, 001 ...; the domain alternates a, b."""
+    """Returns cases 000, 001 ... whose domains alternate between a and b."""
     return [CaseRef(name, f"{n:03}", f"g{n}", "ab"[n % 2], True) for n in range(count)]
 
 
 class Procedural(Dataset):
-    """Blocks of the classes 0, 1, 2; the image is the label as a number plus 10 x case, so that label = f(image)."""
+    """Blocks of classes 0, 1, 2; the image is the label's number plus 10 x case, so that label = f(image)."""
 
     card: ClassVar[DatasetCard] = card()
 
@@ -82,7 +82,7 @@ class Procedural(Dataset):
 
 
 class Filed(Dataset):
-    """Images and labels as .npy files: image/ID.npy, label/ID.npy."""
+    """A data set of .npy files: image/ID.npy, label/ID.npy."""
 
     card: ClassVar[DatasetCard] = card(tree="image/*.npy\nlabel/*.npy", cases=3)
 
@@ -118,7 +118,7 @@ class Filed(Dataset):
 
 
 def write_cases(root: Path, count: int = 3, size: tuple[int, int] = (8, 6)) -> None:
-    """Files for `Filed`, the same for the same arguments."""
+    """Writes files for `Filed`; equal arguments give equal files."""
     rng = np.random.default_rng(0)
     for folder in ("image", "label"):
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""A scheduler of one machine with Slurm's command names: enough of sbatch, srun, sacct, scancel and scontrol for submitit.
+"""A single-machine scheduler with Slurm's commands: enough of sbatch, srun, sacct, scancel and scontrol for submitit.
 
-`sbatch` starts a server process that runs the tasks of an array, some at a time, and keeps the state of each in a file.
+`sbatch` starts a server process that runs an array's tasks, a few at a time, and stores the state of each task in a file.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-PLACE = "FAKE_SLURM"
-"""Variable with the folder of states."""
+STATES_VARIABLE = "FAKE_SLURM"
+"""Environment variable with the folder of task states."""
 
 
 def install(folder: Path) -> dict[str, str]:
-    """Writes the commands into folder/bin; returns the variables a process needs to find them."""
+    """Writes the commands to folder/bin; returns the environment variables that a process needs to find them."""
     commands = folder / "bin"
     commands.mkdir(parents=True)
     for name in ("sbatch", "srun", "sacct", "scancel", "scontrol"):
@@ -28,22 +28,22 @@ def install(folder: Path) -> dict[str, str]:
             f'#!/bin/sh\nexec {sys.executable} {Path(__file__).resolve()} {name} "$@"\n', encoding="utf-8"
         )
         script.chmod(0o755)
-    return {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", PLACE: str(folder)}
+    return {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", STATES_VARIABLE: str(folder)}
 
 
-def place() -> Path:
-    return Path(os.environ[PLACE])
+def states() -> Path:
+    return Path(os.environ[STATES_VARIABLE])
 
 
 def state_file(job: str, task: int) -> Path:
-    return place() / f"{job}_{task}.json"
+    return states() / f"{job}_{task}.json"
 
 
 def write(job: str, task: int, **record: object) -> None:
     path = state_file(job, task)
-    known = json.loads(path.read_text()) if path.exists() else {}
+    previous = json.loads(path.read_text()) if path.exists() else {}
     draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(known | record))
+    draft.write_text(json.dumps(previous | record))
     draft.replace(path)
 
 
@@ -54,10 +54,10 @@ def read(job: str, task: int) -> dict[str, object]:
 def sbatch(words: list[str]) -> None:
     script = Path(words[-1])
     number = 100
-    while (place() / f"{number}.sh").exists():
+    while (states() / f"{number}.sh").exists():
         number += 1
     text = script.read_text(encoding="utf-8")
-    (place() / f"{number}.sh").write_text(text)
+    (states() / f"{number}.sh").write_text(text)
     found = re.search(r"^#SBATCH --array=0-(\d+)(?:%(\d+))?", text, re.MULTILINE)
     count, width = (int(found[1]) + 1, int(found[2] or 1)) if found else (1, 1)
     for task in range(count):
@@ -70,7 +70,7 @@ def sbatch(words: list[str]) -> None:
 
 
 def serve(words: list[str]) -> None:
-    """Runs the tasks; one whose state says REQUEUED when it ends is run again."""
+    """Runs the tasks; a task whose state is REQUEUED when it ends runs again."""
     job, count, width = words[0], int(words[1]), int(words[2])
     waiting, running = list(range(count)), {}
     while waiting or running:
@@ -83,9 +83,9 @@ def serve(words: list[str]) -> None:
                 "SLURM_JOB_ID": f"{job}_{task}", "SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task),
                 "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "here",
             }  # fmt: skip
-            log = (place() / f"{job}_{task}.log").open("ab")
+            log = (states() / f"{job}_{task}.log").open("ab")
             process = subprocess.Popen(
-                ["bash", str(place() / f"{job}.sh")],
+                ["bash", str(states() / f"{job}.sh")],
                 env=os.environ | given,
                 start_new_session=True,
                 stdout=log,
@@ -108,7 +108,7 @@ def serve(words: list[str]) -> None:
 
 
 def srun(words: list[str]) -> None:
-    """Runs what comes after the options, in this process; output where the options say."""
+    """Replaces this process by the command after the options; the options redirect its output."""
     job, task = os.environ["SLURM_ARRAY_JOB_ID"], os.environ["SLURM_ARRAY_TASK_ID"]
     while words and words[0].startswith("-"):
         option = words.pop(0)
@@ -122,9 +122,9 @@ def srun(words: list[str]) -> None:
 
 def sacct(words: list[str]) -> None:
     print("JobID|State|NodeList")
-    wanted = {word.split("_")[0] for word in words if word[0].isdigit()}
-    for path in sorted(place().glob("*_*.json")):
-        if path.stem.split("_")[0] in wanted:
+    jobs = {word.split("_")[0] for word in words if word[0].isdigit()}
+    for path in sorted(states().glob("*_*.json")):
+        if path.stem.split("_")[0] in jobs:
             state = json.loads(path.read_text())["state"]
             print(f"{path.stem}|{'PENDING' if state == 'REQUEUED' else state}|here")
 
@@ -135,7 +135,7 @@ def scancel(words: list[str]) -> None:
         record = read(job, int(task))
         write(job, int(task), state="CANCELLED")
         if record["state"] == "RUNNING":
-            tell(job, int(task), signal.SIGTERM)
+            send(job, int(task), signal.SIGTERM)
 
 
 def scontrol(words: list[str]) -> None:
@@ -146,8 +146,8 @@ def scontrol(words: list[str]) -> None:
         print("here")
 
 
-def tell(job: str, task: int, number: signal.Signals) -> None:
-    """A signal to every process of a task's step, as the scheduler sends it; to end a task, to its batch script as well."""
+def send(job: str, task: int, number: signal.Signals) -> None:
+    """Sends a signal to every process of a task's step, as Slurm does; signals that end a task also reach its script."""
     import psutil
 
     script = psutil.Process(int(str(read(job, task)["session"])))

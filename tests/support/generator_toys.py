@@ -1,4 +1,4 @@
-"""Pictures for the tests of generators."""
+"""Pictures for tests of generators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def frames(count: int, side: int = 40, channels: int = 3, seed: int = 0) -> Tensor:
-    """Layered pictures with a dark disc: smooth, different from each other, grey levels in [0, 1]."""
+    """Returns smooth layered pictures with a dark disc, all different, with grey levels in [0, 1]."""
     draw = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
     made = []

@@ -1,4 +1,4 @@
-"""Run folders with figures of one's choice, for the tests of the leaderboards."""
+"""Run folders with given scores, for tests of the leaderboards."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def write_run(
     empty: Sequence[int] = (),
     stored_mean: float | None = None,
 ) -> Path:
-    """A run folder. values (cases,) or (cases, classes): scores of `metric`, NaN where undefined; further predictors get
-    a tenth less each. groups: of the cases (default: each its own). split: ids of the test cases (default: `cases`).
-    empty: indices of cases with an empty prediction. stored_mean: to contradict the cases."""
+    """Writes a run folder. values (cases,) or (cases, classes): scores of `metric`, NaN if undefined; each further predictor
+    gets .1 less. groups: one per case (default: its own). split: ids of the test cases (default: `cases`). empty: indices
+    of cases with an empty prediction. stored_mean: a mean that contradicts the cases."""
     spec = spec or spec_of()
     folder = runs / spec.key[:SHORT]
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def write_run(
 
 
 def three_seeds(runs: Path, method: str, values: Sequence[Any], **more: Any) -> None:
-    """Runs of one row with seeds 0, 1, 2 ...: one list of values each."""
+    """Writes runs of one row with seeds 0, 1, 2 ..., one list of values each."""
     options = more.pop("spec", {})
     for seed, mine in enumerate(values):
         write_run(runs, mine, spec_of(method, seed=seed, **options), **more)

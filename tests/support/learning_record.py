@@ -1,5 +1,5 @@
-"""What was found when methods were last trained to see whether they learn: the file `battery/learning_record.json`. A method whose
-code is in the record isn't trained again; any change of the code that decides the outcome gives another digest, and trains it."""
+"""Results of the last training of each method in the learning check: the file `battery/learning_record.json`. A method whose
+code digest is in the record isn't trained again; a change of the code that decides the outcome changes the digest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from semibench.files import write_atomically
-from semibench.runfolder.provenance import bare
+from semibench.source_digest import bare
 from support.places import TESTS
 
 RECORD = TESTS / "battery" / "learning_record.json"
@@ -29,27 +29,27 @@ DECIDING = (
     "semibench.training",
     "semibench_plugins",
 )
-"""Packages whose code decides an outcome, as far as it is reached from the modules that a test names."""
+"""Packages whose code decides an outcome, if a module that a test names imports it directly or indirectly."""
 
 FACES = ("semibench", "semibench.blocks", "semibench.conformance")
-"""Packages that only pass names on."""
+"""Packages that only re-export names."""
 
 Figures = dict[str, float | None]
 
 
 def read() -> dict[str, dict[str, Any]]:
-    """Name -> {"code": digest, and the figures}."""
+    """Returns name -> {"code": digest, and the figures}."""
     return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
 
 
 def known(name: str, code: str) -> Figures | None:
-    """The recorded figures; None where the record has none for this code."""
+    """Returns the recorded figures, or None if there are none for this code."""
     entry = read().get(name, {})
     return {key: value for key, value in entry.items() if key != "code"} if entry.get("code") == code else None
 
 
 def write(name: str, code: str, figures: Figures, among: Collection[str]) -> None:
-    """Records figures, and forgets names that are not `among` those that there are; several processes may write at once."""
+    """Records figures and removes names that aren't in `among`. Several processes may write at once."""
     rounded = {key: None if value is None else round(value, 6) for key, value in figures.items()}
     with FileLock(RECORD.with_suffix(".lock")):
         record = {key: entry for key, entry in read().items() if key in among} | {name: {"code": code, **rounded}}
@@ -58,8 +58,8 @@ def write(name: str, code: str, figures: Figures, among: Collection[str]) -> Non
 
 
 def code_digest(modules: Iterable[str], files: Iterable[Path] = ()) -> str:
-    """Of the code of these modules, of what they reach, and of these files. Comments, docstrings, layout and the names of modules
-    are left out, so that a module may move."""
+    """Digest of these modules, of everything they import, and of these files. It ignores comments, docstrings, layout and module
+    names, so that a module may move."""
     todo = list(modules)
     reached: set[str] = set()
     contents = {_digest(ast.parse(file.read_text(encoding="utf-8"))) for file in files}
@@ -76,7 +76,7 @@ def code_digest(modules: Iterable[str], files: Iterable[Path] = ()) -> str:
 
 @functools.cache
 def substance(name: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of what a module does, and the modules that it takes something from."""
+    """Returns a digest of a module's code, and the modules that it imports from."""
     module = importlib.import_module(name)
     tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))
     taken = set(_taken(module, tree))
@@ -90,7 +90,7 @@ def _digest(tree: ast.Module, *more: str) -> str:
 
 
 def _taken(module: ModuleType, tree: ast.Module) -> Iterator[str]:
-    """Modules by name; what comes through a face is followed home, and a constant from there is given as "=its value"."""
+    """Returns modules by name. Names from a re-exporting package are traced to their module; a constant gives "=its value"."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -110,7 +110,7 @@ def _taken(module: ModuleType, tree: ast.Module) -> Iterator[str]:
 
 
 class _WithoutImports(ast.NodeTransformer):
-    """Leaves out import statements; a block that held nothing else passes."""
+    """Removes import statements; an otherwise empty block becomes `pass`."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)

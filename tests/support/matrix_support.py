@@ -1,4 +1,4 @@
-"""`bench matrix` as a person calls it, for its tests."""
+"""Runs `bench matrix` as a user does, for its tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASE = ("-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom")
 
 
 class Bench:
-    """A folder with runs, a store and the plug-in of the tests."""
+    """A folder with runs, a store and the tests' plug-in."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
@@ -25,7 +25,7 @@ class Bench:
         put_store(folder)
 
     def start(self, *words: str, log: Path | None = None) -> subprocess.Popen[str]:
-        """`bench words`, not waited for. log: a folder for its output (files out, err) instead of pipes, which fill up."""
+        """Starts `bench words` without waiting. log: a folder for its output (files out, err) instead of pipes, which fill."""
         command = [sys.executable, "-m", "semibench.cli", *words]
         with ExitStack() as stack:
             out, err = (
@@ -35,18 +35,18 @@ class Bench:
             return subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, stdout=out, stderr=err)
 
     def call(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """`bench words`; fails unless it ends with `code` (None: any)."""
+        """Runs `bench words`; fails unless its exit code is `code` (None: any)."""
         with self.start(*words) as process:
             out, err = process.communicate(timeout=500)
         assert code is None or process.returncode == code, f"{words}: {process.returncode}\n{out}\n{err[-4000:]}"
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def matrix(self, *words: str, code: int | None = 0) -> list[dict[str, Any]]:
-        """`bench matrix words --json`."""
+        """Runs `bench matrix words --json` and returns its records."""
         return json.loads(self.call("matrix", *words, "--json", code=code).stdout)
 
     def file(self, name: str, groups: list[dict[str, Any]]) -> str:
-        """A YAML file of cells on the data set of the tests."""
+        """Writes a YAML file of cells on the tests' data set."""
         import yaml
 
         common = {
@@ -62,9 +62,9 @@ class Bench:
 
 
 def endings(records: list[dict[str, Any]]) -> dict[str, str]:
-    """Outcome by the setting `how` of each cell."""
-    found = {}
+    """Maps each cell's option `how` to its outcome."""
+    outcomes = {}
     for record in records:
-        given = dict(text.split("=", 1) for text in record["cell"]["settings"])
-        found[given.get("how", "none")] = record["outcome"]
-    return found
+        options = dict(text.split("=", 1) for text in record["cell"]["settings"])
+        outcomes[options.get("how", "none")] = record["outcome"]
+    return outcomes

@@ -1,4 +1,4 @@
-"""Small settings for the tests of single methods."""
+"""Small tasks, samples and backbones for tests of single methods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semibench import Clock, Losses, Method, Samples
 from semibench.conformance import MethodCase
@@ -30,7 +30,7 @@ def samples(image: Tensor, label: Tensor | None = None, domain: Tensor | None = 
 
 
 class Collected:
-    """An `optimise` that only collects."""
+    """An `optimise` that only records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[dict[str, Tensor], tuple[str, ...]]] = []
@@ -42,3 +42,36 @@ class Collected:
     @property
     def losses(self) -> dict[str, Tensor]:
         return {name: value for losses, _ in self.calls for name, value in losses.items()}
+
+
+class Constant(nn.Module):
+    """The same logits whatever the image; shape (K,) or (K, *spatial)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.logits.view(len(self.logits), *[1] * (images.ndim - 2)) if self.logits.ndim == 1 else self.logits
+        return logits.expand(len(images), len(self.logits), *images.shape[2:])
+
+
+def blank(label: Tensor | None = None) -> dict[str, Any]:
+    """One labeled and one unlabeled image of 2 x 2."""
+    label = torch.zeros(1, 2, 2, dtype=torch.int64) if label is None else label
+    return {"labeled": samples(torch.zeros(1, 1, 2, 2), label), "unlabeled": samples(torch.zeros(1, 1, 2, 2))}
+
+
+def quiet(method: Method) -> Method:
+    for module in method.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d | nn.Dropout3d):
+            module.p = 0.0
+    return method
+
+
+def gradient(loss: Tensor, module: nn.Module) -> list[Tensor | None]:
+    return list(torch.autograd.grad(loss, list(module.parameters()), allow_unused=True, retain_graph=True))
+
+
+def reached(loss: Tensor, module: nn.Module) -> bool:
+    return any(g is not None and bool(g.abs().sum() > 0) for g in gradient(loss, module))

@@ -1,4 +1,4 @@
-"""Small data sets in their official layouts, written on the spot: three cases each, with every class somewhere."""
+"""Writes small data sets in their official layouts: three cases each, with every class in at least one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ IMAGE_SIDES, VOLUME_SIDES = (24, 32), (14, 16, 12)
 
 @dataclass(frozen=True)
 class Layout:
-    """One layout of a data set. write: makes it under a folder. image, label: paths of one case, relative to the folder
-    (equal where one file holds both). clash: another name under which the image (or label) would also be accepted; "":
-    there is none. options: of the data set. image_is_float: the image file can hold NaN."""
+    """One layout of a data set. write: writes it to a folder. image, label: paths of one case, relative to the folder
+    (equal if one file holds both). clash: another name that would also be accepted for the image (or label), or "".
+    options: of the data set. image_is_float: the image file can hold NaN."""
 
     dataset: str
     write: Callable[[Path], None]
@@ -37,7 +37,7 @@ class Layout:
 
     @property
     def name(self) -> str:
-        """For test ids."""
+        """The name in test ids."""
         return "-".join([self.dataset, *(option.partition("=")[2] for option in self.options)])
 
 
@@ -58,12 +58,12 @@ def save_picture(path: Path, array: np.ndarray) -> None:
 
 
 def volume(seed: int, low: float = 20.0, high: float = 180.0) -> np.ndarray:
-    """(x, y, z) float32."""
+    """Returns random values, float32 (x, y, z)."""
     return np.random.default_rng(seed).uniform(low, high, VOLUME_SIDES).astype(np.float32)
 
 
 def blocks(values: list[int]) -> np.ndarray:
-    """(x, y, z) int16 with a small block for each value."""
+    """Returns a label map, int16 (x, y, z), with a small block for each value."""
     label = np.zeros(VOLUME_SIDES, np.int16)
     for k, value in enumerate(values):
         x, rest = divmod(k, 4)
@@ -103,7 +103,7 @@ def same_locale() -> Iterator[None]:
 
 @same_locale()
 def save_dicom(folder: Path, array_xyz: np.ndarray) -> None:
-    """A series with slope 1 and intercept -1024; file names run against the instance numbers."""
+    """Writes a series with slope 1 and intercept -1024; file names are in reverse order of the instance numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()  # otherwise every slice becomes a series of its own
@@ -176,7 +176,7 @@ def isic2018(root: Path) -> None:
 
 
 def pairs(image: str, label: str, cases: tuple[str, ...], values: list[int]) -> Callable[[Path], None]:
-    """NIfTI files; the paths hold {case}."""
+    """Returns a writer of NIfTI files; the paths contain {case}."""
 
     def write(root: Path) -> None:
         for n, case in enumerate(cases):
@@ -304,4 +304,4 @@ LAYOUTS = (
                            ("amos_0001", "amos_0507"), list(range(1, 16))),
            "amos22/imagesTr/amos_0507.nii.gz", "amos22/labelsTr/amos_0507.nii.gz", "amos22/imagesVa/amos_0507.nii.gz"),
 )  # fmt: skip
-"""All 18 data sets; four of them in both their layouts. A clash of "" means that the layout accepts one name only."""
+"""All 18 data sets, four of them in both of their layouts. A clash of "" means that the layout accepts only one name."""

@@ -1,4 +1,4 @@
-"""Where things are: the one place that counts folders upward from a file."""
+"""Paths used by tests; the only module that derives folders from its own location."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 DOCS = ROOT / "docs"
 REAL_DATA = Path(os.environ.get("SEMIBENCH_TEST_DATA", ROOT.parent / "shared" / "data"))
-"""Folder with BUSBRA/, HC18/ and Task04_Hippocampus/, where there is one."""
+"""Folder with BUSBRA/, HC18/ and Task04_Hippocampus/, if it exists."""
 
 
 def real_data(name: str = "") -> Path:
-    """A folder of real images; skips the test, saying why, where it isn't there."""
+    """Returns a folder of real images; skips the test with a reason if the folder is missing."""
     folder = REAL_DATA / name
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder}; name the folder that holds them in SEMIBENCH_TEST_DATA")
@@ -23,6 +23,6 @@ def real_data(name: str = "") -> Path:
 
 
 def with_tests(*folders: Path) -> str:
-    """A PYTHONPATH for child processes that import the tests' modules, and modules in these folders."""
+    """Returns a PYTHONPATH with which child processes can import the tests' modules and modules in these folders."""
     paths = [*map(str, folders), str(TESTS), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(path for path in paths if path)

@@ -1,5 +1,5 @@
-"""A virtual environment on top of the one the tests run in: plug-ins are installed there, and nowhere else, offline. And
-wheels, made by hand or from the sources of Semibench."""
+"""A virtual environment on top of the tests' own, in which plug-ins are installed offline; and wheels, built by hand or
+from Semibench's sources."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from support.places import ROOT
 
 
 class Place:
-    """The environment at `path`; what the tests' own environment has can be imported in it. bare: all but Semibench, which
-    is to be installed there."""
+    """The environment at `path`, which can import everything from the tests' own environment. bare: everything except
+    Semibench, which is then installed in it."""
 
     def __init__(self, path: Path, *, bare: bool = False) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class Place:
 
     @staticmethod
     def _dependencies(folder: Path, parents: set[str]) -> Path:
-        """Links to all that is installed in the tests' environment, without Semibench and without what makes it editable."""
+        """Links to everything installed in the tests' environment, except Semibench and the files of its editable install."""
         folder.mkdir()
         for parent in map(Path, sorted(parents)):
             for entry in parent.iterdir():
@@ -45,12 +45,12 @@ class Place:
         return folder
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Variables for a process in it: its own store and home, the tests' cache, one thread, no data."""
-        kept = {
+        """Returns variables for a process in it: its own store and home, the tests' cache, one thread, no data."""
+        inherited = {
             k: v for k, v in os.environ.items() if not k.startswith(("SEMIBENCH", "MLFLOW", "PYTEST", "PYTHON", "COV_"))
         }
         return {
-            **kept,
+            **inherited,
             "PATH": f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "VIRTUAL_ENV": str(self.path),
             "HOME": str(home),
@@ -62,7 +62,7 @@ class Place:
         }
 
     def call(self, *words: str, cwd: Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """`python words` in the folder cwd; fails unless it ends with `code` (None: any)."""
+        """Runs `python words` in the folder cwd; fails unless its exit code is `code` (None: any)."""
         done = subprocess.run(
             [str(self.python), *words], cwd=cwd, env=self.environment(cwd), capture_output=True, text=True, check=False
         )
@@ -72,27 +72,27 @@ class Place:
         return done
 
     def script(self, name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        """A command that an installed wheel brought."""
+        """Runs a command that an installed wheel provides."""
         command = [str(self.path / "bin" / name), *words]
         done = subprocess.run(command, cwd=cwd, env=self.environment(cwd), capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done
 
     def bench(self, *words: str, cwd: Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """`bench words`."""
+        """Runs `bench words`."""
         return self.call("-m", "semibench.cli", *words, cwd=cwd, code=code)
 
     def json(self, *words: str, cwd: Path, code: int | None = 0) -> Any:
-        """What `bench words --json` prints."""
+        """Runs `bench words --json` and returns what it prints."""
         return json.loads(self.bench(*words, "--json", cwd=cwd, code=code).stdout)
 
     def install(self, *what: str, cwd: Path) -> None:
-        """`pip install` without network."""
+        """Runs `pip install` without network."""
         self.call("-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", *what, cwd=cwd)
 
 
 def semibench_wheel(folder: Path, place: Place) -> Path:
-    """The wheel of Semibench as it is in this checkout."""
+    """Builds a wheel of Semibench from this checkout."""
     words = ("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT))
     place.call(*words, cwd=folder.parent)
     (found,) = folder.glob("semibench-[0-9]*.whl")
@@ -100,7 +100,7 @@ def semibench_wheel(folder: Path, place: Place) -> Path:
 
 
 def module_wheel(folder: Path, name: str, source: str) -> Path:
-    """A wheel of one module with an entry point of its name in the group `semibench`; no tool looks into the source."""
+    """Writes a wheel with one module and an entry point of the same name in the group `semibench`, without build tools."""
     module, stem = name.replace("-", "_"), f"{name.replace('-', '_')}-1.0"
     files = {
         f"{module}.py": source + "\n",
@@ -114,8 +114,8 @@ def module_wheel(folder: Path, name: str, source: str) -> Path:
         for path, text in files.items()
     ]
     folder.mkdir(exist_ok=True)
-    made = folder / f"{stem}-py3-none-any.whl"
-    with zipfile.ZipFile(made, "w") as archive:
+    wheel = folder / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
         for path, text in {**files, record: "\n".join([*lines, f"{record},,", ""])}.items():
             archive.writestr(path, text)
-    return made
+    return wheel

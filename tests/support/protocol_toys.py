@@ -1,4 +1,4 @@
-"""A catalogue held in memory, for tests of protocols."""
+"""An in-memory catalogue for tests of protocols."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def refs(groups: int = 60, each: int = 2, name: str = "toy", domains: tuple[str,
 
 @dataclass
 class Toy:
-    """A catalogue held in memory."""
+    """An in-memory catalogue."""
 
     card: DatasetCard
     sets: Mapping[str, tuple[CaseRef, ...]]

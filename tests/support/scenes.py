@@ -1,4 +1,4 @@
-"""A toy where four labels are not enough, so that a semi-supervised method must make something of the unlabeled samples."""
+"""A toy problem for which four labels aren't enough, so that a semi-supervised method must learn from unlabeled samples."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def scenes(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 class Scenes:
-    """A training source; each batch is flipped and turned by right angles."""
+    """A training source that flips each batch and rotates it by right angles."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -74,7 +74,7 @@ class Scenes:
 
 
 def dice(method: Method) -> float:
-    """Mean Dice of the student on test scenes."""
+    """Returns the student's mean Dice on test scenes."""
     images, labels = scenes(TEST, 1)
     method.eval()
     with torch.no_grad():

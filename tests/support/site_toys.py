@@ -1,4 +1,4 @@
-"""Run folders and a browser for the tests of the page."""
+"""Run folders and a browser for tests of the leaderboard page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLAGS = (
 
 
 def no_browser() -> str:
-    """Why no browser can be had; empty where one can."""
+    """Returns why no browser is available, or "" if one is."""
     try:
         import playwright.sync_api  # noqa: F401
     except ImportError:
@@ -37,7 +37,7 @@ def no_browser() -> str:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """The system's Chromium, without a network of its own."""
+    """Opens the system's Chromium without background network traffic."""
     from playwright.sync_api import sync_playwright
 
     path = next(found for name in CHROMIUM if (found := shutil.which(name)))
@@ -50,7 +50,7 @@ def chromium() -> Iterator[Any]:
 
 
 def phantom_spec(method: str, seed: int, *, cases: int = 20) -> RunSpec:
-    """A spec whose data set can be opened: the phantom of `tus`, at 64 x 64."""
+    """Returns a spec whose data set can be opened: the phantom of `tus` at 64 x 64."""
     base = spec_of(method, seed=seed)
     dataset = base.track.dataset.model_copy(
         update={"options": {"edition": "mgcc", "size": [64, 64], "phantom": {"cases": cases, "seed": 0, "scale": 1.0}}}
@@ -59,8 +59,8 @@ def phantom_spec(method: str, seed: int, *, cases: int = 20) -> RunSpec:
 
 
 def phantom_runs(runs: Path, methods: tuple[str, ...] = ("alpha", "beta"), *, count: int = 8) -> dict[str, list[str]]:
-    """Three runs of each method on the phantom of `tus` with stored predictions: the truth, moved by some pixels (more for
-    later methods and seeds). Returns the ids of the test cases and their groups."""
+    """Writes three runs of each method on the phantom of `tus` with stored predictions: the truth shifted by some pixels
+    (more for later methods and seeds). Returns the ids of the test cases and their groups."""
     from semibench_leaderboards.reading.records import read_runs
     from semibench_leaderboards.showing.case_pictures import Viewer
 
@@ -69,17 +69,17 @@ def phantom_runs(runs: Path, methods: tuple[str, ...] = ("alpha", "beta"), *, co
     refs = sorted(viewer.refs.values(), key=lambda ref: ref.key)[:count]
     ids = [ref.id for ref in refs]
     truths = [np.asarray(viewer.dataset.truth(ref).label) for ref in refs]
-    for place, method in enumerate(methods):
+    for position, method in enumerate(methods):
         for seed in range(3):
-            shift = 2 + 3 * place + seed
+            shift = 2 + 3 * position + seed
             labels = [np.roll(truth, shift, axis=1) for truth in truths]
             dice = [
                 2 * float(((a > 0) & (b > 0)).sum()) / max(1.0, float((a > 0).sum() + (b > 0).sum()))
                 for a, b in zip(labels, truths, strict=True)
             ]
             folder = write_run(runs, dice, phantom_spec(method, seed), cases=ids, groups=[ref.group for ref in refs])
-            place_of = folder / "predictions" / "last" / "main"
-            place_of.mkdir(parents=True, exist_ok=True)
+            predictions = folder / "predictions" / "last" / "main"
+            predictions.mkdir(parents=True, exist_ok=True)
             for ref, label in zip(refs, labels, strict=True):
-                np.savez_compressed(place_of / f"{prediction_name(ref)}.npz", label=label.astype(np.uint8))
+                np.savez_compressed(predictions / f"{prediction_name(ref)}.npz", label=label.astype(np.uint8))
     return {"cases": ids, "groups": [ref.group for ref in refs]}

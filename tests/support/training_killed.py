@@ -1,5 +1,5 @@
 """Run as a program: trains toys in forked processes that kill themselves (SIGKILL) at a given moment, resumes them, and
-compares everything with a training that was left alone. Prints one line per difference; silence is success.
+compares everything with an uninterrupted training. Prints one line per difference; no output means success.
 
 usage: training_killed.py FOLDER METHOD CHECKPOINT_EVERY MOMENT[,MOMENT...]   moment: "batch:5", "after:5", "begin:train",
 "validate:6", "write:3" (between the two renames of the third checkpoint) or "wait" (train slowly, to be killed from outside)
@@ -27,7 +27,7 @@ def die() -> None:
 
 
 def armed(kind: type[Method], moment: str) -> tuple[Any, Any, Any]:
-    """The method, data and validation of a training that dies at a moment ("" for never)."""
+    """Returns the method, data and validation of a training that dies at a moment ("" for never)."""
     what, _, where = moment.partition(":")
     data = toys.ToyData()
     plain_batch, plain_dice = data.batch, toys.dice(data)
@@ -75,7 +75,7 @@ def armed(kind: type[Method], moment: str) -> tuple[Any, Any, Any]:
 
 
 def child(kind: str, folder: Path, every: int, moment: str, resume: bool) -> int:
-    """Trains in a process of its own; returns the signal that ended it, or 0."""
+    """Trains in a forked process; returns the signal that ended it, or 0."""
     number = os.fork()
     if number == 0:
         method, data, validate = armed(toys.METHODS[kind], moment)
@@ -97,23 +97,23 @@ def leaves(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """What differs between two trained folders: weights, optimisers, best weights, figures; times apart."""
+    """Lists differences between two trained folders in weights, optimisers, best weights and figures, but not in times."""
     import pandas as pd
 
-    found = []
+    differing = []
     for name in ("final.pt", "checkpoints/last.pt", "checkpoints/best.pt"):
         a, b = (leaves(torch.load(folder / name, weights_only=True)) for folder in (first, second))
         if a.keys() != b.keys():
-            found.append(f"{name}: {sorted(a.keys() ^ b.keys())}")
+            differing.append(f"{name}: {sorted(a.keys() ^ b.keys())}")
             continue
         for key, value in a.items():
             same = torch.equal(value, b[key]) if isinstance(value, torch.Tensor) else value == b[key]
             if not same and key not in ("/seconds", "/busy", "/peak_memory"):
-                found.append(f"{name}{key}")
+                differing.append(f"{name}{key}")
     a, b = (pd.read_parquet(folder / "steps.parquet") for folder in (first, second))
     if not a.astype({"stage": str, "name": str}).equals(b.astype({"stage": str, "name": str})):
-        found.append(f"steps.parquet: {len(a)} and {len(b)} rows")
-    return found
+        differing.append(f"steps.parquet: {len(a)} and {len(b)} rows")
+    return differing
 
 
 def main(folder: Path, kind: str, every: int, moments: list[str]) -> None:

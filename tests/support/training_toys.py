@@ -1,4 +1,4 @@
-"""Small methods and data for the tests of training; no state outside of (seed, iteration)."""
+"""Small methods and data for tests of training; their only state is (seed, iteration)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def recipe(**changes: Any) -> Recipe:
 
 
 class ToyPools:
-    """The images of a toy, in order."""
+    """A toy's images, in order."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -105,7 +105,7 @@ class Supervised(Method):
 
 
 class Staged(Method):
-    """Mean teacher with noise and dropout in two stages; `begin` copies, freezes and looks at the pools."""
+    """A mean teacher with noise and dropout in two stages; `begin` copies, freezes and inspects the pools."""
 
     terms = {"sup": Term(), "consistency": Term(0.5, Ramp("sigmoid"))}
 
@@ -147,7 +147,7 @@ class Staged(Method):
 
 
 class Adversarial(Method):
-    """A network and a critic, each with its own optimiser (AdaptSegNet in small)."""
+    """A network and a critic, each with its own optimiser (a small AdaptSegNet)."""
 
     terms = {"sup": Term(), "adv": Term(0.01), "critic": Term()}
 
@@ -175,7 +175,7 @@ class Adversarial(Method):
 
 
 class Meta(Method):
-    """An inner loop and two optimisers over one network (SAML in small)."""
+    """An inner loop and two optimisers over one network (a small SAML)."""
 
     terms = {"inner": Term(), "outer": Term(), "metric": Term(0.1)}
 
@@ -218,7 +218,7 @@ def build(kind: type[Method], seed: int = 0) -> Any:
 
 
 def dice(data: ToyData) -> Any:
-    """Mean foreground Dice on two held images, as a validation."""
+    """Returns a validation: mean foreground Dice on two held-out images."""
 
     def validate(method: Method) -> float:
         prediction, truth = method(data.images[6:]).argmax(1), data.labels[6:]
@@ -228,7 +228,7 @@ def dice(data: ToyData) -> Any:
 
 
 class Collecting(Reporter):
-    """Keeps what it is told."""
+    """Records everything that it is called with."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -250,7 +250,7 @@ class Collecting(Reporter):
 
 
 def run(method: Method, folder: Path, data: Any = None, **changes: Any) -> TrainingResult:
-    """Trains a toy on the CPU with one thread."""
+    """Trains a toy on the CPU in one thread."""
     torch.set_num_threads(1)
     data = data or ToyData()
     options: dict[str, Any] = {
@@ -269,7 +269,7 @@ def state_of(method: Method) -> dict[str, Tensor]:
 
 
 def assert_same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
-    """Bit for bit."""
+    """Asserts that two states are equal bit for bit."""
     assert first.keys() == second.keys()
     different = [name for name in first if not torch.equal(first[name], second[name])]
     assert not different, f"these differ: {different}"

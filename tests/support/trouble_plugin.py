@@ -1,4 +1,4 @@
-"""A plug-in for tests of the matrix: a data set of tiny discs, and methods that take their time or come to grief."""
+"""A plug-in for tests of the matrix: a data set of tiny discs, and a method that is slow or fails in a chosen way."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def semibench_recipes() -> list[RecipeCard]:
 
 
 class Discs(Dataset):
-    """A bright disc on noise; everything follows from the number of the case."""
+    """A bright disc on noise, fully determined by the case's number."""
 
     card: ClassVar[DatasetCard] = CARD
 
@@ -103,7 +103,7 @@ class Discs(Dataset):
 
 
 class Trouble(Method):
-    """A supervised learner that does as `how` says in its second step (or, sleeping, in every step)."""
+    """A supervised method that fails as `how` says in its second step and sleeps in every step."""
 
     terms: Mapping[str, Term] = {"sup": Term(search=(0.1, 10.0))}
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled")}
@@ -113,7 +113,7 @@ class Trouble(Method):
 
         how: str = Field("none", description="none, fail, crash, die, memory, torch-memory, grow or refuse")
         sleep: float = Field(0.0, description="seconds to sleep in each step")
-        marker: str = Field("", description="a file; where it exists the trouble is over, sleep too")
+        marker: str = Field("", description="a file; once it exists, the method neither fails nor sleeps")
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:
@@ -147,9 +147,9 @@ class Trouble(Method):
             case "torch-memory":
                 torch.empty(1 << 60, dtype=torch.uint8)
             case "grow":
-                kept = []
+                blocks = []
                 while True:
-                    kept.append(b"x" * 50_000_000)
+                    blocks.append(b"x" * 50_000_000)
                     time.sleep(0.02)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -157,7 +157,7 @@ class Trouble(Method):
 
 
 def install(folder: Path) -> dict[str, str]:
-    """Makes this module a plug-in for processes that get the returned environment: a distribution on PYTHONPATH."""
+    """Installs this module as a plug-in, a distribution on PYTHONPATH, for processes with the returned environment."""
     info = folder / "trouble-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trouble\nVersion: 1.0\n", encoding="utf-8")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
+from support.places import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ SLOW = ("--set", "sleep=0.2", "--set", "iterations=60")
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    places = fake_slurm.install(tmp_path / "slurm")
-    monkeypatch.setenv(fake_slurm.PLACE, places[fake_slurm.PLACE])
-    return Bench(tmp_path, **places)
+    variables = fake_slurm.install(tmp_path / "slurm")
+    monkeypatch.setenv(fake_slurm.STATES_VARIABLE, variables[fake_slurm.STATES_VARIABLE])
+    return Bench(tmp_path, **variables)
 
 
 def task_that_trains(bench: Bench, seconds: float = 240.0) -> int:
@@ -41,12 +41,12 @@ def test_a_preempted_task_is_queued_again_and_a_lost_node_is_reported(bench: Ben
         "--engine-set", "more={wait-all-nodes: 0}", "--engine-set", "ask_every=1",
     )  # fmt: skip
     preempted = task_that_trains(bench)
-    fake_slurm.tell("100", preempted, signal.SIGUSR2)
+    fake_slurm.send("100", preempted, signal.SIGUSR2)
     lost = 1 - preempted
     while fake_slurm.read("100", lost)["state"] != "RUNNING":
         time.sleep(0.1)
     fake_slurm.write("100", lost, state="NODE_FAIL")
-    fake_slurm.tell("100", lost, signal.SIGKILL)
+    fake_slurm.send("100", lost, signal.SIGKILL)
     out, err = process.communicate(timeout=400)
     assert process.returncode == 1, err
     import json

@@ -95,4 +95,4 @@ def test_tuned_weights_are_run_again_without_the_study(run: Path, tmp_path: Path
 
 def test_the_folder_of_the_run_itself_is_not_written(run: Path) -> None:
     result = bench("rerun", run.name, "--runs", str(run.parent), "--into", str(run.parent))
-    assert result.exit_code == 2 and "holds the run itself" in " ".join(result.stderr.split())
+    assert result.exit_code == 2 and "is the folder of the run itself" in " ".join(result.stderr.split())

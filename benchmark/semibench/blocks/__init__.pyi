@@ -16,9 +16,7 @@ from .datasets.file_patterns import (
     RASTER_ENDINGS as RASTER_ENDINGS,
     CaseFiles as CaseFiles,
     FilePattern as FilePattern,
-    find_case_files as find_case_files,
     image_and_mask_patterns as image_and_mask_patterns,
-    layout_problems as layout_problems,
 )
 from .datasets.flat_folders import (
     MASK_FOLDERS as MASK_FOLDERS,
@@ -46,7 +44,6 @@ from .datasets.intensity import (
 from .datasets.official_layout import (
     candidate_folders as candidate_folders,
     find_data_folder as find_data_folder,
-    first_folder as first_folder,
     layout_error as layout_error,
 )
 from .datasets.pattern_dataset import (
@@ -65,7 +62,6 @@ from .datasets.published_lists import (
 )
 from .datasets.raster_files import (
     image_files as image_files,
-    is_image_file as is_image_file,
     merge_masks as merge_masks,
     read_colour as read_colour,
     read_grey as read_grey,
@@ -129,7 +125,6 @@ from .drawing.fields import (
     FloatArray as FloatArray,
     random_stream as random_stream,
     ridge as ridge,
-    smooth_curve as smooth_curve,
     smooth_field as smooth_field,
     soft_step as soft_step,
     spline_basis as spline_basis,

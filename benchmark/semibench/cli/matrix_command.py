@@ -19,7 +19,7 @@ from semibench.cli.options import Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench.documents import read_document
 from semibench.matrix.cells import AXES, REPLICATE, Group, MatrixFile, numbers
-from semibench.matrix.driver import Limits
+from semibench.matrix.limits import Limits
 from semibench.process import environment
 from semibench.run.request import Cell, Execution
 
@@ -64,7 +64,7 @@ def add(app: typer.Typer) -> None:
         environment()
         from semibench.cli.matrix_view import show_plan, totals
         from semibench.cli.progress import reporter_for
-        from semibench.matrix.planning import plan_cells, wanted
+        from semibench.matrix.planning import plan_cells, to_run
         from semibench.registry import registry
 
         plugins = registry()
@@ -79,7 +79,7 @@ def add(app: typer.Typer) -> None:
             else:
                 show_plan(stdout(), planned)
             return
-        todo = wanted(planned, force=control.force, retry=control.retry)
+        todo = to_run(planned, force=control.force, retry=control.retry)
         screen.show(totals(planned))
         engine = _engine(plugins, choice, runs)
         limits = limits.model_copy(update={"gpus": _gpus(limits.gpus, device)})

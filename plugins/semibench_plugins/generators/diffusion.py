@@ -1,7 +1,7 @@
 """Denoising diffusion in closed form: schedule, forward process, DDIM. Pure functions of tensors.
 
-Written out here rather than taken from diffusers' DDIMScheduler: with the time steps of the MGCC pipeline,
-linspace(0, T - 1, n), that scheduler steps to t - T // n, which isn't the next time it visits; here it is.
+We don't use diffusers' DDIMScheduler: with the time steps of the MGCC pipeline, linspace(0, T - 1, n), it steps to
+t - T // n, which isn't the next time that it visits. The code here steps to the next time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def noise_of_velocity(velocities: Tensor, noisy: Tensor, bars: Tensor) -> Tensor
 
 
 def ddim_times(train_steps: int, steps: int) -> list[int]:
-    """`steps` times from train_steps - 1 down to 0, evenly spaced (one step: the last time alone)."""
+    """Returns `steps` evenly spaced times from train_steps - 1 down to 0 (for one step, only the last time)."""
     if not 1 <= steps <= train_steps:
         raise ValueError(f"DDIM takes between 1 and {train_steps} steps, got {steps}")
     if steps == 1:
@@ -60,14 +60,14 @@ def ddim(
     clip: float | None = None,
     advance: Callable[[], None] | None = None,
 ) -> Tensor:
-    """Denoise `start` (B, ...) along descending `times`; after the last one abar = 1 (Song et al., ICLR 2021, Eq. 12).
+    """Denoises `start` (B, ...) along descending `times`; after the last, abar = 1 (Song et al., ICLR 2021, Eq. 12).
 
     x0 = (z_t - sqrt(1 - abar_t) e) / sqrt(abar_t);  z_s = sqrt(abar_s) x0 + sqrt(1 - abar_s - sigma^2) e + sigma n,
-    sigma = eta sqrt((1 - abar_t / abar_s) (1 - abar_s) / (1 - abar_t)). eta 0: deterministic; 1: as the ancestral
-    sampler. draw: gives n, needed for eta > 0. clip: bound on |x0|; latents are not in [-1, 1], so leave it off.
+    sigma = eta sqrt((1 - abar_t / abar_s) (1 - abar_s) / (1 - abar_t)). eta 0: deterministic; 1: like the ancestral
+    sampler. draw: returns n, needed for eta > 0. clip: bound on |x0|; latents are not in [-1, 1], so leave it off.
     """
     if eta > 0 and draw is None:
-        raise ValueError("eta > 0 needs `draw`, a source of noise")
+        raise ValueError("eta > 0 needs `draw`, a function that returns noise")
     current = start
     for position, time in enumerate(times):
         bar = float(bars[time])

@@ -1,8 +1,8 @@
 """Latent diffusion: synthetic images for the unlabeled pool (MGCC, arXiv 2305.09447, sections III-B and IV-B.1).
 
-Stage 1 learns an autoencoder, stage 2 a denoiser on its frozen latents; DDIM samples latents, the decoder makes images.
-The authors name Medfusion as their implementation and released no generation code: the sizes are Medfusion's as far as
-diffusers' AutoencoderKL and UNet2DModel can express them. docs/generators.md lists what differs and why.
+Stage 1 trains an autoencoder, stage 2 a denoiser on its frozen latents. DDIM samples latents, which the decoder turns into
+images. The authors name Medfusion as their implementation and released no generation code, so the sizes are Medfusion's
+where diffusers' AutoencoderKL and UNet2DModel can express them. docs/generators.md lists what differs and why.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ FORMAT = 1
 
 
 class FitKey(Frozen):
-    """What decides the fitted networks; its digest tells whether a directory holds them already.
+    """Everything that determines the fitted networks; its digest shows whether a directory already holds them.
 
-    images: sha256 of the training images as they are learned; grid: their size before resizing, (H, W).
+    images: sha256 of the resized 8-bit training images; grid: their size before resizing, (H, W).
     """
 
     format: int = FORMAT
@@ -51,8 +51,8 @@ class FitKey(Frozen):
 
 
 class LatentDiffusion(Generator):
-    """See the module. A fitted directory holds model.json (written last), autoencoder.json, *.safetensors and, while a
-    stage is unfinished, its state; `fit` goes on where an equal one (options, seed, images) was interrupted."""
+    """See the module docstring. A fitted directory holds model.json (written last), autoencoder.json, *.safetensors and the
+    state of an unfinished stage. `fit` resumes an interrupted fit with the same options, seed and images."""
 
     card = cards.LATENT_DIFFUSION
     Options = LatentDiffusionOptions
@@ -63,39 +63,39 @@ class LatentDiffusion(Generator):
     def fit(
         self, images: Iterable[Tensor], directory: Path, *, seed: int, device: str, progress: Progress | None = None
     ) -> Fitted:
-        """Both stages. images: float (C, H, W) in [0, 1]; they are resized to options.size and kept with 8 bits. Where all
-        channels of all images agree, one is modelled and repeated in the samples."""
+        """Trains both stages. images: float (C, H, W) in [0, 1]; they are resized to options.size and stored with 8 bits. If
+        the channels of every image are equal, only one channel is modelled, and repeated in the samples."""
         options = self.options
-        held, grid, channels = self._gather(images)
-        grey = held.shape[1] == 1
-        digest = hashlib.sha256(held.numpy().tobytes()).hexdigest()
+        stacked, grid, channels = self._gather(images)
+        grey = stacked.shape[1] == 1
+        digest = hashlib.sha256(stacked.numpy().tobytes()).hexdigest()
         key = FitKey(seed=seed, images=digest, grid=grid, channels=channels, options=options).digest()
         done = networks.read_json(directory / "model.json")
         if done is not None and done["key"] == key:
             return Fitted(directory, done["record"])
         (directory / "model.json").unlink(missing_ok=True)
-        steps = math.ceil(options.epochs * len(held) / options.batch)
+        steps = math.ceil(options.epochs * len(stacked) / options.batch)
 
         def plan(name: str, own: int) -> Plan:
             return Plan(name, own or steps, seed, device, key, directory / f"{name}.pt", progress)
 
-        vae = networks.built(lambda: networks.autoencoder(options, held.shape[1]), derive_seed(seed, "autoencoder"))
+        vae = networks.built(lambda: networks.autoencoder(options, stacked.shape[1]), derive_seed(seed, "autoencoder"))
         first = networks.read_json(directory / "autoencoder.json")
         if first is not None and first["key"] == key:
             networks.read_weights(directory / "autoencoder.safetensors", vae)
             vae.to(device)
             stage1 = first["record"]
         else:
-            stage1 = fit_autoencoder(vae, held, options, plan("autoencoder", options.vae_steps))
+            stage1 = fit_autoencoder(vae, stacked, options, plan("autoencoder", options.vae_steps))
             networks.write_weights(directory / "autoencoder.safetensors", vae)
             networks.write_json(directory / "autoencoder.json", {"key": key, "record": stage1})
             (directory / "autoencoder.pt").unlink(missing_ok=True)
 
         vae.eval().requires_grad_(False)
-        mean, spread = moments(vae, held, options, device)
-        error = reconstruction_error(vae, held, mean, device, options.sample_batch)
+        mean, spread = moments(vae, stacked, options, device)
+        error = reconstruction_error(vae, stacked, mean, device, options.sample_batch)
         if options.mirror:
-            mirrored = moments(vae, held.flip(-1), options, device)
+            mirrored = moments(vae, stacked.flip(-1), options, device)
             mean, spread = torch.cat([mean, mirrored[0]]), torch.cat([spread, mirrored[1]])
         shift, scale = _normalisation(mean, spread, options)
         unet = networks.built(lambda: networks.denoiser(options), derive_seed(seed, "denoiser"))
@@ -104,7 +104,7 @@ class LatentDiffusion(Generator):
         networks.write_weights(directory / "denoiser.safetensors", sampler)
         (directory / "denoiser.pt").unlink(missing_ok=True)
         record = {
-            "images": len(held),
+            "images": len(stacked),
             "grey": grey,
             "parameters": {"autoencoder": _count(vae), "denoiser": _count(unet)},
             "latent": [options.latent_channels, *options.latent_size],
@@ -122,15 +122,15 @@ class LatentDiffusion(Generator):
         return Fitted(directory, record)
 
     def _gather(self, images: Iterable[Tensor]) -> tuple[Tensor, tuple[int, int], int]:
-        """-> (uint8 (N, 1 or C, *size), working grid, C)."""
-        held: list[Tensor] = []
+        """Checks and resizes the images; returns (uint8 (N, 1 or C, *size), working grid, C)."""
+        resized: list[Tensor] = []
         shape: tuple[int, ...] | None = None
         grey = True
         for number, image in enumerate(images):
             if image.ndim != 3 or (shape is not None and tuple(image.shape) != shape):
                 raise UsageError(
-                    f"latent-diffusion learns from 2D images (C, H, W) of one shape; image {number} is {tuple(image.shape)}"
-                    f"{f', the first was {shape}' if shape else ''}: resize them to one working grid"
+                    f"latent-diffusion expects 2D images (C, H, W) of the same shape; image {number} has {tuple(image.shape)}"
+                    f"{f', the first has {shape}' if shape else ''}: resize them to one working grid"
                 )
             shape = tuple(image.shape)
             low, high = float(image.min()), float(image.max())
@@ -140,25 +140,25 @@ class LatentDiffusion(Generator):
                     "rescale before fitting"
                 )
             grey = grey and bool((image == image[:1]).all())
-            wide = image.detach().float().cpu()[None]
-            if wide.shape[2:] != self.options.size:
-                wide = F.interpolate(wide, self.options.size, mode="bilinear", antialias=True)
-            held.append(wide[0].mul(255).round().clamp(0, 255).to(torch.uint8))
+            values = image.detach().float().cpu()[None]
+            if values.shape[2:] != self.options.size:
+                values = F.interpolate(values, self.options.size, mode="bilinear", antialias=True)
+            resized.append(values[0].mul(255).round().clamp(0, 255).to(torch.uint8))
         if shape is None:
             raise UsageError("latent-diffusion needs at least one training image, got none")
-        stacked = torch.stack(held)
+        stacked = torch.stack(resized)
         return (stacked[:, :1].contiguous() if grey else stacked), (shape[1], shape[2]), shape[0]
 
     def sample(
         self, directory: Path, count: int, *, seed: int, device: str, progress: Progress | None = None
     ) -> Tensor:
-        """DDIM, then one pass of the decoder. Sample i depends on (seed, i) only, not on `count` (up to rounding in the
-        last digits, where batches differ). The networks are those the directory was fitted with; of the options of
-        this generator those of the sampler count (ddim_steps, eta, clip_latents, sample_batch)."""
+        """Samples latents by DDIM and decodes them. Sample i depends only on (seed, i), not on `count` (up to rounding in the
+        last digits if batches differ). The networks come from the directory; of this generator's options only the
+        sampler's are used (ddim_steps, eta, clip_latents, sample_batch)."""
         model = networks.read_json(directory / "model.json")
         if model is None:
             raise UsageError(
-                f"{directory} holds no fitted latent-diffusion model (model.json is missing): fit it first"
+                f"{directory} doesn't hold a fitted latent-diffusion model (model.json is missing): fit it first"
             )
         if model["format"] != FORMAT:
             raise UsageError(f"{directory} was written in format {model['format']}, expected {FORMAT}: fit it again")
@@ -190,7 +190,7 @@ class LatentDiffusion(Generator):
                 return predicted
             return noise_of_velocity(predicted, noisy, bars[at.cpu()].to(device))
 
-        made = []
+        batches = []
         with torch.inference_mode():
             for part in torch.arange(count).split(self.options.sample_batch):
                 draws = [seeded_generator(seed, "sample", int(index)) for index in part]
@@ -211,16 +211,16 @@ class LatentDiffusion(Generator):
                 images = (vae.decode(latents / scale + shift).sample.float() + 1.0) / 2.0
                 if tuple(images.shape[2:]) != tuple(model["grid"]):
                     images = F.interpolate(images, tuple(model["grid"]), mode="bilinear", antialias=True)
-                made.append(images.clamp(0, 1).cpu().expand(-1, model["channels"], -1, -1))
-        return torch.cat(made)
+                batches.append(images.clamp(0, 1).cpu().expand(-1, model["channels"], -1, -1))
+        return torch.cat(batches)
 
     def curate(self, samples: Tensor, real: Tensor, *, count: int, options: Mapping[str, Any]) -> Curated:
-        """The rule of `semibench_plugins.generators.curation`, in place of the paper's choice by professionals."""
+        """Applies the rule of `semibench_plugins.generators.curation`; in the paper professionals select the images."""
         return curate(samples, real, count=count, options=CurationOptions.model_validate(dict(options)))
 
 
 def _normalisation(mean: Tensor, spread: Tensor, options: LatentDiffusionOptions) -> tuple[Tensor, Tensor]:
-    """Shift and factor of latents z, (1, c, 1, 1) each: (z - shift) x factor is what is diffused."""
+    """Returns shift and factor for latents z, (1, c, 1, 1) each; (z - shift) x factor is diffused."""
     over = (0, 2, 3) if options.normalise == "channels" else (0, 1, 2, 3)
     deviation = (mean.var(over, keepdim=True) + spread.square().mean(over, keepdim=True)).sqrt().clamp(min=1e-6)
     zero, one = (torch.full((1, options.latent_channels, 1, 1), value) for value in (0.0, 1.0))

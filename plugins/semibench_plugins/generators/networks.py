@@ -1,4 +1,4 @@
-"""The two networks of `latent-diffusion`, from diffusers (imported on use), and how they are stored."""
+"""The two networks of `latent-diffusion`, from diffusers (imported on use), and functions to store them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semibench_plugins.generators.options import LatentDiffusionOptions
 
 
 def autoencoder(options: LatentDiffusionOptions, channels: int) -> nn.Module:
-    """diffusers' AutoencoderKL: residual blocks with group norm and SiLU, no attention, diagonal Gaussian latents."""
+    """Builds diffusers' AutoencoderKL: residual blocks with group norm and SiLU, no attention, diagonal Gaussian latents."""
     from diffusers import AutoencoderKL
 
     levels = len(options.vae_channels)
@@ -33,7 +33,7 @@ def autoencoder(options: LatentDiffusionOptions, channels: int) -> nn.Module:
 
 
 def denoiser(options: LatentDiffusionOptions) -> nn.Module:
-    """diffusers' UNet2DModel on latents, with the time embedded in 4 x the first channel count, without condition."""
+    """Builds diffusers' unconditional UNet2DModel on latents, with a time embedding of 4 x the first channel count."""
     from diffusers import UNet2DModel
 
     levels = len(options.unet_channels)
@@ -51,7 +51,7 @@ def denoiser(options: LatentDiffusionOptions) -> nn.Module:
 
 
 def built(make: Any, seed: int) -> nn.Module:
-    """`make()` with its initial weights drawn from `seed`; the global random state is put back."""
+    """Calls `make()` with initial weights drawn from `seed`, then restores the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
@@ -77,7 +77,7 @@ def write_weights(path: Path, network: nn.Module) -> None:
 
 
 def read_weights(path: Path, network: nn.Module) -> None:
-    """Load weights that `write_weights` wrote; names and shapes must agree."""
+    """Loads weights that `write_weights` wrote; names and shapes must match."""
     from safetensors.torch import load_file
 
     state: dict[str, Tensor] = load_file(path)

@@ -1,4 +1,4 @@
-"""Options and presets of the generator `latent-diffusion`. Light: no torch, no diffusers."""
+"""Options and presets of the generator `latent-diffusion`. Cheap to import: no torch, no diffusers."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from semibench import GeneratorOptions
 
 
 class LatentDiffusionOptions(GeneratorOptions, frozen=True, extra="forbid"):
-    """The defaults are the published setting (MGCC with Medfusion's networks: 512 x 512 images, 8 x 64 x 64 latents)."""
+    """The defaults are the published setup (MGCC with Medfusion's networks: 512 x 512 images, 8 x 64 x 64 latents)."""
 
-    size: tuple[int, int] = Field((512, 512), description="images are resized to it; samples back to the working grid")
-    mirror: bool = Field(False, description="also learn from images mirrored left to right")
-    batch: int = Field(4, ge=1, description="images per step, both stages")
-    epochs: int = Field(1000, ge=1, description="passes over the images in each stage, where no steps are given")
+    size: tuple[int, int] = Field(
+        (512, 512), description="training size of the images; samples are resized back to the working grid"
+    )
+    mirror: bool = Field(False, description="also train on images mirrored left to right")
+    batch: int = Field(4, ge=1, description="images per step, in both stages")
+    epochs: int = Field(1000, ge=1, description="passes over the images in each stage, unless steps are given")
 
     vae_channels: tuple[int, ...] = Field(
-        (64, 128, 256, 512), description="each level after the first halves the image"
+        (64, 128, 256, 512), description="channels of each level; each level after the first halves the image"
     )
     vae_blocks: int = Field(1, ge=1, description="residual blocks per level")
-    vae_groups: int = Field(8, ge=1, description="groups of the group norms")
+    vae_groups: int = Field(8, ge=1, description="groups in the group norms")
     latent_channels: int = Field(8, ge=1)
     vae_steps: int = Field(0, ge=0, description="steps of stage 1 (0: by epochs)")
     vae_lr: float = Field(
-        1e-4, gt=0, description="Adam; the paper's 1e-6 is plausible only for a summed loss (reduction=sum)"
+        1e-4, gt=0, description="Adam's rate; the paper's 1e-6 is plausible only for a summed loss (reduction=sum)"
     )
     reduction: Literal["mean", "sum"] = Field(
         "mean", description="reconstruction loss per pixel, or summed over an image as in Medfusion"
     )
     reconstruction: Literal["mse", "l1"] = "mse"
-    ssim: float = Field(0.0, ge=0, description="weight of 1 - SSIM in the reconstruction loss (0: as the paper's text)")
+    ssim: float = Field(0.0, ge=0, description="weight of 1 - SSIM in the reconstruction loss (0: the paper's text)")
     kl: float = Field(
-        1e-6, ge=0, description="weight of the KL divergence against the reconstruction summed over pixels"
+        1e-6, ge=0, description="weight of the KL divergence relative to the reconstruction summed over pixels"
     )
 
     unet_channels: tuple[int, ...] = (256, 256, 512, 1024)
@@ -42,22 +44,24 @@ class LatentDiffusionOptions(GeneratorOptions, frozen=True, extra="forbid"):
     unet_groups: int = Field(32, ge=1)
     unet_attention: bool = Field(False, description="self-attention at the coarsest level")
     unet_steps: int = Field(0, ge=0, description="steps of stage 2 (0: by epochs)")
-    unet_lr: float = Field(1e-4, gt=0, description="AdamW")
-    loss: Literal["l2", "l1"] = Field("l2", description="of the prediction: l2 as the paper, l1 as Medfusion's default")
+    unet_lr: float = Field(1e-4, gt=0, description="AdamW's rate")
+    loss: Literal["l2", "l1"] = Field(
+        "l2", description="loss of the prediction: l2 (paper) or l1 (Medfusion's default)"
+    )
     predict: Literal["noise", "velocity"] = Field(
-        "noise", description="what the denoiser predicts: eps as the paper, or v = sqrt(abar) eps - sqrt(1 - abar) z0"
+        "noise", description="what the denoiser predicts: eps (paper) or v = sqrt(abar) eps - sqrt(1 - abar) z0"
     )
     train_times: int = Field(1000, ge=2, description="T, steps of the forward process")
     beta: tuple[float, float] = Field((0.002, 0.02), description="first and last beta, linear in the square root")
     normalise: Literal["none", "scale", "channels"] = Field(
         "scale",
-        description="of latents before diffusion: as they are (Medfusion), divided by their standard deviation (Stable "
-        "Diffusion's habit), or each channel to mean 0 and deviation 1",
+        description="normalisation of latents before diffusion: none (Medfusion), divide by their standard deviation "
+        "(Stable Diffusion), or give each channel mean 0 and deviation 1",
     )
-    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged denoiser that samples (0: none)")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged denoiser used for sampling (0: no average)")
 
-    schedule: Literal["constant", "cosine"] = Field("constant", description="learning rate over each stage")
-    clip_norm: float = Field(0.0, ge=0, description="largest gradient norm, both stages (0: no clipping)")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="learning rate schedule of each stage")
+    clip_norm: float = Field(0.0, ge=0, description="largest gradient norm, in both stages (0: no clipping)")
     checkpoint_every: int = Field(2000, ge=1, description="steps between saved states of an unfinished stage")
 
     ddim_steps: int = Field(100, ge=1)
@@ -82,7 +86,7 @@ class LatentDiffusionOptions(GeneratorOptions, frozen=True, extra="forbid"):
         whole = self.factor * 2 ** (len(self.unet_channels) - 1)
         if any(side <= 0 or side % whole for side in self.size):
             raise ValueError(
-                f"size must be a multiple of {whole} ({len(self.vae_channels)} levels of the autoencoder and "
+                f"size must be a multiple of {whole} (for {len(self.vae_channels)} levels of the autoencoder and "
                 f"{len(self.unet_channels)} of the denoiser), got {self.size}"
             )
         for name, channels, groups in (
@@ -92,7 +96,7 @@ class LatentDiffusionOptions(GeneratorOptions, frozen=True, extra="forbid"):
             if any(count % groups for count in channels):
                 raise ValueError(f"{name} must divide all channel counts {channels}, got {groups}")
         if not 0 < self.beta[0] <= self.beta[1] < 1:
-            raise ValueError(f"beta is a pair 0 < first <= last < 1, got {self.beta}")
+            raise ValueError(f"beta must be a pair 0 < first <= last < 1, got {self.beta}")
         if self.ddim_steps > self.train_times:
             raise ValueError(f"ddim_steps ({self.ddim_steps}) can't exceed train_times ({self.train_times})")
         return self
@@ -140,4 +144,4 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "ddim_steps": 4,
     },
 }
-"""Option values by recipe. quick: about a minute on two CPU cores; smoke: seconds, shows only that it runs."""
+"""Option values by recipe. quick: about a minute on two CPU cores; smoke: seconds, only shows that it runs."""

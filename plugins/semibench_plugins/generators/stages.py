@@ -1,6 +1,6 @@
 """The two training stages of `latent-diffusion`: autoencoder, then denoiser on its frozen latents.
 
-All randomness is a function of (seed, stage, step), drawn on the CPU, so an interrupted stage goes on with the same digits.
+All randomness is a function of (seed, stage, step), drawn on the CPU, so a resumed stage gives the same digits.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from semibench_plugins.generators.options import LatentDiffusionOptions
 REPORT_EVERY = 10
 SMOOTHING = 0.98
 POINTS = 200
-"""At most that many points of a loss curve are kept."""
+"""Largest number of points stored for a loss curve."""
 
 
 @dataclass
 class Course:
-    """A smoothed loss curve: exponential mean without start bias, thinned. points: (step, smoothed loss)."""
+    """A thinned loss curve, smoothed by a bias-corrected exponential mean. points: (step, smoothed loss)."""
 
     steps: int
     mean: float = 0.0
@@ -39,7 +39,7 @@ class Course:
     points: list[tuple[int, float]] = field(default_factory=list)
 
     def add(self, step: int, loss: float) -> float:
-        """Take the loss of a step; returns the smoothed one."""
+        """Adds the loss of a step and returns the smoothed loss."""
         self.mean = SMOOTHING * self.mean + (1 - SMOOTHING) * loss
         self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)
         smooth = self.mean / self.weight
@@ -48,13 +48,13 @@ class Course:
         return smooth
 
     def record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Returns plain values for JSON."""
         return {"steps": [step for step, _ in self.points], "loss": [round(loss, 6) for _, loss in self.points]}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a stage is told: who it is, how long, where it keeps its unfinished state, whom it tells."""
+    """Settings of a training stage. key: digest of what is fitted; path: file for the state of the unfinished stage."""
 
     name: str
     steps: int
@@ -66,17 +66,17 @@ class Plan:
 
 
 def positions(count: int, batch: int, step: int, seed: int) -> Tensor:
-    """int64 (batch,): the samples of a step; fresh permutations of all samples, one after the other."""
-    wanted = range(step * batch, (step + 1) * batch)
+    """int64 (batch,): indices of a step's samples, from a sequence of fresh permutations of all samples."""
+    draws = range(step * batch, (step + 1) * batch)
     orders = {
-        turn: torch.randperm(count, generator=seeded_generator(seed, "order", turn))
-        for turn in {w // count for w in wanted}
+        epoch: torch.randperm(count, generator=seeded_generator(seed, "order", epoch))
+        for epoch in {draw // count for draw in draws}
     }
-    return torch.stack([orders[w // count][w % count] for w in wanted])
+    return torch.stack([orders[draw // count][draw % count] for draw in draws])
 
 
 def structural_similarity(first: Tensor, second: Tensor, span: float = 2.0, window: int = 7) -> Tensor:
-    """Mean SSIM (Wang et al., IEEE TIP 2004) of images (B, C, H, W) with values in a range of `span`, uniform window."""
+    """Mean SSIM (Wang et al., IEEE TIP 2004) with a uniform window, of images (B, C, H, W) whose values span `span`."""
 
     def blur(values: Tensor) -> Tensor:
         return F.avg_pool2d(values, window, stride=1)
@@ -96,7 +96,7 @@ def _run(
     plan: Plan,
     average: nn.Module | None = None,
 ) -> Course:
-    """Optimise for plan.steps steps, or from a saved state of the same plan on; `average` follows the weights."""
+    """Trains for plan.steps steps, resuming from a saved state with the same key. `average` tracks the weights' average."""
     course, first = Course(plan.steps), 0
     base = [group["lr"] for group in optimiser.param_groups]
     saved = torch.load(plan.path, map_location="cpu", weights_only=True) if plan.path.is_file() else None
@@ -116,7 +116,7 @@ def _run(
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
-                f"latent-diffusion, {plan.name}: the loss became {value} at step {step}; lower its learning rate or set clip_norm"
+                f"latent-diffusion, {plan.name}: the loss became {value} at step {step}; lower the learning rate or set clip_norm"
             )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -141,25 +141,25 @@ def _run(
 
 
 def fit_autoencoder(network: Any, images: Tensor, options: LatentDiffusionOptions, plan: Plan) -> dict[str, Any]:
-    """Stage 1. images: uint8 (N, C, H, W). Loss: reconstruction + kl x KL(q || N(0, 1)), both summed over an image and,
-    with reduction "mean", divided by its number of values; mean over the batch. Images are learned on [-1, 1]."""
+    """Trains stage 1. images: uint8 (N, C, H, W), scaled to [-1, 1]. Loss: reconstruction + kl x KL(q || N(0, 1)), both
+    summed over an image and, with reduction "mean", divided by its number of values; mean over the batch."""
     network.to(plan.device)
     batch = min(options.batch, len(images))
     size = images[0].numel()
 
     def loss_of(step: int) -> Tensor:
-        draw = seeded_generator(plan.seed, plan.name, step)
-        chosen = images[positions(len(images), batch, step, derive_seed(plan.seed, plan.name))]
+        generator = seeded_generator(plan.seed, plan.name, step)
+        drawn = images[positions(len(images), batch, step, derive_seed(plan.seed, plan.name))]
         if options.mirror:
-            turned = torch.rand(batch, generator=draw) < 0.5
-            chosen = torch.where(turned.view(-1, 1, 1, 1), chosen.flip(-1), chosen)
-        target = chosen.to(plan.device).float() / 127.5 - 1.0
+            mirrored = torch.rand(batch, generator=generator) < 0.5
+            drawn = torch.where(mirrored.view(-1, 1, 1, 1), drawn.flip(-1), drawn)
+        target = drawn.to(plan.device).float() / 127.5 - 1.0
         posterior = network.encode(target).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=draw).to(plan.device)
-        made = network.decode(posterior.mean + posterior.std * noise).sample
-        error = F.mse_loss(made, target) if options.reconstruction == "mse" else F.l1_loss(made, target)
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(plan.device)
+        decoded = network.decode(posterior.mean + posterior.std * noise).sample
+        error = F.mse_loss(decoded, target) if options.reconstruction == "mse" else F.l1_loss(decoded, target)
         if options.ssim > 0:
-            error = error + options.ssim * (1 - structural_similarity(made, target))
+            error = error + options.ssim * (1 - structural_similarity(decoded, target))
         loss = error + options.kl * posterior.kl().mean() / size
         return loss * size if options.reduction == "sum" else loss
 
@@ -175,15 +175,15 @@ def _batches(images: Tensor, size: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def moments(network: Any, images: Tensor, options: LatentDiffusionOptions, device: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the latents of uint8 images, on the CPU, (N, latent channels, h, w) each."""
+    """Returns mean and standard deviation of the latents of uint8 images, on the CPU, (N, latent channels, h, w) each."""
     network.eval()
-    found = [network.encode(part.to(device)).latent_dist for part in _batches(images, options.sample_batch)]
-    return torch.cat([one.mean.cpu() for one in found]), torch.cat([one.std.cpu() for one in found])
+    posteriors = [network.encode(part.to(device)).latent_dist for part in _batches(images, options.sample_batch)]
+    return torch.cat([one.mean.cpu() for one in posteriors]), torch.cat([one.std.cpu() for one in posteriors])
 
 
 @torch.no_grad()
 def reconstruction_error(network: Any, images: Tensor, mean: Tensor, device: str, batch: int) -> float:
-    """Root mean square error on [0, 1] of images decoded from the means of their latents."""
+    """Returns the root mean square error, on the scale [0, 1], of images decoded from the means of their latents."""
     total = 0.0
     for part, latent in zip(_batches(images, batch), mean.split(batch), strict=True):
         total += float((network.decode(latent.to(device)).sample.cpu().clamp(-1, 1) - part).square().sum())
@@ -193,21 +193,21 @@ def reconstruction_error(network: Any, images: Tensor, mean: Tensor, device: str
 def fit_denoiser(
     network: nn.Module, latents: tuple[Tensor, Tensor], options: LatentDiffusionOptions, plan: Plan
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Stage 2: predict eps (or v) from z_t, t uniform in 0 .. T - 1, z_0 drawn from the frozen autoencoder's posterior.
+    """Trains stage 2 to predict eps (or v) from z_t, t uniform in 0 .. T - 1, z_0 from the frozen autoencoder's posterior.
 
-    latents: mean and standard deviation, already scaled, (N, c, h, w) each; twice as many where mirrored images count.
-    Returns the network that samples (the averaged one where options.ema > 0)."""
+    latents: mean and standard deviation, already scaled, (N, c, h, w) each; twice as many if mirrored images are used.
+    Returns the network used for sampling (the average if options.ema > 0) and the loss record."""
     network.to(plan.device)
     mean, spread = latents
     batch = min(options.batch, len(mean))
     bars = alpha_bars(options.train_times, *options.beta)
 
     def loss_of(step: int) -> Tensor:
-        draw = seeded_generator(plan.seed, plan.name, step)
-        chosen = positions(len(mean), batch, step, derive_seed(plan.seed, plan.name))
-        clean = mean[chosen] + spread[chosen] * torch.randn(mean[chosen].shape, generator=draw)
-        times = torch.randint(options.train_times, (batch,), generator=draw)
-        noise = torch.randn(clean.shape, generator=draw)
+        generator = seeded_generator(plan.seed, plan.name, step)
+        drawn = positions(len(mean), batch, step, derive_seed(plan.seed, plan.name))
+        clean = mean[drawn] + spread[drawn] * torch.randn(mean[drawn].shape, generator=generator)
+        times = torch.randint(options.train_times, (batch,), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
         noisy = noised(clean, noise, bars[times]).to(plan.device)
         predicted = network(noisy, times.to(plan.device)).sample
         goal = noise if options.predict == "noise" else velocity(clean, noise, bars[times])

@@ -14,7 +14,8 @@ from semibench import Engine, EngineOptions, Job, Outcome
 from semibench.cli.console import Output
 from semibench.cli.matrix_view import LiveTable, MatrixView, picture, record_of, remaining, show_end, show_plan, totals
 from semibench.files import read_json, write_json
-from semibench.matrix.driver import Limits, Progress, run_matrix
+from semibench.matrix.driver import Progress, run_matrix
+from semibench.matrix.limits import Limits
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.matrix.worker import work
 from semibench.run.request import Cell
@@ -36,11 +37,11 @@ def text(console: Output) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_plan_says_states_times_and_doubles(tmp_path: Path) -> None:
+def test_the_plan_says_states_times_and_duplicates(tmp_path: Path) -> None:
     items = planned(3, tmp_path)
     items[1].state, items[1].reason = "stale", "method cps: its code has changed"
     items[2].state, items[2].seconds = "done", None
-    items[0].doubles.append(items[0].cell)
+    items[0].duplicates.append(items[0].cell)
     out = screen()
     show_plan(out, items)
     shown = text(out)

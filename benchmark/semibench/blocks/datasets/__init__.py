@@ -1,1 +1,1 @@
-"""Parts of a data set: reading files, the working grid, official layouts, published splits, base classes."""
+"""Building blocks for data sets: file readers, the working grid, official layouts, published splits and base classes."""

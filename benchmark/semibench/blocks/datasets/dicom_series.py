@@ -1,4 +1,4 @@
-"""Reading a CT series of DICOM slices, in the order of their instance numbers."""
+"""Reads a CT series from DICOM slices, ordered by instance number."""
 
 from __future__ import annotations
 
@@ -16,19 +16,26 @@ INSTANCE, POSITION = "0020|0013", "0020|0032"
 
 
 def read_dicom_series(paths: Sequence[Path]) -> Volume:
-    """Read the slices of one CT series.
+    """Reads the slices of one CT series.
 
     Args:
         paths: the DICOM files of the series, in any order.
 
     Returns:
-        Hounsfield units as (x, y, z), slices by instance number; each slice has its own rescale slope and intercept.
-        The spacing in x and y is that of the files; in z it is the distance of the first two slices, or 1 mm where they
-        give no positions.
+        Hounsfield units as (x, y, z), with slices ordered by instance number. Each slice is rescaled by its own slope and
+        intercept. The spacing in x and y comes from the files; in z it is the distance between the first two slices, or
+        1 mm if the files give no positions.
 
     Raises:
-        CaseError: a slice can't be read, has another size or the same instance number as another one. The error names
-            the file.
+        CaseError: if a slice can't be read, differs in size from the others or repeats an instance number. The error
+            names the file.
+
+    Examples:
+        >>> image = SimpleITK.GetImageFromArray(np.full((1, 4, 6), 40, np.int16))
+        >>> image.SetMetaData("0020|0013", "1")
+        >>> SimpleITK.WriteImage(image, str(folder / "1.dcm"))
+        >>> read_dicom_series([folder / "1.dcm"]).array.shape
+        (6, 4, 1)
     """
     numbered: dict[int, Path] = {}
     for path in paths:
@@ -67,7 +74,7 @@ def _instance(path: Path) -> int:
 
 
 def _slice(path: Path) -> tuple[NDArray[Any], tuple[float, float], float]:
-    """(x, y) in Hounsfield units, spacing, height of the slice in mm."""
+    """Reads one slice: (x, y) in Hounsfield units, its spacing and its height in mm."""
     import SimpleITK as sitk
 
     try:

@@ -1,4 +1,4 @@
-"""The base of data sets that lie in files: checked options, group table, file patterns and phantom."""
+"""The base class for data sets stored in files: checked options, group table, file patterns and phantom."""
 
 from __future__ import annotations
 
@@ -19,15 +19,25 @@ from semibench.contracts.errors import UsageError
 
 
 class FileDataset(Dataset):
-    """A data set that lies in files.
+    """Base class for data sets stored in files.
 
-    It refuses an edition that the card doesn't name, reads the group table of `bench data audit`, finds and inspects
-    files by patterns, and makes the phantom.
+    It rejects editions that the card doesn't list, reads the group table that `bench data audit` writes, finds and
+    inspects files by pattern, and builds the phantom.
 
     Attributes:
-        known: globs (relative paths) of official files that are not read, for `inspect`.
-        listed_splits: published splits that need nothing but their lists of ids.
-        phantom_class: the phantom of this data set; None where it has none.
+        known: globs (relative paths) of official files that the reader ignores, so that `inspect` doesn't report them.
+        listed_splits: published splits that are defined by lists of ids alone.
+        phantom_class: the phantom of this data set; None if it has none.
+
+    Examples:
+        >>> class Clinic(FileDataset):
+        ...     card = card
+        ...     known = ("notes/*.txt",)
+        ...     listed_splits = {"paper": lambda: IdSplit(labeled=["a"], unlabeled=["b"], test=["c"])}
+        ...     def patterns(self, base):
+        ...         return image_and_mask_patterns(base, ["images"], ["masks"], required=True)
+        >>> list(Clinic.listed_splits)
+        ['paper']
     """
 
     known: ClassVar[tuple[str, ...]] = ()
@@ -49,23 +59,23 @@ class FileDataset(Dataset):
 
     @cached_property
     def group_table(self) -> Mapping[str, str]:
-        """Case id -> group as `bench data audit` wrote it (duplicates and near-duplicates); empty without a table."""
+        """Case id -> group, as written by `bench data audit` (duplicates and near-duplicates); empty without a table."""
         return read_group_table(self.root, self.card.name)
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
-        """Return the files that the edition reads under a folder; the first pattern is that of the image.
+        """Returns patterns for the files that the edition reads in a folder; the first one matches the image.
 
         Args:
             base: a folder that may hold the data set.
 
         Returns:
-            The patterns; none means that files are not found by patterns.
+            The patterns. An empty sequence means that this data set doesn't find its files by pattern.
         """
         return ()
 
     @cached_property
     def case_files(self) -> tuple[Path, Mapping[str, CaseFiles]] | None:
-        """The first folder in which a pattern matches, and the files of its cases; None where there is no such folder."""
+        """The first folder in which a pattern matches, and the files of its cases; None if there is no such folder."""
         for base in candidate_folders(self.root, self.card) if self.root is not None else ():
             cases = find_case_files(base, self.patterns(base))
             if cases:
@@ -79,7 +89,7 @@ class FileDataset(Dataset):
         return layout_problems(base, cases, self.patterns(base), self.known, self.card.title)
 
     def split_rules(self) -> SplitRules:
-        """Return the published splits under the options; by default `listed_splits`."""
+        """Returns the published splits that the options allow; `listed_splits` by default."""
         return self.listed_splits
 
     def splits(self) -> Mapping[str, Split]:
@@ -88,13 +98,14 @@ class FileDataset(Dataset):
 
     @classmethod
     def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
-        """Return how the edition normalises, for the phantom.
+        """Returns the normalisation of the edition, so that the phantom can apply it.
 
         Args:
-            options: of the data set.
+            options: the options of the data set.
 
         Returns:
-            A function from stored values (C, *spatial), float32, to the network's values; None for the phantom's default.
+            A function that maps stored values (C, *spatial), float32, to the values that the network sees; None for the
+            phantom's default.
         """
         return None
 

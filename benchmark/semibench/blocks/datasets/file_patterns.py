@@ -1,4 +1,4 @@
-"""The files of an official layout as patterns: they find the cases and report missing, misnamed and stray files."""
+"""File patterns of an official layout: they find the cases and report missing, misnamed and stray files."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from semibench.contracts.cases import LayoutProblem
 
 NEVER_STRAY = ("readme*", "license*", "licence*", "attribution*", "mandatory_citation*", "*.pdf", "thumbs.db",
                "dataset.json", "semibench_groups.csv", "sha256sums*")  # fmt: skip
-"""Names that occur in any archive and are never reported, as hidden files are."""
+"""Names that occur in any archive. Like hidden files, they are never reported."""
 
 RASTER_ENDINGS = r"\.(?:png|jpe?g|bmp|tiff?)"
-"""Regular expression of the endings of image files."""
+"""Regular expression that matches the endings of image files."""
 
 
 @dataclass(frozen=True)
 class FilePattern:
-    """The files of one role, e.g. the masks.
+    """The files of one role, e.g. all masks.
 
     Attributes:
-        role: the name of the role, as errors show it.
-        regex: matches the path relative to the folder of the data set, with "/", whatever its capitals. Its named groups
-            fill `case` and `path`.
-        case: the name that the files of one case share, e.g. "{case}".
-        path: the path that the layout gives the file, e.g. "masks/{case}.png".
-        required: whether every case must have such a file.
-        many: whether a case may have several.
+        role: the name of the role, as error messages show it.
+        regex: matches the path relative to the folder of the data set, with "/" between folders, ignoring case. Its named
+            groups fill in `case` and `path`.
+        case: the name shared by the files of one case, e.g. "{case}".
+        path: the path of the file in the official layout, e.g. "masks/{case}.png".
+        required: True if every case must have such a file.
+        many: True if a case may have several such files.
+
+    Examples:
+        >>> FilePattern("mask", r"masks/(?P<case>[^/]+)\\.png", "{case}", "masks/{case}.png").ending
+        '.png'
     """
 
     role: str
@@ -51,30 +55,34 @@ class CaseFiles:
 
     Attributes:
         files: role -> paths, sorted by name.
-        groups: the named groups of all patterns that matched.
+        groups: the named groups of all patterns that matched its files.
+
+    Examples:
+        >>> CaseFiles({"mask": [Path("a_1.png"), Path("a_2.png")]}).one("mask").name
+        'a_1.png'
     """
 
     files: dict[str, list[Path]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
 
     def one(self, role: str) -> Path | None:
-        """Return the file of a role, the first by name where there are several; None without one."""
+        """Returns the file of a role (the first by name if there are several), or None."""
         return next(iter(self.files.get(role, ())), None)
 
     def every(self) -> tuple[Path, ...]:
-        """Return all files of the case."""
+        """Returns all files of the case."""
         return tuple(path for paths in self.files.values() for path in paths)
 
 
 def find_case_files(base: Path, patterns: Sequence[FilePattern]) -> dict[str, CaseFiles]:
-    """Find the cases under a folder.
+    """Finds the cases under a folder.
 
     Args:
-        base: the folder of the data set; its sub-folders are searched too, hidden files are left out.
-        patterns: the files of a case; of several patterns that match a file the first one counts.
+        base: the folder of the data set. Sub-folders are searched too; hidden files are skipped.
+        patterns: the files of a case. If several patterns match a file, the first one counts.
 
     Returns:
-        Case -> its files, sorted by the name of the case.
+        Case name -> its files, sorted by case name.
     """
     cases: dict[str, CaseFiles] = {}
     for path, relative in _walk(base):
@@ -89,18 +97,18 @@ def find_case_files(base: Path, patterns: Sequence[FilePattern]) -> dict[str, Ca
 def layout_problems(
     base: Path, cases: Mapping[str, CaseFiles], patterns: Sequence[FilePattern], known: Sequence[str], title: str
 ) -> list[LayoutProblem]:
-    """Report what is wrong with the names of the files under a folder.
+    """Reports files in a folder that are missing, misnamed, duplicated or unexpected.
 
     Args:
         base: the folder of the data set.
         cases: the cases in it, from `find_case_files`.
         patterns: the files of a case.
-        known: globs of relative paths of official files that are not read.
-        title: the name of the data set, for messages.
+        known: globs (relative paths) of official files that the reader ignores.
+        title: the title of the data set, for messages.
 
     Returns:
-        One problem for each required file that is missing, each file with another ending, each second file in place of
-        one, and each file that doesn't belong there.
+        One problem for each missing required file, each file with the wrong ending, each duplicate, and each file that
+        doesn't belong there.
     """
     stray = _stray(base, patterns, known)
     problems: list[LayoutProblem] = []
@@ -124,17 +132,21 @@ def layout_problems(
 def image_and_mask_patterns(
     base: Path, images: Sequence[str], masks: Sequence[str], *, required: bool
 ) -> tuple[FilePattern, ...]:
-    """Make the patterns of an image folder beside a mask folder.
+    """Returns the patterns of an image folder and a mask folder.
 
     Args:
         base: the folder of the data set.
-        images: names of the image folder; the first one that exists counts, else the first one. "" is `base` itself.
-        masks: names of the mask folder, likewise. A mask has the image's name, or that with _mask, _GT, _seg or _label
-            behind it.
-        required: whether every image must have a mask.
+        images: possible names of the image folder. The first existing one is used, else the first one. "" is `base` itself.
+        masks: possible names of the mask folder, chosen the same way. A mask is named like its image, optionally followed by
+            _mask, _GT, _seg or _label.
+        required: True if every image must have a mask.
 
     Returns:
         The patterns of the roles "image" and "mask".
+
+    Examples:
+        >>> [pattern.path for pattern in image_and_mask_patterns(folder, ["images"], ["masks"], required=True)]
+        ['images/{case}.png', 'images/{case}_mask.png']
     """
     image, mask = (next((n for n in names if (base / n).is_dir()), names[0]) for names in (images, masks))
     lead = f"{image}/" if image else ""
@@ -154,7 +166,7 @@ def image_and_mask_patterns(
 
 
 def _missing(expected: Path, pattern: FilePattern, case: str, files: CaseFiles, stray: list[Path]) -> LayoutProblem:
-    """A missing file, or its namesake with another ending (which then is no stray file any more)."""
+    """Reports a missing file, or a file of that name with the wrong ending, which is then removed from `stray`."""
     stem = expected.name.removesuffix(pattern.ending)
     for path in stray:
         if path.parent == expected.parent and path.name.partition(".")[0] == stem:
@@ -176,7 +188,7 @@ def _endings(ending: str, path: Path) -> str:
 
 
 def _other_ending(path: Path, base: Path, patterns: Sequence[FilePattern]) -> str | None:
-    """The ending with which a stray file would be one of the layout; None where there is none."""
+    """Returns the ending that would make a stray file part of the layout, or None."""
     stem = path.relative_to(base).as_posix().removesuffix("".join(path.suffixes))
     endings = (pattern.ending for pattern in patterns if _match(stem + pattern.ending, (pattern,))[0] is not None)
     return next(endings, None)
@@ -191,7 +203,7 @@ def _clash(have: Sequence[Path], pattern: FilePattern, case: str, files: CaseFil
 
 
 def _stray(base: Path, patterns: Sequence[FilePattern], known: Sequence[str]) -> list[Path]:
-    """Files that no pattern knows, in the folders that the layout uses (elsewhere other data sets may lie)."""
+    """Finds files that no pattern matches, in the folders of the layout only: other folders may hold other data sets."""
     files = [(path, relative, _match(relative, patterns)[0] is not None) for path, relative in _walk(base)]
     ours = {relative.partition("/")[0] if "/" in relative else "" for _, relative, matched in files if matched}
     ours |= {pattern.path.partition("/")[0] for pattern in patterns if "/" in pattern.path}
@@ -214,7 +226,7 @@ def _match(relative: str, patterns: Sequence[FilePattern]) -> tuple[FilePattern 
 
 
 def _walk(base: Path) -> Iterator[tuple[Path, str]]:
-    """Files under a folder with their relative paths, sorted; hidden ones left out."""
+    """Yields the files in a folder and their relative paths, sorted, without hidden ones."""
     for path in sorted(base.rglob("*")):
         relative = path.relative_to(base)
         if path.is_file() and not any(part.startswith((".", "__MACOSX")) for part in relative.parts):

@@ -1,4 +1,4 @@
-"""Image folders beside mask folders, with or without masks, under any of several usual names."""
+"""Pairs the files of an image folder with those of a mask folder; each folder may have one of several common names."""
 
 from __future__ import annotations
 
@@ -17,30 +17,37 @@ MASK_FOLDERS = ("masks", "mask", "label", "labels", "GT", "gt")
 def pair_image_folders(
     base: Path, card: DatasetCard, images: Sequence[str], masks: Sequence[str] = MASK_FOLDERS, *, required: bool
 ) -> dict[str, tuple[Path, Path | None]]:
-    """Pair the images of one folder with the masks of another (or of the same) folder.
+    """Pairs the images of one folder with the masks of another folder or of the same one.
 
     Args:
         base: the folder of the data set.
-        card: the data set, for errors.
-        images: names of the image folder, in the order in which they are tried; "" is `base` itself.
-        masks: names of the mask folder, likewise. A mask has the image's stem, or that with _mask, _GT, _seg or _label
-            behind it.
-        required: whether every image must have a mask.
+        card: the card of the data set, for error messages.
+        images: possible names of the image folder, tried in this order; "" is `base` itself.
+        masks: possible names of the mask folder, tried in this order. A mask has the stem of its image, optionally followed
+            by _mask, _GT, _seg or _label.
+        required: True if every image must have a mask.
 
     Returns:
-        Case id (file stem) -> (image, mask or None).
+        Case id (the stem of the image file) -> (image, mask or None).
 
     Raises:
-        LayoutError: there are no images, a required mask is missing, a mask has no image, or two files share a stem.
+        LayoutError: if there are no images, a required mask is missing, a mask has no image, or two files share a stem.
+
+    Examples:
+        >>> Image.new("L", (6, 4)).save(folder / "a.png")
+        >>> Image.new("L", (6, 4)).save(folder / "a_mask.png")
+        >>> image, mask = pair_image_folders(folder, card, [""], required=True)["a"]
+        >>> mask.name
+        'a_mask.png'
     """
     image_folder = first_folder(base, images)
     mask_folder = first_folder(base, masks)
     if image_folder is None or not image_files(image_folder):
         raise layout_error(base, card, f"no images in {image_folder or base}")
     same = mask_folder is None
-    found = image_files(image_folder)
-    pictures = _by_stem([p for p in found if not (same and SUFFIX.search(p.stem))], base, card)
-    drawn = image_files(mask_folder) if mask_folder is not None else [p for p in found if SUFFIX.search(p.stem)]
+    files = image_files(image_folder)
+    pictures = _by_stem([p for p in files if not (same and SUFFIX.search(p.stem))], base, card)
+    drawn = image_files(mask_folder) if mask_folder is not None else [p for p in files if SUFFIX.search(p.stem)]
     labels = _by_stem(drawn, base, card, strip=pictures)
     orphans = sorted(set(labels) - set(pictures))
     if orphans:

@@ -1,4 +1,4 @@
-"""Reading lists of ids and small tables that are files of a Python package."""
+"""Reads lists of ids and small tables that ship with a Python package."""
 
 from __future__ import annotations
 
@@ -10,54 +10,66 @@ from importlib import resources
 
 @cache
 def read_id_list(package: str, name: str) -> tuple[str, ...]:
-    """Read a list of ids, such as a published split, from a file of a package.
+    """Reads a list of ids, such as a published split, from a file of a package.
 
     Args:
         package: the package that holds the file, e.g. "my_plugin.datasets".
-        name: path inside the package, with "/"; a text file in UTF-8 with one id a line.
+        name: path inside the package, with "/", of a UTF-8 text file with one id per line.
 
     Returns:
-        The lines that are not empty, without outer spaces, in file order.
+        The non-empty lines, stripped, in file order.
 
     Raises:
-        ModuleNotFoundError: there is no such package.
-        FileNotFoundError: the package has no such file.
+        ModuleNotFoundError: if the package doesn't exist.
+        FileNotFoundError: if the package doesn't contain the file.
+
+    Examples:
+        >>> len(read_id_list("semibench_plugins.datasets.heart", "lists/la/test.list"))
+        20
     """
     return tuple(line.strip() for line in _text(package, name).splitlines() if line.strip())
 
 
 @cache
 def read_packaged_table(package: str, name: str) -> tuple[dict[str, str], ...]:
-    """Read a small CSV table from a file of a package.
+    """Reads a small CSV table from a file of a package.
 
     Args:
         package: the package that holds the file.
-        name: path inside the package, with "/"; a CSV file in UTF-8 with a header.
+        name: path inside the package, with "/", of a UTF-8 CSV file with a header.
 
     Returns:
-        The rows: column -> text.
+        The rows, each a mapping from column to text.
 
     Raises:
-        ModuleNotFoundError: there is no such package.
-        FileNotFoundError: the package has no such file.
+        ModuleNotFoundError: if the package doesn't exist.
+        FileNotFoundError: if the package doesn't contain the file.
+
+    Examples:
+        >>> read_packaged_table("semibench_plugins.datasets.heart", "lists/mnms/frames.csv")[0]["vendor"]
+        'A'
     """
     return tuple(csv.DictReader(io.StringIO(_text(package, name))))
 
 
 def read_split_roles(package: str, name: str) -> dict[str, list[str]]:
-    """Read a published split with all roles in one file of a package.
+    """Reads a published split, all roles of which are in one file of a package.
 
     Args:
         package: the package that holds the file.
-        name: path inside the package, with "/"; a text file in UTF-8 with a line for each role, as
-            "train: 099 038 021". Lines that begin with "#" are comments.
+        name: path inside the package, with "/", of a UTF-8 text file with one line per role, such as "train: 099 038 021".
+            Lines that begin with "#" are comments.
 
     Returns:
         Role -> ids, in file order.
 
     Raises:
-        ModuleNotFoundError: there is no such package.
-        FileNotFoundError: the package has no such file.
+        ModuleNotFoundError: if the package doesn't exist.
+        FileNotFoundError: if the package doesn't contain the file.
+
+    Examples:
+        >>> list(read_split_roles("semibench_plugins.datasets.heart", "lists/acdc/ssl4mis.txt"))
+        ['train', 'val', 'test']
     """
     lines = (line.partition(":") for line in read_id_list(package, name) if not line.startswith("#"))
     return {role: ids.split() for role, _, ids in lines}

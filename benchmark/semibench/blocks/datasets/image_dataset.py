@@ -1,4 +1,4 @@
-"""The base of 2D data sets: image and mask files become cases on the working grid."""
+"""The base class for 2D data sets: it turns image and mask files into cases on the working grid."""
 
 from __future__ import annotations
 
@@ -24,9 +24,14 @@ from semibench.contracts.errors import CaseError
 
 
 class ImageOptions(DatasetOptions, frozen=True, extra="forbid"):
-    """size: (height, width) the whole image is resized to, aspect ratio not kept (None: the native size).
+    """Options of 2D data sets.
 
-    edition: "default" scales to 0..1; "imagenet" then subtracts ImageNet's mean and divides by its deviation, once.
+    size: (height, width) to which the whole image is resized, without keeping its aspect ratio (None: the native size).
+    edition: "default" scales to 0..1; "imagenet" then subtracts ImageNet's mean and divides by its standard deviation, once.
+
+    Examples:
+        >>> ImageOptions(edition="imagenet", size=(256, 256)).size
+        (256, 256)
     """
 
     @field_validator("size")
@@ -39,14 +44,18 @@ class ImageOptions(DatasetOptions, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """The files and facts of one image.
+    """The files of one image, its group and its domain.
 
     Attributes:
         image: the image file.
-        masks: the mask files; none means that the case has no label.
-        group: the patient, or what else must not be split.
+        masks: the mask files; an empty tuple means that the case has no label.
+        group: the patient, or whatever else must stay on one side of a split.
         domain: one of the card's domains.
-        spacing: (row, column) in mm; None where the data have none.
+        spacing: (row, column) in mm; None if unknown.
+
+    Examples:
+        >>> ImageEntry(folder / "a.png", (folder / "a_mask.png",), group="patient 1", domain="default").masks[0].name
+        'a_mask.png'
     """
 
     image: Path
@@ -57,40 +66,49 @@ class ImageEntry:
 
 
 class ImageDataset(FileDataset):
-    """Base of 2D data sets. A subclass sets `card` and writes `locate`.
+    """Base class for 2D data sets. A subclass sets `card` and implements `locate`.
 
-    Images are resized bilinearly with antialiasing, masks to the nearest pixel. The channels of grey images are equal
-    copies.
+    Images are resized bilinearly with antialiasing, masks by nearest neighbour. Grey images are copied to all channels.
+
+    Examples:
+        >>> class Clinic(ImageDataset):
+        ...     card = card
+        ...     def locate(self):
+        ...         return {path.stem: ImageEntry(path, (), path.stem, "default") for path in image_files(self.root)}
+        >>> Image.new("L", (6, 4)).save(folder / "a.png")
+        >>> data = Clinic(folder, DatasetOptions())
+        >>> data.read(data.index()[0]).image.shape
+        torch.Size([1, 4, 6])
     """
 
     Options: ClassVar[type[DatasetOptions]] = ImageOptions
 
     @abstractmethod
     def locate(self) -> Mapping[str, ImageEntry]:
-        """Find all images.
+        """Finds all images.
 
         Returns:
             Case id -> entry.
 
         Raises:
-            LayoutError: the files are not laid out as expected.
+            LayoutError: if the files are not laid out as expected.
         """
 
     def pixels(self, path: Path) -> NDArray[np.uint8]:
-        """Read the native image, uint8 (H, W) or in colour (H, W, 3). Default: grey."""
+        """Reads the native image as uint8: grey (H, W), the default, or colour (H, W, 3)."""
         return read_grey(path)
 
     def mask(self, entry: ImageEntry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Read the native mask, bool of `shape` (H, W). Default: the union of the mask files."""
+        """Reads the native mask as bool of `shape` (H, W). By default it is the union of the mask files."""
         return merge_masks(entry.masks, shape)
 
     def box(self, image: NDArray[np.uint8]) -> Box | None:
-        """Return the part of the native image that is used; None, the default, for all of it."""
+        """Returns the part of the native image to use; None, the default, means all of it."""
         return None
 
     @cached_property
     def entries(self) -> dict[str, ImageEntry]:
-        """Located once per object, sorted by id."""
+        """Case id -> entry, sorted by id; located once per object."""
         return dict(sorted(self.locate().items()))
 
     def index(self) -> list[CaseRef]:

@@ -1,4 +1,4 @@
-"""Finding a data set's folder, and the error that shows what was expected and what is there."""
+"""Finds the folder of a data set, and builds the error that shows the expected and the actual contents."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.errors import LayoutError
 
 SHOWN = 10
-"""Entries of a folder that an error lists."""
+"""Number of entries of a folder that an error message lists."""
 
 
 def candidate_folders(root: Path, card: DatasetCard) -> list[Path]:
-    """List the folders in which a data set may lie.
+    """Lists the folders that may hold a data set.
 
     Args:
         root: the data root.
-        card: the data set; its `folders` are tried under `root` and `root/name`.
+        card: the card of the data set; its `folders` are tried in `root` and `root/name`.
 
     Returns:
-        Existing folders, most specific first: the card's folders, then `root/name` and `root` themselves.
+        The existing folders, most specific first: the card's folders, then `root/name`, then `root`.
+
+    Examples:
+        >>> (folder / "clinic").mkdir()
+        >>> candidate_folders(folder, card) == [folder / "clinic", folder]
+        True
     """
     bases = [root / card.name, root]
     folders = [base / folder for base in bases for folder in card.folders] + bases
@@ -28,18 +33,23 @@ def candidate_folders(root: Path, card: DatasetCard) -> list[Path]:
 
 
 def find_data_folder(root: Path | None, card: DatasetCard, accepts: Callable[[Path], bool]) -> Path:
-    """Find the folder that holds a data set.
+    """Finds the folder that holds a data set.
 
     Args:
-        root: the data root; None where none was given.
-        card: the data set.
-        accepts: tells whether a folder holds the data set.
+        root: the data root; None if none was given.
+        card: the card of the data set.
+        accepts: returns True for a folder that holds the data set.
 
     Returns:
-        The first of `candidate_folders` that `accepts` says yes to.
+        The first of `candidate_folders` that `accepts` accepts.
 
     Raises:
-        LayoutError: there is none. The error shows the expected tree, what is there and how to obtain the data.
+        LayoutError: if there is none. The error shows the expected tree, the actual contents and how to obtain the data.
+
+    Examples:
+        >>> (folder / "images").mkdir()
+        >>> find_data_folder(folder, card, lambda path: (path / "images").is_dir()) == folder
+        True
     """
     if root is not None:
         for folder in candidate_folders(root, card):
@@ -49,15 +59,19 @@ def find_data_folder(root: Path | None, card: DatasetCard, accepts: Callable[[Pa
 
 
 def layout_error(root: Path | None, card: DatasetCard, problem: str) -> LayoutError:
-    """Make the error for files that are not laid out as expected.
+    """Builds the error for files that are not laid out as expected.
 
     Args:
         root: the folder that was searched.
-        card: the data set: its tree, how to obtain it and its terms are shown.
+        card: the card of the data set; the error shows its tree, how to obtain it and its terms.
         problem: what is wrong, as a sentence.
 
     Returns:
-        The error to raise, with the expected tree and the first entries that are there.
+        The error to raise, with the expected tree and the first entries of the folder.
+
+    Examples:
+        >>> print(str(layout_error(folder, card, "found no masks.")).splitlines()[0])
+        data set 'clinic': found no masks.
     """
     return LayoutError(
         f"data set {card.name!r}: {problem}\n"
@@ -70,13 +84,13 @@ def layout_error(root: Path | None, card: DatasetCard, problem: str) -> LayoutEr
 
 
 def _first_files(card: DatasetCard) -> str:
-    """The first lines of the card's tree in one."""
+    """Joins the first lines of the card's tree into one."""
     lines = [" ".join(line.split()) for line in card.tree.splitlines()[1:4]]
     return " ".join(line.replace("(or its content directly)", "").strip() for line in lines)
 
 
 def _at_a_glance(root: Path | None) -> str:
-    """What is in a folder, in a few words."""
+    """Summarises the contents of a folder in a few words."""
     if root is None or not root.is_dir():
         return "no folder"
     names = sorted(entry.name for entry in root.iterdir())
@@ -84,7 +98,7 @@ def _at_a_glance(root: Path | None) -> str:
 
 
 def _listing(root: Path | None) -> str:
-    """The first entries of a folder and of its first sub-folders, as text."""
+    """Lists the first entries of a folder and of its first sub-folders, as text."""
     if root is None:
         return "  no data root was given"
     if not root.is_dir():
@@ -105,13 +119,13 @@ def _listing(root: Path | None) -> str:
 
 
 def first_folder(base: Path, names: Sequence[str]) -> Path | None:
-    """Find the first of several sub-folders.
+    """Finds the first of several sub-folders that exists.
 
     Args:
         base: a folder.
-        names: names of sub-folders, in the order in which they are tried; "" is the folder itself.
+        names: names of sub-folders, tried in this order; "" is the folder itself.
 
     Returns:
-        The first one that exists, or None.
+        The first existing one, or None.
     """
     return next((base / name for name in names if (base / name).is_dir()), None)

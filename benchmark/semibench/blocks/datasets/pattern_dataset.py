@@ -1,4 +1,4 @@
-"""Volume data sets whose layout is a list of file patterns: cases are found and files inspected by that list."""
+"""The base class for volume data sets that are described by file patterns, which find the cases and inspect the files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,34 @@ from semibench.blocks.datasets.volume_dataset import VolumeDataset, VolumeEntry
 
 
 class PatternDataset(VolumeDataset):
-    """Base of 3D data sets that are found by `patterns`. A subclass writes these in place of `locate`, and
-    `entries_of` where a case is more than an image and its label."""
+    """Base class for 3D data sets that find their files by pattern.
+
+    A subclass implements `patterns` instead of `locate`, and also `entries_of` if a case is more than an image and its label.
+
+    Examples:
+        >>> class Scans(PatternDataset):
+        ...     card = card
+        ...     def patterns(self, base):
+        ...         return [FilePattern("image", r"(?P<case>[^/]+)\\.nii\\.gz", "{case}", "{case}.nii.gz")]
+        ...     def prepare(self, entry, image, label):
+        ...         box = tuple((0, length) for length in image.shape)
+        ...         return PreparedVolume(box, z_score(image.astype(np.float32)), self.size_of(box))
+        >>> nibabel.save(nibabel.Nifti1Image(np.zeros((6, 4, 2), np.int16), np.eye(4)), folder / "a.nii.gz")
+        >>> [ref.id for ref in Scans(folder, DatasetOptions()).index()]
+        ['a']
+    """
 
     def domain_of(self, case: str) -> str:
-        """Return the domain of a case; by default the first one of the card."""
+        """Returns the domain of a case; by default, the card's first one."""
         return self.card.domains[0]
 
     def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
-        """Make the entries. By default each case is a group of its own.
+        """Creates the entries. By default each case is a group of its own.
 
-        The first required pattern is that of the image and the second one that of the label; where there is only one, its
-        file holds both.
+        The first required pattern matches the image and the second one the label; if there is only one, its file holds both.
 
         Args:
-            cases: case -> its files; only cases with an image.
+            cases: case name -> its files, for cases that have an image.
 
         Returns:
             Case id -> entry.
@@ -37,7 +50,7 @@ class PatternDataset(VolumeDataset):
         return entries
 
     def image_and_label(self, files: CaseFiles) -> tuple[Path, Path | None]:
-        """Return the files of the first two required roles, of which the first one must be there."""
+        """Returns the files of the first two required roles; the first one must exist."""
         assert self.case_files is not None
         roles = [pattern.role for pattern in self.patterns(self.case_files[0]) if pattern.required]
         image = files.files[roles[0]][0]

@@ -1,4 +1,4 @@
-"""The base of phantoms: data sets that are drawn, with the card of a real one and no file."""
+"""The base class for phantoms: synthetic data sets that use the card of a real one and need no files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Case, CaseRef, Dataset, DatasetOptions, Frame, PhantomOptions, Truth
 
 Normalise = Callable[[Tensor], Tensor]
-"""From stored values (C, *spatial), float32, to what the network sees."""
+"""Maps stored values (C, *spatial), float32, to the values that the network sees."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,13 @@ class Drawing:
     """A drawn case on its native grid.
 
     Attributes:
-        image: stored values, float64 (*spatial), or (3, *spatial) in colour.
+        image: stored values, float64 (*spatial), or (3, *spatial) for colour.
         label: uint8 (*spatial), classes.
-        spacing: mm per axis; None where the phantom has none.
+        spacing: mm per axis; None if the phantom has no physical size.
+
+    Examples:
+        >>> Drawing(image=np.zeros((4, 4)), label=np.zeros((4, 4), np.uint8), spacing=(0.5, 0.5)).spacing
+        (0.5, 0.5)
     """
 
     image: NDArray[np.floating[Any]]
@@ -37,35 +41,45 @@ class Drawing:
 
 
 def _grey_levels(image: Tensor) -> Tensor:
-    """8-bit grey levels to 0..1."""
+    """Maps 8-bit grey levels to 0..1."""
     return image / 255.0
 
 
 def _standardised(image: Tensor) -> Tensor:
-    """Volumes: clip to the 0.5 and 99.5 percentiles of the volume, then zero mean and unit variance."""
+    """Clips a volume to its 0.5th and 99.5th percentiles and scales it to zero mean and unit variance."""
     low, high = torch.quantile(image.flatten(), torch.tensor([0.005, 0.995]))
     image = image.clamp(low, high)
     return (image - image.mean()) / image.std().clamp_min(1e-6)
 
 
 class PhantomDataset(Dataset):
-    """Base of phantoms. A subclass sets `cases`, `frames` and `revision` and writes `draw`.
+    """Base class for phantoms. A subclass sets `cases`, `frames` and `revision` and implements `draw`.
 
-    Groups (patients) have `frames` cases each and take the card's domains in turn. Case i is the same whatever the number
-    of cases. `read` resizes a drawing to the options' size (image linearly, label to the nearest voxel), normalises it
-    and repeats a grey image in all channels of the card.
+    Each group (patient) has `frames` cases, and groups take the card's domains in turn. Case i doesn't depend on the number
+    of cases. `read` resizes a drawing to the size in the options (the image linearly, the label by nearest neighbour),
+    normalises it and copies a grey image to all channels of the card.
 
     Args:
-        card: of the data set that the phantom stands in for.
-        options: of the data set.
-        phantom: number of cases, seed and scale.
-        normalise: as the edition normalises; None scales the grey levels 0..255 of images to 0..1, and volumes to zero
-            mean and unit deviation after clipping at the 0.5th and 99.5th percentile.
+        card: the card of the data set that the phantom replaces.
+        options: the options of that data set.
+        phantom: the number of cases, the seed and the scale.
+        normalise: the normalisation of the edition. None scales the grey levels 0..255 of images to 0..1, and volumes to zero
+            mean and unit variance after clipping at the 0.5th and 99.5th percentiles.
 
     Attributes:
-        cases: default number of cases.
-        frames: cases of one group.
-        revision: of the drawn digits; it enters the run key, so change it with any digit.
+        cases: the default number of cases.
+        frames: the number of cases in a group.
+        revision: the version of the drawn values. It is part of the run key, so change it whenever any value changes.
+
+    Examples:
+        >>> class Squares(PhantomDataset):
+        ...     def draw(self, group, frame, *, image=True):
+        ...         label = np.zeros((16, 16), np.uint8)
+        ...         label[4:12, 4:12] = 1
+        ...         return Drawing(200.0 * label, label, None)
+        >>> data = Squares(card, DatasetOptions(), PhantomOptions(cases=3))
+        >>> [ref.id for ref in data.index()]
+        ['phantom-00000', 'phantom-00001', 'phantom-00002']
     """
 
     cases: int = 60
@@ -89,23 +103,23 @@ class PhantomDataset(Dataset):
 
     @abstractmethod
     def draw(self, group: int, frame: int, *, image: bool = True) -> Drawing:
-        """Draw one case. The result depends on the arguments, `seed`, `scale` and the options and on nothing else.
+        """Draws one case. The result depends only on the arguments, `seed`, `scale` and the options.
 
         Args:
-            group: number of the group, from 0.
-            frame: number of the case in its group, from 0.
-            image: False where only the label is needed: an image that takes long may then be left blank.
+            group: the index of the group, from 0.
+            frame: the index of the case in its group, from 0.
+            image: False if only the label is needed; an image that is slow to draw may then be left blank.
 
         Returns:
             The case on its native grid.
         """
 
     def has_group(self, group: int) -> bool:
-        """Tell whether a group belongs to the data set under its options; by default each does."""
+        """Returns whether the options include a group; by default they include all."""
         return True
 
     def domain_of(self, group: int) -> str:
-        """Return the domain of a group; by default groups take the card's domains in turn."""
+        """Returns the domain of a group; by default groups take the card's domains in turn."""
         return self.card.domains[group % len(self.card.domains)]
 
     def index(self) -> list[CaseRef]:
@@ -119,11 +133,11 @@ class PhantomDataset(Dataset):
         return CaseRef(self.card.name, name, patient, self.domain_of(group), True)
 
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
-        """None: the fingerprint stands for the content."""
+        """Returns no files: the fingerprint identifies the content."""
         return ()
 
     def native(self, ref: CaseRef) -> Drawing:
-        """Return the drawing of a case on its native grid; the last one is kept."""
+        """Returns the drawing of a case on its native grid; the most recent one is cached."""
         if self._last is None or self._last[0] != ref.id:
             self._last = (ref.id, self._drawn(ref))
         return self._last[1]
@@ -144,6 +158,6 @@ class PhantomDataset(Dataset):
         return Case(ref, self.normalise(image), label, spacing, Frame(tuple(shape), drawing.spacing))
 
     def truth(self, ref: CaseRef) -> Truth:
-        kept = self._last is not None and self._last[0] == ref.id
-        drawing = self.native(ref) if kept else self._drawn(ref, image=False)
+        cached = self._last is not None and self._last[0] == ref.id
+        drawing = self.native(ref) if cached else self._drawn(ref, image=False)
         return Truth(torch.from_numpy(drawing.label), drawing.spacing)

@@ -1,4 +1,4 @@
-"""Published lists of ids, and the splits that they are of the cases that are present."""
+"""Published lists of ids, and the splits that they define on the cases at hand."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from semibench.contracts.errors import LayoutError
 
 @dataclass(frozen=True)
 class IdSplit:
-    """A split by the ids of its cases.
+    """A split, given by the ids of its cases.
 
     Attributes:
         labeled: ids of the labeled training cases.
         unlabeled: ids of the unlabeled training cases.
         test: ids of the test cases.
         validation: ids of the validation cases.
-        validation_from: the pool that the validation labels come from, "official" for a published list.
+        validation_from: the pool that provides the validation labels; "official" for a published list.
+
+    Examples:
+        >>> IdSplit(labeled=["a"], unlabeled=["b", "c"], test=["d"]).every()
+        ('a', 'b', 'c', 'd')
     """
 
     labeled: Sequence[str]
@@ -30,24 +34,30 @@ class IdSplit:
     validation_from: Literal["official", "labeled", "unlabeled", "none"] = "none"
 
     def every(self) -> tuple[str, ...]:
-        """Return all ids, role by role."""
+        """Returns all ids, role by role."""
         return (*self.labeled, *self.unlabeled, *self.validation, *self.test)
 
 
 SplitRules = Mapping[str, Callable[[], IdSplit]]
-"""Name of a split -> function that returns its ids; it is called when the split is asked for."""
+"""Name of a split -> function that returns its ids. It is called when the split is first requested."""
 
 
 class PublishedLists(Mapping[str, Split]):
-    """Published splits by name, for `Dataset.splits`. A published split is used whole or not at all.
+    """Published splits by name, as `Dataset.splits` returns them. A published split is used as a whole or not at all.
 
-    Iteration gives the splits all of whose cases are present. Any other one is known (`name in splits` is true), but
+    Iteration yields the splits whose cases are all present. For any other published split `name in splits` is true, but
     looking it up raises LayoutError with the ids of the missing cases.
 
     Args:
-        dataset: the name of the data set, for errors.
+        dataset: the name of the data set, for error messages.
         refs: the cases that are present.
         rules: the splits.
+
+    Examples:
+        >>> refs = [CaseRef("clinic", name, name, "default", True) for name in "abc"]
+        >>> splits = PublishedLists("clinic", refs, {"paper": lambda: IdSplit(["a"], ["b"], ["c"])})
+        >>> [ref.id for ref in splits["paper"].test]
+        ['c']
     """
 
     def __init__(self, dataset: str, refs: Iterable[CaseRef], rules: SplitRules) -> None:
@@ -93,14 +103,18 @@ class PublishedLists(Mapping[str, Split]):
 
 
 def half_of_groups(groups: Iterable[str], salt: str) -> set[str]:
-    """Choose half of the groups in the harness's own order.
+    """Chooses half of the groups in the harness's own order.
 
     Args:
         groups: names of groups; each counts once.
-        salt: another text gives another choice.
+        salt: a different text gives a different choice.
 
     Returns:
         The first half of `hash_order(groups, salt)`, rounded up.
+
+    Examples:
+        >>> sorted(half_of_groups(["anna", "ben", "carl"], salt="0"))
+        ['anna', 'carl']
     """
     order = hash_order(groups, salt)
     return set(order[: (len(order) + 1) // 2])

@@ -1,4 +1,4 @@
-"""Reading images and their masks from PNG, JPG, BMP and TIFF files."""
+"""Reads images and their masks from PNG, JPG, BMP and TIFF files."""
 
 from __future__ import annotations
 
@@ -19,55 +19,70 @@ MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 
 
 def is_image_file(path: Path) -> bool:
-    """Tell from a file's name whether it is an image.
+    """Returns whether a file is an image, judging by its name.
 
     Args:
         path: the file; it is not opened.
 
     Returns:
-        True for the endings .png, .jpg, .jpeg, .bmp, .tif and .tiff in any case, unless the file is hidden.
+        True for the endings .png, .jpg, .jpeg, .bmp, .tif and .tiff, in upper or lower case, unless the file is hidden.
     """
     return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List the image files that lie directly in a folder.
+    """Lists the image files directly inside a folder.
 
     Args:
         folder: an existing folder.
 
     Returns:
         The paths, sorted by name.
+
+    Examples:
+        >>> Image.new("L", (6, 4)).save(folder / "b.png")
+        >>> [path.name for path in image_files(folder)]
+        ['b.png']
     """
     return sorted(path for path in folder.iterdir() if is_image_file(path))
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Read an image in grey.
+    """Reads an image as grey levels.
 
     Args:
-        path: an image file of 8 bits per channel.
+        path: an image file with 8 bits per channel.
 
     Returns:
-        (H, W) uint8: the luma of ITU-R 601 where the file is in colour.
+        (H, W) uint8: the luma of ITU-R 601 if the file is in colour.
 
     Raises:
-        CaseError: the file can't be read, or isn't an 8-bit image.
+        CaseError: if the file can't be read or isn't an 8-bit image.
+
+    Examples:
+        >>> Image.new("RGB", (6, 4), "white").save(folder / "a.png")
+        >>> read_grey(folder / "a.png").shape
+        (4, 6)
     """
     return _converted(path, "L")
 
 
 def read_colour(path: Path) -> NDArray[np.uint8]:
-    """Read an image in colour.
+    """Reads an image in colour.
 
     Args:
-        path: an image file of 8 bits per channel.
+        path: an image file with 8 bits per channel.
 
     Returns:
         (H, W, 3) uint8: red, green and blue.
 
     Raises:
-        CaseError: the file can't be read, or isn't an 8-bit image.
+        CaseError: if the file can't be read or isn't an 8-bit image.
+
+    Examples:
+        >>> Image.new("RGB", (6, 4), "red").save(folder / "a.png")
+        >>> read_colour(folder / "a.png")[0, 0].tolist()
+        [255, 0, 0]
     """
     return _converted(path, "RGB")
 
@@ -83,17 +98,22 @@ def _converted(path: Path, mode: str) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Read a binary mask.
+    """Reads a binary mask.
 
     Args:
-        path: an image file that holds 0 and 255, or 0 and 1. A JPEG file may hold any values, as JPEG doesn't keep them.
+        path: an image file that contains 0 and 255, or 0 and 1. A JPEG file may contain any values, as its compression is lossy.
         shape: (H, W) of the image that the mask belongs to.
 
     Returns:
-        (H, W) bool: above 127, or above 0 where no value is above 1.
+        (H, W) bool: True above 127, or above 0 if no value exceeds 1.
 
     Raises:
-        CaseError: the file can't be read, has another size than the image, or holds other values.
+        CaseError: if the file can't be read, differs in size from the image, or contains other values.
+
+    Examples:
+        >>> Image.new("L", (6, 4), 255).save(folder / "mask.png")
+        >>> int(read_mask(folder / "mask.png", (4, 6)).sum())
+        24
     """
     mask = read_grey(path)
     if path.suffix.lower() not in LOSSY:
@@ -112,17 +132,22 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def merge_masks(paths: Sequence[Path], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Read all masks of one image and take their union.
+    """Reads all masks of one image and returns their union.
 
     Args:
-        paths: mask files, read by `read_mask`.
+        paths: the mask files, in the format that `read_mask` reads.
         shape: (H, W) of the image.
 
     Returns:
-        (H, W) bool; all False without a file.
+        (H, W) bool; all False if there are no files.
 
     Raises:
-        CaseError: as `read_mask`.
+        CaseError: under the conditions of `read_mask`.
+
+    Examples:
+        >>> Image.new("L", (6, 4), 255).save(folder / "mask.png")
+        >>> int(merge_masks([folder / "mask.png"], (4, 6)).sum())
+        24
     """
     merged = np.zeros(shape, dtype=bool)
     for path in paths:

@@ -1,4 +1,4 @@
-"""Reading the small CSV tables that come with data sets."""
+"""Reads the small CSV tables that come with data sets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from semibench.contracts.cards import DatasetCard
 
 
 def read_table(path: Path, card: DatasetCard, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read the small CSV table that comes with a data set.
+    """Reads the small CSV table that comes with a data set.
 
     Args:
         path: a CSV file with a header, in UTF-8.
-        card: the data set, for the error.
-        columns: the columns to read. Names are compared without case and outer spaces.
+        card: the card of the data set, for error messages.
+        columns: the columns to read. Names are compared ignoring case and surrounding spaces.
 
     Returns:
-        The rows: column, as written in `columns`, -> text.
+        The rows, each a mapping from column (as written in `columns`) to text.
 
     Raises:
-        LayoutError: the file or one of the columns is missing.
+        LayoutError: if the file or one of the columns is missing.
+
+    Examples:
+        >>> _ = (folder / "cases.csv").write_text("ID,Device,Age\\na,2,61\\n")
+        >>> read_table(folder / "cases.csv", card, ["id", "device"])
+        [{'id': 'a', 'device': '2'}]
     """
     if not path.is_file():
         raise layout_error(path.parent, card, f"the table {path.name} is missing in {path.parent}")

@@ -1,4 +1,4 @@
-"""The base of 3D data sets: volume files become cases on the working grid."""
+"""The base class for 3D data sets: it turns volume files into cases on the working grid."""
 
 from __future__ import annotations
 
@@ -37,11 +37,16 @@ from semibench.contracts.cases import Case, CaseRef, DatasetOptions, Frame, Trut
 from semibench.contracts.errors import CaseError
 
 Scaling = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A normalisation: values of any shape to values of the same shape."""
+"""A normalisation: it maps values of any shape to values of the same shape."""
 
 
 class VolumeOptions(DatasetOptions, frozen=True, extra="forbid"):
-    """size: the working grid, in the axis order of the data set (None: the edition's own)."""
+    """Options of 3D data sets. size: the working grid, in the axis order of the data set (None: the edition's own).
+
+    Examples:
+        >>> VolumeOptions(size=(32, 96, 96)).size
+        (32, 96, 96)
+    """
 
     @field_validator("size")
     @classmethod
@@ -53,14 +58,18 @@ class VolumeOptions(DatasetOptions, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class VolumeEntry:
-    """The files and facts of one volume.
+    """The files of one volume, its group and its domain.
 
     Attributes:
         image: the image file.
-        label: the label file, which may be the image file; None where there is no label.
-        group: the patient, or what else must not be split.
+        label: the label file, which may be the image file; None if there is no label.
+        group: the patient, or whatever else must stay on one side of a split.
         domain: one of the card's domains.
-        frame: the time point of a 4D file.
+        frame: the time point of a 4D file, from 0; None for a 3D file.
+
+    Examples:
+        >>> VolumeEntry(folder / "a.nii.gz", folder / "a_seg.nii.gz", group="a", domain="default").label.name
+        'a_seg.nii.gz'
     """
 
     image: Path
@@ -72,14 +81,18 @@ class VolumeEntry:
 
 @dataclass(frozen=True)
 class PreparedVolume:
-    """A volume as an edition prepares it, before it is resized.
+    """A volume as prepared by an edition, before it is resized.
 
     Attributes:
         box: the part of the native grid that becomes the working grid.
         image: float32, the values in the box.
-        size: of the working grid.
-        how: interpolation of the image.
-        finish: normalisation of the resized image, where the edition normalises after the resize.
+        size: the size of the working grid.
+        how: the interpolation of the image.
+        finish: the normalisation of the resized image, if the edition normalises after resizing.
+
+    Examples:
+        >>> PreparedVolume(((0, 2), (0, 4), (0, 4)), np.zeros((2, 4, 4), np.float32), size=(2, 8, 8)).how
+        'linear'
     """
 
     box: Box
@@ -90,14 +103,27 @@ class PreparedVolume:
 
 
 class VolumeDataset(FileDataset):
-    """Base of 3D data sets. A subclass sets `card` and writes `locate` and `prepare`.
+    """Base class for 3D data sets. A subclass sets `card` and implements `locate` and `prepare`.
 
-    Labels are mapped once, on the native grid; `read` and `truth` get the same map in the same axis order.
+    Stored label values are mapped to classes once, on the native grid; `read` and `truth` see the same map.
 
     Attributes:
-        scalings: edition -> how it normalises stored values, for the phantom; an edition that is missing has the phantom's
-            default.
-        h5_spacing: mm per axis of HDF5 files, which hold none; None where it is not known.
+        scalings: edition -> its normalisation of stored values, so that the phantom can apply it. Editions not listed here use
+            the phantom's default.
+        h5_spacing: mm per axis of HDF5 files, which don't store a spacing; None if unknown.
+
+    Examples:
+        >>> class Scans(VolumeDataset):
+        ...     card = card
+        ...     def locate(self):
+        ...         return {"a": VolumeEntry(self.root / "a.nii.gz", None, "a", "default")}
+        ...     def prepare(self, entry, image, label):
+        ...         box = tuple((0, length) for length in image.shape)
+        ...         return PreparedVolume(box, z_score(image.astype(np.float32)), self.size_of(box))
+        >>> nibabel.save(nibabel.Nifti1Image(np.zeros((6, 4, 2), np.int16), np.eye(4)), folder / "a.nii.gz")
+        >>> data = Scans(folder, DatasetOptions())
+        >>> data.read(data.index()[0]).image.shape
+        torch.Size([1, 2, 4, 6])
     """
 
     Options: ClassVar[type[DatasetOptions]] = VolumeOptions
@@ -106,30 +132,30 @@ class VolumeDataset(FileDataset):
 
     @abstractmethod
     def locate(self) -> Mapping[str, VolumeEntry]:
-        """Find all volumes.
+        """Finds all volumes.
 
         Returns:
             Case id -> entry.
 
         Raises:
-            LayoutError: the files are not laid out as expected.
+            LayoutError: if the files are not laid out as expected.
         """
 
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        """Read the image or the label of a volume, as it is stored.
+        """Reads the stored image or label of a volume.
 
-        By default the ending of the file decides: NIfTI, MetaImage and NRRD are read as (z, y, x), HDF5 in its own order.
+        By default the ending of the file decides how: NIfTI, MetaImage and NRRD are read as (z, y, x), HDF5 in file order.
 
         Args:
             entry: the volume.
             path: its image or label file.
-            key: what to read; one HDF5 file may hold both, under these names.
+            key: what to read. One HDF5 file may contain both, under these names.
 
         Returns:
             The voxels in the axis order of the data set.
 
         Raises:
-            CaseError: the file can't be read.
+            CaseError: if the file can't be read.
         """
         if path.suffix == ".h5":
             return read_h5_volume(path, key, self.h5_spacing)
@@ -138,33 +164,33 @@ class VolumeDataset(FileDataset):
         return z_first(read_nrrd(path) if path.suffix == ".nrrd" else read_nifti(path, frame=entry.frame))
 
     def label_classes(self, path: Path) -> Mapping[int, int]:
-        """Return the meaning of the stored values of a label file: value -> class. Default: values are classes."""
+        """Returns the class of each stored value of a label file. By default the values are the classes."""
         return {value: value for value in range(len(self.card.classes))}
 
     def load_image(self, entry: VolumeEntry) -> Volume:
-        """Read the native image; see `load`."""
+        """Reads the native image; see `load`."""
         return self.load(entry, entry.image, "image")
 
     def load_label(self, entry: VolumeEntry, path: Path) -> Volume:
-        """Read the native label, uint8 classes, in the same axis order.
+        """Reads the native label as uint8 classes, in the axis order of the image.
 
         Raises:
-            CaseError: the file can't be read or holds an unknown value.
+            CaseError: if the file can't be read or contains an unknown value.
         """
         volume = self.load(entry, path, "label")
         return Volume(map_labels(volume.array, self.label_classes(path), path), volume.spacing)
 
     @abstractmethod
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
-        """Prepare a volume as the edition says: box, normalisation, working grid.
+        """Prepares a volume as its edition requires: box, normalisation, working grid.
 
         Raises:
-            CaseError: the edition needs a label and there is none.
+            CaseError: if the edition needs a label and there is none.
         """
 
     @cached_property
     def entries(self) -> dict[str, VolumeEntry]:
-        """Located once per object, sorted by id."""
+        """Case id -> entry, sorted by id; located once per object."""
         return dict(sorted(self.locate().items()))
 
     def index(self) -> list[CaseRef]:
@@ -216,7 +242,7 @@ class VolumeDataset(FileDataset):
         return None if scaling is None else lambda image: torch.from_numpy(scaling(image.numpy()))
 
     def size_of(self, box: Box, default: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Return the size of the working grid: the option, else the edition's grid, else the box as it is."""
+        """Returns the size of the working grid: that in the options, else the edition's grid, else the size of the box."""
         return tuple(self.options.size or default or (stop - start for start, stop in box))
 
     def _entry(self, ref: CaseRef) -> VolumeEntry:

@@ -1,5 +1,5 @@
-"""Reading volumes: NIfTI through nibabel (tolerates odd direction cosines), NRRD and MetaImage through SimpleITK, HDF5
-through h5py. DICOM series are in `dicom_series`."""
+"""Reads volumes: NIfTI through nibabel (which tolerates odd direction cosines), NRRD and MetaImage through SimpleITK,
+and HDF5 through h5py. `dicom_series` reads DICOM series."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ BYTES = {
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume as it lies in its file.
+    """A volume as stored in its file.
 
     Attributes:
         array: the voxels, in the axis order that the reader documents.
-        spacing: mm per voxel, in the same order; None where the file holds none.
+        spacing: mm per voxel, in the same order; None if the file doesn't store it.
+
+    Examples:
+        >>> Volume(np.zeros((6, 4, 2)), spacing=(0.5, 0.5, 3.0)).array.shape
+        (6, 4, 2)
     """
 
     array: NDArray[Any]
@@ -36,17 +40,22 @@ class Volume:
 
 
 def read_nifti(path: Path, *, frame: int | None = None) -> Volume:
-    """Read a NIfTI file in its own axis order.
+    """Reads a NIfTI file in its own axis order.
 
     Args:
         path: a .nii or .nii.gz file. Odd direction cosines are accepted and ignored.
         frame: the time point of a 4D file, from 0; None for a 3D file.
 
     Returns:
-        The voxels as (x, y, z), with the spacing of the header.
+        The voxels as (x, y, z), with the spacing in the header.
 
     Raises:
-        CaseError: the file can't be read, has another number of axes, or lacks the frame.
+        CaseError: if the file can't be read, has the wrong number of axes, or lacks the frame.
+
+    Examples:
+        >>> nibabel.save(nibabel.Nifti1Image(np.zeros((6, 4, 2), np.int16), np.diag([0.5, 1, 3, 1])), folder / "a.nii.gz")
+        >>> read_nifti(folder / "a.nii.gz").spacing
+        (0.5, 1.0, 3.0)
     """
     image = _nifti(path)
     if frame is None:
@@ -60,16 +69,21 @@ def read_nifti(path: Path, *, frame: int | None = None) -> Volume:
 
 
 def read_nifti_lps(path: Path) -> Volume:
-    """Read a NIfTI file and turn it upright.
+    """Reads a NIfTI file and reorients it to ITK's identity direction.
 
     Args:
         path: a 3D .nii or .nii.gz file.
 
     Returns:
-        The voxels as (z, y, x) with x to the left, y to the back and z to the head: ITK's identity direction.
+        The voxels as (z, y, x), with x towards the patient's left, y towards the back and z towards the head.
 
     Raises:
-        CaseError: the file can't be read or has another number of axes.
+        CaseError: if the file can't be read or doesn't have three axes.
+
+    Examples:
+        >>> nibabel.save(nibabel.Nifti1Image(np.zeros((6, 4, 2), np.int16), np.diag([0.5, 1, 3, 1])), folder / "a.nii.gz")
+        >>> read_nifti_lps(folder / "a.nii.gz").array.shape
+        (2, 4, 6)
     """
     import nibabel
 
@@ -103,7 +117,7 @@ def _zooms(image: Any) -> tuple[float, ...]:
 
 
 def read_nrrd(path: Path) -> Volume:
-    """Read an NRRD file in its own axis order.
+    """Reads an NRRD file in its own axis order.
 
     Args:
         path: a 3D .nrrd file.
@@ -112,7 +126,12 @@ def read_nrrd(path: Path) -> Volume:
         The voxels as (x, y, z), with their spacing.
 
     Raises:
-        CaseError: the file can't be read or has another number of axes.
+        CaseError: if the file can't be read or doesn't have three axes.
+
+    Examples:
+        >>> SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((2, 4, 6), np.int16)), str(folder / "a.nrrd"))
+        >>> read_nrrd(folder / "a.nrrd").array.shape
+        (6, 4, 2)
     """
     import SimpleITK as sitk
 
@@ -127,29 +146,38 @@ def read_nrrd(path: Path) -> Volume:
 
 
 def z_first(volume: Volume) -> Volume:
-    """Reverse the axes of a volume.
+    """Reverses the axes of a volume.
 
     Args:
-        volume: axes (x, y, z).
+        volume: a volume with the axes (x, y, z).
 
     Returns:
-        The same voxels, axes (z, y, x).
+        The same voxels with the axes (z, y, x).
+
+    Examples:
+        >>> z_first(Volume(np.zeros((6, 4, 2)), (0.5, 1.0, 3.0))).spacing
+        (3.0, 1.0, 0.5)
     """
     return Volume(volume.array.transpose(2, 1, 0), None if volume.spacing is None else volume.spacing[::-1])
 
 
 def read_metaimage(path: Path) -> Volume:
-    """Read a MetaImage file.
+    """Reads a MetaImage file.
 
     Args:
-        path: the header (.mhd); its voxels lie in the file that it names, or behind it.
+        path: the header (.mhd). Its voxels are in the file that it names, or follow the header.
 
     Returns:
         The voxels as (z, y, x), with their spacing in the same order.
 
     Raises:
-        CaseError: the header can't be read, or the file with the voxels is missing or has another length than the header
-            says.
+        CaseError: if the header can't be read, or the file with the voxels is missing or differs in length from what the
+            header says.
+
+    Examples:
+        >>> SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((2, 4, 6), np.int16)), str(folder / "a.mhd"))
+        >>> read_metaimage(folder / "a.mhd").array.shape
+        (2, 4, 6)
     """
     import SimpleITK as sitk
 
@@ -176,13 +204,18 @@ def read_metaimage(path: Path) -> Volume:
 
 
 def metaimage_data_file(path: Path) -> Path | None:
-    """Find the file that holds the voxels of a MetaImage header.
+    """Finds the file that contains the voxels of a MetaImage header.
 
     Args:
         path: the header (.mhd).
 
     Returns:
-        The file that the header names; None where the voxels follow the header or the header can't be read.
+        The file that the header names; None if the voxels follow the header or the header can't be read.
+
+    Examples:
+        >>> SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((2, 4, 6), np.int16)), str(folder / "a.mhd"))
+        >>> metaimage_data_file(folder / "a.mhd").name
+        'a.raw'
     """
     try:
         named = _metaimage_fields(path).get("ElementDataFile", "LOCAL")
@@ -205,24 +238,30 @@ def _metaimage_fields(path: Path) -> dict[str, str]:
 
 
 def _short(error: BaseException) -> str:
-    """The last line of an error of ITK, without its address and file."""
+    """Returns the last line of an ITK error, without its address and source file."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rpartition("): ")[2] if lines else type(error).__name__
 
 
 def read_h5_volume(path: Path, key: str, spacing: tuple[float, ...] | None = None) -> Volume:
-    """Read a volume from an HDF5 file.
+    """Reads a volume from an HDF5 file.
 
     Args:
         path: an .h5 file.
         key: the name of the array in the file; the array must have three axes.
-        spacing: mm per axis, as HDF5 files of this kind hold none; None where it is not known.
+        spacing: mm per axis, which HDF5 files of this kind don't store; None if unknown.
 
     Returns:
         The voxels, in file order.
 
     Raises:
-        CaseError: the file can't be read, lacks the key, or the array has another number of axes.
+        CaseError: if the file can't be read, lacks the key, or the array doesn't have three axes.
+
+    Examples:
+        >>> with h5py.File(folder / "a.h5", "w") as file:
+        ...     file["image"] = np.zeros((6, 4, 2))
+        >>> read_h5_volume(folder / "a.h5", "image", spacing=(1.0, 1.0, 1.0)).array.shape
+        (6, 4, 2)
     """
     array = read_h5(path, key)
     if array.ndim != 3:
@@ -231,7 +270,7 @@ def read_h5_volume(path: Path, key: str, spacing: tuple[float, ...] | None = Non
 
 
 def read_h5(path: Path, key: str) -> NDArray[Any]:
-    """Read one array of an HDF5 file.
+    """Reads one array of an HDF5 file.
 
     Args:
         path: an .h5 file.
@@ -241,7 +280,13 @@ def read_h5(path: Path, key: str) -> NDArray[Any]:
         The array, in file order.
 
     Raises:
-        CaseError: the file can't be read or lacks the key.
+        CaseError: if the file can't be read or lacks the key.
+
+    Examples:
+        >>> with h5py.File(folder / "a.h5", "w") as file:
+        ...     file["weights"] = np.ones(3)
+        >>> read_h5(folder / "a.h5", "weights")
+        array([1., 1., 1.])
     """
     import h5py
 
@@ -255,18 +300,22 @@ def read_h5(path: Path, key: str) -> NDArray[Any]:
 
 
 def map_labels(stored: NDArray[Any], values: Mapping[int, int], path: Path) -> NDArray[np.uint8]:
-    """Turn stored label values into classes.
+    """Maps stored label values to classes.
 
     Args:
-        stored: label map of any shape.
-        values: stored value -> class. All values that may occur must be listed.
-        path: the file that the labels come from, for the error.
+        stored: the stored labels, of any shape.
+        values: stored value -> class. Every value that may occur must be listed.
+        path: the file that contains the labels, for the error message.
 
     Returns:
-        uint8 classes, of the same shape.
+        uint8 classes of the same shape.
 
     Raises:
-        CaseError: the labels hold a value that is not listed.
+        CaseError: if the labels contain a value that isn't listed.
+
+    Examples:
+        >>> map_labels(np.array([0, 205, 420]), {0: 0, 205: 1, 420: 2}, folder / "a.nii.gz")
+        array([0, 1, 2], dtype=uint8)
     """
     present = np.unique(stored).tolist()
     unknown = [value for value in present if value not in values]

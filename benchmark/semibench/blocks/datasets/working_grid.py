@@ -1,4 +1,4 @@
-"""Resizing to the working grid, padding and cropping to boxes, for images and labels alike."""
+"""Resizes images and labels to the working grid, and crops or pads them to boxes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from torch.nn import functional
 from semibench.contracts.cases import Case, CaseRef, Frame
 
 Box = tuple[tuple[int, int], ...]
-"""(start, stop) in voxels per axis; a box may reach beyond its grid."""
+"""(start, stop) in voxels per axis; a box may extend beyond its grid."""
 
 Interpolation = Literal["linear", "nearest"]
 
 
 def resize_image(image: Tensor, size: Sequence[int], how: Interpolation = "linear") -> Tensor:
-    """Resize an image.
+    """Resizes an image.
 
     Args:
         image: float32 (C, *spatial), 2 or 3 spatial axes.
         size: the new spatial size.
-        how: "linear" is bilinear with antialiasing in 2D and trilinear in 3D; "nearest" takes the nearest voxel centre.
+        how: "linear" (bilinear with antialiasing in 2D, trilinear in 3D) or "nearest" (the nearest voxel centre).
 
     Returns:
-        float32 (C, *size); the same tensor where nothing changes.
+        float32 (C, *size); the same tensor if it already has this size.
+
+    Examples:
+        >>> resize_image(torch.zeros(1, 4, 6), (8, 12)).shape
+        torch.Size([1, 8, 12])
     """
     if tuple(image.shape[1:]) == tuple(size):
         return image
@@ -42,14 +46,18 @@ def resize_image(image: Tensor, size: Sequence[int], how: Interpolation = "linea
 
 
 def resize_label(label: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize a label map to the nearest voxel centres.
+    """Resizes a label map by nearest neighbour, using voxel centres.
 
     Args:
         label: uint8 (*spatial), 2 or 3 axes.
         size: the new size.
 
     Returns:
-        uint8 (*size); the same tensor where nothing changes.
+        uint8 (*size); the same tensor if it already has this size.
+
+    Examples:
+        >>> resize_label(torch.tensor([[0, 1]], dtype=torch.uint8), (1, 4))
+        tensor([[0, 0, 1, 1]], dtype=torch.uint8)
     """
     if tuple(label.shape) == tuple(size):
         return label
@@ -59,15 +67,19 @@ def resize_label(label: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def crop_or_pad(array: NDArray[Any], box: Box, fill: float = 0) -> NDArray[Any]:
-    """Cut a box out of an array.
+    """Cuts a box out of an array.
 
     Args:
-        array: any number of axes.
-        box: (start, stop) per axis; it may reach beyond the array.
+        array: an array with any number of axes.
+        box: (start, stop) per axis; it may extend beyond the array.
         fill: the value of the parts beyond the array.
 
     Returns:
-        The box: a view of the array where it lies inside, else a padded copy.
+        The contents of the box: a view of the array if the box is inside it, else a padded copy.
+
+    Examples:
+        >>> crop_or_pad(np.array([1, 2, 3]), ((-1, 2),))
+        array([0, 1, 2])
     """
     inside = tuple(slice(max(a, 0), min(b, n)) for (a, b), n in zip(box, array.shape, strict=True))
     pads = [(max(-a, 0), max(b - n, 0)) for (a, b), n in zip(box, array.shape, strict=True)]
@@ -78,14 +90,18 @@ def crop_or_pad(array: NDArray[Any], box: Box, fill: float = 0) -> NDArray[Any]:
 
 
 def foreground_box(label: NDArray[np.uint8], margin: int | Sequence[int] = 0) -> Box | None:
-    """Find the box around the foreground of a label map.
+    """Finds the box around the foreground of a label map.
 
     Args:
-        label: any number of axes; everything above 0 is foreground.
-        margin: voxels by which each side is widened, for all axes or for each.
+        label: a label map with any number of axes; values above 0 are foreground.
+        margin: voxels added on each side: one number, or one per axis.
 
     Returns:
-        (start, stop) per axis, inside the grid; None without foreground.
+        (start, stop) per axis, inside the grid; None if there is no foreground.
+
+    Examples:
+        >>> foreground_box(np.array([[0, 0, 0], [0, 1, 1]], np.uint8))
+        ((1, 2), (1, 3))
     """
     margins = (margin,) * label.ndim if isinstance(margin, int) else tuple(margin)
     box = []
@@ -98,15 +114,19 @@ def foreground_box(label: NDArray[np.uint8], margin: int | Sequence[int] = 0) ->
 
 
 def scaled_spacing(spacing: Sequence[float] | None, box: Box, size: Sequence[int]) -> tuple[float, ...] | None:
-    """Work out the spacing of a box that is resized.
+    """Computes the spacing of a box after resizing.
 
     Args:
-        spacing: native, in mm per axis; None where it is not known.
+        spacing: the native spacing in mm per axis; None if unknown.
         box: the part of the native grid that is resized.
         size: its new size.
 
     Returns:
-        mm per axis: the native spacing times the length of the box over the new size; None where `spacing` is None.
+        mm per axis: the native spacing times the length of the box, divided by the new size. None if `spacing` is None.
+
+    Examples:
+        >>> scaled_spacing((1.0, 1.0), ((0, 4), (0, 6)), (8, 12))
+        (0.5, 0.5)
     """
     if spacing is None:
         return None
@@ -114,14 +134,18 @@ def scaled_spacing(spacing: Sequence[float] | None, box: Box, size: Sequence[int
 
 
 def centred_box(shape: Sequence[int], size: Sequence[int]) -> Box:
-    """Place a box of a given size around the centre of a grid.
+    """Places a box of a given size at the centre of a grid.
 
     Args:
-        shape: of the grid.
-        size: of the box.
+        shape: the shape of the grid.
+        size: the size of the box.
 
     Returns:
-        (start, stop) per axis; the box reaches beyond the grid where the grid is smaller.
+        (start, stop) per axis; the box extends beyond the grid where the grid is smaller.
+
+    Examples:
+        >>> centred_box((10, 4), (6, 6))
+        ((2, 8), (-1, 5))
     """
     starts = [(n - length) // 2 for n, length in zip(shape, size, strict=True)]
     return tuple((start, start + length) for start, length in zip(starts, size, strict=True))
@@ -137,20 +161,26 @@ def case_on_grid(
     box: Box | None = None,
     how: Interpolation = "linear",
 ) -> Case:
-    """Bring a native image and its label to the working grid.
+    """Transfers a native image and its label to the working grid.
 
     Args:
-        ref: the case.
+        ref: the reference of the case.
         image: float32 (C, *native), 2 or 3 spatial axes.
-        label: uint8 (*native), classes; None where the case has no label.
-        size: of the working grid; None for the size of the box.
-        spacing: native, in mm per axis; None where it is not known.
-        box: the part of the native grid that becomes the working grid, padded with 0 where it reaches beyond; None for
-            the whole grid.
-        how: interpolation of the image, as in `resize_image`.
+        label: uint8 (*native), classes; None if the case has no label.
+        size: the size of the working grid; None: that of the box.
+        spacing: the native spacing in mm per axis; None if unknown.
+        box: the part of the native grid that becomes the working grid, padded with 0 beyond its borders; None: the whole
+            grid.
+        how: the interpolation of the image, as in `resize_image`.
 
     Returns:
-        The case, with the frame by which a prediction is put back on the native grid.
+        The case, with the frame that maps a prediction back to the native grid.
+
+    Examples:
+        >>> ref = CaseRef("clinic", "a", "a", "default", True)
+        >>> case = case_on_grid(ref, np.zeros((1, 4, 6), np.float32), None, size=(8, 12), spacing=(1.0, 1.0))
+        >>> case.image.shape, case.spacing
+        (torch.Size([1, 8, 12]), (0.5, 0.5))
     """
     frame = Frame(tuple(image.shape[1:]), spacing, box)
     grid = tuple(size or (stop - start for start, stop in frame.extent))

@@ -1,1 +1,1 @@
-"""Parts of a phantom: random streams, smooth fields, outlines and shapes."""
+"""Building blocks for phantoms: random streams, smooth fields, outlines and shapes."""

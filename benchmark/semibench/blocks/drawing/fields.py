@@ -1,7 +1,7 @@
-"""Random streams, smooth random fields and outlines, with which phantoms are drawn.
+"""Random streams, smooth random fields and outlines for drawing phantoms.
 
-Each case has a stream of its own, seeded by (revision, data set, seed, path of integers) and by nothing else: case i is
-the same whatever the number of cases, their order and the process.
+Each case has its own stream, seeded only by (revision, data set, seed, path of integers): case i doesn't depend on the
+number of cases, their order or the process.
 """
 
 from __future__ import annotations
@@ -14,40 +14,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
-"""In fact float64 everywhere; numpy's stubs promise no more than `floating` for many results."""
+"""Always float64 in practice; numpy's stubs promise only `floating` for many results."""
 
 _SPLINE_POWER = 151 / 315
-"""Mean of the sum of squared weights of a cubic B-spline, i.e. the variance of a spline with unit normal coefficients."""
+"""The mean of the sum of squared weights of a cubic B-spline, i.e. the variance of a spline with unit normal coefficients."""
 
 _ANGLES = 2048
-"""Samples of the radius of a contour."""
+"""Number of angles at which a contour samples its radius."""
 
 
 def random_stream(revision: int, dataset: str, seed: int, *path: int) -> np.random.Generator:
-    """Make the random generator of one thing, e.g. a patient or a frame, of a phantom.
+    """Creates the random generator for one part of a phantom, e.g. a patient or a frame.
 
     Args:
-        revision: of the phantom's digits.
+        revision: the version of the phantom's values.
         dataset: the name of the data set.
-        seed: of the phantom.
-        path: the numbers of the thing, e.g. (patient, frame).
+        seed: the seed of the phantom.
+        path: the indices of the part, e.g. (patient, frame).
 
     Returns:
-        A PCG64 generator that depends on the arguments only.
+        A PCG64 generator that depends only on the arguments.
+
+    Examples:
+        >>> random_stream(1, "clinic", 0, 3, 1).random() == random_stream(1, "clinic", 0, 3, 1).random()
+        True
     """
     name = int.from_bytes(hashlib.sha256(dataset.encode()).digest()[:8], "big")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([revision, name, seed, *path])))
 
 
 def spline_basis(n: int, cells: int) -> FloatArray:
-    """Evaluate the uniform cubic B-splines.
+    """Evaluates the uniform cubic B-splines.
 
     Args:
-        n: number of samples, at the centres of n equal parts.
-        cells: number of knot intervals.
+        n: the number of samples, at the centres of n equal intervals.
+        cells: the number of knot intervals.
 
     Returns:
         (n, cells + 3): the value of each spline at each sample.
+
+    Examples:
+        >>> spline_basis(8, cells=2).shape
+        (8, 5)
     """
     t = (np.arange(n) + 0.5) / n * cells
     first = np.minimum(t.astype(np.int64), cells - 1)
@@ -59,15 +67,19 @@ def spline_basis(n: int, cells: int) -> FloatArray:
 
 
 def smooth_field(rng: np.random.Generator, shape: Sequence[int], cells: Sequence[int]) -> FloatArray:
-    """Draw smooth noise of zero mean and unit variance: a cubic spline through normal numbers.
+    """Draws smooth noise with zero mean and unit variance: a cubic spline with normal coefficients.
 
     Args:
-        rng: the generator; one normal number is drawn for each spline.
-        shape: of the field, any number of axes.
-        cells: how many bumps fit into each axis.
+        rng: the generator; it draws one normal number for each spline.
+        shape: the shape of the field, with any number of axes.
+        cells: the number of bumps along each axis.
 
     Returns:
         float64 of `shape`.
+
+    Examples:
+        >>> smooth_field(np.random.default_rng(0), (32, 64), cells=(4, 8)).shape
+        (32, 64)
     """
     field = rng.standard_normal([c + 3 for c in cells])
     for axis, (n, c) in enumerate(zip(shape, cells, strict=True)):
@@ -76,13 +88,13 @@ def smooth_field(rng: np.random.Generator, shape: Sequence[int], cells: Sequence
 
 
 def smooth_curve(rng: np.random.Generator, n: int, cells: int, amplitude: float) -> FloatArray:
-    """Draw a smooth random curve.
+    """Draws a smooth random curve.
 
     Args:
         rng: the generator.
-        n: number of samples.
-        cells: how many bumps fit into the curve.
-        amplitude: standard deviation.
+        n: the number of samples.
+        cells: the number of bumps along the curve.
+        amplitude: the standard deviation.
 
     Returns:
         (n,) float64.
@@ -91,45 +103,58 @@ def smooth_curve(rng: np.random.Generator, n: int, cells: int, amplitude: float)
 
 
 def soft_step(x: FloatArray, width: float) -> FloatArray:
-    """Step from 0 to 1 through x = 0 by a linear ramp.
+    """Computes a step from 0 to 1 at x = 0, smoothed to a linear ramp.
 
     Args:
-        x: any shape.
-        width: of the ramp, in the units of x.
+        x: values of any shape.
+        width: the width of the ramp, in the units of x.
 
     Returns:
-        0..1, of the same shape.
+        Values in 0..1, of the same shape.
+
+    Examples:
+        >>> soft_step(np.array([-1.0, 0.0, 1.0]), width=1.0)
+        array([0. , 0.5, 1. ])
     """
     return np.clip(x / width + 0.5, 0.0, 1.0)
 
 
 def ridge(field: FloatArray, width: float) -> FloatArray:
-    """Draw thin curved lines where a field crosses zero.
+    """Draws thin curved lines where a field crosses zero.
 
     Args:
-        field: any shape, e.g. from `smooth_field`.
-        width: over which a line falls off, in the units of the field.
+        field: values of any shape, e.g. from `smooth_field`.
+        width: the distance over which a line fades, in the units of the field.
 
     Returns:
-        1 on the lines and 0 far from them, of the same shape.
+        1 on the lines, falling to 0 away from them, of the same shape.
+
+    Examples:
+        >>> ridge(np.array([0.0, 1.0]), width=1.0)
+        array([1. , 0.5])
     """
     return 1.0 / (1.0 + (field / width) ** 4)
 
 
 class Contour:
-    """Irregular closed outline around a centre: an ellipse whose radius is modulated by a random Fourier series.
+    """An irregular closed outline: an ellipse whose radius is modulated by a random Fourier series.
 
     r(phi) = 1 + sum_k a_k cos(k phi + p_k), a_k ~ roughness / k for k = 2..order, plus narrow outward lobes.
 
     Args:
         rng: the generator.
-        centre: (z, x), in the units of the coordinates that `depth` gets, e.g. mm.
-        radii: half axes (z, x), likewise.
-        angle: of the ellipse, in radians.
-        roughness: share of the radius by which it varies.
-        order: highest order of the series.
-        spikes: number of outward lobes.
-        spike: height of the lobes, as a share of the radius.
+        centre: (z, x), in the units of the coordinates passed to `depth`, e.g. mm.
+        radii: half axes (z, x), in the same units.
+        angle: the rotation of the ellipse, in radians.
+        roughness: the variation of the radius, as a share of it.
+        order: the highest order of the series.
+        spikes: the number of outward lobes.
+        spike: the height of the lobes, as a share of the radius.
+
+    Examples:
+        >>> outline = Contour(np.random.default_rng(0), centre=(10.0, 20.0), radii=(5.0, 8.0))
+        >>> (outline.depth(np.array([10.0, 30.0]), np.array([20.0, 20.0])) > 0).tolist()
+        [True, False]
     """
 
     def __init__(
@@ -155,14 +180,14 @@ class Contour:
         self._radius = np.maximum(radius, 0.3)
 
     def depth(self, z: FloatArray, x: FloatArray) -> FloatArray:
-        """Evaluate the outline at points.
+        """Evaluates the outline at points.
 
         Args:
-            z: coordinates downwards.
-            x: coordinates to the right, of the same shape.
+            z: coordinates that increase downwards.
+            x: coordinates that increase to the right, of the same shape.
 
         Returns:
-            About the signed distance to the outline: positive inside, in the units of the coordinates.
+            The approximate signed distance to the outline, positive inside, in the units of the coordinates.
         """
         dz, dx = z - self.centre[0], x - self.centre[1]
         c, s = np.cos(self.angle), np.sin(self.angle)
@@ -176,13 +201,17 @@ class Contour:
 
 
 class Wave:
-    """Smooth random function of one coordinate, defined everywhere: a few sinusoids of random phase.
+    """A smooth random function of one coordinate, defined everywhere: a sum of sinusoids with random phases.
 
     Args:
         rng: the generator.
-        length: over which `harmonics` periods fit, in the units of the coordinate.
-        amplitude: standard deviation, in the units of the values.
-        harmonics: number of sinusoids.
+        length: the distance over which the slowest sinusoid has 0.6 to 1.2 periods, in the units of the coordinate.
+        amplitude: the standard deviation of the slowest sinusoid's amplitude, in the units of the values.
+        harmonics: the number of sinusoids.
+
+    Examples:
+        >>> Wave(np.random.default_rng(0), length=40.0, amplitude=2.0)(np.linspace(0, 40, 81)).shape
+        (81,)
     """
 
     def __init__(self, rng: np.random.Generator, length: float, amplitude: float, harmonics: int = 3) -> None:

@@ -1,7 +1,7 @@
-"""Implicit shapes in three dimensions, of which the organs of volume phantoms are made.
+"""Implicit 3D shapes from which volume phantoms build their organs.
 
-A shape is a field on a grid of points: positive inside, about the distance to its surface in mm. Points are three arrays
-(broadcastable) of mm from the middle of the volume.
+A shape is a field on a grid of points: approximately the distance to its surface in mm, positive inside. Points are three
+arrays that broadcast against each other, in mm from the middle of the volume.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ Point = tuple[float, float, float]
 
 
 def grid_points(shape: Sequence[int], spacing: Sequence[float]) -> Points:
-    """Compute the coordinates of voxel centres.
+    """Computes the coordinates of voxel centres.
 
     Args:
-        shape: of the volume.
+        shape: the shape of the volume.
         spacing: mm per axis.
 
     Returns:
-        Three arrays of mm from the middle that broadcast against each other.
+        Three arrays that broadcast against each other, in mm from the middle of the volume.
+
+    Examples:
+        >>> [axis.shape for axis in grid_points((4, 6, 8), spacing=(3.0, 1.0, 1.0))]
+        [(4, 1, 1), (1, 6, 1), (1, 1, 8)]
     """
     axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
     return axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]
@@ -33,18 +37,23 @@ def grid_points(shape: Sequence[int], spacing: Sequence[float]) -> Points:
 def deform_points(
     rng: np.random.Generator, at: Points, shape: Sequence[int], spacing: Sequence[float], size: float, bump: float
 ) -> Points:
-    """Move points by a smooth random displacement.
+    """Moves points by a smooth random displacement.
 
     Args:
         rng: the generator.
         at: the points.
-        shape: of the volume.
+        shape: the shape of the volume.
         spacing: mm per axis.
-        size: standard deviation of the displacement, mm.
-        bump: size of its bumps, mm.
+        size: the standard deviation of the displacement, in mm.
+        bump: the size of its bumps, in mm.
 
     Returns:
         Three arrays of `shape`.
+
+    Examples:
+        >>> points = grid_points((4, 6, 8), (3.0, 1.0, 1.0))
+        >>> deform_points(np.random.default_rng(0), points, (4, 6, 8), (3.0, 1.0, 1.0), size=0.5, bump=4.0)[0].shape
+        (4, 6, 8)
     """
     cells = [max(1, round(n * s / bump)) for n, s in zip(shape, spacing, strict=True)]
     moved = [axis + size * smooth_field(rng, shape, cells) for axis in at]
@@ -52,16 +61,20 @@ def deform_points(
 
 
 def ellipsoid(at: Points, centre: Point, radii: Point, axes: FloatArray | None = None) -> FloatArray:
-    """Make an ellipsoid.
+    """Evaluates an ellipsoid at points.
 
     Args:
         at: the points.
-        centre: mm.
-        radii: half axes, mm.
-        axes: (3, 3), rows are the directions of the half axes; None for axes along the grid.
+        centre: the centre, in mm.
+        radii: the half axes, in mm.
+        axes: (3, 3); its rows are the directions of the half axes. None: the axes of the grid.
 
     Returns:
-        About the distance to the surface in mm, positive inside.
+        The approximate distance to the surface in mm, positive inside.
+
+    Examples:
+        >>> float(ellipsoid(grid_points((3, 3, 3), (1.0, 1.0, 1.0)), (0.0, 0.0, 0.0), (2.0, 2.0, 2.0))[1, 1, 1])
+        2.0
     """
     d = [a - c for a, c in zip(at, centre, strict=True)]
     if axes is None:
@@ -73,15 +86,20 @@ def ellipsoid(at: Points, centre: Point, radii: Point, axes: FloatArray | None =
 
 
 def tube(at: Points, path: Sequence[Point], radius: float | Sequence[float]) -> FloatArray:
-    """Make a tube along straight pieces.
+    """Evaluates a tube along straight segments at points.
 
     Args:
         at: the points.
-        path: the ends of the pieces, mm.
-        radius: mm, one for all or one for each point of the path.
+        path: the ends of the segments, in mm.
+        radius: in mm: one number, or one per point of the path.
 
     Returns:
-        About the distance to the surface in mm, positive inside.
+        The approximate distance to the surface in mm, positive inside.
+
+    Examples:
+        >>> inside = tube(grid_points((3, 3, 3), (1.0, 1.0, 1.0)), [(-9.0, 0.0, 0.0), (9.0, 0.0, 0.0)], radius=2.0)
+        >>> round(float(inside[1, 1, 1]), 3)
+        2.0
     """
     ends = np.full(len(path), radius) if np.isscalar(radius) else np.asarray(radius, dtype=np.float64)
     best: FloatArray | None = None
@@ -98,14 +116,18 @@ def tube(at: Points, path: Sequence[Point], radius: float | Sequence[float]) -> 
 
 
 def shape_union(shapes: Sequence[FloatArray], blend: float = 0.0) -> FloatArray:
-    """Unite shapes.
+    """Computes the union of shapes.
 
     Args:
-        shapes: at least one.
-        blend: mm over which the seam is rounded, by a polynomial smooth maximum.
+        shapes: at least one shape.
+        blend: the width in mm over which a polynomial smooth maximum rounds the seam.
 
     Returns:
-        The shape that is inside where any of them is.
+        A shape whose inside is the union of theirs.
+
+    Examples:
+        >>> shape_union([np.array([1.0, -1.0]), np.array([-2.0, -2.0])])
+        array([ 1., -1.])
     """
     total = shapes[0]
     for shape in shapes[1:]:
@@ -118,14 +140,18 @@ def shape_union(shapes: Sequence[FloatArray], blend: float = 0.0) -> FloatArray:
 
 
 def random_rotation(rng: np.random.Generator, spread: float) -> FloatArray:
-    """Draw a rotation by small Euler angles.
+    """Draws a rotation by small Euler angles.
 
     Args:
         rng: the generator.
-        spread: standard deviation of the angles, radians.
+        spread: the standard deviation of the angles, in radians.
 
     Returns:
-        (3, 3) rotation matrix.
+        The rotation matrix, (3, 3).
+
+    Examples:
+        >>> random_rotation(np.random.default_rng(0), spread=0.1).shape
+        (3, 3)
     """
     a, b, c = rng.normal(0, spread, 3)
     ca, sa, cb, sb, cc, sc = np.cos(a), np.sin(a), np.cos(b), np.sin(b), np.cos(c), np.sin(c)
@@ -136,14 +162,19 @@ def random_rotation(rng: np.random.Generator, spread: float) -> FloatArray:
 
 
 def rotate_points(at: Points, turn: FloatArray) -> Points:
-    """See points from a rotated frame.
+    """Rotates points.
 
     Args:
         at: the points.
-        turn: (3, 3) rotation matrix.
+        turn: the rotation matrix, (3, 3).
 
     Returns:
-        The coordinates in the rotated frame.
+        The coordinates after the rotation.
+
+    Examples:
+        >>> quarter_turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        >>> [float(axis) for axis in rotate_points((np.array(1.0), np.array(0.0), np.array(0.0)), quarter_turn)]
+        [0.0, 1.0, 0.0]
     """
     moved = [turn[i, 0] * at[0] + turn[i, 1] * at[1] + turn[i, 2] * at[2] for i in range(3)]
     return moved[0], moved[1], moved[2]

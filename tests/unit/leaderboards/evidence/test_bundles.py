@@ -27,8 +27,9 @@ from semibench_leaderboards.evidence import score as submissions
 from semibench_leaderboards.evidence.containers import ContainerError, open_container, read_labels
 from semibench_leaderboards.evidence.export import MANIFEST, export
 from semibench_leaderboards.evidence.rescore import rescore
-from semibench_leaderboards.evidence.score import Submission, files_by_case, score_submission
+from semibench_leaderboards.evidence.score import files_by_case, score_submission
 from semibench_leaderboards.evidence.stored_predictions import checked_labels
+from semibench_leaderboards.evidence.submission import Submission
 from semibench_leaderboards.evidence.verify import Verification, verify_run
 
 SETTINGS = ("phantom.cases=100", "phantom.scale=0.25", "test=0.2")
@@ -136,7 +137,7 @@ def test_missing_extra_and_double_files_are_named(truths: dict[str, np.ndarray],
         score_submission(Submission(name="x", **WHAT), container, tmp_path / "runs")
     text = str(error.value)
     assert f"1 of {len(names)} test cases have no prediction: tus/{names[0]}" in text
-    assert "2 files are for no test case of this split" in text and "phantom-99999-00.npy" in text
+    assert "2 files don't belong to a test case of this split" in text and "phantom-99999-00.npy" in text
     assert f"1 cases have several files: {names[2]}.npy and {names[2]}.png" in text
     assert not (tmp_path / "runs").exists()
 
@@ -148,7 +149,7 @@ def test_other_predictions_under_one_name_need_force(
         np.savez(tmp_path / f"{name}.npz", label=label)
     runs = submitted.parent
     with open_container(tmp_path) as container:
-        with pytest.raises(IdentityError, match=r"holds other predictions of 'Ours 1\.0'"):
+        with pytest.raises(IdentityError, match=r"has other predictions of 'Ours 1\.0'"):
             score_submission(Submission(name="Ours 1.0", **WHAT), container, runs)
         folder, result = score_submission(Submission(name="Ours 1.0", seed=1, **WHAT), container, runs)
     assert folder != submitted
@@ -357,7 +358,7 @@ def test_another_key_split_or_data_and_lost_files_are_found(bundle: Path) -> Non
 def test_a_run_without_predictions_or_an_end_is_not_exported(submitted: Path, tmp_path: Path) -> None:
     for name in ("spec.json", "provenance.json", "split.json", "result.json", "scores.parquet", "status.json"):
         (tmp_path / name).write_bytes((submitted / name).read_bytes())
-    with pytest.raises(UsageError, match="kept no predictions"):
+    with pytest.raises(UsageError, match="stored no predictions"):
         export(tmp_path, tmp_path / "a.zip")
     (tmp_path / "status.json").write_text('{"state": "failed"}')
     with pytest.raises(UsageError, match="not a finished run"):

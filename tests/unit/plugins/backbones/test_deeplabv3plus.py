@@ -163,9 +163,9 @@ def test_a_file_without_counters_of_the_norms_fits(tmp_path: Path) -> None:
 def test_the_other_stem_is_named_and_can_stay_fresh(tmp_path: Path) -> None:
     path = file_of(tmp_path / "plain.pth", ResNet(50, width=1 / 16))
     small = {"width": 1 / 16}
-    with pytest.raises(IdentityError, match="but for the stem") as error:
+    with pytest.raises(IdentityError, match="except for the stem") as error:
         load_weights(network(**small), path, "deeplabv3plus")
-    listed = str(error.value).split("): ")[1].split(". Take")[0].split(", ")
+    listed = str(error.value).split("): ")[1].split(". Use")[0].split(", ")
     assert {name.split(".")[0] for name in listed} == {"conv1", "bn1", "layer1"}
     assert {n for n in listed if n.startswith("layer")} == {"layer1.0.conv1.weight", "layer1.0.downsample.0.weight"}
     assert "conv1.weight" in listed and "conv1.6.weight" in listed and "deep_stem=False" in str(error.value)
@@ -192,7 +192,7 @@ def test_other_misfits_are_listed(tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match=r"missing: encoder\.layer1\.2"):
         load_weights(network(**{**SMALL, "encoder": "resnet34"}), file_of(tmp_path / "s.pth", resnet), "deeplabv3plus")
     one = network(**SMALL, channels=1)
-    with pytest.raises(IdentityError, match="but for the stem"):
+    with pytest.raises(IdentityError, match="except for the stem"):
         load_weights(one, file_of(tmp_path / "rgb.pth", resnet), "deeplabv3plus")
 
 
@@ -200,7 +200,7 @@ def test_a_file_that_holds_no_tensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     torch.save({"epoch": 3}, tmp_path / "epoch.pth")
     for name in ("text.pth", "epoch.pth"):
-        with pytest.raises(IdentityError, match="is no weight file"):
+        with pytest.raises(IdentityError, match="is not a weight file"):
             load_weights(network(**SMALL), tmp_path / name, "deeplabv3plus")
 
 

@@ -98,7 +98,7 @@ def test_refusals() -> None:
     with pytest.raises(UsageError, match="dims=4"):
         network(4)
     net = network(2, width=0.25)
-    with pytest.raises(UsageError, match="noisy label map with its step"):
+    with pytest.raises(UsageError, match="noisy label map and its step"):
         net.encode(torch.zeros(1, 1, 32, 32), torch.zeros(1, 2, 32, 32))
     with pytest.raises(UsageError, match="no variants"):
         net.new_decoder(time=True)

@@ -92,7 +92,8 @@ def test_five_folds_on_the_phantoms(dataset: str, settings: tuple[str, ...], lab
     rows, keys = set(), set()
     for fold in range(5):
         request = Request(
-            "ssmis", dataset, "csc-pa", recipe="smoke", phantom="always", device="cpu", threads=1, fold=fold,
+            protocol="ssmis", dataset=dataset, method="csc-pa", recipe="smoke", phantom="always", device="cpu", threads=1,
+            fold=fold,
             settings=("source=drawn", "folds=5", f"labeled={labeled}", *settings),
         )  # fmt: skip
         plan = prepare(request, estimate=False)

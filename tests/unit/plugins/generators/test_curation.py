@@ -41,7 +41,7 @@ def test_the_rest_is_filled_with_the_least_unrealistic_and_never_with_copies() -
     realism = torch.tensor(chosen.record["realism"])
     assert set(chosen.kept.tolist()) == set((3 + realism[3:].argsort()[:3]).tolist())
     assert curate(samples[:3], real, count=3, options=CurationOptions()).kept.numel() == 0
-    with pytest.raises(UsageError, match="three or more"):
+    with pytest.raises(UsageError, match="at least three"):
         curate(samples, real[:2], count=1, options=CurationOptions())
 
 

@@ -312,7 +312,7 @@ def test_fit_refuses_what_it_cannot_learn(tmp_path: Path) -> None:
     for images, message in (
         ([], "at least one"),
         ([torch.rand(1, 8, 8, 8)], "2D images"),
-        ([torch.rand(1, 32, 32), torch.rand(1, 32, 40)], "one shape"),
+        ([torch.rand(1, 32, 32), torch.rand(1, 32, 40)], "the same shape"),
         ([torch.randn(1, 32, 32)], r"\[0, 1\]"),
         ([torch.full((1, 32, 32), float("nan"))], r"\[0, 1\]"),
     ):

@@ -201,7 +201,8 @@ def test_variant_a_forwards_strong_views_of_all_images_and_has_its_weights() -> 
     sizes: list[int] = []
     model.net.register_forward_pre_hook(lambda _module, seen: sizes.append(len(seen[0])))  # type: ignore[union-attr]
     model.losses(given, clock())
-    assert sizes == [8, 8]
+    count = 2 * len(given["labeled"].image)
+    assert sizes == [count, count]
     records = term_records(FixMatch.terms, FixMatch.presets["ssl4mis"]["terms"])
     assert (records["sup"]["weight"], records["pixel"]["weight"], records["complementary"]["weight"]) == (1.0, 0.1, 0.1)
     assert records["pixel"]["ramp"] == records["complementary"]["ramp"] | {"kind": "sigmoid"}
