@@ -139,7 +139,7 @@ def _document(board: Board, one: Row, other: Row, comparison: RowComparison) -> 
         "means": [one.statistics.mean, other.statistics.mean],
         "difference": comparison.difference, "low": comparison.low, "high": comparison.high, "n": comparison.n,
         "undefined": comparison.undefined, "p": comparison.p,
-        "places": [list(draw_fold) for draw_fold in comparison.draw_folds],
+        "draw_folds": [list(draw_fold) for draw_fold in comparison.draw_folds],
         "cases": [
             {"case": key, "first": first, "second": second, "difference": value} for key, first, second, value in columns
         ],
