@@ -116,7 +116,9 @@ def test_labels_of_each_view_are_its_own_kinds() -> None:
         losses = method.losses(batch, clock())
         maps = method.net.encode(batch["unlabeled"].image)
         f, z = method.fused(maps), method.net(batch["unlabeled"].image)
-        prototypes = method.remember(method.fused(method.net.encode(batch["labeled"].image)), batch["labeled"].target)
+        prototypes = method.prototypes_of(
+            method.fused(method.net.encode(batch["labeled"].image)), batch["labeled"].target
+        )
         z_in = method.refine(z, f, batch["unlabeled"].valid)
         unit, small = F.normalize(f.flatten(2), dim=1), F.interpolate(z, f.shape[2:], mode="bilinear").flatten(2)
         for b in range(1, len(unit)):
