@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import griffe
+
 import semibench
 from semibench import hookspecs
 from semibench.conformance import REGISTRATION_CHECKS
@@ -51,14 +53,17 @@ def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def card_fields(kind: Kind) -> str:
-    """Fields of the card with type and default."""
+    """Fields of the card with type, default and docstring."""
+    members = griffe.load(kind.card.__module__)[kind.card.__name__].all_members
     rows = []
     for name, field in kind.card.model_fields.items():
         shape = field.annotation
         kept = shape.__name__ if isinstance(shape, type) and "[" not in str(shape) else str(shape)
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
-        rows.append((f"`{name}`", f"`{kept.replace('typing.', '').replace(' | ', ' or ')}`", default))
-    return table(("field", "type", "default"), rows)
+        docstring = members[name].docstring
+        meaning = "" if docstring is None else docstring.value
+        rows.append((f"`{name}`", f"`{kept.replace('typing.', '').replace(' | ', ' or ')}`", default, meaning))
+    return table(("field", "type", "default", "meaning"), rows)
 
 
 def example(kind: Kind) -> str:

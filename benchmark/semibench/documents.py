@@ -1,4 +1,4 @@
-"""YAML files that people write, read into records: a wrong key or value is an error with the file and the line."""
+"""Read YAML files that users write into records. An error about a wrong key or value names the file and the line."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ NUMBER = re.compile(r"[-+]?(?:[0-9]+[eE][-+]?[0-9]+|(?:[0-9]+\.[0-9]*|\.[0-9]+)(
 
 @cache
 def loader() -> type[yaml.SafeLoader]:
-    """The YAML loader for what people write.
+    """Return the YAML loader for files that users write.
 
-    YAML 1.1 takes 1e-3 and -.5 for text; here they are numbers, unless they are quoted."""
+    YAML 1.1 reads 1e-3 and -.5 as text; here they are numbers, unless they are quoted.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -36,34 +37,41 @@ def loader() -> type[yaml.SafeLoader]:
 
 
 def read_document(path: Path, model: type[Model]) -> Model:
-    """The file as a record. Raises UsageError naming file and line for a file that isn't there, that is no YAML, that gives a
-    key twice, or that doesn't fit `model` (an unknown key, a wrong value)."""
+    """Read a file as a record.
+
+    Args:
+        path: the YAML file.
+        model: type of the record.
+
+    Raises:
+        UsageError: for a missing file, invalid YAML, a duplicate key, an unknown key or a wrong value; names file and line.
+    """
     if not path.is_file():
-        raise UsageError(f"{path}: there is no such file")
+        raise UsageError(f"{path}: the file does not exist")
     return parse_document(path.read_text(encoding="utf-8"), model, str(path))
 
 
 def parse_document(text: str, model: type[Model], name: str) -> Model:
-    """As `read_document`, from a text; name: how messages call it."""
+    """Parse a text as `read_document` does; messages call it `name`."""
     import yaml
 
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{name}:{line}: no valid YAML: {error.problem}") from error
+        raise UsageError(f"{name}:{line}: not valid YAML: {error.problem}") from error
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f"{name}:1: expected keys and values, found {'nothing' if node is None else node.tag}")
-    _refuse_doubles(node, name)
+    _refuse_duplicates(node, name)
     values = yaml.load(text, Loader=loader())
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        told = [_told(item, node, name, model) for item in error.errors()]
-        raise UsageError("\n".join(dict.fromkeys(told))) from error
+        lines = [_message(item, node, name, model) for item in error.errors()]
+        raise UsageError("\n".join(dict.fromkeys(lines))) from error
 
 
-def _refuse_doubles(node: Any, name: str) -> None:
+def _refuse_duplicates(node: Any, name: str) -> None:
     import yaml
 
     if isinstance(node, yaml.MappingNode):
@@ -72,14 +80,14 @@ def _refuse_doubles(node: Any, name: str) -> None:
             if str(key.value) in seen:
                 raise UsageError(f"{name}:{key.start_mark.line + 1}: the key {key.value!r} is given twice")
             seen.add(str(key.value))
-            _refuse_doubles(value, name)
+            _refuse_duplicates(value, name)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_doubles(item, name)
+            _refuse_duplicates(item, name)
 
 
-def _told(item: Mapping[str, Any], node: Any, name: str, model: type[BaseModel]) -> str:
-    """One line: file, line, path of the key, what was expected and found."""
+def _message(item: Mapping[str, Any], node: Any, name: str, model: type[BaseModel]) -> str:
+    """Describe an error in one line: file, line, path of the key, what was expected and found."""
     location = [part for part in item["loc"] if not (isinstance(part, str) and _is_branch(part))]
     line, key = _line(node, location)
     if item["type"] == "extra_forbidden":
@@ -94,21 +102,21 @@ def _told(item: Mapping[str, Any], node: Any, name: str, model: type[BaseModel])
 
 
 def _is_branch(part: str) -> bool:
-    """pydantic puts the branch of a union into the path ("list[str]", "function-before[...]")."""
+    """Return whether a part of the path is the branch of a union, which pydantic inserts ("list[str]")."""
     return "[" in part or part in {"str", "int", "float", "bool", "none"}
 
 
 def _line(node: Any, location: list[Any]) -> tuple[int, Any]:
-    """Line (from 1) of the deepest node on the path that is there, and the last key of the path."""
+    """Return the line (from 1) of the deepest existing node on the path, and the last key of the path."""
     import yaml
 
     line = node.start_mark.line + 1
     for part in location:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if str(key.value) == str(part)]
-            if not found:
+            matches = [(key, value) for key, value in node.value if str(key.value) == str(part)]
+            if not matches:
                 break
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
+            line, node = matches[0][0].start_mark.line + 1, matches[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             line = node.start_mark.line + 1
@@ -118,23 +126,25 @@ def _line(node: Any, location: list[Any]) -> tuple[int, Any]:
 
 
 def _fields(model: type[BaseModel], location: list[Any]) -> list[str]:
-    """Keys that `model` takes at this place."""
+    """Return the keys that `model` accepts at this path."""
     current: Any = model
     for part in location:
         if isinstance(part, int):
             continue
         field = getattr(current, "model_fields", {}).get(part)
-        if field is not None:  # else it is a key of a mapping of records, whose record we have
+        if (
+            field is not None
+        ):  # otherwise the part is a key in a mapping of records, and `current` is already that record
             current = _record_in(field.annotation)
     return list(getattr(current, "model_fields", {}))
 
 
 def _record_in(annotation: Any) -> Any:
-    """The record type within an annotation such as `list[Group] | None`, or None."""
+    """Return the record type within an annotation such as `list[Group] | None`, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _record_in(inner)
-        if found is not None:
-            return found
+        record = _record_in(inner)
+        if record is not None:
+            return record
     return None

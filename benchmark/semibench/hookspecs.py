@@ -1,8 +1,8 @@
 """The plug points of Semibench. This file is their manual.
 
 A plugin is an ordinary Python package with an entry point in the group `semibench` that names a module (or object) with
-functions marked `@semibench.hookimpl`. Every hook returns *cards*: small records that say what there is and where its
-class lives (`load="package.module:Class"`). Nothing heavy may be imported to return a card: `bench list` calls all hooks.
+functions marked `@semibench.hookimpl`. Every hook returns *cards*: small records that describe a plugin and name its class
+(`load="package.module:Class"`). Import nothing heavy to return a card: `bench list` calls all hooks.
 
     # pyproject.toml
     [project.entry-points.semibench]
@@ -69,7 +69,7 @@ def semibench_generators() -> Iterable[GeneratorCard]:  # type: ignore[empty-bod
 
 @hookspec
 def semibench_conventions() -> Iterable[ConventionCard]:  # type: ignore[empty-body]
-    """Ways to score; `load` names a subclass of `semibench.Convention`."""
+    """Conventions for scoring; `load` names a subclass of `semibench.Convention`."""
 
 
 @hookspec
@@ -79,7 +79,7 @@ def semibench_splits() -> Iterable[SplitCard]:  # type: ignore[empty-body]
 
 @hookspec
 def semibench_recipes() -> Iterable[RecipeCard]:  # type: ignore[empty-body]
-    """Values of recipes (`paper`, `quick`, `smoke` or names of your own) for some dims, protocols or data sets."""
+    """Values of recipes (`paper`, `quick`, `smoke` or your own names) for some dims, protocols or data sets."""
 
 
 @hookspec
@@ -89,14 +89,14 @@ def semibench_commands() -> Iterable[CommandCard]:  # type: ignore[empty-body]
 
 @hookspec
 def semibench_engines() -> Iterable[EngineCard]:  # type: ignore[empty-body]
-    """Where the cells of `bench matrix` run; `load` names a subclass of `semibench.Engine`."""
+    """Engines that run the cells of `bench matrix`; `load` names a subclass of `semibench.Engine`."""
 
 
 @hookspec
 def semibench_suites() -> Iterable[SuiteCard]:  # type: ignore[empty-body]
-    """Named lists of runs, e.g. a published table; `load` names a function that returns the cells."""
+    """Named lists of runs, such as a published table; `load` names a function that returns the cells."""
 
 
 @hookspec
 def semibench_listeners() -> Iterable[ListenerCard]:  # type: ignore[empty-body]
-    """Functions that are called after tracked runs ended; `load` names one, see `ListenerCard`."""
+    """Callbacks invoked after tracked runs finish; `load` names the function, see `ListenerCard`."""

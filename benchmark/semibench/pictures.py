@@ -1,7 +1,7 @@
-"""Pictures of a run, as PNG files: overlays of truth and prediction, loss curves, sheets of images.
+"""Pictures of a run, as PNG files: overlays of truth and prediction, loss curves, contact sheets.
 
-Everything is drawn with matplotlib's Agg canvas and no global state; files are written atomically. Arrays may be numpy
-arrays or CPU tensors. Colours: the truth is always the thick green line, predictions have one colour per class.
+Everything is drawn on matplotlib's Agg canvas without global state; files are written atomically. Arrays may be numpy arrays
+or CPU tensors. The truth is always the thick green line; predictions have one colour for each class.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from semibench.files import write_atomically
 
 TRUTH = "#39e75f"
 CLASSES = ("#ff4d6d", "#4cc9f0", "#ffd60a", "#c77dff", "#ff9f1c", "#80ffdb", "#f72585", "#adb5bd")
-"""Colours of predicted classes 1, 2, ... (repeated after eight)."""
+"""Colours of the predicted classes 1, 2, ... (they repeat after eight)."""
 
 DPI = 110
 WRAP = 36
-"""Characters of a caption's line: no wider than its panel."""
+"""Characters in a line of a caption, so that it is not wider than its panel."""
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """One panel: image (C, H, W) or (H, W), truth and prediction (H, W) integer label maps (either may be None)."""
+    """One panel: an image (C, H, W) or (H, W), with integer label maps (H, W) of truth and prediction, or None."""
 
     title: str
     image: Any
@@ -40,9 +40,17 @@ class Overlay:
 
 
 def slice_of(title: str, image: Any, truth: Any, prediction: Any, axis: int = 0) -> Overlay:
-    """The slice of a volume that shows most: image (C, D, H, W), labels (D, H, W); axis: spatial axis that is cut.
+    """Return the slice of a volume with most foreground in the truth, else in the prediction, else the middle slice.
 
-    The slice with most truth foreground, else most prediction, else the middle one. Raises ValueError for other shapes.
+    Args:
+        title: title of the panel.
+        image: (C, D, H, W).
+        truth: (D, H, W) or None.
+        prediction: (D, H, W) or None.
+        axis: the spatial axis to slice along.
+
+    Raises:
+        ValueError: for other shapes.
     """
     volume = np.asarray(image)
     if volume.ndim != 4:
@@ -60,19 +68,26 @@ def slice_of(title: str, image: Any, truth: Any, prediction: Any, axis: int = 0)
 
 
 def spread(values: Mapping[str, float], each: int = 2) -> list[tuple[str, str]]:
-    """Which cases to show: (case, rank) for the best, the median and the worst by a value per case (NaN left out).
+    """Choose cases to show: the best, the median and the worst by value. NaN values are left out.
 
-    each: how many of every rank. A case is shown once; ties go by name, so that the choice is the same everywhere.
+    A case is chosen once; ties are resolved by name, so that the choice is the same everywhere.
+
+    Args:
+        values: case -> value.
+        each: number of cases of each rank.
+
+    Returns:
+        (case, rank) with rank "best", "median" or "worst".
     """
     order = [case for _, case in sorted((-value, case) for case, value in values.items() if not math.isnan(value))]
     middle = max(0, len(order) // 2 - each // 2)
-    wanted = [(case, "best") for case in order[:each]]
-    wanted += [(case, "median") for case in order[middle : middle + each]]
-    wanted += [(case, "worst") for case in order[max(0, len(order) - each) :]]
-    chosen: dict[str, str] = {}
-    for case, rank in wanted:
-        chosen.setdefault(case, rank)
-    return list(chosen.items())
+    ranked = [(case, "best") for case in order[:each]]
+    ranked += [(case, "median") for case in order[middle : middle + each]]
+    ranked += [(case, "worst") for case in order[max(0, len(order) - each) :]]
+    first_rank: dict[str, str] = {}
+    for case, rank in ranked:
+        first_rank.setdefault(case, rank)
+    return list(first_rank.items())
 
 
 def overlays(
@@ -83,10 +98,20 @@ def overlays(
     title: str = "",
     columns: int = 4,
 ) -> Path:
-    """Images with the contour of the truth (one colour) and of each predicted class; returns the PNG's path.
+    """Draw images with the contours of the truth (one colour) and of each predicted class.
 
-    cases: `Overlay`s or tuples (title, image, truth, prediction). classes: names, [0] is the background.
-    Raises ValueError without a case or for labels of another size than the image.
+    Args:
+        cases: overlays, or tuples (title, image, truth, prediction).
+        path: the PNG file.
+        classes: names of the classes; the first is the background.
+        title: title of the figure.
+        columns: number of columns.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: without cases, or if labels and image differ in size.
     """
     panels = [case if isinstance(case, Overlay) else Overlay(*case) for case in cases]
     if not panels:
@@ -103,7 +128,9 @@ def overlays(
                 continue
             label_map = np.asarray(labels)
             if label_map.shape != picture.shape[:2]:
-                raise ValueError(f"{panel.title}: {what} has shape {label_map.shape}, the image {picture.shape[:2]}")
+                raise ValueError(
+                    f"{panel.title}: the {what} has shape {label_map.shape}, the image {picture.shape[:2]}"
+                )
             _contours(axis, label_map, what, len(classes))
     present = sorted(
         {int(v) for p in panels if p.prediction is not None for v in np.unique(np.asarray(p.prediction))} - {0, 255}
@@ -126,8 +153,22 @@ def sheet(
     labels: Sequence[Any] | None = None,
     columns: int = 8,
 ) -> Path:
-    """A contact sheet: images (N, C, H, W) or a sequence of (C, H, W), each with a caption and, where `labels` are
-    given, the contours of its label map. Returns the PNG's path. Raises ValueError without an image."""
+    """Draw a contact sheet.
+
+    Args:
+        images: (N, C, H, W), or a sequence of (C, H, W).
+        path: the PNG file.
+        title: title of the figure.
+        captions: one caption for each image.
+        labels: one label map (H, W) or None for each image; its contours are drawn.
+        columns: number of columns.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: without images.
+    """
     pictures = [gray(image) for image in images]
     if not pictures:
         raise ValueError("sheet: expected at least one image, found none")
@@ -143,10 +184,21 @@ def sheet(
 
 
 def loss_curves(steps: Path | Mapping[str, Sequence[Any]], path: Path, *, title: str = "") -> Path:
-    """Curves of everything logged in training, from steps.parquet (or its columns step, stage, name, value).
+    """Draw the curves of everything that training logged.
 
-    One panel each for loss terms, validation, weights, learning rates, the rest; long noisy curves are drawn faint with their
-    running median on top; borders of stages are dotted lines. Raises ValueError where nothing was logged.
+    Loss terms, validation, weights, learning rates and the rest have a panel each. Long noisy curves are drawn faintly, with
+    their running median on top. Dotted lines separate stages.
+
+    Args:
+        steps: steps.parquet, or its columns step, stage, name, value.
+        path: the PNG file.
+        title: title of the figure.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if nothing was logged.
     """
     table = _read(steps) if isinstance(steps, Path) else steps
     curves: dict[str, tuple[list[int], list[float]]] = {}
@@ -188,8 +240,19 @@ def loss_curves(steps: Path | Mapping[str, Sequence[Any]], path: Path, *, title:
 
 
 def gray(image: Any) -> np.ndarray:
-    """(C, H, W) or (H, W) of any range -> (H, W) in [0, 1] by the 0.5th and 99.5th percentile; three channels stay RGB
-    as (H, W, 3), of other numbers of channels the middle one is shown."""
+    """Scale an image of any range to [0, 1] by its 0.5th and 99.5th percentile.
+
+    Three channels stay RGB; otherwise the middle channel is shown.
+
+    Args:
+        image: (C, H, W) or (H, W).
+
+    Returns:
+        (H, W), or (H, W, 3) for RGB.
+
+    Raises:
+        ValueError: for other shapes.
+    """
     array = np.asarray(image, dtype=np.float32)
     if array.ndim == 3:
         array = np.moveaxis(array, 0, -1) if array.shape[0] == 3 else array[array.shape[0] // 2]
@@ -203,12 +266,12 @@ def gray(image: Any) -> np.ndarray:
 
 
 def colour(label: int) -> str:
-    """Colour of a predicted class (1, 2, ...)."""
+    """Return the colour of a predicted class (1, 2, ...)."""
     return CLASSES[(label - 1) % len(CLASSES)]
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes a figure as PNG atomically and returns the path."""
+    """Write a figure as PNG atomically, and return the path."""
     path = Path(path)
     write_atomically(path, lambda draft: figure.savefig(draft, format="png", dpi=DPI, metadata={"Software": None}))
     return path
@@ -242,7 +305,7 @@ def _grid(
 
 
 def _contours(axis: Any, label_map: np.ndarray, what: str, classes: int) -> None:
-    """Outlines at label borders. The truth is a thick line under the thin ones of the prediction."""
+    """Draw outlines at label borders. The truth is a thick line under the thin lines of the prediction."""
     for label in range(1, max(classes, 2)):
         mask = np.pad((label_map == label).astype(np.float32), 1)
         if not mask.any():
@@ -258,7 +321,7 @@ def _read(file: Path) -> Mapping[str, Sequence[Any]]:
     import pyarrow.parquet as parquet
 
     if not file.is_file():
-        raise ValueError(f"loss_curves: expected a file of steps, found none at {file}")
+        raise ValueError(f"loss_curves: expected a file of steps at {file}, found none")
     columns: Mapping[str, Sequence[Any]] = parquet.read_table(
         file, columns=["step", "stage", "name", "value"]
     ).to_pydict()
@@ -266,7 +329,7 @@ def _read(file: Path) -> Mapping[str, Sequence[Any]]:
 
 
 PANELS = {"loss": "loss", "validation": "validation", "weight": "weights", "lr": "learning rate"}
-"""What stands before the slash in a name of steps.parquet -> its panel."""
+"""Prefix of a name in steps.parquet, before the slash -> its panel."""
 
 
 def _panel(name: str) -> str:
@@ -286,7 +349,7 @@ def _curve(axis: Any, xs: list[int], ys: list[float], *, label: str, tint: str) 
 
 
 def _blocks(values: np.ndarray, most: int = 1500) -> np.ndarray:
-    """At most about `most` values: means of equal blocks (a remainder is a block of its own)."""
+    """Reduce to about `most` values: means of equal blocks (the remainder is a separate block)."""
     size = -(-len(values) // most)
     starts = np.arange(0, len(values), size)
     return np.asarray(np.add.reduceat(values, starts) / np.diff([*starts, len(values)]))

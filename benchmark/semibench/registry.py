@@ -1,8 +1,8 @@
-"""Discovery of plugins through the entry-point group `semibench`, and look-up by name.
+"""Discover plugins through the entry-point group `semibench`, and look them up by name.
 
-Every entry point loads in its own try and every hook is called in its own try: one broken plugin is one `Problem` in
-`Registry.problems` (shown by `bench doctor`) and never takes a healthy one down. Asking for the broken one by name
-raises `PluginError` with that message.
+Every entry point is loaded in its own try, and every hook is called in its own try: a broken plugin is a `Problem` in
+`Registry.problems` (`bench doctor` shows it) and never takes down a healthy one. Requesting the broken one by name raises
+`PluginError` with that message.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Registered:
-    """One healthy card and where it comes from."""
+    """A healthy card and its origin."""
 
     kind: str
     card: Any
@@ -75,12 +75,12 @@ class Registered:
 
     @property
     def full_name(self) -> str:
-        """ "distribution:name", as stored in specs."""
+        """The name that specs store: "distribution:name"."""
         return f"{self.distribution}:{self.name}"
 
     @property
     def origin(self) -> str:
-        """The file that holds the class (or the card where it loads nothing)."""
+        """The file that defines the class, or the card if it loads nothing."""
         module = self.card.load.split(":")[0] if getattr(self.card, "load", "") else self.module
         try:
             spec = importlib.util.find_spec(module)
@@ -89,11 +89,15 @@ class Registered:
         return spec.origin if spec and spec.origin else f"{module} (not found)"
 
     def resolve(self) -> Any:
-        """Imports and returns the class; raises PluginError that names the plugin, what was expected and what was found."""
+        """Import and return the class.
+
+        Raises:
+            PluginError: if that fails; names the plugin, what was expected and what was found.
+        """
         who = f"{KINDS[self.kind].singular} {self.full_name!r} (load={self.card.load!r})"
         module_name, attribute = self.card.load.split(":")
         try:
-            found = getattr(importlib.import_module(module_name), attribute)
+            loaded = getattr(importlib.import_module(module_name), attribute)
         except AttributeError as error:
             raise PluginError(f"{who}: the module has no {attribute!r}; correct the card's `load`") from error
         except (Exception, SystemExit) as error:
@@ -102,14 +106,14 @@ class Registered:
         if base_path is not None:
             base_module, base_name = base_path.split(":")
             base = getattr(importlib.import_module(base_module), base_name)
-            if not (isinstance(found, type) and issubclass(found, base)):
-                raise PluginError(f"{who}: expected a subclass of semibench.{base_name}, found {found!r}")
-        return found
+            if not (isinstance(loaded, type) and issubclass(loaded, base)):
+                raise PluginError(f"{who}: expected a subclass of semibench.{base_name}, found {loaded!r}")
+        return loaded
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a plugin. names: the card names it spoils, where they are known."""
+    """A problem with a plugin. names: names of the affected cards, if known."""
 
     outcome: str
     distribution: str
@@ -126,7 +130,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Source:
-    """An entry point of the group, as found."""
+    """An entry point of the group."""
 
     distribution: str
     version: str
@@ -136,7 +140,7 @@ class Source:
 
 
 def installed() -> list[Source]:
-    """All entry points of the group `semibench`, in a fixed order, each once."""
+    """Return all entry points of the group `semibench`, each once, in a fixed order."""
     sources: dict[tuple[str, str, str], Source] = {}
     for distribution in importlib.metadata.distributions():
         points = [point for point in distribution.entry_points if point.group == GROUP]
@@ -151,7 +155,7 @@ def installed() -> list[Source]:
 
 
 class Registry:
-    """All plugins of this environment. Built once a process by `registry()`; tests build their own from sources."""
+    """All plugins of this environment. `registry()` builds it once per process; tests build others from sources."""
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self.sources = tuple(sources)
@@ -191,7 +195,7 @@ class Registry:
         try:
             manager.register(plugin, name=f"{source.distribution}:{source.entry_point}")
         except Exception as error:
-            self._problem("hook", source, f"pluggy refuses it: {error}", error)
+            self._problem("hook", source, f"pluggy rejects it: {error}", error)
             return []
         callers = manager.get_hookcallers(plugin) or []
         if not callers:
@@ -233,7 +237,7 @@ class Registry:
         if not results:  # pluggy drops None
             message = f"hook {kind.hook} must return {kind.card.__name__} records, found None; return [] for none"
             self._problem("card", source, message, kind=kind.name)
-        good = []
+        healthy = []
         for card in returned:
             if not isinstance(card, kind.card):
                 message = (
@@ -254,10 +258,10 @@ class Registry:
                 )
                 self._problem("api", source, message, kind=kind.name, names=(card.name,))
             else:
-                good.append(
+                healthy.append(
                     Registered(kind.name, card, source.distribution, source.version, source.entry_point, source.value.split(":")[0])
                 )  # fmt: skip
-        return good
+        return healthy
 
     def _admit(self, kind: str, name: str, items: list[Registered]) -> None:
         by_owner: dict[str, list[Registered]] = defaultdict(list)
@@ -265,36 +269,47 @@ class Registry:
             by_owner[item.distribution].append(item)
         single = KINDS[kind].singular
         healthy = []
-        for owner, mine in by_owner.items():
-            if len(mine) > 1:
-                places = ", ".join(sorted({f"{item.entry_point} ({item.card.load})" for item in mine}))
-                source = Source(owner, mine[0].version, mine[0].entry_point, mine[0].module, lambda: None)
-                message = f"{single} {name!r} is registered {len(mine)} times in one distribution: {places}; keep one"
+        for owner, claims in by_owner.items():
+            if len(claims) > 1:
+                origins = ", ".join(sorted({f"{item.entry_point} ({item.card.load})" for item in claims}))
+                source = Source(owner, claims[0].version, claims[0].entry_point, claims[0].module, lambda: None)
+                message = (
+                    f"{single} {name!r} is registered {len(claims)} times in one distribution: {origins}; keep one"
+                )
                 self._problem("duplicate", source, message, kind=kind, names=(name,))
             else:
-                healthy.append(mine[0])
+                healthy.append(claims[0])
         self._items[kind] += healthy
         if len(healthy) > 1:
             self._ambiguous[kind, name] = healthy
             for item in healthy:
                 source = Source(item.distribution, item.version, item.entry_point, item.module, lambda: None)
                 others = ", ".join(other.full_name for other in healthy)
-                message = f"{single} {name!r} comes from several distributions ({others}); ask for it by its full name"
+                message = f"{single} {name!r} comes from several distributions ({others}); use its full name"
                 self._problem("clash", source, message, kind=kind)
 
     # ---- look-up -------------------------------------------------------------------------------------------------
     def cards(self, kind: str) -> list[Registered]:
-        """All healthy plugins of a kind ("methods", "backbones" ...), by name."""
+        """Return all healthy plugins of a kind ("methods", "backbones" ...), sorted by name."""
         self._check_kind(kind)
         return sorted(self._items[kind], key=lambda item: (item.name, item.distribution))
 
     def get(self, kind: str, name: str) -> Registered:
-        """By short or full name. Raises PluginError for a broken one, UsageError for an ambiguous one, UnknownNameError
-        with the valid names otherwise."""
+        """Look up a plugin.
+
+        Args:
+            kind: "methods", "backbones" ...
+            name: its short or full name.
+
+        Raises:
+            PluginError: if it is broken.
+            UsageError: if the name is ambiguous.
+            UnknownNameError: otherwise; lists the valid names.
+        """
         self._check_kind(kind)
         if (kind, name) in self._ambiguous:
             owners = ", ".join(item.full_name for item in self._ambiguous[kind, name])
-            raise UsageError(f"{KINDS[kind].singular} {name!r} is ambiguous; name one of: {owners}")
+            raise UsageError(f"{KINDS[kind].singular} {name!r} is ambiguous; use one of: {owners}")
         for item in self._items[kind]:
             if name in (item.name, item.full_name):
                 return item
@@ -318,7 +333,7 @@ class Registry:
             raise UnknownNameError("kind of plugin", kind, KINDS)
 
     def owners(self) -> list[tuple[str, str, list[Source], list[Problem]]]:
-        """Per distribution: (name, version, its entry points, its problems)."""
+        """Return (name, version, entry points, problems) for each distribution."""
         names = sorted({(source.distribution, source.version) for source in self.sources})
         return [
             (
@@ -335,7 +350,7 @@ _more: list[Source] = []
 
 
 def registry() -> Registry:
-    """The registry of this environment, scanned once a process."""
+    """Return the registry of this environment, scanned once per process."""
     return _scanned(tuple(_more))
 
 
@@ -346,7 +361,7 @@ def _scanned(more: tuple[Source, ...]) -> Registry:
 
 @contextlib.contextmanager
 def also_registered(*sources: Source) -> Iterator[None]:
-    """Within the block `registry()` holds these sources too, beside what is installed; for this process alone."""
+    """Within the block, `registry()` also contains these sources, in this process only."""
     _more.extend(sources)
     try:
         yield

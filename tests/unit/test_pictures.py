@@ -74,13 +74,13 @@ def test_tensors_empty_masks_and_missing_labels_are_drawn(tmp_path: Path) -> Non
 def test_wrong_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one case"):
         pictures.overlays([], tmp_path / "o.png")
-    with pytest.raises(ValueError, match=r"odd: truth has shape \(3, 3\), the image \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"odd: the truth has shape \(3, 3\), the image \(4, 4\)"):
         pictures.overlays([("odd", np.zeros((4, 4)), np.zeros((3, 3)), None)], tmp_path / "o.png")
     with pytest.raises(ValueError, match="slice_of"):
         pictures.gray(np.zeros((1, 4, 4, 4)))
     with pytest.raises(ValueError, match="at least one image"):
         pictures.sheet([], tmp_path / "s.png")
-    with pytest.raises(ValueError, match=r"none at .*steps\.parquet"):
+    with pytest.raises(ValueError, match=r"steps at .*steps\.parquet"):
         pictures.loss_curves(tmp_path / "steps.parquet", tmp_path / "l.png")
     with pytest.raises(ValueError, match="logged steps"):
         pictures.loss_curves({"step": [], "stage": [], "name": [], "value": []}, tmp_path / "l.png")

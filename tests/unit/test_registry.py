@@ -57,7 +57,7 @@ BROKEN = {
     "api": (source("bad", methods(method("future", api=API + 1))), "update Semibench"),
     "duplicate": (source("bad", methods(method("twin"), method("twin"))), "2 times in one distribution"),
     "empty": (source("bad", types.SimpleNamespace()), "no function marked"),
-    "hook": (source("bad", plugin(semibench_methods=lambda wrong: [])), "pluggy refuses"),
+    "hook": (source("bad", plugin(semibench_methods=lambda wrong: [])), "pluggy rejects"),
 }
 
 

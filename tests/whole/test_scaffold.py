@@ -75,8 +75,8 @@ def test_lines_of_code_are_counted() -> None:
         ("3d-net", "Did you mean 'my-3d-net'"),
         ("a--b", "Did you mean 'a-b'"),
         ("", "Did you mean 'my-method'"),
-        ("../x", "can't be the name"),
-        ("mean-teacher", "installed already. Did you mean 'my-mean-teacher'"),
+        ("../x", "cannot be the name"),
+        ("mean-teacher", "already installed. Did you mean 'my-mean-teacher'"),
         ("plugins", "semibench_plugins"),
     ],
 )
@@ -90,10 +90,10 @@ def test_bad_and_taken_names_are_refused_with_a_proposal(name: str, words: str, 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write("method", "mine", tmp_path)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="does not exist; create it"):
         write("method", "mine", tmp_path / "nowhere")
 
 
@@ -117,7 +117,7 @@ def test_the_command_says_what_to_do_next(tmp_path: Path) -> None:
     assert (record["folder"], record["distribution"]) == (str(tmp_path / "my-clinic"), "semibench-my-clinic")
     assert record["next"][1:3] == ["pip install -e .", "bench check my-clinic"]
     again = bench("new", "dataset", "my-clinic", "--dir", str(tmp_path), width=None)
-    assert again.exit_code == 2 and "exists already" in again.stderr
+    assert again.exit_code == 2 and "already exists" in again.stderr
     taken = bench("new", "dataset", "tus", "--dir", str(tmp_path), width=None)
     assert taken.exit_code == 2 and "my-tus" in taken.stderr
 

@@ -171,7 +171,7 @@ def test_all_checkpoints_damaged_is_an_error(tmp_path: Path) -> None:
     toys.run(toys.build(toys.Supervised), tmp_path)
     for name in ("last.pt", "previous.pt"):
         (tmp_path / "checkpoints" / name).write_bytes(b"x")
-    with pytest.raises(SemibenchError, match="nothing to resume from"):
+    with pytest.raises(SemibenchError, match="no checkpoint to resume from"):
         toys.run(toys.build(toys.Supervised), tmp_path, resume=True)
 
 
@@ -193,7 +193,7 @@ def test_without_a_key_recipe_and_seed_identify_the_training(tmp_path: Path) -> 
 
 def test_a_checkpoint_that_doesnt_fit_the_method_says_so(tmp_path: Path) -> None:
     toys.run(toys.build(toys.Supervised), tmp_path, key="toy")
-    with pytest.raises(IdentityError, match="doesn't fit Meta"):
+    with pytest.raises(IdentityError, match="does not fit the present Meta"):
         toys.run(toys.build(toys.Meta), tmp_path, key="toy", resume=True)
 
 
@@ -202,7 +202,7 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     torch.save({"format": 0, "key": "toy"}, path)
     with pytest.raises(IdentityError, match="layout"):
         checkpoints.load_method(path, toys.build(toys.Supervised))
-    with pytest.raises(SemibenchError, match="no such checkpoint"):
+    with pytest.raises(SemibenchError, match="checkpoint does not exist"):
         checkpoints.load_method(tmp_path / "none.pt", toys.build(toys.Supervised))
     path.write_bytes(b"no checkpoint")
     with pytest.raises(SemibenchError, match="damaged"):
@@ -241,7 +241,7 @@ def test_lost_figures_are_reported(tmp_path: Path) -> None:
     (tmp_path / "steps.parquet").unlink()
     reporter = toys.Collecting()
     toys.run(toys.build(toys.Supervised), tmp_path, resume=True, reporter=reporter)
-    assert "figures of the first 12 iterations are lost" in reporter.warnings[0]
+    assert "values of the first 12 iterations are lost" in reporter.warnings[0]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_what_is_searched() -> None:
         ({"ranges": {"a": (1.0, 0.1)}}, "the smaller first"),
         ({"ranges": {"a": (0.0, 0.1)}}, "greater than 0"),
         ({"ranges": {"mode": (0.0, 0.1)}}, "one of soft, hard"),
-        ({"only": ["a"], "fixed": ["a"]}, "given by --set and searched"),
+        ({"only": ["a"], "fixed": ["a"]}, "both set with --set and searched"),
     ],
 )
 def test_wrong_spaces_are_refused(more: dict[str, Any], message: str) -> None:
@@ -95,7 +95,7 @@ def test_validation_cases_are_whole_groups_of_the_labeled_ones_and_no_test_case_
     assert with_validation(split, draw=3) == made
     kept = Split(cases(4, 4), (), cases(2, 2, 50), cases(5, 5, 200), "official")
     assert with_validation(kept, 0).validation == kept.validation and with_validation(kept, 0).labeled == kept.labeled
-    with pytest.raises(UsageError, match="one labeled group"):
+    with pytest.raises(UsageError, match="only labeled group"):
         with_validation(Split(cases(3, 1), (), (), ()), 0)
 
 
@@ -192,10 +192,10 @@ def test_failing_trials_are_told_and_end_the_study_when_there_are_many(
         return outcome
 
     monkeypatch.setattr(module, "run_trial", act)
-    with pytest.raises(Exception, match="6 trials failed one after the other; the last: RuntimeError: again"):
+    with pytest.raises(Exception, match="6 trials failed in a row; the last: RuntimeError: again"):
         work(study, 30)
-    standing = study.standing()
-    assert (standing.completed, standing.failed, standing.best) == (1, 7, 0.5)
+    progress = study.progress()
+    assert (progress.completed, progress.failed, progress.best) == (1, 7, 0.5)
     assert study.freeze() is not None
 
 
@@ -230,12 +230,12 @@ def test_pruning_the_grid_and_every_sampler(tmp_path: Path, monkeypatch: pytest.
     for sampler in ("tpe", "cmaes", "gp", "random"):
         study = Study.open(spec(sampler, sampler=sampler, pruner="median"), tmp_path)
         work(study, 16)
-        standing = study.standing()
-        assert standing.finished == 16
-        assert standing.best is not None and standing.best > 0.5
+        progress = study.progress()
+        assert progress.finished == 16
+        assert progress.best is not None and progress.best > 0.5
         if sampler == "random":
-            assert standing.pruned > 0
-    assert 10 ** -abs(1 - Study.join("tpe", tmp_path).standing().best) > 0.75  # type: ignore[operator]
+            assert progress.pruned > 0
+    assert 10 ** -abs(1 - Study.join("tpe", tmp_path).progress().best) > 0.75  # type: ignore[operator]
 
 
 def frozen(**more: Any) -> Tuned:
@@ -261,7 +261,7 @@ def test_a_tuned_run_is_told_from_an_untuned_one(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             resolve(Request(**{**FIELDS, **more}, track=False, tuned=path))
     for name in ("term.consistency", "term.consistency.weight", "consistency"):
-        with pytest.raises(UsageError, match="leave one of them out"):
+        with pytest.raises(UsageError, match="omit one of them"):
             with_tuned({name: 1}, frozen(), protocol="self", dataset="tus", method="mean-teacher")
     with pytest.raises(UsageError, match=r"no tuned\.json"):
         find_tuned("nothing", tmp_path)
@@ -281,12 +281,12 @@ def test_a_killed_study_goes_on_with_two_processes_and_its_best_is_run(tmp_path:
     process.send_signal(signal.SIGKILL)
     process.wait()
     study = Study.join("s", tmp_path / "studies")
-    before = study.standing()
+    before = study.progress()
     assert before.running == 1 and before.finished >= 2
     told = bench.call("tune", "--join", "s", "--trials", "6", "--jobs", "2", "--json")
     record = json.loads(told.stdout)
-    assert "was killed while it ran" in told.stderr
-    after = Study.join("s", tmp_path / "studies").standing()
+    assert "was killed while running" in told.stderr
+    after = Study.join("s", tmp_path / "studies").progress()
     assert (after.finished, after.running, after.failed) == (6, 0, 1)
     killed = [trial for trial in study.optuna.get_trials() if trial.state.name == "FAIL"]
     assert any(

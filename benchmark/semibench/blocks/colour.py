@@ -1,4 +1,4 @@
-"""Colour changes of RGB images, for strong views. Draws come from torch's global stream, which the harness seeds."""
+"""Colour changes of RGB images, for strong views. Random numbers come from torch's global stream, which the harness seeds."""
 
 from __future__ import annotations
 

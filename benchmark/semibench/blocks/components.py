@@ -1,4 +1,4 @@
-"""Connected components and distance maps of label maps: per-sample CPU work, for methods whose definition needs it."""
+"""Connected components and distance maps of label maps: computed sample by sample on the CPU."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def largest_component(
     array = labels.detach().cpu().numpy()
     dims = array.ndim - 1
     structure = ndimage.generate_binary_structure(dims, dims if connectivity is None else connectivity)
-    kept = array.copy()
-    for sample, out in zip(array, kept, strict=True):
+    filtered = array.copy()
+    for sample, out in zip(array, filtered, strict=True):
         present = [int(c) for c in np.unique(sample) if c not in (0, IGNORE)]
         for label in present if classes is None else [c for c in present if c in classes]:
             _keep_largest(sample == label, out, structure)
-    return torch.from_numpy(kept).to(labels.device)
+    return torch.from_numpy(filtered).to(labels.device)
 
 
 def _keep_largest(mask: np.ndarray, out: np.ndarray, structure: np.ndarray) -> None:
     """Writes 0 into `out` where mask holds, its largest component excepted."""
     (box,) = ndimage.find_objects(mask.astype(np.uint8), max_label=1)
-    found, count = ndimage.label(mask[box], structure)
+    components, count = ndimage.label(mask[box], structure)
     if count > 1:
-        largest = 1 + int(np.argmax(np.bincount(found.ravel())[1:]))
-        out[box][(found > 0) & (found != largest)] = 0
+        largest = 1 + int(np.argmax(np.bincount(components.ravel())[1:]))
+        out[box][(components > 0) & (components != largest)] = 0
 
 
 def signed_distance(mask: Tensor, *, spacing: Sequence[float] | None = None, normalise: bool = True) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weights of classes by how hard they are to learn: those whose Dice falls count more (DHC, A&D, DTLP-Net)."""
+"""Class weights by learning difficulty: classes whose Dice falls weigh more (DHC, A&D, DTLP-Net)."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class ClassDifficulty(nn.Module):
         """
         counted = target != IGNORE
         kinds = self.classes
-        found = torch.bincount(prediction[counted], minlength=kinds)[:kinds]
+        predicted = torch.bincount(prediction[counted], minlength=kinds)[:kinds]
         true = torch.bincount(target[counted].long(), minlength=kinds)[:kinds]
         agreed = counted & (prediction == target)
         both = torch.bincount(prediction[agreed], minlength=kinds)[:kinds]
-        size = (found + true).float()
+        size = (predicted + true).float()
         return (2.0 * both.float() + TINY) / (size + 2.0 * TINY), size > 0
 
     @torch.no_grad()
@@ -97,11 +97,11 @@ class ClassDifficulty(nn.Module):
         Returns:
             The weights (K,) after the step.
         """
-        everywhere = torch.ones_like(self.seen)
-        known = everywhere if there is None or self.rule == "ema" else there
+        every_class = torch.ones_like(self.seen)
+        present = every_class if there is None or self.rule == "ema" else there
         now = dice.to(self.last).clamp(min=TINY)
         change, ratio = now - self.last, (now / self.last.clamp(min=TINY)).log()
-        counts = known & (everywhere if self.rule == "ema" else self.seen)
+        counts = present & (every_class if self.rule == "ema" else self.seen)
         gain = torch.where(counts, change.clamp(min=0.0) * ratio, torch.zeros_like(now))
         loss = torch.where(counts, change.clamp(max=0.0) * ratio, torch.zeros_like(now))
         if self.rule == "ema":
@@ -113,10 +113,10 @@ class ClassDifficulty(nn.Module):
             row = self.slot.reshape(1)
             self.learned.index_copy_(0, row, gain[None])
             self.unlearned.index_copy_(0, row, loss[None])
-            self.share.copy_(torch.where(known, 1.0 - now, self.share))
+            self.share.copy_(torch.where(present, 1.0 - now, self.share))
             self.slot.copy_((self.slot + 1) % self.window)
-        self.last.copy_(torch.where(known, now, self.last))
-        self.seen.logical_or_(known)
+        self.last.copy_(torch.where(present, now, self.last))
+        self.seen.logical_or_(present)
         return self.weights
 
     @property

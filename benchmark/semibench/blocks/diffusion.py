@@ -102,10 +102,10 @@ class LabelDiffusion(nn.Module):
         Returns:
             The clean map, (B, K, *spatial).
         """
-        noisy, places = start, self.spaced(count)
+        noisy, times = start, self.spaced(count)
         for number in reversed(range(count)):
-            time = torch.full((len(start),), places[number], device=start.device, dtype=torch.int64)
+            time = torch.full((len(start),), times[number], device=start.device, dtype=torch.int64)
             clean = guess(noisy, time).float()
             clean = clean if bounds is None else clean.clamp(*bounds)
-            noisy = self.back(noisy, clean, places[number], places[number - 1] if number else None)
+            noisy = self.back(noisy, clean, times[number], times[number - 1] if number else None)
         return noisy

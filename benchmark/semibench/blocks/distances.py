@@ -1,6 +1,6 @@
 """Distances between the surfaces of two masks: one pass gives HD, HD95, ASD and ASSD.
 
-The surface of a mask is what an erosion by the face-connected structuring element takes away (voxels beyond the array
+The surface of a mask is what an erosion by the face-connected structuring element removes (voxels beyond the array
 count as background). This, the pooled percentile of HD95, the directed ASD and the pooled ASSD are the definitions of
 medpy 0.5 (`medpy.metric.binary`, connectivity 1), and the digits agree.
 
@@ -24,10 +24,10 @@ REACH = 7
 """Voxels up to which `_near` finds distances. Cost grows with it, few surface voxels are farther off (measured)."""
 
 FAR = 100
-"""In place of a squared distance that is not known: above REACH ** 2, and FAR + REACH ** 2 fits a byte."""
+"""Replaces an unknown squared distance: it is above REACH ** 2, and FAR + REACH ** 2 fits in a byte."""
 
 NEAR_SHARE = 0.01
-"""Share of surface voxels in the crop from which `_near` pays; it reads the whole crop (measured on blobs)."""
+"""Share of surface voxels in the crop above which `_near` pays off; it reads the whole crop (measured on blobs)."""
 
 TREE_SHARE = 0.10
 """Share of surface voxels in the crop up to which a KD-tree beats the Euclidean distance transform (measured on blobs)."""
@@ -101,7 +101,7 @@ def union_box(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[slic
     box: list[slice] = []
     both = first | second
     for axis in range(both.ndim):
-        # cut before the next projection, so that each one reads only what is left
+        # crop before the next projection, so that each one reads only what is left
         rows = np.flatnonzero(both.any(axis=tuple(a for a in range(both.ndim) if a != axis)))
         if rows.size == 0:
             raise EmptyMaskError("surface distances need two masks with at least one voxel each; both are empty")
@@ -156,7 +156,7 @@ def measured(
     """
     prediction, reference = np.asarray(prediction, dtype=bool), np.asarray(reference, dtype=bool)
     if prediction.shape != reference.shape:
-        raise ValueError(f"two masks of one shape expected; got {prediction.shape} and {reference.shape}")
+        raise ValueError(f"expected two masks of the same shape; got {prediction.shape} and {reference.shape}")
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if not mask.any():
             raise EmptyMaskError(f"surface distances need two masks with at least one voxel each; the {name} is empty")
@@ -179,7 +179,7 @@ def measured(
 def _steps(spacing: Sequence[float] | None, dims: int) -> tuple[float, ...]:
     steps = (1.0,) * dims if spacing is None else tuple(float(s) for s in spacing)
     if len(steps) != dims or not all(np.isfinite(s) and s > 0 for s in steps):
-        raise ValueError(f"a spacing is {dims} positive numbers, one for each axis; got {spacing}")
+        raise ValueError(f"expected a spacing of {dims} positive numbers, one for each axis; got {spacing}")
     return steps
 
 
@@ -222,7 +222,7 @@ def _near(target: NDArray[np.bool_]) -> NDArray[np.uint8]:
     The squared distance is the least of i * i + j * j + k * k over the offsets to target voxels, so that axis after axis
     f(x) becomes the least of f(x + i) + i * i with |i| <= REACH. What comes out as REACH ** 2 or less can't be beaten by
     an offset that was left out. Rows lie in memory with a margin of REACH behind them: a
-    shift of the flat array then never brings a value from one row into the next.
+    shift of the flat array then never carries a value from one row to the next.
     """
     sides = (target.shape[0], *(n + REACH for n in target.shape[1:]))
     inner = tuple(slice(0, n) for n in target.shape)

@@ -1,4 +1,4 @@
-"""Perturbations of feature maps, for cross-consistency (CCT, MGCC). They act in training mode only."""
+"""Perturbations of feature maps, for cross-consistency (CCT, MGCC). They have no effect in eval mode."""
 
 from __future__ import annotations
 

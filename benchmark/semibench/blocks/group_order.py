@@ -1,4 +1,4 @@
-"""The order in which protocols take groups: a hash decides, so that it is the same on every machine."""
+"""The order in which protocols take groups: a hash, so that it is the same on every machine."""
 
 from __future__ import annotations
 

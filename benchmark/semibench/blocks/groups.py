@@ -1,4 +1,4 @@
-"""Group tables: which cases `bench data audit` found to be the same image, for data sets that read them."""
+"""Group tables: the cases that `bench data audit` found to be the same image."""
 
 from __future__ import annotations
 

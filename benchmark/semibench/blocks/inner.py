@@ -1,4 +1,4 @@
-"""Gradient steps on a copy of the weights, for methods that learn to learn."""
+"""Gradient steps on a copy of the weights, for meta-learning."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def inner_step(
         loss, list(named.values()), create_graph=not first_order, retain_graph=True, allow_unused=True
     )
     moved: dict[str, Tensor] = {}
-    for (name, parameter), found in zip(named.items(), gradients, strict=True):
-        if found is None:
+    for (name, parameter), computed in zip(named.items(), gradients, strict=True):
+        if computed is None:
             moved[name] = parameter
             continue
-        gradient = found.detach() if first_order else found
+        gradient = computed.detach() if first_order else computed
         if clip is not None:
             gradient = gradient * (clip / gradient.norm().clamp(min=clip))
         moved[name] = parameter - rate * gradient

@@ -1,8 +1,8 @@
 """Losses by name. Logits (B, K, *spatial), K >= 2; targets (B, *spatial) in 0..K-1 with IGNORE (255) on padding.
 
 All of them work in 2D and 3D, leave ignored positions out of every sum, compute in at least float32, return a scalar, and
-stay finite (value 0, gradient 0) where nothing is left to count. The Dice family has members that differ in what they sum
-over; values of one must not be compared with another's.
+stay finite (value 0, gradient 0) if nothing is left to count. Members of the Dice family sum over different things; do not
+compare the values of one with another's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Supervision = Literal["dice_ce", "dice_ce_foreground", "bce_dice", "cross_entrop
 
 
 def widened(values: Tensor) -> Tensor:
-    """At least float32: the smoothing constants vanish in half precision."""
+    """Convert to at least float32: the smoothing constants vanish in half precision."""
     return values if values.dtype == torch.float64 else values.float()
 
 

@@ -19,28 +19,28 @@ from torch.nn import functional as F
 
 Directions = Literal["forward", "both", "slices"]
 """forward: the published layer; both: Vision Mamba's v2, adds the reversed sequence; slices: SegMamba's v3
-("tri-orientated"), adds a scan that steps through the slices at a fixed place in the slice."""
+("tri-orientated"), adds a scan that steps through the slices at a fixed position in the slice."""
 
 Scan = Literal["auto", "parallel", "recurrence"]
 """How `selective_scan` computes: auto as above; recurrence: a plain loop over the positions, slow, twice differentiable."""
 
 LEAST_STEP, GREATEST_STEP, FLOOR = 1e-3, 1e-1, 1e-4
-"""Range of the initial steps and their least value."""
+"""Range of the initial steps, and their minimum."""
 
 SUFFIXES: dict[Directions, tuple[str, ...]] = {"forward": ("",), "both": ("", "_b"), "slices": ("", "_b", "_s")}
-"""What the names of each direction's parameters end in."""
+"""Suffixes of each direction's parameter names."""
 
 
 @functools.cache
 def _kernel() -> Callable[..., Tensor] | None:
-    """The CUDA scan of mamba-ssm; None, with a warning, where the package is there without it."""
+    """The CUDA scan of mamba-ssm; None, with a warning, if the package is installed without it."""
     if importlib.util.find_spec("mamba_ssm") is None:
         return None
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except ImportError as error:
         warnings.warn(
-            f"mamba-ssm is installed but its scan can't be imported ({error}); the parallel scan of mambapy is used. "
+            f"mamba-ssm is installed but its scan cannot be imported ({error}); using the parallel scan of mambapy. "
             "Build mamba-ssm with MAMBA_KEEP_CUDA_BUILD=TRUE for the kernels of the first Mamba",
             stacklevel=2,
         )
@@ -111,7 +111,7 @@ def by_slices(tokens: Tensor, slices: int) -> Tensor:
     Its own inverse with length / slices instead of slices. Raises ValueError where the length is no multiple."""
     batch, length, width = tokens.shape
     if slices < 1 or length % slices:
-        raise ValueError(f"{length} positions can't be cut in {slices} equal slices")
+        raise ValueError(f"{length} positions cannot be cut into {slices} equal slices")
     return tokens.reshape(batch, slices, length // slices, width).transpose(1, 2).reshape(batch, length, width)
 
 

@@ -1,4 +1,4 @@
-"""Masks for mixing and hiding parts of images. All draws come from torch's global stream, which the harness seeds."""
+"""Masks for mixing and hiding parts of images. Random numbers come from torch's global stream, which the harness seeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def box_mask(size: Sequence[int], share: float | Sequence[float], *, like: Tenso
     """
     shares = [share] * len(size) if isinstance(share, int | float) else list(share)
     if len(shares) != len(size) or not all(0.0 <= s <= 1.0 for s in shares):
-        raise ValueError(f"share is in [0, 1], one number or one per axis of {tuple(size)}; got {share}")
+        raise ValueError(f"expected a share in [0, 1], one number or one per axis of {tuple(size)}; got {share}")
     mask = torch.ones(tuple(size), device=_device(like))
     window = []
     for side, part in zip(size, shares, strict=True):
@@ -137,5 +137,5 @@ def paste(below: Tensor, above: Tensor, mask: Tensor) -> Tensor:
         >>> paste(torch.tensor([[1, 2]]), torch.tensor([[3, 4]]), torch.tensor([[False, True]]))
         tensor([[1, 4]])
     """
-    chosen = mask.unsqueeze(1) if below.ndim == mask.ndim + 1 else mask
-    return torch.where(chosen, above, below)
+    mask = mask.unsqueeze(1) if below.ndim == mask.ndim + 1 else mask
+    return torch.where(mask, above, below)

@@ -1,7 +1,7 @@
-"""Metrics of one class in one case, with correct empties.
+"""Metrics of one class in one case, with defined values for empty masks.
 
-Overlap: both masks empty -> 1, one of them empty -> 0. Distances: NaN where either mask is empty, and NaN in mm where the
-spacing is not known; a NaN is kept in the table and counted, never replaced.
+Overlap: both masks empty -> 1, one of them empty -> 0. Distances: NaN if either mask is empty, and NaN in mm if the
+spacing is unknown. A NaN stays in the table and is counted, never replaced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from semibench.blocks.distances import EmptyMaskError, SurfaceDistances, measured
 
 OVERLAPS = ("dice", "iou", "precision", "recall", "f1")
-"""Metrics that `Overlap` gives by name ("accuracy" is another one)."""
+"""Names of the metrics of `Overlap`, without "accuracy"."""
 
 DISTANCES = ("hd95", "asd", "assd")
 """Surface distances; in tables with their unit: "hd95_mm", "hd95_voxel" ..."""
@@ -74,7 +74,7 @@ class Overlap:
         return self._ratio(self.true_positive, self.reference)
 
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; for one mask this is Dice, also in the empty cases."""
+        """Harmonic mean of precision and recall; for one mask this equals Dice, even for empty masks."""
         return self.dice()
 
     def accuracy(self) -> float:
@@ -106,10 +106,10 @@ def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Over
         0.5
     """
     if prediction.shape != reference.shape:
-        raise ValueError(f"two masks of one shape expected; got {prediction.shape} and {reference.shape}")
+        raise ValueError(f"expected two masks of the same shape; got {prediction.shape} and {reference.shape}")
     both = int(np.count_nonzero(prediction & reference))
-    predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
-    return Overlap(both, predicted - both, wanted - both, prediction.size - predicted - wanted + both)
+    predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
+    return Overlap(both, predicted - both, true - both, prediction.size - predicted - true + both)
 
 
 def distances(

@@ -1,4 +1,4 @@
-"""Modes of networks for one prediction within a training step."""
+"""Switch a network to eval mode for a prediction within a training step."""
 
 from __future__ import annotations
 

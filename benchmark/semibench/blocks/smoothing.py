@@ -1,4 +1,4 @@
-"""Reparameterize & Smooth: a sharp map becomes a soft, perturbed one (A&D, NeurIPS 2023)."""
+"""Reparameterize & Smooth: turn a sharp map into a soft, perturbed one (A&D, NeurIPS 2023)."""
 
 from __future__ import annotations
 

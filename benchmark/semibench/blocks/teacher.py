@@ -1,4 +1,4 @@
-"""A moving average of a network that never gets a gradient."""
+"""A moving average of a network that never receives gradients."""
 
 from __future__ import annotations
 

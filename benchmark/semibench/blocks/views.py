@@ -1,8 +1,8 @@
 """Weak views: geometry that image and label share; whole batches, 2D and 3D.
 
 Images (B, C, *spatial) float, labels (B, *spatial) uint8 or int64. Parameters are drawn on the CPU from a given
-generator, in one call of fixed size; pixels are worked on where the images are. Where only crops, flips and right-angle
-turns apply, pixels are moved and never interpolated.
+generator, in one call of fixed size; pixels are processed on the device of the images. Crops, flips and right-angle
+turns move pixels and never interpolate them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from semibench.contracts.method import IGNORE
 from semibench.contracts.recipe import WeakPolicy
 
 Parts = tuple[Tensor, Tensor | None, Tensor | None]
-"""Image, label (None: none), valid (None: all)."""
+"""Image, label (or None), valid (None: every position)."""
 
 Cut = Callable[[Tensor, Tensor, tuple[int, ...]], Parts]
 """cut(rows (n,), start (n, dims), size): boxes of samples as new tensors, which the caller may change; what lies outside
 is image 0, label IGNORE, valid False."""
 
 INSET = 0.15
-"""A crop that must hold a voxel keeps it this share of the patch away from its faces, where the image allows."""
+"""A crop that must contain a voxel keeps it this share of the patch away from its faces, if the image allows."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def draw_geometry(
     count, dims = sizes.shape
     plane = default_plane(dims) if plane is None else plane
     r = torch.rand((count, 2 * dims + 6), generator=generator, dtype=torch.float64)
-    place, mirror, rest = r[:, :dims], r[:, dims : 2 * dims], r[:, 2 * dims :]
+    position, mirror, rest = r[:, :dims], r[:, dims : 2 * dims], r[:, 2 * dims :]
     sides = torch.tensor(tuple(patch), dtype=torch.int64)
     room = sizes - sides
     centred = torch.div(room, 2, rounding_mode="floor")
@@ -106,9 +106,9 @@ def draw_geometry(
         inset = (sides * INSET).long()
         first = (hold - sides + 1 + inset).clamp_min(0).minimum(high)
         last = (hold - inset).clamp_min(0).minimum(high)
-        wanted = hold >= 0
-        low, high = torch.where(wanted, first, low), torch.where(wanted, last, high)
-    drawn = (low + (place * (high - low + 1)).long()).minimum(high)
+        held = hold >= 0
+        low, high = torch.where(held, first, low), torch.where(held, last, high)
+    drawn = (low + (position * (high - low + 1)).long()).minimum(high)
     free = (room > 0) & (torch.tensor(policy.crop) if hold is None else torch.tensor(policy.crop) | (hold >= 0))
     start = torch.where(free, drawn, centred)
 
@@ -166,13 +166,13 @@ def apply_geometry(
         margin = ((reach - sides) / 2).ceil().long().clamp_min(0).add(1).minimum(beyond)
         larger = tuple(n + 2 * int(m) for n, m in zip(size, margin, strict=True))
         parts = cut(moved, geometry.start[moved] - margin, larger)
-        one, its_label, its_valid = resample(*parts, matrix, size)
+        resampled, resampled_label, resampled_valid = resample(*parts, matrix, size)
         rows = moved.to(image.device, non_blocking=True)
         valid = image.new_ones((len(sizes), *size), dtype=torch.bool) if valid is None else valid
-        image.index_copy_(0, rows, one)
-        valid.index_copy_(0, rows, its_valid)
-        if label is not None and its_label is not None:
-            label.index_copy_(0, rows, its_label)
+        image.index_copy_(0, rows, resampled)
+        valid.index_copy_(0, rows, resampled_valid)
+        if label is not None and resampled_label is not None:
+            label.index_copy_(0, rows, resampled_label)
     image = _turned(image, geometry, lead=2)
     label = None if label is None else _turned(label, geometry, lead=1)
     if valid is None:
@@ -287,13 +287,13 @@ def weak_view(
     geometry = draw_geometry(policy, sizes, size, generator, plane=plane)
 
     def cut(rows: Tensor, start: Tensor, box: tuple[int, ...]) -> Parts:
-        chosen = rows.to(image.device, non_blocking=True)
-        images = image.index_select(0, chosen)
-        labels = None if label is None else label.index_select(0, chosen)
+        index = rows.to(image.device, non_blocking=True)
+        images = image.index_select(0, index)
+        labels = None if label is None else label.index_select(0, index)
         if box == tuple(image.shape[2:]) and not start.any():
             return images, labels, None
-        found, marks, valid = cut_boxes(list(images), None if labels is None else list(labels), start, box)
-        return found, None if marks is None or labels is None else marks.to(labels.dtype), valid
+        boxes, marks, valid = cut_boxes(list(images), None if labels is None else list(labels), start, box)
+        return boxes, None if marks is None or labels is None else marks.to(labels.dtype), valid
 
     return apply_geometry(cut, geometry, sizes, size)
 

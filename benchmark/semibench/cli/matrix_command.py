@@ -64,7 +64,7 @@ def add(app: typer.Typer) -> None:
         environment()
         from semibench.cli.matrix_view import show_plan, totals
         from semibench.cli.progress import reporter_for
-        from semibench.matrix.planning import plan_cells, wanted
+        from semibench.matrix.planning import plan_cells, to_run
         from semibench.registry import registry
 
         plugins = registry()
@@ -79,7 +79,7 @@ def add(app: typer.Typer) -> None:
             else:
                 show_plan(stdout(), planned)
             return
-        todo = wanted(planned, force=control.force, retry=control.retry)
+        todo = to_run(planned, force=control.force, retry=control.retry)
         screen.show(totals(planned))
         engine = _engine(plugins, choice, runs)
         limits = limits.model_copy(update={"gpus": _gpus(limits.gpus, device)})

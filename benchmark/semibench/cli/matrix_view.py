@@ -116,9 +116,11 @@ def show_plan(console: Output, planned: Sequence[Planned]) -> None:
     """Every cell with its state, the reason, and the time it will take."""
     rows = [(item.short, item.state, _time(item), item.cell.label, item.reason) for item in planned]
     console.show(_wide(("run", "state", "time", "cell", "why"), rows, narrow=3))
-    doubles = sum(len(item.doubles) for item in planned)
-    if doubles:
-        console.show(f"{doubles} cells are the same run as another one (an axis has no meaning there) and are run once")
+    duplicates = sum(len(item.duplicates) for item in planned)
+    if duplicates:
+        console.show(
+            f"{duplicates} cells are the same run as another one (an axis has no meaning there) and are run once"
+        )
     console.show(totals(planned))
 
 

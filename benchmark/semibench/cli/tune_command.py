@@ -147,7 +147,7 @@ def search(study: Study, effort: Effort, execution: Execution, screen: Output) -
                 process.wait()
         reporter.close()
     searched = study.spec.sampler == "grid" and not interrupted and effort.timeout is None
-    finished = searched or study.standing().finished >= effort.trials
+    finished = searched or study.progress().finished >= effort.trials
     study.freeze()
     draw(study)
     if mirror is not None:
@@ -158,9 +158,9 @@ def search(study: Study, effort: Effort, execution: Execution, screen: Output) -
 def _teller(screen: Output, trials: int) -> Callable[[Any, Any], None]:
     """A function that shows one line for each trial that ends."""
 
-    def show(trial: Any, standing: Any) -> None:
+    def show(trial: Any, progress: Any) -> None:
         value = "–" if trial.value is None else f"{trial.value:.4f}"
-        best = "–" if standing.best is None else f"{standing.best:.4f}"
+        best = "–" if progress.best is None else f"{progress.best:.4f}"
         tried = ", ".join(
             f"{name} {value_:.4g}" if isinstance(value_, float) else f"{name} {value_}"
             for name, value_ in trial.params.items()
@@ -168,7 +168,7 @@ def _teller(screen: Output, trials: int) -> Callable[[Any, Any], None]:
         error = trial.user_attrs.get("error")
         seconds = duration(float(trial.user_attrs.get("seconds", 0.0)))
         words = f"trial {trial.number} {trial.state.name.lower()} {value} in {seconds} ({tried})"
-        words += f"; {standing.finished}/{trials}, best {best}"
+        words += f"; {progress.finished}/{trials}, best {best}"
         screen.show(words + (f" - {error}" if error else ""), style="red" if error else None)
 
     return show
@@ -189,7 +189,7 @@ def _helper(study: Study, effort: Effort, execution: Execution, number: int) -> 
 
 def show_search(screen: Output, study: Study) -> None:
     """What is searched, on how many labels, and how far the study is."""
-    spec, standing = study.spec, study.standing()
+    spec, progress = study.spec, study.progress()
     rows = [
         (one.name, one.setting, "one of " + ", ".join(map(str, one.choices)) if one.choices else f"{one.low:g} to {one.high:g}",
          "logarithmic" if one.log else "", one.default)
@@ -206,8 +206,8 @@ def show_search(screen: Output, study: Study) -> None:
     )
     if spec.labels_from == "labeled":
         screen.show("validation cases were taken from the labeled ones: their labels are part of the label budget")
-    if standing.finished:
-        screen.show(f"continued: {standing.finished} trials have ended, {standing.pruned} of them pruned")
+    if progress.finished:
+        screen.show(f"continued: {progress.finished} trials have ended, {progress.pruned} of them pruned")
 
 
 def show_end(out: Output, study: Study, tuned: Tuned | None, finished: bool) -> None:

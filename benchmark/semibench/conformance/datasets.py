@@ -20,7 +20,7 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Case, CaseRef, Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, PluginError
 from semibench.data.catalog import check_index as keep_contract
-from semibench.evaluation.inference import place
+from semibench.evaluation.inference import native_labels
 
 CASES = {2: 8, 3: 3}
 READ = {2: 4, 3: 2}
@@ -197,7 +197,7 @@ def check_frame_leads_back_to_the_truth(case: DatasetCase) -> None:
             continue
         assert len(read.frame.extent) == case.dims
         hot = torch.stack([(read.label == 0).float(), (read.label > 0).float()])
-        back = torch.from_numpy(place(hot, read.frame)) > 0
+        back = torch.from_numpy(native_labels(hot, read.frame)) > 0
         native = truth.label > 0
         dice = 2 * float((back & native).sum()) / float(back.sum() + native.sum())
         assert dice > 0.6, f"{read.ref.id}: Dice {dice:.2f} after the round trip; frame.box or shape is wrong"

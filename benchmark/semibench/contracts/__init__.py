@@ -1,1 +1,1 @@
-"""The contracts: what a plugin is. Import the names from `semibench`."""
+"""The contracts that plugins fulfil. Import the names from `semibench`."""

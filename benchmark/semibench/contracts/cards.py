@@ -1,6 +1,6 @@
-"""Cards: what a plugin says about itself before anything heavy is imported.
+"""Cards: what a plugin declares before anything heavy is imported.
 
-A hook returns cards; `load="package.module:Class"` is imported only when the plugin is used, so listing is instant.
+A hook returns cards. `load="package.module:Class"` is imported only when the plugin is used, so listing is instant.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from pydantic import BaseModel, field_validator, model_validator
 from semibench.contracts.deprecation import deprecated
 
 API = 1
-"""Version of the plug-in contracts. A card made for a newer one is refused with a message."""
+"""Version of the plug-in contracts. A card written for a newer version is refused with a message."""
 
 OLDEST_API = 1
-"""Oldest version of the contracts whose plug-ins still run. A card made for an older one is refused with a message."""
+"""Oldest version of the contracts whose plug-ins still run. A card written for an older one is refused with a message."""
 
 NAME = re.compile(r"^[a-z0-9]+(?:[-+._][a-z0-9]+)*\+?$")
 LOAD = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
 class Declared(BaseModel, frozen=True, extra="forbid"):
-    """Base of all that hooks return. api: version of the contracts it was written for; to be written down, since the
-    default is the version of the Semibench that reads the card."""
+    """Base of everything that hooks return."""
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Old field -> new field; the old one works, with a DeprecationWarning ("MethodCard.old" in `DEPRECATIONS`)."""
+    """Old field name -> new one. The old one still works, with a DeprecationWarning ("MethodCard.old" in `DEPRECATIONS`)."""
 
     api: int = API
+    """Version of the contracts that the card was written for. Write it down: the default is the version of the Semibench
+    that reads the card."""
 
     @model_validator(mode="before")
     @classmethod
@@ -42,18 +43,20 @@ class Declared(BaseModel, frozen=True, extra="forbid"):
 
 
 class Card(Declared, frozen=True):
-    """What every plugin declares.
-
-    name: lower case, as typed by users ("mean-teacher"). title: as shown. load: "package.module:Class".
-    summary: one line. paper: citation. url: home page. api: version of the contracts it was written for.
-    """
+    """What every plugin declares."""
 
     name: str
+    """The name that users type, in lower case ("mean-teacher")."""
     title: str
+    """The name that tables and pages show."""
     load: str
+    """Where the class is: "package.module:Class"."""
     summary: str = ""
+    """One line."""
     paper: str = ""
+    """Citation."""
     url: str = ""
+    """Home page."""
 
     @field_validator("name")
     @classmethod
@@ -73,63 +76,84 @@ class Card(Declared, frozen=True):
 
 
 class MethodCard(Card, frozen=True):
-    """A semi-supervised learner. protocols: those it is meant for (empty: all). backbone: where it wants another than the
-    harness's default for these dims. uses_unlabeled: whether unlabeled cases change anything. default_for: protocols for
-    which `bench run` takes it when no method is named."""
+    """A semi-supervised learner."""
 
     dims: tuple[int, ...] = (2, 3)
+    """Dimensions of the tasks it can learn."""
     protocols: tuple[str, ...] = ()
+    """The protocols it is meant for; empty: all."""
     backbone: str | None = None
+    """Its default backbone, if not the harness's default for the dims."""
     uses_unlabeled: bool = True
+    """Whether unlabeled cases change its result."""
     default_for: tuple[str, ...] = ()
+    """The protocols for which `bench run` uses it when no method is named."""
 
 
 class WeightFile(BaseModel, frozen=True, extra="forbid"):
-    """A file of pretrained weights; the user gives its path, the harness checks the digest."""
+    """A file of pretrained weights. The user gives its path, the harness checks its digest."""
 
     name: str
+    """The name that users type."""
     sha256: str | None = None
+    """Expected digest; None: any file is accepted."""
     licence: str = ""
+    """Licence of the weights."""
     obtain: str = ""
+    """How to get the file."""
 
 
 class BackboneCard(Card, frozen=True):
-    """A network. default_for: the dims for which it is the harness's default."""
+    """A network."""
 
     dims: tuple[int, ...] = (2,)
+    """Dimensions it can be built for."""
     provides: tuple[Literal["stages", "time", "dropout", "prompts"], ...] = ()
+    """What it offers beyond the contract; see `Backbone.provides`."""
     weights: tuple[WeightFile, ...] = ()
+    """Weight files that it can start from."""
     default_for: tuple[int, ...] = ()
+    """The dims for which it is the harness's default."""
 
 
 class DatasetCard(Card, frozen=True):
-    """A data set in its official layout.
-
-    dims: 2 for images, 3 for volumes. classes[0] is the background. domains: devices, centres or modalities.
-    slice_axis: the spatial axis a 2D network cuts a volume along. network_dims: of the network where a run names none (None:
-    those of the data; 2 for volumes that the field trains by slices). similar: data sets of the same task, for the protocol
-    `similar`. tree: the expected folder tree, shown in errors. label_informed: what the edition takes from the ground
-    truth. cases: the official number, checked by `bench data verify`. folders: official names of its top folder, which
-    are accepted under the data root beside `name`.
-    """
+    """A data set in its official layout."""
 
     dims: Literal[2, 3]
+    """2 for images, 3 for volumes."""
     modality: str
+    """Imaging modality, e.g. "ultrasound"."""
     channels: int = 1
+    """Channels of an image."""
     classes: tuple[str, ...] = ("background", "foreground")
+    """Names of the classes; the first is the background."""
     domains: tuple[str, ...] = ("default",)
+    """Devices, centres or modalities."""
     slice_axis: int | None = None
+    """The spatial axis along which a 2D network slices a volume."""
     network_dims: Literal[2, 3] | None = None
+    """Dimensions of the network when a run does not choose any. None: those of the data. 2 is for volumes that the field
+    trains by slices."""
     similar: tuple[str, ...] = ()
+    """Data sets of the same task, for the protocol `similar`."""
     terms: str = ""
+    """Terms of use."""
     obtain: str = ""
+    """How to get the files."""
     tree: str = ""
+    """The expected folder tree; errors show it."""
     cases: int | None = None
+    """The official number of cases; `bench data verify` checks it."""
     editions: tuple[str, ...] = ("default",)
+    """Published ways to prepare it."""
     label_informed: dict[str, str] = {}
+    """Edition -> what it takes from the ground truth."""
     labeled_cases: bool = True
+    """Whether its cases have labels."""
     public: bool = True
+    """Whether the data set is public."""
     folders: tuple[str, ...] = ()
+    """Official names of its top folder. They are accepted under the data root, as `name` is."""
 
 
 class ProtocolCard(Card, frozen=True):
@@ -140,65 +164,87 @@ class GeneratorCard(Card, frozen=True):
     """Learns from training cases and samples synthetic ones."""
 
     dims: tuple[int, ...] = (2,)
+    """Dimensions of the images it can generate."""
 
 
 class ConventionCard(Card, frozen=True):
-    """How predictions are made and become numbers. dims: of the cases it can score; datasets: those it is made for, on
-    others it scores where it is asked for (empty: all)."""
+    """How predictions are made and scored."""
 
     dims: tuple[int, ...] = (2, 3)
+    """Dimensions of the cases it can score."""
     datasets: tuple[str, ...] = ()
+    """The data sets it is made for; on others it scores only when asked to. Empty: all."""
     version: int = 1
+    """Raise it when the numbers change."""
 
 
 class SplitCard(Card, frozen=True):
-    """Published splits of a data set, by name; `load` names a `PublishedSplits` class."""
+    """Published splits of a data set; `load` names a `PublishedSplits` class."""
 
     dataset: str
+    """Name of the data set."""
 
 
 class RecipeCard(Declared, frozen=True):
-    """Values of a named recipe for some settings. All cards that match are laid over each other, the general first:
-    a card is the more specific the more of (dims, protocols, datasets) it names; ties: in order of registration.
+    """Values of a named recipe for some dims, protocols or data sets.
 
-    values: fields of `Recipe`; protocol: defaults of the protocol's options under this recipe (e.g. how many synthetic
-    cases). A plugin may add recipes for its own data set or protocol.
+    All cards that match a run are merged, the general ones first: a card is more specific the more of (dims, protocols,
+    datasets) it names; ties are merged in order of registration. A plugin may add recipes for its own data set or protocol.
     """
 
     name: str
+    """Name of the recipe, e.g. "paper"."""
     dims: Literal[2, 3] | None = None
+    """Dimensions of the network; None: both."""
     protocols: tuple[str, ...] = ()
+    """Protocols it applies to; empty: all."""
     datasets: tuple[str, ...] = ()
+    """Data sets it applies to; empty: all."""
     values: dict[str, Any] = {}
+    """Fields of `Recipe`."""
     protocol: dict[str, Any] = {}
+    """Defaults of the protocol's options under this recipe, e.g. the number of synthetic cases."""
     source: str = ""
+    """Where the values come from."""
 
 
 class EngineCard(Card, frozen=True):
-    """Runs the cells of a matrix somewhere: this machine, a scheduler, a cluster. extra: the extra of the distribution that
-    brings what it needs, for messages."""
+    """Runs the cells of a matrix somewhere: on this machine, a scheduler or a cluster."""
 
     extra: str = ""
+    """The extra of the distribution that installs what the engine needs; messages name it."""
 
 
 class SuiteCard(Card, frozen=True):
-    """A named list of runs for `bench matrix`. `load` names a function `(name, *, recipe=None, phantom=False)` that returns its
-    `Cell`s: under another recipe, or on phantoms, where asked for."""
+    """A named list of runs for `bench matrix`.
+
+    `load` names a function `(name, *, recipe=None, phantom=False)` that returns the suite's `Cell`s, under another recipe
+    or on phantoms if asked to.
+    """
 
 
 class CommandCard(Declared, frozen=True):
-    """A sub-command of `bench` that another package brings; `load` names a typer app or a function."""
+    """A sub-command of `bench` that another package adds."""
 
     name: str
+    """Name of the sub-command."""
     load: str
+    """A typer app or a function: "package.module:name"."""
     summary: str = ""
+    """One line for `bench --help`."""
 
 
 class ListenerCard(Declared, frozen=True):
-    """Somebody who is told of runs that ended, e.g. to bring a leaderboard up to date. `load` names a function
-    `(folders, *, tracking_uri, reporter)`: `folders` are the run folders (done or failed, mirrored already), `tracking_uri` the
-    store or None for the default one. Whatever it raises becomes a warning; the runs are complete without it."""
+    """A callback invoked after runs finish, e.g. to update a leaderboard.
+
+    `load` names a function `(folders, *, tracking_uri, reporter)`: `folders` are the run folders (done or failed, already
+    mirrored), `tracking_uri` is the store, or None for the default one. Any exception becomes a warning; the runs are
+    complete without the callback.
+    """
 
     name: str
+    """Name of the listener."""
     load: str
+    """The function: "package.module:name"."""
     summary: str = ""
+    """One line."""

@@ -1,4 +1,4 @@
-"""Cases, frames, splits and data sets. Importing this module doesn't import torch."""
+"""Cases, frames, splits and data sets. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -18,54 +18,66 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class CaseRef:
-    """Identity of a case and nothing else: no path, no pixels. `id` is unique in its data set; `group` is what must
-    never be split between training and test; `domain` the device, centre or modality."""
+    """The identity of a case: no path, no pixels."""
 
     dataset: str
+    """Name of the data set."""
     id: str
+    """Unique within the data set."""
     group: str
+    """What must never be split between training and test: the patient, or a set of duplicate images."""
     domain: str
+    """The device, centre or modality."""
     has_label: bool
+    """Whether the case has a label."""
 
     @property
     def key(self) -> str:
-        """Unique over data sets: "dataset/id"."""
+        """Unique across data sets: "dataset/id"."""
         return f"{self.dataset}/{self.id}"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """How the working grid lies in the native one. shape: native spatial shape; spacing: native, in mm, or None;
-    box: per axis (start, stop) in native voxels; the working grid is a resize of this box."""
+    """Where the working grid lies in the native grid: the working grid is a resize of `box`."""
 
     shape: tuple[int, ...]
+    """Native spatial shape, in voxels."""
     spacing: tuple[float, ...] | None = None
+    """Native voxel size in mm, or None if the data have none."""
     box: tuple[tuple[int, int], ...] | None = None
+    """(start, stop) in native voxels for each axis; None: the whole native grid."""
 
     @property
     def extent(self) -> tuple[tuple[int, int], ...]:
-        """The box, or the whole native grid where there is none."""
+        """The box, or the whole native grid if there is no box."""
         return self.box if self.box is not None else tuple((0, n) for n in self.shape)
 
 
 @dataclass
 class Case:
-    """A case on the working grid. image: float32 (C, *spatial); label: uint8 (*spatial) in 0..K-1, or None;
-    spacing: of the working grid in mm, or None where the data have none."""
+    """A case on the working grid."""
 
     ref: CaseRef
+    """Its identity."""
     image: Tensor
+    """float32 (C, *spatial)."""
     label: Tensor | None
+    """uint8 (*spatial) with values 0..K-1, or None."""
     spacing: tuple[float, ...] | None
+    """Voxel size of the working grid in mm, or None if the data have none."""
     frame: Frame
+    """Where the working grid lies in the native one."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The reference segmentation on the native grid. label: uint8 (*native); spacing: in mm, or None."""
+    """The reference segmentation on the native grid."""
 
     label: Tensor
+    """uint8 (*native) with values 0..K-1."""
     spacing: tuple[float, ...] | None
+    """Voxel size in mm, or None."""
 
 
 SYNTHETIC = "synthetic"
@@ -74,46 +86,53 @@ SYNTHETIC = "synthetic"
 
 @dataclass(frozen=True)
 class Split:
-    """Who is labeled, unlabeled, validation, test. excluded: case key -> reason. Labels of validation cases count as
-    label budget and are shown; `validation_from` says which pool they were taken from."""
+    """Which cases are labeled, unlabeled, validation and test. Labels of validation cases count as label budget and are shown."""
 
     labeled: tuple[CaseRef, ...]
+    """Training cases with labels."""
     unlabeled: tuple[CaseRef, ...]
+    """Training cases whose labels, if any, are hidden."""
     validation: tuple[CaseRef, ...]
+    """Cases that select the best checkpoint."""
     test: tuple[CaseRef, ...]
+    """Cases that are scored."""
     validation_from: Literal["official", "labeled", "unlabeled", "none"] = "none"
+    """The pool that the validation cases were taken from."""
     excluded: Mapping[str, str] = field(default_factory=dict)
+    """Case key -> why the case is not used."""
 
     def roles(self) -> dict[str, tuple[CaseRef, ...]]:
-        """The four pools by name, in this order: labeled, unlabeled, validation, test."""
+        """Return the four pools by name, in this order: labeled, unlabeled, validation, test."""
         return {"labeled": self.labeled, "unlabeled": self.unlabeled, "validation": self.validation, "test": self.test}
 
 
 @dataclass(frozen=True)
 class LayoutProblem:
-    """Something wrong with the files of a data set that their names tell. message: one line: which file, what was
-    expected, what was found, what to do. files: all files of the case concerned (it isn't decoded then)."""
+    """A problem with the files of a data set that shows in their names."""
 
     message: str
+    """One line: which file, what was expected, what was found, what to do."""
     files: tuple[Path, ...] = ()
+    """All files of the case concerned, which is then not decoded."""
 
 
 class DatasetOptions(BaseModel, frozen=True, extra="forbid"):
-    """Options every data set has; subclass to add more (label map, window, channels ...).
-
-    edition: a published way to prepare it. size: the working grid that a 2D image is resized to (None: the recipe's
-    patch, filled in by the harness; for volumes the edition's own grid).
-    """
+    """Options that every data set has. Subclass it to add more (label map, window, channels ...)."""
 
     edition: str = "default"
+    """A published way to prepare the data set."""
     size: tuple[int, ...] | None = None
+    """The working grid to which a 2D image is resized. None: the harness fills in the recipe's patch; volumes use the
+    edition's own grid."""
 
 
 class PhantomOptions(BaseModel, frozen=True, extra="forbid"):
-    """Which procedural stand-in. cases: how many (None: the phantom's own number). seed: of the phantom, not of training."""
+    """Which procedural stand-in to make."""
 
     cases: int | None = None
+    """Number of cases; None: the phantom's own number."""
     seed: int = 0
+    """Seed of the phantom, not of training."""
     scale: float = 1.0
     """Factor on the native size of the phantom's images or volumes."""
 
@@ -121,58 +140,96 @@ class PhantomOptions(BaseModel, frozen=True, extra="forbid"):
 class Dataset(ABC):
     """Finds cases in their official folder layout and reads them in one of its editions.
 
-    A plugin sets the class attributes `card` and, where it has more options than `DatasetOptions`, `Options`.
+    A plugin sets the class attribute `card`, and `Options` if it has more options than `DatasetOptions`.
     """
 
     card: ClassVar[DatasetCard]
+    """The card that the hook returns."""
     Options: ClassVar[type[DatasetOptions]] = DatasetOptions
+    """The options of this data set."""
     fingerprint: str | None = None
-    """Phantoms and synthetic sets only: identity of the content, in place of the bytes of files."""
+    """Phantoms and synthetic sets only: identifies the content, in place of the bytes of files."""
 
     def __init__(self, root: Path | None, options: DatasetOptions) -> None:
+        """Remember the folder and the options; read nothing.
+
+        Args:
+            root: folder of the data set; None for phantoms.
+            options: an instance of `Options`.
+        """
         self.root = root
         self.options = options
 
     @abstractmethod
     def index(self) -> list[CaseRef]:
-        """All cases, from names and small tables, without decoding pixels, sorted by id.
+        """List all cases from file names and small tables, without decoding pixels.
 
-        Raises LayoutError with the expected tree and what was found."""
+        Returns:
+            The cases, sorted by id.
+
+        Raises:
+            LayoutError: if files are missing; shows the expected tree and what was found.
+        """
 
     @abstractmethod
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
-        """The files whose bytes make the case (they are hashed); empty for procedural cases."""
+        """Return the files whose bytes make up the case (they are hashed); empty for procedural cases."""
 
     @abstractmethod
     def read(self, ref: CaseRef) -> Case:
-        """Decode, map labels, resample and normalise as the edition says. Raises CaseError that names the file."""
+        """Decode a case, map its labels, resample and normalise it as the edition demands.
+
+        Args:
+            ref: the case to read.
+
+        Returns:
+            The case on the working grid.
+
+        Raises:
+            CaseError: if the case cannot be read; names the file.
+        """
 
     @abstractmethod
     def truth(self, ref: CaseRef) -> Truth | None:
-        """The label on the native grid, labels mapped, for scoring; None where the case has none."""
+        """Return the label on the native grid, with labels mapped, for scoring; None if the case has no label."""
 
     def inspect(self) -> list[LayoutProblem]:
-        """What `bench data verify` says about names and places of files, without decoding: missing and misnamed files, two
-        files for one thing, files that don't belong there. Raises nothing for bad data; default: nothing."""
+        """Check names and places of files, without decoding, for `bench data verify`.
+
+        Report missing and misnamed files, two files for the same thing, and files that do not belong. Never raise for bad
+        data. By default nothing is checked.
+        """
         return []
 
     def splits(self) -> Mapping[str, Split]:
-        """Published splits by name, of cases that are present; default: none."""
+        """Return the published splits by name, limited to cases that are present; none by default."""
         return {}
 
     @classmethod
     def phantom(cls, options: DatasetOptions, phantom: PhantomOptions) -> Dataset:
-        """The procedural stand-in: same dims, channels, classes and domains."""
+        """Return the procedural stand-in, with the same dims, channels, classes and domains.
+
+        Args:
+            options: an instance of `Options`.
+            phantom: which stand-in to make.
+
+        Raises:
+            LookupError: if the data set has no phantom.
+        """
         raise LookupError(f"data set {cls.card.name!r} has no phantom; give real files with --data-root")
 
     def settings(self) -> dict[str, Any]:
-        """The options as they enter the run key."""
+        """Return the options as they enter the run key."""
         return self.options.model_dump(mode="json")
 
 
 class PublishedSplits(ABC):
-    """Splits of a data set that another package brings (see `SplitCard`)."""
+    """Splits of a data set that another package provides (see `SplitCard`)."""
 
     @abstractmethod
     def splits(self, cases: tuple[CaseRef, ...]) -> Mapping[str, Split]:
-        """The splits by name over the cases of the data set."""
+        """Return the splits by name.
+
+        Args:
+            cases: all cases of the data set.
+        """

@@ -1,7 +1,7 @@
-"""What still works under an old name, since when, until when, and what to use instead. Light: standard library only.
+"""Old names that still work: since when, until when, and what replaces them. Imports the standard library only.
 
-An old form is entered in `DEPRECATIONS`; the code that still takes it calls `deprecated(name)`. A test fails as soon as
-Semibench's version reaches `ends` of an entry, so that nothing outlives its announcement.
+`DEPRECATIONS` lists every old form; the code that still accepts it calls `deprecated(name)`. A test fails as soon as
+Semibench's version reaches an entry's `ends`, so that no old form outlives its announcement.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Deprecation:
-    """name: the old form as its users write it. since, ends: versions "MAJOR.MINOR"; from `ends` on it is gone.
-    instead: what to write."""
+    """An old form that still works."""
 
     name: str
+    """The old form as users write it."""
     since: str
+    """The version that deprecated it, "MAJOR.MINOR"."""
     ends: str
+    """The first version without it, "MAJOR.MINOR"."""
     instead: str
+    """What to write now."""
 
     def __str__(self) -> str:
         return (
@@ -39,13 +42,25 @@ DEPRECATIONS: Mapping[str, Deprecation] = {
 
 
 def deprecated(name: str, *, stacklevel: int = 2) -> None:
-    """Warns (DeprecationWarning) that `name` ends and what to use. stacklevel: as in `warnings.warn`, counted from the
-    caller of this function; 2 is whoever called that one. Raises KeyError for a form that isn't in `DEPRECATIONS`."""
+    """Warn that an old form will end, and say what replaces it.
+
+    Args:
+        name: an entry of `DEPRECATIONS`.
+        stacklevel: as in `warnings.warn`, counted from the caller of this function; 2 is that caller's caller.
+
+    Raises:
+        KeyError: if `name` is not in `DEPRECATIONS`.
+    """
     warnings.warn(str(DEPRECATIONS[name]), DeprecationWarning, stacklevel=stacklevel + 1)
 
 
 def overdue(version: str, entries: Mapping[str, Deprecation] = DEPRECATIONS) -> list[Deprecation]:
-    """Entries whose `ends` this version has reached: their code is to be removed now."""
+    """Return the entries whose code must be removed now.
+
+    Args:
+        version: the version of Semibench, "MAJOR.MINOR..."; an entry is overdue once it reaches `ends`.
+        entries: the deprecations to look through.
+    """
     return [entry for entry in entries.values() if _number(entry.ends) <= _number(version)]
 
 

@@ -1,4 +1,4 @@
-"""Every error a user or a plugin author can meet. A message says what was expected, what was found and what to do."""
+"""Every error that a user or plugin author can meet. A message says what was expected, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections.abc import Iterable
 
 
 class SemibenchError(Exception):
-    """Base of all errors the harness raises on purpose; the command line prints them without a traceback (exit 1)."""
+    """Base of all errors that the harness raises on purpose. The command line prints them without a traceback (exit code 1)."""
 
 
 class UsageError(SemibenchError):
-    """The request itself is wrong: unknown name, unknown option, impossible combination (exit 2)."""
+    """The request itself is wrong: unknown name, unknown option, impossible combination (exit code 2)."""
 
 
 class UnknownNameError(UsageError):
-    """A name that no healthy plugin registered; the message lists the valid ones and the nearest."""
+    """No healthy plugin registered this name. The message lists the valid names and suggests the nearest.
+
+    Args:
+        kind: what was looked up, e.g. "method".
+        name: the unknown name.
+        known: the valid names.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -26,13 +32,16 @@ class UnknownNameError(UsageError):
 
 
 class PluginError(SemibenchError):
-    """A plugin is broken: import, hook, card or class. The message names the distribution and the entry point."""
+    """A plugin is broken: its import, hook, card or class. The message names the distribution and the entry point."""
 
 
 class LayoutError(SemibenchError):
-    """The files of a data set are not where its official layout puts them; shows the expected tree and what was found.
+    """The files of a data set are not where its official layout puts them.
 
-    brief: the same in one line, for lists of findings (default: the message without line breaks)."""
+    Args:
+        message: shows the expected tree and what was found.
+        brief: the same in one line, for lists of problems; by default the message without line breaks.
+    """
 
     def __init__(self, message: str, brief: str | None = None) -> None:
         super().__init__(message)
@@ -40,20 +49,20 @@ class LayoutError(SemibenchError):
 
 
 class CaseError(SemibenchError):
-    """One case can't be read; names the file."""
+    """A case cannot be read. The message names the file."""
 
 
 class UnsupportedError(SemibenchError):
-    """A combination that a method, backbone or protocol declares it can't do; carries its reason. A run is skipped, not failed."""
+    """A method, backbone or protocol declares that it cannot do this combination, and why. The run is skipped, not failed."""
 
 
 class DivergedError(SemibenchError):
-    """A loss became NaN or infinite; names the term, the step and the cases of the batch."""
+    """A loss became NaN or infinite. The message names the term, the step and the cases of the batch."""
 
 
 class IdentityError(SemibenchError):
-    """A run folder, checkpoint or artifact belongs to another spec than the one asked for."""
+    """A run folder, checkpoint or artifact belongs to another spec than the requested one."""
 
 
 class BusyError(SemibenchError):
-    """Another process is working on the same run now."""
+    """Another process is working on the same run."""

@@ -1,4 +1,4 @@
-"""What a run is: track, entry, replicate (architecture.md, section 4). Light: pydantic and the standard library only."""
+"""The identity of a run: track, entry, replicate (architecture.md, section 4). Imports pydantic and the standard library only."""
 
 from __future__ import annotations
 
@@ -9,39 +9,48 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 NUMERICS = 1
-"""Raised by hand whenever a change of the harness changes the digits of a run (tests/test_numerics.py pins them)."""
+"""Increased by hand whenever a change of the harness changes the digits of a run; tests pin the digits."""
 
 SHORT = 12
-"""Characters of a digest that are shown to people."""
+"""Number of characters of a digest that people see."""
 
 
 def canonical(value: Any) -> str:
-    """JSON text that two equal values share: sorted keys, no white space, plain types only."""
+    """Return the JSON text that equal values share: sorted keys, no white space.
+
+    Args:
+        value: plain types only.
+
+    Raises:
+        ValueError: for NaN and infinities.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def sha256(text: str | bytes) -> str:
-    """Hexadecimal sha256 of a text (as UTF-8) or of bytes."""
+    """Return the hexadecimal sha256 of a text (as UTF-8) or of bytes."""
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
 
 
 class Frozen(BaseModel, frozen=True, extra="forbid"):
-    """An immutable record that refuses unknown fields and can be digested."""
+    """An immutable record that rejects unknown fields and has a digest."""
 
     def digest(self) -> str:
-        """sha256 of the canonical JSON with every default written out; holds no path and nothing of the machine."""
+        """Return the sha256 of the canonical JSON, with every default written out. It does not depend on paths or the machine."""
         return sha256(canonical(self.model_dump(mode="json")))
 
 
 class Part(Frozen):
-    """A plugin with all of its options resolved; `name` is "distribution:name"."""
+    """A plugin with all of its options resolved."""
 
     name: str
+    """Full name, "distribution:name"."""
     options: dict[str, Any] = {}
+    """Every option, defaults included."""
 
     @property
     def short(self) -> str:
-        """The name without its distribution, as people type it."""
+        """The name without its distribution, as users type it."""
         return self.name.split(":", 1)[-1]
 
 
@@ -49,19 +58,24 @@ class Track(Frozen):
     """What the rows of one leaderboard share."""
 
     protocol: Part
+    """The rule that draws the split."""
     dataset: Part
+    """The data set."""
     data: str
+    """Digest of every case that the protocol may use."""
     recipe: Part | Literal["own"]
+    """The recipe that all rows share, or "own": each entry brings its own."""
     tuning: str = "default"
+    """Either "default" or "validation:N" with the number of trials N."""
 
     @property
     def is_phantom(self) -> bool:
-        """Whether the data are procedural stand-ins: never to be mixed with real results."""
+        """Whether the data are phantoms, which must never be mixed with real results."""
         return self.dataset.options.get("phantom") is not None
 
     @property
     def title(self) -> str:
-        """The track in readable words: "tus (phantom) · synthetic · quick · 3fa94b12"."""
+        """A readable title: "tus (phantom) · synthetic · quick · 3fa94b12"."""
         dataset = f"{self.dataset.short} (phantom)" if self.is_phantom else self.dataset.short
         parts = [dataset, self.protocol.short, self.recipe if isinstance(self.recipe, str) else self.recipe.short]
         if self.tuning != "default":
@@ -70,49 +84,61 @@ class Track(Frozen):
 
 
 class Entry(Frozen):
-    """Who competes. `terms`: the resolved weight, ramp and gate of every loss term."""
+    """Who competes."""
 
     method: Part
+    """The method."""
     terms: dict[str, Any] = {}
+    """The resolved weight, ramp and gate of every loss term."""
     backbone: Part
+    """The network."""
     init: str | None = None
+    """sha256 of the start weights; None: random."""
     recipe: Part | None = None
+    """The entry's own recipe, if the track says "own"."""
 
 
 class Replicate(Frozen):
-    """What a row averages over: which drawn split (None: an official one), which fold of it, which training seed."""
+    """What a row averages over."""
 
     draw: int | None = None
+    """Number of the random split; None: an official one."""
     fold: int | None = None
+    """Fold of the split; None: it has no folds."""
     seed: int = 0
+    """Training seed."""
 
 
 class RunSpec(Frozen):
     """One run. Its digest is the run key."""
 
     track: Track
+    """What rows of one leaderboard share."""
     entry: Entry
+    """Who competes."""
     replicate: Replicate
+    """What a row averages over."""
 
     @property
     def key(self) -> str:
+        """The run key."""
         return self.digest()
 
     @property
     def row(self) -> str:
-        """Digest of the row this run belongs to: (track, entry)."""
+        """Digest of the row that this run belongs to: (track, entry)."""
         return sha256(canonical({"track": self.track.digest(), "entry": self.entry.digest()}))
 
     @property
     def name(self) -> str:
-        """The run within its track: "mgcc · mgcc-net · draw 0 · seed 0"."""
+        """A readable name within the track: "mgcc · mgcc-net · draw 0 · seed 0"."""
         axes = {"draw": self.replicate.draw, "fold": self.replicate.fold, "seed": self.replicate.seed}
         replicate = [f"{axis} {value}" for axis, value in axes.items() if value is not None]
         return " · ".join([self.entry.method.short, self.entry.backbone.short, *replicate])
 
     @property
     def recipe(self) -> Part:
-        """The recipe that trains this run: the track's, or the entry's where the track says "own"."""
+        """The recipe of this run: the track's, or the entry's if the track says "own"."""
         if isinstance(self.track.recipe, Part):
             return self.track.recipe
         if self.entry.recipe is None:
@@ -121,11 +147,11 @@ class RunSpec(Frozen):
 
 
 class Score(Frozen):
-    """How a finished run is read; not part of its key, so that a run is scored many times without training."""
+    """How a finished run is scored. Not part of its key, so that a run can be scored many times without training."""
 
     checkpoint: Literal["last", "best"] = "last"
-    """Which weights: the last ones, or the best on validation."""
+    """The weights at the end, or the best on validation."""
     predictor: str | None = None
-    """Which network of a method; None for the method's default one."""
+    """A name from `Method.predictors`; None: the method's default predictor."""
     convention: str = "semibench-1"
-    """How predictions become numbers: the short name of a convention."""
+    """Short name of the convention."""

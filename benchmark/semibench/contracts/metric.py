@@ -1,4 +1,4 @@
-"""What a metric and a convention are: how predictions are made and become numbers. Light: torch and numpy only by name."""
+"""The contract of a convention: how predictions are made and scored. Does not import torch or numpy."""
 
 from __future__ import annotations
 
@@ -14,49 +14,66 @@ if TYPE_CHECKING:
 
 
 class Inference(Frozen):
-    """How a network is applied to a case; conventions with equal inference share one prediction.
-
-    mode: "whole" resizes nothing and pads to the divisor; "slices" for 2D networks on volumes; "window" slides.
-    "auto": whole for 2D cases, slices for 2D networks on volumes, window for 3D networks.
-    stride: of the window, in voxels, or overlap: as a share of the patch. blend: "constant" or "gaussian".
-    flips: average over axis flips. resize: how a case or slice is brought to the patch in-plane and the result back
-    ("linear": image and probabilities; "nearest": image and label map).
-    """
+    """How a network is applied to a case. Conventions with equal inference share one prediction."""
 
     mode: Literal["auto", "whole", "slices", "window"] = "auto"
+    """Mode of inference. "whole" does not resize, and pads to the backbone's divisor; "slices" is for 2D networks on volumes;
+    "window" slides. "auto" is whole for 2D cases, slices for 2D networks on volumes, and window for 3D networks."""
     overlap: float = 0.5
+    """Overlap of neighbouring windows, as a share of the patch; `stride` overrides it."""
     stride: tuple[int, ...] | None = None
+    """Stride of the window for each axis, in voxels."""
     blend: Literal["constant", "gaussian"] = "gaussian"
+    """Weight of a window's voxels where windows overlap."""
     flips: bool = False
+    """Average over axis flips."""
     resize: Literal["linear", "nearest"] = "linear"
+    """How a case or slice is resized in-plane to the patch, and the result back: "linear" resizes image and probabilities,
+    "nearest" image and label map."""
 
 
 class Convention(ABC):
-    """A named, versioned way to score. A plugin sets the class attributes and writes `score`.
-
-    grid: "native" scores on the grid of the files, "working" on the data set's working grid. metrics: names of what
-    `score` returns; higher: the metrics for which more is better; main: the metric boards sort by.
-    largest_component: keep the largest component of each class before scoring.
-    """
+    """A named, versioned way to score. A plugin sets the class attributes and writes `score`."""
 
     card: ClassVar[ConventionCard]
+    """The card that the hook returns."""
     inference: ClassVar[Inference] = Inference()
+    """How the network is applied to a case."""
     grid: ClassVar[Literal["native", "working"]] = "native"
+    """Where cases are scored: "native" scores on the grid of the files, "working" on the data set's working grid."""
     metrics: ClassVar[tuple[str, ...]]
+    """Names of the metrics that `score` returns."""
     higher: ClassVar[frozenset[str]] = frozenset({"dice", "iou", "precision", "recall", "f1", "accuracy"})
+    """The metrics for which more is better."""
     main: ClassVar[str] = "dice"
+    """The metric that boards sort by."""
     units: ClassVar[Mapping[str, str]] = {}
+    """Metric -> unit."""
     largest_component: ClassVar[bool] = False
+    """Keep only the largest component of each class before scoring."""
 
     @abstractmethod
     def score(
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
-        """Per foreground class (1..classes-1): metric -> value, NaN where undefined. prediction, truth: integer label maps
-        (*spatial) on this convention's grid; spacing in mm, or None (then mm metrics are NaN)."""
+        """Score one case.
+
+        Args:
+            prediction: integer label map (*spatial) on this convention's grid.
+            truth: the reference, of the same shape.
+            spacing: voxel size in mm, or None; metrics in mm are then NaN.
+            classes: number of classes, background included.
+
+        Returns:
+            For each foreground class (1..classes-1): metric -> value, NaN where it is undefined.
+        """
 
     def aggregate(self, values: Any) -> Any:
-        """Mean over cases of one metric's values; default: NaN are left out and counted elsewhere."""
+        """Average one metric over cases. By default NaN values are left out; they are counted elsewhere.
+
+        Args:
+            values: one value for each case.
+        """
         import numpy as np
 
         array = np.asarray(values, dtype=float)

@@ -1,4 +1,4 @@
-"""What a protocol is: the rule that draws the split. Light."""
+"""The contract of a protocol: the rule that draws the split. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,34 @@ from semibench.contracts.cases import CaseRef, Split
 
 
 class Catalog(Protocol):
-    """The cases a protocol may draw from."""
+    """The cases that a protocol may draw from."""
 
     card: DatasetCard
+    """Card of the main data set."""
 
     def cases(self, dataset: str | None = None) -> tuple[CaseRef, ...]:
-        """All cases of the main data set, or of another that `sources` named."""
+        """Return all cases of the main data set, or of another one that `DrawProtocol.sources` named."""
         ...
 
     def splits(self) -> Mapping[str, Split]:
-        """Published splits of the main data set, by name."""
+        """Return the published splits of the main data set, by name."""
         ...
 
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What the protocol wants generated: by which generator with which options, how many cases, and how they are
-    chosen. candidates: how many are drawn for each kept one; curation: the options of the choice (recorded)."""
+    """The synthetic cases that a protocol asks for."""
 
     generator: str
+    """Name of the generator."""
     options: Mapping[str, Any]
+    """Its options."""
     count: int
+    """Number of cases."""
     candidates: float
+    """The maximum number of samples to draw for each kept one."""
     curation: Mapping[str, Any]
+    """Options of the rule that chooses among them; they are recorded."""
 
 
 class ProtocolOptions(BaseModel, frozen=True, extra="forbid"):
@@ -44,32 +49,49 @@ class ProtocolOptions(BaseModel, frozen=True, extra="forbid"):
 
 
 class DrawProtocol(ABC):
-    """Draws the split. Groups are ordered by sha256("draw/group") within each domain and the first n are taken, so drawn
-    subsets are nested and depend neither on file order nor on the machine."""
+    """Draws the split.
+
+    Within each domain, groups are sorted by sha256("draw/group") and the first n are taken. Drawn subsets are therefore
+    nested, and depend neither on file order nor on the machine.
+    """
 
     card: ClassVar[ProtocolCard]
+    """The card that the hook returns."""
     Options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
+    """The options of this protocol."""
 
     def defaults(self, catalog: Catalog) -> Mapping[str, Any]:
-        """Option values that depend on the data (target domain, published split ...); default: none."""
+        """Return option values that depend on the data (target domain, published split ...); none by default."""
         return {}
 
     def unsupported(self, card: DatasetCard, options: Any) -> str | None:
-        """Why this data set can't be used, or None."""
+        """Return why this data set cannot be used, or None if it can.
+
+        Args:
+            card: card of the data set.
+            options: an instance of `Options`.
+        """
         return None
 
     def sources(self, card: DatasetCard, options: Any) -> tuple[str, ...]:
-        """Names of the other data sets it takes unlabeled cases from."""
+        """Return the names of the other data sets that it takes unlabeled cases from."""
         return ()
 
     @abstractmethod
     def draw(self, catalog: Catalog, options: Any, draw: int | None, fold: int | None) -> Split:
-        """The split. draw: which random one (None: a published one); fold: which fold of it."""
+        """Draw the split.
+
+        Args:
+            catalog: the cases to draw from.
+            options: an instance of `Options`.
+            draw: number of the random split; None: a published one.
+            fold: fold of the split; None: it has no folds.
+        """
 
     def synthesis(self, options: Any) -> Synthesis | None:
-        """What must be generated from the training cases and added to `unlabeled`; default: nothing."""
+        """Return what to generate from the training cases and add to `unlabeled`; nothing by default."""
         return None
 
     def replicate(self, options: Any) -> tuple[bool, bool]:
-        """Whether (draw, fold) have a meaning under these options: an official split has no draw."""
+        """Return whether draw and fold have a meaning under these options: an official split has no draw."""
         return (True, False)

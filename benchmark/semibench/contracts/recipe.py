@@ -1,4 +1,4 @@
-"""Recipes: how long and with what optimiser. Light: pydantic only. Every field is explicit and enters the run key."""
+"""Recipes: how long to train and with what optimiser. Every field is explicit and enters the run key. Imports pydantic only."""
 
 from __future__ import annotations
 
@@ -10,72 +10,98 @@ from semibench.contracts.identity import Frozen
 
 
 class WeakPolicy(Frozen):
-    """Geometry that image and label share; whole batches, on the training device, one resampling per view.
-
-    flip: probability per axis; rotate90: probability of a right-angle rotation in the image plane (in plane of the last
-    two axes; 3D: of the first two spatial axes when these are equal, as RandomRotFlip); rotate: (probability, degrees);
-    scale: (probability, least, greatest factor); crop: random crops of the patch where the grid is larger.
-    """
+    """Geometric augmentation that image and label share: whole batches, on the training device, one resampling per view."""
 
     flip: float = 0.5
+    """Probability for each axis."""
     rotate90: float = 0.5
+    """Probability of a right-angle rotation in the image plane: the last two axes; in 3D the first two spatial axes, if
+    their sides are equal (RandomRotFlip of SSL4MIS)."""
     rotate: tuple[float, float] = (0.25, 20.0)
+    """(probability, largest angle in degrees) of a rotation in the image plane."""
     scale: tuple[float, float, float] = (0.0, 1.0, 1.0)
+    """(probability, smallest factor, largest factor)."""
     crop: bool = True
+    """Take random crops of the patch where the grid is larger; otherwise central ones."""
 
 
 class StrongPolicy(Frozen):
-    """Intensity changes of strong views, each (probability, greatest strength), per sample.
-
-    jitter: additive/contrast change in units of the image's range; gamma: exponent in [1 - s, 1 + s]; blur: sigma in
-    pixels; noise: Gaussian standard deviation in units of the image's range.
-    """
+    """Intensity changes of strong views. Each is (probability, largest strength s), drawn for each sample."""
 
     jitter: tuple[float, float] = (0.8, 0.5)
+    """Change of brightness and contrast, in units of the image's range."""
     gamma: tuple[float, float] = (0.5, 0.5)
+    """Exponent in [1 - s, 1 + s]."""
     blur: tuple[float, float] = (0.5, 1.5)
+    """Sigma in pixels."""
     noise: tuple[float, float] = (0.5, 0.05)
+    """Standard deviation of Gaussian noise, in units of the image's range."""
 
 
 class Recipe(Frozen):
-    """Budget and optimisation of a run.
-
-    iterations: batches drawn, over all stages. labeled_batch, unlabeled_batch: samples of each pool in a batch. patch:
-    training size (spatial).
-    widths: factor on the published channel counts, by backbone name ("*": all others), which backbones take as the
-    default of their option `width`. evaluate_every / checkpoint_every: in iterations
-    (0: never). keep_best: score validation and keep the best weights. evaluate_cases: most validation cases scored in
-    training (0: all).
-    """
+    """Budget and optimisation of a run."""
 
     name: str
+    """Name of the recipe."""
     dims: Literal[2, 3]
+    """Dimensions of the network."""
     iterations: int = Field(gt=0)
+    """Batches drawn, over all stages."""
     labeled_batch: int = Field(gt=0)
+    """Labeled samples in a batch."""
     unlabeled_batch: int = Field(gt=0)
+    """Unlabeled samples in a batch."""
     patch: tuple[int, ...]
+    """Spatial size of the training images."""
     slab: int = Field(1, ge=1)
+    """Adjacent slices that a 2D network sees as channels."""
     optimiser: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    """Kind of optimiser."""
     lr: float = Field(0.01, gt=0)
+    """Learning rate at the start."""
     momentum: float = 0.9
+    """Momentum of SGD and RMSprop."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Betas of Adam and AdamW."""
     weight_decay: float = Field(1e-4, ge=0)
+    """Weight decay."""
     schedule: Literal["poly", "constant"] = "poly"
+    """Course of the learning rate."""
     power: float = 0.9
+    """Power of the schedule "poly"."""
     clip_norm: float | None = None
+    """Largest norm of the gradient; None: no limit."""
     clip_value: float | None = None
+    """Largest absolute value of a gradient's elements; None: no limit."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Precision of the forward and backward passes."""
     channels_last: bool = False
+    """Use the channels-last memory format."""
     compile: bool = False
+    """Use `torch.compile`, which has no double backward."""
     weak: WeakPolicy = WeakPolicy()
+    """Geometric augmentation of the weak view."""
     strong: StrongPolicy = StrongPolicy()
+    """Intensity changes of the strong views."""
     widths: dict[str, float] = {"*": 1.0}
+    """Backbone -> factor on its published channel counts ("*": all others), the default of its option `width`."""
     evaluate_every: int = Field(200, ge=0)
+    """Iterations between evaluations on validation; 0: never."""
     evaluate_cases: int = Field(0, ge=0)
+    """Maximum number of validation cases scored during training; 0: all."""
     checkpoint_every: int = Field(200, ge=0)
+    """Iterations between checkpoints; 0: never."""
     keep_best: bool = True
+    """Score validation and keep the best weights."""
 
     def changed(self, base: Recipe) -> dict[str, Any]:
-        """Fields that differ from another recipe: field -> value here (a changed recipe is shown as `name*`)."""
+        """Return the fields that differ from another recipe; a changed recipe is shown as `name*`.
+
+        Args:
+            base: the recipe to compare with.
+
+        Returns:
+            Field -> value in this recipe.
+        """
         mine, theirs = self.model_dump(mode="json"), base.model_dump(mode="json")
         return {key: value for key, value in mine.items() if value != theirs[key]}

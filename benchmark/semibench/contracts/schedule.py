@@ -1,4 +1,4 @@
-"""Time, ramps, terms, streams and stages: what a method declares. Light: no torch."""
+"""Time, ramps, terms, streams and stages: what a method declares. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,35 +10,41 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training stands. Schedules read `progress` and nothing else, so that they survive another budget.
-
-    step: of this stage, from 0; steps: of this stage; passes: how often each pool has been gone through, the only
-    meaning of "epoch" here.
-    """
+    """The current time in training. Schedules read `progress` alone, so that they work under any budget."""
 
     stage: str
+    """Name of the stage."""
     step: int
+    """Step within the stage, from 0."""
     steps: int
+    """Number of steps of the stage."""
     passes: Mapping[str, float]
+    """Pool -> how often training has passed through it; the only meaning of "epoch" here."""
 
     @property
     def progress(self) -> float:
+        """Share of the stage that is done, in [0, 1)."""
         return self.step / self.steps
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """Course of a weight over a stage, a factor in [0, 1].
-
-    end: a fraction of the stage (1.5: never completed). levels: makes a staircase of that many steps.
-    sigmoid: exp(-5 (1 - t)^2), Laine & Aila, ICLR 2017; cosine: (1 - cos(pi t)) / 2; decline: 1 - t.
-    """
+    """The course of a weight over a stage: a factor in [0, 1]."""
 
     kind: Literal["constant", "sigmoid", "linear", "cosine", "decline"] = "constant"
+    """With t = min(progress / end, 1): constant: 1; sigmoid: exp(-5 (1 - t)^2) (Laine & Aila, ICLR 2017); linear: t;
+    cosine: (1 - cos(pi t)) / 2; decline: 1 - t."""
     end: float = 1.0
+    """Where the ramp is complete, as a fraction of the stage; 1.5 is never complete."""
     levels: int = 0
+    """Number of steps of a staircase; 0: a smooth ramp."""
 
     def __call__(self, progress: float) -> float:
+        """Return the factor.
+
+        Args:
+            progress: share of the stage that is done.
+        """
         t = min(progress / self.end, 1.0)
         if self.levels:
             t = math.floor(t * self.levels + 1e-9) / self.levels
@@ -57,19 +63,27 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Term:
-    """One named loss: weight, ramp, the part of the stage in which it counts, and the (logarithmic) search range."""
+    """One named loss of a method."""
 
     weight: float = 1.0
+    """Its weight."""
     ramp: Ramp = Ramp()
+    """Course of the weight over the stage."""
     active: tuple[float, float] = (0.0, math.inf)
+    """(start, end) of the progress in which it counts; the start is included, the end is not."""
     search: tuple[float, float] | None = None
+    """(low, high) of the weight for `bench tune`, on a logarithmic scale; None: it is not searched."""
 
     def at(self, progress: float) -> float:
-        """weight x ramp inside `active` (start included, end excluded), else 0."""
+        """Return weight x ramp inside `active`, else 0.
+
+        Args:
+            progress: share of the stage that is done.
+        """
         return self.weight * self.ramp(progress) if self.active[0] <= progress < self.active[1] else 0.0
 
     def record(self) -> dict[str, Any]:
-        """Plain values for the run key; an open end of `active` is None."""
+        """Return plain values for the run key; an infinite end of `active` becomes None."""
         low, high = self.active
         return {
             "weight": self.weight,
@@ -79,31 +93,40 @@ class Term:
 
     @classmethod
     def restore(cls, record: Mapping[str, Any], search: tuple[float, float] | None = None) -> Term:
-        """The inverse of `record`."""
+        """Build a term from the result of `record`.
+
+        Args:
+            record: plain values.
+            search: the search range, which `record` leaves out.
+        """
         low, high = record["active"]
         return cls(record["weight"], Ramp(**record["ramp"]), (low, math.inf if high is None else high), search)
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream of samples. The weak view is always there; strong views share its geometry.
-
-    size: times the recipe's batch for this pool ("all": labeled + unlabeled batch). per_domain: that many from every
-    training domain, in the order of task.domains. foreground: least share of crops that hold foreground (labeled only).
-    """
+    """One source of samples in a batch. Every sample has a weak view; strong views share its geometry."""
 
     pool: Literal["labeled", "unlabeled", "all"]
+    """The training cases that it draws from."""
     strong: int = 0
+    """Number of strong views."""
     size: float = 1.0
+    """Factor on the recipe's batch size for this pool ("all": labeled + unlabeled batch)."""
     per_domain: bool = False
+    """Draw that many samples from every training domain, in the order of `Task.domains`."""
     foreground: float = 0.0
+    """Smallest share of crops that contain foreground; for the labeled pool only."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run. share: of the run's iterations (shares sum to 1). start: which weights of the stage before it
-    takes over ("best": on validation; "last" where there is no validation set)."""
+    """A part of a training run."""
 
     name: str = "train"
+    """Name of the stage."""
     share: float = 1.0
+    """Share of the run's iterations; the shares of all stages sum to 1."""
     start: Literal["last", "best"] = "last"
+    """The weights of the previous stage to start from; "best" is on validation, and means "last" if there is no validation
+    set."""

@@ -1,6 +1,6 @@
-"""Cases -> cache -> views -> batches. Importing this package imports nothing; use its modules.
+"""Data: cases, cache, views, batches. Importing this package imports nothing; use its modules.
 
-Where files live (`semibench.data.roots`; standard library only):
+Where files are (`semibench.data.roots`; standard library only):
     locate(name, data_root=None, *, aliases=()) -> Location      # .path (None: not found), .source, .tried, .explain()
     cache_dir() -> Path                                          # SEMIBENCH_CACHE, else ~/.cache/semibench
 

@@ -1,4 +1,4 @@
-"""`bench data audit`: identical and near-identical images, the groups they make, and groups that cross a split."""
+"""`bench data audit`: find identical and near-identical images, group them, and find groups that cross a split."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from semibench.reporting import Reporter
 
 @dataclass(frozen=True)
 class Pair:
-    """Two cases with the same image. kind: "identical" pixels, "near" (re-encoded, rescaled ...), "flipped";
-    distance: bits in which the perceptual hashes differ; likeness: correlation of the thumbnails' details."""
+    """Two cases with the same image."""
 
     a: str
+    """Id of the first case."""
     b: str
+    """Id of the second case."""
     kind: Literal["identical", "near", "flipped"]
+    """Either "identical": the pixels are equal; "near": re-encoded, rescaled ...; or "flipped"."""
     distance: int
+    """Number of bits in which the perceptual hashes differ."""
     likeness: float
+    """Correlation of the thumbnails' details."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Crossing:
-    """A group that stands on both sides of training and test (or validation) in a split. roles: role -> case ids."""
+    """A group with cases both in training and in test or validation of a split. roles: role -> case ids."""
 
     split: str
     group: str
@@ -49,7 +53,7 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found. cases: how many were looked at; rows: the group table, for cases of groups that hold a pair."""
+    """The result of an audit. cases: number of audited cases; rows: the group table, for cases of groups that contain a pair."""
 
     dataset: str
     cases: int
@@ -58,14 +62,14 @@ class Audit:
     crossings: tuple[Crossing, ...]
 
     def summary(self) -> str:
-        """Three lines for people."""
+        """Return a summary in three lines."""
         kinds = {kind: sum(pair.kind == kind for pair in self.pairs) for kind in ("identical", "near", "flipped")}
         groups = len({row.group for row in self.rows})
         return (
             f"{self.dataset}: {self.cases} cases; pairs: "
             + ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-            + f"\n{len(self.rows)} cases in {groups} groups that hold a pair"
-            + f"\n{len(self.crossings)} groups stand on both sides of training and test"
+            + f"\n{len(self.rows)} cases in {groups} groups that contain a pair"
+            + f"\n{len(self.crossings)} groups are in both training and test"
         )
 
 
@@ -79,8 +83,14 @@ def audit(
 ) -> Audit:
     """Compare the decoded images of all cases, pair by pair.
 
-    splits: by name, default the data set's published ones. distance: most differing bits of 64. likeness: least
-    correlation of details. A pair joins the groups of its cases; a joined group is named after the first of them.
+    A pair merges the groups of its cases; a merged group is named after the first of them.
+
+    Args:
+        dataset: the data set.
+        splits: splits by name; the data set's published ones by default.
+        distance: largest number of differing bits, of 64.
+        likeness: smallest correlation of details.
+        reporter: receives progress.
     """
     reporter = Reporter() if reporter is None else reporter
     refs = dataset.index()
@@ -93,31 +103,32 @@ def audit(
     pairs = find_pairs([ref.id for ref in refs], prints, distance=distance, likeness=likeness)
     rows = group_rows(refs, pairs)
     merged = {row.case: row.group for row in rows}
-    chosen = dataset.splits() if splits is None else splits
-    crossings = [c for name, split in chosen.items() for c in find_crossings(name, split, merged)]
+    splits = dataset.splits() if splits is None else splits
+    crossings = [c for name, split in splits.items() for c in find_crossings(name, split, merged)]
     return Audit(dataset.card.name, len(refs), tuple(pairs), tuple(rows), tuple(crossings))
 
 
 def find_pairs(ids: Sequence[str], prints: Sequence[Print], *, distance: int, likeness: float) -> list[Pair]:
-    """All pairs of the same image; of several identical images each is paired with the first."""
+    """Return all pairs of the same image; several identical images are each paired with the first."""
     pairs = []
     first: dict[str, int] = {}
-    for number, one in enumerate(prints):
-        if one.content in first:
-            pairs.append(Pair(ids[first[one.content]], ids[number], "identical", 0, 1.0))
+    for number, image in enumerate(prints):
+        if image.content in first:
+            pairs.append(Pair(ids[first[image.content]], ids[number], "identical", 0, 1.0))
         else:
-            first[one.content] = number
+            first[image.content] = number
     for a, b, flip, bits, like in near_pairs(prints, distance, likeness):
         pairs.append(Pair(ids[a], ids[b], "flipped" if flip else "near", bits, like))
     return pairs
 
 
 def group_rows(refs: Sequence[CaseRef], pairs: Sequence[Pair]) -> list[Row]:
-    """The group table: every case of a group that a pair touches, after the groups of paired cases were united."""
+    """Merge the groups of paired cases, and return the cases of every group with a pair."""
     group = {ref.id: ref.group for ref in refs}
     parent = {name: name for name in group.values()}
 
     def top(name: str) -> str:
+        # union-find with path halving
         while parent[name] != name:
             parent[name] = parent[parent[name]]
             name = parent[name]
@@ -139,43 +150,46 @@ def group_rows(refs: Sequence[CaseRef], pairs: Sequence[Pair]) -> list[Row]:
 
 
 def find_crossings(name: str, split: Split, merged: Mapping[str, str] | None = None) -> list[Crossing]:
-    """Groups (after `merged`: case id -> group) with cases both in training (labeled, unlabeled) and in test, or both in
-    training and in validation."""
+    """Return the groups with cases both in training (labeled, unlabeled) and in test or validation.
+
+    `merged` maps case ids to merged groups.
+    """
     merged = {} if merged is None else merged
     roles: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for role, refs in split.roles().items():
         for ref in refs:
             roles[f"{ref.dataset}/{merged.get(ref.id, ref.group)}"][role].append(ref.id)
-    found = []
+    crossings = []
     for group, by_role in sorted(roles.items()):
-        learned = by_role.keys() & {"labeled", "unlabeled"}
-        judged = by_role.keys() & {"validation", "test"}
-        if learned and judged:
-            held = {role: tuple(sorted(ids)) for role, ids in by_role.items()}
-            found.append(Crossing(name, group.partition("/")[2], held))
-    return found
+        training = by_role.keys() & {"labeled", "unlabeled"}
+        evaluation = by_role.keys() & {"validation", "test"}
+        if training and evaluation:
+            ids_by_role = {role: tuple(sorted(ids)) for role, ids in by_role.items()}
+            crossings.append(Crossing(name, group.partition("/")[2], ids_by_role))
+    return crossings
 
 
-def write_group_table(found: Audit, name: str, root: Path | None) -> Path:
-    """Write the table where the data set reads it: into its folder if that can be written, else into the cache.
+def write_group_table(result: Audit, name: str, root: Path | None) -> Path:
+    """Write the table where the data set reads it: to its folder if that is writable, else to the cache.
 
-    Atomic; replaces an older table. Data sets read it when they make their index (`semibench.blocks.read_group_table`).
+    The write is atomic and replaces an older table. Data sets read it when they build their index
+    (`semibench.blocks.read_group_table`).
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["case", "group", "reason"])
-    table.writerows([row.case, row.group, row.reason] for row in found.rows)
-    *places, last = group_table_paths(root, name)
-    for path in places:
+    table.writerows([row.case, row.group, row.reason] for row in result.rows)
+    *preferred, last = group_table_paths(root, name)
+    for path in preferred:
         try:
             return _write(path, text.getvalue())
-        except OSError:  # a folder that can't be written is expected: then the cache takes the table
+        except OSError:  # the folder may be read-only; then the table goes to the cache
             continue
     return _write(last, text.getvalue())
 
 
 def group_table(name: str, root: Path | None) -> dict[str, str]:
-    """Case id -> group of the table that was written, or nothing."""
+    """Return case id -> group from the written table; empty if there is none."""
     return read_group_table(root, name)
 
 

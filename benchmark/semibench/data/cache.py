@@ -1,8 +1,8 @@
 """Decode once: the cases of one or several data sets as memory-mapped arrays.
 
-Under `<cache>/cases/<data set>-<key>/` (key: name, card, options and revision of the code that decodes) lie shards
-(`semibench.data.shards`). A case is found by its id and the content of its files, so that more cases, changed files and
-damaged shards cost only what they concern. Images stay float32, digit for digit as `Dataset.read` returned them.
+`<cache>/cases/<data set>-<key>/` contains shards (`semibench.data.shards`); the key covers name, options and revision of the
+decoding code. A case is looked up by its id and the content of its files, so that only new cases, changed files and damaged
+shards are decoded again. Images stay float32, digit for digit as `Dataset.read` returned them.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ from semibench.source_digest import class_digest
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Location:
+    """Where a case is stored. labels: whether the store may return its label."""
+
     shard: Shard
     record: Record
     labels: bool
 
 
 class CaseStore:
-    """Decoded cases by `CaseRef`. Tensors share memory with the map of the file: clone before writing to them."""
+    """Decoded cases by `CaseRef`. Tensors share memory with the mapped file: clone them before writing to them."""
 
-    def __init__(self, places: Mapping[str, _Place], refs: Mapping[str, CaseRef]) -> None:
-        self._places, self._refs = dict(places), dict(refs)
+    def __init__(self, locations: Mapping[str, _Location], refs: Mapping[str, CaseRef]) -> None:
+        self._locations, self._refs = dict(locations), dict(refs)
 
     @classmethod
     def build(
@@ -47,78 +49,89 @@ class CaseStore:
         folder: Path | None = None,
         reporter: Reporter | None = None,
     ) -> CaseStore:
-        """Open the cache of these cases, decoding what is missing (phase "decode").
+        """Open the cache of these cases, and decode what is missing (phase "decode").
 
-        folder: default `<cache>/cases`. Several processes may build at once: one decodes, the others wait for it.
-        Raises CaseError, naming the files, for a case that can't be read or isn't what its card promises.
+        Several processes may call it at once: one decodes, the others wait.
+
+        Args:
+            datasets: data sets by name.
+            refs: the cases.
+            folder: folder of the shards; `<cache>/cases` by default.
+            reporter: receives progress.
+
+        Raises:
+            CaseError: if a case cannot be read or is not what its card promises; names the files.
         """
         reporter = Reporter() if reporter is None else reporter
         folder = cache_dir() / "cases" if folder is None else folder
         memory = HashMemory()
-        chosen = {ref.key: ref for ref in refs}
-        contents = case_contents(datasets, chosen.values(), memory, reporter=reporter)
-        places: dict[str, _Place] = {}
-        for name in dict.fromkeys(ref.dataset for ref in chosen.values()):
-            mine = [ref for ref in chosen.values() if ref.dataset == name]
+        by_key = {ref.key: ref for ref in refs}
+        contents = case_contents(datasets, by_key.values(), memory, reporter=reporter)
+        locations: dict[str, _Location] = {}
+        for name in dict.fromkeys(ref.dataset for ref in by_key.values()):
+            of_dataset = [ref for ref in by_key.values() if ref.dataset == name]
             home = folder / f"{name}-{_key(datasets[name])[:16]}"
-            places |= _open(home, datasets[name], mine, contents, memory, reporter)
-        return cls(places, chosen)
+            locations |= _open(home, datasets[name], of_dataset, contents, memory, reporter)
+        return cls(locations, by_key)
 
     @property
     def refs(self) -> tuple[CaseRef, ...]:
-        """All cases held, in the order they were asked for."""
+        """All cases of the store, in the order of the request."""
         return tuple(self._refs.values())
 
     def __contains__(self, ref: CaseRef) -> bool:
-        return ref.key in self._places
+        return ref.key in self._locations
 
     def restrict(self, refs: Iterable[CaseRef], labels: Iterable[CaseRef] = ()) -> CaseStore:
-        """A store of these cases only, holding labels of the cases in `labels` and no others."""
-        kept = {ref.key: ref for ref in refs}
-        known = {ref.key for ref in labels}
-        places = {}
-        for key, ref in kept.items():
-            place = self._place(ref)
-            places[key] = _Place(place.shard, place.record, place.labels and key in known)
-        return CaseStore(places, kept)
+        """Return a store with these cases only, and with the labels of the cases in `labels` only."""
+        by_key = {ref.key: ref for ref in refs}
+        with_label = {ref.key for ref in labels}
+        locations = {}
+        for key, ref in by_key.items():
+            location = self._location(ref)
+            locations[key] = _Location(location.shard, location.record, location.labels and key in with_label)
+        return CaseStore(locations, by_key)
 
     def shape(self, ref: CaseRef) -> tuple[int, ...]:
-        """(C, *spatial) of the working grid, without touching the pixels."""
-        return self._place(ref).record.shape
+        """Return (C, *spatial) of the working grid, without reading pixels."""
+        return self._location(ref).record.shape
 
     def frame(self, ref: CaseRef) -> Frame:
-        """How the working grid lies in the native one."""
-        return self._place(ref).record.frame
+        """Return where the working grid lies in the native one."""
+        return self._location(ref).record.frame
 
     def image(self, ref: CaseRef) -> Tensor:
-        """float32 (C, *spatial)."""
-        place = self._place(ref)
-        return torch.from_numpy(place.shard.image(place.record))
+        """Return the image, float32 (C, *spatial)."""
+        location = self._location(ref)
+        return torch.from_numpy(location.shard.image(location.record))
 
     def has_label(self, ref: CaseRef) -> bool:
-        """Whether this store holds the label of the case."""
-        place = self._place(ref)
-        return place.labels and place.record.label is not None
+        """Return whether this store has the label of the case."""
+        location = self._location(ref)
+        return location.labels and location.record.label is not None
 
     def label(self, ref: CaseRef) -> Tensor | None:
-        """uint8 (*spatial); None where the case has none. Raises LookupError where this store was made without it."""
-        place = self._place(ref)
-        if not place.labels:
-            raise LookupError(f"this store was made without the label of case {ref.key}")
-        found = place.shard.label(place.record)
-        return None if found is None else torch.from_numpy(found)
+        """Return the label, uint8 (*spatial), or None if the case has none.
+
+        Raise LookupError if this store hides it.
+        """
+        location = self._location(ref)
+        if not location.labels:
+            raise LookupError(f"this store hides the label of case {ref.key}")
+        label = location.shard.label(location.record)
+        return None if label is None else torch.from_numpy(label)
 
     def case(self, ref: CaseRef) -> Case:
-        """The whole case; its label is None where this store was made without it."""
-        place = self._place(ref)
-        label = self.label(ref) if place.labels else None
-        return Case(ref, self.image(ref), label, place.record.spacing, place.record.frame)
+        """Return the whole case; its label is None if this store hides it."""
+        location = self._location(ref)
+        label = self.label(ref) if location.labels else None
+        return Case(ref, self.image(ref), label, location.record.spacing, location.record.frame)
 
-    def _place(self, ref: CaseRef) -> _Place:
+    def _location(self, ref: CaseRef) -> _Location:
         try:
-            return self._places[ref.key]
+            return self._locations[ref.key]
         except KeyError:
-            raise LookupError(f"case {ref.key} isn't in this store of {len(self._places)} cases") from None
+            raise LookupError(f"case {ref.key} is not in this store of {len(self._locations)} cases") from None
 
 
 def check_case(case: Case, ref: CaseRef, dataset: Dataset) -> None:
@@ -131,7 +144,7 @@ def check_case(case: Case, ref: CaseRef, dataset: Dataset) -> None:
     elif image.dtype != torch.float32 or image.ndim != card.dims + 1 or image.numel() == 0:
         problem = f"expected a float32 image (C, {card.dims} sides); found {image.dtype} {tuple(image.shape)}"
     elif not bool(torch.isfinite(image).all()):
-        problem = "the image holds NaN or infinite values"
+        problem = "the image contains NaN or infinite values"
     elif ref.has_label != (label is not None):
         problem = f"index() says has_label={ref.has_label}, read() returned {'a' if label is not None else 'no'} label"
     elif label is not None and (label.dtype != torch.uint8 or label.shape != image.shape[1:]):
@@ -161,56 +174,59 @@ def _open(
     contents: Mapping[str, str],
     memory: HashMemory,
     reporter: Reporter,
-) -> dict[str, _Place]:
-    """Where each case lies; decodes what no whole shard holds."""
-    found, missing = _look(home, refs, contents, memory)
+) -> dict[str, _Location]:
+    """Return where each case is stored; decode the cases that no intact shard contains."""
+    stored, missing = _look_up(home, refs, contents, memory)
     if not missing:
-        return found
+        return stored
     home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        reporter.note(f"waiting for another process that decodes {dataset.card.name}")
+        reporter.note(f"waiting for another process, which is decoding {dataset.card.name}")
         lock.acquire()
     try:
-        found, missing = _look(home, refs, contents, memory, reporter)
+        stored, missing = _look_up(home, refs, contents, memory, reporter)
         if missing:
-            for draft in home.glob(".draft-*"):  # of a process that was killed: nobody else writes under the lock
+            for draft in home.glob(".draft-*"):  # left by a killed process: nobody else writes while we hold the lock
                 shutil.rmtree(draft)
             reporter.phase("decode", len(missing))
             write_shard(home, _decoded(dataset, missing, contents, reporter))
             reporter.end()
-            found, missing = _look(home, refs, contents, memory, reporter)
+            stored, missing = _look_up(home, refs, contents, memory, reporter)
     finally:
         lock.release()
     if missing:
-        raise CaseError(f"{home}: {len(missing)} cases are not readable right after writing, e.g. {missing[0].key}")
-    return found
+        raise CaseError(f"{home}: {len(missing)} cases cannot be read right after writing, e.g. {missing[0].key}")
+    return stored
 
 
-def _look(
+def _look_up(
     home: Path,
     refs: Sequence[CaseRef],
     contents: Mapping[str, str],
     memory: HashMemory,
     reporter: Reporter | None = None,
-) -> tuple[dict[str, _Place], list[CaseRef]]:
-    """What the shards hold. With a reporter (that is, under the lock) damaged shards are reported and removed."""
-    found: dict[str, _Place] = {}
+) -> tuple[dict[str, _Location], list[CaseRef]]:
+    """Return what the shards contain, and the missing cases.
+
+    With a reporter (that is, while holding the lock) damaged shards are reported and removed.
+    """
+    stored: dict[str, _Location] = {}
     for folder in sorted(home.glob("shard-*")):
         try:
             shard = Shard(folder, memory)
         except DamagedShard as error:
             if reporter is not None:
-                reporter.warn(f"damaged cache, decoding again: {error}")
+                reporter.warn(f"damaged cache; decoding again: {error}")
                 shutil.rmtree(folder)
             continue
         for ref in refs:
             record = shard.records.get(ref.id)
-            if record is not None and record.content == contents[ref.key] and ref.key not in found:
-                found[ref.key] = _Place(shard, record, True)
-    return found, [ref for ref in refs if ref.key not in found]
+            if record is not None and record.content == contents[ref.key] and ref.key not in stored:
+                stored[ref.key] = _Location(shard, record, True)
+    return stored, [ref for ref in refs if ref.key not in stored]
 
 
 def _decoded(

@@ -1,4 +1,4 @@
-"""The cases a protocol may draw from, checked before anything is drawn."""
+"""The cases that a protocol may draw from, checked before anything is drawn."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from semibench.contracts.errors import PluginError, UnknownNameError
 
 
 class DataCatalog:
-    """Implements `semibench.contracts.protocol.Catalog`. datasets: by short name; the first is the main one.
+    """Implements `semibench.contracts.protocol.Catalog`.
 
-    Each index is read once, when first asked for. Raises PluginError where it breaks the contract.
+    Each index is read once, on first use; one that breaks the contract raises PluginError.
+
+    Args:
+        datasets: data sets by short name; the first is the main one.
     """
 
     def __init__(self, datasets: Mapping[str, Dataset]) -> None:
@@ -31,7 +34,7 @@ class DataCatalog:
         return self._datasets
 
     def cases(self, dataset: str | None = None) -> tuple[CaseRef, ...]:
-        """All cases of the main data set, or of another by name, sorted by id. Raises UnknownNameError."""
+        """Return all cases of the main data set, or of another one by name, sorted by id. May raise UnknownNameError."""
         name = self.main if dataset is None else dataset
         if name not in self._datasets:
             raise UnknownNameError("data set of this run", name, self._datasets)
@@ -42,11 +45,11 @@ class DataCatalog:
         return self._cases[name]
 
     def all_cases(self) -> tuple[CaseRef, ...]:
-        """The cases of every data set: what the data digest covers."""
+        """Return the cases of every data set, which the data digest covers."""
         return tuple(ref for name in self._datasets for ref in self.cases(name))
 
     def splits(self) -> Mapping[str, Split]:
-        """Published splits of the main data set, by name. Raises PluginError for one that names unknown cases."""
+        """Return the published splits of the main data set, by name. Raise PluginError for one that lists unknown cases."""
         return self._splits
 
     @cached_property
@@ -54,31 +57,34 @@ class DataCatalog:
         known = {ref.key for ref in self.cases()}
         splits = self._datasets[self.main].splits()
         for name, split in splits.items():
-            strange = [ref.key for refs in split.roles().values() for ref in refs if ref.key not in known]
-            if strange:
+            unknown = [ref.key for refs in split.roles().values() for ref in refs if ref.key not in known]
+            if unknown:
                 raise PluginError(
-                    f"{self.main}: the published split {name!r} names {len(strange)} cases that index() doesn't: "
-                    f"{', '.join(strange[:5])}. splits() must leave out absent cases."
+                    f"{self.main}: the published split {name!r} lists {len(unknown)} cases that index() does not: "
+                    f"{', '.join(unknown[:5])}. splits() must omit absent cases."
                 )
         return splits
 
 
 def check_index(dataset: Dataset, refs: Sequence[CaseRef], name: str | None = None) -> None:
-    """Raise PluginError unless an index keeps the contract: cases of this data set, ids unique and sorted, a group and a
-    known domain each, `has_label` a bool that agrees with the card."""
+    """Raise PluginError unless an index fulfils the contract.
+
+    Every case must belong to this data set and have a group, a known domain, and a bool `has_label` that agrees with the
+    card; ids must be unique and sorted.
+    """
     card = dataset.card
     name = card.name if name is None else name
     who = f"{type(dataset).__module__}.{type(dataset).__qualname__} ({name})"
     problems = []
     ids = [ref.id for ref in refs]
     if not refs:
-        problems.append("index() returned no case (where files are missing it must raise LayoutError)")
+        problems.append("index() returned no case (it must raise LayoutError if files are missing)")
     twice = sorted(key for key, count in Counter(ids).items() if count > 1)
     if twice:
         problems.append(f"ids must be unique; repeated: {', '.join(twice[:5])}")
     elif ids != sorted(ids):
         first = next(a for a, b in zip(ids, sorted(ids), strict=True) if a != b)
-        problems.append(f"cases must be sorted by id; {first!r} stands in the wrong place")
+        problems.append(f"cases must be sorted by id; {first!r} is in the wrong place")
     checks = (
         ("ref.dataset must be " + repr(name), [r.id for r in refs if r.dataset != name]),
         ("ids must not be empty", [repr(r.id) for r in refs if not r.id]),
@@ -89,8 +95,8 @@ def check_index(dataset: Dataset, refs: Sequence[CaseRef], name: str | None = No
         ),
         ("has_label must be True or False", [r.id for r in refs if not isinstance(r.has_label, bool)]),
     )
-    problems += [f"{what}; not so for {len(bad)}: {', '.join(bad[:5])}" for what, bad in checks if bad]
+    problems += [f"{what}; {len(bad)} are not: {', '.join(bad[:5])}" for what, bad in checks if bad]
     if not card.labeled_cases and any(ref.has_label for ref in refs):
-        problems.append("the card says labeled_cases=False, and index() says has_label=True for some")
+        problems.append("the card says labeled_cases=False, but index() says has_label=True for some")
     if problems:
         raise PluginError(f"{who}: index() breaks the contract: " + "; ".join(problems))

@@ -1,4 +1,4 @@
-"""What the data are: hashes of files, remembered, and the digest of all cases a protocol may use."""
+"""The identity of the data: remembered hashes of files, and the digest of all cases that a protocol may use."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from semibench.data.roots import cache_dir
 from semibench.reporting import Reporter
 
 FRESH = 2_000_000_000
-"""Nanoseconds: a file changed less than this ago is hashed but not remembered, for it may change again unseen."""
+"""Nanoseconds. A file that changed more recently is hashed but not remembered, because it may change again unnoticed."""
 
 
 class HashMemory:
-    """sha256 of files, remembered by (path, size, modification time) in a small SQLite file; safe for several processes.
+    """Remembers the sha256 of files by (path, size, modification time) in a small SQLite file. Several processes may use it.
 
-    file: default `<cache>/hashes.sqlite`."""
+    Args:
+        file: the SQLite file; `<cache>/hashes.sqlite` by default.
+    """
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = cache_dir() / "hashes.sqlite" if file is None else file
@@ -40,7 +42,7 @@ class HashMemory:
             yield base
 
     def known(self, path: Path) -> str | None:
-        """The remembered hash of a file whose size and time are unchanged, or None."""
+        """Return the remembered hash of a file if its size and time are unchanged, else None."""
         state = path.stat()
         with self._open() as base:
             row = base.execute(
@@ -49,22 +51,22 @@ class HashMemory:
         return row[2] if row is not None and row[:2] == (state.st_size, state.st_mtime_ns) else None
 
     def sha256(self, path: Path, *, reread: bool = False) -> str:
-        """The sha256 of a file's bytes; reread: don't trust the memory. Raises OSError where it can't be read."""
+        """Return the sha256 of a file's bytes; with `reread`, ignore the memory. Raise OSError if it cannot be read."""
         return self.many([path], reread=reread)[path]
 
     def many(self, paths: Iterable[Path], *, reread: bool = False, reporter: Reporter | None = None) -> dict[Path, str]:
-        """Hashes of many files with two transactions; a phase "hash" is reported where files must be read."""
-        wanted = list(dict.fromkeys(paths))
-        full = {path: str(path.resolve()) for path in wanted}
-        states = {path: path.stat() for path in wanted}
+        """Hash many files with two transactions; report a phase "hash" if files must be read."""
+        paths = list(dict.fromkeys(paths))
+        full = {path: str(path.resolve()) for path in paths}
+        states = {path: path.stat() for path in paths}
         with self._open() as base:
             memory = {}
-            for path in wanted:
+            for path in paths:
                 row = base.execute("SELECT size, changed, sha256 FROM files WHERE path = ?", (full[path],)).fetchone()
                 if row is not None and row[:2] == (states[path].st_size, states[path].st_mtime_ns):
                     memory[path] = row[2]
         result = {} if reread else dict(memory)
-        todo = [path for path in wanted if path not in result]
+        todo = [path for path in paths if path not in result]
         if todo and reporter:
             reporter.phase("hash", len(todo))
         rows = []
@@ -81,11 +83,11 @@ class HashMemory:
                 base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
         if todo and reporter:
             reporter.end()
-        return {path: result[path] for path in wanted}
+        return {path: result[path] for path in paths}
 
 
 def case_content(dataset: Dataset, ref: CaseRef, memory: HashMemory, *, reread: bool = False) -> str:
-    """Identity of one case's content: of its files' bytes in the order of `files(ref)`, or of fingerprint and id."""
+    """Return a digest of a case's content: its files' bytes in the order of `files(ref)`, or fingerprint and id."""
     return case_contents({ref.dataset: dataset}, [ref], memory, reread=reread)[ref.key]
 
 
@@ -97,12 +99,13 @@ def case_contents(
     reread: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, str]:
-    """`case_content` of many cases, by case key. Raises CaseError for a missing file, or a case without files in a data
-    set without a fingerprint."""
-    chosen = list(dict.fromkeys(refs))
+    """Return `case_content` of many cases, by case key.
+
+    Raise CaseError for a missing file, or for a case without files in a data set without a fingerprint.
+    """
     files: dict[str, tuple[Path, ...]] = {}
     content: dict[str, str] = {}
-    for ref in chosen:
+    for ref in dict.fromkeys(refs):
         dataset = datasets[ref.dataset]
         if dataset.fingerprint is not None:
             content[ref.key] = sha256(canonical(["fingerprint", dataset.fingerprint, ref.id]))
@@ -110,8 +113,8 @@ def case_contents(
         files[ref.key] = dataset.files(ref)
         if not files[ref.key]:
             raise CaseError(
-                f"case {ref.key}: files() names no file and {type(dataset).__name__} has no fingerprint, so its content "
-                "can't be identified. A data set of files lists them; a procedural one sets `fingerprint`."
+                f"case {ref.key}: files() lists no file and {type(dataset).__name__} has no fingerprint, so its content "
+                "cannot be identified. A data set of files lists them; a procedural one sets `fingerprint`."
             )
         for path in files[ref.key]:
             if not path.is_file():
@@ -130,9 +133,11 @@ def data_digest(
     memory: HashMemory | None = None,
     reporter: Reporter | None = None,
 ) -> str:
-    """sha256 over the sorted (dataset, id, content) of every case a protocol may use; no path enters (architecture.md,
-    section 4), so that the same data at two places agree. reread: read every file again instead of trusting the memory."""
-    chosen = list(dict.fromkeys(refs))
+    """Digest the sorted (dataset, id, content) of every case that a protocol may use (architecture.md, section 4).
+
+    Paths do not count, so that copies of the same data agree. With `reread` every file is read again.
+    """
+    refs = list(dict.fromkeys(refs))
     memory = HashMemory() if memory is None else memory
-    content = case_contents(datasets, chosen, memory, reread=reread, reporter=reporter)
-    return sha256(canonical(sorted([ref.dataset, ref.id, content[ref.key]] for ref in chosen)))
+    content = case_contents(datasets, refs, memory, reread=reread, reporter=reporter)
+    return sha256(canonical(sorted([ref.dataset, ref.id, content[ref.key]] for ref in refs)))

@@ -1,7 +1,7 @@
-"""Which images are the same: content hash, a 64-bit perceptual hash that knows flips, and a check by correlation.
+"""Find identical images: a content hash, a 64-bit perceptual hash that handles flips, and a check by correlation.
 
-Perceptual hash: the image is averaged to 32x32, its two-dimensional DCT-II taken, and each of the 8x8 lowest
-coefficients compared with their median (the "pHash" of Zauner, "Implementation and Benchmarking of Perceptual Image
+For the perceptual hash the image is averaged to 32x32 and transformed by a two-dimensional DCT-II; each of the 8x8 lowest
+coefficients is compared with their median (the "pHash" of Zauner, "Implementation and Benchmarking of Perceptual Image
 Hash Functions", 2010). A flip along an axis changes the sign of the odd coefficients of that axis, so the hashes of all
 four flipped images follow from one transform.
 """
@@ -20,25 +20,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
-"""Axes of the four flips, the identity first."""
+"""Axes of the four flips; the first is the identity."""
 
 THUMBNAIL = 64
 
 
 @dataclass(frozen=True)
 class Print:
-    """What is kept of an image. content: sha256 of the decoded pixels; hashes: uint64 (4,), of the flips; thumbnail:
-    float32 (THUMBNAIL, THUMBNAIL), mean 0, length 1, or None for a flat image; shape: of the whole case."""
+    """The fingerprint of an image."""
 
     content: str
+    """sha256 of the decoded pixels."""
     hashes: NDArray[np.uint64]
+    """uint64 (4,), one for each flip."""
     thumbnail: NDArray[np.float32] | None
+    """float32 (THUMBNAIL, THUMBNAIL) with mean 0 and length 1; None for a flat image."""
     shape: tuple[int, ...]
+    """Shape of a volume; empty for an image."""
 
 
 def fingerprint(image: Tensor, slice_axis: int | None = None) -> Print:
-    """The print of an image (C, *spatial). Of a volume the middle slice along `slice_axis` (default: the last) is looked
-    at, and two volumes are near only if their shapes agree; of an image channels are averaged and its size is free."""
+    """Return the fingerprint of an image (C, *spatial).
+
+    A volume is represented by its middle slice along `slice_axis` (the last axis by default), and two volumes are near only
+    if their shapes agree. The channels of an image are averaged, and its size does not matter.
+    """
     digest = hashlib.sha256(str((tuple(image.shape), str(image.dtype))).encode())
     digest.update(image.contiguous().numpy().tobytes())
     plane = image
@@ -57,7 +63,7 @@ def fingerprint(image: Tensor, slice_axis: int | None = None) -> Print:
 
 
 def perceptual_hashes(small: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """uint64 (4,): hashes of a 32x32 image and of its flips, in the order of FLIPS."""
+    """Return the hashes of a 32x32 image and its flips, uint64 (4,), in the order of FLIPS."""
     low = dctn(small, type=2, norm="ortho")[:8, :8]
     sign = np.where(np.arange(8) % 2, -1.0, 1.0)
     result = []
@@ -69,19 +75,19 @@ def perceptual_hashes(small: NDArray[np.float64]) -> NDArray[np.uint64]:
 
 
 def near_pairs(prints: Sequence[Print], distance: int, likeness: float) -> Iterator[tuple[int, int, int, int, float]]:
-    """Pairs (i < j) of different pixels that are alike: (i, j, flip, hamming distance, correlation).
+    """Yield pairs (i < j) of similar images with different pixels: (i, j, flip, hamming distance, correlation).
 
-    A pair is a candidate if the hash of i and that of some flip of j differ in at most `distance` bits, and counts if
-    then the details of the thumbnails correlate by at least `likeness`.
+    A pair is a candidate if the hash of i and that of a flip of j differ in at most `distance` bits. It counts if the details
+    of the thumbnails correlate by at least `likeness`.
     """
-    usable = np.array([n for n, one in enumerate(prints) if one.thumbnail is not None], dtype=np.int64)
+    usable = np.array([n for n, image in enumerate(prints) if image.thumbnail is not None], dtype=np.int64)
     if len(usable) < 2:
         return
     hashes = np.stack([prints[n].hashes for n in usable])
-    for place, first in enumerate(usable[:-1]):
-        bits = np.bitwise_count(hashes[place + 1 :] ^ hashes[place, 0])
+    for position, first in enumerate(usable[:-1]):
+        bits = np.bitwise_count(hashes[position + 1 :] ^ hashes[position, 0])
         for row in np.flatnonzero(bits.min(1) <= distance):
-            second = int(usable[place + 1 + row])
+            second = int(usable[position + 1 + row])
             a, b = prints[first], prints[second]
             if a.shape != b.shape or a.content == b.content:
                 continue
@@ -92,11 +98,14 @@ def near_pairs(prints: Sequence[Print], distance: int, likeness: float) -> Itera
 
 
 def correlation(a: Print, b: Print, axes: tuple[int, ...] = ()) -> float:
-    """Correlation of the thumbnails' details, b flipped: what is left after the mean over 9x9 neighbours is taken away,
-    for images of one machine share their broad course of brightness."""
-    one, two = _details(a.thumbnail), _details(b.thumbnail)
-    norm = float(np.linalg.norm(one) * np.linalg.norm(two))
-    return float((one * np.flip(two, axes)).sum()) / norm if norm > 1e-12 else 0.0
+    """Return the correlation of the thumbnails' details, with b flipped.
+
+    Details are what remains after subtracting the mean over 9x9 neighbours: images from the same machine share their broad
+    course of brightness.
+    """
+    first, second = _details(a.thumbnail), _details(b.thumbnail)
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float((first * np.flip(second, axes)).sum()) / norm if norm > 1e-12 else 0.0
 
 
 def _details(thumbnail: NDArray[np.float32] | None) -> NDArray[np.float32]:

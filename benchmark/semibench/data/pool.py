@@ -1,4 +1,4 @@
-"""The training samples as arrays: whole cases, or the slices a 2D network takes from volumes; labeled ones first."""
+"""The training samples as arrays: whole cases, or slices of volumes for a 2D network; labeled samples come first."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from semibench.blocks.views import Parts, cut_boxes
 
 
 class Pool(ABC):
-    """Samples 0 .. N - 1, of which the first M have labels. sizes: int64 (N, dims) on the CPU, the grid of each."""
+    """Samples 0 .. N - 1, of which the first M have labels."""
 
     sizes: Tensor
+    """int64 (N, dims) on the CPU: the grid of each sample."""
     labeled: int
+    """M."""
 
     @abstractmethod
     def cut(self, rows: Tensor, start: Tensor, size: Sequence[int], *, labels: bool) -> Parts:
-        """Boxes of `size` at `start` (n, dims) of the samples `rows` (n,), on the training device; see `cut_boxes`.
-        labels: with labels; all rows must then be labeled."""
+        """Cut boxes of `size` at `start` (n, dims) out of the samples `rows` (n,), on the training device; see `cut_boxes`.
+
+        With `labels`, all rows must be labeled.
+        """
 
     @abstractmethod
     def label(self, row: int) -> Tensor:
-        """uint8 (*spatial) of a labeled sample."""
+        """Return the label of a labeled sample, uint8 (*spatial)."""
 
 
 class StackPool(Pool):
-    """Samples of one grid in one array on the training device. neighbours: int64 (N, slab), rows whose channels make a
-    sample (adjacent slices), or None."""
+    """Samples with the same grid, in one array on the training device.
+
+    `neighbours`, int64 (N, slab), lists the rows (adjacent slices) that are the channels of a sample; None: the row alone.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor | None, neighbours: Tensor | None = None) -> None:
         self._images, self._labels = images, labels
@@ -42,12 +48,12 @@ class StackPool(Pool):
         self.labeled = 0 if labels is None else len(labels)
 
     def cut(self, rows: Tensor, start: Tensor, size: Sequence[int], *, labels: bool) -> Parts:
-        chosen = rows.to(self._images.device, non_blocking=True)
+        index = rows.to(self._images.device, non_blocking=True)
         if self._neighbours is None:
-            images = self._images.index_select(0, chosen)
+            images = self._images.index_select(0, index)
         else:
-            images = self._images[self._neighbours.index_select(0, chosen)].flatten(1, 2)
-        marks = self._labels.index_select(0, chosen) if labels and self._labels is not None else None
+            images = self._images[self._neighbours.index_select(0, index)].flatten(1, 2)
+        marks = self._labels.index_select(0, index) if labels and self._labels is not None else None
         if tuple(size) == self._grid and not start.any():
             return images, marks, None
         return cut_boxes(list(images), None if marks is None else list(marks), start, size)
@@ -59,7 +65,7 @@ class StackPool(Pool):
 
 
 class RaggedPool(Pool):
-    """Samples of any grid, each cut out of its (memory-mapped) array when it is needed."""
+    """Samples with different grids; each box is cut out of its (memory-mapped) array when needed."""
 
     def __init__(
         self, images: Sequence[Tensor], labels: Sequence[Tensor], sizes: Tensor, device: torch.device | str
@@ -68,9 +74,9 @@ class RaggedPool(Pool):
         self.sizes, self.labeled = sizes, len(labels)
 
     def cut(self, rows: Tensor, start: Tensor, size: Sequence[int], *, labels: bool) -> Parts:
-        chosen = rows.tolist()
-        marks = [self._labels[row] for row in chosen] if labels else None
-        image, label, valid = cut_boxes([self._images[row] for row in chosen], marks, start, size)
+        numbers = rows.tolist()
+        marks = [self._labels[row] for row in numbers] if labels else None
+        image, label, valid = cut_boxes([self._images[row] for row in numbers], marks, start, size)
         image = image.to(self._device)
         return (
             image,
@@ -83,15 +89,15 @@ class RaggedPool(Pool):
 
 
 class SliceImages(Sequence[Tensor]):
-    """Slices (slab C, *patch) of volumes, read and resized one by one: for pools that don't fit into memory."""
+    """Slices (slab C, *patch) of volumes, read and resized one by one, for pools that do not fit into memory."""
 
     def __init__(self, volumes: Sequence[Tensor], axis: int, patch: Sequence[int], slab: int) -> None:
         self._volumes, self._axis, self._patch = volumes, axis, tuple(patch)
-        self._where = [(v, n) for v, volume in enumerate(volumes) for n in range(volume.shape[axis + 1])]
+        self._slices = [(v, n) for v, volume in enumerate(volumes) for n in range(volume.shape[axis + 1])]
         self._offsets = torch.arange(slab) - slab // 2
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._slices)
 
     @overload
     def __getitem__(self, row: int) -> Tensor: ...
@@ -100,10 +106,10 @@ class SliceImages(Sequence[Tensor]):
     def __getitem__(self, row: int | slice) -> Tensor | Sequence[Tensor]:
         if isinstance(row, slice):
             return [self[n] for n in range(*row.indices(len(self)))]
-        which, place = self._where[row]
-        volume = self._volumes[which]
-        places = (place + self._offsets).clamp(0, volume.shape[self._axis + 1] - 1)
-        slices = volume.index_select(self._axis + 1, places).movedim(self._axis + 1, 0)
+        number, position = self._slices[row]
+        volume = self._volumes[number]
+        positions = (position + self._offsets).clamp(0, volume.shape[self._axis + 1] - 1)
+        slices = volume.index_select(self._axis + 1, positions).movedim(self._axis + 1, 0)
         return resize_images(slices, self._patch).flatten(0, 1)
 
 
@@ -112,10 +118,10 @@ class SliceLabels(Sequence[Tensor]):
 
     def __init__(self, volumes: Sequence[Tensor], axis: int, patch: Sequence[int]) -> None:
         self._volumes, self._axis, self._patch = volumes, axis, tuple(patch)
-        self._where = [(v, n) for v, volume in enumerate(volumes) for n in range(volume.shape[axis])]
+        self._slices = [(v, n) for v, volume in enumerate(volumes) for n in range(volume.shape[axis])]
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._slices)
 
     @overload
     def __getitem__(self, row: int) -> Tensor: ...
@@ -124,19 +130,19 @@ class SliceLabels(Sequence[Tensor]):
     def __getitem__(self, row: int | slice) -> Tensor | Sequence[Tensor]:
         if isinstance(row, slice):
             return [self[n] for n in range(*row.indices(len(self)))]
-        which, place = self._where[row]
-        return resize_labels(self._volumes[which].select(self._axis, place)[None], self._patch)[0]
+        number, position = self._slices[row]
+        return resize_labels(self._volumes[number].select(self._axis, position)[None], self._patch)[0]
 
 
 def resize_images(images: Tensor, size: Sequence[int]) -> Tensor:
-    """(N, C, H, W) to (N, C, *size), linear with pixel centres kept, as evaluation resizes slices."""
+    """Resize (N, C, H, W) to (N, C, *size), linear with aligned pixel centres, as evaluation resizes slices."""
     if tuple(images.shape[2:]) == tuple(size):
         return images
     return F.interpolate(images, tuple(size), mode="bilinear", align_corners=False)
 
 
 def resize_labels(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """uint8 (N, H, W) to (N, *size): the nearest pixel, centres kept."""
+    """Resize uint8 (N, H, W) to (N, *size) by the nearest pixel, with aligned centres."""
     if tuple(labels.shape[1:]) == tuple(size):
         return labels
     return F.interpolate(labels[:, None], tuple(size), mode="nearest-exact")[:, 0]
@@ -151,10 +157,10 @@ def slice_pool(
     device: torch.device | str,
     budget: int,
 ) -> Pool:
-    """Slices of volumes (C, *spatial) along a spatial axis, each resized to the patch in its plane.
+    """Return a pool of the slices of volumes (C, *spatial) along a spatial axis, each resized in-plane to the patch.
 
-    Held in one array on the device where that takes at most `budget` bytes, else read one by one. A sample's channels
-    are those of `slab` adjacent slices, the first and last slice repeated at the ends.
+    They are held in one array on the device if that takes at most `budget` bytes, else read one by one. The channels of a
+    sample are those of `slab` adjacent slices; the first and last slice are repeated at the ends.
     """
     counts = [image.shape[axis + 1] for image in images]
     total = sum(counts)
@@ -165,12 +171,12 @@ def slice_pool(
         return RaggedPool(stacks, SliceLabels(labels, axis, patch), sizes, device)
     stack = torch.empty((total, images[0].shape[0], *patch), device=device)
     marks = torch.empty((sum(counts[: len(labels)]), *patch), dtype=torch.uint8, device=device)
-    place = 0
+    start = 0
     for number, (image, count) in enumerate(zip(images, counts, strict=True)):
-        stack[place : place + count] = resize_images(image.movedim(axis + 1, 0), patch).to(device)
+        stack[start : start + count] = resize_images(image.movedim(axis + 1, 0), patch).to(device)
         if number < len(labels):
-            marks[place : place + count] = resize_labels(labels[number].movedim(axis, 0), patch).to(device)
-        place += count
+            marks[start : start + count] = resize_labels(labels[number].movedim(axis, 0), patch).to(device)
+        start += count
     neighbours = None
     if slab > 1:
         offsets = torch.arange(slab) - slab // 2
@@ -182,8 +188,11 @@ def slice_pool(
 
 
 def case_pool(images: Sequence[Tensor], labels: Sequence[Tensor], device: torch.device | str, budget: int) -> Pool:
-    """Whole cases: one array on the device where all have one grid and fit into `budget` bytes; else, on a device other
-    than the CPU and within the budget, one array each there; else the memory-mapped files."""
+    """Return a pool of whole cases.
+
+    Cases with the same grid that fit into `budget` bytes are held in one array on the device. Otherwise each is an array of
+    its own: on a device other than the CPU if they fit, else in the memory-mapped files.
+    """
     needed = sum(image.numel() * 4 for image in images) + sum(label.numel() for label in labels)
     sizes = torch.tensor([tuple(image.shape[1:]) for image in images], dtype=torch.int64)
     if needed <= budget and len({tuple(image.shape) for image in images}) == 1:

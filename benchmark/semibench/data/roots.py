@@ -1,4 +1,4 @@
-"""Where the user's files live, and where the harness keeps what it decoded. Light: no torch."""
+"""Find the user's files, and the folder for decoded cases. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = "semibench.toml"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One place that was looked at. path: the folder, or None where the source says nothing; outcome: in words."""
+    """One source that was tried. path: the folder, or None if the source names none; outcome: in words."""
 
     source: str
     path: Path | None
@@ -31,7 +31,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a data set was found. path: its folder, or None; source: who named it; tried: every place, in order."""
+    """The folder of a data set. path: None if none was found; source: what named it; tried: every source, in order."""
 
     name: str
     path: Path | None
@@ -39,14 +39,14 @@ class Location:
     tried: tuple[Attempt, ...]
 
     def explain(self) -> str:
-        """Every place that was tried and how to name another, as text for the user."""
+        """Describe every source that was tried, and how to name a folder, as text for the user."""
         if self.path is not None:
             head = f"data set {self.name!r}: {self.path} (from {self.source})"
         else:
             head = f"data set {self.name!r}: no folder found"
         lines = [f"  {a.source}: {a.outcome}" + (f" ({a.path})" if a.path is not None else "") for a in self.tried]
         advice = (
-            f"  To name a folder: --data-root FOLDER (holding {self.name}/), or {DATA}=FOLDER, or in {CONFIG} or "
+            f"  To name a folder: --data-root FOLDER (that contains {self.name}/), or {DATA}=FOLDER, or in {CONFIG} or "
             f'{config_files()[-1]}\n    [data]\n    root = "FOLDER"\n    [data.paths]\n'
             f'    {self.name} = "FOLDER OF THIS DATA SET"'
         )
@@ -54,7 +54,7 @@ class Location:
 
 
 def config_files() -> tuple[Path, ...]:
-    """Returns the configuration files in order of precedence: ./semibench.toml, then the user's.
+    """Return the configuration files in order of precedence: ./semibench.toml, then the user's.
 
     The user's file is `config.toml` in the platform's configuration folder for `semibench` (`~/.config/semibench` on
     Linux). A `~/.config/semibench/config.toml` from an earlier version is still read on other platforms.
@@ -67,10 +67,16 @@ def config_files() -> tuple[Path, ...]:
 def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[str] = ()) -> Location:
     """Find the folder of a data set.
 
-    Order: `data_root` (--data-root), SEMIBENCH_DATA, ./semibench.toml, ~/.config/semibench/config.toml; in a
-    configuration file `[data.paths] name` comes before `[data] root`. The first existing folder wins. Under a root the
-    folder is called `name` (or one of `aliases`); capitals and punctuation are not compared, so BUSBRA is bus-bra.
-    Raises UsageError for a configuration file that can't be read.
+    The sources are, in this order: `data_root` (--data-root), SEMIBENCH_DATA, ./semibench.toml, the user's configuration file
+    (see `config_files`). In a configuration file `[data.paths] name` precedes `[data] root`. The first existing folder wins.
+
+    Args:
+        name: name of the data set.
+        data_root: a folder that contains data sets.
+        aliases: other names of its folder. Capitals and punctuation are ignored, so BUSBRA is bus-bra.
+
+    Raises:
+        UsageError: for a configuration file that cannot be read.
     """
     names = (name, *aliases)
     tried: list[Attempt] = []
@@ -87,24 +93,24 @@ def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[
         roots.append((f"{file} [data.paths] {name}", _resolved(direct.get(name), file), False))
         roots.append((f"{file} [data] root", _resolved(section.get("root"), file), True))
     for source, folder, is_root in roots:
-        found = None
+        home = None
         if folder is None:
             outcome = "not set" if not source.endswith(".toml") else "no such file"
         elif not folder.is_dir():
             outcome = "no such folder"
         elif not is_root:
-            found, outcome = folder, "found"
+            home, outcome = folder, "found"
         else:
-            found = _child(folder, names)
-            outcome = "found" if found else f"holds no folder {' or '.join(names)}"
-        tried.append(Attempt(source, found or folder, outcome))
-        if found is not None:
-            return Location(name, found, source, tuple(tried))
+            home = _child(folder, names)
+            outcome = "found" if home else f"has no folder {' or '.join(names)}"
+        tried.append(Attempt(source, home or folder, outcome))
+        if home is not None:
+            return Location(name, home, source, tuple(tried))
     return Location(name, None, None, tuple(tried))
 
 
 def _section(file: Path) -> Mapping[str, Any] | None:
-    """The [data] table of a configuration file; None where there is no file."""
+    """Return the [data] table of a configuration file; None if the file does not exist."""
     if not file.is_file():
         return None
     try:
@@ -116,12 +122,12 @@ def _section(file: Path) -> Mapping[str, Any] | None:
     if not isinstance(paths, dict) or not all(isinstance(value, str) for value in paths.values()):
         raise UsageError(f'{file}: expected [data] root = "FOLDER" and [data.paths] name = "FOLDER"; found {section!r}')
     if not isinstance(section.get("root", ""), str):
-        raise UsageError(f"{file}: [data] root must be a text; found {section['root']!r}")
+        raise UsageError(f"{file}: [data] root must be a string; found {section['root']!r}")
     return section
 
 
 def _resolved(value: str | None, file: Path) -> Path | None:
-    """A path of a configuration file; relative ones are relative to the file."""
+    """Resolve a path of a configuration file, relative to that file."""
     return None if not value else (file.parent / Path(value).expanduser()).resolve()
 
 
@@ -130,10 +136,10 @@ def _plain(name: str) -> str:
 
 
 def _child(root: Path, names: Sequence[str]) -> Path | None:
-    """The folder of that name under a root: exact first, then without capitals and punctuation."""
+    """Return the folder of that name under a root: an exact match, else one that differs in capitals and punctuation."""
     for name in names:
         if (root / name).is_dir():
             return root / name
-    wanted = {_plain(name) for name in names}
-    near = sorted(p for p in root.iterdir() if _plain(p.name) in wanted and p.is_dir())
+    plain = {_plain(name) for name in names}
+    near = sorted(p for p in root.iterdir() if _plain(p.name) in plain and p.is_dir())
     return near[0] if near else None

@@ -1,7 +1,7 @@
-"""Shards: decoded cases in a few flat files, written whole and read through the page cache.
+"""Shards: decoded cases in a few flat files, written at once and read through the page cache.
 
-A shard is a folder with `images.f32` (float32, case after case), `labels.u8` (uint8) and `index.json` (shapes, offsets,
-geometry, content of every case, and the sha256 of both files). It appears by one rename and never changes.
+A shard is a folder with `images.f32` (float32, case by case), `labels.u8` (uint8) and `index.json` (shapes, offsets, geometry
+and content of every case, and the sha256 of both files). It appears by a single rename and never changes.
 """
 
 from __future__ import annotations
@@ -26,28 +26,35 @@ from semibench.contracts.identity import canonical, sha256
 from semibench.data.hashes import HashMemory
 
 FORMAT = 1
-"""Version of the layout; raised when it changes, so that older shards are not looked at."""
+"""Version of the layout; increase it with every change, so that older shards are ignored."""
 
 
 class DamagedShard(SemibenchError):
-    """A shard whose files are missing, cut short or changed; the cache decodes its cases again."""
+    """The files of a shard are missing, truncated or changed; the cache decodes its cases again."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One case in a shard. shape: (C, *spatial); image, label: offsets in elements (label None: it has none)."""
+    """One case in a shard."""
 
     id: str
+    """Id of the case."""
     content: str
+    """Digest of its files."""
     shape: tuple[int, ...]
+    """(C, *spatial)."""
     image: int
+    """Offset of the image, in elements."""
     label: int | None
+    """Offset of the label, in elements; None: it has no label."""
     spacing: tuple[float, ...] | None
+    """Voxel size of the working grid in mm, or None."""
     frame: Frame
+    """Where the working grid lies in the native one."""
 
 
 class Shard:
-    """A shard that was found whole. Arrays are memory-mapped copy-on-write: writing to them never reaches the file."""
+    """An intact shard. Arrays are memory-mapped copy-on-write: writing to them never reaches the file."""
 
     def __init__(self, folder: Path, memory: HashMemory) -> None:
         self.folder = folder
@@ -73,11 +80,11 @@ class Shard:
         return _map(self.folder / "labels.u8", np.dtype("u1"))
 
     def image(self, record: Record) -> np.ndarray:
-        """(C, *spatial) float32."""
+        """Return the image, float32 (C, *spatial)."""
         return self._images[record.image : record.image + int(np.prod(record.shape))].reshape(record.shape)
 
     def label(self, record: Record) -> np.ndarray | None:
-        """(*spatial) uint8, or None."""
+        """Return the label, uint8 (*spatial), or None."""
         if record.label is None:
             return None
         shape = record.shape[1:]
@@ -85,7 +92,7 @@ class Shard:
 
 
 def write_shard(folder: Path, cases: Iterable[tuple[str, Case]]) -> Path:
-    """Write (content, case) pairs as one new shard under `folder`; nothing is seen of it before it is whole."""
+    """Write (content, case) pairs as a new shard under `folder`; it appears only when it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
     try:
@@ -117,7 +124,7 @@ def write_shard(folder: Path, cases: Iterable[tuple[str, Case]]) -> Path:
             stream.flush()
             os.fsync(stream.fileno())
         target = folder / f"shard-{digest[:16]}"
-        if target.exists():  # the same cases, damaged: the caller found them missing
+        if target.exists():  # the same cases, but damaged: the caller did not find them
             shutil.rmtree(target)
         draft.rename(target)
     except BaseException:
@@ -127,13 +134,13 @@ def write_shard(folder: Path, cases: Iterable[tuple[str, Case]]) -> Path:
 
 
 class _Appender:
-    """Appends arrays to a file; keeps the count of elements and the hash of the bytes."""
+    """Appends arrays to a file, counts elements and hashes bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._count, self._size, self._hash = stream, 0, 0, hashlib.sha256()
 
     def add(self, array: np.ndarray) -> int:
-        """Offset, in elements, at which the array begins."""
+        """Append an array; return the offset at which it starts, in elements."""
         start, data = self._count, array.tobytes()
         self._stream.write(data)
         self._hash.update(data)
@@ -148,7 +155,7 @@ class _Appender:
 
 
 def _map(file: Path, kind: np.dtype) -> np.ndarray:
-    if file.stat().st_size == 0:  # an empty file can't be mapped
+    if file.stat().st_size == 0:  # an empty file cannot be mapped
         return np.zeros(0, dtype=kind)
     return np.memmap(file, dtype=kind, mode="c")
 

@@ -1,7 +1,7 @@
-"""Synthetic cases of a run: the generator is fitted to the training cases of the draw, once, and its samples are kept.
+"""Synthetic cases of a run: fit the generator to the training cases of the draw once, and store its samples.
 
-An artifact is keyed by the generator with its options and code, the bytes of the training cases, the number asked for and
-the curation; every method and seed of a draw shares it. It holds no validation or test case.
+An artifact is keyed by the generator with its options and code, the bytes of the training cases, the requested number and the
+curation; every method and seed of a draw shares it. It never depends on validation or test cases.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from semibench.source_digest import source_digest
 
 
 class SyntheticCases(Dataset):
-    """The kept samples of an artifact, as unlabeled cases of the data set `synthetic`, domain `synthetic`."""
+    """The kept samples of an artifact, as unlabeled cases of the data set `synthetic` and the domain `synthetic`."""
 
     card: DatasetCard  # type: ignore[misc]
 
@@ -63,7 +63,7 @@ class SyntheticCases(Dataset):
 
 @dataclass(frozen=True)
 class Synthesised:
-    """An artifact in use. new: whether it was made now."""
+    """An artifact in use. new: whether this run generated it."""
 
     dataset: SyntheticCases
     folder: Path
@@ -75,7 +75,7 @@ class Synthesised:
 
 
 def artifact_key(item: Registered, synthesis: Synthesis, contents: Sequence[str], count: int) -> str:
-    """Names an artifact: generator, options, code, training bytes, number, curation."""
+    """Return the key of an artifact: generator, options, code, training bytes, number, curation."""
     return sha256(
         canonical(
             {
@@ -95,24 +95,42 @@ def synthesise(
     item: Registered, synthesis: Synthesis, store: CaseStore, training: Sequence[CaseRef], contents: Sequence[str],
     *, card: DatasetCard, cache: Path, device: str, reporter: Reporter, seed: int = 0,
 ) -> Synthesised:  # fmt: skip
-    """Fits, samples and curates, or takes the artifact from the cache. training: labeled and unlabeled cases of the draw;
-    contents: what identifies their bytes. Intensities are mapped to [0, 1] for the generator by the range over the
-    training cases, and back. Raises UsageError where the generator can't do the data's dims."""
+    """Fit, sample and curate, or take the artifact from the cache.
+
+    Intensities are mapped to [0, 1] by the range over the training cases for the generator, and back.
+
+    Args:
+        item: the generator.
+        synthesis: what to generate.
+        store: decoded cases.
+        training: labeled and unlabeled cases of the draw.
+        contents: digests of their files.
+        card: card of the data set.
+        cache: folder of the artifacts.
+        device: the device to fit and sample on.
+        reporter: receives progress.
+        seed: seed of fit and samples.
+
+    Raises:
+        UsageError: if the generator does not support the dims of the data.
+    """
     if card.dims not in item.card.dims:
-        raise UsageError(f"generator {item.name!r} makes {item.card.dims}D cases, the data set has {card.dims}D ones")
+        raise UsageError(
+            f"generator {item.name!r} generates {item.card.dims}D cases; the data set has {card.dims}D cases"
+        )
     count = synthesis.count or len(training)
     key = artifact_key(item, synthesis, contents, count)
     folder = cache / "generated" / key[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if (folder / "record.json").is_file():
-            reporter.note(f"synthetic cases: taken from the cache ({folder})")
+            reporter.note(f"synthetic cases: reused from the cache ({folder})")
             return Synthesised(SyntheticCases(folder, card), folder, new=False)
         draft = folder.with_name(f"{folder.name}.draft-{os.getpid()}")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         try:
-            _make(item, synthesis, store, training, draft, key, count, device, reporter, seed)
+            _generate(item, synthesis, store, training, draft, key, count, device, reporter, seed)
             shutil.rmtree(folder, ignore_errors=True)
             draft.replace(folder)
         finally:
@@ -120,7 +138,7 @@ def synthesise(
     return Synthesised(SyntheticCases(folder, card), folder, new=True)
 
 
-def _make(
+def _generate(
     item: Registered, synthesis: Synthesis, store: CaseStore, training: Sequence[CaseRef], draft: Path, key: str, count: int,
     device: str, reporter: Reporter, seed: int,
 ) -> None:  # fmt: skip
@@ -130,13 +148,13 @@ def _make(
     low, high = min(float(i.min()) for i in images), max(float(i.max()) for i in images)
     scale = (high - low) or 1.0
     images = [(image - low) / scale for image in images]
-    running: list[str] = []
+    phases: list[str] = []
 
     def progress(what: str, done: int, of: int, values: Any) -> None:
-        if running[-1:] != [what]:
-            if running:
+        if phases[-1:] != [what]:
+            if phases:
                 reporter.end()
-            running.append(what)
+            phases.append(what)
             reporter.phase(f"{item.name}: {what}", of)
         reporter.advance(done, values)
 
@@ -155,7 +173,7 @@ def _make(
         device=device,
         progress=progress,
     )
-    if running:
+    if phases:
         reporter.end()
     kept = samples * scale + low
     np.save(draft / "samples.npy", kept.cpu().numpy().astype(np.float32))

@@ -1,13 +1,13 @@
 """Training data: whole batches, assembled and augmented on the training device, as a pure function of (seed, iteration).
 
 Rules that the contracts leave open:
-- A stream's size is floor(size x batch + 1/2), at least 1; "all" counts the labeled and unlabeled batch together.
-- A pool is gone through in permutations seeded by (seed, pool, pass). A second stream of the same pool has permutations
-  of its own. per_domain: each domain that has samples in the pool, in the order of task.domains, its own permutations.
-- foreground: the first ceil(share x n) samples of a stream (of each domain's part) hold foreground: a sample without any
-  is replaced by the next of a permutation of those that have some, and its crop is placed on a foreground voxel of a
-  class drawn evenly among those present (before small rotations and scale).
-- A 2D network on volumes sees slices along the card's axis, resized to the patch in their plane as evaluation does.
+- The size of a stream is floor(size x batch + 1/2), at least 1; "all" counts the labeled and unlabeled batch together.
+- A pool is sampled by permutations seeded by (seed, pool, pass). A second stream of the same pool has other permutations.
+  With `per_domain`, each domain that has samples in the pool has its own, in the order of `Task.domains`.
+- With `foreground`, the first ceil(share x n) samples of a stream (or of each domain's part) contain foreground. A sample
+  without any is replaced by the next of a permutation of those with foreground. The crop is placed on a foreground voxel,
+  whose class is drawn evenly among those present (before small rotations and scale).
+- A 2D network on volumes sees slices along the card's axis, resized in-plane to the patch as in evaluation.
 - A domain of another data set than the card's is called "data set/domain".
 """
 
@@ -33,15 +33,26 @@ from semibench.data.pool import Pool, case_pool, slice_pool
 from semibench.data.sampling import Rows, Shuffle, seed_of
 
 BUDGET = {"cpu": 2 * 2**30, "other": 8 * 2**30}
-"""Bytes of samples that are held in memory or on the accelerator; larger pools are read from the cache batch by batch."""
+"""Maximum bytes of samples held in memory or on the accelerator; larger pools are read from the cache batch by batch."""
 
 
 class TrainingData:
-    """Batches of a run. Global random state is neither read nor changed.
+    """The batches of a run. Global random state is neither read nor changed.
 
-    store: decoded cases (only the training cases of it are kept, and labels of `split.labeled` only). dims: of the
-    network. streams: of the method. budget: bytes, default by device. Raises UnsupportedError where a stream's pool is
-    empty or a 2D network has no slice axis, UsageError where cases and card disagree.
+    Args:
+        split: which cases are labeled and unlabeled.
+        store: decoded cases. Only training cases are used, and only the labels of `split.labeled`.
+        card: card of the main data set.
+        recipe: batch sizes, patch and views.
+        dims: dimensions of the network.
+        streams: streams of the method.
+        seed: training seed.
+        device: the training device.
+        budget: bytes of samples to hold; `BUDGET` by default.
+
+    Raises:
+        UnsupportedError: if the pool of a stream is empty, or a 2D network has no slice axis.
+        UsageError: if cases and card disagree.
     """
 
     def __init__(
@@ -63,9 +74,9 @@ class TrainingData:
         others = tuple(ref for ref in unlabeled if ref.key not in known)
         cases = (*labeled, *others)
         if not cases:
-            raise UsageError("the split has no training case: neither labeled nor unlabeled")
+            raise UsageError("the split has no training case, neither labeled nor unlabeled")
         if dims > card.dims or len(recipe.patch) != dims:
-            raise UsageError(f"a {dims}D network on {card.dims}D cases with patch {recipe.patch} can't be trained")
+            raise UsageError(f"a {dims}D network on {card.dims}D cases with patch {recipe.patch} cannot be trained")
         self._store = store = store.restrict(cases, labels=labeled)
         self._recipe, self._streams, self._seed, self._cases = recipe, dict(streams), seed, cases
         _check(cases, store, card)
@@ -78,9 +89,9 @@ class TrainingData:
         self._plane = default_plane(dims)
         if dims < card.dims:
             if card.slice_axis is None:
-                raise UnsupportedError(f"data set {card.name!r} names no slice axis: it can't train a 2D network")
+                raise UnsupportedError(f"data set {card.name!r} has no slice axis: it cannot train a 2D network")
             axis, slab = card.slice_axis % card.dims, recipe.slab
-            self._sample_case = [(n, place) for n, image in enumerate(images) for place in range(image.shape[axis + 1])]
+            self._sample_case = [(n, i) for n, image in enumerate(images) for i in range(image.shape[axis + 1])]
             self._pool = slice_pool(images, labels, axis, recipe.patch, slab, device, limit)
         else:
             if dims == 3 and card.slice_axis is not None:
@@ -93,15 +104,15 @@ class TrainingData:
 
         domains = [_domain(ref, card) for ref in cases]
         order = training_domains(cases, card)
-        place = {name: number for number, name in enumerate(order)}
-        self._domain = torch.tensor([place[domains[number]] for number, _ in self._sample_case])
-        position: dict[int, list[int]] = {}
+        index_of = {name: number for number, name in enumerate(order)}
+        self._domain = torch.tensor([index_of[domains[number]] for number, _ in self._sample_case])
+        rows_of: dict[int, list[int]] = {}
         for row, (number, _) in enumerate(self._sample_case):
-            position.setdefault(number, []).append(row)
+            rows_of.setdefault(number, []).append(row)
         number_of = {ref.key: number for number, ref in enumerate(cases)}
         self._members = {
-            "labeled": [row for ref in labeled for row in position[number_of[ref.key]]],
-            "unlabeled": [row for ref in unlabeled for row in position[number_of[ref.key]]],
+            "labeled": [row for ref in labeled for row in rows_of[number_of[ref.key]]],
+            "unlabeled": [row for ref in unlabeled for row in rows_of[number_of[ref.key]]],
             "all": list(range(len(self._sample_case))),
         }
         self._index = {pool: _inverse(rows, len(self._sample_case)) for pool, rows in self._members.items()}
@@ -120,33 +131,35 @@ class TrainingData:
         self.pools = TrainingPools(self)
 
     def batch(self, iteration: int) -> dict[str, Samples]:
-        """The samples of an iteration (from 0), by stream."""
+        """Return the samples of an iteration (from 0), by stream."""
         return {name: self._samples(name, stream, iteration) for name, stream in self._streams.items()}
 
     def passes(self, iteration: int) -> dict[str, float]:
-        """How often each pool has been gone through before this iteration: samples drawn by all of its streams, divided
-        by its samples; 0 for a pool without a stream."""
+        """Return how often training has passed through each pool before this iteration.
+
+        It is the number of samples drawn by all streams of the pool, divided by its size; 0 for a pool without a stream.
+        """
         drawn = dict.fromkeys(self._members, 0)
         for name, stream in self._streams.items():
             drawn[stream.pool] += iteration * sum(count for _, _, count in self._parts[name])
         return {pool: drawn[pool] / len(rows) if rows else 0.0 for pool, rows in self._members.items()}
 
     def names(self, pool: str, index: Tensor) -> list[str]:
-        """Case keys of `Samples.index` of a stream of this pool, "data set/id", with "#n" for slice n: for messages."""
-        found = []
+        """Return the case keys of `Samples.index` of this pool for messages: "data set/id", with "#n" for slice n."""
+        names = []
         for row in index.tolist():
-            number, place = self._sample_case[self._members[pool][row]]
-            found.append(self._cases[number].key + ("" if place is None else f"#{place}"))
-        return found
+            number, position = self._sample_case[self._members[pool][row]]
+            names.append(self._cases[number].key + ("" if position is None else f"#{position}"))
+        return names
 
     def _plan(self) -> dict[str, list[tuple[Shuffle, Shuffle | None, int]]]:
-        """Per stream its parts: the samples, those with foreground (where asked for), and how many per batch."""
+        """Return the parts of each stream: its samples, those with foreground (if needed), and their number in a batch."""
         plan: dict[str, list[tuple[Shuffle, Shuffle | None, int]]] = {}
         used: dict[str, int] = {}
         for name, stream in self._streams.items():
             rows = self._members[stream.pool]
             if not rows:
-                raise UnsupportedError(f"stream {name!r} needs {stream.pool} cases, and the split has none")
+                raise UnsupportedError(f"stream {name!r} needs {stream.pool} cases, but the split has none")
             if stream.foreground and stream.pool != "labeled":
                 raise UsageError(f"stream {name!r}: foreground is for the pool 'labeled'; got {stream.pool!r}")
             turn = used.get(stream.pool, 0)
@@ -162,24 +175,24 @@ class TrainingData:
                 groups = [group for group in split if group[0]]
             plan[name] = []
             for members, domain in groups:
-                holders = [row for row in members if self._foreground.has(row)] if stream.foreground else []
-                some = Shuffle(holders, *key, *domain, "foreground") if holders else None
-                plan[name].append((Shuffle(members, *key, *domain), some, count))
+                with_foreground = [row for row in members if self._foreground.has(row)] if stream.foreground else []
+                replacements = Shuffle(with_foreground, *key, *domain, "foreground") if with_foreground else None
+                plan[name].append((Shuffle(members, *key, *domain), replacements, count))
         return plan
 
     def _rows(self, name: str, stream: Stream, iteration: int) -> tuple[Tensor, Tensor | None]:
-        """Samples of a batch, and which of their crops must hold foreground."""
-        chosen: list[int] = []
+        """Return the samples of a batch, and which of their crops must contain foreground."""
+        batch_rows: list[int] = []
         forced: list[bool] = []
-        for shuffle, holders, count in self._parts[name]:
+        for shuffle, replacements, count in self._parts[name]:
             rows: Rows = shuffle.take(iteration * count, count)
-            need = math.ceil(stream.foreground * count - 1e-9) if holders is not None else 0
-            for place in range(need):
-                if holders is not None and not self._foreground.has(int(rows[place])):
-                    rows[place] = holders.take(iteration * count + place, 1)[0]
-            chosen += rows.tolist()
-            forced += [place < need for place in range(count)]
-        return torch.tensor(chosen), torch.tensor(forced) if any(forced) else None
+            need = math.ceil(stream.foreground * count - 1e-9) if replacements is not None else 0
+            for i in range(need):
+                if replacements is not None and not self._foreground.has(int(rows[i])):
+                    rows[i] = replacements.take(iteration * count + i, 1)[0]
+            batch_rows += rows.tolist()
+            forced += [i < need for i in range(count)]
+        return torch.tensor(batch_rows), torch.tensor(forced) if any(forced) else None
 
     def _samples(self, name: str, stream: Stream, iteration: int) -> Samples:
         rows, forced = self._rows(name, stream, iteration)
@@ -190,8 +203,8 @@ class TrainingData:
         geometry = draw_geometry(self._recipe.weak, sizes, self.task.patch, generator, plane=self._plane, hold=hold)
         labels = stream.pool == "labeled"
 
-        def cut(some: Tensor, start: Tensor, size: tuple[int, ...]) -> Parts:
-            return self._pool.cut(rows.index_select(0, some), start, size, labels=labels)
+        def cut(samples: Tensor, start: Tensor, size: tuple[int, ...]) -> Parts:
+            return self._pool.cut(rows.index_select(0, samples), start, size, labels=labels)
 
         parts = apply_geometry(cut, geometry, sizes, self.task.patch)
         image, _, valid = parts
@@ -216,17 +229,17 @@ class TrainingData:
 
 
 class TrainingPools:
-    """The training cases in fixed order, not augmented (contract `Pools`).
-
-    batches: samples in the order of the split; a sample larger than the patch comes as tiles of the patch's size that
-    begin at 0, p, 2p ..., so that each voxel appears once, and is padded (label 255, valid False) at its end.
-    """
+    """The training cases in a fixed order, without augmentation (contract `Pools`)."""
 
     def __init__(self, data: TrainingData) -> None:
         self._data = data
 
     def batches(self, pool: str) -> Iterator[Samples]:
-        """One pass over "labeled", "unlabeled" or "all" in batches of the recipe's size."""
+        """Pass once over "labeled", "unlabeled" or "all" in batches of the recipe's size, in the order of the split.
+
+        A sample larger than the patch p is cut into tiles that start at 0, p, 2p ..., so that each voxel appears once, and is
+        padded at its end (label 255, valid False).
+        """
         data = self._data
         if pool not in data._members:
             raise UsageError(f"the pools are {', '.join(data._members)}; got {pool!r}")
@@ -242,7 +255,7 @@ class TrainingPools:
             yield data._pack(pool, rows, (image, label, valid))
 
     def class_voxels(self) -> Tensor:
-        """(K,) float64 voxel counts over the labeled cases on their working grid."""
+        """Count the voxels of each class in the labeled cases on their working grid, float64 (K,)."""
         classes = len(self._data.task.classes)
         total = torch.zeros(classes, dtype=torch.float64)
         for label in self._data._labels:
@@ -262,7 +275,7 @@ def _check(cases: Sequence[CaseRef], store: CaseStore, card: DatasetCard) -> Non
         shape = store.shape(ref)
         if len(shape) != card.dims + 1 or shape[0] != card.channels:
             raise UsageError(
-                f"case {ref.key} has {shape[0]} channels and {len(shape) - 1} sides; {card.name} promises "
+                f"case {ref.key} has {shape[0]} channels and {len(shape) - 1} dimensions; {card.name} promises "
                 f"{card.channels} and {card.dims}. Choose options that give all data sets of a run the same channels."
             )
 
@@ -270,12 +283,12 @@ def _check(cases: Sequence[CaseRef], store: CaseStore, card: DatasetCard) -> Non
 def _label(store: CaseStore, ref: CaseRef) -> Tensor:
     label = store.label(ref)
     if label is None:
-        raise UsageError(f"case {ref.key} stands among the labeled cases and has no label")
+        raise UsageError(f"case {ref.key} is among the labeled cases but has no label")
     return label
 
 
 def training_domains(cases: Iterable[CaseRef], card: DatasetCard) -> tuple[str, ...]:
-    """Domains of the training cases: the card's in its order, then the others by name (see the module's text)."""
+    """Return the domains of the training cases: those of the card in its order, then the others by name."""
     present = {_domain(ref, card) for ref in cases}
     known = tuple(name for name in card.domains if name in present)
     return known + tuple(sorted(present - set(known)))

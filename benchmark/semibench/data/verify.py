@@ -1,4 +1,4 @@
-"""`bench data verify`: is what lies in the user's folder the data set that its card describes?"""
+"""`bench data verify`: check that the user's folder contains the data set that its card describes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from semibench.reporting import Reporter
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was noticed. check: "layout", "index", "count", "files", "hash", "case", "truth", "labels",
-    "splits"; case: its id, or None for the whole data set."""
+    """One problem or remark."""
 
     level: Literal["error", "warning", "note"]
+    """How serious it is."""
     check: str
+    """The check that reports it: "layout", "index", "count", "files", "hash", "case", "truth", "labels", "splits"."""
     case: str | None
+    """Id of the case; None: it concerns the whole data set."""
     message: str
+    """One line."""
 
 
 def verify(
@@ -35,40 +38,47 @@ def verify(
     memory: HashMemory | None = None,
     reporter: Reporter | None = None,
 ) -> list[Finding]:
-    """Check layout, index, number of cases, files, hashes, every decoded case (sizes, label values, spacing, reference
-    on the native grid) and the published splits. Nothing is raised for bad data: all is found and returned.
+    """Check layout, index, number of cases, files, hashes, every decoded case and the published splits.
 
-    decode: read every case (slow, thorough). reread: hash every file again and compare with what was remembered.
+    A decoded case is checked for sizes, label values, spacing and its reference on the native grid. Bad data never raise:
+    all problems are returned.
+
+    Args:
+        dataset: the data set.
+        decode: read every case; slow but thorough.
+        reread: hash every file again and compare with the remembered hash.
+        memory: remembered hashes; the cache's by default.
+        reporter: receives progress.
     """
     reporter = Reporter() if reporter is None else reporter
     problems = dataset.inspect()
-    found = [Finding("error", "layout", None, problem.message) for problem in problems]
+    findings = [Finding("error", "layout", None, problem.message) for problem in problems]
     try:
         refs = dataset.index()
     except LayoutError as error:
-        return found or [Finding("error", "layout", None, error.brief)]
+        return findings or [Finding("error", "layout", None, error.brief)]
     except SemibenchError as error:
-        return [*found, Finding("error", "index", None, _line(error))]
+        return [*findings, Finding("error", "index", None, _line(error))]
     try:
         check_index(dataset, refs, refs[0].dataset if refs else None)
     except SemibenchError as error:
-        found.append(Finding("error", "index", None, _line(error)))
+        findings.append(Finding("error", "index", None, _line(error)))
     expected = dataset.card.cases
     if dataset.fingerprint is None and expected is not None and len(refs) != expected:
-        found.append(
+        findings.append(
             Finding("warning", "count", None, f"the official data set has {expected} cases, found {len(refs)}")
         )
-    told = {path for problem in problems for path in problem.files}
-    sound = [ref for ref in refs if told.isdisjoint(dataset.files(ref))] if told else refs
-    readable = [ref for ref in sound if _files(dataset, ref, found)]
+    reported = {path for problem in problems for path in problem.files}
+    sound = [ref for ref in refs if reported.isdisjoint(dataset.files(ref))] if reported else refs
+    readable = [ref for ref in sound if _files(dataset, ref, findings)]
     if reread and dataset.fingerprint is None:
-        _hashes(dataset, readable, HashMemory() if memory is None else memory, reporter, found)
+        _hashes(dataset, readable, HashMemory() if memory is None else memory, reporter, findings)
     if decode:
         reporter.phase("verify", len(readable))
         present: set[int] = set()
         empty = 0
         for done, ref in enumerate(readable, 1):
-            values = _case(dataset, ref, found)
+            values = _case(dataset, ref, findings)
             if values is not None:
                 present |= values
                 empty += not (values - {0})
@@ -76,20 +86,20 @@ def verify(
         reporter.end()
         absent = [name for value, name in enumerate(dataset.card.classes) if value not in present]
         if absent and any(ref.has_label for ref in readable):
-            found.append(Finding("warning", "labels", None, f"no case holds the class {', '.join(absent)}"))
+            findings.append(Finding("warning", "labels", None, f"no case contains the class {', '.join(absent)}"))
         if empty:
-            found.append(Finding("note", "labels", None, f"{empty} labeled cases hold no foreground"))
-    found += _splits(dataset, refs)
-    return _once(found)
+            findings.append(Finding("note", "labels", None, f"{empty} labeled cases contain no foreground"))
+    findings += _splits(dataset, refs)
+    return _once(findings)
 
 
 def _line(error: SemibenchError) -> str:
-    """The message in one line."""
+    """Return the message in one line."""
     return " ".join(str(error).split())
 
 
 def _once(found: Sequence[Finding]) -> list[Finding]:
-    """Of errors in reading that have the same words (two cases of one broken file) the first."""
+    """Drop repeated errors with the same message, such as two cases of one broken file."""
     first: dict[tuple[str, str, str, str | None], Finding] = {}
     for finding in found:
         case = None if finding.check == "case" else finding.case
@@ -97,7 +107,7 @@ def _once(found: Sequence[Finding]) -> list[Finding]:
     return list(first.values())
 
 
-def _files(dataset: Dataset, ref: CaseRef, found: list[Finding]) -> bool:
+def _files(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> bool:
     if dataset.fingerprint is not None:
         return True
     files = dataset.files(ref)
@@ -110,43 +120,43 @@ def _files(dataset: Dataset, ref: CaseRef, found: list[Finding]) -> bool:
         if path.is_file() and path.stat().st_size == 0
     ]
     if not files:
-        problems = ["files() names no file"]
-    found += [Finding("error", "files", ref.id, problem) for problem in problems]
+        problems = ["files() lists no file"]
+    findings += [Finding("error", "files", ref.id, problem) for problem in problems]
     return not problems
 
 
 def _hashes(
-    dataset: Dataset, refs: Sequence[CaseRef], memory: HashMemory, reporter: Reporter, found: list[Finding]
+    dataset: Dataset, refs: Sequence[CaseRef], memory: HashMemory, reporter: Reporter, findings: list[Finding]
 ) -> None:
-    """Read every file again; a change that left size and time alone would otherwise go unseen."""
+    """Read every file again: a change that keeps size and time would otherwise go unnoticed."""
     owner = {path: ref.id for ref in refs for path in dataset.files(ref)}
     before = {path: memory.known(path) for path in owner}
     after = memory.many(owner, reread=True, reporter=reporter)
     for path, case in owner.items():
         if before[path] is not None and before[path] != after[path]:
-            message = f"the bytes of {path} changed while its size and time stayed; runs before this used other data"
-            found.append(Finding("error", "hash", case, message))
+            message = f"the bytes of {path} changed, but not its size and time; earlier runs used other data"
+            findings.append(Finding("error", "hash", case, message))
 
 
-def _case(dataset: Dataset, ref: CaseRef, found: list[Finding]) -> set[int] | None:
-    """Label values of a case; None where it has no label or can't be read."""
+def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] | None:
+    """Return the label values of a case; None if it has no label or cannot be read."""
     try:
         case = dataset.read(ref)
         check_case(case, ref, dataset)
         truth = dataset.truth(ref)
     except SemibenchError as error:
-        found.append(Finding("error", "case", ref.id, _line(error)))
+        findings.append(Finding("error", "case", ref.id, _line(error)))
         return None
     if float(case.image.min()) == float(case.image.max()):
-        found.append(Finding("warning", "case", ref.id, "the image holds one value only"))
+        findings.append(Finding("warning", "case", ref.id, "the image has only one value"))
     if (truth is not None) != ref.has_label:
-        found.append(Finding("error", "truth", ref.id, f"has_label={ref.has_label}, truth() is {truth}"))
+        findings.append(Finding("error", "truth", ref.id, f"has_label={ref.has_label}, but truth() is {truth}"))
     if truth is not None:
         if tuple(truth.label.shape) != tuple(case.frame.shape):
-            sizes = f"{tuple(truth.label.shape)}, the image's native grid is {tuple(case.frame.shape)}"
-            found.append(Finding("error", "truth", ref.id, f"the label's native grid is {sizes}"))
+            sizes = f"{tuple(truth.label.shape)}, but the image's native grid is {tuple(case.frame.shape)}"
+            findings.append(Finding("error", "truth", ref.id, f"the label's native grid is {sizes}"))
         if truth.label.numel() and int(truth.label.max()) >= len(dataset.card.classes):
-            found.append(Finding("error", "truth", ref.id, f"label value {int(truth.label.max())} has no class"))
+            findings.append(Finding("error", "truth", ref.id, f"label value {int(truth.label.max())} is not a class"))
     return None if case.label is None else set(torch.unique(case.label).tolist())
 
 
@@ -155,15 +165,15 @@ def _splits(dataset: Dataset, refs: Sequence[CaseRef]) -> list[Finding]:
         splits: Mapping[str, Split] = dataset.splits()
     except SemibenchError as error:
         return [Finding("error", "splits", None, _line(error))]
-    found = []
+    findings = []
     known = {ref.key for ref in refs}
     for name, split in splits.items():
-        strange = [ref.key for part in split.roles().values() for ref in part if ref.key not in known]
-        if strange:
-            found.append(Finding("error", "splits", None, f"{name!r} names unknown cases: {', '.join(strange[:5])}"))
-        learned = {ref.group for ref in (*split.labeled, *split.unlabeled)}
-        shared = sorted(learned & {ref.group for ref in split.test})
+        unknown = [ref.key for part in split.roles().values() for ref in part if ref.key not in known]
+        if unknown:
+            findings.append(Finding("error", "splits", None, f"{name!r} lists unknown cases: {', '.join(unknown[:5])}"))
+        training = {ref.group for ref in (*split.labeled, *split.unlabeled)}
+        shared = sorted(training & {ref.group for ref in split.test})
         if shared:
-            message = f"{name!r}: {len(shared)} groups stand in training and test: {', '.join(shared[:5])}"
-            found.append(Finding("warning", "splits", None, message))
-    return found
+            message = f"{name!r}: {len(shared)} groups are in both training and test: {', '.join(shared[:5])}"
+            findings.append(Finding("warning", "splits", None, message))
+    return findings

@@ -1,5 +1,5 @@
-"""Evaluation: from a network and cases to numbers, without a trace in the network.
+"""Evaluation: score a network on cases, without changing the network.
 
-`inference` predicts (whole image, slices, sliding window) and puts a prediction back on the native grid; `scoring` makes the
+`inference` predicts (whole image, slices, sliding window) and returns a prediction to the native grid; `scoring` builds the
 table of per-case results; `summary` reads and averages it. The metrics are pure functions of masks, in `semibench.blocks`.
 """

@@ -1,7 +1,7 @@
-"""A network on a whole case: whole image, slices of a volume, or a sliding window; and back to the native grid.
+"""Apply a network to a whole case (whole image, slices of a volume, sliding window) and return to the native grid.
 
-A predictor is a callable from images (B, C, *spatial) to logits (B, K, *spatial). Nothing here changes its mode or
-records gradients beyond what the caller allows: see `semibench.evaluation.scoring.evaluating`.
+A predictor is a callable from images (B, C, *spatial) to logits (B, K, *spatial). Nothing here changes its mode, or records
+gradients beyond what the caller allows: see `semibench.evaluation.scoring.evaluating`.
 """
 
 from __future__ import annotations
@@ -25,41 +25,45 @@ Predictor = Callable[[Tensor], Tensor]
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 GAUSSIAN_WIDTH = 0.125
-"""Standard deviation of the Gaussian window as a share of the patch (nnU-Net's choice)."""
+"""Standard deviation of the Gaussian window as a share of the patch, as in nnU-Net."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What inference must know of a network. dims: 2 on volumes means slices; patch: what it was trained on, (dims,);
-    divisor: its input sides must be multiples of it; slice_axis: of volumes, for 2D networks; device: where it lives;
-    batch: windows, slices or images at once; slab:
-    adjacent slices that are the channels of one (the first and last repeated at the ends), as in training."""
+    """What inference needs to know about a network."""
 
     dims: int
+    """2 or 3; 2 on volumes means slices."""
     patch: tuple[int, ...]
+    """Spatial size of its training images."""
     divisor: int = 1
+    """Every side of its input must be a multiple of this number."""
     slice_axis: int | None = None
+    """The axis along which a 2D network slices volumes."""
     device: torch.device | str = "cpu"
+    """The device that it is on."""
     batch: int = 8
+    """Number of windows, slices or images in one forward pass."""
     slab: int = 1
+    """Adjacent slices that a 2D network sees as channels (the first and last are repeated at the ends), as in training."""
 
 
 def resolve(inference: Inference, *, dims: int, case_dims: int) -> Inference:
-    """The inference with "auto" decided and what its mode doesn't read set to the default.
+    """Replace "auto", and reset to the default what the mode does not use.
 
-    Two conventions whose resolved inferences are equal share one prediction. Raises UnsupportedError where a network of
-    `dims` dimensions can't be applied so to cases of `case_dims`.
+    Two conventions with equal resolved inferences share one prediction. Raise UnsupportedError if a network of `dims`
+    dimensions cannot be applied to cases of `case_dims` in this way.
     """
     if dims > case_dims:
         raise UnsupportedError(
-            f"a {dims}D network can't be applied to {case_dims}D cases; choose a {case_dims}D backbone"
+            f"a {dims}D network cannot be applied to {case_dims}D cases; choose a {case_dims}D backbone"
         )
     mode = inference.mode
     if mode == "auto":
         mode = "slices" if dims < case_dims else ("whole" if dims == 2 else "window")
     if (mode == "slices") != (dims < case_dims):
-        wanted = "a 2D network on volumes" if mode == "slices" else f"a {case_dims}D network"
-        raise UnsupportedError(f"inference {mode!r} needs {wanted}; got a {dims}D network on {case_dims}D cases")
+        needed = "a 2D network on volumes" if mode == "slices" else f"a {case_dims}D network"
+        raise UnsupportedError(f"inference {mode!r} needs {needed}; got a {dims}D network on {case_dims}D cases")
     default = Inference()
     if mode != "window":
         return Inference(
@@ -70,32 +74,43 @@ def resolve(inference: Inference, *, dims: int, case_dims: int) -> Inference:
 
 
 def predict(predictor: Predictor, image: Tensor, inference: Inference, network: Network) -> Tensor:
-    """Class probabilities (K, *spatial) float32 of one case (C, *spatial) on its working grid, on the network's device.
+    """Predict the class probabilities of one case on its working grid.
 
-    Raises UnsupportedError for an impossible combination, ValueError where the predictor returns another shape.
+    Args:
+        predictor: images to logits.
+        image: (C, *spatial).
+        inference: how the network is applied.
+        network: what is known about it.
+
+    Returns:
+        float32 (K, *spatial), on the network's device.
+
+    Raises:
+        UnsupportedError: for an impossible combination.
+        ValueError: if the predictor returns another shape.
     """
     return predict_many(predictor, image[None], inference, network)[0]
 
 
 def predict_many(predictor: Predictor, images: Tensor, inference: Inference, network: Network) -> Tensor:
-    """`predict` for several cases of one shape, (B, C, *spatial) -> (B, K, *spatial).
+    """Run `predict` on several cases of the same shape: (B, C, *spatial) -> (B, K, *spatial).
 
-    In the mode "whole" they pass through the network together; volumes go one by one, batched inside.
+    In mode "whole" they pass through the network together; volumes go one by one, in batches of slices or windows.
     """
     plan = resolve(inference, dims=network.dims, case_dims=images.ndim - 2)
     images = images.to(network.device, torch.float32)
     if plan.mode == "whole":
         parts = [_whole(predictor, part, network.divisor, plan.flips) for part in images.split(network.batch)]
         return torch.cat(parts)
-    one = _slices if plan.mode == "slices" else _window
-    return torch.stack([one(predictor, image, plan, network) for image in images])
+    predict_volume = _slices if plan.mode == "slices" else _window
+    return torch.stack([predict_volume(predictor, image, plan, network) for image in images])
 
 
 # --- the three modes ---
 
 
 def _whole(predictor: Predictor, images: Tensor, divisor: int, flips: bool) -> Tensor:
-    """Probabilities of images (B, C, *spatial): edges repeated up to the divisor, symmetrically, and cropped back."""
+    """Predict images (B, C, *spatial), padded symmetrically to the divisor by repeating edges, and crop back."""
     size = images.shape[2:]
     padding = [_both_sides(-n % divisor) for n in size]
     padded = images
@@ -106,19 +121,17 @@ def _whole(predictor: Predictor, images: Tensor, divisor: int, flips: bool) -> T
     subsets = [c for n in range(len(axes) + 1) for c in itertools.combinations(axes, n)] if flips else [()]
     total: Tensor | None = None
     for flipped in subsets:
-        found = _probabilities(predictor, padded.flip(flipped) if flipped else padded)
-        found = found.flip(flipped) if flipped else found
-        total = found if total is None else total + found
+        probabilities = _probabilities(predictor, padded.flip(flipped) if flipped else padded)
+        probabilities = probabilities.flip(flipped) if flipped else probabilities
+        total = probabilities if total is None else total + probabilities
     assert total is not None
     return (total / len(subsets))[crop]
 
 
 def _slices(predictor: Predictor, image: Tensor, plan: Inference, network: Network) -> Tensor:
-    """Probabilities of a volume (C, *spatial) cut along the slice axis, each slice resized to the patch and back."""
+    """Predict a volume (C, *spatial) slice by slice, each resized to the patch and back."""
     if network.slice_axis is None:
-        raise UnsupportedError(
-            "a 2D network on volumes needs the axis they are cut along; the data set's card names none"
-        )
+        raise UnsupportedError("a 2D network on volumes needs a slice axis; the data set's card names none")
     axis = network.slice_axis % (image.ndim - 1)
     stack = image.movedim(axis + 1, 0)
     size = tuple(stack.shape[2:])
@@ -128,19 +141,19 @@ def _slices(predictor: Predictor, image: Tensor, plan: Inference, network: Netwo
         stack = stack[rows].flatten(1, 2)
     parts = []
     for part in stack.split(network.batch):
-        found = _whole(predictor, resize(part, network.patch, plan.resize), network.divisor, plan.flips)
-        parts.append(resize(found, size, plan.resize))
+        probabilities = _whole(predictor, resize(part, network.patch, plan.resize), network.divisor, plan.flips)
+        parts.append(resize(probabilities, size, plan.resize))
     return torch.cat(parts).movedim(0, axis + 1)
 
 
 def _window(predictor: Predictor, image: Tensor, plan: Inference, network: Network) -> Tensor:
-    """Probabilities of a case (C, *spatial) from overlapping patches, summed with their weights and divided by them.
+    """Predict a case (C, *spatial) as the weighted mean of overlapping patches.
 
-    A case smaller than the patch is padded with 0, symmetrically (the odd voxel at the end).
+    A case smaller than the patch is padded with 0, symmetrically (the odd voxel is at the end).
     """
     size, patch = tuple(image.shape[1:]), network.patch
     if len(patch) != len(size):
-        raise ValueError(f"a patch of {len(size)} sides expected for an image of size {size}; got {patch}")
+        raise ValueError(f"expected a patch of {len(size)} sides for an image of size {size}; got {patch}")
     padding = [_both_sides(max(p - n, 0)) for p, n in zip(patch, size, strict=True)]
     if any(low or high for low, high in padding):
         image = F.pad(image, [n for pair in reversed(padding) for n in pair])
@@ -151,12 +164,11 @@ def _window(predictor: Predictor, image: Tensor, plan: Inference, network: Netwo
     norm = torch.zeros(image.shape[1:], device=image.device)
     for corners in _chunks(window_corners(tuple(image.shape[1:]), patch, plan), network.batch):
         boxes = [tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True)) for corner in corners]
-        found = _whole(
-            predictor, torch.stack([image[(slice(None), *box)] for box in boxes]), network.divisor, plan.flips
-        )
+        windows = torch.stack([image[(slice(None), *box)] for box in boxes])
+        predictions = _whole(predictor, windows, network.divisor, plan.flips)
         if total is None:
-            total = torch.zeros((found.shape[1], *image.shape[1:]), device=image.device)
-        for box, probabilities in zip(boxes, found, strict=True):
+            total = torch.zeros((predictions.shape[1], *image.shape[1:]), device=image.device)
+        for box, probabilities in zip(boxes, predictions, strict=True):
             total[(slice(None), *box)] += probabilities * weight
             norm[box] += weight
     assert total is not None
@@ -165,23 +177,23 @@ def _window(predictor: Predictor, image: Tensor, plan: Inference, network: Netwo
 
 
 def window_starts(size: int, patch: int, stride: int) -> list[int]:
-    """Where windows begin along an axis: min(i * stride, size - patch) for i < ceil((size - patch) / stride) + 1.
+    """Return where windows start along an axis: min(i * stride, size - patch) for i < ceil((size - patch) / stride) + 1.
 
-    150, 112, 18 -> 0, 18, 36, 38; 88, 80, 4 -> 0, 4, 8. A size under the patch gives one window at 0.
+    For example, 150, 112, 18 gives 0, 18, 36, 38, and 88, 80, 4 gives 0, 4, 8. A size below the patch gives one window at 0.
     """
     if stride < 1:
-        raise ValueError(f"a stride of at least one voxel expected; got {stride}")
+        raise ValueError(f"expected a stride of at least one voxel; got {stride}")
     last = max(size - patch, 0)
     return [min(i * stride, last) for i in range(math.ceil(last / stride) + 1)]
 
 
 def window_corners(size: Sequence[int], patch: Sequence[int], inference: Inference) -> list[tuple[int, ...]]:
-    """First voxels of all windows in C order; the stride is the inference's, or what its overlap leaves of the patch."""
+    """Return the first voxels of all windows in C order. The stride is the inference's, or follows from its overlap."""
     if inference.stride is not None:
         if len(inference.stride) != len(patch):
-            wanted = f"a stride of {len(patch)} steps expected for the patch {tuple(patch)}"
-            raise UnsupportedError(f"{wanted}; got {inference.stride}")
-        # a step beyond the patch would leave voxels that no window sees
+            expected = f"expected a stride of {len(patch)} steps for the patch {tuple(patch)}"
+            raise UnsupportedError(f"{expected}; got {inference.stride}")
+        # a step larger than the patch would skip voxels
         stride = tuple(map(min, inference.stride, patch))
     else:
         stride = tuple(max(1, int(p * (1 - inference.overlap))) for p in patch)
@@ -189,11 +201,11 @@ def window_corners(size: Sequence[int], patch: Sequence[int], inference: Inferen
 
 
 def gaussian(patch: Sequence[int], *, device: torch.device | str = "cpu") -> Tensor:
-    """Weights of a window, (*patch): a Gaussian around its middle, 1 at most and 1e-3 at least."""
+    """Return the weights of a window, (*patch): a Gaussian around its centre, clamped to at least 1e-3."""
     weight = torch.ones(tuple(patch), device=device)
     for axis, side in enumerate(patch):
-        place = torch.arange(side, device=device) - (side - 1) / 2
-        profile = torch.exp(-0.5 * (place / (GAUSSIAN_WIDTH * side)) ** 2)
+        offset = torch.arange(side, device=device) - (side - 1) / 2
+        profile = torch.exp(-0.5 * (offset / (GAUSSIAN_WIDTH * side)) ** 2)
         weight *= profile.reshape([-1 if a == axis else 1 for a in range(len(patch))])
     return weight.clamp_min(1e-3)
 
@@ -202,9 +214,9 @@ def _probabilities(predictor: Predictor, images: Tensor) -> Tensor:
     logits = predictor(images)
     fits = isinstance(logits, Tensor) and logits.ndim == images.ndim
     if not fits or logits.shape[0] != images.shape[0] or logits.shape[2:] != images.shape[2:] or logits.shape[1] < 2:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        wanted = f"({images.shape[0]}, K >= 2, {', '.join(map(str, images.shape[2:]))})"
-        raise ValueError(f"a predictor returns logits {wanted} for images {tuple(images.shape)}; got {found}")
+        returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        expected = f"({images.shape[0]}, K >= 2, {', '.join(map(str, images.shape[2:]))})"
+        raise ValueError(f"expected logits {expected} for images {tuple(images.shape)}; got {returned}")
     return logits.float().softmax(dim=1)
 
 
@@ -235,11 +247,11 @@ def resize(values: Tensor, size: Sequence[int], how: str) -> Tensor:
 
 
 def zoom_index(old: int, new: int) -> NDArray[np.int64]:
-    """The samples that `scipy.ndimage.zoom(order=0)` picks along an axis, (new,); -1 where it writes 0.
+    """Return the samples that `scipy.ndimage.zoom(order=0)` picks along an axis, (new,); -1 where it writes 0.
 
-    The grids are aligned at their first and last sample. SSL4MIS resizes slices and label maps so; other rules of the
-    nearest neighbour pick others. The -1 is a quirk of scipy: for some sizes (256 -> 216) the last coordinate is rounded
-    to just beyond the edge, and the last sample becomes 0, in label maps background.
+    The grids are aligned at their first and last sample. SSL4MIS resizes slices and label maps in this way; other
+    nearest-neighbour rules pick other samples. The -1 is a quirk of scipy: for some sizes (256 -> 216) the last coordinate is
+    rounded to just beyond the edge, and the last sample becomes 0, which is background in label maps.
     """
     from scipy.ndimage import zoom
 
@@ -247,11 +259,11 @@ def zoom_index(old: int, new: int) -> NDArray[np.int64]:
     return picked
 
 
-def place(probabilities: Tensor, frame: Frame, how: str = "linear") -> NDArray[np.uint8]:
-    """The label map (*native) uint8 of probabilities (K, *working): resized to the frame's box, argmax, pasted.
+def native_labels(probabilities: Tensor, frame: Frame, how: str = "linear") -> NDArray[np.uint8]:
+    """Turn probabilities (K, *working) into a label map (*native): resize to the frame's box, take the argmax, paste.
 
-    Outside the box all is background; a part of the box beyond the native grid is dropped. Of equal probabilities the
-    lower class wins. Classes are resized one after another to save memory.
+    Outside the box everything is background; parts of the box beyond the native grid are dropped. Of equal probabilities the
+    lower class wins. Classes are resized one by one to save memory.
     """
     sides = tuple(stop - start for start, stop in frame.extent)
     labels = working_labels(probabilities) if tuple(probabilities.shape[1:]) == sides else None
@@ -259,9 +271,9 @@ def place(probabilities: Tensor, frame: Frame, how: str = "linear") -> NDArray[n
         best = resize(probabilities[:1][None], sides, how)[0, 0]
         winner = torch.zeros(sides, dtype=torch.uint8, device=probabilities.device)
         for index in range(1, probabilities.shape[0]):
-            one = resize(probabilities[index : index + 1][None], sides, how)[0, 0]
-            better = one > best
-            best = torch.where(better, one, best)
+            candidate = resize(probabilities[index : index + 1][None], sides, how)[0, 0]
+            better = candidate > best
+            best = torch.where(better, candidate, best)
             winner[better] = index
         labels = winner.cpu().numpy()
     native = np.zeros(frame.shape, dtype=np.uint8)
@@ -272,6 +284,6 @@ def place(probabilities: Tensor, frame: Frame, how: str = "linear") -> NDArray[n
 
 
 def working_labels(probabilities: Tensor) -> NDArray[np.uint8]:
-    """The label map (*working) uint8 of probabilities (K, *working)."""
+    """Turn probabilities (K, *working) into a label map, uint8 (*working)."""
     labels: NDArray[np.uint8] = probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy()
     return labels

@@ -1,4 +1,4 @@
-"""Scores a trained run: both checkpoints, every predictor, several conventions; per case, and in one record."""
+"""Score a trained run: both checkpoints, every predictor, several conventions; for each case, and in one record."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ IDENTITY = ["case", "group", "domain", "predictor", "convention", "class", "labe
 def conventions_for(
     plugins: Registry, names: Sequence[str], *, dims: int, case_dims: int, dataset: str
 ) -> tuple[dict[str, Convention], list[str]]:
-    """The conventions asked for, or all that apply and are made for the data set; and why others don't. Raises UsageError
-    where one asked for can't."""
-    found: dict[str, Convention] = {}
+    """Return the requested conventions, or all that apply and are made for the data set; and why others were skipped.
+
+    Raise UsageError if a requested one cannot be used.
+    """
+    conventions: dict[str, Convention] = {}
     skipped: list[str] = []
     items = [plugins.get("conventions", name) for name in names] if names else plugins.cards("conventions")
     for item in items:
@@ -44,41 +46,41 @@ def conventions_for(
         if reason is None and not names and item.card.datasets and dataset not in item.card.datasets:
             reason = f"made for {', '.join(item.card.datasets)}; ask for it with --convention {item.name}"
         if reason is None:
-            found[item.name] = convention
+            conventions[item.name] = convention
         elif names:
             raise UsageError(f"convention {item.name!r}: {reason}")
         else:
             skipped.append(f"{item.name}: {reason}")
-    return found, skipped
+    return conventions, skipped
 
 
 def divisor_of(method: Method) -> int:
-    """What input sides must be multiples of, for every backbone in a method."""
+    """Return the number that every side of the input must be a multiple of, for all backbones of a method."""
     from semibench.contracts.backbone import Backbone
 
     return math.lcm(1, *(module.divisor for module in method.modules() if isinstance(module, Backbone)))
 
 
 class Truths:
-    """References on the native grid, read once and kept up to a budget of memory (bytes); the rest is read each time."""
+    """References on the native grid. They are cached up to a budget in bytes; the rest is read each time."""
 
     def __init__(self, datasets: Mapping[str, Dataset], budget: int = 2**30) -> None:
-        self._datasets, self._left = datasets, budget
-        self._kept: dict[CaseRef, Truth | None] = {}
+        self._datasets, self._bytes_left = datasets, budget
+        self._cached: dict[CaseRef, Truth | None] = {}
 
     def __getitem__(self, ref: CaseRef) -> Truth | None:
-        if ref in self._kept:
-            return self._kept[ref]
+        if ref in self._cached:
+            return self._cached[ref]
         truth = self._datasets[ref.dataset].truth(ref)
         size = 0 if truth is None else truth.label.nbytes
-        if size <= self._left:
-            self._kept[ref] = truth
-            self._left -= size
+        if size <= self._bytes_left:
+            self._cached[ref] = truth
+            self._bytes_left -= size
         return truth
 
 
 def pairs(store: CaseStore, truths: Truths, refs: Sequence[CaseRef]) -> Iterator[tuple[Case, Truth | None]]:
-    """Cases with their reference on the native grid, one after the other."""
+    """Yield cases with their reference on the native grid."""
     for ref in refs:
         yield store.case(ref), truths[ref]
 
@@ -87,12 +89,14 @@ def validator(
     method: Method, store: CaseStore, datasets: Mapping[str, Dataset], refs: Sequence[CaseRef], classes: Sequence[str],
     network: Network, most: int,
 ) -> Callable[[Method], float] | None:  # fmt: skip
-    """Mean foreground Dice of `semibench-1` of the default predictor over the validation cases (evenly chosen `most` of
-    them; 0: all); None without cases."""
+    """Return a function that measures the default predictor's mean foreground Dice on validation cases; None without cases.
+
+    It uses the convention `semibench-1` and `most` evenly spaced cases (0: all).
+    """
     if not refs:
         return None
-    chosen = list(refs) if not most or len(refs) <= most else [refs[i * len(refs) // most] for i in range(most)]
-    loaded = list(pairs(store, Truths(datasets), chosen))
+    cases = list(refs) if not most or len(refs) <= most else [refs[i * len(refs) // most] for i in range(most)]
+    loaded = list(pairs(store, Truths(datasets), cases))
 
     def measure(trained: Method) -> float:
         name, predictor = next(iter(trained.predictors().items()))
@@ -106,10 +110,23 @@ def score_run(
     *, classes: Sequence[str], network: Network, conventions: Mapping[str, Convention], reporter: Reporter,
     predictions: Path | None,
 ) -> tuple[pd.DataFrame, list[ScoreSummary], float]:  # fmt: skip
-    """The long table of scores, its summary records, and seconds per case of one pass of the default predictor.
+    """Score all checkpoints of a run.
 
-    load: puts the weights of a checkpoint ("last", "best") into the method, False where there is none. predictions:
-    folder for label maps on the native grid, <checkpoint>/<predictor>/<case>.npz."""
+    Args:
+        method: receives the weights.
+        load: loads the weights of a checkpoint ("last", "best") into the method; returns False if there is none.
+        store: decoded cases.
+        datasets: data sets by name, for the references.
+        refs: the cases to score.
+        classes: names of the classes; the first is the background.
+        network: what inference needs to know.
+        conventions: conventions by their name in the table.
+        reporter: receives progress.
+        predictions: folder for label maps on the native grid, <checkpoint>/<predictor>/<case>.npz; None: none are written.
+
+    Returns:
+        The long table of scores, its summary records, and the seconds for each case and predictor.
+    """
     tables, records = [], []
     truths = Truths(datasets)
     seconds = float("nan")
@@ -134,8 +151,11 @@ def score_run(
 
 
 def lengthen(wide: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Convention]) -> pd.DataFrame:
-    """One row per case, class and metric. Columns: checkpoint, predictor, convention, dataset, case, group, domain, class,
-    label, metric, value, unit, empty_truth, empty_prediction ..."""
+    """Reshape a table to one row for each case, class and metric.
+
+    Columns: checkpoint, predictor, convention, dataset, case, group, domain, class, label, metric, value, unit, empty_truth,
+    empty_prediction ...
+    """
     parts = []
     for name, part in wide.groupby("convention", sort=False):
         convention = conventions[str(name)]
@@ -152,7 +172,7 @@ def lengthen(wide: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Conv
 def summary_records(
     summary: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Convention], wide: pd.DataFrame
 ) -> list[ScoreSummary]:
-    """One record per predictor, convention and metric, with the class means in it."""
+    """Return one record for each predictor, convention and metric; it contains the class means."""
     records = []
     for (predictor, name, metric), part in summary.groupby(["predictor", "convention", "metric"], sort=False):
         overall = part[part["class"] == "mean"].iloc[0]
@@ -186,14 +206,18 @@ def _defined(value: Any) -> float | None:
 
 
 def _keeper(folder: Path) -> Callable[[Case, str, tuple[str, ...], Prediction, Prediction], None]:
-    """Writes predictions: array `label` on the native grid, and `working` where the working grid is another one, so that
-    conventions of both can be computed again."""
-    seen: set[tuple[str, str]] = set()
+    """Return a function that writes predictions: `label` on the native grid, and `working` if the working grid differs.
+
+    Both are needed to compute conventions of both grids again.
+    """
+    written: set[tuple[str, str]] = set()
 
     def keep(case: Case, predictor: str, conventions: tuple[str, ...], native: Prediction, working: Prediction) -> None:
         # conventions with the same inference share one call; a second inference of the same case goes to its own folder
-        base = folder / predictor if (predictor, case.ref.key) not in seen else folder / f"{predictor}@{conventions[0]}"
-        seen.add((predictor, case.ref.key))
+        base = (
+            folder / predictor if (predictor, case.ref.key) not in written else folder / f"{predictor}@{conventions[0]}"
+        )
+        written.add((predictor, case.ref.key))
         arrays: dict[str, Any] = {"label": native, "conventions": np.array(conventions)}
         if not one_grid(case):
             arrays["working"] = working
@@ -208,13 +232,13 @@ def _keeper(folder: Path) -> Callable[[Case, str, tuple[str, ...], Prediction, P
 
 
 def one_grid(case: Case) -> bool:
-    """Whether the working grid of a case is its native one."""
+    """Return whether the working grid of a case is its native grid."""
     shape = tuple(case.image.shape[1:])
     return shape == tuple(case.frame.shape) and case.frame.extent == tuple((0, side) for side in shape)
 
 
 def prediction_name(ref: CaseRef) -> str:
-    """A file name for a case: its id, made safe, with a short digest where that changed it."""
+    """Return a file name for a case: its id, made safe; a short digest is appended if that changed the id."""
     from semibench.contracts.identity import sha256
 
     safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in ref.id)

@@ -1,4 +1,4 @@
-"""Per-case results: every predictor on every case, under several conventions, with one prediction per inference."""
+"""Per-case results: every predictor on every case, under several conventions, with one prediction for each inference."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from semibench.contracts.cases import Case, Truth
 from semibench.contracts.errors import CaseError, UnsupportedError
 from semibench.contracts.method import IGNORE
 from semibench.contracts.metric import Convention, Inference
-from semibench.evaluation.inference import Network, Predictor, place, predict_many, resolve, working_labels
+from semibench.evaluation.inference import Network, Predictor, native_labels, predict_many, resolve, working_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Labels = NDArray[np.uint8]
 Keep = Callable[[Case, str, tuple[str, ...], Labels, Labels], None]
-"""keep(case, predictor, conventions, native, working): called once for each prediction, with its label map on both grids."""
+"""keep(case, predictor, conventions, native, working): called once for each prediction with its label maps on both grids."""
 
 KEYS = ("case", "group", "domain", "predictor", "convention", "class", "label")
 COUNTS = ("empty_truth", "empty_prediction", "truth_voxels", "prediction_voxels", "common_voxels")
@@ -33,12 +33,15 @@ COUNTS = ("empty_truth", "empty_prediction", "truth_voxels", "prediction_voxels"
 
 @contextmanager
 def evaluating(*models: object) -> Iterator[None]:
-    """Evaluation mode without gradients, and afterwards everything as it was: the training flag of each single module
-    and torch's random state, which is seeded with 0 inside (a predictor that draws gives the same digits every time).
+    """Run the block in evaluation mode without gradients; then restore every training flag and torch's random state.
 
-    models: modules; of bound methods their owner; anything else is left alone. The flags are set directly, because a
-    teacher may refuse `eval()`. Gradients are off by `no_grad`, not by inference mode, whose tensors a module could keep.
+    Inside the block, torch is seeded with 0, so that predictors that use random numbers always give the same digits.
+
+    Args:
+        models: modules, or bound methods of modules; anything else is ignored.
     """
+    # The flags are set directly, because a teacher may refuse eval(). no_grad and not inference mode turns gradients off,
+    # because a module could keep tensors of inference mode.
     roots = [m if isinstance(m, nn.Module) else getattr(m, "__self__", None) for m in models]
     modules = {id(part): part for root in roots if isinstance(root, nn.Module) for part in root.modules()}
     before = [(part, part.training) for part in modules.values()]
@@ -68,18 +71,27 @@ def score_cases(
     keep: Keep | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
-    """One row per case, predictor, convention and foreground class.
+    """Score every case, with one row for each case, predictor, convention and foreground class.
 
-    predictors: by name, images (B, C, *spatial) -> logits (B, K, *spatial). cases: with their reference on the native
-    grid (a convention on the working grid reads `case.label`). conventions: by the name that goes into the table.
-    classes: K names, classes[0] the background. model: put into evaluation mode beside the predictors, for predictors
-    that are plain functions. keep: receives each prediction on both grids. progress: called with the number of
-    cases done.
+    Voxels labeled 255 in the reference are background in both maps.
 
-    Columns: KEYS, COUNTS (after the convention's post-processing, on its grid), then the metrics of all conventions; NaN
-    where a metric is not defined, and where it is not one of this row's convention.
-    Voxels labeled 255 in the reference are background in both maps. Raises CaseError that names the case where a
-    reference is missing, has another shape or an unknown label; UnsupportedError for an impossible inference.
+    Args:
+        predictors: name -> function from images (B, C, *spatial) to logits (B, K, *spatial).
+        cases: cases with their reference on the native grid (a convention on the working grid reads `case.label`).
+        conventions: conventions by their name in the table.
+        classes: names of the K classes; the first is the background.
+        network: what inference needs to know.
+        model: also put into evaluation mode, for predictors that are plain functions.
+        keep: receives each prediction on both grids.
+        progress: called with the number of cases done.
+
+    Returns:
+        Columns KEYS, COUNTS (after the convention's post-processing, on its grid), and the metrics of all conventions; NaN if
+        a metric is undefined or not one of the row's convention.
+
+    Raises:
+        CaseError: if a reference is missing, has another shape or an unknown label; names the case.
+        UnsupportedError: for an impossible inference.
     """
     import pandas as pd
 
@@ -92,12 +104,12 @@ def score_cases(
             images = torch.stack([case.image for case, _ in chunk])
             for name, predictor in predictors.items():
                 for plan, members in plans.items():
-                    found = predict_many(predictor, images, plan, network)
-                    for (case, truth), probabilities in zip(chunk, found, strict=True):
+                    predictions = predict_many(predictor, images, plan, network)
+                    for (case, truth), probabilities in zip(chunk, predictions, strict=True):
                         _check_classes(probabilities, classes, name)
                         native = None
                         if keep is not None or any(conventions[m].grid == "native" for m in members):
-                            native = place(probabilities, case.frame, plan.resize)
+                            native = native_labels(probabilities, case.frame, plan.resize)
                         if keep is not None and native is not None:
                             keep(case, name, members, native, working_labels(probabilities))
                         for member in members:
@@ -113,10 +125,10 @@ def score_cases(
 
 
 def applicable(convention: Convention, *, dims: int, case_dims: int) -> str | None:
-    """Why a convention can't score cases of `case_dims` with a network of `dims` dimensions; None where it can."""
+    """Return why a convention cannot score cases of `case_dims` with a network of `dims` dimensions, or None if it can."""
     if case_dims not in convention.card.dims:
-        wanted = " or ".join(f"{n}D" for n in convention.card.dims)
-        return f"convention {convention.card.name!r} scores {wanted} cases; these are {case_dims}D"
+        scored = " or ".join(f"{n}D" for n in convention.card.dims)
+        return f"convention {convention.card.name!r} scores {scored} cases; these are {case_dims}D"
     try:
         resolve(convention.inference, dims=dims, case_dims=case_dims)
     except UnsupportedError as error:
@@ -127,9 +139,9 @@ def applicable(convention: Convention, *, dims: int, case_dims: int) -> str | No
 def score_prediction(
     case: Case, truth: Truth | None, prediction: Labels, convention: Convention, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The rows of a stored prediction (on the convention's grid): scoring again without a network.
+    """Score a stored prediction, on the convention's grid, without a network.
 
-    Same columns as `score_cases` but predictor and convention.
+    The rows have the columns of `score_cases`, without predictor and convention.
     """
     return _rows(case, truth, prediction, convention, classes)
 
@@ -142,9 +154,9 @@ def validate(
     network: Network,
     model: nn.Module | None = None,
 ) -> dict[str, float]:
-    """Mean foreground Dice of `semibench-1` by predictor, without the other metrics: the measure for model selection.
+    """Return the mean foreground Dice of `semibench-1` for each predictor, the measure of model selection.
 
-    Mean over cases of each foreground class, then over classes; NaN without cases.
+    Dice is averaged over cases for each foreground class, then over classes; NaN without cases.
     """
     totals = {name: np.zeros(len(classes) - 1) for name in predictors}
     count = 0
@@ -153,17 +165,18 @@ def validate(
             plan = resolve(Inference(), dims=network.dims, case_dims=chunk[0][0].image.ndim - 1)
             images = torch.stack([case.image for case, _ in chunk])
             for name, predictor in predictors.items():
-                found = predict_many(predictor, images, plan, network)
-                for (case, truth), probabilities in zip(chunk, found, strict=True):
+                predictions = predict_many(predictor, images, plan, network)
+                for (case, truth), probabilities in zip(chunk, predictions, strict=True):
                     _check_classes(probabilities, classes, name)
-                    prediction, label, _ = _pair(case, truth, place(probabilities, case.frame), "native", len(classes))
+                    native = native_labels(probabilities, case.frame)
+                    prediction, label, _ = _pair(case, truth, native, "native", len(classes))
                     totals[name] += [overlap(prediction == k, label == k).dice() for k in range(1, len(classes))]
             count += len(chunk)
     return {name: float((total / count).mean()) if count else float("nan") for name, total in totals.items()}
 
 
 def same_shape(cases: Iterable[tuple[Case, Truth | None]], size: int) -> Iterator[list[tuple[Case, Truth | None]]]:
-    """Neighbouring cases of one image shape in chunks of at most `size`, in order; volumes one by one."""
+    """Yield chunks of at most `size` neighbouring cases of the same image shape, in order; volumes come one by one."""
     for _, group in itertools.groupby(cases, key=lambda pair: tuple(pair[0].image.shape)):
         chunk: list[tuple[Case, Truth | None]] = []
         for pair in group:
@@ -176,7 +189,7 @@ def same_shape(cases: Iterable[tuple[Case, Truth | None]], size: int) -> Iterato
 
 
 def _plans(conventions: Mapping[str, Convention], network: Network, case_dims: int) -> dict[Inference, tuple[str, ...]]:
-    """Resolved inference -> the conventions that share it, in the order of their first convention."""
+    """Return resolved inference -> the conventions that share it, in the order of their first convention."""
     plans: dict[Inference, tuple[str, ...]] = {}
     for name, convention in conventions.items():
         plan = resolve(convention.inference, dims=network.dims, case_dims=case_dims)
@@ -187,7 +200,7 @@ def _plans(conventions: Mapping[str, Convention], network: Network, case_dims: i
 def _check_classes(probabilities: Tensor, classes: Sequence[str], predictor: str) -> None:
     if probabilities.shape[0] != len(classes):
         raise ValueError(
-            f"predictor {predictor!r} gives {probabilities.shape[0]} classes, the task has {len(classes)}: "
+            f"predictor {predictor!r} returns {probabilities.shape[0]} classes; the task has {len(classes)}: "
             f"{', '.join(classes)}"
         )
 
@@ -195,24 +208,24 @@ def _check_classes(probabilities: Tensor, classes: Sequence[str], predictor: str
 def _pair(
     case: Case, truth: Truth | None, prediction: Labels, grid: str, classes: int
 ) -> tuple[Labels, Labels, tuple[float, ...] | None]:
-    """Prediction, reference and spacing on one grid, without the voxels to ignore."""
+    """Return prediction, reference and spacing on one grid; voxels to ignore become background."""
     if grid == "native":
         label, spacing = (None, None) if truth is None else (truth.label, truth.spacing)
     else:
         label, spacing = case.label, case.spacing
     if label is None:
-        raise CaseError(f"{case.ref.key}: scoring on the {grid} grid needs a reference there, and the case has none")
+        raise CaseError(f"{case.ref.key}: scoring on the {grid} grid needs a reference there, but the case has none")
     reference: Labels = label.cpu().numpy()
     if reference.shape != prediction.shape:
         raise CaseError(
             f"{case.ref.key}: the reference on the {grid} grid is {reference.shape}, the prediction {prediction.shape}; "
-            "the frame of the case and its reference must describe one grid"
+            "the frame of the case and its reference must describe the same grid"
         )
     ignored = reference == IGNORE
     if ignored.any():
         prediction, reference = np.where(ignored, 0, prediction), np.where(ignored, 0, reference)
     if reference.size and int(reference.max()) >= classes:
-        raise CaseError(f"{case.ref.key}: labels 0..{classes - 1} expected, found {int(reference.max())}")
+        raise CaseError(f"{case.ref.key}: expected labels 0..{classes - 1}, found {int(reference.max())}")
     return prediction, reference, spacing
 
 

@@ -1,4 +1,4 @@
-"""Reading the table of per-case results: its invariants, and its means."""
+"""Read the table of per-case results: check its invariants, and average it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class TableError(SemibenchError):
 
 
 def check_table(frame: pd.DataFrame, cases: Iterable[str] | None = None) -> None:
-    """Check a table of `score_cases`; raises TableError that names the first culprit.
+    """Check a table of `score_cases`; raise TableError for the first violation.
 
-    Each (case, predictor, convention, class) stands once; every (predictor, convention, class) has the same cases, and
-    exactly those of `cases` (keys "dataset/id") where given; Dice = 2 IoU / (1 + IoU) wherever a row has both; overlap
-    metrics lie in 0..1, distances are not negative.
+    Each (case, predictor, convention, class) must appear once; every (predictor, convention, class) must have the same cases,
+    exactly those of `cases` (keys "dataset/id") if given; rows with both must satisfy Dice = 2 IoU / (1 + IoU); overlap metrics
+    must lie in 0..1, and distances must not be negative.
     """
     missing = [name for name in (*KEYS, *COUNTS) if name not in frame.columns]
     if missing:
@@ -40,15 +40,15 @@ def check_table(frame: pd.DataFrame, cases: Iterable[str] | None = None) -> None
     key = ["case", "predictor", "convention", "class"]
     twice = frame[frame.duplicated(key)]
     if len(twice):
-        raise TableError(f"a result stands twice in the table: {twice.iloc[0][key].to_dict()}")
-    wanted = set(frame["case"]) if cases is None else set(cases)
+        raise TableError(f"a result appears twice in the table: {twice.iloc[0][key].to_dict()}")
+    expected = set(frame["case"]) if cases is None else set(cases)
     for name, part in frame.groupby(["predictor", "convention", "class"], sort=False):
-        found = set(part["case"])
-        if found != wanted:
-            odd = sorted(wanted - found)[:3], sorted(found - wanted)[:3]
+        scored = set(part["case"])
+        if scored != expected:
+            missing, foreign = sorted(expected - scored)[:3], sorted(scored - expected)[:3]
             raise TableError(
-                f"predictor, convention, class {name}: {len(wanted)} cases expected, {len(found)} found; "
-                f"missing {odd[0]}, not of the split {odd[1]}"
+                f"predictor, convention, class {name}: expected {len(expected)} cases, found {len(scored)}; "
+                f"missing {missing}, not in the split {foreign}"
             )
     for metric in (name for name in frame.columns if name not in (*KEYS, *COUNTS)):
         values = frame[metric].to_numpy(dtype=float)
@@ -68,15 +68,18 @@ def check_table(frame: pd.DataFrame, cases: Iterable[str] | None = None) -> None
 
 
 def summarise(frame: pd.DataFrame, conventions: Mapping[str, Convention] | None = None) -> pd.DataFrame:
-    """Means over cases of each class, then over the foreground classes.
+    """Average over cases for each class, then over the foreground classes.
 
-    conventions: by their names in the table; their `metrics` and `aggregate` are used. Without them every metric with at
-    least one value is averaged over its defined values.
+    Args:
+        frame: a table of `score_cases`.
+        conventions: conventions by their name in the table; their `metrics` and `aggregate` are used. Without them every
+            metric with at least one value is averaged over its defined values.
 
-    One row per predictor, convention, metric and class, and one with class "mean": the mean of the class means (NaN
-    classes left out). Columns: predictor, convention, metric, class, mean, std (over cases, n - 1; NaN for one case),
-    n (cases), defined (cases where the metric is a number), empty_truth, empty_prediction, empty_both (cases). In the
-    row "mean" std is that of the cases' means over classes, `n` counts cases and the others add up over classes.
+    Returns:
+        One row for each predictor, convention, metric and class, and one with class "mean": the mean of the class means (NaN
+        classes are left out). Columns: predictor, convention, metric, class, mean, std (over cases, n - 1; NaN for one case),
+        n (cases), defined (cases where the metric is a number), empty_truth, empty_prediction, empty_both (cases). In the row
+        "mean", std is that of the cases' means over classes, n counts cases, and the others are summed over classes.
     """
     import pandas as pd
 

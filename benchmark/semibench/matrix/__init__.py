@@ -1,1 +1,1 @@
-"""Many runs: cells are planned against what is done already, and run by an engine here or on a cluster."""
+"""Run many cells: compare them with finished runs, and run the rest by an engine, here or on a cluster."""

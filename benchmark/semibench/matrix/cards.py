@@ -1,4 +1,4 @@
-"""Cards of the built-in engines. Light: an engine's module is imported when a matrix uses it."""
+"""Cards of the built-in engines. An engine's module is imported when a matrix uses it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from semibench import EngineCard, hookimpl
 
 @hookimpl
 def semibench_engines() -> list[EngineCard]:
-    """The engines of the harness."""
+    """Return the engines of the harness."""
     return [
         EngineCard(
             name="local",
             title="This machine",
             load="semibench.matrix.local:Local",
-            summary="as many processes as fit the cores and GPUs of this machine",
+            summary="as many processes as the cores and GPUs of this machine allow",
         ),
         EngineCard(
             name="slurm",

@@ -1,4 +1,4 @@
-"""Groups of cells: a matrix file lists products of names and numbers, and every combination is a `Cell`. Light: no torch."""
+"""Groups of cells: a matrix file lists products of names and numbers, and every combination is a `Cell`. Without torch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ CELLS = "Which cells (instead of a file)"
 """Panel of `bench matrix --help`."""
 
 AXES = {name: f"{name}s" for name, field in Cell.model_fields.items() if Option.of(field).axis}
-"""Fields of a cell of which a group takes several values -> their plural, the name in a group."""
+"""Field of a cell that may have several values in a group -> its plural, the name in a group."""
 
 REPLICATE = ("draw", "fold", "seed")
 
 
 def _several(value: Any) -> Any:
-    """A single value is a list of one."""
+    """Wrap a single value in a list."""
     return value if isinstance(value, list | tuple) else [value]
 
 
 def numbers(value: Any) -> Any:
-    """ "0-2" -> [0, 1, 2]; "0,3,5" -> [0, 3, 5]; a number or a list of numbers as they are. Raises ValueError otherwise."""
-    found: list[int | None] = []
+    """Parse "0-2" to [0, 1, 2] and "0,3,5" to [0, 3, 5]; accept a number or a list of numbers. Raise ValueError otherwise."""
+    parsed: list[int | None] = []
     for part in _several(value):
         if part is None or (isinstance(part, int) and not isinstance(part, bool)):
-            found.append(part)
+            parsed.append(part)
             continue
         if not isinstance(part, str):
             raise ValueError("expected numbers as 0-2, 0,3,5 or a list")
@@ -40,53 +40,53 @@ def numbers(value: Any) -> Any:
             low, dash, high = piece.strip().partition("-")
             if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
                 raise ValueError(f"expected numbers as 0-2 or 0,3,5, found {part!r}")
-            found += range(int(low), int(high if dash else low) + 1)
-    return list(dict.fromkeys(found))
+            parsed += range(int(low), int(high if dash else low) + 1)
+    return list(dict.fromkeys(parsed))
 
 
 def _axis(name: str, field: FieldInfo) -> tuple[Any, Any]:
-    """The plural of a field: one value or several, with the option of `bench matrix`."""
+    """Return type and default of a field in the plural: one value or several, with the option of `bench matrix`."""
     is_number = int in (field.annotation, *get_args(field.annotation))
     limits = [item for item in field.metadata if not isinstance(item, Option)]
-    one: Any = Annotated[field.annotation, *limits] if limits else field.annotation
+    single: Any = Annotated[field.annotation, *limits] if limits else field.annotation
     short = [flag for flag in Option.of(field).flags(name) if not flag.startswith("--")]
     option = Option(
         Option.of(field).axis or "", (f"--{AXES[name]}", *short), CELLS, "0-2" if is_number else None, commas=True
     )
     several = BeforeValidator(numbers if is_number else _several)
-    kind: Any = GenericAlias(tuple, (one, ...))
+    kind: Any = GenericAlias(tuple, (single, ...))
     return Annotated[kind, several, option], ... if field.is_required() else (field.default,)
 
 
 def _shared(field: FieldInfo) -> tuple[Any, Any]:
-    """A field that all cells of a group share."""
+    """Return type and default of a field that all cells of a group share."""
     several = [BeforeValidator(_several)] if get_origin(field.annotation) is tuple else []
     return Annotated[field.annotation, *field.metadata, *several], field.default
 
 
 def _fields() -> type[BaseModel]:
-    """The fields of a group: those of a cell, in the plural where a group takes several values."""
-    made: dict[str, Any] = {}
+    """Build the fields of a group: those of a cell, in the plural if a group may have several values."""
+    fields: dict[str, Any] = {}
     for name, field in Cell.model_fields.items():
         if name in AXES:
-            made[AXES[name]] = _axis(name, field)
+            fields[AXES[name]] = _axis(name, field)
         elif name != "settings":
-            made[name] = _shared(field)
-    return create_model("GroupFields", **made)
+            fields[name] = _shared(field)
+    return create_model("GroupFields", **fields)
 
 
 class Group(_fields(), frozen=True, extra="forbid"):  # type: ignore[misc, call-arg]
     """A product of names and numbers: every combination is a cell.
 
-    protocols, datasets, methods, backbones, recipes: one name or several; a left-out method or backbone is the protocol's or
-    method's default. draws, folds, seeds: numbers, a list, or "0-2". set: settings as for `--set`, by name, the same for all
-    cells. The other fields are those of a cell.
+    protocols, datasets, methods, backbones and recipes are one name or several; by default the method is the protocol's and
+    the backbone the method's. draws, folds and seeds are numbers, a list, or "0-2". The other fields are those of a cell.
     """
 
     set: dict[str, Any] = {}
+    """Settings as for `--set`, by name, the same for all cells."""
 
     def cells(self) -> list[Cell]:
-        """All combinations; seeds vary fastest, so that rows fill one after the other."""
+        """Return all combinations; seeds vary fastest, so that rows are filled one by one."""
         shared = {name: getattr(self, name) for name in Cell.model_fields if name not in AXES and name != "settings"}
         shared["settings"] = texts(self.set)
         points = product(*(getattr(self, plural) for plural in AXES.values()))
@@ -94,7 +94,7 @@ class Group(_fields(), frozen=True, extra="forbid"):  # type: ignore[misc, call-
 
 
 def as_groups(cells: Iterable[Cell]) -> list[dict[str, Any]]:
-    """Groups, as a matrix file writes them, that hold these cells: one for all replicates of the same run."""
+    """Return these cells as groups of a matrix file: one group for all replicates of the same run."""
     groups: dict[Cell, dict[str, Any]] = {}
     for cell in cells:
         fields = {name: getattr(cell, name) for name in Cell.model_fields}
@@ -113,12 +113,12 @@ def as_groups(cells: Iterable[Cell]) -> list[dict[str, Any]]:
 
 
 class MatrixFile(BaseModel, frozen=True, extra="forbid"):
-    """A matrix as YAML: a list of groups, each a product. title, note: for people."""
+    """A matrix as YAML: a list of groups, each a product. title and note are for readers."""
 
     title: str = ""
     note: str = ""
     cells: tuple[Group, ...]
 
     def expand(self) -> list[Cell]:
-        """The cells of all groups in order, each once."""
+        """Return the cells of all groups in order, each once."""
         return list(dict.fromkeys(cell for group in self.cells for cell in group.cells()))

@@ -1,7 +1,7 @@
-"""Drives a matrix: hands cells to an engine, takes the outcomes, mirrors finished runs, and loses nothing on the way.
+"""Drive a matrix: pass cells to an engine, collect the outcomes, mirror finished runs.
 
-Only this process writes the tracking store. What it had no time for (it was killed) is made up for by the next matrix:
-run folders that are done and not mirrored yet are mirrored first.
+Only this process writes the tracking store. If it is killed, the next matrix catches up: finished run folders that are not
+mirrored yet are mirrored first.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from semibench.runfolder.records import Status
 from semibench.runfolder.writing import now
 
 POLL = 0.1
-"""Seconds between two questions to the engine."""
+"""Seconds between two polls of the engine."""
 
-TELL = 30.0
-"""Seconds between two calls of the listeners while cells run: a leaderboard needn't follow each of hundreds at once."""
+ANNOUNCE_EVERY = 30.0
+"""Seconds between two calls of the listeners while cells run, so that a leaderboard is not updated after each of hundreds."""
 
 
 CONTROL, ENGINE = "What is done with them", "Where and with what"
@@ -41,7 +41,7 @@ CONTROL, ENGINE = "What is done with them", "Where and with what"
 
 
 class Limits(BaseModel, frozen=True, extra="forbid"):
-    """What each cell gets. timeout: seconds; memory: MB; gpus: a number, or a part of one (None: none)."""
+    """Limits of each cell. timeout: seconds; memory: MB; gpus: a number, or a share of one (None: none)."""
 
     timeout: Annotated[float | None, Field(ge=0), Option("Seconds after which a cell is stopped.", panel=CONTROL)] = (
         None
@@ -53,13 +53,13 @@ class Limits(BaseModel, frozen=True, extra="forbid"):
     gpus: Annotated[
         float | None,
         Field(ge=0),
-        Option("GPUs per cell; 0.5: two share one (default: 1 where there are any).", panel=ENGINE),
+        Option("GPUs per cell; 0.5: two share one (default: 1 if there are any).", panel=ENGINE),
     ] = None
 
 
 @dataclass
 class Progress:
-    """Where a matrix stands, for whoever draws it."""
+    """The progress of a matrix."""
 
     total: int
     started: float = field(default_factory=time.monotonic)
@@ -72,13 +72,13 @@ class Progress:
 
 
 class View:
-    """Draws progress; does nothing by itself."""
+    """Draws progress; the base class does nothing."""
 
     def update(self, progress: Progress) -> None:
-        """Called several times a second."""
+        """Draw the progress; called several times a second."""
 
     def ended(self, planned: Planned, outcome: Outcome, progress: Progress) -> None:
-        """A cell ended."""
+        """Report a cell that ended."""
 
 
 def run_matrix(
@@ -86,10 +86,24 @@ def run_matrix(
     execution: Mapping[str, Any] | None = None, tracking_uri: str | None = None, track: bool = True,
     view: View | None = None, reporter: Reporter | None = None, mirror_first: Sequence[Planned] = (),
 ) -> dict[str, Outcome]:  # fmt: skip
-    """Runs all items through the engine and returns the outcome of each by run key; never raises for what a cell does.
+    """Run all cells through the engine. Errors of cells never propagate.
 
-    execution: fields of `Execution` for every cell (device, predictions ...). mirror_first: cells
-    that are done already, whose mirror may be missing. Ctrl-C asks the engine to stop; again: at once.
+    Ctrl-C asks the engine to stop; a second one stops it at once.
+
+    Args:
+        items: the cells to run.
+        engine: runs them.
+        runs: folder of the run folders.
+        limits: limits of each cell.
+        execution: fields of `Execution` for every cell (device, predictions ...).
+        tracking_uri: the MLflow store; None: the default.
+        track: mirror finished runs to MLflow.
+        view: draws progress.
+        reporter: receives warnings.
+        mirror_first: finished cells whose mirror may be missing.
+
+    Returns:
+        Run key -> outcome.
     """
     reporter, view = reporter or Reporter(), view or View()
     by_name = {item.short: item for item in items}
@@ -127,22 +141,22 @@ def run_matrix(
 
 
 def _job(item: Planned, runs: Path, limits: Limits, execution: Mapping[str, Any]) -> Job:
-    """Writes the cell's task file and returns the job; what an earlier attempt left, but for its log, goes."""
+    """Write the cell's task file and return the job; remove the files of earlier attempts, except the log."""
     folder = (runs / JOURNAL / item.short).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     attempt = uuid.uuid4().hex
     for name in ("progress.json", "outcome.json"):
         (folder / name).unlink(missing_ok=True)
-    how = {"runs": str(runs.absolute()), "threads": limits.threads, **execution}
+    settings = {"runs": str(runs.absolute()), "threads": limits.threads, **execution}
     write_json(
         folder / "cell.json",
-        {"attempt": attempt, "cell": item.cell.model_dump(mode="json"), "execution": how, "key": item.key},
+        {"attempt": attempt, "cell": item.cell.model_dump(mode="json"), "execution": settings, "key": item.key},
     )
     return Job(item.short, folder, attempt, limits.timeout, limits.memory, limits.threads, limits.gpus or 0.0)
 
 
 def _correct(item: Planned, outcome: Outcome) -> None:
-    """A killed process leaves its run "running"; what it really is, is written into the folder."""
+    """Correct the status of a run whose process was killed and left it "running"."""
     if item.folder is None or outcome.ending == "done":
         return
     try:
@@ -167,7 +181,7 @@ def _running(jobs: Sequence[Job], progress: Progress) -> dict[str, dict[str, Any
 
 
 class _Mirror:
-    """Writes run folders to the tracking store in one thread of this process, in the order they end."""
+    """Writes run folders to the tracking store, in one thread of this process, in the order they end."""
 
     def __init__(self, uri: str | None, reporter: Reporter) -> None:
         self.uri, self.reporter = uri, reporter
@@ -180,7 +194,7 @@ class _Mirror:
         self.queue.put(folder)
 
     def finish(self) -> None:
-        """Waits until everything is written."""
+        """Wait until everything is written."""
         self.queue.put(None)
         self.thread.join()
         if self.failed:
@@ -191,21 +205,21 @@ class _Mirror:
     def _work(self) -> None:
         from semibench.tracking.listening import announce
 
-        fresh: list[Path] = []
-        told = time.monotonic()
+        unannounced: list[Path] = []
+        announced_at = time.monotonic()
         while (folder := self.queue.get()) is not None:
             from semibench.tracking import is_mirrored, mirror
 
             try:
                 if not is_mirrored(folder, self.uri):
                     mirror(folder, self.uri, self.reporter)
-                    fresh.append(folder)
+                    unannounced.append(folder)
             except Exception as error:
                 self.failed += 1
                 if self.failed == 1:
                     self.reporter.warn(f"MLflow could not be written ({type(error).__name__}: {error})")
-            if fresh and self.queue.empty() and time.monotonic() - told > TELL:
-                announce(fresh, self.uri, self.reporter)
-                fresh, told = [], time.monotonic()
-        if fresh:
-            announce(fresh, self.uri, self.reporter)
+            if unannounced and self.queue.empty() and time.monotonic() - announced_at > ANNOUNCE_EVERY:
+                announce(unannounced, self.uri, self.reporter)
+                unannounced, announced_at = [], time.monotonic()
+        if unannounced:
+            announce(unannounced, self.uri, self.reporter)

@@ -1,7 +1,7 @@
-"""Engine `local`: as many processes on this machine as fit its cores and GPUs, each cell in a fresh fork.
+"""Engine `local`: as many processes as the cores and GPUs of this machine allow, each cell in a new fork.
 
-The forks come from a server process that has imported everything once, so that a cell doesn't pay for imports; it has
-never run a cell and holds no threads and no GPU.
+The forks come from a server process that has imported everything once, so that cells do not pay for imports. The server never
+runs a cell, and has no threads and no GPU.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ WARM = ["semibench.matrix.warm"]
 
 
 class LocalOptions(EngineOptions, frozen=True):
-    """jobs: most cells at once (None: cores / threads per cell, and at most as many as the GPUs allow)."""
+    """Without `jobs`, cores / threads per cell run at once, but no more than the GPUs allow."""
 
 
 class Forked:
-    """A process forked from the server."""
+    """A process that the server forked."""
 
     def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -45,7 +45,7 @@ class Forked:
 
 
 class Local(Engine):
-    """Cells on this machine."""
+    """Runs cells on this machine."""
 
     Options = LocalOptions
 
@@ -83,7 +83,7 @@ class Local(Engine):
             if device is None:
                 break
             job = self.waiting.popleft()
-            self.running[job.name] = Supervised(job, lambda item, chosen=device: self._launch(item, chosen))  # type: ignore[misc]
+            self.running[job.name] = Supervised(job, lambda item, device=device: self._launch(item, device))  # type: ignore[misc]
         return ended
 
     def stop(self) -> None:
@@ -93,7 +93,7 @@ class Local(Engine):
             running.stop()
 
     def _device(self, job: Job) -> Mapping[str, str] | None:
-        """The environment that gives a job its GPU, {} where it wants none, None where none is free now."""
+        """Return the environment that gives a job its GPU; {} if it needs none, None if none is free."""
         if job.gpus <= 0 or not self.gpus:
             return {}
         free = [number for number, part in enumerate(self.gpus) if part + 1e-9 >= min(job.gpus, 1.0)]
@@ -109,17 +109,17 @@ class Local(Engine):
 
 
 def _visible_names() -> list[str]:
-    """How CUDA_VISIBLE_DEVICES calls the GPUs that this process may use."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    """Return the GPUs that this process may use, named as in CUDA_VISIBLE_DEVICES."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return (
-        [part.strip() for part in chosen.split(",") if part.strip()]
-        if chosen
+        [part.strip() for part in visible.split(",") if part.strip()]
+        if visible
         else [str(n) for n in range(visible_gpus())]
     )
 
 
 def visible_gpus() -> int:
-    """Number of CUDA devices, asked without starting CUDA in this process."""
+    """Return the number of CUDA devices, without starting CUDA in this process."""
     import torch
 
     return int(torch.cuda.device_count())

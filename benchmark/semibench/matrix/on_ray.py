@@ -1,7 +1,7 @@
-"""Engine `ray`: every cell is a task of a Ray cluster, in a process of its own on the node that takes it.
+"""Engine `ray`: every cell is a task of a Ray cluster, in its own process on the node that accepts it.
 
-A node that is lost takes its cells with it; Ray runs them again elsewhere, and they go on from their last checkpoints.
-The runs folder must be on a file system that all nodes see.
+If a node is lost, Ray runs its cells again elsewhere, and they continue from their last checkpoints. The runs folder must be on
+a file system that all nodes can see.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from semibench.matrix.supervision import settle, supervise
 
 
 class RayOptions(EngineOptions, frozen=True):
-    """address: of a running cluster ("auto": the one this machine belongs to; None: RAY_ADDRESS, else one is started here).
-    restarts: how often a cell whose node or worker was lost is run again. resources: Ray's custom resources per cell.
-    jobs: most cells at once (None: as many as the cluster has cores and GPUs for)."""
+    """Without `jobs`, as many cells run at once as the cluster has cores and GPUs for."""
 
     address: str | None = None
+    """Address of a running cluster; "auto": the cluster of this machine; None: RAY_ADDRESS, else one is started here."""
     restarts: int = 3
+    """How often a cell is run again after its node or worker was lost."""
     resources: dict[str, float] = {}
+    """Ray's custom resources for each cell."""
 
 
 def run_cell(job: Job) -> Outcome:
-    """The task: the cell in a process of its own, with the GPUs that Ray gave."""
+    """Run a cell in its own process, with the GPUs that Ray assigned."""
     import ray
 
     given = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
@@ -40,7 +41,7 @@ def run_cell(job: Job) -> Outcome:
 
 
 class OnRay(Engine):
-    """Cells as tasks of a Ray cluster."""
+    """Runs cells as tasks of a Ray cluster."""
 
     Options = RayOptions
     options: RayOptions
@@ -59,7 +60,7 @@ class OnRay(Engine):
         return "ray is not installed" if importlib.util.find_spec("ray") is None else None
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Joins or starts the cluster. Raises UsageError where no node could ever run a cell: Ray would wait in silence."""
+        """Join or start the cluster. Raise UsageError if no node can ever run a cell, since Ray would wait silently."""
         if not jobs:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -90,21 +91,21 @@ class OnRay(Engine):
             self.tasks[self.task.remote(job)] = (job, time.monotonic())
 
     def poll(self) -> list[Outcome]:
-        found, self.dropped = self.dropped, []
+        outcomes, self.dropped = self.dropped, []
         if not self.tasks:
-            return found
+            return outcomes
         import ray
 
         ready, _ = ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
         for reference in ready:
             job, submitted = self.tasks.pop(reference)
-            found.append(self._outcome(job, reference, time.monotonic() - submitted))
+            outcomes.append(self._outcome(job, reference, time.monotonic() - submitted))
         if not self.stops:
             self._submit()
-        return found
+        return outcomes
 
     def _outcome(self, job: Job, reference: Any, seconds: float) -> Outcome:
-        """What the task returned; what the cell wrote, or what Ray says, where the task was lost for good."""
+        """Return the task's outcome; if the task was lost, what the cell wrote, else what Ray reports."""
         import ray
 
         try:
@@ -143,6 +144,6 @@ def _check(needs: dict[str, float], nodes: Sequence[dict[str, Any]]) -> None:
         return
     largest = {name: max((node.get(name, 0.0) for node in alive), default=0.0) for name in needs}
     raise UsageError(
-        f"engine 'ray': a cell needs {needs}, and no node has that (the most per node: {largest}); "
-        "give cells less (--threads, --gpus), or join a cluster that has it (--engine-set address=...)"
+        f"engine 'ray': a cell needs {needs}, but no node has that (largest values of any node: {largest}); "
+        "give cells less (--threads, --gpus), or join a larger cluster (--engine-set address=...)"
     )

@@ -1,4 +1,4 @@
-"""What there is to do: every cell resolved and held against the run folders, before anything runs."""
+"""Plan a matrix: resolve every cell and compare it with the run folders, before anything runs."""
 
 from __future__ import annotations
 
@@ -16,35 +16,42 @@ from semibench.run.request import Cell
 from semibench.runfolder.reading import RunFolder
 
 State = Literal["done", "missing", "interrupted", "failed", "stale", "skipped", "running"]
-"""missing: never begun. interrupted: begun and resumable, or killed. failed: also time-outs and lack of memory. stale: done with
-other code. skipped: a declared reason forbids it. running: another process works on it now."""
+"""missing: never started. interrupted: started and resumable, or killed. failed: includes time-outs and lack of memory.
+stale: done with other code. skipped: for a declared reason. running: another process is working on it."""
 
 JOURNAL = ".matrix"
-"""Folder beside the run folders with what the matrix itself keeps: one folder per cell with cell.json, log, outcome."""
+"""Folder beside the run folders for the files of the matrix: one folder per cell with cell.json, log and outcome."""
 
 BROKEN = frozenset({"failed", "timeout", "out-of-memory"})
 
 
 @dataclass
 class Planned:
-    """A cell, resolved. key: of its run (the cell's own digest where it can't be resolved); seconds: estimated, None where
-    nothing like it was measured on this machine."""
+    """A resolved cell."""
 
     cell: Cell
+    """The cell."""
     key: str
+    """Run key; the cell's own digest if it cannot be resolved."""
     state: State
+    """How far its run is."""
     reason: str = ""
+    """Reason of the state, in one line."""
     seconds: float | None = None
+    """Estimated time; None if nothing similar was measured on this machine."""
     iterations: int = 0
+    """Iterations of the run."""
     folder: Path | None = None
-    doubles: list[Cell] = field(default_factory=list)
+    """Run folder."""
+    duplicates: list[Cell] = field(default_factory=list)
+    """Other cells with the same run key."""
 
     @property
     def short(self) -> str:
         return self.key[:SHORT]
 
     def record(self) -> dict[str, Any]:
-        """Plain values for --json."""
+        """Return plain values for --json."""
         return {
             "cell": self.cell.model_dump(mode="json"), "label": self.cell.label, "command": self.cell.to_command(),
             "key": self.short, "state": self.state, "reason": self.reason, "estimated_seconds": self.seconds,
@@ -60,9 +67,11 @@ def plan_cells(
     threads: int | None = 1,
     reporter: Reporter | None = None,
 ) -> list[Planned]:
-    """Every cell with its state; cells with one run key (a draw that has no meaning for an official split) are one.
+    """Resolve every cell and find its state.
 
-    Raises UsageError, naming the cell, for a request that is wrong in itself: nothing is run while a name is misspelt."""
+    Cells with the same run key (e.g. draws of an official split) are merged. An invalid request raises UsageError, which names
+    the cell: nothing runs while a name is misspelt.
+    """
     reporter = reporter or Reporter()
     cells = list(cells)
     planned: dict[str, Planned] = {}
@@ -70,7 +79,7 @@ def plan_cells(
     for number, cell in enumerate(cells):
         item = _plan(cell, runs, device, threads)
         if item.key in planned:
-            planned[item.key].doubles.append(cell)
+            planned[item.key].duplicates.append(cell)
         else:
             planned[item.key] = item
         reporter.advance(number + 1)
@@ -95,7 +104,7 @@ def _plan(cell: Cell, runs: Path, device: str, threads: int | None) -> Planned:
 
 
 def _state(prepared: str, folder: Path, journal: Path, reasons: Sequence[str]) -> tuple[State, str]:
-    """From what `prepare` found, the run's status and the matrix's own record of the last attempt."""
+    """Derive the state from `prepare`, the run's status and the matrix's record of the last attempt."""
     if prepared == "done":
         return "done", ""
     if prepared == "stale":
@@ -112,27 +121,27 @@ def _state(prepared: str, folder: Path, journal: Path, reasons: Sequence[str]) -
     if run is not None and run.state == "failed":
         return "failed", run.error or ""
     if run is not None or outcome.get("ending") == "interrupted":
-        return "interrupted", "goes on from its last checkpoint" if prepared == "resumable" else "starts again"
+        return "interrupted", "continues from its last checkpoint" if prepared == "resumable" else "starts again"
     return "missing", ""
 
 
 def _seconds(plan: Any) -> float | None:
-    """Measured seconds per iteration of this setting on this machine times the iterations that are left."""
+    """Return the measured seconds per iteration of this setting on this machine, times the iterations."""
     from semibench.data.roots import cache_dir
     from semibench.run.timing import Timings, setting
 
-    each = Timings(cache_dir()).get(setting(plan.resolved, plan.record.machine))
-    if each is None:
+    seconds = Timings(cache_dir()).get(setting(plan.resolved, plan.record.machine))
+    if seconds is None:
         return None
-    return each * int(plan.resolved.options.recipe.iterations)
+    return seconds * int(plan.resolved.options.recipe.iterations)
 
 
-def wanted(planned: Sequence[Planned], *, force: bool = False, retry: bool = False) -> list[Planned]:
-    """What a matrix runs: all that isn't done; failed ones with retry only; finished ones with force only."""
+def to_run(planned: Sequence[Planned], *, force: bool = False, retry: bool = False) -> list[Planned]:
+    """Return the cells that a matrix runs: all unfinished ones, failed ones only with retry, finished ones only with force."""
     skip: set[str] = {"skipped", "running"} | (set() if force else {"done"}) | (set() if retry or force else {"failed"})
     return [item for item in planned if item.state not in skip]
 
 
 def forget(planned: Planned, runs: Path) -> None:
-    """Removes the record of the last attempt (not the run)."""
+    """Remove the record of the last attempt, but not the run."""
     shutil.rmtree(runs / JOURNAL / planned.short, ignore_errors=True)

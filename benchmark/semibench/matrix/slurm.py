@@ -1,8 +1,8 @@
-"""Engine `slurm`: the cells as one array job through submitit.
+"""Engine `slurm`: the cells are one array job, submitted through submitit.
 
-A preempted or requeued task stops its cell at a checkpoint, is queued again by submitit, and goes on from there. The
-driver stays on the login node, polls the scheduler and mirrors finished runs; the runs folder must be on a file system
-that all nodes see.
+A preempted or requeued task stops its cell at a checkpoint; submitit queues it again, and it continues from there. The driver
+stays on the login node, polls the scheduler and mirrors finished runs. The runs folder must be on a file system that all nodes
+can see.
 """
 
 from __future__ import annotations
@@ -22,30 +22,36 @@ from semibench.matrix.supervision import GRACE, Spawned, Supervised, settle, wat
 from semibench.process import interrupt, on_signals
 
 SETTLE = 60.0
-"""Seconds that a shared file system gets to show an outcome after the scheduler says that a task has ended."""
+"""Seconds to wait for an outcome on a shared file system after the scheduler reports the end of a task."""
 
 
 class SlurmOptions(EngineOptions, frozen=True):
-    """partition, account, qos, constraint: as for sbatch. minutes: time limit of a task where the cells have no time-out.
-    memory_gb: of a task, where the cells have no limit. requeues: how often a task that ran into its time limit is queued
-    again. ask_every: seconds between two questions to the scheduler. setup: shell lines before the cell (modules,
-    environments). more: any other sbatch option by name. jobs: tasks at once.
-    """
+    """Options of sbatch, and of the polling. `jobs` limits the number of concurrent tasks."""
 
     partition: str | None = None
+    """As for sbatch."""
     account: str | None = None
+    """As for sbatch."""
     qos: str | None = None
+    """As for sbatch."""
     constraint: str | None = None
+    """As for sbatch."""
     minutes: int = 24 * 60
+    """Time limit of a task, if the cells have no time-out."""
     memory_gb: float = 16.0
+    """Memory of a task, if the cells have no limit."""
     requeues: int = 3
+    """How often a task that reached its time limit is queued again."""
     ask_every: float = 15.0
+    """Seconds between two queries of the scheduler."""
     setup: tuple[str, ...] = ()
+    """Shell lines that run before the cell (modules, environments)."""
     more: dict[str, Any] = {}
+    """Any other sbatch option by name."""
 
 
 class SlurmCell:
-    """What a task of the array runs. submitit calls `checkpoint` when the scheduler warns of the end."""
+    """The function that a task of the array runs. submitit calls `checkpoint` when the scheduler announces the end."""
 
     def __init__(self) -> None:
         self.running: Supervised | None = None
@@ -56,7 +62,7 @@ class SlurmCell:
         return watch(self.running).ending
 
     def checkpoint(self, job: Job) -> Any:
-        """Makes the cell save and end, and asks to be queued again with the same job."""
+        """Make the cell save and end, and request to be queued again with the same job."""
         from submitit.helpers import DelayedSubmission
 
         if self.running is not None:
@@ -69,7 +75,7 @@ class SlurmCell:
 
 
 class Slurm(Engine):
-    """Cells as tasks of an array job."""
+    """Runs cells as tasks of an array job."""
 
     Options = SlurmOptions
     options: SlurmOptions
@@ -86,7 +92,7 @@ class Slurm(Engine):
         if importlib.util.find_spec("submitit") is None:
             return "submitit is not installed"
         if shutil.which("sbatch") is None:
-            return "there is no `sbatch` on the PATH; run it on a machine that can submit jobs"
+            return "`sbatch` is not on the PATH; run it on a machine that can submit jobs"
         return None
 
     def start(self, jobs: Sequence[Job]) -> None:
@@ -117,23 +123,23 @@ class Slurm(Engine):
         self.tasks = {job.name: (job, task, time.monotonic()) for job, task in zip(jobs, submitted, strict=True)}
 
     def poll(self) -> list[Outcome]:
-        found = []
+        outcomes = []
         if self.tasks and time.monotonic() - self.asked > self.options.ask_every:
             self.asked = time.monotonic()
             next(iter(self.tasks.values()))[1].watcher.update()  # one call of sacct for all tasks
         for name, (job, task, submitted) in list(self.tasks.items()):
             outcome = self._outcome(job, task, time.monotonic() - submitted)
             if outcome is not None:
-                found.append(outcome)
+                outcomes.append(outcome)
                 del self.tasks[name]
-        return found
+        return outcomes
 
     def _outcome(self, job: Job, task: Any, seconds: float) -> Outcome | None:
-        """The cell's own word; where the scheduler ended it without one, the scheduler's."""
+        """Return the outcome that the cell wrote; if it wrote none, the one that the scheduler reports."""
         record = read_cached_json(job.folder / "outcome.json")
-        spoken = record.get("attempt") == job.attempt
-        state = "" if spoken and record["ending"] != "interrupted" else _state(task)
-        if spoken and (not state or state in ENDINGS or self.stopped):
+        is_written = record.get("attempt") == job.attempt
+        state = "" if is_written and record["ending"] != "interrupted" else _state(task)
+        if is_written and (not state or state in ENDINGS or self.stopped):
             return Outcome(job.name, record["ending"], record["reason"], float(record.get("seconds") or seconds))
         if state not in ENDINGS:
             return None
@@ -141,7 +147,7 @@ class Slurm(Engine):
         if state == "COMPLETED" and time.monotonic() - since < SETTLE:
             return None
         ending = ENDINGS[state]
-        reason = f"Slurm says {state} of task {task.job_id}; see {job.folder / 'log.txt'} and {task.paths.stderr}"
+        reason = f"Slurm reports {state} for task {task.job_id}; see {job.folder / 'log.txt'} and {task.paths.stderr}"
         settle(job, ending, reason, seconds)
         return Outcome(job.name, ending, reason, seconds)
 
@@ -152,7 +158,7 @@ class Slurm(Engine):
 
 
 def _state(task: Any) -> str:
-    """What the scheduler said last: "CANCELLED by 0" and "CANCELLED+" are CANCELLED; UNKNOWN before it was asked."""
+    """Return the last known state: "CANCELLED by 0" and "CANCELLED+" are CANCELLED; UNKNOWN before the first query."""
     return str(task.watcher.get_state(task.job_id, mode="cache")).split()[0].rstrip("+")
 
 
@@ -168,4 +174,4 @@ ENDINGS: dict[str, Ending] = {
     "TIMEOUT": "timeout",
     "OUT_OF_MEMORY": "out-of-memory",
 }
-"""Final states of Slurm that come without a word from the cell."""
+"""Final states of Slurm -> ending of a cell that wrote no outcome."""

@@ -1,4 +1,4 @@
-"""Watches the process of one cell: hard time-out, memory limit, and what is to be said where it died without a word."""
+"""Supervise the process of a cell: enforce time-out and memory limit, and infer a reason if it dies without writing one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from semibench.runfolder.records import Status
 from semibench.runfolder.writing import now
 
 GRACE = 30.0
-"""Seconds a process gets between SIGTERM (save and end) and SIGKILL."""
+"""Seconds between SIGTERM (save and end) and SIGKILL."""
 
 MEMORY_EVERY = 0.5
-"""Seconds between two looks at the memory."""
+"""Seconds between two measurements of memory."""
 
 
 class Handle(Protocol):
@@ -33,7 +33,7 @@ class Handle(Protocol):
     def pid(self) -> int: ...
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """Return None while it runs; a negative number is the signal that ended it."""
 
 
 class Spawned:
@@ -56,49 +56,49 @@ class Spawned:
 
 
 class Supervised:
-    """One running job. `poll` until it gives the outcome."""
+    """A running job. Call `poll` until it returns the outcome."""
 
     def __init__(self, job: Job, launch: Callable[[Job], Handle]) -> None:
         self.job = job
         self.started = time.monotonic()
         self.kills_before = _memory_kills()
         self.handle = launch(job)
-        self.looked = 0.0
-        self.asked: float | None = None
-        self.why: tuple[Ending, str] | None = None
+        self.measured_at = 0.0
+        self.asked_to_stop_at: float | None = None
+        self.limit_passed: tuple[Ending, str] | None = None
 
     def poll(self) -> Outcome | None:
-        """The outcome once the process has ended, else None; sends signals where a limit is passed."""
+        """Return the outcome if the process has ended, else None; send signals if a limit is exceeded."""
         code = self.handle.exit_code()
         if code is not None:
             return self._outcome(code)
         now_ = time.monotonic()
-        if self.job.timeout is not None and self.why is None and now_ - self.started > self.job.timeout:
-            self._end("timeout", f"passed the time-out of {self.job.timeout:g} s")
-        if self.job.memory is not None and now_ - self.looked >= MEMORY_EVERY:
-            self.looked = now_
+        if self.job.timeout is not None and self.limit_passed is None and now_ - self.started > self.job.timeout:
+            self._end("timeout", f"exceeded the time-out of {self.job.timeout:g} s")
+        if self.job.memory is not None and now_ - self.measured_at >= MEMORY_EVERY:
+            self.measured_at = now_
             used = _resident(self.handle.pid)
-            if used > self.job.memory and self.why is None:
-                self.why = ("out-of-memory", f"used {used:.0f} MB, the limit is {self.job.memory:.0f} MB")
+            if used > self.job.memory and self.limit_passed is None:
+                self.limit_passed = ("out-of-memory", f"used {used:.0f} MB, the limit is {self.job.memory:.0f} MB")
                 self._signal(signal.SIGKILL)
-        if self.asked is not None and now_ - self.asked > GRACE:
+        if self.asked_to_stop_at is not None and now_ - self.asked_to_stop_at > GRACE:
             self._signal(signal.SIGKILL)
         return None
 
     def stop(self) -> None:
-        """Asks the process to save and end; asked again, kills it."""
-        if self.asked is not None:
+        """Ask the process to save and end; a second call kills it."""
+        if self.asked_to_stop_at is not None:
             self.kill()
         else:
             self._end("interrupted", "stopped")
 
     def kill(self) -> None:
-        """Ends the process at once."""
+        """End the process at once."""
         self._signal(signal.SIGKILL)
 
     def _end(self, ending: Ending, reason: str) -> None:
-        self.why = self.why or (ending, reason)
-        self.asked = time.monotonic()
+        self.limit_passed = self.limit_passed or (ending, reason)
+        self.asked_to_stop_at = time.monotonic()
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -108,28 +108,32 @@ class Supervised:
             return
 
     def _outcome(self, code: int) -> Outcome:
-        """What the worker wrote, unless a limit ended it; where it wrote nothing, what can be told from outside."""
+        """Return what the worker wrote, unless a limit ended it; otherwise infer the outcome from outside."""
         record = read_cached_json(self.job.folder / "outcome.json")
         seconds = time.monotonic() - self.started
-        if record.get("attempt") == self.job.attempt and (self.why is None or record["ending"] == "done"):
+        if record.get("attempt") == self.job.attempt and (self.limit_passed is None or record["ending"] == "done"):
             return Outcome(self.job.name, record["ending"], record["reason"], seconds)
         if self._is_done(code):
             settle(self.job, "done", "", seconds)
             return Outcome(self.job.name, "done", "", seconds)
-        ending, reason = self.why or self._silent(code)
+        ending, reason = self.limit_passed or self._infer(code)
         settle(self.job, ending, reason, seconds)
         return Outcome(self.job.name, ending, reason, seconds)
 
     def _is_done(self, code: int) -> bool:
-        """Whether the run itself says so: another matrix with the same cell may have put its word in place of ours, or this
-        process was killed between the run's last word and its own."""
+        """Return whether the run's own status is done.
+
+        Another matrix with the same cell may have overwritten our outcome, or the process was killed after the run had ended
+        and before it wrote the outcome.
+        """
         try:
             status = Status.from_disk(self.job.folder.parents[1] / self.job.folder.name)
         except RunFolderError:
             return False
         return status is not None and status.state == "done" and (code == 0 or status.process == self.handle.pid)
 
-    def _silent(self, code: int) -> tuple[Ending, str]:
+    def _infer(self, code: int) -> tuple[Ending, str]:
+        """Infer ending and reason from the exit code."""
         log = self.job.folder / "log.txt"
         if code == -signal.SIGKILL and _memory_kills() > self.kills_before:
             return "out-of-memory", "killed by the kernel, which was out of memory"
@@ -142,7 +146,7 @@ class Supervised:
 
 
 def settle(job: Job, ending: Ending, reason: str, seconds: float) -> None:
-    """Writes the outcome of a job whose process could not."""
+    """Write the outcome of a job whose process could not."""
     write_json(
         job.folder / "outcome.json",
         {"attempt": job.attempt, "ending": ending, "reason": reason, "seconds": seconds, "ended": now()},
@@ -150,13 +154,15 @@ def settle(job: Job, ending: Ending, reason: str, seconds: float) -> None:
 
 
 def supervise(job: Job, environment: Mapping[str, str] | None = None) -> Outcome:
-    """Runs a job in a process of its own on this machine and waits for its end. KeyboardInterrupt in the caller (a
-    cancelled task) makes the job save and end: the outcome is "interrupted"."""
+    """Run a job in its own process on this machine and wait for its end.
+
+    KeyboardInterrupt in the caller (a cancelled task) makes the job save and end; the outcome is then "interrupted".
+    """
     return watch(Supervised(job, lambda item: Spawned(item, environment or {})))
 
 
 def watch(running: Supervised, every: float = 0.2) -> Outcome:
-    """Waits for a job that has been started; see `supervise`."""
+    """Wait for a started job; see `supervise`."""
     try:
         while True:
             try:
@@ -172,7 +178,7 @@ def watch(running: Supervised, every: float = 0.2) -> Outcome:
 
 
 def _resident(pid: int) -> float:
-    """Resident memory of a process and its children, MB (10^6 bytes); 0 where it has just ended."""
+    """Return the resident memory of a process and its children in MB (10^6 bytes); 0 if it has just ended."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -188,7 +194,7 @@ def _resident(pid: int) -> float:
 
 
 def _memory_kills() -> int:
-    """How often the kernel has killed for memory since it started (Linux; 0 elsewhere)."""
+    """Return how often the kernel has killed a process for lack of memory since boot (Linux; 0 elsewhere)."""
     path = Path("/proc/vmstat")
     if not path.is_file():
         return 0

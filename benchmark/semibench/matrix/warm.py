@@ -1,4 +1,4 @@
-"""What a cell imports on its way; the local engine's server process imports this module once, before it forks."""
+"""Import everything that a cell needs. The local engine's server process imports this module once, before it forks."""
 
 from __future__ import annotations
 

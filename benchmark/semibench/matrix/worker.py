@@ -1,7 +1,7 @@
-"""The process of one cell: reads `cell.json`, runs it as `bench run` would, leaves `outcome.json`.
+"""The process of one cell: read `cell.json`, run it as `bench run` does, write `outcome.json`.
 
-The tracking store is never touched here: the process that drives the matrix mirrors the finished run folder, so that no
-worker that dies can leave half a write in it.
+A worker never writes the tracking store: the process that drives the matrix mirrors the finished run folder, so that a dying
+worker cannot leave a partial write there.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("semibench")
 
 BUSY = 60.0
-"""Seconds to wait while another process works on the same run."""
+"""Seconds to wait for another process that works on the same run."""
 
 PROGRESS_EVERY = 1.0
-"""Seconds between two writings of progress.json."""
+"""Seconds between two writes of progress.json."""
 
 PR_SET_PDEATHSIG = 1
 
 
 class ProgressFile(Reporter):
-    """Keeps progress.json in the cell's folder: which piece of work, how far, latest figures."""
+    """Writes progress.json to the cell's folder: phase, progress, seconds left."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,8 +70,14 @@ class ProgressFile(Reporter):
 
 
 def work(folder: Path, attempt: str | None = None) -> Ending:
-    """Runs the cell of this folder and writes its outcome; returns how it ended. Raises nothing that the cell raises. attempt:
-    whose process this is (another matrix with the same cell may have written the task anew since)."""
+    """Run the cell of a folder and write its outcome; return how it ended.
+
+    Exceptions raised by the cell are recorded, not propagated.
+
+    Args:
+        folder: folder with `cell.json`.
+        attempt: the attempt that this process belongs to; another matrix with the same cell may have rewritten the task.
+    """
     started, clock = now(), time.monotonic()
     task = read_json(folder / "cell.json")
     ending, reason, more = _attempt(task, ProgressFile(folder / "progress.json"))
@@ -84,7 +90,7 @@ def work(folder: Path, attempt: str | None = None) -> Ending:
 
 
 def _attempt(task: Mapping[str, Any], reporter: Reporter) -> tuple[Ending, str, dict[str, Any]]:
-    """The run itself, and every way it can end as (ending, reason, more to record)."""
+    """Run the cell, and return (ending, reason, more to record) for every way it can end."""
     more: dict[str, Any] = {}
     try:
         from semibench.run.execute import execute
@@ -97,7 +103,7 @@ def _attempt(task: Mapping[str, Any], reporter: Reporter) -> tuple[Ending, str, 
     except (UnsupportedError, LayoutError, BusyError) as error:
         return "skipped", _line(error), more
     except KeyboardInterrupt:
-        return "interrupted", "stopped by a signal; the next attempt goes on from the last checkpoint", more
+        return "interrupted", "stopped by a signal; the next attempt continues from the last checkpoint", more
     except Exception as error:
         log.error("%s", traceback.format_exc())
         if _out_of_memory(error):
@@ -107,7 +113,7 @@ def _attempt(task: Mapping[str, Any], reporter: Reporter) -> tuple[Ending, str, 
 
 
 def _patiently(execute: Callable[[], Result]) -> Result:
-    """Waits for an earlier attempt of the same cell that is just about to end (its node was given up, it saves)."""
+    """Wait for an earlier attempt of the same cell that is about to end: it was given up and is saving."""
     deadline = time.monotonic() + BUSY
     while True:
         try:
@@ -123,7 +129,7 @@ def _line(error: BaseException) -> str:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """MemoryError, CUDA's out-of-memory, and torch's CPU allocator, which says it in a RuntimeError."""
+    """Return whether it is a MemoryError, CUDA's out-of-memory error, or the RuntimeError of torch's CPU allocator."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -132,8 +138,11 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def begin(folder: Path, *, session: bool = True) -> None:
-    """Settles this process: a session of its own (Ctrl-C in the terminal reaches the driver only), output into the cell's
-    log, tracebacks of crashes, SIGTERM as an interruption, and an end when the parent dies (Linux)."""
+    """Set up this process.
+
+    It gets its own session (Ctrl-C in the terminal reaches the driver only), writes output to the cell's log, prints tracebacks
+    of crashes, treats SIGTERM as an interruption, and ends when its parent dies (Linux).
+    """
     if session and os.getsid(0) != os.getpid():
         os.setsid()
     die_with_parent()
@@ -148,7 +157,7 @@ def begin(folder: Path, *, session: bool = True) -> None:
     for warning in (
         signal.SIGUSR1,
         signal.SIGUSR2,
-    ):  # Slurm warns every process of a task; who watches this one acts on it
+    ):  # Slurm warns every process of a task; the supervisor of this one reacts
         signal.signal(warning, signal.SIG_IGN)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True
@@ -156,7 +165,7 @@ def begin(folder: Path, *, session: bool = True) -> None:
 
 
 def die_with_parent() -> None:
-    """Asks the kernel for SIGTERM when the parent process ends, however it does; elsewhere than on Linux nothing."""
+    """Ask the kernel for SIGTERM when the parent process ends for any reason (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -1,1 +1,1 @@
-"""The six protocols: self, similar, synthetic, ssmis, umda, semi-mdg. Registered through the entry-point group."""
+"""The six protocols: self, similar, synthetic, ssmis, umda, semi-mdg. An entry point registers them."""

@@ -16,20 +16,20 @@ SSMIS = ProtocolCard(
     name="ssmis",
     title="SSMIS",
     load="semibench.protocols.single:Ssmis",
-    summary="semi-supervised medical image segmentation: published splits where there are any, drawn or k-fold ones otherwise",
+    summary="semi-supervised medical image segmentation: published splits if there are any, otherwise drawn or k-fold ones",
 )
 SIMILAR = ProtocolCard(
     name="similar",
     title="Similar-domain",
     load="semibench.protocols.pooled:SimilarDomain",
-    summary="unlabeled cases also from other data sets of the same task",
+    summary="adds unlabeled cases from other data sets of the same task",
     paper="Tang et al., arXiv 2305.09447, Table II",
 )
 SYNTHETIC = ProtocolCard(
     name="synthetic",
     title="Synthetic-domain",
     load="semibench.protocols.pooled:SyntheticDomain",
-    summary="unlabeled cases also from a generator fitted to the training cases of the same draw",
+    summary="adds unlabeled cases from a generator fitted to the training cases of the same draw",
     paper="Tang et al., arXiv 2305.09447, Tables III and IV",
 )
 UMDA = ProtocolCard(

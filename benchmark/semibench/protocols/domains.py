@@ -1,4 +1,4 @@
-"""`umda` and `semi-mdg`: training and test lie in different domains."""
+"""`umda` and `semi-mdg`: training and test use different domains."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ from semibench.protocols.single import Amount, published
 
 
 def _of(refs: tuple[CaseRef, ...], domain: str, card: DatasetCard, labeled: bool = True) -> tuple[CaseRef, ...]:
-    chosen = tuple(ref for ref in refs if ref.domain == domain and (ref.has_label or not labeled))
-    if not chosen:
+    """Return the cases of a domain, or only its labeled ones; raise UsageError if there are none."""
+    cases = tuple(ref for ref in refs if ref.domain == domain and (ref.has_label or not labeled))
+    if not cases:
         raise UsageError(f"data set {card.name!r} has no {'labeled ' if labeled else ''}case of domain {domain!r} here")
-    return chosen
+    return cases
 
 
 class AdaptationOptions(ProtocolOptions, frozen=True, extra="forbid"):
-    """source: domain with labels; target: domain without. split: "drawn" or a published one. test: ratio of the target
-    groups. validation_from: "source" keeps the target unlabeled (honest), "target" selects on target labels as most
-    published numbers do; validation: ratio of the groups there."""
+    """How the two domains are divided.
+
+    `validation_from="source"` keeps the target unlabeled; "target" selects on target labels, as most published numbers do.
+    """
 
     source: str = Field("", description="labeled domain (default: the first)")
     target: str = Field("", description="unlabeled domain (default: the second)")
     split: str = Field("drawn", description="'drawn' or the name of a published split")
     test: float = Field(0.25, gt=0, lt=1, description="ratio of the target groups held out for the test")
     validation: float = Field(0.15, ge=0, lt=1, description="ratio of groups used for selection")
-    validation_from: Literal["source", "target", "none"] = Field("source", description="domain whose labels select")
+    validation_from: Literal["source", "target", "none"] = Field(
+        "source", description="domain whose labels select the checkpoint"
+    )
 
 
 class DomainAdaptation(DrawProtocol):
-    """Unsupervised domain adaptation (UMDA): source labeled, target unlabeled, test in the target."""
+    """Unsupervised domain adaptation (UMDA): the source is labeled, the target is unlabeled, the test is in the target."""
 
     card = cards.UMDA
     Options = AdaptationOptions
@@ -85,9 +89,7 @@ class DomainAdaptation(DrawProtocol):
 
 
 class GeneralisationOptions(ProtocolOptions, frozen=True, extra="forbid"):
-    """target: the unseen domain, all of whose labeled cases are the test; sources: training domains (default: all
-    others). labeled: number of groups over all source domains, or ratio of each. split: "drawn" or a published one.
-    validation: ratio of the source groups, taken from the unlabeled side."""
+    """How the domains are divided. All labeled cases of the target are the test; validation takes unlabeled source groups."""
 
     target: str = Field("", description="unseen domain (default: the last)")
     sources: tuple[str, ...] = Field((), description="training domains (default: all others)")
@@ -97,7 +99,7 @@ class GeneralisationOptions(ProtocolOptions, frozen=True, extra="forbid"):
 
 
 class DomainGeneralisation(DrawProtocol):
-    """Semi-supervised multi-source domain generalisation (Semi-MDG): the target domain is seen in the test only."""
+    """Semi-supervised multi-source domain generalisation (Semi-MDG): the target domain appears only in the test."""
 
     card = cards.SEMI_MDG
     Options = GeneralisationOptions

@@ -1,7 +1,7 @@
-"""How groups are put in order and counted: the same on every machine, whatever the order of files.
+"""Order and count groups in the same way on every machine, whatever the order of files.
 
-Groups are ordered by sha256("draw/group") within each domain; the first n are taken. So drawn subsets are nested, and
-adding a case to one group never moves another group.
+Groups are sorted by sha256("draw/group") within each domain, and the first n are taken. Drawn subsets are therefore nested,
+and adding a case to one group never moves another group.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Group = tuple[str, str]
 
 
 def group_of(ref: CaseRef) -> Group:
-    """The group with its data set: groups of two data sets never coincide."""
+    """Return the group with its data set: groups of two data sets never coincide."""
     return (ref.dataset, ref.group)
 
 
 def count_of(ratio: float, total: int) -> int:
-    """How many a ratio of `total` groups is: max(1, floor(total * ratio + 0.5)), never more than there are."""
+    """Return how many groups a ratio of `total` is: max(1, floor(total * ratio + 0.5)), but never more than there are."""
     return min(total, max(1, math.floor(total * ratio + 0.5)))
 
 
 def ordered(refs: Iterable[CaseRef], draw: int) -> dict[str, list[Group]]:
-    """Domain -> its groups in the order of the draw. A group with cases of several domains counts for the first by name."""
+    """Return domain -> its groups in the order of the draw. A group with cases of several domains belongs to the first by name."""
     home: dict[Group, str] = {}
     for ref in refs:
         group = group_of(ref)
@@ -44,28 +44,32 @@ def ordered(refs: Iterable[CaseRef], draw: int) -> dict[str, list[Group]]:
 
 
 def merged(domains: dict[str, list[Group]]) -> list[Group]:
-    """One sequence of all groups in which every prefix holds the domains in proportion to their sizes."""
-    placed = [
+    """Interleave all groups so that every prefix holds the domains in proportion to their sizes."""
+    ranked = [
         ((position + 0.5) / len(groups), domain, group)
         for domain, groups in domains.items()
         for position, group in enumerate(groups)
     ]
-    return [group for _, _, group in sorted(placed)]
+    return [group for _, _, group in sorted(ranked)]
 
 
 def take(
     domains: dict[str, list[Group]], amount: int | float, what: str, *, of: dict[str, int] | None = None
 ) -> list[Group]:
-    """The first groups of each domain. A float in (0, 1] is a ratio of each domain (of `of[domain]` groups where given,
-    else of those there); an int is a number of groups over all domains, in proportion. Raises UsageError when there
-    are too few."""
+    """Take the first groups of each domain; raise UsageError if there are too few.
+
+    A float in (0, 1] is a ratio of each domain: of `of[domain]` groups if given, else of those present. An int is a number of
+    groups over all domains, in proportion.
+    """
     if isinstance(amount, float):
         if not 0.0 < amount <= 1.0:
-            raise UsageError(f"{what}: a ratio lies in (0, 1], found {amount}; give an integer for a number of groups")
-        chosen: list[Group] = []
+            raise UsageError(
+                f"{what}: expected a ratio in (0, 1], found {amount}; give an integer for a number of groups"
+            )
+        taken: list[Group] = []
         for domain, groups in domains.items():
-            chosen += groups[: count_of(amount, (of or {}).get(domain, len(groups)))]
-        return chosen
+            taken += groups[: count_of(amount, (of or {}).get(domain, len(groups)))]
+        return taken
     total = sum(len(groups) for groups in domains.values())
     if not 1 <= amount <= total:
         raise UsageError(f"{what}: asked for {amount} groups, there are {total}")
@@ -73,19 +77,19 @@ def take(
 
 
 def without(domains: dict[str, list[Group]], taken: Iterable[Group]) -> dict[str, list[Group]]:
-    """The groups that are left, in the same order; empty domains are dropped."""
-    gone = set(taken)
-    rest = {domain: [group for group in groups if group not in gone] for domain, groups in domains.items()}
+    """Return the groups that are left, in the same order; empty domains are dropped."""
+    removed = set(taken)
+    rest = {domain: [group for group in groups if group not in removed] for domain, groups in domains.items()}
     return {domain: groups for domain, groups in rest.items() if groups}
 
 
 def reverse(domains: dict[str, list[Group]]) -> dict[str, list[Group]]:
-    """Each domain's groups from the end: what is taken there doesn't disturb prefixes."""
+    """Reverse the groups of each domain: taking from the end does not disturb prefixes."""
     return {domain: groups[::-1] for domain, groups in domains.items()}
 
 
 def fold_groups(domains: dict[str, list[Group]], folds: int, fold: int) -> list[Group]:
-    """Test groups of one fold: every `folds`-th of each domain's order. Raises UsageError on a fold that isn't there."""
+    """Return the test groups of one fold: every `folds`-th group. Raise UsageError for a fold that does not exist."""
     if not 0 <= fold < folds:
         raise UsageError(f"fold {fold}: with folds={folds} the folds are 0 to {folds - 1}")
     if sum(len(groups) for groups in domains.values()) < folds:
@@ -94,6 +98,6 @@ def fold_groups(domains: dict[str, list[Group]], folds: int, fold: int) -> list[
 
 
 def cases_of(refs: Sequence[CaseRef], groups: Iterable[Group]) -> tuple[CaseRef, ...]:
-    """The cases of the groups, in the order of `refs`."""
-    wanted = set(groups)
-    return tuple(ref for ref in refs if group_of(ref) in wanted)
+    """Return the cases of the groups, in the order of `refs`."""
+    members = set(groups)
+    return tuple(ref for ref in refs if group_of(ref) in members)

@@ -1,4 +1,4 @@
-"""`similar` and `synthetic`: a self-domain split whose unlabeled pool also takes cases from elsewhere."""
+"""`similar` and `synthetic`: a self-domain split with further unlabeled cases from elsewhere."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from semibench.protocols.single import SelfDomain, SingleOptions
 
 
 class SimilarOptions(SingleOptions, frozen=True, extra="forbid"):
-    """datasets: whose cases join the unlabeled pool (default: those the data set's card names as similar); own: whether
-    the data set's own unlabeled cases stay in it."""
+    """Options of `self`, and which data sets add unlabeled cases."""
 
     datasets: tuple[str, ...] = Field(
-        (), description="data sets that give unlabeled cases (default: the card's similar ones)"
+        (), description="data sets that add unlabeled cases (default: the card's similar ones)"
     )
     own: bool = Field(True, description="keep the data set's own unlabeled cases")
 
 
 class SimilarDomain(SelfDomain):
-    """Unlabeled cases also from similar data sets (MGCC, Table II: BUSI with BUSIS and UDIAT; TUS with TNSCUI2020)."""
+    """Adds unlabeled cases from similar data sets (MGCC, Table II: BUSI with BUSIS and UDIAT; TUS with TNSCUI2020)."""
 
     card = cards.SIMILAR
     Options = SimilarOptions
@@ -49,20 +48,22 @@ class SimilarDomain(SelfDomain):
 
 
 class SyntheticOptions(SingleOptions, frozen=True, extra="forbid"):
-    """labels: "part" keeps the labeled/unlabeled split and adds synthetic cases to the unlabeled ones (MGCC, Table III);
-    "all" uses every training label, and synthetic cases are the only unlabeled ones (Table IV). count: synthetic cases
-    (0: as many as the real training cases). candidates: cases sampled for each one kept by the curation."""
+    """Options of `self`, and which synthetic cases are added.
+
+    `labels="part"` keeps the labeled/unlabeled split and adds synthetic cases to the unlabeled ones (MGCC, Table III). "all"
+    uses every training label, and synthetic cases are the only unlabeled ones (Table IV).
+    """
 
     labels: Literal["part", "all"] = Field("part", description="part of the training labels, or all of them")
     generator: str = Field("latent-diffusion", description="the generator")
-    count: int = Field(0, ge=0, description="synthetic cases to add (0: as many as real training cases)")
-    candidates: float = Field(2.0, ge=1, description="cases sampled for each one kept")
+    count: int = Field(0, ge=0, description="synthetic cases to add (0: as many as there are real training cases)")
+    candidates: float = Field(2.0, ge=1, description="maximum number of samples for each kept case")
     generator_options: dict[str, Any] = Field({}, description="options of the generator, resolved by the harness")
     curation: dict[str, Any] = Field({}, description="options of the curation rule of the generator")
 
 
 class SyntheticDomain(SelfDomain):
-    """Unlabeled cases also from a generator that was fitted to the training cases of the same draw (MGCC, Tables III, IV)."""
+    """Adds unlabeled cases from a generator fitted to the training cases of the same draw (MGCC, Tables III and IV)."""
 
     card = cards.SYNTHETIC
     Options = SyntheticOptions

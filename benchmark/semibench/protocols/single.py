@@ -1,4 +1,4 @@
-"""`self` and `ssmis`: one data set; they differ in where the split comes from by default."""
+"""`self` and `ssmis`: one data set. They differ in where the split comes from by default."""
 
 from __future__ import annotations
 
@@ -26,17 +26,15 @@ from semibench.protocols.ordering import (
 
 Amount = Annotated[int | float, Field(gt=0)]
 FOLD = "{fold}"
-"""In the name of a published split: the fold, counted from 1."""
+"""Placeholder for the fold, counted from 1, in the name of a published split."""
 
 
 class SingleOptions(ProtocolOptions, frozen=True, extra="forbid"):
     """How one data set is divided.
 
-    source: "drawn", or the name of a published split (then the other options are unused); "{fold}" in a name stands for
-    the fold counted from 1, so that the folds of a published cross-validation are one row ("csc-pa-fold{fold}-258").
-    labeled: number of groups, or ratio of the training groups (float). test: ratio of all groups. folds: k-fold instead of
-    a test ratio. validation: ratio of the training groups; validation_from: the side it is taken from (its labels count
-    as label budget).
+    With a published split the other options are unused. "{fold}" in its name is replaced by the fold, counted from 1, so that
+    the folds of a published cross-validation are one row ("csc-pa-fold{fold}-258"). The labels of validation cases count as
+    label budget.
     """
 
     source: str = Field("drawn", description="'drawn', or the name of a published split; NAME+all: all training labels")
@@ -45,17 +43,19 @@ class SingleOptions(ProtocolOptions, frozen=True, extra="forbid"):
     folds: int | None = Field(None, ge=2, description="k-fold cross-validation instead of a held-out ratio")
     validation: float = Field(0.1, ge=0, lt=1, description="ratio of the training groups used for selection")
     validation_from: Literal["unlabeled", "labeled", "none"] = Field(
-        "unlabeled", description="side validation is taken from"
+        "unlabeled", description="pool that validation is taken from"
     )
 
 
 ALL = "+all"
-"""Behind the name of a published split: the same with every training label, for fully supervised references."""
+"""Suffix of the name of a published split: use every training label, for fully supervised references."""
 
 
 def published(catalog: Catalog, name: str) -> Split:
-    """A published split by name; "NAME+all" labels all of its unlabeled cases that have a label and leaves no other unlabeled
-    ones. Raises UsageError that lists those there are."""
+    """Return a published split by name; raise UsageError, which lists the names, if there is none.
+
+    "NAME+all" moves the unlabeled cases that have a label to the labeled pool, and drops the others.
+    """
     splits = catalog.splits()
     if name.endswith(ALL):
         split = published(catalog, name.removesuffix(ALL))
@@ -64,12 +64,12 @@ def published(catalog: Catalog, name: str) -> Split:
     try:
         return splits[name]
     except KeyError as error:
-        known = ", ".join(splits) or "none (phantoms have none: use source=drawn)"
-        raise UsageError(f"data set {catalog.card.name!r} has no published split {name!r}; it has: {known}") from error
+        names = ", ".join(splits) or "none (phantoms have none: use source=drawn)"
+        raise UsageError(f"data set {catalog.card.name!r} has no published split {name!r}; it has: {names}") from error
 
 
 def divide(refs: tuple[CaseRef, ...], options: SingleOptions, draw: int, fold: int | None) -> Split:
-    """The drawn split: test first, validation from the end of the training order, labeled from its beginning."""
+    """Draw a split: the test first, validation from the end of the training order, labeled cases from its beginning."""
     refs = tuple(ref for ref in refs if ref.has_label)
     if not refs:
         raise UsageError("the data set has no labeled case to draw from")
@@ -78,7 +78,7 @@ def divide(refs: tuple[CaseRef, ...], options: SingleOptions, draw: int, fold: i
         test = fold_groups(domains, options.folds, 0 if fold is None else fold)
     else:
         if fold is not None:
-            raise UsageError(f"fold {fold}: this protocol draws no folds; set folds=K, or leave --fold out")
+            raise UsageError(f"fold {fold}: this protocol does not draw folds; set folds=K, or omit --fold")
         test = take(domains, options.test, "test")
     training = without(domains, test)
     sizes = {domain: len(groups) for domain, groups in training.items()}
@@ -115,8 +115,9 @@ def divide(refs: tuple[CaseRef, ...], options: SingleOptions, draw: int, fold: i
 
 
 def _labeled(pool: dict[str, list[Group]], amount: int | float, sizes: dict[str, int]) -> list[Group]:
-    chosen = set(take(pool, amount, "labeled", of=sizes))
-    return [group for group in merged(pool) if group in chosen]
+    """Take the labeled groups, in the merged order of the pool."""
+    labeled = set(take(pool, amount, "labeled", of=sizes))
+    return [group for group in merged(pool) if group in labeled]
 
 
 class SelfDomain(DrawProtocol):
@@ -136,14 +137,14 @@ class SelfDomain(DrawProtocol):
 
 
 class SsmisOptions(SingleOptions, frozen=True, extra="forbid"):
-    """As `self`; a tenth of the training groups is labeled where the split is drawn."""
+    """As `self`, but a tenth of the training groups is labeled in a drawn split."""
 
     labeled: Amount = Field(0.1, description="labeled training groups: a number (int) or a ratio (float)")
     test: float = Field(0.2, gt=0, lt=1, description="ratio of all groups held out for the test")
 
 
 class Ssmis(SelfDomain):
-    """The field's standard setting: the first published split of the data set where it has one, else a drawn one."""
+    """The field's standard setting: the first published split of the data set if it has one, else a drawn one."""
 
     card = cards.SSMIS
     Options = SsmisOptions

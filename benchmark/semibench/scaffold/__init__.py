@@ -1,4 +1,4 @@
-"""New plug-in packages from templates: what `bench new` writes. Light: no torch."""
+"""Write new plug-in packages from templates, for `bench new`. Does not import torch."""
 
 from semibench.scaffold.writing import SCAFFOLDS, Scaffold, check_name, write
 

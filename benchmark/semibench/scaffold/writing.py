@@ -1,7 +1,7 @@
-"""From a kind and a name to a package on disk.
+"""Write a plug-in package of a given kind and name.
 
-A template is a text file in which `${module}` and the like stand for what differs; `templates/any` is for every kind. The
-package appears as a whole: it is written beside its place and moved there.
+A template is a text file with placeholders such as `${module}`; `templates/any` is for every kind. The package appears at
+once: it is written to a temporary folder and renamed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TAKEN_CLASSES = {
     *PUBLIC, "Any", "ClassVar", "Drawing", "Field", "Image", "ImageDataset", "ImageEntry", "Iterable", "Mapping", "Path",
     "PhantomDataset", "Sequence", "Tensor",
 }  # fmt: skip
-"""Class names that the templates import."""
+"""Names that the templates import; a class must not be called so."""
 
 SCAFFOLDS: Mapping[str, str] = {
     "method": "methods",
@@ -37,7 +37,7 @@ SCAFFOLDS: Mapping[str, str] = {
     "protocol": "protocols",
     "generator": "generators",
 }
-"""What can be written, and the kind of the registry it becomes."""
+"""What can be written -> kind in the registry."""
 
 TRIES: Mapping[str, str] = {
     "method": "bench run --protocol self --dataset tus --method ${name} --recipe smoke",
@@ -47,12 +47,12 @@ TRIES: Mapping[str, str] = {
     "generator": "bench run --protocol synthetic --dataset tus --method mean-teacher --recipe smoke "
     "--set protocol.generator=${name}",
 }
-"""The command that tries the new plug-in on embedded data."""
+"""The command that tries the new plug-in on phantom data."""
 
 
 @dataclass(frozen=True)
 class Scaffold:
-    """A written package. command: what tries it out."""
+    """A written package. command: tries it."""
 
     folder: Path
     distribution: str
@@ -61,23 +61,25 @@ class Scaffold:
 
 
 def check_name(kind: str, name: str, taken: Iterable[str] = ()) -> None:
-    """Raises UnknownNameError for a kind that has no template, UsageError for a name that can't be a plug-in's or that is
-    taken; the message proposes what can be typed instead."""
+    """Raise UnknownNameError for a kind without a template, UsageError for an invalid or taken name.
+
+    The message suggests a valid name.
+    """
     if kind not in SCAFFOLDS:
         raise UnknownNameError("scaffold", kind, SCAFFOLDS)
     if not NAME.match(name):
         near = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-")
         near = near if NAME.match(near) else f"my-{near or kind}"
         raise UsageError(
-            f"{name!r} can't be the name of a {kind}: expected lower case letters, digits and single dashes, a letter "
-            f"first. Did you mean {near!r}?"
+            f"{name!r} cannot be the name of a {kind}: expected lower case letters, digits and single dashes, starting "
+            f"with a letter. Did you mean {near!r}?"
         )
     if name in set(taken):
-        raise UsageError(f"a {kind} called {name!r} is installed already. Did you mean {f'my-{name}'!r}?")
+        raise UsageError(f"a {kind} called {name!r} is already installed. Did you mean {f'my-{name}'!r}?")
     module = _module(name)
     if importlib.util.find_spec(module) is not None:
         raise UsageError(
-            f"the package would be called {module!r}, and a module of this name is installed already. "
+            f"the package would be called {module!r}, but a module of this name is already installed. "
             f"Did you mean {f'my-{name}'!r}?"
         )
 
@@ -108,42 +110,51 @@ def _values(kind: str, name: str) -> dict[str, str]:
 
 
 def write(kind: str, name: str, directory: Path, *, taken: Iterable[str] = ()) -> Scaffold:
-    """Writes the package `directory/name`. taken: names of installed plug-ins of this kind.
+    """Write the package `directory/name`. Nothing is ever overwritten.
 
-    Raises UsageError for a bad or taken name, a missing directory, and a folder that exists already (nothing is
-    overwritten)."""
+    Args:
+        kind: a key of `SCAFFOLDS`.
+        name: name of the plug-in.
+        directory: where to create the folder.
+        taken: names of installed plug-ins of this kind.
+
+    Raises:
+        UsageError: for an invalid or taken name, a missing directory, or an existing folder.
+    """
     check_name(kind, name, taken)
     if not directory.is_dir():
-        raise UsageError(f"there is no folder {directory}; make it, or name another with --dir")
+        raise UsageError(f"the folder {directory} does not exist; create it, or choose another with --dir")
     folder = directory / name
     if folder.exists():
         raise UsageError(
-            f"{folder} exists already and stays as it is; choose another name, or another place with --dir"
+            f"{folder} already exists and is not changed; choose another name, or another folder with --dir"
         )
     values = _values(kind, name)
     templates = resources.files(__package__) / "templates"
-    waiting = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=directory))
+    draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=directory))
     try:
-        made = [_render(Path(str(templates)) / part, waiting, values) for part in ("any", kind)]
-        waiting.chmod(0o755)
-        waiting.rename(folder)
+        rendered = [_render(Path(str(templates)) / part, draft, values) for part in ("any", kind)]
+        draft.chmod(0o755)
+        draft.rename(folder)
     except BaseException:
-        shutil.rmtree(waiting, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
         raise
-    files = tuple(sorted(folder / path for paths in made for path in paths))
+    files = tuple(sorted(folder / path for paths in rendered for path in paths))
     return Scaffold(folder, values["distribution"], files, values["command"])
 
 
 def _render(source: Path, target: Path, values: Mapping[str, str]) -> list[Path]:
-    """Every template below `source` into `target`; returns the paths relative to it. A name ends in `.txt`, which goes, so
-    that no tool takes a template for code; `dot-` stands for a leading dot."""
-    made = []
+    """Render every template below `source` into `target`; return the paths relative to it.
+
+    The suffix `.txt`, which is removed, keeps tools from treating a template as code; `dot-` becomes a leading dot.
+    """
+    paths = []
     for template in sorted(source.rglob("*.txt")):
-        place = string.Template(str(template.relative_to(source))[: -len(".txt")].replace("dot-", ".")).substitute(
+        relative = string.Template(str(template.relative_to(source))[: -len(".txt")].replace("dot-", ".")).substitute(
             values
         )
-        path = target / place
+        path = target / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(string.Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
-        made.append(Path(place))
-    return made
+        paths.append(Path(relative))
+    return paths

@@ -1,4 +1,4 @@
-"""Tells listeners (the plug point `semibench_listeners`) of runs that ended. The harness knows none of them."""
+"""Call listeners (the plug point `semibench_listeners`) after runs finish. The harness does not know any of them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ log = logging.getLogger("semibench")
 def announce(
     folders: Sequence[Path], tracking_uri: str | None, reporter: Reporter | None = None, plugins: Registry | None = None
 ) -> int:
-    """Calls every listener with the run folders; returns how many did without an error. What one raises is a warning that names
-    it: the runs are complete, and the others are still called."""
+    """Call every listener with the run folders; return how many succeeded.
+
+    An exception becomes a warning that names the listener: the runs are complete, and the other listeners are still called.
+    """
     reporter = reporter or Reporter()
-    well = 0
+    succeeded = 0
     for item in (plugins or registry()).cards("listeners"):
         try:
             item.resolve()(list(folders), tracking_uri=tracking_uri, reporter=reporter)
-            well += 1
+            succeeded += 1
         except Exception as error:  # anything a plug-in raises
             log.error("%s", traceback.format_exc())
             reporter.warn(f"{item.full_name} failed after the run ({type(error).__name__}: {error})")
-    return well
+    return succeeded

@@ -1,4 +1,4 @@
-"""Copies a run folder into MLflow, as often as wanted: the same run key and code are always the same MLflow run."""
+"""Copy a run folder into MLflow. Idempotent: the same run key and code are always the same MLflow run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 Checkpoints = Literal["last", "best", "all", "none"]
 
 BATCH = 1000
-"""Most metrics in one `log_batch` call (a limit of MLflow)."""
+"""Maximum number of metrics in one `log_batch` call, a limit of MLflow."""
 
 LARGEST = 256 * 2**20
-"""Bytes; a larger checkpoint stays in the run folder only."""
+"""Maximum bytes of an uploaded checkpoint; larger ones stay in the run folder only."""
 
 NOTE = "mlflow.json"
-"""File in the run folder: store -> id of the run there, and what each store was given last."""
+"""File in the run folder: store -> id of the MLflow run, and the state that was mirrored there last."""
 
 STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 RECORDS = (
@@ -47,12 +47,22 @@ GENERATED = {".json", ".png", ".csv", ".parquet", ".txt"}
 def mirror(
     folder: Path, uri: str | None = None, reporter: Reporter | None = None, *, checkpoints: Checkpoints | None = None
 ) -> str:
-    """Writes one run folder to MLflow and returns the MLflow run id.
+    """Write a run folder to MLflow.
 
-    uri: of the store (default: MLFLOW_TRACKING_URI, else mlflow.db in the working directory). checkpoints: which are
-    uploaded (default: SEMIBENCH_MLFLOW_CHECKPOINTS, else "last"). Called when a run starts (it then shows as running)
-    and when it ends; every call adds only what is new. Raises IdentityError for a folder without a run spec,
-    SemibenchError where the store can't be opened.
+    It is called when a run starts, which then shows as running, and when it ends; every call adds only what is new.
+
+    Args:
+        folder: the run folder.
+        uri: the store; by default MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
+        reporter: receives notes.
+        checkpoints: which checkpoints to upload; by default SEMIBENCH_MLFLOW_CHECKPOINTS, else "last".
+
+    Returns:
+        The MLflow run id.
+
+    Raises:
+        IdentityError: if the folder has no run spec.
+        SemibenchError: if the store cannot be opened.
     """
     reporter = reporter or Reporter()
     run = RunFolder(folder)
@@ -76,25 +86,25 @@ def mirror(
 
 
 def is_mirrored(folder: Path, uri: str | None = None) -> bool:
-    """Whether the store was given this folder as it stands now (noted in the folder; the store isn't asked)."""
+    """Return whether the store has this folder in its present state. The folder records it; the store is not asked."""
     run = RunFolder(folder)
-    place = _place(store_uri(uri))
+    store = _store_name(store_uri(uri))
     noted = read_cached_json(run.path / NOTE)
-    return place in noted and _mirrored(noted).get(place) == _standing(run)
+    return store in noted and _mirrored(noted).get(store) == _run_state(run)
 
 
 def _mirrored(noted: Mapping[str, Any]) -> dict[str, Any]:
-    """Store -> what it was given last."""
-    found = noted.get("mirrored")
-    return dict(found) if isinstance(found, Mapping) else {}
+    """Return store -> the state that was mirrored there last."""
+    states = noted.get("mirrored")
+    return dict(states) if isinstance(states, Mapping) else {}
 
 
-def _standing(run: RunFolder) -> str:
+def _run_state(run: RunFolder) -> str:
     return " ".join(map(str, (run.state, *_times(run))))
 
 
 def _times(run: RunFolder) -> tuple[str | None, str | None]:
-    """When the run started and ended."""
+    """Return when the run started and ended."""
     status = run.recorded_status
     return (status.started, status.ended) if status is not None else (None, None)
 
@@ -110,7 +120,7 @@ def _from_environment() -> Checkpoints:
 
 
 def _experiment(client: MlflowClient, run: RunFolder, address: str) -> str:
-    """Id of the track's experiment; made where it isn't there yet, also when another process makes it just now."""
+    """Return the id of the track's experiment; create it if necessary, even if another process does so at the same time."""
     from mlflow.exceptions import MlflowException
 
     name = run.spec.track.title
@@ -126,7 +136,7 @@ def _experiment(client: MlflowClient, run: RunFolder, address: str) -> str:
         try:
             return str(client.create_experiment(name, artifact_location=location, tags=tags))
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # made by another process since we looked
+            found = client.get_experiment_by_name(name)  # another process has just created it
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
@@ -140,10 +150,10 @@ def _track(run: RunFolder) -> str:
 
 
 def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
-    """The MLflow run of this folder: as noted in mlflow.json if that store still has it, else by key and code."""
+    """Return the MLflow run of this folder: the one in mlflow.json if the store still has it, else by key and code."""
     from mlflow.exceptions import MlflowException
 
-    noted = read_cached_json(run.path / NOTE).get(_place(address))
+    noted = read_cached_json(run.path / NOTE).get(_store_name(address))
     if isinstance(noted, str):
         try:
             known = client.get_run(noted)
@@ -161,8 +171,11 @@ def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
 
 
 def _same(known: Run, run: RunFolder) -> bool:
-    """Whether an MLflow run, not deleted, shows this run: same key, same code, and the steps it has are the first steps
-    of the folder digit for digit (a run forced again on a GPU may differ). Else it is stale: history can't be undone."""
+    """Return whether an MLflow run is not deleted and shows this run.
+
+    Key and code must match, and its steps must be the first steps of the folder, digit for digit (a run forced again on a GPU
+    may differ). Otherwise it is stale, because metrics in MLflow cannot be removed.
+    """
     tags = known.data.tags
     return (
         known.info.lifecycle_stage == "active"
@@ -182,15 +195,15 @@ def _create(client: MlflowClient, run: RunFolder, address: str) -> Run:
 
 
 def _remember(run: RunFolder, address: str, run_id: str) -> None:
-    """Notes the MLflow run id and what it was given in the folder, per store, atomically."""
-    known, place = read_cached_json(run.path / NOTE), _place(address)
-    mirrored = _mirrored(known) | {place: _standing(run)}
-    if known.get(place) != run_id or known.get("mirrored") != mirrored:
-        write_json(run.path / NOTE, {**known, place: run_id, "mirrored": mirrored})
+    """Record in the folder, for each store, the MLflow run id and the mirrored state; atomic."""
+    known, store = read_cached_json(run.path / NOTE), _store_name(address)
+    mirrored = _mirrored(known) | {store: _run_state(run)}
+    if known.get(store) != run_id or known.get("mirrored") != mirrored:
+        write_json(run.path / NOTE, {**known, store: run_id, "mirrored": mirrored})
 
 
-def _place(address: str) -> str:
-    """A store's address without a password, and the same from every working directory."""
+def _store_name(address: str) -> str:
+    """Return a store's address without a password, independent of the working directory."""
     file = sqlite_file(address)
     return f"sqlite:///{file}" if file is not None else re.sub(r"//[^/@]*@", "//", address)
 
@@ -199,7 +212,7 @@ def _place(address: str) -> str:
 
 
 def _log_facts(client: MlflowClient, run: RunFolder, target: Run) -> None:
-    """Params once, tags and the description every time; the error of an earlier attempt goes."""
+    """Log params once, tags and description every time; remove the error of an earlier attempt."""
     from mlflow.entities import Param, RunTag
 
     known = target.data.params
@@ -215,8 +228,10 @@ def _log_facts(client: MlflowClient, run: RunFolder, target: Run) -> None:
 
 
 def _log_steps(client: MlflowClient, run: RunFolder, target: Run) -> None:
-    """Metrics per step that are not there yet. Time stamps are made from the step, so that a row sent twice (a mirror
-    killed half-way) is the same row to MLflow and stored once."""
+    """Log the metrics of new steps.
+
+    Time stamps are derived from the step, so that MLflow stores a row once even if it is sent twice (by a killed mirror).
+    """
     from mlflow.entities import Metric, RunTag
 
     run_id, start = target.info.run_id, int(target.info.start_time)
@@ -229,7 +244,7 @@ def _log_steps(client: MlflowClient, run: RunFolder, target: Run) -> None:
 
 
 def _log_scores(client: MlflowClient, run: RunFolder, run_id: str) -> None:
-    """Final figures, where they are new or changed (a run can be scored again)."""
+    """Log final scores that are new or changed: a run can be scored again."""
     from mlflow.entities import Metric
 
     scores = run.scores()
@@ -242,7 +257,7 @@ def _log_scores(client: MlflowClient, run: RunFolder, run_id: str) -> None:
 
 
 def _upload(client: MlflowClient, run: RunFolder, run_id: str, checkpoints: Checkpoints) -> list[str]:
-    """Files of the folder; returns the checkpoints that were left out for their size."""
+    """Upload files of the folder; return the checkpoints that are too large."""
     for name in RECORDS:
         if (run.path / name).is_file():
             client.log_artifact(run_id, str(run.path / name))
@@ -272,11 +287,11 @@ def _chunks(items: Iterable[Any], size: int) -> Iterable[Sequence[Any]]:
 
 
 def _key(name: str) -> str:
-    """A name MLflow takes: letters, digits, `_-.: /`, no leading or doubled separators, 250 characters."""
+    """Return a name that MLflow accepts: letters, digits, `_-.: /`, no leading or double separators, 250 characters."""
     text = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
     return re.sub(r"/{2,}", "/", text).strip("/.")[:250] or "_"
 
 
 def _milliseconds(moment: str | None) -> int:
-    """A time of status.json in ms since 1970; now where there is none."""
+    """Convert a time of status.json to ms since 1970; now if there is none."""
     return int((time.time() if moment is None else datetime.fromisoformat(moment).timestamp()) * 1000)

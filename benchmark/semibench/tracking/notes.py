@@ -12,18 +12,18 @@ from semibench.runfolder.records import ScoreSummary
 from semibench.tracking.tables import markdown_table, score_rows
 
 LIMIT = 7500
-"""Characters; MLflow cuts tags at 8000."""
+"""Maximum number of characters; MLflow cuts tags at 8000."""
 
 
 def figure(value: Any) -> str:
-    """A number for people: four significant digits, a dash for what is undefined."""
+    """Format a number with four significant digits, or a dash if it is undefined."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def results_tables(scores: Sequence[ScoreSummary]) -> list[str]:
-    """Markdown tables of all scores, one per convention: a row per metric, a column per checkpoint and predictor."""
+    """Return Markdown tables of all scores: one per convention, a row per metric, a column per checkpoint and predictor."""
     lines: list[str] = []
     for convention, (columns, rows) in score_rows(scores).items():
         lines += [f"**{convention}**: mean ± standard deviation over test cases", ""]
@@ -32,7 +32,7 @@ def results_tables(scores: Sequence[ScoreSummary]) -> list[str]:
 
 
 def description(run: RunFolder) -> str:
-    """What the run is, its state, its results and where its files are."""
+    """Describe the run, its state, its results and the location of its files."""
     spec = run.spec
     lines = [f"## {spec.name}", "", f"Track: **{spec.track.title}**", ""]
     if spec.track.is_phantom:

@@ -1,4 +1,4 @@
-"""Opens an MLflow store. A new SQLite store is created under a file lock: by several processes at once it would break."""
+"""Open an MLflow store. A new SQLite store is created under a file lock, because concurrent creation would corrupt it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 LOCK_SECONDS = 300.0
-"""How long a process waits for another one that creates or migrates the store (a busy machine takes a minute)."""
+"""How long to wait for another process that creates or migrates the store; a busy machine takes a minute."""
 
 
 def store_uri(uri: str | None = None, folder: Path | None = None) -> str:
-    """The store to use: the argument, else MLFLOW_TRACKING_URI, else mlflow.db in `folder` (the working directory)."""
-    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if chosen:
-        return chosen
+    """Return the store to use: the argument, else MLFLOW_TRACKING_URI, else mlflow.db in `folder` (the working directory)."""
+    given = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
     return f"sqlite:///{(folder or Path.cwd()).absolute() / 'mlflow.db'}"
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file behind a SQLite store, absolute; None for a server or another data base."""
+    """Return the absolute path of a SQLite store's file; None for a server or another data base."""
     if not uri.startswith("sqlite:"):
         return None
     text = uri.split("?", 1)[0].removeprefix("sqlite:///")
@@ -35,7 +35,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def artifact_root(uri: str) -> Path | None:
-    """Where artifacts of new experiments go: `mlartifacts` beside a SQLite file; None: the server decides."""
+    """Return where artifacts of new experiments go: `mlartifacts` beside a SQLite file; None: the server decides."""
     file = sqlite_file(uri)
     return None if file is None else file.parent / "mlartifacts"
 
@@ -44,10 +44,10 @@ _opened: set[str] = set()
 
 
 def open_store(uri: str) -> MlflowClient:
-    """A client of the store, which exists and answers afterwards. Imports mlflow.
+    """Return a client of the store; afterwards the store exists and responds. Imports mlflow.
 
-    The first opening in a process happens under `<file>.lock`, since creating or migrating a SQLite store is not safe
-    for several processes. Raises SemibenchError with the store's address where it can't be opened.
+    A process first opens the store under `<file>.lock`, because creating or migrating a SQLite store is not safe for several
+    processes. Raise SemibenchError with the store's address if it cannot be opened.
     """
     quiet_mlflow()
     import logging
@@ -75,12 +75,12 @@ def open_store(uri: str) -> MlflowClient:
         ) from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise SemibenchError(
-            f"the MLflow store {uri} can't be opened: {str(error).splitlines()[0]}. Give another with --tracking-uri or "
+            f"the MLflow store {uri} cannot be opened: {str(error).splitlines()[0]}. Give another with --tracking-uri or "
             "MLFLOW_TRACKING_URI; run folders are complete without it"
         ) from error
 
 
 def _probe(client: MlflowClient) -> MlflowClient:
-    """One small call, so that tables are made here and a wrong address is found here."""
+    """Make one small call, which creates the tables and detects a wrong address."""
     client.search_experiments(max_results=1)
     return client

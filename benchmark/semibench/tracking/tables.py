@@ -10,7 +10,7 @@ from semibench.runfolder.records import ScoreSummary
 
 
 def spread(mean: Any, std: Any) -> str:
-    """ "0.812 ± 0.043"; a dash for what is undefined."""
+    """Format mean and deviation as "0.812 ± 0.043"; a dash if undefined."""
 
     def number(value: Any) -> str:
         if not isinstance(value, (int, float)) or math.isnan(value):
@@ -32,14 +32,16 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right_
 
 
 def metric_label(metric: str, unit: str) -> str:
-    """ "hd95 [mm]" for hd95_mm in mm: the unit once."""
+    """Format "hd95_mm" in mm as "hd95 [mm]", with the unit once."""
     name = metric.removesuffix(f"_{unit}") if unit else metric
     return f"{name} [{unit}]" if unit else name
 
 
 def score_rows(scores: Iterable[ScoreSummary]) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """convention -> (columns, rows): one row per metric, one column per checkpoint and predictor; mean ± standard
-    deviation over cases, and of how many cases and classes where the metric isn't defined for all."""
+    """Return convention -> (columns, rows), with one row per metric and one column per checkpoint and predictor.
+
+    Cells are mean ± standard deviation over cases, with the number of values if the metric is undefined for some.
+    """
     by_convention: dict[str, list[ScoreSummary]] = {}
     for score in scores:
         by_convention.setdefault(score.convention, []).append(score)

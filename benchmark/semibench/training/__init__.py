@@ -1,1 +1,1 @@
-"""Training: the loop and its parts. `semibench.training.loop.train` is the way in."""
+"""Training: the loop and its parts. Start at `semibench.training.loop.train`."""

@@ -1,8 +1,8 @@
 """Checkpoints: atomic, loadable without pickle (`weights_only=True`), tied to the key of their run.
 
-A folder holds `last.pt` (method, optimisers, loss scale, place in the run), `previous.pt` (the one before, used where the
-last is damaged), `best.pt` (weights of the last stage that were best on validation) and `best-<stage>.pt` of earlier
-stages, which a stage with `start="best"` takes over.
+A folder holds `last.pt` (method, optimisers, loss scale, position in the run), `previous.pt` (the one before, used if the
+last is damaged), `best.pt` (the last stage's best weights on validation) and `best-<stage>.pt` of earlier stages, from which
+a stage with `start="best"` starts.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from semibench.contracts.method import Method
 from semibench.files import synchronise, write_atomically
 
 FORMAT = 1
-"""Version of the layout; another one is refused."""
+"""Version of the layout; other versions are refused."""
 
 
 def intact(path: Path) -> bool:
-    """Whether a file of torch.save is complete and all its checksums hold."""
+    """Return whether a file written by torch.save is complete and all its checksums match."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -34,14 +34,16 @@ def intact(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Best:
-    """The best validation of a stage. value: mean foreground Dice; iteration: of the run, how many were done."""
+    """The best validation of a stage."""
 
     value: float
+    """Mean foreground Dice."""
     iteration: int
+    """Iterations of the run that were done."""
 
 
 def read(path: Path, key: str | None) -> dict[str, Any]:
-    """A checkpoint's content on the CPU. Raises IdentityError where it belongs to another run or layout."""
+    """Load a checkpoint to the CPU. Raise IdentityError if it belongs to another run or layout."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -55,15 +57,26 @@ def read(path: Path, key: str | None) -> dict[str, Any]:
 
 
 def load_method(path: Path, method: Method, key: str | None = None) -> Best | None:
-    """Puts the weights of `last.pt` or `best.pt` into a method of the same build, e.g. for scoring.
+    """Load the weights of `last.pt` or `best.pt` into a method built in the same way, e.g. for scoring.
 
-    Returns the validation they were chosen by, if any. key: the run it must belong to (None: not checked).
-    Raises IdentityError for another run or other parameter names, SemibenchError for a missing or damaged file.
+    Args:
+        path: the checkpoint.
+        method: receives the weights.
+        key: the run that the checkpoint must belong to; None: any run.
+
+    Returns:
+        The validation that selected the weights, if any.
+
+    Raises:
+        IdentityError: for another run or other parameter names.
+        SemibenchError: for a missing or damaged file.
     """
     if not path.is_file():
-        raise SemibenchError(f"{path}: there is no such checkpoint; train the run first")
+        raise SemibenchError(f"{path}: this checkpoint does not exist; train the run first")
     if not intact(path):
-        raise SemibenchError(f"{path}: the file is damaged; resume the run (it goes back to the checkpoint before)")
+        raise SemibenchError(
+            f"{path}: the file is damaged; resume the run, which continues from the previous checkpoint"
+        )
     content = read(path, key)
     restore_state(method, content["method"], path)
     best = content.get("best")
@@ -71,17 +84,17 @@ def load_method(path: Path, method: Method, key: str | None = None) -> Best | No
 
 
 def restore_state(method: Method, state: Mapping[str, Any], path: Path) -> None:
-    """Loads weights and buffers; raises IdentityError where names or shapes differ."""
+    """Load weights and buffers; raise IdentityError if names or shapes differ."""
     try:
         method.load_state_dict(state)
     except RuntimeError as error:
         raise IdentityError(
-            f"{path} doesn't fit {type(method).__name__} as it is now (changed code or options?): {error}"
+            f"{path} does not fit the present {type(method).__name__} (changed code or options?): {error}"
         ) from error
 
 
 class Checkpoints:
-    """The checkpoints of one run. key: its identity, stored in each file and compared on reading."""
+    """The checkpoints of one run. Its key is stored in each file and compared on reading."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder, key
@@ -90,16 +103,16 @@ class Checkpoints:
         self.best = folder / "best.pt"
 
     def best_of(self, stage: str, final: bool) -> Path:
-        """Where the best weights of a stage lie: `best.pt` for the last stage of the run."""
+        """Return the path of a stage's best weights: `best.pt` for the last stage of the run."""
         return self.best if final else self.folder / f"best-{stage}.pt"
 
     def clear(self) -> None:
-        """Removes what an earlier training left."""
+        """Remove the files of an earlier training."""
         for path in (self.last, self.previous, *self.folder.glob("best*.pt")):
             path.unlink(missing_ok=True)
 
     def save(self, content: Mapping[str, Any]) -> None:
-        """Writes `last.pt`; what was there becomes `previous.pt`. At every moment one of the two is complete."""
+        """Write `last.pt`; the old one becomes `previous.pt`. One of the two is complete at every moment."""
 
         def write(temporary: Path) -> None:
             torch.save({"format": FORMAT, "key": self.key, **content}, temporary)
@@ -110,7 +123,7 @@ class Checkpoints:
         write_atomically(self.last, write)
 
     def save_best(self, method: Method, best: Best, stage: str, final: bool) -> None:
-        """Writes the weights that were best on validation so far in a stage."""
+        """Write the best weights of a stage so far."""
         content = {
             "format": FORMAT,
             "key": self.key,
@@ -121,9 +134,11 @@ class Checkpoints:
         write_atomically(self.best_of(stage, final), lambda temporary: torch.save(content, temporary))
 
     def load(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """The newest complete checkpoint, or None where there is none.
+        """Load the newest complete checkpoint; return None if there is no checkpoint.
 
-        Raises IdentityError for one of another run, SemibenchError where all that there are are damaged.
+        Raises:
+            IdentityError: if it belongs to another run.
+            SemibenchError: if all checkpoints are damaged.
         """
         damaged = []
         for path in (self.last, self.previous):
@@ -134,9 +149,11 @@ class Checkpoints:
                 continue
             content = read(path, self.key)
             if damaged:
-                warn(f"{damaged[0]} is damaged; going on from {path.name}, some iterations are trained again")
+                warn(f"{damaged[0]} is damaged; continuing from {path.name}, some iterations are trained again")
             return content
         if damaged:
             names = ", ".join(path.name for path in damaged)
-            raise SemibenchError(f"{self.folder}: {names} damaged, nothing to resume from; start without --resume")
+            raise SemibenchError(
+                f"{self.folder}: {names} damaged, no checkpoint to resume from; start without --resume"
+            )
         return None

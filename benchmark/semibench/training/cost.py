@@ -1,4 +1,4 @@
-"""What a method costs: parameters, those used for prediction, and operations for one patch."""
+"""The cost of a method: its parameters, those used for prediction, and the operations for one patch."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from semibench.contracts.method import Method, Task
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters: of everything the method holds, teachers included, each once; inference_parameters: those that a
-    prediction of the default predictor reads; gflops: 10^9 floating-point operations (a multiply-add counts as two) of
-    convolutions, matrix products and attention for one patch of one image."""
+    """The cost of a method."""
 
     parameters: int
+    """Number of parameters that the method holds, teachers included, each counted once."""
     inference_parameters: int
+    """Number of parameters that the default predictor reads."""
     gflops: float
+    """10^9 floating-point operations of convolutions, matrix products and attention for one patch of one image; a multiply-add
+    counts as two."""
 
     def record(self) -> dict[str, float | int]:
-        """The part "model" of result.json."""
+        """Return the part "model" of result.json."""
         return asdict(self)
 
 
 class _Reads(TorchDispatchMode):
-    """Collects the storages that operations read while it is active."""
+    """Collects the storages that operations read while the mode is active."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +49,7 @@ class _Reads(TorchDispatchMode):
 
 
 def predictor_cost(module: nn.Module, predict: Callable[[Tensor], Tensor], image: Tensor) -> Cost:
-    """Cost of `predict(image)` among the parameters of `module`. image: (1, C, *spatial) on the module's device."""
+    """Measure `predict(image)` among the parameters of `module`. The image is (1, C, *spatial), on the module's device."""
     with torch.no_grad(), _Reads() as reads, FlopCounterMode(display=False) as counter:
         predict(image)
     parameters = list(dict.fromkeys(module.parameters()))
@@ -60,12 +62,12 @@ def predictor_cost(module: nn.Module, predict: Callable[[Tensor], Tensor], image
 
 
 def measure(method: Method, task: Task) -> Cost:
-    """Cost of a method's default predictor on one patch of the task; the method's mode is put back afterwards.
+    """Measure a method's default predictor on one patch of the task; the method's mode is restored afterwards.
 
-    Custom kernels (selective scans) are not among the counted operations.
+    Custom kernels (selective scans) are not counted.
     """
-    place = next(method.parameters())
-    image = torch.zeros((1, task.channels, *task.patch), device=place.device, dtype=place.dtype)
+    like = next(method.parameters())
+    image = torch.zeros((1, task.channels, *task.patch), device=like.device, dtype=like.dtype)
     training = {module: module.training for module in method.modules()}
     method.eval()
     try:

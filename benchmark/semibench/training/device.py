@@ -1,4 +1,4 @@
-"""Where training runs: device, threads, allocator, determinism and peak memory."""
+"""Device, threads, allocator, determinism and peak memory of training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from semibench.contracts.errors import UsageError
 
 MEGABYTE = 1e6
-"""Peak memory is given in megabytes of 10^6 bytes."""
+"""Bytes in the megabyte that peak memory is given in."""
 
 # Parameter numbers of glibc's mallopt(3), from <malloc.h>.
 M_TRIM_THRESHOLD = -1
@@ -24,19 +24,19 @@ NEVER = 2147483647
 
 
 def available() -> tuple[str, ...]:
-    """Device types that work here, the preferred first: "cuda", "mps", "cpu"."""
-    found = []
+    """Return the device types that work here, preferred first: "cuda", "mps", "cpu"."""
+    kinds = []
     if torch.cuda.is_available():
-        found.append("cuda")
+        kinds.append("cuda")
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return (*found, "cpu")
+        kinds.append("mps")
+    return (*kinds, "cpu")
 
 
 def choose(name: str = "auto") -> torch.device:
-    """The device called `name`: "auto" (cuda, else mps, else cpu), "cpu", "mps", "cuda" or "cuda:1".
+    """Return the device of this name: "auto" (cuda, else mps, else cpu), "cpu", "mps", "cuda" or "cuda:1".
 
-    Raises UsageError for a name that is none, or a device that this machine or this build of torch hasn't.
+    Raise UsageError for an unknown name, or a device that this machine or this build of torch does not have.
     """
     kinds = available()
     if name == "auto":
@@ -46,35 +46,39 @@ def choose(name: str = "auto") -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cuda", "mps", "cpu"):
-        raise UsageError(f"device {name!r} is not known; use 'auto', 'cpu', 'mps', 'cuda' or 'cuda:<number>'")
+        raise UsageError(f"unknown device {name!r}; use 'auto', 'cpu', 'mps', 'cuda' or 'cuda:<number>'")
     if device.type not in kinds:
         raise UsageError(
-            f"device {name!r} was asked for, but torch {torch.__version__} finds only {', '.join(kinds)} here; "
+            f"device {name!r} was requested, but torch {torch.__version__} finds only {', '.join(kinds)} here; "
             "use --device auto, or install a build of torch for this device"
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices here")
+        raise UsageError(f"device {name!r} was requested, but there are {torch.cuda.device_count()} CUDA devices here")
     return device
 
 
 def describe(device: torch.device) -> str:
-    """The name of the hardware, for the record of a run."""
+    """Return the name of the hardware, for the record of a run."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.processor() or platform.machine()})"
 
 
 WORTH_THREADS = 2**17
-"""Voxels of a batch from which several threads pay on a CPU. Seen on two cores, forward and backward: mgcc at an eighth of
-its width, 8 images of 64 x 64: one thread 1.3 times as fast as two; mean teacher on 8 of 256 x 256: two 1.5 times as fast."""
+"""Voxels of a batch above which several threads pay off on a CPU. Measured on two cores, forward and backward: for mgcc at an
+eighth of its width on 8 images of 64 x 64, one thread is 1.3 times as fast as two; for mean teacher on 8 of 256 x 256, two are
+1.5 times as fast as one."""
 
 
 def set_threads(threads: int | None = None, *, voxels: int | None = None) -> int:
-    """Sets how many threads torch uses on the CPU and returns the number. The number is part of "same machine kind":
-    digits may differ between two numbers of threads.
+    """Set how many threads torch uses on the CPU, and return the number.
 
-    threads: as given; None: OMP_NUM_THREADS where it is set, else one for batches of fewer than WORTH_THREADS voxels
-    (`voxels`), which threads only slow down, else all cores.
+    The number is part of "same machine kind": digits may differ between two numbers of threads.
+
+    Args:
+        threads: the number. None: OMP_NUM_THREADS if it is set; else one for batches of fewer than WORTH_THREADS voxels,
+            which threads only slow down; else all cores.
+        voxels: voxels of a batch.
     """
     if threads is not None and threads < 1:
         raise UsageError(f"the number of threads must be at least 1, got {threads}")
@@ -86,11 +90,11 @@ def set_threads(threads: int | None = None, *, voxels: int | None = None) -> int
 
 
 def tune_allocator() -> bool:
-    """Keeps freed memory in the process instead of giving it back to the system at every step; returns whether it did.
+    """Keep freed memory in the process instead of returning it to the system at every step; return whether that worked.
 
-    glibc maps and unmaps big tensors each time, which costs up to half of the time of training on a CPU; the price is a
-    resident memory that is up to a third larger. Same effect as MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647
-    in the environment, which win where they are set. Call it before the first tensor; elsewhere than on glibc: nothing.
+    glibc maps and unmaps big tensors each time, which costs up to half of the training time on a CPU. The price is up to a
+    third more resident memory. MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 in the environment have the same effect,
+    and take precedence if set. Call this before the first tensor; without glibc it does nothing.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return False
@@ -106,21 +110,21 @@ def tune_allocator() -> bool:
 
 
 def set_deterministic(device: torch.device) -> None:
-    """Makes equal runs give equal digits, as far as the device can.
+    """Make equal runs give equal digits, as far as the device can.
 
     CPU: deterministic algorithms everywhere (without filling fresh memory, which costs time and changes nothing here).
-    CUDA: deterministic cuDNN convolutions without autotuning; torch's general switch stays off, since several 3D and
-    resizing operations have no deterministic form there, so the last digits may differ between two runs.
+    CUDA: deterministic cuDNN convolutions without autotuning. Torch's general switch stays off, because several 3D and
+    resizing operations have no deterministic form there; the last digits may therefore differ between two runs.
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    # the public switch that, unlike use_deterministic_algorithms, doesn't import the compiler (2.7 s)
+    # unlike use_deterministic_algorithms, this public switch doesn't import the compiler (2.7 s)
     torch.set_deterministic_debug_mode("warn" if device.type == "cpu" else "default")
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - a property torch doesn't type
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done what it was given, so that a clock reading means something."""
+    """Wait until the device has finished its work, so that a clock reading is meaningful."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -128,9 +132,9 @@ def synchronize(device: torch.device) -> None:
 
 
 def _high_water() -> float:
-    """Greatest resident memory of this process so far, in bytes.
+    """Return the peak resident memory of this process so far, in bytes.
 
-    Linux: from /proc, since getrusage there starts with the mark of the process that started this one.
+    On Linux it comes from /proc, because getrusage starts from the peak of the parent process there.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -142,24 +146,24 @@ def _high_water() -> float:
 
 
 class PeakMemory:
-    """Greatest memory in use since it was made, in MB (10^6 bytes).
+    """Peak memory since construction, in MB (10^6 bytes).
 
-    CUDA: the allocator's own peak. CPU: resident memory of the process; its high-water mark where that rose since the
-    start, else the greatest of the values sampled (the mark may stem from earlier work of the process).
+    CUDA: the allocator's own peak. CPU: resident memory of the process: its high-water mark if that rose since construction,
+    else the largest sampled value (the mark may be from earlier work of the process).
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.process = psutil.Process()
         self.start = _high_water()
-        self.seen = 0.0
+        self.largest_sample = 0.0
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
     def sample(self) -> None:
-        """Looks at the memory in use now (microseconds)."""
+        """Sample the memory in use now; takes microseconds."""
         if self.device.type != "cuda":
-            self.seen = max(self.seen, float(self.process.memory_info().rss))
+            self.largest_sample = max(self.largest_sample, float(self.process.memory_info().rss))
 
     @property
     def megabytes(self) -> float:
@@ -167,4 +171,4 @@ class PeakMemory:
             return torch.cuda.max_memory_allocated(self.device) / MEGABYTE
         self.sample()
         mark = _high_water()
-        return (max(mark, self.seen) if mark > self.start else self.seen) / MEGABYTE
+        return (max(mark, self.largest_sample) if mark > self.start else self.largest_sample) / MEGABYTE

@@ -34,11 +34,11 @@ from semibench.training.records import Steps, Watch
 from semibench.training.schedules import Driver, StagePlan, build_drivers, plan_stages
 
 REPORT_EVERY = 0.5
-"""Seconds between two reports of progress; figures are brought from the device at these moments."""
+"""Seconds between two reports of progress; values are copied from the device at these moments."""
 
 
 class TrainingSource(Protocol):
-    """What training needs of the data: a pure function of (seed, iteration), so that resume needs nothing stored.
+    """The training data, as a pure function of (seed, iteration), so that a resumed run needs no stored state.
 
     It may have `names(pool, index) -> case keys` for messages.
     """
@@ -53,18 +53,21 @@ class TrainingSource(Protocol):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training came to. best: (validation Dice, iterations done then) of the last stage, None without validation;
-    seconds: all wall time, over resumes; peak_memory: MB; throughput: iterations per second, validation and checkpoints
-    left out."""
+    """The outcome of a training."""
 
     iterations: int
+    """Iterations of the run."""
     best: tuple[float, int] | None
+    """(validation Dice, iterations done by then) of the last stage; None without validation."""
     seconds: float
+    """Wall time, summed over resumes."""
     peak_memory: float
+    """MB."""
     throughput: float
+    """Iterations per second, without validation and checkpoints."""
 
     def record(self) -> dict[str, float | int | None]:
-        """The part "training" of result.json."""
+        """Return the part "training" of result.json."""
         return {
             "iterations": self.iterations,
             "seconds": self.seconds,
@@ -76,7 +79,7 @@ class TrainingResult:
 
 
 def fingerprint(method: Method, recipe: Recipe, seed: int) -> str:
-    """A stand-in for the run key where none is given: digest of method class, terms, recipe and seed."""
+    """Return a digest of method class, terms, recipe and seed, which replaces the run key if none is given."""
     terms = {name: term.record() for name, term in method.terms.items()}
     return sha256(canonical([type(method).__qualname__, terms, recipe.model_dump(mode="json"), seed]))
 
@@ -94,17 +97,27 @@ def train(
     resume: bool = False,
     key: str | None = None,
 ) -> TrainingResult:
-    """Trains a method over all its stages for `recipe.iterations` batches; afterwards it holds the last weights.
-
-    method: built (after `seeding.seed_construction(seed)`), with `terms` resolved. validate: mean foreground Dice on the
-    validation cases; None: there are none. folder: of the run; gets `checkpoints/` and `steps.parquet`. resume: go on
-    from the checkpoint there, to the same digits as without interruption (CPU, equal thread count); without one, or with
-    resume=False, training starts anew and old files are removed. key: the run's key, checked on resume (None: a digest
-    of method class, terms, recipe and seed).
+    """Train a method through all its stages for `recipe.iterations` batches; afterwards it holds the last weights.
 
     SIGINT and SIGTERM let the iteration end, save a checkpoint and raise KeyboardInterrupt; a second one stops at once.
-    Raises DivergedError for a loss or weight that is not finite, PluginError for a method that breaks the contract,
-    IdentityError for a checkpoint of another run.
+
+    Args:
+        method: built after `seeding.seed_construction(seed)`, with resolved `terms`.
+        data: the training data.
+        recipe: budget and optimisation.
+        seed: training seed.
+        device: where to train.
+        folder: the run folder; receives `checkpoints/` and `steps.parquet`.
+        validate: returns the mean foreground Dice on the validation cases; None: there are none.
+        reporter: receives progress and warnings.
+        resume: continue from the checkpoint in the folder, to the same digits as without interruption (CPU, equal number of
+            threads). Without a checkpoint, or with `resume=False`, training starts anew and old files are removed.
+        key: the run's key, checked on resume; None: a digest of method class, terms, recipe and seed.
+
+    Raises:
+        DivergedError: for a loss or weight that is not finite.
+        PluginError: for a method that breaks the contract.
+        IdentityError: for a checkpoint of another run.
     """
     tune_allocator()
     set_deterministic(device)
@@ -163,13 +176,13 @@ class _Training:
         self.started = time.perf_counter()
 
     def stop(self) -> None:
-        """Ends the training after the current iteration; asked again, at once."""
+        """End the training after the current iteration; a second call ends it at once."""
         if self.stopping:
             interrupt()
         self.stopping = True
 
     def name_samples(self, stream: str, index: Tensor) -> list[str]:
-        """Case keys of the samples of a stream, for messages."""
+        """Return the case keys of a stream's samples, for messages."""
         return self.data.names(self.method.streams[stream].pool, index)  # type: ignore[attr-defined]
 
     def run(self, resume: bool) -> TrainingResult:
@@ -203,14 +216,14 @@ class _Training:
         )
 
     def enter(self, number: int) -> None:
-        """Begins a stage: weights it takes over, the method's `begin`, fresh optimisers."""
+        """Begin a stage: load its start weights, call the method's `begin`, build its optimisers."""
         plan = self.plan[number]
         if number > 0 and plan.stage.start == "best":
             path = self.checkpoints.best_of(self.plan[number - 1].name, final=False)
             if self.best is not None:
                 restore_state(self.method, read(path, self.checkpoints.key)["method"], path)
             elif self.validate is not None:
-                self.reporter.warn(f"stage {plan.name!r} starts from the last weights: no validation was a number")
+                self.reporter.warn(f"stage {plan.name!r} starts from the last weights: every validation was NaN")
         self.best = None
         seeding.seed_begin(self.seed, plan.name)
         self.method.train()
@@ -222,7 +235,7 @@ class _Training:
         self.optimise = Optimisation(self.method, self.drivers, self.watch, self.scale)
 
     def train_stage(self, number: int, first: int) -> None:
-        """The iterations of a stage from step `first` on, then its last validation and checkpoint."""
+        """Run the iterations of a stage from step `first` on, with its validations and checkpoints."""
         plan, recipe = self.plan[number], self.recipe
         reported = clock = time.perf_counter()
         for step in range(first, plan.steps):
@@ -255,7 +268,7 @@ class _Training:
                 clock = time.perf_counter()
 
     def iterate(self, plan: StagePlan, step: int, iteration: int) -> None:
-        """One iteration: batch, seeds, the method's step, its after_step."""
+        """Run one iteration: batch, seeds, the method's `step` and `after_step`."""
         method = self.method
         clock = Clock(plan.name, step, plan.steps, self.data.passes(iteration))
         batch = self.data.batch(iteration)
@@ -275,7 +288,7 @@ class _Training:
             method.notes.clear()
 
     def report(self, done: int, busy: float) -> None:
-        """Tells the reporter the latest figures: terms, learning rates, iterations per second, seconds left."""
+        """Report the latest values: terms, learning rates, iterations per second, seconds left."""
         self.memory.sample()
         shown = dict(self.watch.publish())
         speed = self.done_here / busy if busy > 0 else math.nan
@@ -284,7 +297,7 @@ class _Training:
         self.reporter.advance(done, shown)
 
     def score(self, plan: StagePlan, number: int, step: int, done: int) -> None:
-        """Validates; better than every earlier one of this stage (ties: the earlier stays) becomes the best."""
+        """Validate, and save the weights if they are better than all earlier ones of this stage (ties: the earlier ones stay)."""
         if self.validate is None:
             return
         seeding.seed_validation(self.seed, plan.name, step)
@@ -297,7 +310,7 @@ class _Training:
             self.checkpoints.save_best(self.method, self.best, plan.name, number + 1 == len(self.plan))
 
     def save(self, number: int, step: int) -> None:
-        """Writes the figures so far, then the checkpoint (so that it never knows more than the table)."""
+        """Write the values so far, then the checkpoint, so that the checkpoint is never ahead of the table."""
         self.watch.publish()
         plan = self.plan[number]
         self.refuse_broken_weights(plan, step)
@@ -320,19 +333,19 @@ class _Training:
         )
 
     def refuse_broken_weights(self, plan: StagePlan, step: int) -> None:
-        """Raises DivergedError for a weight that is NaN or infinite: a gradient can be so while the loss is a number."""
+        """Raise DivergedError for a weight that is NaN or infinite: a gradient can be, even if the loss is finite."""
         named = [(name, p.detach()) for name, p in self.method.named_parameters() if p.is_floating_point()]
         finite = torch.stack([value.isfinite().all() for _, value in named]).tolist() if named else []
         broken = [name for (name, _), fine in zip(named, finite, strict=True) if not fine]
         if broken:
             raise DivergedError(
-                f"{type(self.method).__name__}: the weights {', '.join(broken[:5])} hold NaN or infinity after {step} steps "
+                f"{type(self.method).__name__}: the weights {', '.join(broken[:5])} contain NaN or infinity after {step} steps "
                 f"of stage {plan.name!r}, though the losses were finite; look for a gradient that is undefined (a root or "
                 "quotient at 0), clip gradients, or lower the learning rate"
             )
 
     def restore(self, content: Mapping[str, Any]) -> tuple[int, int]:
-        """Takes up a checkpoint: weights, what is frozen, optimisers, figures. Returns (stage number, step)."""
+        """Restore a checkpoint: weights, frozen parameters, optimisers, values. Return (stage number, step)."""
         number, step = int(content["stage"]), int(content["step"])
         restore_state(self.method, content["method"], self.checkpoints.last)
         frozen = set(content["frozen"])
@@ -350,6 +363,6 @@ class _Training:
         if self.steps.path.is_file():
             self.steps.load(before=done)
         elif done > 0:
-            self.reporter.warn(f"{self.steps.path} is gone; the figures of the first {done} iterations are lost")
+            self.reporter.warn(f"{self.steps.path} is missing; the values of the first {done} iterations are lost")
         self.reporter.advance(done)
         return number, step

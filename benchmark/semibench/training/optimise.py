@@ -1,4 +1,4 @@
-"""The `Optimise` contract: weigh, add, check, send gradients to whom they are for, clip, step."""
+"""Implements the contract `Optimise`: weight, add and check the losses, compute gradients, clip, step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from semibench.training.schedules import Driver
 
 
 class Optimisation:
-    """What a method gets as `optimise`. One object serves a stage; `begin` and `end` bracket each iteration.
+    """The `optimise` that a method receives. One object serves a stage; `begin` and `end` bracket each iteration.
 
-    A term whose weight is 0 now is logged but left out of the sum, so that it changes no digit; if its value is not
-    finite, that is worth a warning and no more. Gradients reach the parameters of the optimisers `on` and no others:
-    teachers, frozen parts and the networks of other optimisers get none, even where the graph leads to them.
+    A term whose weight is 0 is logged but left out of the sum, so that it changes no digit; if its value is not finite, a
+    warning is enough. Only the parameters of the optimisers `on` receive gradients: teachers, frozen parts and the networks
+    of other optimisers receive none, even if the graph leads to them.
     """
 
     def __init__(self, method: Method, drivers: Mapping[str, Driver], watch: Watch, scale: LossScale) -> None:
@@ -30,7 +30,7 @@ class Optimisation:
         self._overflow = False
 
     def begin(self, clock: Clock) -> None:
-        """Sets the learning rates of this step."""
+        """Set the learning rates of this step."""
         self.clock = clock
         self._overflow = False
         for name, driver in self.drivers.items():
@@ -39,11 +39,15 @@ class Optimisation:
             self.watch.scalar("scale", self.scale.scale)
 
     def __call__(self, losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
-        """See `semibench.Optimise`. Returns whether something was stepped (False: step=False, fp16 overflow, or no term
-        had a weight and a gradient).
+        """Take one optimisation step; see `semibench.Optimise`.
 
-        Raises PluginError for undeclared terms, values that are no scalars, unknown or missing `on`, disabled gradients;
-        DivergedError for a value that is NaN or infinite.
+        Returns:
+            Whether any optimiser stepped: False with `step=False`, after an fp16 overflow, or if no term had a weight and a
+            gradient.
+
+        Raises:
+            PluginError: for undeclared terms, values that are not scalars, unknown or missing `on`, or disabled gradients.
+            DivergedError: for a value that is NaN or infinite.
         """
         drivers = self._drivers(on)
         if not torch.is_grad_enabled():
@@ -58,7 +62,7 @@ class Optimisation:
         return any(stepped)
 
     def end(self) -> None:
-        """After the method's step. Raises PluginError for gradients that nobody stepped or that were made elsewhere."""
+        """End an iteration. Raise PluginError for gradients that were never stepped or were computed elsewhere."""
         left = [driver.name for driver in self.drivers.values() if driver.gradients]
         if left:
             raise PluginError(
@@ -71,22 +75,22 @@ class Optimisation:
     def _drivers(self, on: Sequence[str]) -> list[Driver]:
         if isinstance(on, str):
             raise PluginError(f"{self.owner}: `on` is a list of optimisers, got the text {on!r}; write on=[{on!r}]")
-        known = ", ".join(self.drivers)
+        names = ", ".join(self.drivers)
         if not on:
             if len(self.drivers) > 1:
-                raise PluginError(f"{self.owner}: there are several optimisers; say on=[...] which of {known}")
+                raise PluginError(f"{self.owner}: there are several optimisers; choose with on=[...] among {names}")
             return list(self.drivers.values())
         unknown = [name for name in on if name not in self.drivers]
         if unknown:
-            raise PluginError(f"{self.owner}: no optimiser is called {', '.join(unknown)}; known: {known}")
+            raise PluginError(f"{self.owner}: no optimiser is called {', '.join(unknown)}; known: {names}")
         return [self.drivers[name] for name in dict.fromkeys(on)]
 
     def _refuse_foreign(self) -> None:
         for driver in self.drivers.values():
             if any(parameter.grad is not None for parameter in driver.parameters):
                 raise PluginError(
-                    f"{self.owner}: parameters of optimiser {driver.name!r} hold gradients that optimise() didn't make; "
-                    "never call backward() in a method: hand losses to optimise(), or use torch.autograd.grad"
+                    f"{self.owner}: parameters of optimiser {driver.name!r} hold gradients that optimise() did not compute; "
+                    "never call backward() in a method: pass losses to optimise(), or use torch.autograd.grad"
                 )
 
     def _backward(self, losses: Losses, drivers: Sequence[Driver]) -> None:
@@ -118,12 +122,13 @@ class Optimisation:
         self._hand_out(parameters, drivers)
 
     def _hand_out(self, parameters: Mapping[nn.Parameter, None], drivers: Sequence[Driver]) -> None:
-        """Moves the fresh gradients from `.grad` to the optimisers that wanted them."""
+        """Move the fresh gradients from `.grad` to the optimisers that asked for them."""
         fresh: dict[nn.Parameter, Tensor] = {}
         for parameter in parameters:
             if parameter.grad is not None:
                 fresh[parameter], parameter.grad = parameter.grad, None
         finite = self.scale.restore(list(fresh.values()))
+        # a parameter of two optimisers needs a copy, because clipping and accumulation work in place
         taken: set[nn.Parameter] = set()
         for driver in drivers:
             shared = not taken.isdisjoint(driver.parameters)

@@ -16,9 +16,9 @@ DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """The context a step is computed in. precision: "fp32" (none), "bf16" or "fp16".
+    """Return the context for computing a step in "fp32" (no context), "bf16" or "fp16".
 
-    torch's cache of cast weights is off: it hands the weights of before a step to a second pass of the same iteration.
+    Torch's cache of cast weights is off: in the second pass of an iteration it would return the weights from before the step.
     """
     if precision == "fp32":
         return nullcontext()
@@ -27,11 +27,11 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 
 @dataclass
 class LossScale:
-    """Scale of the loss in fp16 (Micikevicius et al., ICLR 2018), so that small gradients don't vanish.
+    """Scale of the loss in fp16 (Micikevicius et al., ICLR 2018), so that small gradients do not vanish.
 
-    Gradients are divided by it as soon as they exist, so that several optimisations of one iteration and sums over
-    passes are plain; powers of two make this exact. Halved after an iteration with an overflow, doubled after `growth`
-    iterations without.
+    Gradients are divided by it as soon as they exist, so that several optimisations in one iteration and sums over passes
+    need no special care; powers of two make this exact. It is halved after an iteration with an overflow, and doubled after
+    `growth` iterations without one.
     """
 
     enabled: bool
@@ -43,14 +43,14 @@ class LossScale:
         return loss * self.scale if self.enabled else loss
 
     def restore(self, gradients: list[Tensor]) -> bool:
-        """Divides in place; returns whether all of them are finite (always True without scaling)."""
+        """Divide the gradients in place; return whether all of them are finite (always True without scaling)."""
         if not self.enabled or not gradients:
             return True
         torch._foreach_mul_(gradients, 1.0 / self.scale)
         return bool(nn.utils.get_total_norm(gradients).isfinite())
 
     def update(self, overflow: bool) -> None:
-        """At the end of an iteration."""
+        """Adapt the scale at the end of an iteration."""
         if not self.enabled:
             return
         if overflow:
@@ -68,8 +68,9 @@ class LossScale:
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
-    """The same values with strides of channels last; `to`, not `contiguous`, which leaves one channel as it is and so
-    makes the first convolution, and what follows it, run in the other layout."""
+    """Return the same values with channels-last strides."""
+    # `to`, not `contiguous`: that leaves a single channel unchanged, so that the first convolution and everything after it
+    # would run in the other layout.
     if tensor.dim() == 4:
         return tensor.to(memory_format=torch.channels_last)
     if tensor.dim() == 5:
@@ -78,14 +79,14 @@ def _channels_last(tensor: Tensor) -> Tensor:
 
 
 def weights_channels_last(module: nn.Module) -> None:
-    """Lays out all 4D and 5D parameters and buffers with the channels last, in place; values don't change."""
+    """Convert all 4D and 5D parameters and buffers to channels last, in place; values do not change."""
     with torch.no_grad():
         for tensor in (*module.parameters(), *module.buffers()):
             tensor.data = _channels_last(tensor.data)
 
 
 def batch_channels_last(batch: Batch) -> Batch:
-    """The same batch with images and strong views laid out with the channels last."""
+    """Return the same batch with images and strong views in channels last."""
     return {
         name: replace(
             samples, image=_channels_last(samples.image), strong=tuple(_channels_last(view) for view in samples.strong)
@@ -96,10 +97,10 @@ def batch_channels_last(batch: Batch) -> Batch:
 
 @contextmanager
 def compiled(module: nn.Module, enabled: bool) -> Iterator[None]:
-    """Compiles calls of every Backbone and Decoder inside a method while the context lasts.
+    """Compile the calls of every Backbone and Decoder of a method while the context lasts.
 
-    In place (`nn.Module.compile`), so that names in the state stay what they are. `encode` called apart is not compiled,
-    the decoder it feeds is.
+    This happens in place (`nn.Module.compile`), so that names in the state do not change. A separate call of `encode` is not
+    compiled, but the decoder that uses its maps is.
     """
     parts = [part for part in module.modules() if isinstance(part, Backbone | Decoder)] if enabled else []
     for part in parts:

@@ -1,4 +1,4 @@
-"""What an iteration tells: loss terms, weights, learning rates and notes; held back, checked, written in batches."""
+"""Record loss terms, weights, learning rates and notes of each iteration; hold, check and write them in batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 Identify = Callable[[str, Tensor], list[str]]
-"""(stream, `Samples.index` on the CPU) -> ids of the samples, for messages."""
+"""(stream, `Samples.index` on the CPU) -> names of the samples, for messages."""
 
 
 class Steps:
@@ -45,7 +45,7 @@ class Steps:
         self._value.append(value)
 
     def table(self) -> pyarrow.Table:
-        """All rows so far; stage and name are dictionary-encoded text."""
+        """Return all rows so far; stage and name are dictionary-encoded."""
         import pyarrow as pa
 
         words = pa.array(list(self._names), pa.string())
@@ -62,13 +62,13 @@ class Steps:
         return pa.table(columns)
 
     def flush(self) -> None:
-        """Writes the file anew, atomically."""
+        """Write the whole file atomically."""
         import pyarrow.parquet as parquet
 
         write_atomically(self.path, lambda temporary: parquet.write_table(self.table(), temporary))
 
     def load(self, before: int) -> None:
-        """Takes over the rows of an earlier process whose step is below `before`."""
+        """Load the rows of an earlier process whose step is below `before`."""
         import pyarrow.parquet as parquet
 
         table = parquet.read_table(self.path)
@@ -80,7 +80,7 @@ class Steps:
 
 @dataclass
 class _Held:
-    """Figures of one call that are still on the device."""
+    """Values of one call that are still on the device."""
 
     iteration: int
     clock: Clock
@@ -92,12 +92,11 @@ class _Held:
 
 @dataclass
 class Watch:
-    """Holds the figures of iterations until `settle`, which brings them to the CPU in one go, stops on a loss that is
-    NaN or infinite, and moves them to the table.
+    """Holds the values of iterations until `settle`, which copies them to the CPU at once and stops on NaN and infinity.
 
-    On the CPU a loss is checked before its gradient is taken. On other devices looking at it would stop the queue of
-    work, so it is checked at the next `settle` (which comes before anything is validated or saved); the error names the
-    step it happened in all the same. A term called several times in an iteration is shown as the mean of its values.
+    On the CPU a loss is checked before its gradient is computed. On other devices reading it would stall the queue, so it is
+    checked at the next `settle`, before anything is validated or saved; the error still names the step. A term that is computed
+    several times in an iteration is recorded as the mean of its values.
     """
 
     steps: Steps
@@ -114,18 +113,18 @@ class Watch:
     _sums: dict[tuple[int, str, str], list[float]] = field(default_factory=dict)
 
     def begin(self, iteration: int, clock: Clock, batch: Batch) -> None:
-        """A new iteration starts: what follows belongs to it."""
+        """Start an iteration; all following values belong to it."""
         self._iteration, self._clock = iteration, clock
         self._samples = {name: samples.index for name, samples in batch.items()}
 
     def terms(self, names: tuple[str, ...], weights: tuple[float, ...], values: Tensor) -> None:
-        """Unweighted values (T,) of loss terms and their weights now. Raises DivergedError (on the CPU: at once)."""
+        """Record the unweighted values (T,) of loss terms and their weights. On the CPU this may raise DivergedError."""
         self._held.append(_Held(self._iteration, self._clock, names, weights, values, self._samples))
         if self.eager:
             self.settle()
 
     def notes(self, notes: Mapping[str, Tensor | float]) -> None:
-        """Diagnostics of a method; each must be one number."""
+        """Record the diagnostics of a method; each must be one number."""
         plain: dict[str, float] = {}
         names, tensors = [], []
         for name, value in notes.items():
@@ -145,14 +144,14 @@ class Watch:
             self._held.append(_Held(self._iteration, self._clock, tuple(names), None, stacked, self._samples))
 
     def scalar(self, name: str, value: float) -> None:
-        """A figure the harness knows itself (learning rate, validation)."""
+        """Record a value that the harness computes (learning rate, validation)."""
         self._keep(self._iteration, self._clock.stage, name, value)
 
     def _keep(self, iteration: int, stage: str, name: str, value: float) -> None:
         self._sums.setdefault((iteration, stage, name), []).append(value)
 
     def settle(self) -> None:
-        """Checks and takes over everything held. Raises DivergedError for the first term that is not finite."""
+        """Check all held values. Raise DivergedError for the first term that is not finite."""
         held, self._held = self._held, []
         if not held:
             return
@@ -171,13 +170,13 @@ class Watch:
                 self._keep(entry.iteration, entry.clock.stage, f"weight/{name}", weight)
 
     def publish(self) -> dict[str, float]:
-        """Settles, moves everything to the table and returns the latest value of each figure."""
+        """Settle, move everything to the table, and return the latest value of each name."""
         self.settle()
         self.move()
         return self.latest
 
     def move(self) -> None:
-        """Moves what was checked to the table, in the order of iterations."""
+        """Move checked values to the table, in the order of iterations."""
         for (iteration, stage, name), values in sorted(self._sums.items(), key=lambda item: item[0][0]):
             value = values[0] if len(values) == 1 else math.fsum(values) / len(values)
             self.steps.add(iteration, stage, name, value)
@@ -193,7 +192,7 @@ class Watch:
                     self._warned.add((entry.clock.stage, name))
                     self.warn(
                         f"{self.owner}: term {name!r} is {value} at step {entry.clock.step} of stage "
-                        f"{entry.clock.stage!r}, where its weight is 0; it is left out of the sum and training goes on"
+                        f"{entry.clock.stage!r}, where its weight is 0; it is left out of the sum and training continues"
                     )
                 continue
             others = ", ".join(f"{n} = {v:.6g}" for n, v in zip(entry.names, values, strict=True) if n != name)
@@ -207,7 +206,7 @@ class Watch:
     def _cases(self, samples: Mapping[str, Tensor]) -> str:
         parts = []
         for stream, index in samples.items():
-            places = index.cpu()
-            shown = self.identify(stream, places) if self.identify is not None else [str(p) for p in places.tolist()]
-            parts.append(f"{stream}: {', '.join(shown)}")
+            positions = index.cpu()
+            names = self.identify(stream, positions) if self.identify else [str(p) for p in positions.tolist()]
+            parts.append(f"{stream}: {', '.join(names)}")
         return "; ".join(parts) or "none"

@@ -1,4 +1,4 @@
-"""How the iterations are shared among stages, and how an optimiser and its learning rate come from the contracts."""
+"""Share the iterations among stages, and build optimisers and learning rates from the contracts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from semibench.contracts.schedule import Stage
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage with its place in the run. steps: iterations it gets; offset: iterations before it."""
+    """A stage and its position in the run."""
 
     stage: Stage
+    """The stage that the method declared."""
     steps: int
+    """Number of its iterations."""
     offset: int
+    """Number of iterations before it."""
 
     @property
     def name(self) -> str:
@@ -30,14 +33,18 @@ class StagePlan:
 
 
 def allot(total: int, shares: Sequence[float]) -> list[int]:
-    """Splits `total` iterations by shares (that sum to 1), largest remainder first (ties: the earlier), each at least 1.
+    """Divide `total` iterations by shares, largest remainder first (ties: the earlier), each at least 1.
 
-    Raises UsageError where there are fewer iterations than shares, PluginError where the shares are no shares.
+    Raises:
+        UsageError: if there are fewer iterations than shares.
+        PluginError: if the shares are not positive or do not sum to 1.
     """
     if not shares or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise PluginError(f"the shares of a method's stages must be positive and sum to 1, got {list(shares)}")
     if total < len(shares):
-        raise UsageError(f"{total} iterations can't be shared by {len(shares)} stages; raise the recipe's iterations")
+        raise UsageError(
+            f"{total} iterations cannot be divided among {len(shares)} stages; raise the recipe's iterations"
+        )
     exact = [share * total for share in shares]
     parts = [math.floor(value + 1e-9) for value in exact]
     by_remainder = sorted(range(len(parts)), key=lambda i: (parts[i] - exact[i], i))
@@ -51,11 +58,11 @@ def allot(total: int, shares: Sequence[float]) -> list[int]:
 
 
 def plan_stages(method: Method, iterations: int) -> list[StagePlan]:
-    """The stages of a method with the iterations each gets. Raises PluginError for equal or no names."""
+    """Return the stages of a method with their iterations. Raise PluginError for missing or duplicate names."""
     stages = tuple(method.stages())
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names) or not all(names):
-        raise PluginError(f"{type(method).__name__}: stages need names that differ, got {names}")
+        raise PluginError(f"{type(method).__name__}: stages need different names, got {names}")
     plan, offset = [], 0
     for stage, steps in zip(stages, allot(iterations, [stage.share for stage in stages]), strict=True):
         plan.append(StagePlan(stage, steps, offset))
@@ -64,7 +71,7 @@ def plan_stages(method: Method, iterations: int) -> list[StagePlan]:
 
 
 def poly(step: int, steps: int, power: float) -> float:
-    """max(0, 1 - step/steps)^power: real and 0 beyond the end, where the unclamped power would be complex."""
+    """Return max(0, 1 - step/steps)^power; without the clamp, the power beyond the end would be complex."""
     return max(0.0, 1.0 - step / steps) ** power
 
 
@@ -80,19 +87,14 @@ KINDS: Mapping[str, tuple[type[torch.optim.Optimizer], tuple[str, ...]]] = {
     "adamw": (torch.optim.AdamW, ("betas", "weight_decay", "eps", "amsgrad")),
     "rmsprop": (torch.optim.RMSprop, ("momentum", "weight_decay", "alpha", "eps", "centered")),
 }
-"""Kind -> class and the settings it takes. What `settings` leaves open comes from the recipe (momentum, betas,
-weight_decay), the rest from torch."""
+"""Kind -> class and accepted settings. Defaults come from the recipe (momentum, betas, weight_decay), otherwise from torch."""
 
 OWN = ("clip_norm", "clip_value", "power")
 
 
 @dataclass(eq=False)
 class Driver:
-    """One optimiser at work in a stage: its parameters, learning rate, clipping, and the gradients it has not used yet.
-
-    gradients: position in `parameters` -> gradient. Kept here and not in `.grad`, because two optimisers may share a
-    parameter. overflow: some of them were not finite in fp16, so that the next step is left out.
-    """
+    """One optimiser of a stage: its parameters, learning rate, clipping, and pending gradients."""
 
     name: str
     optimiser: torch.optim.Optimizer
@@ -103,10 +105,12 @@ class Driver:
     clip_norm: float | None = None
     clip_value: float | None = None
     gradients: dict[int, Tensor] = field(default_factory=dict)
+    """Position in `parameters` -> gradient. Not stored in `.grad`, because two optimisers may share a parameter."""
     overflow: bool = False
+    """Some gradients were not finite in fp16; the next step is skipped."""
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of a step: step k uses lr(k)."""
+        """Return the learning rate of a step: step k uses lr(k)."""
         return self.lr * SCHEDULES[self.schedule](step, steps, self.power)
 
     def set_rate(self, step: int, steps: int) -> float:
@@ -116,7 +120,7 @@ class Driver:
         return rate
 
     def collect(self, fresh: Mapping[nn.Parameter, Tensor], *, copy: bool) -> None:
-        """Adds gradients to those kept. copy: another optimiser keeps the same tensors."""
+        """Add to the pending gradients. Set `copy` if another optimiser holds the same tensors."""
         for position, parameter in enumerate(self.parameters):
             gradient = fresh.get(parameter)
             if gradient is None:
@@ -127,49 +131,51 @@ class Driver:
                 self.gradients[position] = gradient.clone() if copy else gradient
 
     def step(self) -> bool:
-        """Clips and steps with the gradients kept, then drops them. Returns whether it stepped (not: nothing to do, or
-        overflow). Parameters without gradient are left alone, momentum and decay included."""
-        due = bool(self.gradients) and not self.overflow
-        if due:
-            touched = []
+        """Clip, step, and drop the pending gradients; return whether it stepped: not after an overflow or without gradients.
+
+        Parameters without a gradient do not change, not even by momentum or decay.
+        """
+        steps = bool(self.gradients) and not self.overflow
+        if steps:
+            updated = []
             for position, gradient in self.gradients.items():
                 self.parameters[position].grad = gradient
-                touched.append(self.parameters[position])
+                updated.append(self.parameters[position])
             if self.clip_value is not None:
-                nn.utils.clip_grad_value_(touched, self.clip_value)
+                nn.utils.clip_grad_value_(updated, self.clip_value)
             if self.clip_norm is not None:
-                nn.utils.clip_grad_norm_(touched, self.clip_norm)
+                nn.utils.clip_grad_norm_(updated, self.clip_norm)
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
         self.gradients.clear()
         self.overflow = False
-        return due
+        return steps
 
 
 def trainable(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """Parameters that require gradients, each once, in order of the modules."""
-    found = dict.fromkeys(parameter for module in modules for parameter in module.parameters())
-    return [parameter for parameter in found if parameter.requires_grad]
+    """Return the parameters that require gradients, each once, in the order of the modules."""
+    parameters = dict.fromkeys(parameter for module in modules for parameter in module.parameters())
+    return [parameter for parameter in parameters if parameter.requires_grad]
 
 
 def build_driver(name: str, contract: Optimiser, recipe: Recipe, owner: str = "method") -> Driver:
-    """The torch optimiser of a contract; what it leaves open is the recipe's, weight decay included.
+    """Build the torch optimiser of a contract; the recipe fills in everything that the contract leaves open.
 
-    Raises PluginError for an unknown kind, schedule or setting, and where there is nothing to train.
+    Raise PluginError for an unknown kind, schedule or setting, and if there is nothing to train.
     """
     kind = contract.kind or recipe.optimiser
     schedule = contract.schedule or recipe.schedule
     if kind not in KINDS or schedule not in SCHEDULES:
         raise PluginError(
-            f"{owner}: optimiser {name!r} wants kind {kind!r} with schedule {schedule!r}; "
+            f"{owner}: optimiser {name!r} has kind {kind!r} and schedule {schedule!r}; "
             f"known kinds: {', '.join(KINDS)}; schedules: {', '.join(SCHEDULES)}"
         )
-    made, accepted = KINDS[kind]
+    optimiser_class, accepted = KINDS[kind]
     unknown = set(contract.settings) - set(accepted) - set(OWN)
     if unknown:
         raise PluginError(
-            f"{owner}: optimiser {name!r} ({kind}) takes no setting {', '.join(sorted(unknown))}; "
-            f"it takes {', '.join((*accepted, *OWN))}"
+            f"{owner}: optimiser {name!r} ({kind}) does not accept {', '.join(sorted(unknown))}; "
+            f"it accepts {', '.join((*accepted, *OWN))}"
         )
     parameters = trainable(contract.modules)
     if not parameters:
@@ -177,12 +183,12 @@ def build_driver(name: str, contract: Optimiser, recipe: Recipe, owner: str = "m
             f"{owner}: optimiser {name!r} has nothing to train: no parameter of its modules requires gradients. "
             "Leave it out of optimisers() in this stage, or unfreeze something in begin()"
         )
-    chosen: dict[str, Any] = {"momentum": recipe.momentum, "betas": recipe.betas, "weight_decay": recipe.weight_decay}
-    chosen = {key: value for key, value in (chosen | dict(contract.settings)).items() if key in accepted}
+    defaults: dict[str, Any] = {"momentum": recipe.momentum, "betas": recipe.betas, "weight_decay": recipe.weight_decay}
+    settings = {key: value for key, value in (defaults | dict(contract.settings)).items() if key in accepted}
     lr = (recipe.lr if contract.lr is None else contract.lr) * contract.lr_factor
     return Driver(
         name=name,
-        optimiser=made(parameters, lr=lr, **chosen),  # type: ignore[call-arg]
+        optimiser=optimiser_class(parameters, lr=lr, **settings),  # type: ignore[call-arg]
         parameters=parameters,
         lr=lr,
         schedule=schedule,
@@ -193,7 +199,7 @@ def build_driver(name: str, contract: Optimiser, recipe: Recipe, owner: str = "m
 
 
 def build_drivers(method: Method, recipe: Recipe) -> dict[str, Driver]:
-    """All optimisers of a method for the stage that begins now, with fresh state."""
+    """Build all optimisers of a method for the stage that begins, with fresh state."""
     contracts = method.optimisers()
     owner = type(method).__name__
     if not contracts:

@@ -1,7 +1,7 @@
 """Randomness without stored state: every iteration is seeded from (seed, stage, step).
 
-So a run that was killed continues with the same digits, and what a method draws in one iteration can't move what it
-draws in the next. Batches and views have generators of their own (`semibench.data`).
+A killed run therefore continues with the same digits, and the random numbers of one iteration do not affect the next.
+Batches and views have separate generators (`semibench.data`).
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from semibench.blocks.seeds import derive_seed
 
 
 def seed_all(value: int) -> None:
-    """Seeds the global generators of torch (all devices), numpy and random, which is what plugins may use."""
+    """Seed the global generators of torch (all devices), numpy and random; plugins use these."""
     torch.manual_seed(value)
     np.random.seed(value & 0xFFFFFFFF)  # noqa: NPY002 - the global generator is the one that plugins draw from
     random.seed(value)
 
 
 def seed_construction(seed: int) -> None:
-    """To be called right before a method and its networks are built: their first weights."""
+    """Seed the initial weights; call it right before building a method and its networks."""
     seed_all(derive_seed(seed, "construction"))
 
 
 def seed_begin(seed: int, stage: str) -> None:
-    """Before `Method.begin` of a stage."""
+    """Seed `Method.begin` of a stage."""
     seed_all(derive_seed(seed, "begin", stage))
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:
-    """Before an iteration (about 0.1 ms)."""
+    """Seed an iteration; takes about 0.1 ms."""
     seed_all(derive_seed(seed, "step", stage, step))
 
 
 def seed_validation(seed: int, stage: str, step: int) -> None:
-    """Before validation cases are predicted, for predictors that draw."""
+    """Seed a validation, for predictors that use random numbers."""
     seed_all(derive_seed(seed, "validation", stage, step))

@@ -1,1 +1,1 @@
-"""Loss weights and tunable options searched with Optuna, on validation cases only."""
+"""Search loss weights and tunable options with Optuna, on validation cases only."""

@@ -1,4 +1,4 @@
-"""A study in MLflow: a parent run for the study, a nested run for each trial that ended."""
+"""Write a study to MLflow: a parent run for the study, and a nested run for each trial that ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semibench.files import jsonable, read_cached_json, write_json
 from semibench.reporting import Reporter
 from semibench.run.tuned import TUNED
 from semibench.tracking.store import artifact_root, open_store, store_uri
-from semibench.tuning.study import Standing, Study
+from semibench.tuning.study import Study, StudyProgress
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -23,7 +23,10 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 
 
 class StudyMirror:
-    """Writes a study to MLflow. A store that can't be written is told once and costs no trial: the study's folder is the truth."""
+    """Writes a study to MLflow.
+
+    An unwritable store causes one warning and does not affect trials: the study's folder is the truth.
+    """
 
     def __init__(self, study: Study, uri: str | None, reporter: Reporter) -> None:
         self.study, self.reporter = study, reporter
@@ -37,12 +40,12 @@ class StudyMirror:
             self._client = open_store(self.uri)
         return self._client
 
-    def trial(self, trial: FrozenTrial, standing: Standing) -> None:
-        """A trial ended."""
+    def trial(self, trial: FrozenTrial, progress: StudyProgress) -> None:
+        """Write a trial that ended."""
         self._guarded(lambda: self._trial(trial))
 
     def finish(self, done: bool) -> None:
-        """The process ends its part of the study: figures, pictures and the frozen configuration go to the parent run."""
+        """Write values, pictures and the frozen configuration to the parent run when this process ends its part of the study."""
         self._guarded(lambda: self._finish(done))
 
     def _guarded(self, write: Any) -> None:
@@ -54,20 +57,20 @@ class StudyMirror:
             self.broken = True
             log.error("%s", traceback.format_exc())
             self.reporter.warn(
-                f"MLflow could not be written ({type(error).__name__}: {error}); the study goes on without it"
+                f"MLflow could not be written ({type(error).__name__}: {error}); the study continues without it"
             )
 
     def _parent(self) -> tuple[str, str]:
-        """Ids of experiment and parent run, made under the study's lock where they aren't there yet."""
+        """Return the ids of experiment and parent run; create missing ones while holding the study's lock."""
         with self.study.lock():
             noted = read_cached_json(self.study.folder / "mlflow.json").get(self.uri)
             if noted:
                 return str(noted["experiment"]), str(noted["run"])
             spec = self.study.spec
             name = f"tuning: {spec.request.protocol} / {spec.request.dataset}"
-            found = self.client.get_experiment_by_name(name)
-            if found is not None:
-                experiment = str(found.experiment_id)
+            existing = self.client.get_experiment_by_name(name)
+            if existing is not None:
+                experiment = str(existing.experiment_id)
             else:
                 root = artifact_root(self.uri)
                 location = None if root is None else (root / "tuning").as_uri()
@@ -117,17 +120,17 @@ class StudyMirror:
         from mlflow.entities import Metric
 
         _, run = self._parent()
-        standing, now = self.study.standing(), int(time.time() * 1000)
-        figures = {
-            "trials": standing.finished,
-            "trials completed": standing.completed,
-            "trials pruned": standing.pruned,
-            "trials failed": standing.failed,
-            "seconds": standing.seconds,
+        progress, now = self.study.progress(), int(time.time() * 1000)
+        metrics = {
+            "trials": progress.finished,
+            "trials completed": progress.completed,
+            "trials pruned": progress.pruned,
+            "trials failed": progress.failed,
+            "seconds": progress.seconds,
         }
-        if standing.best is not None:
-            figures["objective"] = standing.best
-        self.client.log_batch(run, metrics=[Metric(name, float(value), now, 0) for name, value in figures.items()])
+        if progress.best is not None:
+            metrics["objective"] = progress.best
+        self.client.log_batch(run, metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()])
         for path in (self.study.folder / TUNED, self.study.folder / "study.json"):
             if path.is_file():
                 self.client.log_artifact(run, str(path))

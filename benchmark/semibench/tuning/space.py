@@ -1,4 +1,4 @@
-"""What a study searches: the loss weights that declare a range, and the options that an author called tunable."""
+"""The search space of a study: loss weights with a declared range, and options declared with `tunable`."""
 
 from __future__ import annotations
 
@@ -16,25 +16,31 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 GRID_POINTS = 5
-"""Values that the sampler `grid` tries of a range."""
+"""Number of values of a range that the sampler `grid` tries."""
 
 
 class Dimension(BaseModel, frozen=True, extra="forbid"):
-    """One searched value. name: as typed ("consistency", "decay"); setting: as for --set ("term.consistency.weight").
-
-    kind: weights are floats on a logarithmic scale. default: what a run without tuning has."""
+    """One searched value."""
 
     name: str
+    """The name that users type ("consistency", "decay")."""
     setting: str
+    """The name for --set ("term.consistency.weight")."""
     kind: Literal["float", "int", "choice"] = "float"
+    """Weights are floats on a logarithmic scale."""
     low: float = 0.0
+    """Low end of the range."""
     high: float = 0.0
+    """High end of the range."""
     log: bool = False
+    """Search on a logarithmic scale."""
     choices: tuple[Any, ...] = ()
+    """Values to choose from, if `kind` is "choice"."""
     default: Any = None
+    """Value of a run without tuning."""
 
     def suggest(self, trial: Trial) -> Any:
-        """A value from the sampler."""
+        """Return a value from the sampler."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.name, list(self.choices))
         if self.kind == "int":
@@ -42,7 +48,7 @@ class Dimension(BaseModel, frozen=True, extra="forbid"):
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def distribution(self) -> BaseDistribution:
-        """Optuna's record of the range."""
+        """Return Optuna's record of the range."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.kind == "choice":
@@ -52,7 +58,7 @@ class Dimension(BaseModel, frozen=True, extra="forbid"):
         return FloatDistribution(self.low, self.high, log=self.log)
 
     def grid(self) -> list[Any]:
-        """The values of the sampler `grid`."""
+        """Return the values that the sampler `grid` tries."""
         if self.kind == "choice":
             return list(self.choices)
         if self.log:
@@ -67,44 +73,52 @@ def build_space(
     terms: Mapping[str, Term], weights: Mapping[str, float], options: Any, *, only: Sequence[str] = (),
     ranges: Mapping[str, tuple[float, float]] | None = None, fixed: Iterable[str] = (),
 ) -> list[Dimension]:  # fmt: skip
-    """The dimensions of a study.
+    """Return the dimensions of a study.
 
-    terms: with their declared ranges; weights: the resolved ones (a term of weight 0 is switched off and left out unless it is
-    named); options: the method's validated options; only: names to search; ranges: in place of declared ones; fixed: settings
-    that the user gave, which are left out. Raises UsageError or UnknownNameError where nothing is left or a name is unknown.
+    Args:
+        terms: terms with their declared ranges.
+        weights: resolved weights by term. A term of weight 0 is switched off and left out unless it is named.
+        options: validated options of the method.
+        only: names to search; all by default.
+        ranges: ranges that replace declared ones.
+        fixed: settings that the user gave, which are left out.
+
+    Raises:
+        UsageError: if nothing is left to search.
+        UnknownNameError: for an unknown name.
     """
     ranges = dict(ranges or {})
-    known = {dimension.name: dimension for dimension in (*_of_terms(terms, weights), *_of_options(options))}
-    everything = {*terms, *known}
+    declared = {dimension.name: dimension for dimension in (*_of_terms(terms, weights), *_of_options(options))}
+    names = {*terms, *declared}
     for name in (*only, *ranges):
-        if name not in everything:
-            raise UnknownNameError("loss term or tunable option", name, everything)
-    taken = {text.removeprefix("term.").removeprefix("method.").removesuffix(".weight") for text in fixed}
-    found = []
-    for name in dict.fromkeys((*known, *ranges)):
-        dimension = known.get(name) or Dimension(
+        if name not in names:
+            raise UnknownNameError("loss term or tunable option", name, names)
+    fixed_names = {text.removeprefix("term.").removeprefix("method.").removesuffix(".weight") for text in fixed}
+    space = []
+    for name in dict.fromkeys((*declared, *ranges)):
+        dimension = declared.get(name) or Dimension(
             name=name, setting=f"term.{name}.weight", log=True, default=weights[name]
         )
         if name in ranges:
             dimension = _ranged(dimension, *ranges[name])
         if only and name not in only:
             continue
-        if name in taken:
+        if name in fixed_names:
             if name in only or name in ranges:
-                raise UsageError(f"{name} is given by --set and searched too; leave one of them out")
+                raise UsageError(f"{name} is both set with --set and searched; omit one of them")
             continue
         if dimension.default == 0.0 and name in terms and name not in only and name not in ranges:
             continue
         if dimension.kind != "choice" and not (dimension.high > dimension.low):
             raise UsageError(f"{name} has no search range; give one: --range {name}=0.01:10")
-        found.append(dimension)
-    if not found:
-        declared = ", ".join(known) or "none"
+        space.append(dimension)
+    if not space:
+        tunable = ", ".join(declared) or "none"
         raise UsageError(
-            f"there is nothing to search: tunable are {declared} (of the terms {', '.join(terms)}); "
+            f"there is nothing to search: tunable are {tunable} (of the terms {', '.join(terms)}); "
             "give a range with --range term=lo:hi"
         )
-    return found
+    return space
 
 
 def _of_terms(terms: Mapping[str, Term], weights: Mapping[str, float]) -> list[Dimension]:
@@ -123,15 +137,15 @@ def _of_terms(terms: Mapping[str, Term], weights: Mapping[str, float]) -> list[D
 
 
 def _of_options(options: Any) -> list[Dimension]:
-    """Fields made with `semibench.tunable`."""
-    found = []
+    """Return the dimensions of the fields declared with `semibench.tunable`."""
+    dimensions = []
     for name, field in type(options).model_fields.items():
         extra = field.json_schema_extra
         search = extra.get("search") if isinstance(extra, dict) else None
         if isinstance(search, dict):
             values: dict[str, Any] = dict(search)
             kind = "choice" if "choices" in values else "int" if field.annotation is int else "float"
-            found.append(
+            dimensions.append(
                 Dimension.model_validate(
                     {
                         "name": name,
@@ -142,7 +156,7 @@ def _of_options(options: Any) -> list[Dimension]:
                     }
                 )
             )
-    return found
+    return dimensions
 
 
 def _ranged(dimension: Dimension, low: float, high: float) -> Dimension:
@@ -159,13 +173,13 @@ def _ranged(dimension: Dimension, low: float, high: float) -> Dimension:
 
 
 def parse_ranges(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """["consistency=0.1:10"] -> {"consistency": (0.1, 10.0)}. Raises UsageError for anything else."""
-    found: dict[str, tuple[float, float]] = {}
+    """Parse ["consistency=0.1:10"] to {"consistency": (0.1, 10.0)}. Raise UsageError for anything else."""
+    ranges: dict[str, tuple[float, float]] = {}
     for text in texts:
         name, _, values = text.partition("=")
         low, _, high = values.partition(":")
         try:
-            found[name.strip()] = (float(low), float(high))
+            ranges[name.strip()] = (float(low), float(high))
         except ValueError as error:
             raise UsageError(f"--range {text!r}: expected term=lo:hi, e.g. --range consistency=0.1:10") from error
-    return found
+    return ranges

@@ -1,6 +1,6 @@
-"""A study: what is searched, by whom, and how far it is. It lives in a journal file (or a data base) and outlives its process.
+"""A study: its search space, its trials and its progress, stored in a journal file or a data base.
 
-Several processes on one machine or many may work on one study; each asks for a trial, trains, and tells.
+Several processes, on one machine or many, may work on the same study: each asks for a trial, trains, and reports the result.
 """
 
 from __future__ import annotations
@@ -31,44 +31,55 @@ if TYPE_CHECKING:
 Sampler = Literal["tpe", "cmaes", "gp", "random", "grid"]
 Pruner = Literal["median", "hyperband", "none"]
 FAILURES = 5
-"""Trials that may fail in a row before a process gives up."""
+"""Number of trials that may fail in a row before a process gives up."""
 
 LOCK_SECONDS = 120.0
 
 
 class StudySpec(BaseModel, frozen=True, extra="forbid"):
-    """Everything that decides what a study is. request: the run that every trial is a variant of; space: what is searched; labels:
-    validation cases each trial looks at, and where they come from. storage: a data base URL, or None for the journal in the
-    folder."""
+    """Everything that defines a study."""
 
     name: str
+    """Name of the study."""
     request: Cell
+    """The run that every trial is a variant of."""
     space: tuple[Dimension, ...]
+    """The search space."""
     sampler: Sampler = "tpe"
+    """Optuna's sampler."""
     pruner: Pruner = "median"
+    """Optuna's pruner."""
     seed: int = 0
+    """Seed of the sampler."""
     labels: int
+    """Number of validation cases that each trial uses."""
     labels_from: str
+    """Where these cases come from."""
     phantom: bool
+    """Whether the data are phantoms."""
     method: str
+    """Name of the method."""
     backbone: str
+    """Name of the backbone."""
     iterations: int
+    """Iterations of a trial."""
     storage: str | None = None
+    """URL of a data base; None: the journal in the folder."""
 
     def make_request(self, values: Mapping[str, Any], runs: Path, *, device: str, threads: int | None) -> Request:
-        """The request of a trial: the base one with the trial's values."""
+        """Return the request of a trial: the study's request with the trial's values."""
         settings = (*self.request.settings, *self.settings(values))
         cell = self.request.model_copy(update={"settings": settings})
         return cell.request(runs=runs, device=device, threads=threads, track=False)
 
     def settings(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """Values by name as texts for --set."""
-        return texts({one.setting: values[one.name] for one in self.space})
+        """Return values by name as texts for --set."""
+        return texts({dimension.setting: values[dimension.name] for dimension in self.space})
 
 
 @dataclass
-class Standing:
-    """How far a study is. seconds: training time of all trials that ended."""
+class StudyProgress:
+    """The progress of a study. seconds: training time of all trials that ended."""
 
     completed: int
     pruned: int
@@ -83,7 +94,7 @@ class Standing:
 
 
 class Study:
-    """A study on disk. folder: with study.json, the journal, the trials' folders, plots and the frozen configuration."""
+    """A study on disk. Its folder contains study.json, the journal, the trials' folders, plots and the frozen configuration."""
 
     def __init__(self, spec: StudySpec, folder: Path) -> None:
         import optuna
@@ -97,13 +108,17 @@ class Study:
         )  # fmt: skip
         with self.lock():
             if spec.sampler == "grid" and not self.optuna.get_trials(deepcopy=False):
-                for point in product(*(one.grid() for one in spec.space)):
-                    self.optuna.enqueue_trial(dict(zip((one.name for one in spec.space), point, strict=True)))
+                for point in product(*(dimension.grid() for dimension in spec.space)):
+                    self.optuna.enqueue_trial(
+                        dict(zip((dimension.name for dimension in spec.space), point, strict=True))
+                    )
 
     @classmethod
     def open(cls, spec: StudySpec, studies: Path = STUDIES) -> Study:
-        """The study of this name: new, or continued where it is the same. Raises IdentityError where the name is taken by a
-        study of something else, saying what differs."""
+        """Create the study, or continue it if it exists.
+
+        Raise IdentityError if the name belongs to a different study; the message lists the differences.
+        """
         folder = studies / spec.name
         stored = read_json(folder / "study.json")
         if stored:
@@ -112,19 +127,19 @@ class Study:
                 f"{name}: {there[name]!r} there, {here[name]!r} here" for name in here if there[name] != here[name]
             ]
             if differences:
-                told = "\n  ".join(text[:400] for text in differences)
-                raise IdentityError(f"study {spec.name!r} exists and is another one; choose --study NAME:\n  {told}")
+                lines = "\n  ".join(text[:400] for text in differences)
+                raise IdentityError(f"study {spec.name!r} exists, but is different; choose --study NAME:\n  {lines}")
         else:
             write_json(folder / "study.json", spec.model_dump(mode="json"))
         return cls(spec, folder)
 
     @classmethod
     def join(cls, name: str, studies: Path = STUDIES) -> Study:
-        """A study that exists, by name. Raises UsageError where it doesn't."""
+        """Open an existing study by name. Raise UsageError if it does not exist."""
         stored = read_json(studies / name / "study.json")
         if not stored:
-            known = ", ".join(sorted(path.parent.name for path in studies.glob("*/study.json"))) or "none"
-            raise UsageError(f"there is no study {name!r} in {studies}; known: {known}")
+            names = ", ".join(sorted(path.parent.name for path in studies.glob("*/study.json"))) or "none"
+            raise UsageError(f"there is no study {name!r} in {studies}; known: {names}")
         return cls(StudySpec(**stored), studies / name)
 
     def _storage(self) -> Any:
@@ -137,8 +152,11 @@ class Study:
         return JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """A fresh sampler per trial, seeded by the trial's number: a continued study goes on instead of beginning again with the
-        same random numbers, and a study run by one process gives the same trials each time."""
+        """Return a new sampler for a trial, seeded by the trial's number.
+
+        A continued study therefore does not repeat the same random numbers, and a study run by a single process always gives
+        the same trials.
+        """
         from optuna import samplers
 
         spec, seed = self.spec, self.spec.seed * 100003 + number
@@ -151,52 +169,52 @@ class Study:
                 return samplers.CmaEsSampler(seed=seed)
             case "gp":
                 return samplers.GPSampler(seed=seed)
-            case "random" | "grid":  # the points of a grid were queued when the study was made
+            case "random" | "grid":  # the points of a grid are queued when the study is created
                 return samplers.RandomSampler(seed=seed)
 
     def lock(self) -> AbstractContextManager[Any]:
-        """Held while a trial is counted and asked for; a data base elsewhere is asked without."""
+        """Return a lock to hold while counting and requesting trials; a data base needs none."""
         from filelock import FileLock
 
         return (
             FileLock(self.folder / "study.lock", timeout=LOCK_SECONDS) if self.spec.storage is None else nullcontext()
         )
 
-    def standing(self) -> Standing:
-        """Counts, the best value and the time spent so far."""
+    def progress(self) -> StudyProgress:
+        """Return the number of trials by state, the best value and the time spent so far."""
         from optuna.trial import TrialState
 
         trials = self.optuna.get_trials(deepcopy=False)
         count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
         values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
         seconds = sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials)
-        return Standing(
+        return StudyProgress(
             count[TrialState.COMPLETE], count[TrialState.PRUNED], count[TrialState.FAIL], count[TrialState.RUNNING],
             max(values, default=None), seconds,
         )  # fmt: skip
 
-    def bury_the_dead(self, reporter: Reporter) -> int:
-        """Trials that a killed process of this machine left running are told as failed, and their values queued again."""
+    def fail_orphaned_trials(self, reporter: Reporter) -> int:
+        """Mark trials of killed processes on this machine as failed and queue their values again; return their number."""
         from optuna.trial import TrialState
 
-        buried = 0
+        orphans = 0
         for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             attributes = trial.user_attrs
             process, host = attributes.get("process"), attributes.get("host")
             if process is not None and process_is_gone(int(process), attributes.get("process_started"), host):
                 self.optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
                 self.optuna.enqueue_trial(trial.params)
-                reporter.note(f"trial {trial.number} was killed while it ran; its values are tried again")
-                buried += 1
-        return buried
+                reporter.note(f"trial {trial.number} was killed while running; its values are tried again")
+                orphans += 1
+        return orphans
 
     def ask(self, target: int) -> optuna.Trial | None:
-        """The next trial, or None where enough have ended or are under way."""
+        """Return the next trial, or None if enough trials have ended or are running."""
         from optuna.trial import TrialState
 
         with self.lock():
-            standing = self.standing()
-            if standing.finished + standing.running >= target:
+            progress = self.progress()
+            if progress.finished + progress.running >= target:
                 return None
             self.optuna.sampler = self._sampler(len(self.optuna.get_trials(deepcopy=False)))
             waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -208,9 +226,9 @@ class Study:
             return trial
 
     def freeze(self) -> Tuned | None:
-        """Writes the best configuration so far, with its cost; None before any trial was completed."""
-        standing = self.standing()
-        if standing.completed == 0:
+        """Write the best configuration so far with its cost; return None before any trial is complete."""
+        progress = self.progress()
+        if progress.completed == 0:
             return None
         best, spec = self.optuna.best_trial, self.spec
         tuned = Tuned(
@@ -221,13 +239,13 @@ class Study:
             method=spec.method,
             backbone=spec.backbone,
             recipe=spec.request.recipe,
-            settings={one.setting: best.params[one.name] for one in spec.space},
+            settings={dimension.setting: best.params[dimension.name] for dimension in spec.space},
             best_trial=best.number,
             validation=float(best.value),  # type: ignore[arg-type]
-            trials=standing.finished,
-            completed=standing.completed,
-            pruned=standing.pruned,
-            seconds=round(standing.seconds, 1),
+            trials=progress.finished,
+            completed=progress.completed,
+            pruned=progress.pruned,
+            seconds=round(progress.seconds, 1),
             labels=spec.labels,
             labels_from=spec.labels_from,
             importance=self.importance(),
@@ -236,16 +254,16 @@ class Study:
         return tuned
 
     def importance(self) -> dict[str, float]:
-        """Share of the objective's variance that each value explains (fANOVA, Hutter et al. 2014); {} where it can't be told."""
+        """Return the share of the objective's variance that each value explains (fANOVA, Hutter et al. 2014); {} if unknown."""
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-        if self.standing().completed < 4 or len(self.spec.space) < 2:
+        if self.progress().completed < 4 or len(self.spec.space) < 2:
             return {}
         try:
-            found = get_param_importances(self.optuna, evaluator=FanovaImportanceEvaluator(seed=0))
+            shares = get_param_importances(self.optuna, evaluator=FanovaImportanceEvaluator(seed=0))
         except (RuntimeError, ValueError):  # all objectives equal: nothing to explain
             return {}
-        return {name: float(value) for name, value in found.items()}
+        return {name: float(value) for name, value in shares.items()}
 
 
 def _pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
@@ -260,28 +278,43 @@ def _pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
             return pruners.NopPruner()
 
 
-Ended = Callable[["optuna.trial.FrozenTrial", Standing], None]
+Ended = Callable[["optuna.trial.FrozenTrial", StudyProgress], None]
 
 
 def work(
     study: Study, target: int, *, timeout: float | None = None, device: str = "auto", threads: int | None = None,
     reporter: Reporter | None = None, ended: Sequence[Ended] = (),
 ) -> int:  # fmt: skip
-    """Runs trials until `target` have ended in the whole study, or the time is over; returns how many this process ran.
+    """Run trials until `target` have ended in the whole study or the time is over.
 
-    A trial that raises counts as failed and is told; more than FAILURES in a row raise SemibenchError. KeyboardInterrupt
-    queues the values of the running trial again and is raised on."""
+    A trial that raises counts as failed. KeyboardInterrupt queues the values of the running trial again and propagates.
+
+    Args:
+        study: the study.
+        target: number of trials that the study should have.
+        timeout: seconds; None: no limit.
+        device: the device to train on.
+        threads: CPU threads of a trial.
+        reporter: receives progress.
+        ended: called with each trial that ended.
+
+    Returns:
+        The number of trials that this process ran.
+
+    Raises:
+        SemibenchError: if more than FAILURES trials fail in a row.
+    """
     from optuna.trial import TrialState
 
     reporter = reporter or Reporter()
     started, count, failures = time.monotonic(), 0, 0
     while timeout is None or time.monotonic() - started < timeout:
         with study.lock():
-            study.bury_the_dead(reporter)
+            study.fail_orphaned_trials(reporter)
         trial = study.ask(target)
         if trial is None:
             break
-        values = {one.name: one.suggest(trial) for one in study.spec.space}
+        values = {dimension.name: dimension.suggest(trial) for dimension in study.spec.space}
         folder = study.folder / "trials" / f"{trial.number:04}"
         request = study.spec.make_request(values, folder, device=device, threads=threads)
         began = time.monotonic()
@@ -308,11 +341,11 @@ def work(
         trial.set_user_attr("seconds", time.monotonic() - began)
         if error:
             trial.set_user_attr("error", error)
-        told = study.optuna.tell(trial, value, state=state)
+        frozen = study.optuna.tell(trial, value, state=state)
         count += 1
         failures = failures + 1 if error else 0
-        for tell in ended:
-            tell(told, study.standing())
+        for notify in ended:
+            notify(frozen, study.progress())
         if failures > FAILURES:
-            raise SemibenchError(f"{failures} trials failed one after the other; the last: {error}")
+            raise SemibenchError(f"{failures} trials failed in a row; the last: {error}")
     return count

@@ -1,4 +1,4 @@
-"""One trial: the run that `bench run` would make, with other weights, without its test cases, stopped when it is hopeless."""
+"""One trial: the run of `bench run` with other weights, without test cases, and stopped early if it is hopeless."""
 
 from __future__ import annotations
 
@@ -17,44 +17,45 @@ if TYPE_CHECKING:
     from semibench.run.request import Request
 
 SHARE = 0.2
-"""Share of the labeled groups that validate where the split has no validation cases."""
+"""Share of the labeled groups used for validation if the split has no validation cases."""
 
 CHECKS = 10
-"""Validations per trial where the recipe asks for none."""
+"""Number of validations in a trial if the recipe has none."""
 
 Report = Callable[[float, int], bool]
-"""(validation Dice, iterations done) -> whether the trial should be given up."""
+"""(validation Dice, iterations done) -> whether to stop the trial."""
 
 
 class Pruned(Exception):
-    """The trial was given up by the pruner."""
+    """The pruner stopped the trial."""
 
 
 def with_validation(split: Split, draw: int) -> Split:
-    """The split of a trial: no test cases, and validation cases in any case. Where the split has none, the last groups of the
-    draw's order among the labeled ones validate and are not trained on; the others stay labeled.
+    """Return the split of a trial, without test cases and always with validation cases.
 
-    Raises UsageError where there is only one labeled group."""
+    If the split has no validation cases, the last labeled groups in the order of the draw are used for validation and not for
+    training; the others stay labeled. Raise UsageError if there is only one labeled group.
+    """
     split = replace(split, test=())
     if split.validation:
         return split
     groups = merged(reverse(ordered(split.labeled, draw)))
     if len(groups) < 2:
         raise UsageError(
-            "tuning needs validation cases: the split has none, and of its one labeled group none can be spared; "
+            "tuning needs validation cases: the split has none, and its only labeled group cannot be spared; "
             "label more, or give the protocol a validation set (--set validation=...)"
         )
-    chosen = set(groups[: count_of(SHARE, len(groups))])
+    validation = set(groups[: count_of(SHARE, len(groups))])
     return replace(
         split,
-        labeled=tuple(ref for ref in split.labeled if group_of(ref) not in chosen),
-        validation=cases_of(split.labeled, chosen),
+        labeled=tuple(ref for ref in split.labeled if group_of(ref) not in validation),
+        validation=cases_of(split.labeled, validation),
         validation_from="labeled",
     )
 
 
 def split_of(request: Request) -> Split:
-    """The split every trial of a study has."""
+    """Return the split that all trials of a study share."""
     from semibench.run.prepare import draw_split
     from semibench.run.resolve import resolve
 
@@ -64,9 +65,19 @@ def split_of(request: Request) -> Split:
 
 
 def run_trial(request: Request, folder: Path, report: Report, reporter: Reporter) -> Mapping[str, Any]:
-    """Trains once and returns {"value": best validation Dice, "iteration", "seconds", ...}; no test case is ever decoded.
+    """Train once. No test case is ever decoded.
 
-    request: with the trial's weights among its settings. Raises Pruned when `report` says so, and what training raises.
+    Args:
+        request: the run, with the trial's weights among its settings.
+        folder: folder of the trial.
+        report: receives each validation, and decides whether to stop.
+        reporter: receives progress.
+
+    Returns:
+        {"value": best validation Dice, "iteration", "seconds", ...}
+
+    Raises:
+        Pruned: if `report` stops the trial. Errors of training propagate.
     """
     from semibench.run.assembly import assemble
     from semibench.run.prepare import draw_split
@@ -104,6 +115,6 @@ def run_trial(request: Request, folder: Path, report: Report, reporter: Reporter
         reporter=reporter, resume=False,
     )  # fmt: skip
     if trained.best is None:
-        raise ArithmeticError("no validation gave a number")
+        raise ArithmeticError("every validation was NaN")
     value, iteration = trained.best
     return {"value": value, "iteration": iteration, "seconds": trained.seconds, "iterations": trained.iterations}

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.generated import with_options
 from semibench.cli.options import DataRoot, Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT
 from semibench_leaderboards.commands import options
-from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
+from semibench_leaderboards.commands.options import OUTPUT, Unit, option
+from semibench_leaderboards.ranking.requests import ScoreRequest
 
 if TYPE_CHECKING:
     from semibench_leaderboards.ranking.boards import Board
@@ -31,21 +33,15 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 @app.command("compare", epilog=EPILOG)
+@with_options
 def compare(
     first: Annotated[
         str, typer.Argument(metavar="ROW", help="Name shown on the board, method, or beginning of the row's digest.")
     ],
     second: Annotated[str, typer.Argument(metavar="ROW", help="The row to compare it with.")],
-    protocol: options.Protocol = None,
-    dataset: options.DatasetName = None,
-    recipe: options.RecipeName = None,
-    track: options.TrackDigest = None,
-    phantom: options.Phantom = None,
+    filters: options.TrackFilter,
+    request: ScoreRequest,
     runs: options.Runs = Path("runs"),
-    convention: options.ConventionName = None,
-    metric: options.Metric = None,
-    checkpoint: options.CheckpointName = Checkpoint.last,
-    predictor: options.Predictor = None,
     unit: options.UnitName = Unit.case,
     cases: Annotated[
         int, option(OUTPUT, "Number of cases to list, those that differ most first.", "--cases", default=True, min=0)
@@ -61,12 +57,9 @@ def compare(
 
     Both rows must be on the same board. The value of a case is its mean over the row's seeds.
     """
-    from semibench_leaderboards.ranking.boards import ScoreRequest
     from semibench_leaderboards.ranking.comparison import compare_rows
     from semibench_leaderboards.ranking.selecting import chosen_pair
 
-    filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
-    request = ScoreRequest(checkpoint.value, predictor, convention, metric)
     board, one, other = chosen_pair(runs, filters, request, first, second)
     if one.name == other.name:
         raise UsageError(f"{first!r} and {second!r} are the same row ({one.name}); name two different rows")

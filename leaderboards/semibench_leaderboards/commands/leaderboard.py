@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semibench.cli.console import Output, emit, stderr, stdout, table
+from semibench.cli.generated import with_options
 from semibench.cli.options import DataRoot, Debug
 from semibench.contracts.errors import UsageError
 from semibench.files import write_atomically
 from semibench_leaderboards.commands import options
 from semibench_leaderboards.commands.naming import report_left_out
-from semibench_leaderboards.commands.options import OUTPUT, Checkpoint, Unit, option
+from semibench_leaderboards.commands.options import OUTPUT, Unit, option
+from semibench_leaderboards.ranking.requests import ScoreRequest
 
 if TYPE_CHECKING:
     from semibench_leaderboards.ranking.boards import Board
@@ -49,17 +51,11 @@ class Format(StrEnum):
 
 
 @app.command("leaderboard", epilog=EPILOG)
+@with_options
 def leaderboard(
-    protocol: options.Protocol = None,
-    dataset: options.DatasetName = None,
-    recipe: options.RecipeName = None,
-    track: options.TrackDigest = None,
-    phantom: options.Phantom = None,
+    filters: options.TrackFilter,
+    request: ScoreRequest,
     runs: options.Runs = Path("runs"),
-    convention: options.ConventionName = None,
-    metric: options.Metric = None,
-    checkpoint: options.CheckpointName = Checkpoint.last,
-    predictor: options.Predictor = None,
     unit: options.UnitName = Unit.case,
     form: Annotated[Format, option(OUTPUT, "Output format.", "--format", "-f", default=True)] = Format.table,
     out: Annotated[
@@ -88,12 +84,9 @@ def leaderboard(
     Rows are compared only within a board (a track seen through one score). If several boards match, they are listed with
     what differs between them.
     """
-    from semibench_leaderboards.ranking.boards import ScoreRequest
     from semibench_leaderboards.ranking.ranks import rank
     from semibench_leaderboards.ranking.selecting import chosen_boards, one_board
 
-    filters = {"protocol": protocol, "dataset": dataset, "recipe": recipe, "track": track, "phantom": phantom}
-    request = ScoreRequest(checkpoint.value, predictor, convention, metric)
     if sync:
         from semibench_leaderboards.commands.sync import sync_tracks
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semibench.contracts.errors import UsageError
-from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
+from semibench_leaderboards.commands.options import OUTPUT, option
+from semibench_leaderboards.ranking.requests import RUNS
 
 if TYPE_CHECKING:
     from semibench.reporting import Reporter
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 RunName = Annotated[str, typer.Argument(help="Beginning of a run's key (`bench runs`), or its folder.", metavar="RUN")]
 DataRoot = Annotated[
     Path | None,
-    option(WHICH, "Folder with one folder per data set (else SEMIBENCH_DATA, semibench.toml).", "--data-root"),
+    option(RUNS, "Folder with one folder per data set (else SEMIBENCH_DATA, semibench.toml).", "--data-root"),
 ]
 Track = Annotated[bool, option(OUTPUT, "Mirror the changes in MLflow.", "--track/--no-track", default=True)]
 TrackingUri = Annotated[

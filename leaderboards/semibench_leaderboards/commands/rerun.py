@@ -12,7 +12,8 @@ from semibench.cli.options import Debug, Json
 from semibench.cli.progress import reporter_for
 from semibench.contracts.errors import UsageError
 from semibench_leaderboards.commands import naming, options
-from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
+from semibench_leaderboards.commands.options import OUTPUT, option
+from semibench_leaderboards.ranking.requests import RUNS
 
 if TYPE_CHECKING:
     from semibench_leaderboards.evidence.rerun import Agreement
@@ -47,10 +48,10 @@ def rerun_command(
     ] = None,
     data_root: naming.DataRoot = None,
     weights: Annotated[
-        Path | None, option(WHICH, "File with the start weights, if the run had any.", "--weights")
+        Path | None, option(RUNS, "File with the start weights, if the run had any.", "--weights")
     ] = None,
-    device: Annotated[str | None, option(WHICH, "Default: the device of the run.", "--device")] = None,
-    threads: Annotated[int | None, option(WHICH, "Default: as many as the run had.", "--threads")] = None,
+    device: Annotated[str | None, option(RUNS, "Default: the device of the run.", "--device")] = None,
+    threads: Annotated[int | None, option(RUNS, "Default: as many as the run had.", "--threads")] = None,
     force: Annotated[bool, option(OUTPUT, "Run even if the folder has the new run already.", "--force")] = False,
     as_json: Json = False,
     debug: Debug = False,

@@ -11,7 +11,8 @@ from semibench.cli.console import emit, stderr, stdout, table
 from semibench.cli.options import Debug, Json
 from semibench.cli.progress import reporter_for
 from semibench_leaderboards.commands import naming, options
-from semibench_leaderboards.commands.options import OUTPUT, SCORE, option
+from semibench_leaderboards.commands.options import OUTPUT, option
+from semibench_leaderboards.ranking.requests import SCORE
 
 EPILOG = "Example:\n\nbench rescore 4f14c4c98d88 --convention ssl4mis"
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semibench.cli.console import emit, stdout, table
+from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench_leaderboards.commands import options
-from semibench_leaderboards.commands.options import OUTPUT, WHICH, option
+from semibench_leaderboards.commands.options import OUTPUT, option
+from semibench_leaderboards.ranking.requests import RUNS, RunFilter
 
 if TYPE_CHECKING:
     from semibench_leaderboards.reading.records import RunRecord
@@ -54,21 +56,15 @@ class Order(StrEnum):
 
 
 @app.command("runs", epilog=EPILOG)
+@with_options
 def runs_command(
+    filters: RunFilter,
     state: Annotated[
         State | None,
         option(
-            WHICH, "Only runs in this state; stale: a newer run of the row was made with other code.", "--state", "-s"
+            RUNS, "Only runs in this state; stale: a newer run of the row was made with other code.", "--state", "-s"
         ),
     ] = None,
-    protocol: options.Protocol = None,
-    dataset: options.DatasetName = None,
-    recipe: options.RecipeName = None,
-    method: Annotated[str | None, option(WHICH, "Method.", "--method", "-m")] = None,
-    backbone: Annotated[str | None, option(WHICH, "Backbone.", "--backbone", "-b")] = None,
-    track: options.TrackDigest = None,
-    row: Annotated[str | None, option(WHICH, "Beginning of the row's digest.", "--row", metavar="DIGEST")] = None,
-    phantom: options.Phantom = None,
     runs: options.Runs = Path("runs"),
     order: Annotated[Order, option(OUTPUT, "Sort key.", "--sort", default=True)] = Order.started,
     reverse: Annotated[bool, option(OUTPUT, "Largest or latest first.", "--reverse")] = False,
@@ -83,23 +79,19 @@ def runs_command(
     from semibench_leaderboards.commands.naming import report_left_out
     from semibench_leaderboards.ranking.selecting import chosen_runs
 
-    filters = {
-        "protocol": protocol, "dataset": dataset, "recipe": recipe, "method": method, "backbone": backbone, "track": track,
-        "row": row, "phantom": phantom,
-    }  # fmt: skip
-    found = chosen_runs(runs, filters, scores=True)
-    states = Counter(_state(record) for record in found)
+    records = chosen_runs(runs, filters, scores=True)
+    states = Counter(_state(record) for record in records)
     if state is not None:
-        found = [record for record in found if _state(record) == state.value]
-        if not found:
-            there = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
-            raise UsageError(f"no run here is {state.value}; there are {there}")
-    found = _sorted(found, order, reverse)
-    shown = found[:most] if most else found
+        records = [record for record in records if _state(record) == state.value]
+        if not records:
+            existing = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
+            raise UsageError(f"no run here is {state.value}; there are {existing}")
+    records = _sorted(records, order, reverse)
+    shown = records[:most] if most else records
     if as_json:
-        emit([_document(record) for record in found])
+        emit([_document(record) for record in records])
     else:
-        _show(shown, len(found), states)
+        _show(shown, len(records), states)
     report_left_out(runs)
 
 
@@ -114,7 +106,7 @@ def main_score(record: RunRecord) -> tuple[str, float] | None:
     return next(((score.metric, score.mean) for score in scores if score.mean is not None), None)
 
 
-def _sorted(found: Sequence[RunRecord], order: Order, reverse: bool) -> list[RunRecord]:
+def _sorted(records: Sequence[RunRecord], order: Order, reverse: bool) -> list[RunRecord]:
     keys: dict[Order, Callable[[RunRecord], Any]] = {
         Order.started: lambda record: record.started,
         Order.ended: lambda record: record.ended,
@@ -125,9 +117,9 @@ def _sorted(found: Sequence[RunRecord], order: Order, reverse: bool) -> list[Run
         Order.time: lambda record: record.training.seconds,
     }
     key = keys[order]
-    known = [record for record in found if key(record) is not None]
-    unknown = [record for record in found if key(record) is None]
-    return [*sorted(known, key=key, reverse=reverse), *unknown]
+    with_key = [record for record in records if key(record) is not None]
+    without_key = [record for record in records if key(record) is None]
+    return [*sorted(with_key, key=key, reverse=reverse), *without_key]
 
 
 def _show(shown: Sequence[RunRecord], total: int, states: Counter[str]) -> None:
@@ -156,9 +148,9 @@ def _show(shown: Sequence[RunRecord], total: int, states: Counter[str]) -> None:
         keep = [0, 1, 2, 4, 5] if console.width >= 70 else [0, 1, 2, 5]
         heads, rows = [heads[i] for i in keep], [[row[i] for i in keep] for row in rows]
     console.show(table(heads, rows))
-    told = " · ".join(f"{count} {name}" for name, count in sorted(states.items()))
+    counts = " · ".join(f"{count} {name}" for name, count in sorted(states.items()))
     more = f" ({total - len(shown)} more: --limit 0)" if total > len(shown) else ""
-    console.show(f"\n{total} runs{more}; in all: {told}")
+    console.show(f"\n{total} runs{more}; in all: {counts}")
     for record in shown:
         if record.error and record.state in ("failed", "interrupted"):
             text = record.error if len(record.error) < 300 else record.error[:300] + " …"

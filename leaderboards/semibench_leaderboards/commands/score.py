@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from semibench.cli.console import emit, stderr, stdout, table
-from semibench.cli.options import Debug, Json, PhantomChoice, Settings, phantom_word
+from semibench.cli.generated import Fields, with_options
+from semibench.cli.options import Debug, Json
 from semibench.cli.progress import reporter_for
 from semibench.contracts.errors import UsageError
 from semibench_leaderboards.commands import naming, options
-from semibench_leaderboards.commands.options import OUTPUT, SCORE, WHICH, option
+from semibench_leaderboards.commands.options import OUTPUT, option
+from semibench_leaderboards.evidence.submission import FIELDS, Submission
 
 EPILOG = (
     "Examples:\n\n"
@@ -25,37 +27,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 @app.command("score", epilog=EPILOG)
+@with_options
 def score_command(
+    submission: Annotated[Submission, Fields(Submission, only=FIELDS)],
     predictions: Annotated[
         Path | None,
         typer.Argument(help="Folder or zip file with a label map for each test case.", metavar="PREDICTIONS"),
     ] = None,
-    protocol: Annotated[str, option(WHICH, "How the split is drawn.", "--protocol", "-p")] = ...,  # type: ignore[assignment]
-    dataset: Annotated[str, option(WHICH, "Data set.", "--dataset", "-d")] = ...,  # type: ignore[assignment]
-    name: Annotated[str | None, option(WHICH, "Name of the entry.", "--name", "-n")] = None,
-    recipe: Annotated[
-        str,
-        option(
-            WHICH, "Recipe that sets the protocol's options, e.g. the number of labels.", "--recipe", "-r", default=True
-        ),
-    ] = "quick",
-    draw: Annotated[int, option(WHICH, "Which random split.", "--draw", default=True, min=0)] = 0,
-    fold: Annotated[int | None, option(WHICH, "Which fold of it.", "--fold", min=0)] = None,
-    seed: Annotated[
-        int, option(WHICH, "Number of the run, where an entry has several.", "--seed", default=True, min=0)
-    ] = 0,
-    settings: Settings = None,
-    data_root: naming.DataRoot = None,
-    phantom: PhantomChoice = None,
-    conventions: Annotated[
-        list[str] | None,
-        option(SCORE, "Convention to score with; repeatable (default: all that apply).", "--convention", "-c"),
-    ] = None,
-    about: Annotated[str, option(OUTPUT, "Source of the predictions: a paper, a repository.", "--about")] = "",
-    ranked: Annotated[
-        bool,
-        option(OUTPUT, "Show it on the board of the recipe's own runs (default: on a board of its own).", "--ranked"),
-    ] = False,
     listed: Annotated[bool, option(OUTPUT, "Only print the ids of the test cases.", "--list")] = False,
     runs: options.Runs = Path("runs"),
     force: Annotated[bool, option(OUTPUT, "Replace other predictions with this name and split.", "--force")] = False,
@@ -69,29 +47,24 @@ def score_command(
     Each test case needs one file, named after its id: .npz (array `label`), .npy, .png, .nii or .nii.gz, with whole numbers
     0..K-1 on the grid of the reference. No test case may be missing, and no other file may be there.
     """
-    from semibench_leaderboards.evidence import score as submissions
     from semibench_leaderboards.evidence.containers import open_container
+    from semibench_leaderboards.evidence.score import resolve_submission, score_submission
 
-    submission = submissions.Submission(
-        name=name or "unnamed", protocol=protocol, dataset=dataset, recipe=recipe, draw=draw, fold=fold, seed=seed,
-        settings=tuple(settings or ()), conventions=tuple(conventions or ()), data_root=data_root,
-        phantom=phantom_word(phantom), ranked=ranked, about=about,
-    )  # fmt: skip
     reporter = reporter_for(stderr())
     try:
         if listed:
             from semibench.run.prepare import draw_split
 
-            resolved, _ = submissions.resolve_submission(submission, reporter)
+            resolved, _ = resolve_submission(submission, reporter)
             refs = draw_split(resolved)[0].test
             emit([ref.key for ref in refs]) if as_json else stdout().show(
                 "\n".join(ref.id for ref in refs), soft_wrap=True
             )
             return
-        if predictions is None or name is None:
+        if predictions is None or not submission.name:
             raise UsageError("name a folder or zip file of predictions, and the entry with --name")
         with open_container(predictions) as container:
-            folder, result = submissions.score_submission(submission, container, runs, force=force, reporter=reporter)
+            folder, result = score_submission(submission, container, runs, force=force, reporter=reporter)
         if track:
             naming.mirror_and_notify(folder, tracking_uri, reporter)
     finally:
@@ -106,8 +79,8 @@ def score_command(
         console.show("PHANTOM DATA: procedural stand-ins, not patients", style="bold red")
     for convention, (heads, rows) in score_rows(result.scores).items():
         console.show(table(heads, rows, title=convention))
-    where = "on the board of the recipe's runs" if ranked else "on a board of its own"
+    where = "on the board of the recipe's runs" if submission.ranked else "on a board of its own"
     console.show(
-        f"\n{folder}: {name} (submitted), {where}: bench leaderboard --track {(result.track or '')[:12]}",
+        f"\n{folder}: {submission.name} (submitted), {where}: bench leaderboard --track {(result.track or '')[:12]}",
         soft_wrap=True,
     )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from semibench.cli.console import Output, emit, stdout, table
-from semibench.cli.options import Debug, Json, Settings
-from semibench.cli.run_command import seeds_of
+from semibench.cli.generated import with_options
+from semibench.cli.options import Debug, Json
+from semibench_leaderboards.suites.expansion import Overrides
+
+if TYPE_CHECKING:
+    from semibench_leaderboards.suites.expansion import SuiteCell
+    from semibench_leaderboards.suites.schema import Suite
 
 app = typer.Typer(
     add_completion=False,
@@ -19,29 +24,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A suite from `bench suite list`, or a YAML file.")]
-Recipe = Annotated[
-    str | None,
-    typer.Option("--recipe", "-r", help="Replaces the suite's recipe and its recipe settings.", show_default=False),
-]
-OnPhantom = Annotated[
-    bool,
-    typer.Option("--phantom", help="Use procedural stand-ins, with the replicates that the suite defines for them."),
-]
-Seeds = Annotated[
-    str | None, typer.Option("--seeds", metavar="0-2", help="Replaces the suite's seeds.", show_default=False)
-]
-Draws = Annotated[
-    str | None, typer.Option("--draws", metavar="0-2", help="Replaces the suite's draws.", show_default=False)
-]
-Folds = Annotated[
-    str | None, typer.Option("--folds", metavar="0-4", help="Replaces the suite's folds.", show_default=False)
-]
-Methods = Annotated[
-    list[str] | None, typer.Option("--method", "-m", help="Only these rows; repeatable.", show_default=False)
-]
-Datasets = Annotated[
-    list[str] | None, typer.Option("--dataset", "-d", help="Only these data sets; repeatable.", show_default=False)
-]
 
 
 @app.command("list")
@@ -78,14 +60,18 @@ def list_suites(as_json: Json = False, debug: Debug = False) -> None:
 
 
 @app.command("show")
+@with_options
 def show_suite(
-    name: Name, recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
-    methods: Methods = None, datasets: Datasets = None, settings: Settings = None,
-    commands: Annotated[bool, typer.Option("--commands", help="Print a `bench run` line for each run instead.")] = False,
-    as_json: Json = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    name: Name,
+    overrides: Overrides,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Print a `bench run` line for each run instead.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Show what a suite runs, and which published values each of its rows fills."""
-    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
+    suite, cells = _cells(name, overrides)
     if as_json:
         emit([_record(cell) for cell in cells])
         return
@@ -105,49 +91,54 @@ def show_suite(
 
 
 @app.command("status")
+@with_options
 def suite_status(
-    name: Name, recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
-    methods: Methods = None, datasets: Datasets = None, settings: Settings = None,
+    name: Name,
+    overrides: Overrides,
     runs: Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")] = Path("runs"),
-    missing: Annotated[bool, typer.Option("--missing", help="Print `bench run` lines for the missing runs instead.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Print `bench run` lines for the missing runs instead.")
+    ] = False,
     form: Annotated[Literal["table", "markdown", "json"], typer.Option("--format", help="Output format.")] = "table",
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Show published | reproduced | difference for each value, and which runs are missing."""
     from semibench.registry import registry
     from semibench_leaderboards.reading.records import read_runs
     from semibench_leaderboards.suites.layout import records, status_table
     from semibench_leaderboards.suites.status import status
 
-    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
-    found = status(suite, cells, read_runs(runs) if runs.is_dir() else (), registry())
+    suite, cells = _cells(name, overrides)
+    result = status(suite, cells, read_runs(runs) if runs.is_dir() else (), registry())
     if missing:
-        for item in found.missing:
+        for item in result.missing:
             typer.echo(item.cell.request(runs=runs).to_command())
     elif form == "json":
-        emit(records(found))
+        emit(records(result))
     elif suite.published is None:
-        _plain(stdout(), found)
+        _plain(stdout(), result)
     elif form == "markdown":
         from semibench_leaderboards.published.tables import as_markdown
 
-        warnings = "".join(f"> {warning}\n" for warning in found.warnings)
-        typer.echo(f"{warnings}\n{as_markdown([status_table(found)])}", nl=False)
+        warnings = "".join(f"> {warning}\n" for warning in result.warnings)
+        typer.echo(f"{warnings}\n{as_markdown([status_table(result)])}", nl=False)
     else:
-        _show(stdout(), found, status_table(found))
+        _show(stdout(), result, status_table(result))
 
 
 @app.command("export")
+@with_options
 def export_suite(
-    name: Name, out: Annotated[Path | None, typer.Argument(help="File to write (default: standard output).")] = None,
-    recipe: Recipe = None, phantom: OnPhantom = False, seeds: Seeds = None, draws: Draws = None, folds: Folds = None,
-    methods: Methods = None, datasets: Datasets = None, settings: Settings = None, debug: Debug = False,
-) -> None:  # fmt: skip
+    name: Name,
+    overrides: Overrides,
+    out: Annotated[Path | None, typer.Argument(help="File to write (default: standard output).")] = None,
+    debug: Debug = False,
+) -> None:
     """Write the runs that are possible here to a file for `bench matrix`."""
     from semibench.files import write_atomically
     from semibench_leaderboards.suites.for_matrix import as_matrix_file
 
-    suite, cells = _cells(name, recipe, phantom, seeds, draws, folds, methods, datasets, settings)
+    suite, cells = _cells(name, overrides)
     text = as_matrix_file(suite, cells)
     if out is None:
         typer.echo(text, nl=False)
@@ -155,19 +146,11 @@ def export_suite(
         write_atomically(out, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def _cells(
-    name: str, recipe: str | None, phantom: bool, seeds: str | None, draws: str | None, folds: str | None,
-    methods: Sequence[str] | None, datasets: Sequence[str] | None, settings: Sequence[str] | None,
-) -> tuple[Any, list[Any]]:  # fmt: skip
-    from semibench_leaderboards.suites import Overrides, expand, load
+def _cells(name: str, overrides: Overrides) -> tuple[Suite, list[SuiteCell]]:
+    from semibench_leaderboards.suites import expand, load
     from semibench_leaderboards.suites.expansion import check_chosen
 
     suite = load(name)
-    overrides = Overrides(
-        recipe=recipe, phantom=phantom, methods=tuple(methods or ()), datasets=tuple(datasets or ()),
-        seeds=None if seeds is None else seeds_of(seeds), draws=None if draws is None else seeds_of(draws),
-        folds=None if folds is None else seeds_of(folds), settings=tuple(settings or ()),
-    )  # fmt: skip
     check_chosen(suite, overrides)
     return suite, expand(suite, overrides)
 
@@ -213,12 +196,12 @@ def _show_unreproducible(console: Output, suite: Any) -> None:
         console.show(f"not reproducible ({where}): {item.reason}", soft_wrap=True)
 
 
-def _show(console: Output, found: Any, printed: Any) -> None:
+def _show(console: Output, result: Any, printed: Any) -> None:
     from semibench_leaderboards.published.tables import pieces
 
-    for warning in found.warnings:
-        console.show(warning, style="bold red" if found.phantom and "PHANTOM" in warning else "yellow", soft_wrap=True)
-    title = f"PHANTOM · {printed.title}" if found.phantom else printed.title
+    for warning in result.warnings:
+        console.show(warning, style="bold red" if result.phantom and "PHANTOM" in warning else "yellow", soft_wrap=True)
+    title = f"PHANTOM · {printed.title}" if result.phantom else printed.title
     for number, (head, rows) in enumerate(pieces(printed, 5)):
         console.show(table(head, rows, title=title if number == 0 else " "))
     for note in printed.notes:
@@ -226,29 +209,29 @@ def _show(console: Output, found: Any, printed: Any) -> None:
     console.show(
         "✗ can't be right as printed · (n/m) some runs are missing · published values are not ranked", style="dim"
     )
-    _end(console, found)
+    _end(console, result)
 
 
-def _plain(console: Output, found: Any) -> None:
+def _plain(console: Output, result: Any) -> None:
     """A suite without a published table: its rows and their states."""
     rows = [
         (row.grid, row.name, len(row.matches), ", ".join(f"{n} {state}" for state, n in row.states.items()))
-        for row in found.rows
+        for row in result.rows
     ]
     console.show(table(("grid", "row", "runs", "state"), rows))
-    _end(console, found)
+    _end(console, result)
 
 
-def _end(console: Output, found: Any) -> None:
-    cells = sum(len(row.matches) for row in found.rows)
-    done = sum(row.states.get("done", 0) for row in found.rows)
-    console.show(f"\nruns: {done} of {cells} done, {len(found.missing)} missing (--missing prints their commands)")
-    without = _without_files(sorted({item.cell.dataset for item in found.missing if not item.cell.on_phantom}))
+def _end(console: Output, result: Any) -> None:
+    cells = sum(len(row.matches) for row in result.rows)
+    done = sum(row.states.get("done", 0) for row in result.rows)
+    console.show(f"\nruns: {done} of {cells} done, {len(result.missing)} missing (--missing prints their commands)")
+    without = _without_files(sorted({item.cell.dataset for item in result.missing if not item.cell.on_phantom}))
     if without:
         console.show(
             f"no files found for {', '.join(without)} (see bench data where NAME); --phantom shows the table on stand-ins"
         )
-    for name, rows in found.absent.items():
+    for name, rows in result.absent.items():
         console.show(f"not in the harness: {name}, for the row {', '.join(rows)}", soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`bench rerun`: a run made once more from its spec alone, and its digits compared."""
+"""`bench rerun`: repeats a run from its spec alone and compares the digits."""
 
 from __future__ import annotations
 
@@ -16,31 +16,40 @@ from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
 from semibench.run.request import Request
 from semibench.runfolder.reading import RunFolder
+from semibench_leaderboards.evidence.stored_predictions import VALUE_KEY
 from semibench_leaderboards.reading.differences import differences
 
 if TYPE_CHECKING:
     from semibench.run.prepare import Plan
 
-KEYS = {
+VALUE_KEYS = {
     "steps.parquet": ["stage", "name", "step"],
-    "scores.parquet": ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"],
+    "scores.parquet": VALUE_KEY,
 }
-BY = {"steps.parquet": "name", "scores.parquet": "metric"}
+"""File -> columns that identify a value."""
+
+QUANTITY = {"steps.parquet": "name", "scores.parquet": "metric"}
+"""File -> column that names the quantity."""
 
 
 @dataclass(frozen=True)
 class ColumnAgreement:
-    """One quantity of both runs. values: compared; unpaired: in one run only; largest: difference, relative: to the larger of
-    the two; where: it was found."""
+    """How one quantity of two runs compares."""
 
     file: str
     column: str
+    """Name of the quantity."""
     values: int
+    """Values that both runs have."""
     unpaired: int
+    """Values that only one of the runs has."""
     differing: int
     largest: float
+    """Largest difference."""
     relative: float
+    """Largest difference relative to the larger of the two values."""
     where: str = ""
+    """Where the largest difference is."""
 
     @property
     def same(self) -> bool:
@@ -49,31 +58,40 @@ class ColumnAgreement:
 
 @dataclass
 class Agreement:
-    """Two runs of one spec. reasons: what differed in what made them (code, versions, device, threads)."""
+    """How two runs of one spec compare."""
 
     columns: list[ColumnAgreement] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    """Differences in code, versions, device and threads that may explain different digits."""
 
     @property
     def same(self) -> bool:
-        """Digit for digit."""
+        """Whether all values agree digit for digit."""
         return bool(self.columns) and all(column.same for column in self.columns)
 
     def within(self, tolerance: float) -> bool:
-        """Whether every final score agrees within a tolerance (what is logged while training may drift further)."""
+        """Whether every final score agrees within a tolerance. Values logged during training may differ more."""
         scores = [column for column in self.columns if column.file == "scores.parquet"]
         return bool(scores) and all(not column.unpaired and column.largest <= tolerance for column in scores)
 
 
 def request_of(folder: Path, runs: Path, *, force: bool = False, **chosen: Any) -> Request:
-    """The request that a finished run answers, with nothing left to a default.
+    """The request that repeats a finished run, with every field given.
 
-    chosen: fields of a request in place of those of the run (data_root, weights, device, threads); None keeps the run's. Raises
-    RunFolderError for a folder without a spec, UsageError for predictions that were made elsewhere (there is nothing to run)."""
+    Args:
+        folder: of the run.
+        runs: folder for the new run.
+        force: replace a new run that exists already.
+        chosen: fields that replace those of the run (data_root, weights, device, threads); None keeps the run's.
+
+    Raises:
+        RunFolderError: the folder has no spec.
+        UsageError: the run consists of predictions that were made elsewhere, so nothing can be repeated.
+    """
     run = RunFolder(folder)
     spec = run.spec
     if spec.entry.method.name.startswith("submitted:"):
-        raise UsageError(f"{folder.name} holds predictions that were made elsewhere; there is nothing to run again")
+        raise UsageError(f"the predictions of {folder.name} were made elsewhere; there is nothing to run again")
     machine = run.provenance.machine
     of_run = {"device": machine.device, "threads": machine.threads}
     chosen = {name: value for name, value in (of_run | _given(chosen)).items() if value}
@@ -90,35 +108,38 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_again(folder: Path, request: Request, reporter: Reporter | None = None) -> Plan:
-    """A plan for the same run key. Raises UsageError that lists what differs where this installation, these options or these data
-    make another run of it."""
+    """A plan with the same run key.
+
+    Raises UsageError, which lists the differences, where this installation, the options or the data would make another run.
+    """
     from semibench.run.prepare import prepare
 
     run = RunFolder(folder)
     spec = run.spec
     plan = prepare(request, reporter, estimate=False)
-    made = plan.spec
-    if (
-        made.track.tuning != spec.track.tuning
-    ):  # weights that a study found are given as they are; the study isn't needed
-        made = made.model_copy(update={"track": made.track.model_copy(update={"tuning": spec.track.tuning})})
-    if made.key != spec.key:
-        first, second = (json.loads(item.model_dump_json()) for item in (spec, made))
-        told = "; ".join(
-            f"{name}: {there!r} then, {here!r} now" for name, there, here in differences(first, second)[:8]
-        )
-        raise UsageError(f"run {folder.name} can't be made again here, its spec would differ in {told}")
+    new_spec = plan.spec
+    if new_spec.track.tuning != spec.track.tuning:
+        # the weights that a study found are given explicitly, so the study itself isn't needed
+        track = new_spec.track.model_copy(update={"tuning": spec.track.tuning})
+        new_spec = new_spec.model_copy(update={"track": track})
+    if new_spec.key != spec.key:
+        first, second = (json.loads(item.model_dump_json()) for item in (spec, new_spec))
+        changes = differences(first, second)[:8]
+        listed = "; ".join(f"{name}: {old!r} then, {new!r} now" for name, old, new in changes)
+        raise UsageError(f"run {folder.name} can't be repeated here, its spec would differ in {listed}")
     if plan.spec.key != spec.key:
         tuning = run.result.tuning if run.result is not None else None
-        plan.resolved = replace(plan.resolved, spec=made, tuning=tuning.model_dump() if tuning is not None else None)
+        plan.resolved = replace(
+            plan.resolved, spec=new_spec, tuning=tuning.model_dump() if tuning is not None else None
+        )
         plan.folder, plan.state = request.runs / spec.key[:SHORT], "new"
     return plan
 
 
 def compare_runs(first: Path, second: Path) -> Agreement:
-    """What two folders of one spec logged and scored, value by value."""
-    found = Agreement(reasons=_reasons(first, second))
-    for file, keys in KEYS.items():
+    """Compares what two runs of one spec logged and scored, value by value."""
+    agreement = Agreement(reasons=_reasons(first, second))
+    for file, keys in VALUE_KEYS.items():
         if not ((first / file).is_file() and (second / file).is_file()):
             continue
         one, other = (pd.read_parquet(folder / file) for folder in (first, second))
@@ -128,45 +149,45 @@ def compare_runs(first: Path, second: Path) -> Agreement:
         both = one[[*keys, "value"]].merge(
             other[[*keys, "value"]], on=keys, how="outer", suffixes=("_first", "_second"), indicator=True
         )
-        for column, part in both.groupby(BY[file], sort=False):
-            found.columns.append(_column(file, str(column), part, keys))
-    return found
+        for column, part in both.groupby(QUANTITY[file], sort=False):
+            agreement.columns.append(_column(file, str(column), part, keys))
+    return agreement
 
 
 def _numbered(table: pd.DataFrame) -> pd.DataFrame:
-    """A quantity may be logged several times in a step: the turn tells them apart."""
+    """Numbers the values of a quantity that was logged several times in a step."""
     return table.assign(turn=table.groupby(["stage", "name", "step"]).cumcount())
 
 
 def _column(file: str, column: str, part: pd.DataFrame, keys: list[str]) -> ColumnAgreement:
-    there, here = (part[f"value_{name}"].to_numpy(dtype=float) for name in ("first", "second"))
+    first, second = (part[f"value_{name}"].to_numpy(dtype=float) for name in ("first", "second"))
     paired = (part["_merge"] == "both").to_numpy()
-    same = (there == here) | (np.isnan(there) & np.isnan(here))
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
     differing = paired & ~same
-    apart = np.where(differing, np.abs(there - here), 0.0)
-    apart = np.where(np.isnan(apart), np.inf, apart)
-    size = np.maximum(np.abs(there), np.abs(here))
+    difference = np.where(differing, np.abs(first - second), 0.0)
+    difference = np.where(np.isnan(difference), np.inf, difference)
+    size = np.maximum(np.abs(first), np.abs(second))
     with np.errstate(invalid="ignore", divide="ignore"):
-        relative = np.where(differing & (size > 0), apart / size, 0.0)
-    worst = int(apart.argmax()) if len(apart) else 0
+        relative = np.where(differing & (size > 0), difference / size, 0.0)
+    worst = int(difference.argmax()) if len(difference) else 0
     where = (
-        ", ".join(f"{key} {part.iloc[worst][key]}" for key in keys if key not in (BY[file], "turn"))
+        ", ".join(f"{key} {part.iloc[worst][key]}" for key in keys if key not in (QUANTITY[file], "turn"))
         if differing.any()
         else ""
     )
     return ColumnAgreement(
         file, column, int(paired.sum()), int((~paired).sum()), int(differing.sum()),
-        float(apart.max()) if len(apart) else 0.0, float(np.nanmax(relative)) if len(relative) else 0.0, where,
+        float(difference.max()) if len(difference) else 0.0, float(np.nanmax(relative)) if len(relative) else 0.0, where,
     )  # fmt: skip
 
 
 def _reasons(first: Path, second: Path) -> list[str]:
-    kept = {"plugins", "versions", "machine"}
+    parts = {"plugins", "versions", "machine"}
     one, other = (
-        RunFolder(folder).provenance.model_dump(mode="json", include=kept, exclude_none=True)
+        RunFolder(folder).provenance.model_dump(mode="json", include=parts, exclude_none=True)
         for folder in (first, second)
     )
-    return [f"{name}: {_short(there)} / {_short(here)}" for name, there, here in differences(one, other)]
+    return [f"{name}: {_short(old)} / {_short(new)}" for name, old, new in differences(one, other)]
 
 
 def _short(value: Any) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +19,7 @@ from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import unique
 from semibench.run.prepare import draw_split
-from semibench.run.request import Request
+from semibench.run.request import Cell, Request
 from semibench.run.resolve import Resolved, resolve
 from semibench.runfolder.format import write_spec
 from semibench.runfolder.provenance import provenance
@@ -39,6 +37,7 @@ from semibench.runfolder.writing import StatusFile, write_table
 from semibench_leaderboards.evidence.containers import ENDINGS, Container, read_labels
 from semibench_leaderboards.evidence.opening import RunInputs
 from semibench_leaderboards.evidence.stored_predictions import checked_labels, score_labels
+from semibench_leaderboards.evidence.submission import Submission
 
 OWNER = "submitted"
 """Replaces the distribution in the names of entries made elsewhere, and the recipe of their track."""
@@ -48,28 +47,6 @@ MENTIONED = 5
 """Most cases or files that an error lists."""
 
 
-@dataclass(frozen=True)
-class Submission:
-    """Predictions to score, and the track that they are for."""
-
-    name: str
-    """Name of the entry, chosen by its author."""
-    protocol: str
-    dataset: str
-    recipe: str = "quick"
-    draw: int = 0
-    fold: int | None = None
-    seed: int = 0
-    settings: tuple[str, ...] = ()
-    conventions: tuple[str, ...] = ()
-    data_root: Path | None = None
-    phantom: Any = "auto"
-    ranked: bool = False
-    """Whether it is shown on the board of the recipe's own runs instead of on a board of its own."""
-    about: str = ""
-    """Free text that is stored with the run, e.g. a paper or a repository."""
-
-
 def resolve_submission(submission: Submission, reporter: Reporter | None = None) -> tuple[Resolved, RunSpec]:
     """Resolves protocol and data as for a run with this recipe, of which only the protocol options matter, and makes the spec.
 
@@ -77,20 +54,17 @@ def resolve_submission(submission: Submission, reporter: Reporter | None = None)
 
     Raises UsageError for a name with other characters, and the errors of `resolve`.
     """
-    if not NAME.match(submission.name):
+    if not NAME.match(submission.name or "unnamed"):
         raise UsageError(
             f'--name {submission.name!r}: expected at most 61 letters, digits, spaces and . _ + -, e.g. "nnU-Net v2"'
         )
-    request = Request(
-        protocol=submission.protocol, dataset=submission.dataset, method=_any_method(), recipe=submission.recipe,
-        draw=submission.draw, fold=submission.fold, seed=submission.seed, settings=submission.settings,
-        data_root=submission.data_root, phantom=submission.phantom,
-    )  # fmt: skip
+    cell = {name: getattr(submission, name) for name in Cell.model_fields}
+    request = Request(**(cell | {"method": _any_method()}))
     resolved = resolve(request, reporter)
     track = resolved.spec.track
     if not submission.ranked:
         track = track.model_copy(update={"recipe": Part(name=OWNER, options={"name": OWNER})})
-    method = Part(name=f"{OWNER}:{submission.name} ({OWNER})")
+    method = Part(name=f"{OWNER}:{submission.name or 'unnamed'} ({OWNER})")
     entry = Entry(method=method, backbone=Part(name=f"{OWNER}:unknown"))
     return resolved, RunSpec(track=track, entry=entry, replicate=resolved.spec.replicate)
 

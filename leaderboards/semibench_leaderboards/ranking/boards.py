@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,31 +19,19 @@ from semibench.contracts.errors import UnknownNameError
 from semibench.contracts.identity import Score, Track
 from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.ranking.doubts import board_warnings, row_notes
+from semibench_leaderboards.ranking.requests import ScoreRequest
 from semibench_leaderboards.ranking.resampling import interval, resampled_means
 from semibench_leaderboards.ranking.rows import Row, RowCosts, RowDoubts, RowIdentity, RowStates, RowStatistics
 from semibench_leaderboards.reading.cases import CaseScores, CasesError, ScoredMetric, case_scores, stored_mean
 from semibench_leaderboards.reading.differences import differences, distinct_names, track_record
 from semibench_leaderboards.reading.records import RunRecord, by_row
 
-__all__ = ["FEWEST", "Board", "ScoreRequest", "board_differences", "boards"]
+__all__ = ["FEWEST", "Board", "board_differences", "boards"]
 
 FEWEST = 3
 """Fewest replicates with which a row is ranked."""
 
 Number = TypeVar("Number", int, float)
-
-
-@dataclass(frozen=True)
-class ScoreRequest:
-    """Which score a reader asks for. Each board replaces a field that is None with what its runs have."""
-
-    checkpoint: Literal["last", "best"] = "last"
-    predictor: str | None = None
-    """None: each method's default one. "all": every predictor as a row of its own."""
-    convention: str | None = None
-    """None: semibench-1 where the runs were scored so, else the convention that most of them have."""
-    metric: str | None = None
-    """None: the main metric of the convention."""
 
 
 @dataclass(frozen=True)

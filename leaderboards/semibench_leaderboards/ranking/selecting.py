@@ -8,21 +8,19 @@ from typing import Any
 
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.contracts.identity import SHORT
-from semibench_leaderboards.ranking.boards import Board, ScoreRequest, board_differences, boards
+from semibench_leaderboards.ranking.boards import Board, board_differences, boards
+from semibench_leaderboards.ranking.requests import RunFilter, ScoreRequest
 from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.reading.differences import MISSING, differences, track_record
 from semibench_leaderboards.reading.records import RunRecord, left_out, read_runs
-
-Filters = Mapping[str, Any]
-"""Keywords of `read_runs`; None for a filter that isn't set."""
 
 LISTED = 12
 """Most combinations of data set, protocol, recipe and method that an error lists."""
 
 
-def chosen_runs(runs: Path, filters: Filters, *, scores: bool = True) -> list[RunRecord]:
+def chosen_runs(runs: Path, filters: RunFilter, *, scores: bool = True) -> list[RunRecord]:
     """The runs that match all filters. Raises UsageError, with what there is, where none does."""
-    records = read_runs(runs, **filters, scores=scores)
+    records = read_runs(runs, **filters.model_dump(), scores=scores)
     if records:
         return records
     every = read_runs(runs, scores=False)
@@ -31,10 +29,10 @@ def chosen_runs(runs: Path, filters: Filters, *, scores: bool = True) -> list[Ru
         raise UsageError(
             f"{runs} holds no runs yet; make one with `bench run`, or name another folder with --runs{broken}"
         )
-    for kind, value in filters.items():
+    for kind, value in filters:
         if value is not None:
             _check_filter(runs, kind, value, {getattr(record, kind) for record in every})
-    combination = ", ".join(f"{kind} {value}" for kind, value in filters.items() if value is not None)
+    combination = ", ".join(f"{kind} {value}" for kind, value in filters if value is not None)
     existing = sorted({f"{r.dataset} · {r.protocol} · {r.recipe} · {r.method}" for r in every})
     more = f" and {len(existing) - LISTED} more" if len(existing) > LISTED else ""
     raise UsageError(f"no run under {runs} has {combination} together; there are: {'; '.join(existing[:LISTED])}{more}")
@@ -52,7 +50,7 @@ def _check_filter(runs: Path, kind: str, value: Any, existing: set[Any]) -> None
         raise UnknownNameError(f"{kind} among the runs in {runs}", str(value), existing)
 
 
-def chosen_boards(runs: Path, filters: Filters, request: ScoreRequest) -> list[Board]:
+def chosen_boards(runs: Path, filters: RunFilter, request: ScoreRequest) -> list[Board]:
     """The boards of the runs that match. Raises UsageError where there are none, with the reason."""
     matching = boards(chosen_runs(runs, filters), request)
     if not matching:
@@ -116,7 +114,9 @@ def chosen_row(board: Board, name: str) -> Row:
     raise UnknownNameError(f"row on the board {board.title!r}", name, [row.name for row in board.rows])
 
 
-def chosen_pair(runs: Path, filters: Filters, request: ScoreRequest, first: str, second: str) -> tuple[Board, Row, Row]:
+def chosen_pair(
+    runs: Path, filters: RunFilter, request: ScoreRequest, first: str, second: str
+) -> tuple[Board, Row, Row]:
     """The board that has both rows, and the two rows.
 
     Raises UnknownNameError for a name that no board has, UsageError where no board has both (rows of different tracks are never
@@ -127,7 +127,7 @@ def chosen_pair(runs: Path, filters: Filters, request: ScoreRequest, first: str,
     for name, candidates in with_row.items():
         if not candidates:
             existing = {row.name for board in matching for row in board.rows}
-            raise UnknownNameError(f"row on the {len(matching)} boards that match", name, existing)
+            raise UnknownNameError(f"row on the {_boards_text(len(matching))}", name, existing)
     with_both = [board for board in with_row[first] if board in with_row[second]]
     if not with_both:
         one, other = with_row[first][0], with_row[second][0]
@@ -138,6 +138,10 @@ def chosen_pair(runs: Path, filters: Filters, request: ScoreRequest, first: str,
         )
     board = one_board(with_both)
     return board, chosen_row(board, first), chosen_row(board, second)
+
+
+def _boards_text(count: int) -> str:
+    return "only board that matches" if count == 1 else f"{count} boards that match"
 
 
 def _has_row(board: Board, name: str) -> bool:

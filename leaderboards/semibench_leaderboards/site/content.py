@@ -19,7 +19,7 @@ from semibench_leaderboards.reading.differences import entry_record, flat, track
 from semibench_leaderboards.reading.records import RunRecord
 from semibench_leaderboards.showing.tables import ordered, record
 from semibench_leaderboards.site.columns import FurtherMetric, PageColumn, columns_of, metric_means, metrics_of
-from semibench_leaderboards.site.rerun import command
+from semibench_leaderboards.site.command_line import command
 
 Ranked = tuple[Board, Ranking]
 

@@ -1,14 +1,17 @@
-"""From a suite to its cells: one run each, with the published values it fills. Nothing is resolved or trained here."""
+"""Expands a suite to cells, one for each run, with the published values that it fills. Nothing is resolved or trained here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from semibench.contracts.errors import UnknownNameError
-from semibench.run.request import Cell, laid_over
+from pydantic import BaseModel, BeforeValidator
+
+from semibench.contracts.errors import UnknownNameError, UsageError
+from semibench.matrix.cells import numbers
+from semibench.run.request import Cell, Option, laid_over
 from semibench_leaderboards.suites.coverage import MEAN, filled
 from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Suite
 
@@ -18,46 +21,62 @@ if TYPE_CHECKING:
 KINDS = (("methods", "method"), ("backbones", "backbone"), ("datasets", "dataset"), ("protocols", "protocol"))
 
 
-@dataclass(frozen=True)
-class Overrides:
-    """Changes of all cells, from the command line.
+def _numbers(value: Any) -> Any:
+    """The numbers of "0-2" or "0,3,5", as the command line gives them. Raises UsageError for another text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(numbers(value))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
-    recipe: instead of the suite's; the suite's settings of the recipe are then left out. phantom: the procedural stand-in, with the
-    replicates the suite names for it. draws, folds, seeds: instead of the suite's. methods, datasets: only these.
-    settings: laid over all others.
-    """
 
-    recipe: str | None = None
-    phantom: bool = False
-    draws: tuple[int, ...] | None = None
-    folds: tuple[int, ...] | None = None
-    seeds: tuple[int, ...] | None = None
-    methods: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
-    settings: Settings = ()
+Numbers = Annotated[tuple[int, ...] | None, BeforeValidator(_numbers)]
+
+
+class Overrides(BaseModel, frozen=True, extra="forbid"):
+    """Changes to all cells of a suite, from the command line."""
+
+    recipe: Annotated[
+        str | None, Option("Replaces the suite's recipe and its recipe settings.", ("--recipe", "-r"))
+    ] = None
+    phantom: Annotated[
+        bool, Option("Use procedural stand-ins, with the replicates that the suite defines for them.", ("--phantom",))
+    ] = False
+    seeds: Annotated[Numbers, Option("Replaces the suite's seeds.", metavar="0-2", commas=True)] = None
+    draws: Annotated[Numbers, Option("Replaces the suite's draws.", metavar="0-2", commas=True)] = None
+    folds: Annotated[Numbers, Option("Replaces the suite's folds.", metavar="0-4", commas=True)] = None
+    methods: Annotated[tuple[str, ...], Option("Only these rows; repeatable.", ("--method", "-m"))] = ()
+    datasets: Annotated[tuple[str, ...], Option("Only these data sets; repeatable.", ("--dataset", "-d"))] = ()
+    settings: Annotated[
+        Settings, Option("Replaces a setting of all runs; repeatable.", ("--set",), metavar="NAME=VALUE")
+    ] = ()
 
 
 class SuiteCell(Cell, frozen=True, extra="forbid"):
-    """One run of a suite. row: the name that the competitor has in the table; part: the column (domain) it belongs to, "" where
-    there are none. missing: plug-ins that aren't installed, e.g. "method 'em'"; lacking: why no run is defined. fills: ids of
-    published values."""
+    """One run of a suite."""
 
     suite: str
     grid: str
     row: str
+    """Name of the competitor."""
     part: str
+    """Column (domain) that the run belongs to; empty where there are none."""
     fills: tuple[str, ...] = ()
+    """Ids of the published values that the run fills."""
     missing: tuple[str, ...] = ()
+    """Plug-ins that aren't installed, e.g. "method 'em'"."""
     lacking: str = ""
+    """Why no run is defined."""
 
     @property
     def runnable(self) -> bool:
-        """Whether the harness has all it needs but the data."""
+        """Whether the harness has everything it needs except the data."""
         return not self.missing and not self.lacking
 
     @property
     def on_phantom(self) -> bool:
-        """Whether it runs on the procedural stand-in; else it insists on files, since published splits exist on files only."""
+        """Whether it runs on the procedural stand-in. Otherwise it needs files, because published splits exist for files only."""
         return self.phantom == "always"
 
     @property
@@ -73,24 +92,30 @@ class SuiteCell(Cell, frozen=True, extra="forbid"):
 
 
 def expand(suite: Suite, overrides: Overrides | None = None, plugins: Registry | None = None) -> list[SuiteCell]:
-    """All cells of a suite, grid by grid, competitor by competitor.
+    """All cells of a suite, grid by grid and competitor by competitor.
 
-    Methods, backbones, data sets and protocols that aren't installed are kept, with `missing` saying so."""
+    Cells with a method, backbone, data set or protocol that isn't installed are included; `missing` names it.
+    """
     changes = overrides or Overrides()
     installed = _installed(plugins)
-    found: list[SuiteCell] = []
+    cells: list[SuiteCell] = []
     for grid in suite.grids:
         for name, competitor in suite.competitors(grid).items():
             if changes.methods and not {name, competitor.method} & set(changes.methods):
                 continue
-            found += _cells(suite, grid, name, competitor, changes, installed)
-    return found
+            cells += _cells(suite, grid, name, competitor, changes, installed)
+    return cells
 
 
 def check_chosen(suite: Suite, overrides: Overrides) -> None:
     """Raises UnknownNameError for a method or data set that the suite doesn't have."""
     rows = {name for grid in suite.grids for name in suite.competitors(grid)}
-    methods = rows | {who.method for grid in suite.grids for who in suite.competitors(grid).values() if who.method}
+    methods = rows | {
+        competitor.method
+        for grid in suite.grids
+        for competitor in suite.competitors(grid).values()
+        if competitor.method
+    }
     datasets = {str(name) for grid in suite.grids for name in many(grid.dataset)}
     for kind, chosen, known in (("row", overrides.methods, methods), ("data set", overrides.datasets, datasets)):
         for name in chosen:
@@ -99,13 +124,13 @@ def check_chosen(suite: Suite, overrides: Overrides) -> None:
 
 
 def many(value: str | tuple[str, ...] | None) -> tuple[Any, ...]:
-    """A name or names as names."""
+    """A name, or several, as a tuple."""
     return value if isinstance(value, tuple) else (value,)
 
 
 @dataclass(frozen=True)
 class _Axes:
-    """What the cells of one competitor are multiplied by."""
+    """The axes whose product gives the cells of one competitor."""
 
     each: tuple[Settings, ...]
     parts: Mapping[str, Settings]
@@ -135,17 +160,20 @@ def _axes(suite: Suite, grid: Grid, changes: Overrides) -> _Axes:
 
 
 def _cells(
-    suite: Suite, grid: Grid, name: str, who: Competitor, changes: Overrides, installed: Mapping[str, set[str]]
+    suite: Suite, grid: Grid, name: str, competitor: Competitor, changes: Overrides, installed: Mapping[str, set[str]]
 ) -> Iterable[SuiteCell]:
     axes = _axes(suite, grid, changes)
     values = filled(suite, grid, name)
-    recipe = changes.recipe or who.recipe or grid.recipe or suite.recipe
+    recipe = changes.recipe or competitor.recipe or grid.recipe or suite.recipe
     for protocol, dataset, backbone in product(many(grid.protocol), many(grid.dataset), many(grid.backbone)):
         if changes.datasets and dataset not in changes.datasets:
             continue
-        method, network = who.method or name, who.backbone or backbone or suite.backbone
+        method, network = competitor.method or name, competitor.backbone or backbone or suite.backbone
         names = {"methods": method, "backbones": network, "datasets": dataset, "protocols": protocol}
-        preset, dims = grid.presets.get(name) or who.preset or grid.preset, who.dims or grid.dims or suite.dims
+        preset, dims = (
+            grid.presets.get(name) or competitor.preset or grid.preset,
+            competitor.dims or grid.dims or suite.dims,
+        )
         missing = tuple(
             f"{singular} {names[kind]!r}"
             for kind, singular in KINDS
@@ -154,14 +182,14 @@ def _cells(
         for (part, column), each, draw, fold, seed in product(
             axes.parts.items(), axes.each, axes.draws, axes.folds, axes.seeds
         ):
-            settings = laid_over(axes.base, who.set, each, column)
+            settings = laid_over(axes.base, competitor.set, each, column)
             if changes.recipe is not None:
                 settings = tuple(text for text in settings if not text.startswith("recipe."))
             yield SuiteCell(
                 suite=suite.name, grid=grid.name, row=name, part=part, protocol=protocol, dataset=dataset, method=method,
                 backbone=network, preset=preset, dims=dims,
                 settings=laid_over(settings, changes.settings), recipe=recipe, draw=draw, fold=fold, seed=seed,
-                phantom="always" if changes.phantom else "never", missing=missing, lacking=who.lacking,
+                phantom="always" if changes.phantom else "never", missing=missing, lacking=competitor.lacking,
                 fills=tuple(value.id for value in values if not part or value.group in (part, MEAN)),
             )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Suites for `bench matrix`: their cells in its own form."""
+"""Converts suites to cells and files of `bench matrix`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from semibench_leaderboards.suites.schema import Suite
 
 
 def cells_of(name: str, *, recipe: str | None = None, phantom: bool = False) -> list[Cell]:
-    """The cells of a suite that are possible here, each run once, as the matrix takes them. recipe: in place of the suite's;
-    phantom: on stand-ins, with the replicates the suite names for them."""
-    found = expand(load(name), Overrides(recipe=recipe, phantom=phantom))
-    return list(dict.fromkeys(cell.cell for cell in found if cell.runnable))
+    """The runnable cells of a suite, each once.
+
+    recipe: replaces the suite's. phantom: use stand-ins, with the replicates that the suite defines for them.
+    """
+    cells = expand(load(name), Overrides(recipe=recipe, phantom=phantom))
+    return list(dict.fromkeys(cell.cell for cell in cells if cell.runnable))
 
 
 def as_matrix_file(suite: Suite, cells: Sequence[SuiteCell]) -> str:
-    """YAML for `bench matrix FILE`: one group per row, its seeds, draws and folds as lists. What isn't possible here is left out
-    and named in `note`."""
+    """YAML for `bench matrix FILE`: a group for each row, with its seeds, draws and folds as lists.
+
+    Cells that aren't runnable here are left out and named in `note`.
+    """
     import yaml
 
     left_out = sorted({name for cell in cells for name in cell.missing})

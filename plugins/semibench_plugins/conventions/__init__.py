@@ -1,1 +1,1 @@
-"""Built-in conventions: the harness's own and published ones with their quirks."""
+"""Built-in conventions: the harness's own, and published ones with their quirks."""

@@ -1,4 +1,4 @@
-"""The numbers of the released CSC-PA code (shdkdh/CSC-PA) on breast ultrasound."""
+"""Scores of breast ultrasound as the released CSC-PA code (shdkdh/CSC-PA) computes them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 SMOOTH = 1e-5
-"""Added to numerator and denominator of both metrics."""
+"""Added to the numerator and the denominator of both metrics."""
 
 
 class CscPa(Convention):
-    """Per image on the native grid: the image is resized to the patch (513 x 513 in the paper, aspect ratio not kept), the
-    result back to the image's size; plain mean over images.
+    """Scores each image on its native grid and averages over images. The image is resized to the patch (513 x 513 in the paper,
+    without keeping the aspect ratio), and the result is resized back.
 
-    Dice = (2 |P and T| + 1e-5) / (|P| + |T| + 1e-5), IoU = (|P and T| + 1e-5) / (|P or T| + 1e-5), so both are 1 where both
-    masks are empty, and nearly 0 where one is. The code resizes logits with aligned corners; here probabilities are
-    resized by voxel centres, which moves an outline by less than a pixel. The code's best epoch is chosen on the test
-    fold; here never. BUSI's second masks are not read there: data set option `first_mask_only`.
+    Dice = (2 |P and T| + 1e-5) / (|P| + |T| + 1e-5) and IoU = (|P and T| + 1e-5) / (|P or T| + 1e-5), so both are 1 if both
+    masks are empty, and nearly 0 if only one is. The code resizes logits with aligned corners; here probabilities are
+    resized by voxel centres, which moves an outline by less than a pixel. The code selects its best epoch on the test fold,
+    which never happens here. It ignores further masks of BUSI: set the data set option `first_mask_only` to do so.
     """
 
     card = CSC_PA
@@ -33,7 +33,7 @@ class CscPa(Convention):
     def score(
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
-        """See `Convention.score`; the spacing is not used."""
+        """See `Convention.score`. The spacing is ignored."""
         return {index: _values(prediction == index, truth == index) for index in range(1, classes)}
 
 

@@ -1,4 +1,4 @@
-"""Sliding windows of 96^3 as in the literature on NIH Pancreas-CT and BraTS 2019: scored as `la-sliding`, other strides."""
+"""Sliding windows of 96^3 as in the literature on NIH Pancreas-CT and BraTS 2019: `la-sliding` with other strides."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from semibench_plugins.datasets.brain.cards import BRATS19_SLIDING
 
 
 class PancreasSliding(LaSliding):
-    """Stride 16 in all axes (MC-Net, CAML, ML-RPL, Diff-CL); voxels of 1 mm in the processed volumes. All else, quirks
-    included, as `la-sliding`."""
+    """Uses a stride of 16 along all axes (MC-Net, CAML, ML-RPL, Diff-CL). Voxels of the processed volumes are 1 mm long.
+    Everything else, quirks included, is as in `la-sliding`."""
 
     card = PANCREAS_SLIDING
     inference = Inference(mode="window", stride=(16, 16, 16), blend="constant")
 
 
 class Brats19Sliding(LaSliding):
-    """Stride 64 in all axes (SSL4MIS, AC-MT, Diff-CL); voxels of 1 mm. All else, quirks included, as `la-sliding`.
+    """Uses a stride of 64 along all axes (SSL4MIS, AC-MT, Diff-CL). Voxels are 1 mm long. Everything else, quirks included, is
+    as in `la-sliding`.
 
-    SSL4MIS's test script prints no Jaccard (Diff-CL's table must come from another one), and its validation counts
-    a case whose reference is empty as 0, too; both don't occur here: every case holds a tumour."""
+    SSL4MIS's test script doesn't print the Jaccard index, so Diff-CL's table must come from another script. Its validation
+    also scores a case with an empty reference as 0, which doesn't matter here: every case has a tumour."""
 
     card = BRATS19_SLIDING
     inference = Inference(mode="window", stride=(64, 64, 64), blend="constant")

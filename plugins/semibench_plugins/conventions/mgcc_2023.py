@@ -1,4 +1,4 @@
-"""The numbers of the released MGCC code (FengheTan9/Multi-Level-Global-Context-Cross-Consistency, src/utils/metrics.py)."""
+"""Scores as in the released MGCC code (FengheTan9/Multi-Level-Global-Context-Cross-Consistency, src/utils/metrics.py)."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ if TYPE_CHECKING:
     import numpy as np
 
 SMOOTH = 1e-5
-"""Added to numerator and denominator of the IoU."""
+"""Added to the numerator and the denominator of the IoU."""
 
 EPSILON = 1e-6
 """Added to the denominators of recall, precision and F1."""
 
 
 class Mgcc2023(Convention):
-    """Per image on the working grid (256 x 256 in the paper), one foreground class, p > .5, plain mean over images.
+    """Scores each image on the working grid (256 x 256 in the paper) for one foreground class at p > .5, and averages over
+    images.
 
-    With P the prediction, T the reference and R what the code takes for it in recall, precision, F1 and accuracy:
+    P is the prediction, T the reference, and R what the code uses as the reference in recall, precision, F1 and accuracy:
 
     - IoU = (|P and T| + 1e-5) / (|P or T| + 1e-5);
     - recall = |P and R| / (|R| + 1e-6), precision = |P and R| / (|P| + 1e-6), F1 = 2 r p / (r + p + 1e-6),
       accuracy = share of pixels where P and R agree;
-    - R is where T equals its own maximum. **Published quirk, reproduced: in an image without lesion that maximum is the
-      background and R becomes the whole image.** Both empty: IoU 1, recall, precision, F1 and accuracy 0. A lesion
-      predicted on 16 of 64 pixels of such an image: IoU 0, precision 1, recall .25, F1 .4. So F1 comes out below IoU in
-      tables of data with normal images.
+    - R is where T equals its own maximum. **Published quirk, reproduced: in an image without a lesion that maximum is the
+      background, and R becomes the whole image.** If both are empty, IoU is 1 and recall, precision, F1 and accuracy are 0.
+      A lesion predicted on 16 of 64 pixels of such an image has IoU 0, precision 1, recall .25 and F1 .4. So F1 is below IoU
+      in tables of data with normal images.
 
-    More foreground classes (the code has one) are scored one after another in the same way. p > .5 and argmax over two
-    classes are one rule, ties go to the background in both.
+    Further foreground classes (the code has one) are scored separately in the same way. p > .5 is the same rule as argmax over
+    two classes: both assign ties to the background.
     """
 
     card = MGCC_2023
@@ -45,7 +46,7 @@ class Mgcc2023(Convention):
     def score(
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
-        """See `Convention.score`; the spacing is not used."""
+        """See `Convention.score`. The spacing is ignored."""
         return {index: _values(prediction == index, truth == index) for index in range(1, classes)}
 
 

@@ -1,4 +1,4 @@
-"""The harness's own convention: what a number should mean."""
+"""The harness's own convention."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 class Semibench1(Convention):
-    """Native grid; whole images in 2D, slices for 2D networks on volumes, sliding window (half overlap, Gaussian) in 3D.
+    """Scores on the native grid. Predicts whole images in 2D, volumes slice by slice with 2D networks, and with a sliding
+    window (half overlap, Gaussian weights) in 3D.
 
-    Overlap of two empty masks is 1, of one empty mask 0. Distances are NaN where a mask is empty, those in mm also where
-    the spacing is not known; NaN are left out of means and counted. Distances as in medpy 0.5: HD95 of both directions
-    pooled, ASD from the prediction to the reference, ASSD of both pooled.
+    The overlap of two empty masks is 1, and 0 if only one is empty. Distances are NaN if a mask is empty; those in mm also if
+    the spacing is unknown. NaN values are counted and left out of means. Distances follow medpy 0.5: HD95 pools both
+    directions, ASD goes from the prediction to the reference, ASSD pools both.
     """
 
     card = SEMIBENCH_1

@@ -1,4 +1,4 @@
-"""What the cards of ultrasound images, of volumes and of their conventions have in common."""
+"""Factories for the cards of ultrasound images, of volumes and of their conventions."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 from semibench import ConventionCard, DatasetCard
 
 GREY_AS_RGB = 3
-"""Ultrasound is fed as three equal channels, as the papers do: ImageNet encoders and all sets fit each other."""
+"""Ultrasound images become three equal channels, as in the papers, so that ImageNet encoders fit all data sets."""
 
 
 def ultrasound_card(load: str, name: str, title: str, summary: str, **facts: Any) -> DatasetCard:
-    """Make the card of a data set of ultrasound images.
+    """Builds the card of an ultrasound data set.
 
     Args:
         load: "family.module:Class", relative to `semibench_plugins.datasets`.
-        name: as users type it.
-        title: as it is shown.
-        summary: one line.
-        facts: further fields of the card. Classes are background and lesion, editions those of the MGCC paper, unless
-            they are given.
+        name: the name that users type.
+        title: the name shown in tables and pages.
+        summary: one line about the data set.
+        facts: further fields of the card. By default, the classes are background and lesion, and the editions are those
+            of the MGCC paper.
     """
     shared: dict[str, Any] = {"classes": ("background", "lesion"), "editions": ("mgcc", "imagenet")}
     return DatasetCard(
@@ -35,14 +35,14 @@ def ultrasound_card(load: str, name: str, title: str, summary: str, **facts: Any
 
 
 def volume_card(load: str, name: str, title: str, summary: str, **facts: Any) -> DatasetCard:
-    """Make the card of a data set of volumes; the arguments are those of `ultrasound_card`, without its defaults."""
+    """Builds the card of a volume data set. Takes the arguments of `ultrasound_card`, without its defaults."""
     return DatasetCard(
         load=f"semibench_plugins.datasets.{load}", name=name, title=title, summary=summary, dims=3, **facts
     )
 
 
 def convention_card(load: str, name: str, title: str, summary: str, **facts: Any) -> ConventionCard:
-    """Make the card of a convention of one data set. load: "module:Class", relative to `semibench_plugins.conventions`."""
+    """Builds the card of a convention for single data sets. load: "module:Class", relative to `semibench_plugins.conventions`."""
     return ConventionCard(
         load=f"semibench_plugins.conventions.{load}", name=name, title=title, summary=summary, **facts
     )

@@ -1,4 +1,4 @@
-"""Cards of the first-party data sets. Light: nothing here opens a file or imports torch."""
+"""Cards of the first-party data sets. Importing them opens no file and doesn't import torch."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ CARDS = DATASETS
 
 @hookimpl
 def semibench_datasets() -> Iterable[DatasetCard]:
-    """The data sets that come with Semibench."""
+    """Returns the data sets that come with Semibench."""
     return CARDS

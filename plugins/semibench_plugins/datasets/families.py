@@ -1,4 +1,4 @@
-"""The families of data sets. Each has cards, recipe values and conventions in light modules."""
+"""The families of data sets, with the cards, recipe values and conventions of each. Importing them doesn't import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the data sets that the MGCC paper prepared."""
+"""Options of the data sets that the MGCC paper uses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from semibench.blocks import ImageOptions
 
 
 class MgccOptions(ImageOptions, frozen=True, extra="forbid"):
-    """edition "mgcc": the MGCC paper's resize of the whole image, to 0..1 (its code divides by 255 twice; here once)."""
+    """edition: "mgcc" resizes the whole image as the MGCC paper does and scales it to 0..1 (its code divides by 255 twice,
+    this one once); "imagenet" then normalises it by ImageNet's mean and standard deviation."""
 
     edition: str = "mgcc"

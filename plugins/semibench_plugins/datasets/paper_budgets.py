@@ -1,4 +1,4 @@
-"""Recipe values that several data sets share because one paper trained on all of them.
+"""Recipe values shared by several data sets because one paper trained on all of them.
 
 MGCC = arXiv 2305.09447, IV-B; SemSim = arXiv 2410.13486, IV-A. Budgets are counted in iterations (batches drawn).
 """
@@ -9,11 +9,11 @@ from semibench import RecipeCard
 
 MGCC_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": [0.0, 0.0], "scale": [0.0, 1.0, 1.0]}
 SEMSIM_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": [0.5, 20.0], "scale": [0.0, 1.0, 1.0]}
-"""Flips as the paper says; right angles and up to 20 degrees as the UniMatch code that it builds on."""
+"""Flips follow the paper; right-angle turns and rotations of up to 20 degrees follow the UniMatch code it builds on."""
 
 
 def mgcc_budget(*datasets: str) -> RecipeCard:
-    """The budget of the MGCC paper, for ultrasound images."""
+    """Returns the training budget of the MGCC paper for ultrasound images."""
     return RecipeCard(
         name="paper",
         dims=2,
@@ -24,7 +24,13 @@ def mgcc_budget(*datasets: str) -> RecipeCard:
 
 
 def semsim_budget(dataset: str, iterations: int, source: str) -> RecipeCard:
-    """The budget of the SemSim paper, for images and slices. source: how its epochs become `iterations`."""
+    """Returns the training budget of the SemSim paper for images and slices.
+
+    Args:
+        dataset: the name of the data set.
+        iterations: the number of iterations.
+        source: how the paper's epochs become `iterations`.
+    """
     return RecipeCard(
         name="paper",
         dims=2,
@@ -37,7 +43,7 @@ def semsim_budget(dataset: str, iterations: int, source: str) -> RecipeCard:
 
 
 def sliced_volumes(dataset: str) -> list[RecipeCard]:
-    """Patches of 3D networks on short-axis and prostate volumes, which the papers train by slices."""
+    """Returns patches for 3D networks on short-axis and prostate volumes, which the papers train slice by slice."""
     patches = {"paper": [16, 160, 160], "quick": [16, 48, 48], "smoke": [16, 32, 32]}
     return [
         RecipeCard(
@@ -45,7 +51,7 @@ def sliced_volumes(dataset: str) -> list[RecipeCard]:
             dims=3,
             datasets=(dataset,),
             values={"patch": patch},
-            source="ours: the papers train it by slices" if name == "paper" else "",
+            source="ours: the papers train slice by slice" if name == "paper" else "",
         )
         for name, patch in patches.items()
     ]

@@ -1,4 +1,4 @@
-"""Procedural stand-ins for data sets: how tissue, machines and scanners are drawn (docs/phantoms.md).
+"""Tools for phantoms, the procedural stand-ins for data sets: simulated tissue, machines and scanners (docs/phantoms.md).
 
-Each family of data sets has its scenes and specs beside its readers and takes its tools from here.
+Each family of data sets keeps its scenes and specs beside its readers and uses these tools.
 """

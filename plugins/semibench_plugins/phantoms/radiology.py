@@ -1,4 +1,4 @@
-"""What MR and CT scanners make of a map of tissues: contrast, bias field, blur, Rician noise, Hounsfield units, streaks."""
+"""Simulates MR and CT scanners: contrast, bias field, blur, Rician noise, Hounsfield units and streaks on a tissue map."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ Tissues = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Scanner:
-    """A look of volumes: what makes a domain.
+    """A scanner, which determines the appearance of a domain of volumes.
 
-    values: mean of each tissue, by name (MR: relative signal about 0..1; CT: Hounsfield units). spread: standard deviation
-    between patients of these means, in the same units. texture: standard deviation inside a tissue. noise: of the channel
-    (MR: Rician, relative signal; CT: Gaussian, HU). bias: MR only, standard deviation of the log of the bias field. curve: MR
-    only, exponent of the contrast curve. blur: of the resolution, mm per axis. scale: MR only, range of stored units per
-    relative signal. streaks: CT only, HU of streaks at dense objects.
+    Attributes:
+        modality: "MR" or "CT".
+        values: tissue -> its mean value (MR: relative signal, about 0..1; CT: Hounsfield units).
+        spread: standard deviation of these means between patients, in the same units.
+        texture: standard deviation within a tissue.
+        noise: standard deviation of the noise (MR: Rician, relative signal; CT: Gaussian, HU).
+        bias: MR only: standard deviation of the log of the bias field.
+        curve: MR only: exponent of the contrast curve.
+        blur: standard deviation of the blur, in mm per axis.
+        scale: MR only: range of stored units per relative signal.
+        streaks: CT only: amplitude of the streaks at dense objects, in HU.
+        swaps: tissue -> another tissue whose value it takes.
     """
 
     modality: str
@@ -39,20 +46,20 @@ class Scanner:
 
 
 def rician(rng: np.random.Generator, signal: FloatArray, sigma: float) -> FloatArray:
-    """Magnitude of a complex signal with independent Gaussian noise `sigma` in both channels (Rice distribution)."""
+    """Returns the magnitude of a complex signal with independent Gaussian noise `sigma` in both channels (Rice distribution)."""
     real = signal + sigma * rng.standard_normal(signal.shape)
     imaginary = sigma * rng.standard_normal(signal.shape)
     return np.sqrt(real * real + imaginary * imaginary)
 
 
 def bias_field(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> FloatArray:
-    """Smooth positive factor with mean log 0; `strength`: standard deviation of its log."""
+    """Draws a smooth positive factor with mean log 0. strength: the standard deviation of its log."""
     field_ = smooth_field(rng, shape, [2] * len(shape))
     return np.exp(strength * (field_ - field_.mean()))
 
 
 def streaks(rng: np.random.Generator, dense: NDArray[np.bool_], amplitude: float, count: int = 9) -> FloatArray:
-    """Bright and dark rays, in every plane of the last axis, through the middle of its dense voxels; amplitude in HU."""
+    """Draws bright and dark rays in each plane along the last axis, through the middle of its dense voxels. amplitude: in HU."""
     n, m = dense.shape[:2]
     out = np.zeros(dense.shape)
     weight = dense.sum(axis=(0, 1)).astype(np.float64)
@@ -78,10 +85,21 @@ def image(
     spacing: tuple[float, ...],
     detail: FloatArray | None = None,
 ) -> FloatArray:
-    """Stored grey values (integers as float64) of the map `tissues` (indices into `names`) on a scanner.
+    """Simulates the image of a tissue map.
 
-    detail: additional signal (relative or HU) painted on the tissues. MR: signal^curve x bias field, blurred, Rician noise,
-    times a random scale. CT: HU, blurred, streaks, Gaussian noise.
+    MR: signal^curve times the bias field, blurred, with Rician noise, times a random scale. CT: HU, blurred, with streaks and
+    Gaussian noise.
+
+    Args:
+        rng: the generator.
+        scanner: the scanner.
+        tissues: indices into `names`.
+        names: the names of the tissues.
+        spacing: mm per axis.
+        detail: an additional signal (relative or HU) on top of the tissues.
+
+    Returns:
+        Grey values as stored (integers as float64), of the shape of `tissues`.
     """
     means = np.array([scanner.values[scanner.swaps.get(n, n)] for n in names])
     means = means + scanner.spread * rng.standard_normal(len(names)) * (means != 0)

@@ -1,4 +1,4 @@
-"""Contact sheets of phantoms for the documentation: cases in rows, truth as an outline."""
+"""Contact sheets of phantoms for the documentation: tiles of cases, with the truth as an outline."""
 
 from __future__ import annotations
 
@@ -18,16 +18,28 @@ _PICTURES = 12
 
 
 def contact_sheet(dataset: SpecPhantom, path: Path | str, n: int = _PICTURES, dpi: int = 60) -> Path:
-    """Write a PNG with n cases, spread over groups and domains. Images: each picture is a case, the outline drawn on every
-    second. Volumes: three planes of each of n / 3 cases, middle of the labeled part. Returns the path."""
+    """Writes a PNG with cases spread over groups and domains.
+
+    Each tile of a 2D data set is a case, and every second one has an outline. A volume takes three tiles, for three planes
+    through the middle of its labeled part.
+
+    Args:
+        dataset: the phantom.
+        path: the file to write.
+        n: the number of tiles.
+        dpi: dots per inch of the figure.
+
+    Returns:
+        The path.
+    """
     refs = dataset.index()
     groups: dict[str, list[int]] = {}
     for i, ref in enumerate(refs):
         groups.setdefault(ref.group, []).append(i)
     flat = dataset.card.dims == 2
-    wanted = n if flat else max(1, n // 3)
+    count = n if flat else max(1, n // 3)
     order = [members[k % len(members)] for k, members in enumerate(groups.values())]
-    picked = (order + [i for i in range(len(refs)) if i not in set(order)])[:wanted]
+    picked = (order + [i for i in range(len(refs)) if i not in set(order)])[:count]
     tiles: list[tuple[str, FloatArray, Label]] = []
     for i in picked:
         drawing = dataset.native(refs[i])
@@ -68,7 +80,7 @@ def contact_sheet(dataset: SpecPhantom, path: Path | str, n: int = _PICTURES, dp
 
 
 def _palette() -> Image.Image:
-    """40 greys and the outline colours in four strengths: small files."""
+    """Returns a palette of 40 greys and four shades of each outline colour, which keeps files small."""
     greys = [(v, v, v) for v in np.linspace(0, 255, 40).astype(int).tolist()]
     hues = [tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in _COLOURS]
     blends = [
@@ -82,8 +94,8 @@ def _palette() -> Image.Image:
 
 
 def _planes(drawing: Drawing, slice_axis: int, upright: bool) -> list[tuple[FloatArray, Label]]:
-    """Three planes through the labeled part: three positions along the slice axis where it is short (stacks of thick
-    slices), else one plane of each axis."""
+    """Returns three planes through the labeled part: at three positions along the slice axis if that is short (stacks of thick
+    slices), otherwise one plane across each axis."""
     shape = drawing.label.shape
     inside = np.argwhere(drawing.label > 0)
     if shape[slice_axis] < 0.5 * max(shape):

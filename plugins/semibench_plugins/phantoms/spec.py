@@ -1,4 +1,4 @@
-"""How a phantom is drawn: scene, machines, number of cases, size."""
+"""Specifies a phantom: scene, machines, number of cases and size."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Look = TypeVar("Look")
 
 @dataclass(frozen=True)
 class Spec(Generic[Look]):
-    """How the phantom of a data set is drawn. Its text form enters the run key of phantom data.
+    """Specifies the phantom of a data set. Its `repr` is part of the run key of phantom data.
 
     Attributes:
-        scene: what is drawn; the phantom's class knows it.
-        looks: machines, scanners or dermatoscopes. Where the card names as many domains, they are these domains, in
-            order; else they are mixed in one domain. Groups (patients) take them in turn.
-        names: of the domains.
-        cases: default number.
-        frames: cases of one group.
-        normals: share of groups without a lesion.
-        several: share of groups with two lesions.
-        shift: probe movement between frames, as a share of the width.
-        shape: of volumes, in voxels.
-        spacing: of volumes, mm.
-        vary: range of voxels added to each axis of a volume.
-        pixel_size: whether images have a spacing, as the real ones have.
-        upright: whether volumes have the axes (z, y, x) and nearly cubic voxels; contact sheets then show z upwards.
+        scene: the name of the scene, which the phantom's class draws.
+        looks: machines, scanners or dermatoscopes. If the card names as many domains, each look is one of them, in
+            order; otherwise the looks share one domain. Groups (patients) take them in turn.
+        names: the names of the domains.
+        cases: the default number of cases.
+        frames: the number of cases in a group.
+        normals: the share of groups without a lesion.
+        several: the share of groups with two lesions.
+        shift: the movement of the probe between frames, as a share of the width.
+        shape: the shape of volumes, in voxels.
+        spacing: the spacing of volumes, in mm.
+        vary: the largest number of voxels added to each axis of a volume.
+        pixel_size: True if images have a spacing, as the real ones do.
+        upright: True if volumes have the axes (z, y, x) and nearly cubic voxels; contact sheets then show z upwards.
     """
 
     scene: str

@@ -1,4 +1,4 @@
-"""The base of the first-party phantoms, which are drawn as a `Spec` says."""
+"""The base class for the first-party phantoms, which are drawn according to a `Spec`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from semibench.blocks import Drawing, Normalise, PhantomDataset, random_stream
 from semibench_plugins.phantoms.spec import Spec
 
 REVISION = 1
-"""Of the pixels of all phantoms. Raise it with any change that alters a digit: it enters the identity of phantom data."""
+"""The version of the pixels of all phantoms. Raise it with any change that alters a value: it is part of the run key."""
 
 _SCENE, _VIEW, _LAYOUT = 0, 1, 2
 
 
 def stream(dataset: str, seed: int, *path: int) -> np.random.Generator:
-    """The generator of one thing of a phantom of this revision; `path` are its numbers, e.g. (patient, frame)."""
+    """Creates the generator for one part of a phantom of this revision. path: the indices of the part, e.g. (patient, frame)."""
     return random_stream(REVISION, dataset, seed, *path)
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Random streams of a case. layout: size and settings of the image; body: the patient; view: the frame."""
+    """The random streams of a case. layout: draws the size and settings of the image; body: the patient; view: the frame."""
 
     layout: np.random.Generator
     body: np.random.Generator
@@ -35,7 +35,7 @@ class Streams:
 
 
 class SpecPhantom(PhantomDataset):
-    """A phantom that is drawn by its spec. specs: by the name of the data set."""
+    """A phantom that is drawn according to its spec. specs: name of the data set -> its spec."""
 
     specs: ClassVar[Mapping[str, Spec[Any]]]
 
@@ -44,12 +44,12 @@ class SpecPhantom(PhantomDataset):
     ) -> None:
         self.spec = self.specs[card.name]
         self.cases, self.frames = self.spec.cases, self.spec.frames
-        # The key of a run holds this digest: names and order of the fields of Spec and of its looks are part of it.
+        # Run keys include this digest, which covers the names and the order of the fields of Spec and of its looks.
         self.revision = f"r{REVISION}:{hashlib.sha256(repr(self.spec).encode()).hexdigest()[:16]}"
         super().__init__(card, options, phantom, normalise)
 
     def domain_of(self, group: int) -> str:
-        """The domain of the group's look where looks and domains are as many; else looks are mixed in the first one."""
+        """Returns the domain of the group's look if there are as many looks as domains; otherwise all looks share the first one."""
         looks, domains = len(self.spec.looks), self.card.domains
         return domains[group % looks] if looks > 1 and looks == len(domains) else domains[0]
 
@@ -65,4 +65,4 @@ class SpecPhantom(PhantomDataset):
 
     @abstractmethod
     def draw_look(self, look: Any, streams: Streams, group: int, frame: int, *, image: bool) -> Drawing:
-        """Draw one case as a machine, scanner or dermatoscope shows it; see `PhantomDataset.draw`."""
+        """Draws one case as a machine, scanner or dermatoscope shows it; see `PhantomDataset.draw`."""

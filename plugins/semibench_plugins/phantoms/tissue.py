@@ -1,7 +1,7 @@
-"""Tissue seen by a linear array: the canvas and the lesions of the breast and thyroid scenes.
+"""Tissue as seen by a linear array: the canvas and the lesions of the breast and thyroid scenes.
 
-A scene takes two random streams: `body` (the patient: the same for all its frames) and `view` (the frame: probe shift,
-deformation, texture). Coordinates are mm, z down from the skin, x from the middle of the image.
+A scene takes two random streams: `body` for the patient, the same for all frames, and `view` for the frame (probe shift,
+deformation, texture). Coordinates are in mm: z down from the skin, x from the middle of the image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Label = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Extent:
-    """Displayed field: depth and width in mm, rows and columns in pixels."""
+    """The displayed field: depth and width in mm, rows and columns in pixels."""
 
     depth: float
     width: float
@@ -38,9 +38,19 @@ class Extent:
 
 @dataclass(frozen=True)
 class Lesion:
-    """Kind of lesion. contrast: range of dB against its surroundings; loss: range of attenuation, dB / (cm MHz); flat:
-    range of height over width; rough, spikes: of the outline; margin: range of its blur in mm; texture: dB; halo: dB of
-    the bright rim; weight: how often."""
+    """A kind of lesion. Pairs are ranges.
+
+    Attributes:
+        contrast: difference from the surroundings, in dB.
+        loss: attenuation, in dB / (cm MHz).
+        flat: height over width.
+        rough: roughness of the outline.
+        spikes: number of outward lobes of the outline.
+        margin: blur of the outline, in mm.
+        texture: standard deviation of the echo inside, in dB.
+        halo: brightness of the rim, in dB.
+        weight: relative frequency of this kind.
+    """
 
     contrast: tuple[float, float]
     loss: tuple[float, float]
@@ -59,7 +69,7 @@ def pick_lesion(rng: np.random.Generator, kinds: tuple[Lesion, ...]) -> Lesion:
 
 
 def patient_grid(extent: Extent, view: np.random.Generator, shift: float) -> tuple[FloatArray, FloatArray]:
-    """Where the pixels of this frame lie in the patient, mm: probe shift, pressure and a smooth deformation."""
+    """Returns the positions of a frame's pixels in the patient, in mm, after probe shift, pressure and a smooth deformation."""
     z = (np.arange(extent.rows)[:, None] + 0.5) * extent.pixel[0]
     x = (np.arange(extent.columns)[None] + 0.5) * extent.pixel[1] - extent.width / 2
     x = x * view.uniform(0.94, 1.06) + view.normal(0, shift * extent.width)
@@ -72,7 +82,7 @@ def patient_grid(extent: Extent, view: np.random.Generator, shift: float) -> tup
 
 
 class Canvas:
-    """Maps that a scene paints on, from the surface down."""
+    """The maps that a scene paints, from the surface down."""
 
     def __init__(self, extent: Extent, z: FloatArray, x: FloatArray, view: np.random.Generator) -> None:
         self.extent, self.z, self.x, self.view = extent, z, x, view
@@ -82,11 +92,11 @@ class Canvas:
         self.label = np.zeros(extent.shape, np.uint8)
 
     def cells(self, fine_z: float, fine_x: float) -> tuple[int, int]:
-        """Numbers of bumps for features of the given sizes in mm."""
+        """Returns the numbers of bumps along each axis for features of the given sizes in mm."""
         return max(2, round(self.extent.depth / fine_z)), max(2, round(self.extent.width / fine_x))
 
     def streaks(self, fine_z: float, fine_x: float, bend: FloatArray) -> FloatArray:
-        """Unit-variance streaks along a layer; bend: (1, columns) mm by which the layer sags."""
+        """Draws streaks of unit variance along a layer. bend: how far the layer sags, in mm, (1, columns)."""
         rows, columns = self.extent.shape
         reach = int(np.ceil(np.abs(bend).max() / self.extent.pixel[0])) + 1
         tall = smooth_field(
@@ -96,12 +106,12 @@ class Canvas:
         return np.take_along_axis(tall, index, axis=0)
 
     def blend(self, share: FloatArray, echo: FloatArray | float, loss: float) -> None:
-        """Replace the maps by (echo, loss) where `share` is 1."""
+        """Blends (echo, loss) into the maps; they replace the maps where `share` is 1."""
         self.echo += share * (echo - self.echo)
         self.loss += share * (loss - self.loss)
 
     def interface(self, depth: FloatArray, thickness: float, echo: float, mirror: float) -> None:
-        """A bright line at `depth` (1, columns) mm, brighter where it lies flat (specular)."""
+        """Paints a bright line at `depth` (1, columns) in mm, brighter where it is level (specular)."""
         line = np.exp(-(((self.z - depth) / thickness) ** 2))
         slope = np.gradient(depth[0]) / self.extent.pixel[1]
         flat = np.exp(-((slope / 0.25) ** 2))
@@ -109,7 +119,7 @@ class Canvas:
         self.mirror += line * mirror * flat
 
     def lesion(self, body: np.random.Generator, kind: Lesion, centre: tuple[float, float], radius: float) -> None:
-        """Paint one lesion and its label. radius: of the disc of the same area, mm."""
+        """Paints one lesion and its label. radius: that of a disc of the same area, in mm."""
         flat = body.uniform(*kind.flat)
         spikes = int(body.integers(kind.spikes[0], kind.spikes[1] + 1))
         size = radius * self.view.uniform(0.9, 1.1)
@@ -145,27 +155,27 @@ class Canvas:
     def vessel(
         self, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float], wall: float
     ) -> None:
-        """An anechoic tube with a bright wall, not labeled: blood vessel, duct or simple cyst."""
+        """Paints an anechoic tube with a bright wall, not labeled: a blood vessel, duct or simple cyst."""
         shape = Contour(rng, centre, radii, rng.normal(0, 0.2), 0.08)
         inside = shape.depth(self.z, self.x)
         self.blend(soft_step(inside, 0.35), -30.0, 0.12)
         self.echo += wall * np.exp(-(((inside + 0.35) / 0.45) ** 2))
 
     def shadow(self, rng: np.random.Generator, start: float) -> None:
-        """Loss of contact or a strong reflector: a column that darkens below `start` mm, not labeled."""
+        """Paints a column that darkens below `start` mm, not labeled, as a loss of contact or a strong reflector causes."""
         at, width = rng.uniform(-0.45, 0.45) * self.extent.width, rng.uniform(0.03, 0.1) * self.extent.width
         column = np.exp(-(((self.x - at - rng.normal(0, 0.1) * (self.z - start)) / width) ** 2))
         depth = rng.uniform(2, 5)
         self.loss += rng.uniform(0.8, 2.0) * column * ((self.z > start) & (self.z < start + depth))
 
     def tissue(self, density: float = 1.0) -> Tissue:
-        """The maps as the scanner takes them."""
+        """Returns the maps in the form that the machine images."""
         sparse = None if density >= 1 else np.full(self.extent.shape, density)
         return Tissue(self.echo, self.loss, self.mirror, sparse)
 
 
 def add_distractors(body: np.random.Generator, c: Canvas, low: float, high: float) -> None:
-    """Vessels, ducts and shadows, drawn at random where no label lies."""
+    """Paints random vessels, ducts and shadows; vessels and ducts avoid the labels."""
     depth, width = c.extent.depth, c.extent.width
     for _ in range(int(body.poisson(0.7))):
         size = body.uniform(0.6, 1.8)

@@ -1,9 +1,9 @@
-"""The physics of a B-mode ultrasound image: scatterers, pulse, beam, attenuation, envelope, log compression.
+"""Simulates B-mode ultrasound images: scatterers, pulse, beam, attenuation, envelope and log compression.
 
-Linear acoustics on one grid (axis 0: depth, axis 1: lateral). Rows of `Tissue` maps are display pixels; the echo itself
-is computed on `OVERSAMPLING` times finer rows, so that the carrier of the pulse is resolved. After Burckhardt 1978
-(IEEE Trans. Sonics Ultrason. 25:1) for the statistics and Bamber & Dickinson 1980 (Phys. Med. Biol. 25:463) for the
-convolution model.
+The acoustics are linear, on one grid (axis 0: depth, axis 1: lateral). Rows of `Tissue` maps are display pixels; the echo
+itself is computed on rows that are `OVERSAMPLING` times finer, so that the carrier of the pulse is resolved. The statistics
+follow Burckhardt 1978 (IEEE Trans. Sonics Ultrason. 25:1), the convolution model Bamber & Dickinson 1980 (Phys. Med. Biol.
+25:463).
 """
 
 from __future__ import annotations
@@ -16,30 +16,43 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from semibench.blocks import FloatArray, spline_basis
 
 SOUND = 1.54
-"""Speed of sound in soft tissue, mm per microsecond."""
+"""The speed of sound in soft tissue, in mm per microsecond."""
 
 OVERSAMPLING = 4
-"""Samples of the radio-frequency echo per display row."""
+"""The number of samples of the radio-frequency echo per display row."""
 
 _WHITE = 20.0
-"""Decibels above fully developed speckle of reference tissue that are shown as white at gain 0."""
+"""The level shown as white at gain 0, in dB above fully developed speckle of reference tissue."""
 
 _BOOST_LIMIT = 45.0
-"""Most that the time gain amplifies the electronic noise, dB."""
+"""The most by which the time gain amplifies the electronic noise, in dB."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A scanner with its settings: what makes a domain.
+    """An ultrasound machine and its settings, which determine the appearance of a domain.
 
-    frequency: centre, MHz. cycles: length of the pulse. f_number: depth over aperture, sets the beam width at the focus.
-    focus, focal_range: depth of the transmit focus and distance over which the beam widens by sqrt(2), as fractions of
-    the displayed depth. looks: frequency bands compounded. dynamic_range, gain: of the log compression, dB. gamma: of the
-    grey map. noise: electronic noise at the surface against reference speckle, dB. tgc: attenuation that the time gain
-    compensates, dB / (cm MHz). smooth: low pass of the display, standard deviation in rows (1.4 times that in columns).
-    depth: displayed, mm. rows, columns: native image size, pixels. sector: half the opening angle of a curved array in
-    degrees, 0 for a linear one. radius: of its surface, mm. edge: strength of the edge enhancement. All pairs are ranges
-    from which a case (or a patient) draws.
+    Pairs are ranges, from which each case or patient draws.
+
+    Attributes:
+        frequency: centre frequency, in MHz.
+        cycles: length of the pulse, in cycles.
+        f_number: depth over aperture; it sets the beam width at the focus.
+        focus: depth of the transmit focus, as a fraction of the displayed depth.
+        focal_range: distance over which the beam widens by sqrt(2), as a fraction of the displayed depth.
+        looks: number of frequency bands that are compounded.
+        dynamic_range: dynamic range of the log compression, in dB.
+        gain: gain of the log compression, in dB.
+        gamma: exponent of the grey map.
+        noise: electronic noise at the surface, in dB relative to reference speckle.
+        tgc: attenuation that the time gain compensates, in dB / (cm MHz).
+        smooth: low-pass filter of the display, as a standard deviation in rows (1.4 times that in columns).
+        depth: displayed depth, in mm.
+        rows: native image height, in pixels.
+        columns: native image width, in pixels.
+        sector: half the opening angle of a curved array, in degrees; 0 for a linear array.
+        radius: radius of the surface of a curved array, in mm.
+        edge: strength of the edge enhancement.
     """
 
     frequency: float
@@ -64,10 +77,14 @@ class Machine:
 
 @dataclass
 class Tissue:
-    """What the sound meets, on (rows, columns). echo: backscatter, dB against reference tissue. attenuation: dB / (cm MHz).
-    mirror: amplitude of (specular) reflection
-    that is coherent over about 6 mm along a row. density: share of the fine grid that holds a scatterer, in (0, 1];
-    1 gives fully developed speckle."""
+    """Acoustic properties on (rows, columns).
+
+    Attributes:
+        echo: backscatter, in dB relative to reference tissue.
+        attenuation: in dB / (cm MHz).
+        mirror: amplitude of specular reflection, which is coherent over about 6 mm along a row.
+        density: share of points of the fine grid that contain a scatterer, in (0, 1]; 1 gives fully developed speckle.
+    """
 
     echo: FloatArray
     attenuation: FloatArray
@@ -76,21 +93,21 @@ class Tissue:
 
 
 def beam_width(depth: FloatArray, focus: float, focal_range: float, wavelength: float, f_number: float) -> FloatArray:
-    """Lateral standard deviation (mm) of the two-way beam at each `depth` (mm): wavelength x f-number at the focus
-    (full width at half maximum), hyperbolic away from it."""
+    """Computes the lateral standard deviation (mm) of the two-way beam at each `depth` (mm). Its full width at half maximum is
+    wavelength x f-number at the focus, and grows hyperbolically away from it."""
     waist = wavelength * f_number / 2.355
     return waist * np.sqrt(1.0 + ((depth - focus) / focal_range) ** 2)
 
 
 def excess_loss(attenuation: FloatArray, tgc: float, frequency: float, pixel: float) -> FloatArray:
-    """(rows, columns) dB that the echo lost on its way down and up beyond what the time gain makes up for; negative
-    behind tissue that attenuates less (posterior enhancement). pixel: mm per row."""
+    """Computes the loss of the echo on its way down and up that the time gain doesn't compensate, in dB, (rows, columns). It is
+    negative behind tissue that attenuates less (posterior enhancement). pixel: mm per row."""
     per_row = 2.0 * (attenuation - tgc) * frequency * pixel / 10.0
     return np.cumsum(per_row, axis=0) - per_row / 2
 
 
 def envelope(tissue: Tissue, machine: Machine, pixel: tuple[float, float], rng: np.random.Generator) -> FloatArray:
-    """Echo amplitude (rows, columns), before compression. Reference tissue has mean square 1 at all depths.
+    """Computes the echo amplitude (rows, columns) before compression. Reference tissue has a mean square of 1 at all depths.
 
     rf(z, x)   = sum of scatterers (white Gaussian where density = 1) x amplitude(z, x) 10^(-excess loss / 20)
     iq(z, x)   = one-sided spectrum of rf, weighted by the pulse's Gaussian exp(-(f - f0)^2 / 2 s_f^2), moved to baseband:
@@ -151,7 +168,7 @@ def _smooth(image: FloatArray, sigma: float) -> FloatArray:
 
 
 def compress(amplitude: FloatArray, machine: Machine, gain: float) -> FloatArray:
-    """Log compression and grey map: (rows, columns) grey levels in 0..255, not rounded."""
+    """Applies log compression and the grey map: returns grey levels in 0..255 (rows, columns), not rounded."""
     decibel: FloatArray = 20.0 * np.log10(np.maximum(amplitude, 1e-6)) + gain
     decibel = _smooth(np.maximum(decibel, _WHITE - machine.dynamic_range - 6.0), machine.smooth)
     if machine.edge > 0:
@@ -163,21 +180,21 @@ def compress(amplitude: FloatArray, machine: Machine, gain: float) -> FloatArray
 def scan(
     tissue: Tissue, machine: Machine, pixel: tuple[float, float], gain: float, rng: np.random.Generator
 ) -> FloatArray:
-    """Grey levels (rows, columns) in 0..255 of `tissue` seen by `machine`; pixel: (mm per row, mm per column)."""
+    """Images `tissue` with `machine`: returns grey levels in 0..255 (rows, columns). pixel: (mm per row, mm per column)."""
     return compress(envelope(tissue, machine, pixel, rng), machine, gain)
 
 
 def beam_grid(machine: Machine, depth: float, rows: int, beams: int) -> tuple[FloatArray, FloatArray]:
-    """Positions z, x in mm (rows, beams) of the samples of a curved array; z = 0 on the surface of its middle beam."""
+    """Returns the positions z, x in mm (rows, beams) of the samples of a curved array; z = 0 at the surface of its middle beam."""
     radius = machine.radius + (np.arange(rows) + 0.5) / rows * depth
     angle = np.deg2rad(machine.sector) * (2.0 * (np.arange(beams) + 0.5) / beams - 1.0)
     return radius[:, None] * np.cos(angle) - machine.radius, radius[:, None] * np.sin(angle)
 
 
 def scan_convert(grey: FloatArray, machine: Machine, depth: float, z: FloatArray, x: FloatArray) -> FloatArray:
-    """Samples of a curved array (rows, beams) resampled at positions z, x in mm; black outside the sector."""
+    """Resamples a curved array (rows, beams) at positions z, x in mm; the result is black outside the sector."""
     rows, beams = grey.shape
     radius = np.sqrt((z + machine.radius) ** 2 + x**2)
     angle = np.arctan2(x, z + machine.radius) / np.deg2rad(machine.sector)
-    places = np.stack([(radius - machine.radius) / depth * rows - 0.5, (angle + 1.0) / 2.0 * beams - 0.5])
-    return map_coordinates(grey, places, order=1, mode="constant", cval=0.0)
+    coordinates = np.stack([(radius - machine.radius) / depth * rows - 0.5, (angle + 1.0) / 2.0 * beams - 0.5])
+    return map_coordinates(grey, coordinates, order=1, mode="constant", cval=0.0)

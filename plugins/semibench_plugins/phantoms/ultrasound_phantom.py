@@ -1,4 +1,4 @@
-"""Phantoms of ultrasound images."""
+"""Base classes for ultrasound phantoms."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from semibench_plugins.phantoms.ultrasound import Machine, Tissue, scan
 
 
 def is_normal(spec: Spec[Machine], group: int) -> bool:
-    """Whether a group has no lesion: spread evenly, so that any run of groups has its share of normals."""
+    """Returns whether a group has no lesion. Normal groups are spread evenly, so that any range of groups has its share."""
     return int((group + 1) * spec.normals) > int(group * spec.normals)
 
 
 class UltrasoundPhantom(SpecPhantom):
-    """Base of phantoms that are seen by an ultrasound machine."""
+    """Base class for phantoms that an ultrasound machine images."""
 
     spec: Spec[Machine]
 
@@ -36,26 +36,33 @@ class UltrasoundPhantom(SpecPhantom):
     def draw_frame(
         self, machine: Machine, streams: Streams, extent: Extent, gain: float, group: int, *, image: bool
     ) -> Drawing:
-        """Draw one frame on `extent`. gain: of the machine, dB. image: False where only the label is needed."""
+        """Draws one frame on `extent`. gain: the gain of the machine, in dB. image: False if only the label is needed."""
 
     def pixel_size(self, extent: Extent) -> tuple[float, float] | None:
-        """mm per row and column, where the real data have it."""
+        """Returns mm per row and column, or None if the real data don't have a pixel size."""
         return extent.pixel if self.spec.pixel_size else None
 
 
 class LesionPhantom(UltrasoundPhantom):
-    """Base of phantoms with lesions in a scene."""
+    """Base class for phantoms whose scene contains lesions."""
 
     @staticmethod
     @abstractmethod
     def scene(
         body: np.random.Generator, view: np.random.Generator, extent: Extent, lesions: int, shift: float
     ) -> tuple[Tissue, Label]:
-        """Draw tissue and label with a number of lesions. body, view: streams of the patient and of the frame. shift: of the
-        probe between frames, as a share of the width."""
+        """Draws the tissue and the label of a frame.
+
+        Args:
+            body: the random stream of the patient.
+            view: the random stream of the frame.
+            extent: the displayed field.
+            lesions: the number of lesions.
+            shift: the movement of the probe between frames, as a share of the width.
+        """
 
     def has_group(self, group: int) -> bool:
-        """Leaves out groups without a lesion where the options leave out such images."""
+        """Excludes groups without a lesion if the options exclude such images."""
         lesions_only = getattr(self.options, "lesions_only", False)
         kinds = getattr(self.options, "include", ("normal",))
         return not ((lesions_only or "normal" not in kinds) and is_normal(self.spec, group))
@@ -65,6 +72,6 @@ class LesionPhantom(UltrasoundPhantom):
     ) -> Drawing:
         lesions = 0 if is_normal(self.spec, group) else 2 if streams.layout.random() < self.spec.several else 1
         tissue, label = self.scene(streams.body, streams.view, extent, lesions, self.spec.shift)
-        # The scan takes long, so it is left out where nobody looks at the image.
+        # The scan is slow, so it is skipped if only the label is needed.
         grey = scan(tissue, machine, extent.pixel, gain, streams.view) if image else np.zeros(label.shape)
         return Drawing(np.rint(grey), label, self.pixel_size(extent))

@@ -1,4 +1,4 @@
-"""Types and small parts of the scenes of volumes."""
+"""Types and small functions for volume scenes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Spacing = tuple[float, float, float]
 
 
 def largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The biggest connected part (6 neighbours in 3D)."""
+    """Returns the largest connected component (6 neighbours in 3D)."""
     parts, count = components(mask)
     if count < 2:
         return mask
@@ -20,5 +20,5 @@ def largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def bumps(shape: Shape, spacing: Spacing, size: float) -> list[int]:
-    """How many bumps of `size` mm fit into each axis, at least two."""
+    """Returns the number of bumps of `size` mm that fit along each axis, at least two."""
     return [max(2, round(n * s / size)) for n, s in zip(shape, spacing, strict=True)]

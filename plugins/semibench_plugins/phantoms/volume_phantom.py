@@ -1,4 +1,4 @@
-"""Phantoms of MR and CT volumes."""
+"""The base class for phantoms of MR and CT volumes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from semibench_plugins.phantoms.spec_phantom import SpecPhantom, Streams
 from semibench_plugins.phantoms.volume_parts import Label, Shape, Spacing
 
 VolumeScene = Callable[[np.random.Generator, Scanner, Shape, Spacing], tuple[FloatArray, Label]]
-"""Draws stored values (float64, whole numbers) and classes of one patient on a grid."""
+"""Draws one patient on a grid: stored values (float64, whole numbers) and classes."""
 
 
 class VolumePhantom(SpecPhantom):
-    """Base of phantoms that are seen by an MR or CT scanner. scenes: by the name in the spec."""
+    """Base class for phantoms that an MR or CT scanner images. scenes: the name in the spec -> the function that draws it."""
 
     spec: Spec[Scanner]
     scenes: ClassVar[Mapping[str, VolumeScene]]
@@ -36,5 +36,5 @@ class VolumePhantom(SpecPhantom):
     def draw_volume(
         self, scanner: Scanner, streams: Streams, shape: Shape, spacing: Spacing, frame: int
     ) -> tuple[FloatArray, Label]:
-        """Draw one volume; every frame of a patient is the same unless a subclass says otherwise."""
+        """Draws one volume. All frames of a patient are the same unless a subclass overrides this."""
         return self.scenes[self.spec.scene](streams.body, scanner, shape, spacing)

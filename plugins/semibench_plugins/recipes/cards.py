@@ -1,8 +1,7 @@
-"""Recipes: `paper` (the published budget of the setting), `quick` (minutes on two CPU cores), `smoke` (seconds).
+"""Recipes: `paper` (the published budget of a setting), `quick` (minutes on two CPU cores) and `smoke` (seconds).
 
 Sources: "SSL4MIS" = HiLab-git/SSL4MIS; "UA-MT family" = the 3D V-Net repositories; MGCC = arXiv 2305.09447, IV-B; DTLP =
-the GenericSSL recipe that DTLP-Net follows; SemSim = arXiv 2410.13486. Budgets are counted in
-iterations (batches drawn).
+the GenericSSL recipe that DTLP-Net follows; SemSim = arXiv 2410.13486. Budgets are counted in iterations (batches drawn).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SGD: dict[str, Any] = {
     "power": 0.9,
 }
 QUICK_WIDTHS = {"*": 0.5, "mgcc-net": 0.125, "deeplabv3plus": 0.25, "diff-vnet": 0.25}
-"""Shares of the published number of channels: the larger the network, the smaller, so that a run takes minutes."""
+"""Fractions of the published number of channels. Larger networks get smaller fractions, so that a run takes minutes."""
 
 PAPER = [
     RecipeCard(
@@ -38,12 +37,12 @@ PAPER = [
         dims=3,
         values={**SGD, "iterations": 15000, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [96, 96, 96], "weak": ROTFLIP,
                 "evaluate_every": 500, "checkpoint_every": 500},
-        source="UA-MT family, length of MC-Net (R2), poly decay: one recipe for all methods",
+        source="UA-MT family with the length of MC-Net (R2) and poly decay: one recipe for all methods",
     ),
 ]  # fmt: skip
 
 ADAM: dict[str, Any] = {**SGD, "optimiser": "adam", "lr": 2e-3}
-"""SGD at its published rate learns nothing in some hundred iterations; quick runs take Adam, for all methods alike."""
+"""SGD at its published rate learns nothing in a few hundred iterations, so quick runs use Adam for all methods."""
 
 QUICK = [
     RecipeCard(
@@ -81,5 +80,5 @@ SMOKE = [
 
 @hookimpl
 def semibench_recipes() -> list[RecipeCard]:
-    """The recipes for any data set, and the values of each data set that comes with Semibench."""
+    """Returns the recipes for any data set, and the values for each data set that comes with Semibench."""
     return [*PAPER, *QUICK, *SMOKE, *RECIPES]

@@ -221,7 +221,7 @@ def test_order_of_the_slices() -> None:
     turned = module.by_slices(index, 3)
     assert turned.flatten().tolist() == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
     assert module.by_slices(turned, 4).flatten().tolist() == list(range(12))
-    with pytest.raises(ValueError, match="12 positions can't be cut in 5 equal slices"):
+    with pytest.raises(ValueError, match="12 positions cannot be cut into 5 equal slices"):
         module.by_slices(index, 5)
 
 

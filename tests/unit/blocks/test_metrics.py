@@ -226,9 +226,9 @@ def test_class_metrics_by_class_and_name() -> None:
 
 def test_wrong_requests_say_what_was_expected() -> None:
     a = np.ones((3, 3), dtype=bool)
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         surface_distances(a, a[:2])
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         overlap(a, a[:2])
     with pytest.raises(ValueError, match="2 positive numbers"):
         surface_distances(a, a, (1.0, 0.0))

@@ -407,7 +407,7 @@ def test_labels_of_unlabeled_cases_are_absent_and_change_nothing(tmp_path: Path)
         )
     assert all(same(made[0].batch(n), made[1].batch(n)) for n in range(5))
     assert made[0].batch(0)["unlabeled"].label is None and made[0].batch(0)["mixed"].label is None
-    with pytest.raises(LookupError, match="without the label"):
+    with pytest.raises(LookupError, match="hides the label"):
         made[0]._store.label(cases[4])
     assert all(samples.label is None for samples in made[0].pools.batches("unlabeled"))
     with pytest.raises(LookupError):

@@ -228,11 +228,11 @@ def test_a_restricted_store_holds_no_other_label() -> None:
     assert store.refs == (a, b) and a in store and c not in store
     assert store.has_label(a) and store.label(a) is not None
     assert not store.has_label(b) and store.case(b).label is None
-    with pytest.raises(LookupError, match="without the label"):
+    with pytest.raises(LookupError, match="hides the label"):
         store.label(b)
-    with pytest.raises(LookupError, match="isn't in this store"):
+    with pytest.raises(LookupError, match="is not in this store"):
         store.image(c)
-    with pytest.raises(LookupError, match="without the label"):
+    with pytest.raises(LookupError, match="hides the label"):
         store.restrict([b], labels=[b]).label(b)
 
 

@@ -59,7 +59,7 @@ def test_a_root_without_the_data_set_is_passed_over_and_said(places: Path, monke
     monkeypatch.setenv("SEMIBENCH_DATA", str(places / "env"))
     found = locate("busi", places / "empty")
     assert found.path == places / "env" / "busi"
-    assert [attempt.outcome for attempt in found.tried] == ["holds no folder busi", "found"]
+    assert [attempt.outcome for attempt in found.tried] == ["has no folder busi", "found"]
 
 
 def test_what_was_tried_and_what_to_do_are_explained(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:

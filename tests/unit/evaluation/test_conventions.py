@@ -327,12 +327,12 @@ def test_wrong_cases_are_named() -> None:
     good, truth = case("x", SQUARE)
     for wrong, message in (
         (None, "needs a reference"),
-        (Truth(torch.zeros(4, 4, dtype=torch.uint8), None), "describe one grid"),
-        (Truth(torch.full((8, 8), 7, dtype=torch.uint8), None), "labels 0..1 expected, found 7"),
+        (Truth(torch.zeros(4, 4, dtype=torch.uint8), None), "describe the same grid"),
+        (Truth(torch.full((8, 8), 7, dtype=torch.uint8), None), "expected labels 0..1, found 7"),
     ):
         with pytest.raises(CaseError, match=f"toy/x.*{message}"):
             table({"main": threshold}, [(good, wrong)], {"s": Semibench1()})
-    with pytest.raises(ValueError, match="'main' gives 2 classes, the task has 3"):
+    with pytest.raises(ValueError, match="'main' returns 2 classes; the task has 3"):
         score_cases({"main": threshold}, [(good, truth)], FLAT, classes=("a", "b", "c"), network=NET)
 
 
@@ -411,7 +411,7 @@ def test_table_invariants() -> None:
     ):
         with pytest.raises(TableError, match=message):
             check_table(change(frame.copy()))
-    with pytest.raises(TableError, match="4 cases expected, 3 found"):
+    with pytest.raises(TableError, match="expected 4 cases, found 3"):
         check_table(frame, ["toy/a", "toy/b", "toy/c", "toy/z"])
 
 

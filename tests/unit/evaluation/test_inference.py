@@ -12,7 +12,7 @@ from semibench import Frame, Inference, UnsupportedError
 from semibench.evaluation.inference import (
     Network,
     gaussian,
-    place,
+    native_labels,
     predict,
     predict_many,
     resize,
@@ -213,7 +213,7 @@ def test_resolved_inferences_are_shared() -> None:
 
 
 def test_impossible_combinations_say_why() -> None:
-    with pytest.raises(UnsupportedError, match="3D network can't be applied to 2D"):
+    with pytest.raises(UnsupportedError, match="3D network cannot be applied to 2D"):
         resolve(Inference(), dims=3, case_dims=2)
     with pytest.raises(UnsupportedError, match="a 2D network on volumes"):
         resolve(Inference(mode="slices"), dims=3, case_dims=3)
@@ -237,7 +237,7 @@ def one_hot(labels: np.ndarray, classes: int) -> Tensor:
 
 def test_place_pastes_the_box_into_background() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (4, 5)).astype(np.uint8)
-    native = place(one_hot(labels, 3), Frame(shape=(9, 8), box=((2, 6), (1, 6))))
+    native = native_labels(one_hot(labels, 3), Frame(shape=(9, 8), box=((2, 6), (1, 6))))
     assert native.dtype == np.uint8 and native.shape == (9, 8)
     assert np.array_equal(native[2:6, 1:6], labels)
     assert native.sum() == labels.sum()
@@ -245,7 +245,7 @@ def test_place_pastes_the_box_into_background() -> None:
 
 def test_place_drops_what_lies_beyond_the_native_grid() -> None:
     labels = np.arange(36).reshape(6, 6).astype(np.uint8) % 3
-    native = place(one_hot(labels, 3), Frame(shape=(4, 4), box=((-1, 5), (0, 6))))
+    native = native_labels(one_hot(labels, 3), Frame(shape=(4, 4), box=((-1, 5), (0, 6))))
     assert np.array_equal(native, labels[1:5, :4])
 
 
@@ -255,12 +255,12 @@ def test_place_resizes_probabilities_before_the_argmax(shape) -> None:
     probabilities = torch.randn(4, *(n // 2 for n in shape)).softmax(0)
     mode = {2: "bilinear", 3: "trilinear"}[len(shape)]
     wanted = nn.functional.interpolate(probabilities[None], size=shape, mode=mode)[0].argmax(0).numpy()
-    assert np.array_equal(place(probabilities, Frame(shape=shape)), wanted)
+    assert np.array_equal(native_labels(probabilities, Frame(shape=shape)), wanted)
 
 
 def test_ties_go_to_the_lower_class() -> None:
     even = torch.full((3, 2, 2), 1 / 3)
-    assert not place(even, Frame(shape=(2, 2))).any() and not place(even, Frame(shape=(5, 5))).any()
+    assert not native_labels(even, Frame(shape=(2, 2))).any() and not native_labels(even, Frame(shape=(5, 5))).any()
 
 
 def test_slabs_see_the_same_neighbours_as_training() -> None:

@@ -12,7 +12,7 @@ from semibench import UsageError
 from semibench.documents import parse_document
 from semibench.files import read_json, write_json
 from semibench.matrix.cells import Group, MatrixFile, numbers
-from semibench.matrix.planning import JOURNAL, plan_cells, wanted
+from semibench.matrix.planning import JOURNAL, plan_cells, to_run
 from semibench.run.execute import execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Cell
@@ -61,7 +61,7 @@ def test_a_file_is_the_sum_of_its_products() -> None:
         ("    draws: [0, 1]\n", "", ""),
         ("datasets: la", "dataset: la", r"x\.yaml:9: unknown key 'dataset'"),
         ("    folds:", "    draws:", r"x\.yaml:11: the key 'draws' is given twice"),
-        ("title: two groups", "title: [", r"x\.yaml:\d+: no valid YAML"),
+        ("title: two groups", "title: [", r"x\.yaml:\d+: not valid YAML"),
         ("title: two groups", "titel: two groups", r"x\.yaml:1: unknown key 'titel'; did you mean 'title'\?"),
     ],
 )
@@ -159,9 +159,9 @@ def test_states_of_a_plan(tmp_path: Path) -> None:
     ]
     assert found[1].reason and "it broke" in found[3].reason and "passed 3 s" in found[2].reason
     assert found[0].seconds is not None and found[0].seconds > 0  # measured by the runs above
-    assert [item.state for item in wanted(found)] == ["stale", "interrupted", "interrupted", "missing"]
-    assert [item.state for item in wanted(found, retry=True)].count("failed") == 2
-    assert len(wanted(found, force=True)) == 7
+    assert [item.state for item in to_run(found)] == ["stale", "interrupted", "interrupted", "missing"]
+    assert [item.state for item in to_run(found, retry=True)].count("failed") == 2
+    assert len(to_run(found, force=True)) == 7
 
 
 def test_what_cannot_be_done_is_skipped_and_one_run_is_planned_once(tmp_path: Path) -> None:
@@ -179,6 +179,6 @@ def test_what_cannot_be_done_is_skipped_and_one_run_is_planned_once(tmp_path: Pa
         {"protocols": "umda", "datasets": "mmwhs", "methods": "adaoutput", "draws": "0-1", **FEW, "set": {}}
     )
     both = plan_cells(official.cells(), tmp_path)
-    assert len(both) + sum(len(item.doubles) for item in both) == 2
+    assert len(both) + sum(len(item.duplicates) for item in both) == 2
     with pytest.raises(UsageError, match=r"self/tus/cpss seed 0.*'cpss'"):
         plan_cells([Cell(protocol="self", dataset="tus", method="cpss")], tmp_path)

@@ -36,11 +36,11 @@ def text(console: Output) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_plan_says_states_times_and_doubles(tmp_path: Path) -> None:
+def test_the_plan_says_states_times_and_duplicates(tmp_path: Path) -> None:
     items = planned(3, tmp_path)
     items[1].state, items[1].reason = "stale", "method cps: its code has changed"
     items[2].state, items[2].seconds = "done", None
-    items[0].doubles.append(items[0].cell)
+    items[0].duplicates.append(items[0].cell)
     out = screen()
     show_plan(out, items)
     shown = text(out)

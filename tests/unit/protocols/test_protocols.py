@@ -115,7 +115,7 @@ def test_validation_comes_from_the_side_that_is_named(side: str) -> None:
     ("options", "fold", "words"),
     [
         ({"labeled": 1000}, None, "asked for 1000"),
-        ({}, 2, "draws no folds"),
+        ({}, 2, "does not draw folds"),
         ({"folds": 5}, 7, "0 to 4"),
         ({"source": "la-8"}, None, "la-8"),
     ],
@@ -192,7 +192,7 @@ def test_generalisation_needs_three_domains() -> None:
 def test_check_refuses_leaks_and_missing_labels() -> None:
     some = refs(6, 2)
     leaky = Split(some[:1], (), (), some[1:2])
-    with pytest.raises(UsageError, match="groups stand in training and in test"):
+    with pytest.raises(UsageError, match="groups are in both training and test"):
         check(leaky, published=False)
     assert check(leaky, published=True) != []
     bare = CaseRef("toy", "x", "x", "a", False)
@@ -200,5 +200,5 @@ def test_check_refuses_leaks_and_missing_labels() -> None:
         check(Split(some[:2], (), (), (bare,)), published=True)
     with pytest.raises(UsageError, match="no labeled cases"):
         check(Split((), some[:2], (), some[2:4]), published=False)
-    with pytest.raises(UsageError, match="stands in labeled and in test"):
+    with pytest.raises(UsageError, match="is in both labeled and test"):
         check(Split(some[:2], (), (), some[:2]), published=True)

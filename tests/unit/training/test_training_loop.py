@@ -246,7 +246,7 @@ def test_broken_weights_are_never_saved(tmp_path: Path) -> None:
             weight = self.net[4].bias
             return {"sup": (weight - weight.detach()).abs().sum().sqrt()}
 
-    with pytest.raises(DivergedError, match=r"net\.4\.bias hold NaN or infinity"):
+    with pytest.raises(DivergedError, match=r"net\.4\.bias contain NaN or infinity"):
         toys.run(toys.build(Root), tmp_path, iterations=1)
     assert not (tmp_path / "checkpoints" / "last.pt").exists()
 

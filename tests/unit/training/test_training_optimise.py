@@ -254,7 +254,7 @@ def refused(message: str, losses: Any, method: type[Method] = Two, **keywords: A
 def test_what_is_refused() -> None:
     one = torch.ones((), requires_grad=True)
     refused("named typo are not declared in `terms`; declared: a, b, off, ramped", {"typo": one}, on=["first"])
-    refused("there are several optimisers; say on=", {"a": one})
+    refused("there are several optimisers; choose with on=", {"a": one})
     refused("no optimiser is called third; known: first, second", {"a": one}, on=["third"])
     refused("`on` is a list", {"a": one}, on="first")
     refused("must be one number in a tensor, got shape \\(3,\\)", {"a": torch.ones(3)}, on=["first"])

@@ -1,1 +1,1 @@
-"""Data sets of the abdomen: cards, readers, published splits, phantoms, recipe values."""
+"""Abdominal data sets: cards, readers, published splits, phantoms, recipe values."""

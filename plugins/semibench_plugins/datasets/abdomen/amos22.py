@@ -23,7 +23,7 @@ from semibench_plugins.datasets.abdomen.ct_values import GRID, ct_unit
 from semibench_plugins.datasets.abdomen.phantom import AbdomenPhantom
 
 FIRST_MR = 501
-"""Ids from here on are MR."""
+"""Ids from this number on are MR."""
 _CASE = r"(?P<case>amos_\d{4})\.nii(?:\.gz)?"
 PATTERNS = (
     FilePattern("image", rf"images(?P<part>Tr|Va)/{_CASE}", "{case}", "images{part}/{case}.nii.gz"),
@@ -32,15 +32,15 @@ PATTERNS = (
 
 
 class AMOS22Options(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "dhc" clips to -75..275 and scales the volume to 0..1, MR too, as in the published code (bright MR
-    saturates); "mr-percentile" scales MR by its 0.5th and 99.5th percentile. Both resize the volume to `size` (80, 160,
-    160)."""
+    """edition: "dhc" clips to -75..275 and scales the volume to 0..1. Like the published code, it does so even for MR
+    (bright MR saturates). "mr-percentile" scales MR by its 0.5th and 99.5th percentiles. Both resize the volume to `size`
+    (80, 160, 160)."""
 
     edition: str = "dhc"
 
 
 class AMOS22(PatternDataset):
-    """Id: e.g. "amos_0001". Group: the same. Domain: ct, or mr for ids above 500."""
+    """Case id: e.g. "amos_0001". Group: the case id. Domain: ct, or mr for ids above 500."""
 
     card = cards.AMOS22
     phantom_class = AbdomenPhantom
@@ -50,9 +50,9 @@ class AMOS22(PatternDataset):
         "dhc": ct_unit,
         "mr-percentile": lambda image: (ct_unit if image.min() < 0 else scale_percentiles)(image),
     }
-    """The phantom's MR is recognised by its lowest value: only CT is below 0."""
+    """The phantom's MR is recognised by its lowest value: only CT has values below 0."""
     listed_splits = {f"amos22-{n}pct": partial(published_splits.amos22, n) for n in published_splits.AMOS22_PERCENT}
-    """DHC's 216/24/120 volumes with 10, 4 or 21 labeled."""
+    """DHC's 216/24/120 volumes, of which 10, 4 or 21 are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS

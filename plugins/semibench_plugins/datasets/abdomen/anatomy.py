@@ -1,7 +1,8 @@
-"""The abdomen with sixteen organs, for the phantoms of synapse, amos22 and pancreas: shapes in mm.
+"""An abdomen with sixteen organs, for the phantoms of synapse, amos22 and pancreas. Shapes are in mm.
 
-Axes: x to the patient's left, y backwards, z up; the origin lies in front of the first lumbar vertebra. The trunk between
-kidneys and bladder is shorter than a person's, so that few slices hold it all; adrenals and oesophagus are a little thick.
+Axes: x to the patient's left, y backwards, z up. The origin is in front of the first lumbar vertebra. The trunk between the
+kidneys and the bladder is shorter than a person's, so that it fits into a few slices; the adrenals and the oesophagus are a
+little too thick.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ TISSUES = (*ORGANS[1:], *SURROUNDINGS)
 
 @dataclass
 class Abdomen:
-    """tissues: index into TISSUES. organs: index into ORGANS."""
+    """One patient, as maps of voxels. tissues: indices into TISSUES. organs: indices into ORGANS."""
 
     tissues: NDArray[np.int64]
     organs: NDArray[np.uint8]
 
 
 def abdomen(rng: np.random.Generator, shape: tuple[int, ...], spacing: tuple[float, ...], centre: Point) -> Abdomen:
-    """Draw one patient on a grid (x, y, z). centre: mm, the point of the body in the middle of the volume."""
+    """Draws one patient on a grid (x, y, z). centre: the point of the body at the middle of the volume, in mm."""
     size = rng.normal(1.0, 0.06)
     at = rotate_points(grid_points(shape, spacing), random_rotation(rng, 0.05))
     at = deform_points(rng, at, shape, spacing, 2.5, 45.0)
@@ -68,7 +69,7 @@ _ORDER = (
     "aorta", "portal and splenic vein", "esophagus", "right adrenal gland", "left adrenal gland", "bladder",
     "prostate or uterus",
 )  # fmt: skip
-"""Later ones cover earlier ones."""
+"""The order in which organs are painted: later ones cover earlier ones."""
 
 
 def _near(rng: np.random.Generator, at: Point, sd: float = 3.0) -> Point:
@@ -77,7 +78,7 @@ def _near(rng: np.random.Generator, at: Point, sd: float = 3.0) -> Point:
 
 
 def _path(rng: np.random.Generator, *stops: Point, sd: float = 2.0) -> list[Point]:
-    """A path that is moved as a whole by `sd`, and at each stop by half of it."""
+    """Returns a path that is shifted at random: by `sd` as a whole, and by half of that at each stop."""
     shift = sd * rng.standard_normal(3)
     return [
         _near(rng, (float(p[0] + shift[0]), float(p[1] + shift[1]), float(p[2] + shift[2])), 0.5 * sd) for p in stops
@@ -160,7 +161,7 @@ def _organs(rng: np.random.Generator, at: Points) -> dict[str, FloatArray]:
 
 
 def _surroundings(rng: np.random.Generator, at: Points, folds: FloatArray) -> NDArray[np.int64]:
-    """Skin fat, wall, spine, ribs, lungs, bowel loops and fat between them."""
+    """Draws the subcutaneous fat, body wall, spine, ribs, lungs, bowel loops and the fat between them."""
     x, y, z = at
     name = {n: i for i, n in enumerate(TISSUES)}
     torso = ellipsoid(at, (0, -4, 0), (rng.uniform(150, 166), rng.uniform(98, 110), 4000))

@@ -1,4 +1,4 @@
-"""Cards and conventions of the data sets of the abdomen. Light: no torch import."""
+"""Abdominal data sets: cards and conventions. Importing them doesn't import torch."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ DATASETS = (SYNAPSE, AMOS22, PANCREAS)
 
 PANCREAS_SLIDING = convention_card(
     "cube_sliding:PancreasSliding", "pancreas-sliding", "Pancreas sliding window",
-    "as la-sliding with stride 16, 16, 16: NIH Pancreas-CT since MC-Net",
+    "la-sliding with a stride of 16, 16, 16: used for NIH Pancreas-CT since MC-Net",
     dims=(3,), datasets=("pancreas",), url="https://github.com/ycwu1997/MC-Net",
     paper="Wu et al., Semi-supervised Left Atrium Segmentation with Mutual Consistency Training (code), MICCAI 2021",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What Synapse and AMOS22 share: abdominal volumes with many organs, Hounsfield window, the grid of GenericSSL and DHC."""
+"""Values shared by Synapse and AMOS22: the Hounsfield window and the grid of GenericSSL and DHC."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from semibench.blocks import scale_to_unit
 
 GRID = (80, 160, 160)
-"""Their patch, 64 x 128 x 128, and a quarter more."""
+"""A quarter larger than their patch of 64 x 128 x 128."""
 LOW, HIGH = -75.0, 275.0
 
 
 def ct_unit(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clipped to -75..275 HU, then the volume's minimum and maximum to 0 and 1."""
+    """Clips to -75..275 HU, then scales the volume's minimum and maximum to 0 and 1."""
     return scale_to_unit(np.clip(image, LOW, HIGH))

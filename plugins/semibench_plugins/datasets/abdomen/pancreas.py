@@ -1,4 +1,4 @@
-"""NIH Pancreas-CT: processed HDF5 files of MC-Net, or raw DICOM series with NIfTI labels. Axes (x, y, z)."""
+"""NIH Pancreas-CT: MC-Net's processed HDF5 files, or raw DICOM series with NIfTI labels. Axes (x, y, z)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from semibench_plugins.datasets.abdomen import cards, published_splits
 from semibench_plugins.datasets.abdomen.phantom import AbdomenPhantom
 
 MARGIN, PATCH = 25.0, 96.0
-"""mm around the label in x and y; a crop is widened towards the patch."""
+"""Margin around the label in x and y, and length of the patch, in mm. A label shorter than the patch is first widened to it."""
 WINDOWS = {"mcnet": (-125.0, 275.0), "as-printed": (-120.0, 240.0), "label-free": (-125.0, 275.0)}
 SOFT_TISSUE = (0.0, 200.0)
-"""Where the mean Hounsfield unit under a pancreas label lies when label and image agree (usually 60 to 120)."""
+"""The range of the mean Hounsfield unit under a pancreas label if label and image agree (usually 60 to 120)."""
 TWINS = {"image0025": "image0002", "image0070": "image0047"}
-"""Withdrawn later by TCIA as copies: they share the group of the case they copy."""
+"""Cases that TCIA later withdrew as copies: they share the group of the case they copy."""
 FLIPS = {"none": (1, 1), "y": (-1, 1), "z": (1, -1), "yz": (-1, -1)}
 Flip = Literal["none", "y", "z", "yz"]
 _H5_FOLDER = r"(?:(?:data/)?Pancreas/Pancreas_h5|Pancreas_h5|h5|data)/"
@@ -55,12 +55,12 @@ def _windowed(edition: str, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class PancreasOptions(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "mcnet-h5" reads MC-Net's processed files as they are; "mcnet" makes them from the raw files (1 mm, window
-    -125 to 275 HU, x and y cropped to the label with 25 mm, z-score); "as-printed" the same with the Diff-CL paper's
-    window -120 to 240; "label-free" the same without the crop.
+    """edition: "mcnet-h5" reads MC-Net's processed files unchanged. "mcnet" computes them from the raw files (1 mm, window
+    -125 to 275 HU, x and y cropped to the label with a margin of 25 mm, z-score). "as-printed" does the same with the
+    Diff-CL paper's window of -120 to 240, and "label-free" does it without the crop.
 
-    label_flip: axes along which the stored labels run against the DICOM slices. drop_copies: leave out cases 25 and 70,
-    which TCIA withdrew as copies of 2 and 47 (the published splits then are not complete).
+    label_flip: axes along which the stored labels run opposite to the DICOM slices. drop_copies: leave out cases 25 and 70,
+    which TCIA withdrew as copies of 2 and 47 (the published splits are then incomplete).
     """
 
     edition: str = "mcnet-h5"
@@ -69,7 +69,8 @@ class PancreasOptions(VolumeOptions, frozen=True, extra="forbid"):
 
 
 class Pancreas(PatternDataset):
-    """Id: "image0001". Group: the same, but copies share theirs. Domain: one. Spacing 1 mm in the HDF5 files."""
+    """Case id: e.g. "image0001". Group: the case id, or for a copy that of the original. One domain. The HDF5 files have a
+    spacing of 1 mm."""
 
     card = cards.PANCREAS
     phantom_class = AbdomenPhantom
@@ -79,7 +80,7 @@ class Pancreas(PatternDataset):
     h5_spacing = (1.0, 1.0, 1.0)
     scalings = {edition: partial(_windowed, edition) for edition in cards.PANCREAS.editions}
     listed_splits = {f"pancreas-{n}": partial(published_splits.pancreas, n) for n in published_splits.PANCREAS_LABELED}
-    """MC-Net's 62/20 lists with the first 12 or 6 lines labeled."""
+    """MC-Net's 62/20 lists, of which the first 12 or 6 lines are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return H5 if self.options.edition == "mcnet-h5" else RAW
@@ -117,12 +118,12 @@ class Pancreas(PatternDataset):
             return PreparedVolume(whole, np.asarray(image, dtype=np.float32), self.size_of(whole))
         spacing = self._spacing(entry)
         if label is not None and label.any():
-            _agree(image, label, entry)
+            _check_alignment(image, label, entry)
         box = whole
         if self.options.edition != "label-free":
             if label is None or not label.any():
                 raise CaseError(
-                    f"{entry.label or entry.image}: the edition {self.options.edition} crops to the label, found none; "
+                    f"{entry.label or entry.image}: the edition {self.options.edition} crops to the label, and there is none; "
                     "restore the label, or set dataset.edition=label-free"
                 )
             box = crop_box(label, spacing)
@@ -131,14 +132,15 @@ class Pancreas(PatternDataset):
         return PreparedVolume(box, values, self.size_of(box, size), finish=partial(_windowed, self.options.edition))
 
     def _spacing(self, entry: VolumeEntry) -> tuple[float, ...]:
-        """In z that of the label, as in MC-Net's processing; else the DICOM files' own."""
+        """Returns the spacing of the label file, as MC-Net's processing does, or that of the DICOM files if there is none."""
         volume = self.load_image(entry) if entry.label is None else read_nifti(entry.label)
         assert volume.spacing is not None
         return volume.spacing
 
 
 def crop_box(label: NDArray[np.uint8], spacing: Sequence[float]) -> Box:
-    """The label's box in x and y plus 25 mm and half of what it lacks of 96 mm per side; z is not cropped."""
+    """Returns the box to crop to. In x and y it is the label's box, extended on each side by 25 mm plus half of what the box
+    lacks of 96 mm; z isn't cropped."""
     tight = foreground_box(label) or ()
     margins = [
         round((MARGIN + max(PATCH - (stop - start) * mm, 0) / 2) / mm)
@@ -147,16 +149,16 @@ def crop_box(label: NDArray[np.uint8], spacing: Sequence[float]) -> Box:
     return (*(foreground_box(label, (*margins, 0)) or ())[:2], (0, label.shape[2]))
 
 
-def _agree(image: NDArray[Any], label: NDArray[np.uint8], entry: VolumeEntry) -> None:
-    """Raise CaseError where the mean under the label is not that of soft tissue: label and slices then run opposite ways."""
+def _check_alignment(image: NDArray[Any], label: NDArray[np.uint8], entry: VolumeEntry) -> None:
+    """Raises CaseError if the mean under the label isn't that of soft tissue: label and slices then run in opposite directions."""
     low, high = SOFT_TISSUE
     mean = float(image[label > 0].mean())
     if low <= mean <= high:
         return
     means = {name: float(image[label[:, ::y, ::z] > 0].mean()) for name, (y, z) in FLIPS.items()}
     better = [name for name, value in means.items() if low <= value <= high]
-    hint = f"with {better[0]} turned round it is {means[better[0]]:.0f}: set dataset.label_flip={better[0]}" if better else (
-        "no turn of y or z helps: check that label and series are of one case")  # fmt: skip
+    hint = f"with {better[0]} flipped it is {means[better[0]]:.0f}: set dataset.label_flip={better[0]}" if better else (
+        "flipping y or z doesn't help: check that label and series belong to the same case")  # fmt: skip
     raise CaseError(
         f"{entry.label}: expected a mean of {low:.0f} to {high:.0f} HU under the label, found {mean:.0f}; {hint}"
     )

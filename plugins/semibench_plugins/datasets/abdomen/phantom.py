@@ -1,4 +1,4 @@
-"""The phantoms of the abdomen: scanners, grids and numbers of cases."""
+"""Abdominal phantoms: scanners, grids and numbers of cases."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ SPECS: Mapping[str, Spec[Scanner]] = {
 
 
 class AbdomenPhantom(VolumePhantom):
-    """The phantom of a data set of the abdomen."""
+    """The phantom of an abdominal data set."""
 
     specs = SPECS
     scenes = {name: partial(organs, scene=name) for name in ORGANS_OF}

@@ -1,4 +1,4 @@
-"""Published splits of Pancreas-CT, Synapse and AMOS22, from the lists of the repositories that ship them."""
+"""Published splits of Pancreas-CT, Synapse and AMOS22, from the lists in the authors' repositories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AMOS22_PERCENT = (5, 2, 10)
 
 
 def pancreas(labeled: int) -> IdSplit:
-    """MC-Net's 62 and 20 volumes; the first `labeled` lines are labeled. There is no validation set."""
+    """Returns MC-Net's split of 62 and 20 volumes, with the first `labeled` lines labeled. It has no validation set."""
     train = read_id_list(LISTS, "lists/pancreas/train.list")
     return IdSplit(
         labeled=train[:labeled], unlabeled=train[labeled:], test=read_id_list(LISTS, "lists/pancreas/test.list")
@@ -26,21 +26,21 @@ def pancreas(labeled: int) -> IdSplit:
 
 
 def synapse(name: str) -> IdSplit:
-    """20, 4 and 6 volumes. The six test volumes are the same in GenericSSL and SKCDF, the rest is divided differently."""
+    """Returns a split of 20, 4 and 6 volumes. GenericSSL and SKCDF share the six test volumes and divide the rest differently."""
     source, labeled = SYNAPSE_LISTS[name]
     return _listed(f"synapse/{source}", read_id_list(LISTS, f"lists/synapse/{source}/{labeled}"))
 
 
 def amos22(percent: int) -> IdSplit:
-    """DHC's 216, 24 and 120 volumes with 4 (2 %), 10 (5 %) or 21 (10 %) labeled."""
+    """Returns DHC's split of 216, 24 and 120 volumes, with 4 (2 %), 10 (5 %) or 21 (10 %) labeled."""
     return _listed("amos22", read_id_list(LISTS, f"lists/amos22/labeled_{percent}p.txt"))
 
 
 def _listed(folder: str, labeled: Sequence[str]) -> IdSplit:
-    known = set(labeled)
+    labeled_ids = set(labeled)
     return IdSplit(
         labeled=labeled,
-        unlabeled=[name for name in read_id_list(LISTS, f"lists/{folder}/train.txt") if name not in known],
+        unlabeled=[name for name in read_id_list(LISTS, f"lists/{folder}/train.txt") if name not in labeled_ids],
         test=read_id_list(LISTS, f"lists/{folder}/test.txt"),
         validation=read_id_list(LISTS, f"lists/{folder}/eval.txt"),
         validation_from="official",

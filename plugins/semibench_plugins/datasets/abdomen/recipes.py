@@ -1,4 +1,4 @@
-"""Recipe values of the data sets of the abdomen. Light: no torch import."""
+"""Abdominal data sets: recipe values. Importing them doesn't import torch."""
 
 from __future__ import annotations
 

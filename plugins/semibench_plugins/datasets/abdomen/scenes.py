@@ -1,4 +1,4 @@
-"""The volumes that are cut from the abdomen: synapse, amos22 (axes z, y, x) and pancreas (axes x, y, z)."""
+"""Scenes cut from the abdomen: synapse and amos22 (axes z, y, x) and pancreas (axes x, y, z)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from semibench_plugins.phantoms.volume_parts import Label
 
 @dataclass(frozen=True)
 class Field:
-    """Part of the abdomen. classes: names of the labels 1, 2 ... centre: mm. upright: axes (z, y, x) instead of (x, y, z)."""
+    """A part of the abdomen. classes: the names of the labels 1, 2 ... centre: in mm. upright: True for the axes (z, y, x)
+    instead of (x, y, z)."""
 
     classes: tuple[str, ...]
     centre: Point
@@ -27,7 +28,7 @@ ORGANS_OF = {
     "abdomen-and-pelvis": Field((*_COMMON, *ORGANS[11:]), (0.0, -4.0, -38.0), True),
     "pancreas": Field(("pancreas",), (14.0, -18.0, 6.0), False),
 }
-"""By scene."""
+"""Scene -> the part of the abdomen that it shows."""
 
 
 def organs(
@@ -37,16 +38,16 @@ def organs(
     spacing: tuple[float, float, float],
     scene: str,
 ) -> tuple[FloatArray, Label]:
-    """One patient. The organs that are no class of the scene are there without a label."""
+    """Draws one patient. Organs that aren't a class of the scene are visible but not labeled."""
     field = ORGANS_OF[scene]
     order = (2, 1, 0) if field.upright else (0, 1, 2)
     grid = (shape[order[0]], shape[order[1]], shape[order[2]])
     steps = (spacing[order[0]], spacing[order[1]], spacing[order[2]])
     shift = rng.normal(0, 4.0, 3)
     middle = (field.centre[0] + shift[0], field.centre[1] + shift[1], field.centre[2] + shift[2])
-    found = abdomen(rng, grid, steps, middle)
+    patient = abdomen(rng, grid, steps, middle)
     values = np.zeros(len(ORGANS), np.uint8)
     for value, name in enumerate(field.classes, 1):
         values[ORGANS.index(name)] = value
-    label, tissues = values[found.organs].transpose(order), found.tissues.transpose(order)
+    label, tissues = values[patient.organs].transpose(order), patient.tissues.transpose(order)
     return image(rng, scanner, np.ascontiguousarray(tissues), TISSUES, spacing), np.ascontiguousarray(label)

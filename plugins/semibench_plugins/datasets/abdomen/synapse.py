@@ -30,21 +30,21 @@ PATTERNS = (
 
 
 class SynapseOptions(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "genericssl" resizes the whole volume to `size` (80, 160, 160); "dhc" keeps the slices and halves rows and
-    columns. Both clip to -75..275 HU and scale the volume to 0..1."""
+    """edition: "genericssl" resizes the whole volume to `size` (80, 160, 160); "dhc" keeps all slices and halves the number
+    of rows and columns. Both clip to -75..275 HU and scale the volume to 0..1."""
 
     edition: str = "genericssl"
 
 
 class Synapse(PatternDataset):
-    """Id: the four digits, e.g. "0001". Group: the same. Domain: one."""
+    """Case id: the four digits, e.g. "0001". Group: the case id. One domain."""
 
     card = cards.SYNAPSE
     phantom_class = AbdomenPhantom
     Options = SynapseOptions
     scalings = {"genericssl": ct_unit, "dhc": ct_unit}
     listed_splits = {name: partial(published_splits.synapse, name) for name in published_splits.SYNAPSE_LISTS}
-    """20/4/6 volumes; the test is the same in all."""
+    """Splits of 20/4/6 volumes that share the test set."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS

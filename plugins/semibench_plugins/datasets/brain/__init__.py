@@ -1,1 +1,1 @@
-"""Data sets of the brain: cards, readers, published splits, phantoms, recipe values."""
+"""Brain data sets: cards, readers, published splits, phantoms, recipe values."""

@@ -35,7 +35,7 @@ SSL4MIS = (FilePattern("volume", rf"(?:h5|data)/(?P<case>{_NAME})\.h5", "{case}"
 
 
 def brain_box(image: NDArray[np.float32]) -> Box | None:
-    """From the first to the last plane with a voxel that isn't 0; the last one is left out, as in SSL4MIS's code."""
+    """Returns the box from the first to the last non-zero plane; like SSL4MIS's code, it excludes the last one."""
     box = []
     for axis in range(image.ndim):
         used = np.flatnonzero((image != 0).any(axis=tuple(a for a in range(image.ndim) if a != axis)))
@@ -46,7 +46,8 @@ def brain_box(image: NDArray[np.float32]) -> Box | None:
 
 
 def brain_score(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clipped from above at the 99.9th percentile, then zero mean and unit deviation of the voxels above 0, applied to all."""
+    """Clips from above at the 99.9th percentile, then standardises all voxels by the mean and standard deviation of those above
+    0."""
     clipped = np.minimum(image, np.percentile(image, CLIP))
     inside = clipped[clipped > 0]
     if not len(inside) or float(inside.std(dtype=np.float64)) == 0:
@@ -56,13 +57,13 @@ def brain_score(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 class BraTS19Options(VolumeOptions, frozen=True, extra="forbid"):
     """edition: "official" reads FLAIR and seg and processes them as SSL4MIS does (box of the brain, clip at the 99.9th
-    percentile, z-score by the voxels above 0); "ssl4mis" reads its processed HDF5 files as they are."""
+    percentile, z-score by the voxels above 0); "ssl4mis" reads the processed HDF5 files of SSL4MIS unchanged."""
 
     edition: str = "official"
 
 
 class BraTS19(PatternDataset):
-    """Id: e.g. "BraTS19_TCIA02_370_1". Group: the same (one scan per patient). Domain: one."""
+    """Case id: e.g. "BraTS19_TCIA02_370_1". Group: the case id (one scan per patient). One domain."""
 
     card = cards.BRATS19
     phantom_class = BrainPhantom
@@ -72,7 +73,7 @@ class BraTS19(PatternDataset):
     h5_spacing = (1.0, 1.0, 1.0)
     scalings = {"official": brain_score, "ssl4mis": brain_score}
     listed_splits = {f"brats19-{n}": partial(published_splits.brats19, n) for n in published_splits.BRATS19_LABELED}
-    """SSL4MIS's 250/25/60 lists with the first 25 or 50 lines labeled."""
+    """SSL4MIS's 250/25/60 lists, of which the first 25 or 50 lines are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return OFFICIAL if self.options.edition == "official" else SSL4MIS

@@ -1,4 +1,4 @@
-"""Cards and conventions of the data sets of the brain. Light: no torch import."""
+"""Brain data sets: cards and conventions. Importing them doesn't import torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DATASETS = (BRATS19, MSD_HIPPOCAMPUS)
 
 BRATS19_SLIDING = convention_card(
     "cube_sliding:Brats19Sliding", "brats19-sliding", "BraTS 2019 sliding window",
-    "as la-sliding with stride 64, 64, 64: whole tumour on BraTS 2019 since SSL4MIS",
+    "la-sliding with a stride of 64, 64, 64: used for the whole tumour of BraTS 2019 since SSL4MIS",
     dims=(3,), datasets=("brats19",), url="https://github.com/HiLab-git/SSL4MIS",
     paper="Luo et al., SSL4MIS: semi-supervised learning for medical image segmentation (code), 2020",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""FLAIR of a skull-stripped brain with a glioma (brats19): shapes in mm, axes z up, y backwards, x to the left."""
+"""FLAIR of a skull-stripped brain with a glioma (brats19). Shapes are in mm; axes: z up, y backwards, x to the left."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ TISSUES = ("outside", "csf", "grey", "white", "caps", "edema", "core", "necrosis
 def glioma(
     rng: np.random.Generator, scanner: Scanner, shape: tuple[int, int, int], spacing: tuple[float, float, float]
 ) -> tuple[FloatArray, NDArray[np.uint8]]:
-    """One patient on (z, y, x); 0 outside the brain. Label: the whole tumour (edema, core and necrosis). The caps of the
-    ventricles and small spots in the white matter are as bright and not labeled."""
+    """Draws one patient on (z, y, x), with 0 outside the brain. The label covers the whole tumour (edema, core and necrosis). The
+    caps of the ventricles and small spots in the white matter are as bright but not labeled."""
     grid, steps = (shape[2], shape[1], shape[0]), (spacing[2], spacing[1], spacing[0])
     here = grid_points(grid, steps)
     at = deform_points(rng, here, grid, steps, 1.5, 30.0)

@@ -12,8 +12,8 @@ TISSUES = ("csf", "grey", "white", "hippocampus", "thalamus", "amygdala", "vesse
 
 
 def hippocampus(rng: np.random.Generator, scanner: Scanner, shape: Shape, spacing: Spacing) -> tuple[FloatArray, Label]:
-    """T1 MR around one hippocampus; axes x (to the right), y (forwards), z (up). Labels: 1 anterior (head), 2 posterior
-    (body and tail), divided by a coronal plane. Amygdala and cortex are as grey, the temporal horn lies against it."""
+    """Draws T1 MR around one hippocampus; axes x (to the right), y (forwards), z (up). Labels: 1 anterior (head), 2 posterior
+    (body and tail), divided by a coronal plane. Amygdala and cortex have the same grey, and the temporal horn touches it."""
     extent = [n * s for n, s in zip(shape, spacing, strict=True)]
     here = grid_points(shape, spacing)
     at = deform_points(rng, here, shape, spacing, 1.0, 13.0)
@@ -49,11 +49,11 @@ def hippocampus(rng: np.random.Generator, scanner: Scanner, shape: Shape, spacin
     tissues[deep > 0] = name["thalamus"]
     band = (w < 0) & (cross < 1.6 + 0.3 * fine) & (t > -0.05) & (t < 1.05)
     tissues[band] = name["white"]
-    horn = tube(at, _horn(rng, start, length, drop, lift, medial), rng.uniform(2.0, 3.6))
+    horn = tube(at, _horn_path(rng, start, length, drop, lift, medial), rng.uniform(2.0, 3.6))
     tissues[horn + fine > 0] = name["csf"]
     fissure = (w > 0) & (cross < rng.uniform(1.2, 1.45) + 0.25 * fine) & (t > 0) & (t < 0.95)
     tissues[fissure & (folds > -0.7)] = name["csf"]
-    subiculum = tube(at, _beside(start, length, drop, lift, medial), rng.uniform(2.0, 3.2))
+    subiculum = tube(at, _subiculum_path(start, length, drop, lift, medial), rng.uniform(2.0, 3.2))
     tissues[subiculum + 0.8 * fine > 0] = name["grey"]
     amygdala = ellipsoid(
         at,
@@ -72,18 +72,18 @@ def hippocampus(rng: np.random.Generator, scanner: Scanner, shape: Shape, spacin
     return image(rng, scanner, tissues, TISSUES, spacing, layers), label
 
 
-def _beside(start: float, length: float, drop: float, lift: float, medial: float) -> list[Point]:
-    """Path of the subiculum: below the hippocampus on its medial side, as grey and not labeled."""
+def _subiculum_path(start: float, length: float, drop: float, lift: float, medial: float) -> list[Point]:
+    """Returns the path of the subiculum: below the hippocampus on its medial side, equally grey but not labeled."""
     return [
         (medial * np.sin(np.pi * t) - medial / 2 - 5.5, start + length * t, lift + drop * (0.5 - t) - 3.0)
         for t in (0.15, 0.45, 0.8, 1.1)
     ]
 
 
-def _horn(
+def _horn_path(
     rng: np.random.Generator, start: float, length: float, drop: float, lift: float, medial: float
 ) -> list[Point]:
-    """Path of the temporal horn: beside and above the hippocampus."""
+    """Returns the path of the temporal horn: beside and above the hippocampus."""
     path = []
     for t in (0.05, 0.4, 0.75, 1.0):
         path.append(

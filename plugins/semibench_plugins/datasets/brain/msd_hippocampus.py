@@ -29,7 +29,7 @@ from semibench_plugins.datasets.brain import cards
 from semibench_plugins.datasets.brain.phantom import BrainPhantom
 
 GRID = (48, 64, 48)
-"""A multiple of 16 that holds every volume (the largest is 43 x 59 x 47)."""
+"""Multiples of 16 that fit every volume (the largest is 43 x 59 x 47)."""
 
 PATTERNS = (
     FilePattern("image", r"imagesTr/(?P<case>hippocampus_\d+)\.nii\.gz", "{case}", "imagesTr/{case}.nii.gz"),
@@ -38,13 +38,13 @@ PATTERNS = (
 
 
 class MSDHippocampusOptions(VolumeOptions, frozen=True, extra="forbid"):
-    """size: the grid that a volume is padded or cropped to around its centre, not resized (None: 48, 64, 48)."""
+    """size: the grid to which a volume is padded or cropped around its centre, without resizing (None: 48, 64, 48)."""
 
 
 class MSDHippocampus(VolumeDataset):
-    """Id: e.g. "hippocampus_001". Group: the same (one volume per patient is published). Domain: one.
+    """Case id: e.g. "hippocampus_001". Group: the case id (one volume per patient is published). One domain.
 
-    Values: zero mean and unit deviation of the volume; padding is 0, which is the mean.
+    A volume has zero mean and unit variance; padding is 0, the mean.
     """
 
     card = cards.MSD_HIPPOCAMPUS
@@ -55,14 +55,14 @@ class MSDHippocampus(VolumeDataset):
         return PATTERNS
 
     def locate(self) -> Mapping[str, VolumeEntry]:
-        base = find_data_folder(self.root, self.card, lambda place: (place / "imagesTr").is_dir())
-        found = {}
+        base = find_data_folder(self.root, self.card, lambda folder: (folder / "imagesTr").is_dir())
+        entries = {}
         for path in sorted((base / "imagesTr").glob("hippocampus_*.nii.gz")):
             name, label = path.name.removesuffix(".nii.gz"), base / "labelsTr" / path.name
-            found[name] = VolumeEntry(path, label if label.is_file() else None, name, self.card.domains[0])
-        if not found:
+            entries[name] = VolumeEntry(path, label if label.is_file() else None, name, self.card.domains[0])
+        if not entries:
             raise layout_error(base, self.card, f"no hippocampus_NNN.nii.gz in {base / 'imagesTr'}")
-        return found
+        return entries
 
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
         return read_nifti(path)

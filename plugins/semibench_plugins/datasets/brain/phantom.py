@@ -1,4 +1,4 @@
-"""The phantoms of the brain: scanners, grids and numbers of cases."""
+"""Brain phantoms: scanners, grids and numbers of cases."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SPECS: Mapping[str, Spec[Scanner]] = {
 
 
 class BrainPhantom(VolumePhantom):
-    """The phantom of a data set of the brain."""
+    """The phantom of a brain data set."""
 
     specs = SPECS
     scenes = {"glioma": glioma, "hippocampus": hippocampus}

@@ -9,7 +9,7 @@ BRATS19_LABELED = (25, 50)
 
 
 def brats19(labeled: int) -> IdSplit:
-    """SSL4MIS's 250, 25 and 60 volumes; the first `labeled` lines are labeled."""
+    """Returns SSL4MIS's split of 250, 25 and 60 volumes, with the first `labeled` lines labeled."""
     train = read_id_list(LISTS, "lists/brats19/train.txt")
     return IdSplit(
         labeled=train[:labeled],

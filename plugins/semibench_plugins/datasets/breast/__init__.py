@@ -1,1 +1,1 @@
-"""Data sets of breast ultrasound: cards, readers, published splits, phantoms, recipe values."""
+"""Breast ultrasound data sets: cards, readers, published splits, phantoms, recipe values."""

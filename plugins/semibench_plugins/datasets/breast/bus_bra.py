@@ -1,4 +1,4 @@
-"""BUS-BRA: images, masks, a table with patient and device, published folds."""
+"""BUS-BRA: images, masks, a table of patients and devices, and published folds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ PATTERNS = (
 
 
 class BUSBRA(ImageDataset):
-    """Id: e.g. "bus_0001-l". Group: the patient (column Case; left and right breast stay together). Domain: the device."""
+    """Case id: e.g. "bus_0001-l". Group: the patient (column Case), so that left and right breast stay together. Domain: the
+    device."""
 
     card = cards.BUS_BRA
     phantom_class = BreastPhantom
@@ -46,20 +47,21 @@ class BUSBRA(ImageDataset):
 
     @cached_property
     def _base(self) -> Path:
-        return find_data_folder(self.root, self.card, lambda place: (place / TABLE).is_file())
+        return find_data_folder(self.root, self.card, lambda folder: (folder / TABLE).is_file())
 
     def locate(self) -> Mapping[str, ImageEntry]:
         base = self._base
-        found, missing = {}, []
+        entries: dict[str, ImageEntry] = {}
+        missing: list[str] = []
         for row in read_table(base / TABLE, self.card, ("ID", "Case", "Device")):
             image = base / "Images" / f"{row['ID']}.png"
             mask = base / "Masks" / f"mask_{row['ID'].removeprefix('bus_')}.png"
             missing += [str(path.relative_to(base)) for path in (image, mask) if not path.is_file()]
-            found[row["ID"]] = ImageEntry(image, (mask,), group=row["Case"], domain=self._domain(row))
+            entries[row["ID"]] = ImageEntry(image, (mask,), group=row["Case"], domain=self._domain(row))
         if missing:
             names = ", ".join(missing[:5])
             raise layout_error(base, self.card, f"{len(missing)} files that {TABLE} names are missing, e.g. {names}")
-        return found
+        return entries
 
     def _domain(self, row: Mapping[str, str]) -> str:
         for prefix, name in DEVICES.items():
@@ -70,8 +72,8 @@ class BUSBRA(ImageDataset):
         )
 
     def split_rules(self) -> SplitRules:
-        """fold5-<k> and fold10-<k>: the published test and validation cases of fold k. The folds are for supervised
-        work; here half of the patients left for training, in the harness's order, is labeled."""
+        """Returns fold5-<k> and fold10-<k>: the published test and validation cases of fold k. The folds were made for
+        supervised training; here half of the remaining patients, in the harness's order, are labeled."""
         rules: dict[str, Any] = {}
         groups = {ref.id: ref.group for ref in self.index()}
         for folds in (5, 10):
@@ -86,7 +88,7 @@ class BUSBRA(ImageDataset):
         meaning = {"1": "train", "0": "validation", "nan": "test", "": "test"}
         for row in read_table(table, self.card, ("ID", column)):
             roles[meaning[row[column].lower()]].append(row["ID"])
-        chosen = half_of_groups((groups.get(name, name) for name in roles["train"]), salt=str(fold))
-        labeled = [name for name in roles["train"] if groups.get(name, name) in chosen]
-        unlabeled = [name for name in roles["train"] if groups.get(name, name) not in chosen]
+        labeled_groups = half_of_groups((groups.get(name, name) for name in roles["train"]), salt=str(fold))
+        labeled = [name for name in roles["train"] if groups.get(name, name) in labeled_groups]
+        unlabeled = [name for name in roles["train"] if groups.get(name, name) not in labeled_groups]
         return IdSplit(labeled, unlabeled, roles["test"], roles["validation"], "official")

@@ -1,4 +1,4 @@
-"""BUSI: three class folders, one or more masks per image, names with spaces and parentheses."""
+"""BUSI: three class folders, one or more masks per image, and file names with spaces and parentheses."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ PATTERNS = (
 
 
 class BUSIOptions(MgccOptions, frozen=True, extra="forbid"):
-    """include: which class folders. lesions_only: drops "normal"; it is true whenever include lacks it.
+    """include: the class folders to use. lesions_only: leave out "normal"; it is always true if include lacks "normal".
 
-    first_mask_only: ignores further masks of an image, as CSC-PA's loader does.
+    first_mask_only: ignore any further masks of an image, as CSC-PA's loader does.
     """
 
     include: tuple[str, ...] = KINDS
@@ -51,7 +51,7 @@ class BUSIOptions(MgccOptions, frozen=True, extra="forbid"):
     @model_validator(mode="before")
     @classmethod
     def _one_form(cls, values: Any) -> Any:
-        """Two ways to say the same get one form, hence one run key."""
+        """Brings equivalent options to the same form, so that they give the same run key."""
         if not isinstance(values, dict):
             return values
         include = cls._include(values.get("include", KINDS))
@@ -69,10 +69,10 @@ class BUSIOptions(MgccOptions, frozen=True, extra="forbid"):
 
 
 class BUSI(ImageDataset):
-    """All masks of an image are merged; a normal image has an empty mask. Every image must have a mask file.
+    """All masks of an image are merged. Every image must have a mask file; that of a normal image is empty.
 
-    Id: file name without ending, e.g. "benign (4)". Group: the image itself, as there are no patient ids, unless an
-    audit wrote a group table. Domain: one.
+    Case id: the file name without its ending, e.g. "benign (4)". Group: the image itself, as there are no patient ids,
+    unless an audit wrote a group table. One domain.
     """
 
     card = cards.BUSI
@@ -85,13 +85,13 @@ class BUSI(ImageDataset):
 
     def locate(self) -> Mapping[str, ImageEntry]:
         base = find_data_folder(self.root, self.card, _has_class_folders)
-        found: dict[str, ImageEntry] = {}
+        entries: dict[str, ImageEntry] = {}
         for kind in self.options.include:
             folder = base / kind
             if not folder.is_dir():
                 raise layout_error(self.root, self.card, f"the folder {folder} is missing (option include={kind})")
-            found.update(self._folder(folder))
-        return found
+            entries.update(self._folder(folder))
+        return entries
 
     def _folder(self, folder: Path) -> dict[str, ImageEntry]:
         images: dict[str, Path] = {}
@@ -122,7 +122,8 @@ class BUSI(ImageDataset):
         return layout_error(self.root, self.card, f"in {folder} {' and '.join(parts)}; unzip the archive again")
 
     def split_rules(self) -> SplitRules:
-        """All images: mgcc-<seed> (526/254), mgcc-code-<seed> (546/234). Lesions only: benchmark647-<n>, csc-pa-fold<k>-<n>."""
+        """Returns mgcc-<seed> (526/254) and mgcc-code-<seed> (546/234) for all images, and benchmark647-<n> and
+        csc-pa-fold<k>-<n> for lesions only."""
         rules: dict[str, Callable[[], IdSplit]] = {}
         if self.options.include == KINDS:
             ids = published_splits.busi_ids(KINDS)

@@ -1,4 +1,4 @@
-"""BUSIS: any flat folder of images; masks are optional, as the set mostly serves as unlabeled data."""
+"""BUSIS: any flat folder of images. Masks are optional, as the data set mostly serves as unlabeled data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE_FOLDERS = ("images", "image", "img", "original", "")
 
 
 class BUSIS(ImageDataset):
-    """Id: file name without ending. Group: the image (no patient ids). Domain: one, as no file names its device."""
+    """Case id: the file name without its ending. Group: the image (no patient ids). One domain, as no file names its device."""
 
     card = cards.BUSIS
     phantom_class = BreastPhantom

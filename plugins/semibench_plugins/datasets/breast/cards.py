@@ -1,4 +1,4 @@
-"""Cards and conventions of the data sets of breast ultrasound. Light: no torch import."""
+"""Breast ultrasound data sets: cards and conventions. Importing them doesn't import torch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ DATASETS = (BUSI, BUSIS, UDIAT, BUS_BRA)
 
 CSC_PA = convention_card(
     "csc_pa:CscPa", "csc-pa", "CSC-PA",
-    "breast ultrasound as in CSC-PA: whole image resized to the patch and back, Dice and IoU with 1e-5 added",
+    "breast ultrasound as in CSC-PA: whole image resized to the patch and back, 1e-5 added in Dice and IoU",
     dims=(2,), datasets=("busi", "udiat"), url="https://github.com/shdkdh/CSC-PA",
     paper="Ding et al., CSC-PA, CVPR 2025",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The phantoms of breast ultrasound: machines and numbers of cases."""
+"""Breast ultrasound phantoms: machines and numbers of cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from semibench_plugins.phantoms.spec import Spec
 from semibench_plugins.phantoms.ultrasound import Machine
 from semibench_plugins.phantoms.ultrasound_phantom import LesionPhantom
 
-# Not measured from the devices named, but set so that the machines differ as such devices do.
+# These settings weren't measured on the named devices; they are chosen so that the machines differ as such devices do.
 _LOGIQ_7 = Machine(
     11.0, f_number=2.6, dynamic_range=66, gain=(-13, -6), gamma=1.35, smooth=0.65, tgc=0.56, depth=(30, 42), rows=(220, 240),
     columns=(172, 190),
@@ -64,7 +64,7 @@ SPECS: Mapping[str, Spec[Machine]] = {
 
 
 class BreastPhantom(LesionPhantom):
-    """The phantom of a data set of breast ultrasound."""
+    """The phantom of a breast ultrasound data set."""
 
     specs = SPECS
     scene = staticmethod(breast)

@@ -1,7 +1,7 @@
-"""Splits of BUSI and UDIAT that are published as rules or lists: MGCC, its later benchmark, CSC-PA.
+"""Splits of BUSI and UDIAT that are published as rules or lists: MGCC, its later benchmark, and CSC-PA.
 
-Ids are "benign (1)", "malignant (1)", "normal (1)" for BUSI and "000001" for UDIAT. All orders are the natural ones
-(class, then number), because the papers' code read unsorted folders and its order is lost.
+Ids look like "benign (1)", "malignant (1)" and "normal (1)" for BUSI and like "000001" for UDIAT. All orders are natural
+(class, then number), because the papers' code read unsorted folders, whose order is lost.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ CSC_PA_FOLDS = 5
 
 
 def busi_ids(kinds: Sequence[str]) -> list[str]:
-    """All ids of some classes of BUSI, in natural order."""
+    """Returns all ids of some classes of BUSI, in natural order."""
     return [f"{kind} ({number})" for kind in sorted(kinds) for number in range(1, BUSI_COUNTS[kind] + 1)]
 
 
 def natural(name: str) -> tuple[str, int]:
-    """Sort key: letters first, then the number in the name."""
+    """Returns a sort key: the letters of a name, then the number in it."""
     digits = re.search(r"\d+", name)
     return re.sub(r"\d+", "", name), int(digits.group()) if digits else -1
 
 
 def mgcc(ids: Sequence[str], seed: int) -> IdSplit:
-    """The MGCC paper's text: 526 training images of 780, the first 263 labeled, the rest of the 780 is the test.
+    """Returns the split in the MGCC paper's text: 526 of 780 images for training, the first 263 labeled, the rest for testing.
 
     The shuffle is numpy's `RandomState(seed).permutation` of the ids in natural order (ours: the paper gives none).
     """
@@ -45,9 +45,10 @@ def mgcc(ids: Sequence[str], seed: int) -> IdSplit:
 
 
 def mgcc_code(ids: Sequence[str], seed: int) -> IdSplit:
-    """The released code: scikit-learn's `train_test_split(test_size=0.3, random_state=seed)`, first half labeled.
+    """Returns the split in the released MGCC code: scikit-learn's `train_test_split(test_size=0.3, random_state=seed)`, with the
+    first half labeled.
 
-    Of 780: 546 and 234, 273 labeled. scikit-learn takes the test from the front of the permutation.
+    780 images become 546 and 234, with 273 labeled. scikit-learn takes the test set from the front of the permutation.
     """
     names = sorted(ids, key=natural)
     order = [names[k] for k in np.random.RandomState(seed).permutation(len(names))]
@@ -58,9 +59,9 @@ def mgcc_code(ids: Sequence[str], seed: int) -> IdSplit:
 
 
 def benchmark_647(number: int) -> IdSplit:
-    """List 1, 2 or 3 of the MGCC authors' later benchmark: 452 training and 195 test images, lesions only.
+    """Returns list 1, 2 or 3 of the MGCC authors' later benchmark: 452 training and 195 test images, lesions only.
 
-    It is fully supervised there; here the first half of the training list, in file order, is labeled."""
+    That benchmark is fully supervised; here the first half of the training list, in file order, is labeled."""
     lists = read_split_roles(LISTS, "lists/busi/busi647_benchmark.txt")
     train, test = (_long_names(lists[f"{role}{number}"]) for role in ("train", "val"))
     half = len(train) // 2
@@ -68,11 +69,15 @@ def benchmark_647(number: int) -> IdSplit:
 
 
 def csc_pa(classes: Mapping[str, str], fold: int, labeled: int) -> IdSplit:
-    """CSC-PA's 5 folds, whose lists are not published, by a rule of ours.
+    """Returns one of CSC-PA's 5 folds by a rule of our own, as the paper's lists are not published.
 
-    classes: id -> class. Per class, a permutation by `RandomState(0)`; the r-th element is in fold r mod 5. The labeled
-    ones are the first of `RandomState(100 + fold).permutation(training ids)`, so smaller sets lie in the larger ones.
-    fold: 0 to 4.
+    `RandomState(0)` permutes each class, and the r-th element goes to fold r mod 5. The labeled cases are the first of
+    `RandomState(100 + fold).permutation(training ids)`, so smaller labeled sets are subsets of larger ones.
+
+    Args:
+        classes: id -> class.
+        fold: 0 to 4.
+        labeled: the number of labeled cases.
     """
     folds: dict[str, int] = {}
     for kind in sorted(set(classes.values())):

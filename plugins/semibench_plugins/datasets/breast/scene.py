@@ -1,4 +1,4 @@
-"""The breast as the ultrasound phantoms draw it."""
+"""The breast, as drawn for the ultrasound phantoms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ LESIONS = (
 def breast(
     body: np.random.Generator, view: np.random.Generator, extent: Extent, lesions: int, shift: float = 0.02
 ) -> tuple[Tissue, Label]:
-    """Breast: skin, fat with ligaments, gland, muscle, chest wall; `lesions` labeled lesions and things that look like some."""
+    """Draws a breast: skin, fat with ligaments, gland, muscle and chest wall, with `lesions` labeled lesions and unlabeled
+    structures that look similar."""
     depth, width = extent.depth, extent.width
     z, x = patient_grid(extent, view, shift)
     c = Canvas(extent, z, x, view)

@@ -1,4 +1,4 @@
-"""UDIAT (Dataset B): original/ and GT/ with equal names."""
+"""UDIAT (Dataset B): original/ and GT/ contain files of the same names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MASK_FOLDERS = ("GT", "gt", "label", "labels", "masks")
 
 
 class UDIAT(ImageDataset):
-    """Id: file name without ending. Group: the image (no patient ids). Domain: one (a single device)."""
+    """Case id: the file name without its ending. Group: the image (no patient ids). One domain (a single device)."""
 
     card = cards.UDIAT
     phantom_class = BreastPhantom
@@ -45,7 +45,7 @@ class UDIAT(ImageDataset):
         }
 
     def split_rules(self) -> SplitRules:
-        """csc-pa-fold<k>-<labeled>; per class where DatasetB.csv (columns name, class) is present."""
+        """Returns csc-pa-fold<k>-<labeled>, stratified by class if DatasetB.csv (columns name, class) is present."""
         table = self._base() / "DatasetB.csv"
         refs = self.index()
         classes = {ref.id: "" for ref in refs}

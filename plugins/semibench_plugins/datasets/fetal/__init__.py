@@ -1,1 +1,1 @@
-"""Data sets of fetal ultrasound: cards, readers, published splits, phantoms, recipe values."""
+"""Fetal ultrasound data sets: cards, readers, published splits, phantoms, recipe values."""

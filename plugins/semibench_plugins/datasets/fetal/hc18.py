@@ -1,4 +1,4 @@
-"""HC18: the annotation is a thin ellipse outline, which is filled; pixel sizes come from the table."""
+"""HC18: each annotation is a thin elliptical outline, which is filled in. Pixel sizes come from the table."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from semibench_plugins.datasets.fetal.phantom import FetalPhantom
 TABLE = "training_set_pixel_size_and_HC.csv"
 NAME = re.compile(r"^(?P<fetus>\d+)_\d*HC$")
 FILLED = 0.9
-"""A filled head covers at least this part of the outline's convex hull (an ellipse covers all of it)."""
+"""A filled head covers at least this share of the outline's convex hull (an ellipse covers all of it)."""
 GAP = 3
-"""Gaps of up to twice this many pixels in an outline are bridged."""
+"""Gaps in an outline are bridged if they are up to twice this many pixels long."""
 
 PATTERNS = (
     FilePattern("image", r"training_set/(?P<case>\d+_\d*HC)\.png", "{case}", "training_set/{case}.png"),
@@ -41,9 +41,9 @@ PATTERNS = (
 
 
 class HC18(ImageDataset):
-    """Id: e.g. "010_2HC". Group: the number in front, which the images of one fetus share. Domain: one.
+    """Case id: e.g. "010_2HC". Group: the leading number, which the images of one fetus share. One domain.
 
-    Spacing (row, column) is the pixel size in mm.
+    The spacing (row, column) is the pixel size in mm.
     """
 
     card = cards.HC18
@@ -53,11 +53,11 @@ class HC18(ImageDataset):
         return PATTERNS
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_data_folder(self.root, self.card, lambda place: (place / "training_set").is_dir())
+        base = find_data_folder(self.root, self.card, lambda folder: (folder / "training_set").is_dir())
         rows = read_table(base / TABLE, self.card, ("filename", "pixel size(mm)"))
         sizes = {Path(row["filename"]).stem: float(row["pixel size(mm)"]) for row in rows}
         paths = {path.stem: path for path in image_files(base / "training_set")}
-        found = {}
+        entries = {}
         for name, path in paths.items():
             match = NAME.match(name)
             if not match:
@@ -67,32 +67,41 @@ class HC18(ImageDataset):
                 lacking = f"no row in {TABLE}" if name not in sizes else f"no {name}_Annotation.png"
                 raise layout_error(base, self.card, f"{path.name} has {lacking}")
             spacing = (sizes[name], sizes[name])
-            found[name] = ImageEntry(path, (outline,), match["fetus"], self.card.domains[0], spacing)
-        if not found:
+            entries[name] = ImageEntry(path, (outline,), match["fetus"], self.card.domains[0], spacing)
+        if not entries:
             raise layout_error(base, self.card, f"no NNN_HC.png in {base / 'training_set'}")
-        return found
+        return entries
 
     def mask(self, entry: ImageEntry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         return fill_outline(read_mask(entry.masks[0], shape), entry.masks[0])
 
 
 def fill_outline(outline: NDArray[np.bool_], path: Path) -> NDArray[np.bool_]:
-    """The inside of an ellipse outline, outline included.
+    """Fills an elliptical outline.
 
-    Small gaps are bridged; where the ellipse leaves the picture, the border between its two ends closes it. Raises
-    CaseError that names the file where the outline still doesn't close.
+    Small gaps are bridged. If the ellipse leaves the image, the image border between its two ends closes it.
+
+    Args:
+        outline: True on the outline, (H, W).
+        path: the annotation file, for error messages.
+
+    Returns:
+        The outline and its inside, (H, W).
+
+    Raises:
+        CaseError: if the outline still doesn't close.
     """
     points = np.argwhere(outline)
     try:
         hull = float(ConvexHull(points).volume)
     except (QhullError, ValueError) as error:
-        raise CaseError(f"{path}: the annotation holds no outline ({len(points)} pixels)") from error
+        raise CaseError(f"{path}: the annotation contains no outline ({len(points)} pixels)") from error
     for closed in (outline, _border_closed(outline)):
         for filled in (ndimage.binary_fill_holes(closed), _bridged(closed)):
             if filled.sum() >= FILLED * hull:
                 return np.asarray(filled, dtype=bool)
     raise CaseError(
-        f"{path}: the outline doesn't close, filling it covers {int(filled.sum())} of about {hull:.0f} pixels; "
+        f"{path}: the outline doesn't close; filling it covers {int(filled.sum())} of about {hull:.0f} pixels; "
         "draw the missing part or leave the case out"
     )
 
@@ -107,7 +116,7 @@ def _border_closed(outline: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _bridged(outline: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Thickened by GAP, filled, and thinned again."""
+    """Fills an outline after thickening it by GAP pixels, and thins the result again."""
     square = np.ones((3, 3), dtype=bool)
     filled = ndimage.binary_fill_holes(ndimage.binary_dilation(outline, square, iterations=GAP))
     return np.asarray(ndimage.binary_erosion(filled, square, iterations=GAP, border_value=1) | outline, dtype=bool)

@@ -1,4 +1,4 @@
-"""The fetal head seen by a curved array through the uterus (hc18): the label is the whole head, skull included."""
+"""The fetal head, seen by a curved array through the uterus (hc18). The label covers the whole head, skull included."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from semibench_plugins.phantoms.tissue import Extent, Label
 from semibench_plugins.phantoms.ultrasound import Machine, Tissue, beam_grid, scan, scan_convert
 
 _RAYS = (200, 150)
-"""Rows and beams of the curved array at scale 1."""
+"""The number of rows and beams of the curved array at scale 1."""
 
 
 class _Head:
-    """An ellipse in mm: centre (z, x), half axes (short, long) and the angle of the long axis to the horizontal."""
+    """The head as an ellipse in mm: centre (z, x), half axes (short, long) and the angle of the long axis to the horizontal."""
 
     def __init__(self, body: np.random.Generator, extent: Extent) -> None:
         fill = float(np.clip(body.normal(0.72, 0.17), 0.28, 0.98))
@@ -26,7 +26,7 @@ class _Head:
         self.x = body.normal(0, 0.05) * extent.width
 
     def inside(self, z: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Signed depth in mm (positive inside) and coordinates along the long and the short axis in half axes."""
+        """Returns the signed depth in mm (positive inside) and the coordinates along the long and short axes, in half axes."""
         c, s = np.cos(self.angle), np.sin(self.angle)
         u = (c * (x - self.x) + s * (z - self.z)) / self.long
         v = (c * (z - self.z) - s * (x - self.x)) / self.short
@@ -37,8 +37,8 @@ class _Head:
 def fetal_head(
     body: np.random.Generator, view: np.random.Generator, extent: Extent, machine: Machine, gain: float
 ) -> tuple[FloatArray, Label]:
-    """Grey levels and label of one frame on `extent`. The skull is bright where the beam meets it squarely, drops out at
-    its sides and shadows what lies behind; around it amniotic fluid, uterine wall and placenta."""
+    """Draws the grey levels and the label of one frame. The skull is bright where the beam meets it at a right angle, drops out
+    at its sides and shadows what lies behind it. Amniotic fluid, uterine wall and placenta surround it."""
     head = _Head(body, extent)
     cartesian_z = (np.arange(extent.rows)[:, None] + 0.5) * extent.pixel[0] - 0.02 * extent.depth
     cartesian_x = (np.arange(extent.columns)[None] + 0.5) * extent.pixel[1] - extent.width / 2

@@ -1,4 +1,4 @@
-"""The phantom of fetal ultrasound: machine and number of cases."""
+"""The fetal ultrasound phantom: machines and number of cases."""
 
 from __future__ import annotations
 

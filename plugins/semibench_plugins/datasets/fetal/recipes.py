@@ -1,4 +1,4 @@
-"""Recipe values of the data sets of fetal ultrasound. Light: no torch import."""
+"""Fetal ultrasound data sets: recipe values. Importing them doesn't import torch."""
 
 from __future__ import annotations
 

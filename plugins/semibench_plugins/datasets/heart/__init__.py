@@ -1,1 +1,1 @@
-"""Data sets of the heart: cards, readers, published splits, phantoms, recipe values."""
+"""Heart data sets: cards, readers, published splits, phantoms, recipe values."""

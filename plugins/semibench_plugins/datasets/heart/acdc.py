@@ -1,4 +1,4 @@
-"""ACDC: cardiac short-axis MR. Volumes to score, slices to train (2D networks). Axes (z, y, x)."""
+"""ACDC: cardiac short-axis MR. 2D networks train on slices; scores are computed on volumes. Axes (z, y, x)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from semibench_plugins.datasets.heart import cards, published_splits
 from semibench_plugins.datasets.heart.phantom import HeartPhantom
 
 FRAMES = 2
-"""Annotated frames of a patient: end diastole and end systole."""
+"""Number of annotated frames of a patient: end diastole and end systole."""
 _CASE = "{patient}_frame{frame}"
 _STEM = r"training/(?P<patient>patient\d{3})/(?P=patient)_frame(?P<frame>\d{2})"
 OFFICIAL = (
@@ -37,15 +37,15 @@ SSL4MIS = (
 
 
 class ACDCOptions(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "official" reads the NIfTI files, "ssl4mis" the processed HDF5 volumes. Both have the native grid and the
-    volume's minimum and maximum at 0 and 1 (SSL4MIS's processing)."""
+    """edition: "official" reads the NIfTI files, "ssl4mis" the processed HDF5 volumes. Both keep the native grid and scale
+    the volume's minimum and maximum to 0 and 1, as SSL4MIS does."""
 
     edition: str = "official"
 
 
 class ACDC(PatternDataset):
-    """Id: "patient001_frame01" and "_frame02", the first and second annotated frame (ED, ES), whatever its number in the
-    cine. Group: the patient. Domain: one. Spacing from the NIfTI header; the HDF5 files hold none."""
+    """Case id: "patient001_frame01" and "patient001_frame02" for the first and second annotated frame (ED, ES), whatever their
+    numbers in the cine. Group: the patient. One domain. The spacing comes from the NIfTI header; the HDF5 files store none."""
 
     card = cards.ACDC
     phantom_class = HeartPhantom

@@ -1,6 +1,6 @@
-"""The heart and its surroundings, for the phantoms of la and mmwhs: shapes in mm, origin in the middle of the mitral valve.
+"""The heart and its surroundings, for the phantoms of la and mmwhs. Shapes are in mm, from the middle of the mitral valve.
 
-Axes: x to the patient's left, y backwards, z up. Sizes are those of an adult, varied between patients.
+Axes: x to the patient's left, y backwards, z up. Sizes are those of an adult and vary between patients.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TISSUES = ("air", "lung", "fat", "muscle", "left blood", "right blood", "myocard
 
 @dataclass
 class Heart:
-    """tissues: index into TISSUES. The shapes are positive inside. body: fields of the labels' parts."""
+    """One patient. tissues: indices into TISSUES. The float fields are shapes, positive inside; the bool fields are masks."""
 
     tissues: NDArray[np.int64]
     left_ventricle: FloatArray
@@ -47,7 +47,7 @@ def _vary(rng: np.random.Generator, at: tuple[float, ...], sd: float) -> Point:
 def heart(
     rng: np.random.Generator, shape: tuple[int, ...], spacing: tuple[float, ...], centre: Point, unevenness: float = 2.0
 ) -> Heart:
-    """Draw one patient. centre: mm, the point of the heart that lies in the middle of the volume."""
+    """Draws one patient. centre: the point of the heart at the middle of the volume, in mm."""
     here = grid_points(shape, spacing)
     size = rng.normal(1.0, 0.08)
     at = rotate_points(here, random_rotation(rng, 0.12))

@@ -1,4 +1,4 @@
-"""Cards and conventions of the data sets of the heart. Light: no torch import."""
+"""Heart data sets: cards and conventions. Importing them doesn't import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ACDC = volume_card("heart.acdc:ACDC", "acdc", "ACDC",
     folders=("ACDC/database", "ACDC", "database"),
     paper="Bernard et al., Deep learning techniques for automatic MRI cardiac multi-structures segmentation and "
     "diagnosis, IEEE TMI 37(11), 2018", url="https://humanheart-project.creatis.insa-lyon.fr/database",
-    terms="CC BY-NC-SA 4.0 as mirrors tag it; the paper must be cited.",
+    terms="CC BY-NC-SA 4.0 according to mirrors; the paper must be cited.",
     obtain="Register at humanheart-project.creatis.insa-lyon.fr and unzip the database (only training/ is used).",
     tree="""<root>/
   ACDC/database/                   (or its content directly)
@@ -74,7 +74,7 @@ DATASETS = (ACDC, LA, MMWHS, MNMS)
 
 LA_SLIDING = convention_card(
     "la_sliding:LaSliding", "la-sliding", "LA sliding window",
-    "left atrium as since UA-MT: stride 18, 18, 4, plain mean of windows, voxels, empty prediction 0 everywhere",
+    "left atrium as scored since UA-MT: stride 18, 18, 4, plain mean of windows, voxels, 0 everywhere for an empty prediction",
     dims=(3,), datasets=("la",), url="https://arxiv.org/abs/1907.07034",
     paper="Yu et al., Uncertainty-aware Self-ensembling Model for Semi-supervised 3D Left Atrium Segmentation, MICCAI 2019",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""LA 2018: left atrium, as processed by UA-MT (HDF5) or from the official NRRD files. Axes (x, y, z)."""
+"""LA 2018: left atrium, from UA-MT's processed HDF5 files or the official NRRD files. Axes (x, y, z)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from semibench_plugins.datasets.heart import cards, published_splits
 from semibench_plugins.datasets.heart.phantom import HeartPhantom
 
 SPACING = (0.625, 0.625, 0.625)
-"""Of all volumes, in mm; the HDF5 files don't hold it."""
+"""The spacing of all volumes, in mm; the HDF5 files don't store it."""
 MARGIN = 15
 LEAST = 112
-"""In x and y a crop is widened towards this length: UA-MT's patch."""
+"""UA-MT's patch length. In x and y, a label shorter than this is first widened to it."""
 OFFICIAL = "2018LA_Seg_Training Set"
 H5_FOLDERS = ("h5", f"h5/{OFFICIAL}", OFFICIAL, "")
 RAW_FOLDERS = (f"raw/{OFFICIAL}", OFFICIAL, "Training Set", "raw", "")
@@ -47,14 +47,14 @@ RAW = (
 
 
 class LAOptions(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "uamt" reads the processed files as they are; "margin-15" makes them from NRRD (z-score of the whole
-    volume, then x and y cropped to the label's box, fixed margin); "label-free" keeps the whole volume."""
+    """edition: "uamt" reads the processed files unchanged; "margin-15" computes them from NRRD (z-score of the whole volume,
+    then x and y cropped to the label's box with a fixed margin); "label-free" does so but keeps the whole volume."""
 
     edition: str = "uamt"
 
 
 class LA(VolumeDataset):
-    """Id: the 20-character code. Group: the same (the challenge hides which scans share a patient). Domain: one."""
+    """Case id: the 20-character code. Group: the case id (the challenge hides which scans share a patient). One domain."""
 
     card = cards.LA
     phantom_class = HeartPhantom
@@ -62,7 +62,7 @@ class LA(VolumeDataset):
     Options = LAOptions
     h5_spacing = SPACING
     listed_splits = {f"la-{n}": partial(published_splits.la, n) for n in (8, 4, 16)}
-    """UA-MT's 80/20 lists with the first 8, 4 or 16 lines labeled."""
+    """UA-MT's 80/20 lists, of which the first 8, 4 or 16 lines are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PROCESSED if self.options.edition == "uamt" else RAW
@@ -70,13 +70,13 @@ class LA(VolumeDataset):
     def locate(self) -> Mapping[str, VolumeEntry]:
         processed = self.options.edition == "uamt"
         for base in candidate_folders(self.root, self.card) if self.root is not None else ():
-            found = _h5_files(base) if processed else _nrrd_files(base)
-            if found:
-                return found
-        wanted = "processed HDF5 files" if processed else "lgemri.nrrd with laendo.nrrd"
+            entries = _h5_files(base) if processed else _nrrd_files(base)
+            if entries:
+                return entries
+        expected = "processed HDF5 files" if processed else "lgemri.nrrd with laendo.nrrd"
         other = "margin-15 (reads NRRD)" if processed else "uamt (reads HDF5)"
         raise layout_error(
-            self.root, self.card, f"found no {wanted} for the edition {self.options.edition!r}; "
+            self.root, self.card, f"found no {expected} for the edition {self.options.edition!r}; "
             f"another edition is {other}: --set dataset.edition={other.split(' ')[0]}."
         )  # fmt: skip
 
@@ -103,7 +103,8 @@ class LA(VolumeDataset):
 
 
 def crop_box(label: NDArray[np.uint8]) -> Box | None:
-    """The label's box in x and y plus MARGIN voxels and half of what it lacks of LEAST per side; z is not cropped."""
+    """Returns the box to crop to. In x and y it is the label's box, extended on each side by MARGIN voxels plus half of what
+    the box lacks of LEAST; z isn't cropped."""
     tight = foreground_box(label)
     if tight is None:
         return None
@@ -112,23 +113,23 @@ def crop_box(label: NDArray[np.uint8]) -> Box | None:
 
 
 def _h5_files(base: Path) -> dict[str, VolumeEntry]:
-    for folder in H5_FOLDERS:
-        place = base / folder
-        if not place.is_dir():
+    for name in H5_FOLDERS:
+        folder = base / name
+        if not folder.is_dir():
             continue
-        found = {path.stem: path for path in sorted(place.glob("*.h5"))}
-        found |= {path.parent.name: path for path in sorted(place.glob("*/mri_norm2.h5"))}
-        if found:
-            return {name: VolumeEntry(path, path, name, cards.LA.domains[0]) for name, path in found.items()}
+        files = {path.stem: path for path in sorted(folder.glob("*.h5"))}
+        files |= {path.parent.name: path for path in sorted(folder.glob("*/mri_norm2.h5"))}
+        if files:
+            return {case: VolumeEntry(path, path, case, cards.LA.domains[0]) for case, path in files.items()}
     return {}
 
 
 def _nrrd_files(base: Path) -> dict[str, VolumeEntry]:
     for folder in RAW_FOLDERS:
-        found = {}
+        entries = {}
         for image in sorted((base / folder).glob("*/lgemri.nrrd")):
             name, label = image.parent.name, image.with_name("laendo.nrrd")
-            found[name] = VolumeEntry(image, label if label.is_file() else None, name, cards.LA.domains[0])
-        if found:
-            return found
+            entries[name] = VolumeEntry(image, label if label.is_file() else None, name, cards.LA.domains[0])
+        if entries:
+            return entries
     return {}

@@ -1,4 +1,4 @@
-"""MM-WHS 2017: MR and CT of the heart, four of seven structures. Axes (z, y, x), ITK's identity direction."""
+"""MM-WHS 2017: MR and CT of the heart, with four of its seven structures. Axes (z, y, x), ITK's identity direction."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from semibench_plugins.datasets.heart.phantom import HeartPhantom
 GRID = (144, 144, 144)
 MARGIN = 4
 CLASSES = {0: 0, 205: 1, 420: 2, 421: 2, 500: 3, 820: 4, 550: 0, 600: 0, 850: 0}
-"""421 is a stray value of the left atrium in one case. 550, 600, 850: right atrium, right ventricle, pulmonary artery."""
+"""421 is a stray value of the left atrium in one case. 550, 600 and 850 are right atrium, right ventricle and pulmonary artery."""
 STRAY = "mr_train_1002"
-"""Its label has marks near the borders, which GenericSSL blanks before the crop."""
+"""The case whose label has stray marks near the borders, which GenericSSL erases before the crop."""
 FOLDERS = {"mr": ("mr_train", "MR/imagesTr", "MR"), "ct": ("ct_train", "CT/imagesTr", "CT")}
 NAME = re.compile(r"^(?P<id>(?P<domain>mr|ct)_train_\d+)_image\.nii(?:\.gz)?$")
 
@@ -52,15 +52,15 @@ NESTED = tuple(
 
 
 class MMWHSOptions(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "genericssl" crops to the label's box (all published numbers of its family do), clips to 0 and the 98th
-    percentile of the crop; "label-free" keeps the whole volume, clips to its 0.5th and 99.5th percentile. Both are
-    resized to `size` (144 cubed) and scaled to 0..1."""
+    """edition: "genericssl" crops to the label's box, as all published numbers of its family do, and clips to 0 and the 98th
+    percentile of the crop; "label-free" keeps the whole volume and clips to its 0.5th and 99.5th percentiles. Both resize to
+    `size` (144 cubed) and scale to 0..1."""
 
     edition: str = "genericssl"
 
 
 class MMWHS(VolumeDataset):
-    """Id: e.g. "mr_train_1001". Group: the same (MR and CT are of different patients). Domain: mr or ct."""
+    """Case id: e.g. "mr_train_1001". Group: the case id (MR and CT come from different patients). Domain: mr or ct."""
 
     card = cards.MMWHS
     phantom_class = HeartPhantom
@@ -68,24 +68,24 @@ class MMWHS(VolumeDataset):
     Options = MMWHSOptions
     scalings = {"genericssl": lambda image: scale_to_unit(positive(image)), "label-free": scale_percentiles}
     listed_splits = {f"{a}2{b}": partial(published_splits.mmwhs, a, b) for a, b in (("mr", "ct"), ("ct", "mr"))}
-    """GenericSSL's lists; their validation cases are labeled target volumes."""
+    """GenericSSL's lists. Their validation cases are labeled target volumes."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return NESTED if any((base / modality / "imagesTr").is_dir() for modality in ("MR", "CT")) else FLAT
 
     def locate(self) -> Mapping[str, VolumeEntry]:
         base = find_data_folder(self.root, self.card, _has_volumes)
-        found: dict[str, VolumeEntry] = {}
+        entries: dict[str, VolumeEntry] = {}
         for folders in FOLDERS.values():
             folder = next((base / f for f in folders if (base / f).is_dir()), None)
             for path in sorted(folder.iterdir()) if folder else ():
                 match = NAME.match(path.name)
                 if match:
                     name, domain = match["id"], match["domain"]
-                    found[name] = VolumeEntry(path, _label_of(path), name, domain)
-        if not found:
+                    entries[name] = VolumeEntry(path, _label_of(path), name, domain)
+        if not entries:
             raise layout_error(self.root, self.card, f"no *_train_*_image.nii.gz in {base}")
-        return found
+        return entries
 
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
         return read_nifti_lps(path)
@@ -109,7 +109,7 @@ class MMWHS(VolumeDataset):
                 f"{entry.label or entry.image}: the edition genericssl crops to the label, and there is none"
             )
         start_stop = foreground_box(label, MARGIN) or ()
-        # The published code's end index is exclusive of the last voxel plus margin: one plane less than the margin.
+        # The published code excludes its end index, the last voxel plus the margin: the crop is one plane short of the margin.
         last = [int(np.flatnonzero(label.any(axis=tuple(a for a in range(3) if a != axis)))[-1]) for axis in range(3)]
         box = tuple((a, min(b, end + MARGIN)) for (a, b), end in zip(start_stop, last, strict=True))
         part = crop_or_pad(values, box)
@@ -117,7 +117,7 @@ class MMWHS(VolumeDataset):
 
 
 def positive(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clipped to 0 and the 98th percentile, as GenericSSL does before its z-score (which its later min-max undoes)."""
+    """Clips to 0 and the 98th percentile, as GenericSSL does before its z-score (which its later min-max scaling undoes)."""
     return np.clip(image, 0, max(float(np.percentile(image, 98)), 0))
 
 

@@ -1,4 +1,4 @@
-"""M&Ms: cardiac short-axis cine MR of four vendors; the labeled frames (ED, ES) are the cases. Axes (z, y, x)."""
+"""M&Ms: cardiac short-axis cine MR from four vendors. The labeled frames (ED, ES) are the cases. Axes (z, y, x)."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ PATTERNS = (
 
 
 class MNMsOptions(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "genericssl" crops z to the labeled slices without the last one and x, y to the middle two thirds;
-    "label-free" keeps all slices, else the same. Both resize to `size` (32, 144, 144) and clip to the 0.5th and 99.5th
-    percentile, 0..1."""
+    """edition: "genericssl" crops z to the labeled slices without the last one, and x and y to their middle two thirds;
+    "label-free" does the same but keeps all slices. Both resize to `size` (32, 144, 144), clip to the 0.5th and 99.5th
+    percentiles and scale to 0..1."""
 
     edition: str = "genericssl"
 
 
 class MNMs(VolumeDataset):
-    """Id: "<code>_sa_<frame>". Group: the patient (code): both frames stay together. Domain: the vendor.
+    """Case id: "<code>_sa_<frame>". Group: the patient (code), so that both frames stay together. Domain: the vendor.
 
-    Frames and vendors come from the packaged table of the 345 published patients; the 25 unlabeled training patients
-    are no cases.
+    Frames and vendors come from the packaged table of the 345 published patients. The 25 unlabeled training patients
+    are not cases.
     """
 
     card = cards.MNMS
@@ -64,7 +64,7 @@ class MNMs(VolumeDataset):
     def locate(self) -> Mapping[str, VolumeEntry]:
         base = find_data_folder(self.root, self.card, _has_patients)
         table = published_splits.mnms_frames()
-        found: dict[str, VolumeEntry] = {}
+        entries: dict[str, VolumeEntry] = {}
         unknown = []
         for image in _images(base):
             code = image.parent.name
@@ -75,16 +75,16 @@ class MNMs(VolumeDataset):
             label = image.with_name(f"{code}_sa_gt.nii.gz")
             for frame in frames:
                 name = published_splits.mnms_case(code, frame)
-                found[name] = VolumeEntry(image, label if label.is_file() else None, code, vendor, frame)
+                entries[name] = VolumeEntry(image, label if label.is_file() else None, code, vendor, frame)
         if unknown:
             raise layout_error(
                 base,
                 self.card,
                 f"{len(unknown)} patients are not among the 345 published ones: {', '.join(unknown[:5])}",
             )
-        if not found:
+        if not entries:
             raise layout_error(base, self.card, "no <code>_sa.nii.gz in the patients' folders")
-        return found
+        return entries
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         slices = (0, image.shape[0])
@@ -102,14 +102,14 @@ class MNMs(VolumeDataset):
 
 
 def middle(length: int) -> tuple[int, int]:
-    """The middle two thirds of an axis: length//2 minus and plus length//3."""
+    """Returns the middle two thirds of an axis: length//2 minus and plus length//3."""
     return length // 2 - length // 3, length // 2 + length // 3
 
 
 def _images(base: Path) -> list[Path]:
-    found = [path for part in PARTS for path in sorted((base / part).glob("*/*_sa.nii.gz"))]
-    found += sorted((base / "Labeled").glob("vendor*/*/*_sa.nii.gz"))
-    return [path for path in found if path.name == f"{path.parent.name}_sa.nii.gz"]
+    paths = [path for part in PARTS for path in sorted((base / part).glob("*/*_sa.nii.gz"))]
+    paths += sorted((base / "Labeled").glob("vendor*/*/*_sa.nii.gz"))
+    return [path for path in paths if path.name == f"{path.parent.name}_sa.nii.gz"]
 
 
 def _has_patients(base: Path) -> bool:

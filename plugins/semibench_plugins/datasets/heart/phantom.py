@@ -1,4 +1,4 @@
-"""The phantoms of the heart: scanners, grids and numbers of cases."""
+"""Heart phantoms: scanners, grids and numbers of cases."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ SPECS: Mapping[str, Spec[Scanner]] = {
 
 
 RIGHT_FIRST = np.array([0, 3, 2, 1], np.uint8)
-"""From the classes of M&Ms (left ventricle, myocardium, right ventricle) to those of ACDC, which begins on the right."""
+"""Maps the classes of M&Ms (left ventricle, myocardium, right ventricle) to those of ACDC, which begin with the right."""
 
 
 class HeartPhantom(VolumePhantom):
-    """The phantom of a data set of the heart."""
+    """The phantom of a heart data set."""
 
     specs = SPECS
     scenes = {"left-atrium": left_atrium, "whole-heart": whole_heart}

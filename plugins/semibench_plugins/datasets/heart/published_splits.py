@@ -1,4 +1,4 @@
-"""Published splits of ACDC, LA, MM-WHS and M&Ms, from the lists of the repositories that ship them."""
+"""Published splits of ACDC, LA, MM-WHS and M&Ms, from the lists in the authors' repositories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ VENDORS = ("A", "B", "C", "D")
 
 
 def acdc(labeled: int) -> IdSplit:
-    """SSL4MIS's 70, 10 and 20 patients, two volumes each; the first `labeled` training patients are labeled."""
+    """Returns SSL4MIS's split of 70, 10 and 20 patients with two volumes each; the first `labeled` training patients are
+    labeled."""
     lists = read_split_roles(LISTS, "lists/acdc/ssl4mis.txt")
     train = _frames([token.split(":")[0] for token in lists["train"]])
     return IdSplit(
@@ -29,13 +30,15 @@ def _frames(patients: list[str]) -> list[str]:
 
 
 def la(labeled: int) -> IdSplit:
-    """UA-MT's 80 and 20 volumes; the first `labeled` lines of train.list are labeled. There is no validation set."""
+    """Returns UA-MT's split of 80 and 20 volumes, with the first `labeled` lines of train.list labeled. It has no validation
+    set."""
     train = read_id_list(LISTS, "lists/la/train.list")
     return IdSplit(labeled=train[:labeled], unlabeled=train[labeled:], test=read_id_list(LISTS, "lists/la/test.list"))
 
 
 def mmwhs(source: str, target: str) -> IdSplit:
-    """GenericSSL's lists: 16 source volumes labeled; of the target 13 unlabeled, 3 for selection (labeled!), 4 test."""
+    """Returns GenericSSL's split: 16 labeled source volumes; 13 unlabeled target volumes, 3 for selection (with labels!) and
+    4 for testing."""
     way = f"{source}2{target}"
     return IdSplit(
         labeled=read_id_list(LISTS, f"lists/mmwhs/train_{way}_labeled.txt"),
@@ -47,7 +50,7 @@ def mmwhs(source: str, target: str) -> IdSplit:
 
 
 def mnms_frames() -> dict[str, tuple[str, tuple[int, int]]]:
-    """Patient code -> (vendor, (frame at end diastole, frame at end systole)), of the 345 published patients."""
+    """Returns patient code -> (vendor, (frame at end diastole, frame at end systole)) for the 345 published patients."""
     return {
         row["code"]: (row["vendor"], (int(row["ED"]), int(row["ES"])))
         for row in read_packaged_table(LISTS, "lists/mnms/frames.csv")
@@ -55,12 +58,12 @@ def mnms_frames() -> dict[str, tuple[str, tuple[int, int]]]:
 
 
 def mnms_case(code: str, frame: int) -> str:
-    """Id of a volume, as in GenericSSL's lists: code_sa_frame."""
+    """Returns the id of a volume as in GenericSSL's lists: code_sa_frame."""
     return f"{code}_sa_{frame}"
 
 
 def mnms_ids(vendors: tuple[str, ...]) -> list[str]:
-    """The volumes with a label of some vendors. The 25 unlabeled patients have one frame number twice and don't count."""
+    """Returns the labeled volumes of some vendors. The 25 unlabeled patients, whose two frame numbers are equal, don't count."""
     table = mnms_frames()
     return [
         mnms_case(code, frame)
@@ -71,20 +74,22 @@ def mnms_ids(vendors: tuple[str, ...]) -> list[str]:
 
 
 def mnms_genericssl(target: str, percent: int) -> IdSplit:
-    """GenericSSL: its labeled list for a target vendor; all other source volumes are unlabeled, the target is the test."""
+    """Returns GenericSSL's labeled list for a target vendor. All other source volumes are unlabeled; the target is the test
+    set."""
     labeled = read_id_list(LISTS, f"lists/mnms/train_to{target}_labeled_0.{percent:02d}.txt")
     return _generalise(target, labeled)
 
 
 def mnms_dgnet(target: str, percent: int) -> IdSplit:
-    """The patients that DGNet, vMFNet and EPL label (first codes of each centre); ED and ES of each."""
+    """Returns a split in which the patients labeled by DGNet, vMFNet and EPL (the first codes of each centre) are labeled, both
+    at ED and ES."""
     codes = {row["code"] for row in read_packaged_table(LISTS, f"lists/mnms/labeled_patients_{percent}p.csv")}
     labeled = [name for name in mnms_ids(tuple(v for v in VENDORS if v != target)) if name.split("_")[0] in codes]
     return _generalise(target, labeled)
 
 
 def mnms_rules() -> SplitRules:
-    """to-<vendor>-<2|5>pct: GenericSSL's lists; dgnet-to-<vendor>-<2|5>pct: the patients that DGNet and EPL label."""
+    """Returns to-<vendor>-<2|5>pct (GenericSSL's lists) and dgnet-to-<vendor>-<2|5>pct (the patients that DGNet and EPL label)."""
     rules = {}
     for percent in (2, 5):
         for target in VENDORS:
@@ -94,6 +99,8 @@ def mnms_rules() -> SplitRules:
 
 
 def _generalise(target: str, labeled: tuple[str, ...] | list[str]) -> IdSplit:
-    known = set(labeled)
+    labeled_ids = set(labeled)
     sources = mnms_ids(tuple(vendor for vendor in VENDORS if vendor != target))
-    return IdSplit(labeled=labeled, unlabeled=[name for name in sources if name not in known], test=mnms_ids((target,)))
+    return IdSplit(
+        labeled=labeled, unlabeled=[name for name in sources if name not in labeled_ids], test=mnms_ids((target,))
+    )

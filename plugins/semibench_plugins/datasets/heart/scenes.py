@@ -1,6 +1,7 @@
-"""The scenes of the heart: left atrium (la), whole heart (mmwhs), short-axis cine (mnms, acdc).
+"""Heart scenes: left atrium (la), whole heart (mmwhs) and short-axis cine (mnms, acdc).
 
-Each function draws one case: stored grey values (float64, whole numbers) and labels (uint8) on `shape`, spacing in mm.
+Each function draws one case on a grid of `shape` voxels with `spacing` in mm: grey values as stored (float64, whole numbers)
+and labels (uint8).
 """
 
 from __future__ import annotations
@@ -14,31 +15,34 @@ from semibench_plugins.phantoms.volume_parts import Label, Shape, Spacing, bumps
 
 
 def left_atrium(rng: np.random.Generator, scanner: Scanner, shape: Shape, spacing: Spacing) -> tuple[FloatArray, Label]:
-    """Late-enhancement MR around the left atrium. Label: the atrium, its appendage and the first centimetre of the veins;
-    beyond, and across the mitral valve, the blood is as bright but not labeled. Patches of the wall enhance."""
+    """Draws late-enhancement MR around the left atrium. The label covers the atrium, its appendage and the first centimetre of
+    the veins; beyond, and across the mitral valve, the blood is as bright but not labeled. Patches of the wall enhance."""
     centre = tuple(np.array([-10.0, 14.0, 10.0]) + rng.normal(0, 5.0, 3))
-    found = heart(rng, shape, spacing, (centre[0], centre[1], centre[2]), 3.0)
+    patient = heart(rng, shape, spacing, (centre[0], centre[1], centre[2]), 3.0)
     stub = (
-        (found.veins > 0) & (found.left_atrium > -rng.uniform(7.0, 12.0)) & ~found.ascending_aorta & ~found.myocardium
+        (patient.veins > 0)
+        & (patient.left_atrium > -rng.uniform(7.0, 12.0))
+        & ~patient.ascending_aorta
+        & ~patient.myocardium
     )
-    mask = largest_part((found.left_atrium > 0) | (stub & (found.left_ventricle <= 0)))
-    scar = np.abs(found.left_atrium + 1.2) < 1.6
+    mask = largest_part((patient.left_atrium > 0) | (stub & (patient.left_ventricle <= 0)))
+    scar = np.abs(patient.left_atrium + 1.2) < 1.6
     patches = np.clip(smooth_field(rng, shape, bumps(shape, spacing, 14.0)) - 0.3, 0.0, 1.5)
     detail = scar * patches * rng.uniform(0.1, 0.5) * (~mask)
-    return image(rng, scanner, found.tissues, TISSUES, spacing, detail), mask.astype(np.uint8)
+    return image(rng, scanner, patient.tissues, TISSUES, spacing, detail), mask.astype(np.uint8)
 
 
 def whole_heart(rng: np.random.Generator, scanner: Scanner, shape: Shape, spacing: Spacing) -> tuple[FloatArray, Label]:
-    """CT angiography or MR of the heart. Labels: 1 myocardium of the left ventricle, 2 left atrium, 3 left ventricle,
-    4 ascending aorta; the right heart, the pulmonary artery and the descending aorta are there without a label."""
+    """Draws CT angiography or MR of the heart. Labels: 1 myocardium of the left ventricle, 2 left atrium, 3 left ventricle,
+    4 ascending aorta. The right heart, the pulmonary artery and the descending aorta are visible but not labeled."""
     centre = tuple(np.array([2.0, -4.0, 8.0]) + rng.normal(0, 5.0, 3))
-    found = heart(rng, shape, spacing, (centre[0], centre[1], centre[2]), 2.0)
+    patient = heart(rng, shape, spacing, (centre[0], centre[1], centre[2]), 2.0)
     label = np.zeros(shape, np.uint8)
-    label[largest_part(found.ascending_aorta)] = 4
-    label[found.myocardium] = 1
-    label[found.left_atrium > 0] = 2
-    label[found.left_ventricle > 0] = 3
-    return image(rng, scanner, found.tissues, TISSUES, spacing), label
+    label[largest_part(patient.ascending_aorta)] = 4
+    label[patient.myocardium] = 1
+    label[patient.left_atrium > 0] = 2
+    label[patient.left_ventricle > 0] = 3
+    return image(rng, scanner, patient.tissues, TISSUES, spacing), label
 
 
 SHORT_AXIS_TISSUES = ("air", "lung", "fat", "muscle", "blood", "myocardium", "liver", "trabeculae")
@@ -47,8 +51,8 @@ SHORT_AXIS_TISSUES = ("air", "lung", "fat", "muscle", "blood", "myocardium", "li
 def short_axis(
     body: np.random.Generator, view: np.random.Generator, scanner: Scanner, shape: Shape, spacing: Spacing, phase: int
 ) -> tuple[FloatArray, Label]:
-    """Short-axis cine MR, axis 0 from the apex to the base. phase: 0 end diastole, 1 end systole. Labels: 1 left
-    ventricle (papillary muscles included), 2 myocardium, 3 right ventricle; none above the base and below the apex."""
+    """Draws short-axis cine MR; axis 0 runs from the apex to the base. phase: 0 for end diastole, 1 for end systole. Labels:
+    1 left ventricle (with the papillary muscles), 2 myocardium, 3 right ventricle; none above the base or below the apex."""
     squeeze = body.uniform(0.55, 0.85) if phase else 1.0
     if not phase:
         body.uniform()

@@ -1,1 +1,1 @@
-"""Data sets of the pelvis: cards, readers, published splits, phantoms, recipe values."""
+"""Pelvis data sets: cards, readers, published splits, phantoms, recipe values."""

@@ -1,4 +1,4 @@
-"""Cards and conventions of the data sets of the pelvis. Light: no torch import."""
+"""Pelvis data sets: cards and conventions. Importing them doesn't import torch."""
 
 from __future__ import annotations
 

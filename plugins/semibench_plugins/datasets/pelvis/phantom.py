@@ -1,4 +1,4 @@
-"""The phantom of the pelvis: scanners, grid and number of cases."""
+"""The pelvis phantom: scanners, grid and number of cases."""
 
 from __future__ import annotations
 

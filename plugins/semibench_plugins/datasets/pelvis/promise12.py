@@ -35,14 +35,14 @@ PATTERNS = (
 
 
 class PROMISE12Options(VolumeOptions, frozen=True, extra="forbid"):
-    """edition: "min-max" maps the volume's minimum and maximum to 0 and 1 (SSL4MIS's habit), "percentile" its 0.5th and
-    99.5th percentile. The grid is the native one."""
+    """edition: "min-max" scales the volume's minimum and maximum to 0 and 1, as SSL4MIS does; "percentile" scales its 0.5th and
+    99.5th percentiles. Both keep the native grid."""
 
     edition: str = "min-max"
 
 
 class PROMISE12(PatternDataset):
-    """Id: "Case00" to "Case49". Group: the same. Domain: one (the files name no centre)."""
+    """Case id: "Case00" to "Case49". Group: the case id. One domain (the files don't name the centre)."""
 
     card = cards.PROMISE12
     phantom_class = PelvisPhantom
@@ -51,7 +51,7 @@ class PROMISE12(PatternDataset):
     listed_splits = {
         f"promise12-{n}": partial(published_splits.promise12, n) for n in published_splits.PROMISE12_LABELED
     }
-    """The 35/5/10 list of CV-SSL-MIS, of which the first 2, 1, 3, 4, 7 cases are labeled."""
+    """CV-SSL-MIS's 35/5/10 list, of which the first 2, 1, 3, 4 or 7 cases are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS

@@ -1,4 +1,4 @@
-"""T2 MR of the prostate and its surroundings (promise12): shapes in mm, axes z up, y backwards, x to the left."""
+"""T2 MR of the prostate and its surroundings (promise12). Shapes are in mm; axes: z up, y backwards, x to the left."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ TISSUES = (
 def prostate(
     rng: np.random.Generator, scanner: Scanner, shape: tuple[int, int, int], spacing: tuple[float, float, float]
 ) -> tuple[FloatArray, NDArray[np.uint8]]:
-    """One patient on (z, y, x). Label: the gland. The seminal vesicles and the venous plexus are as bright and not labeled,
-    the muscles at its sides as dark as its centre."""
+    """Draws one patient on (z, y, x). The label covers the gland. The seminal vesicles and the venous plexus are as bright but
+    not labeled, and the muscles at its sides are as dark as its centre."""
     turned = (shape[2], shape[1], shape[0]), (spacing[2], spacing[1], spacing[0])
     at = deform_points(rng, grid_points(*turned), turned[0], turned[1], 1.2, 24.0)
     sizes = (rng.uniform(20, 30), rng.uniform(13, 22), rng.uniform(15, 26))

@@ -9,7 +9,7 @@ PROMISE12_LABELED = (2, 1, 3, 4, 7)
 
 
 def promise12(labeled: int) -> IdSplit:
-    """The 35, 5 and 10 cases of CV-SSL-MIS; the first `labeled` training cases are labeled."""
+    """Returns CV-SSL-MIS's split of 35, 5 and 10 cases, with the first `labeled` training cases labeled."""
     lists = read_split_roles(LISTS, "lists/promise12/cvsslmis.txt")
     train = [f"Case{token.split(':')[0]}" for token in lists["train"]]
     return IdSplit(

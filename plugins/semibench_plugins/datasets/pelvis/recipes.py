@@ -1,4 +1,4 @@
-"""Recipe values of the data sets of the pelvis. Light: no torch import."""
+"""Pelvis data sets: recipe values. Importing them doesn't import torch."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Data sets of dermoscopy: cards, readers, published splits, phantoms, recipe values."""
+"""Dermoscopy data sets: cards, readers, published splits, phantoms, recipe values."""

@@ -12,9 +12,17 @@ from semibench_plugins.phantoms.tissue import Label
 
 @dataclass(frozen=True)
 class Dermatoscope:
-    """A look of dermoscopic images. rows, columns: ranges of pixels. width: range of the field in mm. tube: share of images
-    with the dark corners of a round tube. gain: range of the exposure. balance: standard deviation of the log of the
-    colour balance. noise: standard deviation in grey levels."""
+    """The appearance of dermoscopic images.
+
+    Attributes:
+        rows: range of the image height, in pixels.
+        columns: range of the image width, in pixels.
+        width: range of the width of the field, in mm.
+        tube: share of images with the dark corners of a round tube.
+        gain: range of the exposure.
+        balance: standard deviation of the log of the colour balance.
+        noise: standard deviation of the noise, in grey levels.
+    """
 
     rows: tuple[int, int]
     columns: tuple[int, int]
@@ -35,8 +43,8 @@ RED = np.array([186.0, 102.0, 100.0])
 def lesion(
     body: np.random.Generator, view: np.random.Generator, scope: Dermatoscope, rows: int, columns: int
 ) -> tuple[FloatArray, Label]:
-    """Colour image (3, rows, columns) of grey levels, and the label of the one lesion. Hairs, bubbles, freckles and the dark
-    corners are not labeled; some lesions are hardly darker than the skin."""
+    """Draws a colour image (3, rows, columns) of values 0..255 and the label of its one lesion. Hairs, bubbles, freckles and
+    dark corners are not labeled; some lesions are hardly darker than the skin."""
     width = body.uniform(*scope.width)
     step = width / columns
     z = ((np.arange(rows) + 0.5) * step - 0.5 * rows * step)[:, None]

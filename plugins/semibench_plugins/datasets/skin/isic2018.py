@@ -24,16 +24,16 @@ REPACKED = (
     FilePattern("image", rf"Image/{_ID}\.(?:jpe?g|png)", "{case}", "Image/{case}.jpg"),
     FilePattern("mask", rf"Label/{_ID}\.(?:jpe?g|png)", "{case}", "Label/{case}.jpg"),
 )
-"""The layout of MedicalMatch: mask and image of the same name. Its masks are JPEG files, so the threshold is 127."""
+"""MedicalMatch's layout, in which mask and image share a name. Its masks are JPEG files, so they are thresholded at 127."""
 
 
 class ISIC2018(ImageDataset):
-    """Id: e.g. "ISIC_0000000". Group: the image (no patients are published). Domain: one. Channels: red, green, blue."""
+    """Case id: e.g. "ISIC_0000000". Group: the image (patients are not published). One domain. Channels: red, green, blue."""
 
     card = cards.ISIC2018
     phantom_class = SkinPhantom
     listed_splits = {f"isic2018-{n}": partial(published_splits.isic2018, n) for n in published_splits.ISIC2018_LABELED}
-    """MedicalMatch's 1838/756 lists, the first 181 or 55 ids labeled."""
+    """MedicalMatch's 1838/756 lists, of which the first 181 or 55 ids are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return REPACKED if (base / "Image").is_dir() else OFFICIAL

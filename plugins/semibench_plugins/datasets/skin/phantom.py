@@ -1,4 +1,4 @@
-"""The phantom of dermoscopy: dermatoscopes and number of cases."""
+"""The dermoscopy phantom: dermatoscopes and number of cases."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ ISIC2018_LABELED = (181, 55)
 
 
 def isic2018(labeled: int) -> IdSplit:
-    """MedicalMatch's 1838 and 756 images in the order of their ids; the first `labeled` are labeled. The paper selects and
-    reports on the 756; here they are the test, and there is no validation."""
+    """Returns MedicalMatch's split of 1838 and 756 images in the order of their ids, with the first `labeled` labeled. The paper
+    selects and reports on the 756 images; here they are the test set, and there is no validation set."""
     lists = read_split_roles(LISTS, "lists/isic2018/medicalmatch.txt")
     train, test = ([f"ISIC_{int(number):07d}" for number in lists[role]] for role in ("train", "val"))
     return IdSplit(labeled=train[:labeled], unlabeled=train[labeled:], test=test)

@@ -1,1 +1,1 @@
-"""Data sets of thyroid ultrasound: cards, readers, published splits, phantoms, recipe values."""
+"""Thyroid ultrasound data sets: cards, readers, published splits, phantoms, recipe values."""

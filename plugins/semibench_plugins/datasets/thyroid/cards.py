@@ -1,4 +1,4 @@
-"""Cards and conventions of the data sets of thyroid ultrasound. Light: no torch import."""
+"""Thyroid ultrasound data sets: cards and conventions. Importing them doesn't import torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TUS = ultrasound_card("thyroid.tus:TUS", "tus", "TUS",
     folders=("TUS",), public=False,
     paper="Tang et al., Multi-level global context cross consistency, 2023 (the data set of the MGCC paper)",
     terms="Private; not obtainable.",
-    obtain="Not published. Those who hold the files lay them out as below (the layout is our assumption).",
+    obtain="Not published. If you have the files, lay them out as below (we assume this layout).",
     tree="""<root>/
   images/ <id>.png ...
   masks/  <id>.png ...             0/255, same name

@@ -1,4 +1,4 @@
-"""The phantoms of thyroid ultrasound: machines and numbers of cases."""
+"""Thyroid ultrasound phantoms: machines and numbers of cases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SPECS: Mapping[str, Spec[Machine]] = {
 
 
 class ThyroidPhantom(LesionPhantom):
-    """The phantom of a data set of thyroid ultrasound."""
+    """The phantom of a thyroid ultrasound data set."""
 
     specs = SPECS
     scene = staticmethod(thyroid)

@@ -1,4 +1,4 @@
-"""The neck with the thyroid gland as the ultrasound phantoms draw it."""
+"""The neck with the thyroid gland, as drawn for the ultrasound phantoms."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LESIONS = (
 def thyroid(
     body: np.random.Generator, view: np.random.Generator, extent: Extent, lesions: int, shift: float = 0.04
 ) -> tuple[Tissue, Label]:
-    """Neck: skin, fat, strap muscles, thyroid lobe with labeled nodules, trachea, carotid artery, deep muscle. A frame is a
-    transverse view (trachea, round vessels) or a longitudinal one (long lobe, no trachea)."""
+    """Draws a neck: skin, fat, strap muscles, a thyroid lobe with labeled nodules, trachea, carotid artery and deep muscle. A
+    frame shows it in a transverse view (trachea, round vessels) or a longitudinal one (long lobe, no trachea)."""
     depth, width = extent.depth, extent.width
     z, x = patient_grid(extent, view, shift)
     c = Canvas(extent, z, x, view)

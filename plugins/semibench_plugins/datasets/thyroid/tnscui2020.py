@@ -1,4 +1,4 @@
-"""TN-SCUI 2020: image/ and mask/ with equal names, upper-case endings, some frames with black borders."""
+"""TN-SCUI 2020: image/ and mask/ contain files of the same names, with upper-case endings; some frames have black borders."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from semibench_plugins.datasets.thyroid import cards
 from semibench_plugins.datasets.thyroid.phantom import ThyroidPhantom
 
 DARK = 5.0
-"""Rows and columns whose mean grey value is below this are border."""
+"""Rows and columns with a mean grey level below this belong to the border."""
 
 
 class TNSCUI2020Options(MgccOptions, frozen=True, extra="forbid"):
-    """drop_borders: cuts black rows and columns off the outside of the image (predictions are put back)."""
+    """drop_borders: cut black rows and columns off the outside of the image (predictions are mapped back)."""
 
     drop_borders: bool = False
 
 
 class TNSCUI2020(ImageDataset):
-    """Id: file name without ending. Group: the image (the challenge gives no patient ids). Domain: one."""
+    """Case id: the file name without its ending. Group: the image (the challenge gives no patient ids). One domain."""
 
     card = cards.TNSCUI2020
     phantom_class = ThyroidPhantom
@@ -57,7 +57,7 @@ class TNSCUI2020(ImageDataset):
 
 
 def bright_box(image: NDArray[np.uint8]) -> Box | None:
-    """The rows and columns from the first to the last bright one; None for an image that is all dark."""
+    """Returns the box from the first to the last bright row and column; None for an entirely dark image."""
     box = []
     for axis in (1, 0):
         bright = np.flatnonzero(image.mean(axis=axis) >= DARK)

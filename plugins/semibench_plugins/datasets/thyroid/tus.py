@@ -1,4 +1,4 @@
-"""TUS: private; the layout is an assumption for those who hold the files."""
+"""TUS: a private data set. The layout is our assumption, for those who have the files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ TABLE = "tus.csv"
 
 
 class TUS(ImageDataset):
-    """Id: column id of tus.csv. Group: the patient. Domain: the machine, machine-1 to machine-3.
+    """Case id: column id of tus.csv. Group: the patient. Domain: the machine, machine-1 to machine-3.
 
-    The papers split by image, which puts images of one patient on both sides; the harness splits by patient.
+    The papers split by image, so that images of one patient end up on both sides; the harness splits by patient.
     """
 
     card = cards.TUS
@@ -38,7 +38,7 @@ class TUS(ImageDataset):
         return image_and_mask_patterns(base, ("images", "image"), MASK_FOLDERS, required=True)
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_data_folder(self.root, self.card, lambda place: (place / TABLE).is_file())
+        base = find_data_folder(self.root, self.card, lambda folder: (folder / TABLE).is_file())
         pairs = pair_image_folders(base, self.card, ("images", "image"), required=False)
         rows = {Path(row["id"]).stem: row for row in read_table(base / TABLE, self.card, ("id", "patient", "machine"))}
         unlisted = sorted(set(pairs) - set(rows))
@@ -46,7 +46,7 @@ class TUS(ImageDataset):
             raise layout_error(
                 base, self.card, f"{len(unlisted)} images are not in {TABLE}, e.g. {', '.join(unlisted[:5])}"
             )
-        found = {}
+        entries = {}
         for name, (image, mask) in pairs.items():
             row = rows[name]
             domain = f"machine-{row['machine'].removeprefix('machine-')}"
@@ -54,5 +54,5 @@ class TUS(ImageDataset):
                 raise layout_error(
                     base, self.card, f"{TABLE}: machine {row['machine']!r} of {name}; expected 1, 2 or 3"
                 )
-            found[name] = ImageEntry(image, () if mask is None else (mask,), group=row["patient"], domain=domain)
-        return found
+            entries[name] = ImageEntry(image, () if mask is None else (mask,), group=row["patient"], domain=domain)
+        return entries

@@ -27,8 +27,9 @@ from semibench_leaderboards.evidence import score as submissions
 from semibench_leaderboards.evidence.containers import ContainerError, open_container, read_labels
 from semibench_leaderboards.evidence.export import MANIFEST, export
 from semibench_leaderboards.evidence.rescore import rescore
-from semibench_leaderboards.evidence.score import Submission, files_by_case, score_submission
+from semibench_leaderboards.evidence.score import files_by_case, score_submission
 from semibench_leaderboards.evidence.stored_predictions import checked_labels
+from semibench_leaderboards.evidence.submission import Submission
 from semibench_leaderboards.evidence.verify import Verification, verify_run
 
 SETTINGS = ("phantom.cases=100", "phantom.scale=0.25", "test=0.2")

@@ -20,16 +20,17 @@ from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import RunSpec
 from semibench.run.request import Request
 from semibench.run.resolve import resolve
-from semibench_leaderboards.ranking.boards import ScoreRequest, boards
+from semibench_leaderboards.ranking.boards import boards
 from semibench_leaderboards.ranking.ranks import rank
+from semibench_leaderboards.ranking.requests import ScoreRequest
 from semibench_leaderboards.reading.records import read_runs
 from semibench_leaderboards.showing.case_pictures import on_working, stored_prediction
 from semibench_leaderboards.site import render, write
+from semibench_leaderboards.site.command_line import cell_of
 from semibench_leaderboards.site.content import Ranked
 from semibench_leaderboards.site.gallery import chosen_cases, colours, gallery, lengths
 from semibench_leaderboards.site.pages import distinctions, embedded
 from semibench_leaderboards.site.published_values import published_of
-from semibench_leaderboards.site.rerun import cell_of
 from semibench_leaderboards.site.writing import MARKER, write_files
 
 BASE = np.linspace(0.3, 0.7, 12)

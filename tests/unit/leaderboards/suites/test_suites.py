@@ -181,7 +181,7 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
     assert len(cells) == 2 * 2 * 2 * 3 and all(cell.recipe == "quick" and not cell.fills for cell in cells)
     with pytest.raises(UnknownNameError, match="Did you mean 'mgcc-"):
         load("mgcc-x")
-    with pytest.raises(UsageError, match="there is no such file"):
+    with pytest.raises(UsageError, match="the file does not exist"):
         load(tmp_path / "none.yaml")
     assert load("MGCC-I").name == "mgcc-i"
 

@@ -15,7 +15,7 @@ from support.places import real_data
 
 from semibench import CaseError, CaseRef, Dataset, Frame, LayoutError, PhantomOptions
 from semibench.blocks import centred_box, crop_or_pad, foreground_box, scale_to_unit, scaled_spacing, z_score
-from semibench.evaluation.inference import place
+from semibench.evaluation.inference import native_labels
 from semibench_plugins.datasets.brain.msd_hippocampus import MSDHippocampus
 from semibench_plugins.datasets.heart.la import LA, crop_box
 from semibench_plugins.datasets.heart.mmwhs import MMWHS
@@ -32,7 +32,7 @@ def no_group_tables(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 def put_back(label: torch.Tensor, frame: Frame, classes: int) -> np.ndarray:
     """A perfect prediction on the working grid, as the harness brings it to the native grid."""
     one_hot = torch.nn.functional.one_hot(label.long(), classes).movedim(-1, 0).float()
-    return np.asarray(place(one_hot, frame))
+    return np.asarray(native_labels(one_hot, frame))
 
 
 def block(shape: tuple[int, ...], box: tuple[tuple[int, int], ...], value: int = 1) -> np.ndarray:

@@ -11,7 +11,7 @@ from support.official_layouts import blocks, save_dicom, save_h5, save_nifti, vo
 
 from semibench import CaseError, CaseRef, Dataset, LayoutError, PhantomOptions
 from semibench.blocks import intensity_window, read_id_list, z_score
-from semibench.evaluation.inference import place
+from semibench.evaluation.inference import native_labels
 from semibench_plugins.datasets.abdomen import published_splits as abdomen_splits
 from semibench_plugins.datasets.abdomen.amos22 import AMOS22
 from semibench_plugins.datasets.abdomen.pancreas import Pancreas, crop_box
@@ -148,7 +148,7 @@ def test_brats_box_score_and_labels(tmp_path: Path) -> None:
     expected = (np.minimum(native, top) - inside.mean()) / inside.std()
     assert np.allclose(case.image[0].numpy(), expected, atol=1e-4)
     hot = torch.nn.functional.one_hot(case.label.long(), 2).movedim(-1, 0).float()
-    assert np.array_equal(place(hot, case.frame), truth.label.numpy())
+    assert np.array_equal(native_labels(hot, case.frame), truth.label.numpy())
     assert brain_box(np.zeros((2, 2, 2), np.float32)) is None and not brain_score(np.zeros((2, 2), np.float32)).any()
 
 

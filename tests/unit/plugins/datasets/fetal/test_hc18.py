@@ -45,7 +45,7 @@ def test_outline_with_a_small_gap_is_bridged_and_with_a_large_one_refused() -> N
     outline[:20, 25:55] = False
     with pytest.raises(CaseError, match=r"007_HC_Annotation.png: the outline doesn't close"):
         fill_outline(outline, Path("007_HC_Annotation.png"))
-    with pytest.raises(CaseError, match="holds no outline"):
+    with pytest.raises(CaseError, match="contains no outline"):
         fill_outline(np.zeros((9, 9), bool), Path("x.png"))
 
 

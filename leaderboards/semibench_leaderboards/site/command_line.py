@@ -1,4 +1,4 @@
-"""The `bench run` line that makes a run again, from its spec: names, and every option that isn't what they imply."""
+"""The `bench run` line that repeats a run, made from its spec: names, and every option that the names don't imply."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
 from semibench.run.settings import merge, texts
 from semibench_leaderboards.reading.differences import flat
-from semibench_leaderboards.reading.records import RunRecord
+from semibench_leaderboards.reading.records import DrawFold, RunRecord
 
 Nested = Mapping[str, Any]
 NOTHING: Nested = {}
 
 
 def command(records: Sequence[RunRecord]) -> str:
-    """One line that makes the runs of a row again (records: of one row). Where they form no product of one draw, one fold and
-    some seeds, one line for each (draw, fold), joined by newlines."""
-    places: dict[tuple[int | None, int | None], list[RunRecord]] = {}
+    """The lines that repeat the runs of a row, one for each draw and fold, joined by newlines.
+
+    records: runs of one row.
+    """
+    by_draw_fold: dict[DrawFold, list[RunRecord]] = {}
     for record in records:
-        places.setdefault(record.draw_fold, []).append(record)
+        by_draw_fold.setdefault(record.draw_fold, []).append(record)
     lines = []
-    for (draw, fold), members in places.items():
+    for (draw, fold), members in by_draw_fold.items():
         cell = cell_of(members[0].spec, study=members[0].study, tuning=members[0].tuning)
         seeds = sorted({record.replicate[2] for record in members})
         cell = cell.model_copy(update={"draw": draw or 0, "fold": fold, "seed": seeds[0]})
@@ -37,8 +39,8 @@ def command(records: Sequence[RunRecord]) -> str:
 
 
 def cell_of(spec: RunSpec, *, study: Any = None, tuning: str = "default") -> Cell:
-    """The cell of a run by short names. What the harness or a plug-in implies is left out where it can be known; where a plug-in
-    isn't installed all options are written out."""
+    """The cell of a run, with short names. Options that the harness or a plug-in implies are left out; where a plug-in isn't
+    installed, all of its options are written out."""
     track, entry = spec.track, spec.entry
     changes: dict[str, Any] = {
         "protocol": track.protocol.short,
@@ -61,7 +63,7 @@ def _settings(spec: RunSpec, recipe: str, dims: Any, *, tuned: bool) -> dict[str
     track, entry, parts = spec.track, spec.entry, parts_of(spec)
     base, layer = _recipe(recipe, dims, track.protocol.short, track.dataset.short)
     implied_protocol = merge(_options("protocols", track.protocol.name), layer)
-    found = {
+    settings = {
         **_changed("recipe", parts["recipe"], base),
         **_changed("phantom", parts["phantom"], _phantom()),
         **_changed("dataset", parts["dataset"], _dataset(track.dataset.name, spec.recipe.options)),
@@ -69,31 +71,37 @@ def _settings(spec: RunSpec, recipe: str, dims: Any, *, tuned: bool) -> dict[str
         **_changed("backbone", parts["backbone"], _backbone(entry.backbone.name, spec.recipe.options)),
         **_changed("method", parts["method"], _options("methods", entry.method.name)),
     }
-    return found if tuned else found | _changed("term", parts["term"], _terms(entry.method.name))
+    return settings if tuned else settings | _changed("term", parts["term"], _terms(entry.method.name))
 
 
-def _changed(part: str, found: Nested, implied: Nested) -> dict[str, Any]:
+def _changed(part: str, options: Nested, implied: Nested) -> dict[str, Any]:
     """ "part.name" -> value for each value that isn't implied."""
-    known = flat(jsonable(implied))
+    implied_values = flat(jsonable(implied))
     return {
         f"{part}.{name}": value
-        for name, value in flat(jsonable(found)).items()
-        if name and (name not in known or known[name] != value)
+        for name, value in flat(jsonable(options)).items()
+        if name and (name not in implied_values or implied_values[name] != value)
     }
 
 
-def _protocol(found: Nested, implied: Nested, name: str, recipe: str) -> dict[str, Any]:
-    """A protocol's options, with those that the data would decide always written out; a generator's under its own name."""
+def _protocol(options: Nested, implied: Nested, name: str, recipe: str) -> dict[str, Any]:
+    """Settings for the options of a protocol, and for those of its generator under the generator's own name.
+
+    Options that the data would decide are always written out.
+    """
     decided = _decided(name)
-    maker = str(found.get("generator") or "")
-    options, curation = _generator(maker, recipe)
-    inner = found.get("generator_options") or {}
-    rest = without(found, "generator_options", *decided)
-    known = {key: value for key, value in merge(implied, {"curation": curation}).items() if key not in decided}
-    if maker.split(":", 1)[-1] == known.get("generator"):
+    generator = str(options.get("generator") or "")
+    implied_generator, curation = _generator(generator, recipe)
+    generator_options = options.get("generator_options") or {}
+    rest = without(options, "generator_options", *decided)
+    implied_options = {
+        key: value for key, value in merge(implied, {"curation": curation}).items() if key not in decided
+    }
+    if generator.split(":", 1)[-1] == implied_options.get("generator"):
         rest.pop("generator")
-    forced = {f"protocol.{key}": found[key] for key in decided if key in found}
-    return forced | _changed("protocol", rest, known) | _changed("generator", inner, options)
+    forced = {f"protocol.{key}": options[key] for key in decided if key in options}
+    changed = _changed("protocol", rest, implied_options)
+    return forced | changed | _changed("generator", generator_options, implied_generator)
 
 
 def _listed(seeds: Sequence[int]) -> str:
@@ -107,7 +115,7 @@ def _listed(seeds: Sequence[int]) -> str:
 
 @lru_cache(maxsize=256)
 def _options(kind: str, name: str) -> Nested:
-    """The default options of a plug-in; nothing where it isn't installed, so that all are written out."""
+    """The default options of a plug-in; empty where it isn't installed, so that all options are written out."""
     try:
         item = registry().get(kind, name)
         fields: Mapping[str, Any] = item.resolve().Options.model_fields
@@ -126,7 +134,7 @@ def _dumped(value: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _decided(protocol: str) -> tuple[str, ...]:
-    """Options of a protocol that the data would decide where they are left out."""
+    """Options of a protocol that the data decide where they are left out."""
     from semibench.contracts.protocol import DrawProtocol
 
     try:
@@ -151,7 +159,7 @@ def _terms(method: str) -> Nested:
 
 @lru_cache(maxsize=64)
 def _generator(name: str, recipe: str) -> tuple[Nested, Nested]:
-    """The options of a generator under a recipe, and those of its curation."""
+    """The default options of a generator under a recipe, and those of its curation."""
     if not name:
         return NOTHING, NOTHING
     try:
@@ -168,7 +176,7 @@ def _backbone(name: str, recipe: Nested) -> Nested:
 
 
 def _dataset(name: str, recipe: Nested) -> Nested:
-    """The data set's options; images come at the size of the recipe's patch."""
+    """The data set's default options. Images have the size of the recipe's patch."""
     implied = dict(_options("datasets", name))
     patch = recipe.get("patch")
     if "size" in implied and isinstance(patch, Iterable) and len(list(patch)) == 2:
@@ -186,7 +194,7 @@ def _phantom() -> Nested:
 
 @lru_cache(maxsize=256)
 def _recipe(name: str, dims: Any, protocol: str, dataset: str) -> tuple[Nested, Nested]:
-    """The values of a recipe for a setting, and the protocol options that come with it."""
+    """The values of a recipe for a protocol and data set, and the protocol options that it sets."""
     from semibench.run.defaults import base_recipe
 
     try:
