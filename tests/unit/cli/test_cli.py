@@ -30,6 +30,7 @@ from semibench.cli.run_command import seeds_of
 from semibench.contracts.errors import LayoutError, UsageError
 from semibench.data.audit import Audit, Crossing, Pair, Row
 from semibench.registry import Registry, Source, installed
+from semibench.runfolder.records import ScoreSummary
 
 LIGHT = {
     "annotated_doc", "annotated_types", "attr", "click", "lazy_loader", "markdown_it", "mdurl", "packaging", "platformdirs",
@@ -475,9 +476,11 @@ def test_seeds() -> None:
 # ---- what is written -----------------------------------------------------------------------------------------------
 
 
-def score(checkpoint: str, metric: str, mean: float | None, **more: Any) -> dict[str, Any]:
-    return {"checkpoint": checkpoint, "predictor": "main", "convention": "semibench-1", "metric": metric, "mean": mean,
-            "std_over_cases": 0.125, "per_class": {"a": 0.5, "b": None}, "n": 9, "defined": 9, "unit": "", **more}  # fmt: skip
+def score(checkpoint: str, metric: str, mean: float | None, **more: Any) -> ScoreSummary:
+    values = {"std_over_cases": 0.125, "per_class": {"a": 0.5, "b": None}, "n": 9, "defined": 9, **more}
+    return ScoreSummary(
+        checkpoint=checkpoint, predictor="main", convention="semibench-1", metric=metric, mean=mean, **values
+    )
 
 
 def test_scores_by_class_are_shown_where_there_are_several() -> None:
