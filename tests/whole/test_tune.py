@@ -261,7 +261,7 @@ def test_a_tuned_run_is_told_from_an_untuned_one(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             resolve(Request(**{**FIELDS, **more}, track=False, tuned=path))
     for name in ("term.consistency", "term.consistency.weight", "consistency"):
-        with pytest.raises(UsageError, match="omit one of them"):
+        with pytest.raises(UsageError, match="leave one of them out"):
             with_tuned({name: 1}, frozen(), protocol="self", dataset="tus", method="mean-teacher")
     with pytest.raises(UsageError, match=r"no tuned\.json"):
         find_tuned("nothing", tmp_path)

@@ -19,7 +19,7 @@ from semibench.cli.options import Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench.documents import read_document
 from semibench.matrix.cells import AXES, REPLICATE, Group, MatrixFile, numbers
-from semibench.matrix.driver import Limits
+from semibench.matrix.limits import Limits
 from semibench.process import environment
 from semibench.run.request import Cell, Execution
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel, Field
 
-from semibench.matrix.driver import CONTROL, ENGINE
+from semibench.matrix.limits import CONTROL, ENGINE
 from semibench.run.request import Option
 
 File = Annotated[

@@ -14,16 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Annotated, Any
-
-from pydantic import BaseModel, Field
+from typing import Any
 
 from semibench.contracts.engine import Engine, Job, Outcome
 from semibench.files import read_cached_json, write_json
+from semibench.matrix.limits import Limits
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.process import stopping
 from semibench.reporting import Reporter
-from semibench.run.request import Option
 from semibench.runfolder.format import RunFolderError
 from semibench.runfolder.reading import state_of
 from semibench.runfolder.records import Status
@@ -34,27 +32,6 @@ POLL = 0.1
 
 ANNOUNCE_EVERY = 30.0
 """Seconds between two calls of the listeners while cells run, so that a leaderboard is not updated after each of hundreds."""
-
-
-CONTROL, ENGINE = "What is done with them", "Where and with what"
-"""Panels of `bench matrix --help`."""
-
-
-class Limits(BaseModel, frozen=True, extra="forbid"):
-    """Limits of each cell. timeout: seconds; memory: MB; gpus: a number, or a share of one (None: none)."""
-
-    timeout: Annotated[float | None, Field(ge=0), Option("Seconds after which a cell is stopped.", panel=CONTROL)] = (
-        None
-    )
-    memory: Annotated[
-        float | None, Field(ge=1), Option("MB of memory above which a cell is killed.", panel=CONTROL)
-    ] = None
-    threads: Annotated[int, Field(ge=1), Option("CPU threads per cell; the digits may depend on it.", panel=ENGINE)] = 1
-    gpus: Annotated[
-        float | None,
-        Field(ge=0),
-        Option("GPUs per cell; 0.5: two share one (default: 1 if there are any).", panel=ENGINE),
-    ] = None
 
 
 @dataclass

@@ -7,8 +7,6 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 State = Literal["new", "resumable", "running", "interrupted", "failed", "done", "stale"]
 """Every state there is. new: nothing was begun. running: a process works on it. interrupted: it was stopped, or its process
 is gone. failed: it raised an error. resumable: interrupted or failed, with a checkpoint to go on from. done: it has a result.
@@ -23,6 +21,8 @@ START_TOLERANCE = 1.0
 
 def this_process() -> tuple[int, float, str]:
     """Id and start time (seconds since 1970) of this process, and the host it runs on."""
+    import psutil
+
     return os.getpid(), psutil.Process().create_time(), socket.gethostname()
 
 
@@ -37,6 +37,8 @@ def process_is_gone(process: int, started: float | None, host: str | None) -> bo
     Returns:
         None where that can't be known: it ran on another machine, or its number is in use and its start time unknown.
     """
+    import psutil
+
     if host is not None and host != socket.gethostname():
         return None
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,8 @@ from semibench.blocks import (
     scale_to_unit,
     z_score,
 )
-from semibench.data import revision
 from semibench.protocols.ordering import ordered
+from semibench.source_digest import source_digest
 
 
 def card(**changed: Any) -> DatasetCard:
@@ -266,17 +268,31 @@ def test_the_public_order_of_groups_is_that_of_the_protocols() -> None:
 # --- what the cache of decoded cases depends on ---------------------------------------------------------------------------
 
 
-def test_the_revision_covers_the_blocks_that_a_plug_in_reads_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("part", "counts"),
+    [
+        ("blocks.datasets.volume_files", True),
+        ("blocks.datasets.image_dataset", True),
+        ("blocks.datasets.working_grid", True),
+        ("blocks.datasets.phantom_dataset", True),
+        ("contracts.cases", False),
+    ],
+)
+def test_changed_blocks_change_the_digest_of_a_reader_that_uses_them(
+    part: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "clinic_reader.py").write_text("from semibench.blocks import ImageDataset, read_nifti\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    reached = revision._reached("clinic_reader")
-    for part in ("volume_files", "image_dataset", "working_grid", "phantom_dataset"):
-        assert f"semibench.blocks.datasets.{part}" in reached
-    assert (
-        not {name for name in reached if name.startswith("semibench.contracts")} and "semibench.blocks" not in reached
-    )
+    module = importlib.import_module(f"semibench.{part}")
+    source_digest.cache_clear()
+    before = source_digest("clinic_reader")
+    changed = tmp_path / "changed.py"
+    changed.write_text(Path(str(module.__file__)).read_text(encoding="utf-8") + "\nADDED = 1\n", encoding="utf-8")
+    monkeypatch.setattr(module, "__file__", str(changed))
+    source_digest.cache_clear()
+    assert (source_digest("clinic_reader") != before) == counts
+    source_digest.cache_clear()
+    sys.modules.pop("clinic_reader", None)
 
 
 def test_the_data_set_of_the_documentation(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from semibench import Engine, EngineOptions, Job, Outcome
 from semibench.cli.console import Output
 from semibench.cli.matrix_view import LiveTable, MatrixView, picture, record_of, remaining, show_end, show_plan, totals
 from semibench.files import read_json, write_json
-from semibench.matrix.driver import Limits, Progress, run_matrix
+from semibench.matrix.driver import Progress, run_matrix
+from semibench.matrix.limits import Limits
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.matrix.worker import work
 from semibench.run.request import Cell

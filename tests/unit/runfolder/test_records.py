@@ -53,7 +53,7 @@ def test_a_folder_of_format_1_is_read_and_lifted(tmp_path: Path) -> None:
     }  # fmt: skip
     assert len(run.split.labeled) == 6 and run.split.test[0].key == "busi/phantom-00003"
     (board,) = boards(read_runs(tmp_path))
-    assert [row.mean for row in board.rows] == [0.2] and left_out(tmp_path) == []
+    assert [row.statistics.mean for row in board.rows] == [0.2] and left_out(tmp_path) == []
     assert planned_state(folder, run.spec, run.provenance, run.split) == ("done", [])
 
 

@@ -16,7 +16,7 @@ from support import split_file_protocol
 from support.leaderboard_toys import spec_of, write_run
 
 from semibench.files import read_json, write_json
-from semibench.registry import Source, installed, registry
+from semibench.registry import Source, also_registered
 from semibench.run.execute import execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Request
@@ -126,14 +126,11 @@ def test_a_folder_without_records_is_new(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def split_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def split_file(tmp_path: Path) -> Iterator[Path]:
     """Where a split lies; the protocol that reads it is installed."""
     source = Source("tests", "1.0", "tests", split_file_protocol.__name__, lambda: split_file_protocol)
-    sources = [*installed(), source]
-    monkeypatch.setattr("semibench.registry.installed", lambda: sources)
-    registry.cache_clear()
-    yield tmp_path / "split.json"
-    registry.cache_clear()
+    with also_registered(source):
+        yield tmp_path / "split.json"
 
 
 def write_split(file: Path, test: range) -> None:

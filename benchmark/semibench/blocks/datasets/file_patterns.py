@@ -188,7 +188,7 @@ def _endings(ending: str, path: Path) -> str:
 
 
 def _other_ending(path: Path, base: Path, patterns: Sequence[FilePattern]) -> str | None:
-    """The ending with which a stray file would be one of the layout; None where there is none."""
+    """Returns the ending that would make a stray file part of the layout, or None."""
     stem = path.relative_to(base).as_posix().removesuffix("".join(path.suffixes))
     endings = (pattern.ending for pattern in patterns if _match(stem + pattern.ending, (pattern,))[0] is not None)
     return next(endings, None)

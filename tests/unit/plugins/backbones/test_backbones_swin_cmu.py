@@ -158,7 +158,7 @@ def test_cmu_refuses() -> None:
         CMUNet(dims=3, channels=1, outputs=2, patch=(32, 32, 32), options=CMUNet.Options())
     with pytest.raises(UsageError, match="cmu-net halves"):
         cmu(patch=(40, 32))
-    with pytest.raises(UsageError, match="cmu-net has one kind"):
+    with pytest.raises(UsageError, match="cmu-net has only one kind"):
         cmu(width=0.1).new_decoder(upsampling="linear")
     with pytest.raises(ValueError, match="odd"):
         CMUNet.Options(kernel=4)
