@@ -171,17 +171,16 @@ def _write(
 ) -> None:  # fmt: skip
     from semibench_leaderboards.ranking.boards import boards
     from semibench_leaderboards.ranking.ranks import rank
-    from semibench_leaderboards.reading.records import left_out
+    from semibench_leaderboards.reading.records import damaged_among
 
     try:
         board = next(iter(boards(records)), None)
+        damaged = damaged_among(records)
         if board is None:
-            folder = records[0].folder
-            reasons = [line for line in left_out(folder.parent) if str(folder) in line]
-            report.warnings.append(
-                "; ".join([f"track {stored.track[:SHORT]} is left as it was: none of its runs can be read", *reasons])
-            )
+            reasons = "; ".join(["none of its runs can be read", *damaged])
+            report.warnings.append(f"track {stored.track[:SHORT]} is left as it was: {reasons}")
             return
+        report.warnings += damaged
         ranking = rank(board)
         content = track_content(board, ranking, records)
     except SemibenchError as error:

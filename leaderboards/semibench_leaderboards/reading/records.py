@@ -219,6 +219,16 @@ def left_out(runs: Path) -> list[str]:
     ]
 
 
+def damaged_among(records: Sequence[RunRecord]) -> list[str]:
+    """The lines of `left_out` for runs that were in the list and turned out to be damaged when their cases were read."""
+    lines: list[str] = []
+    for runs in dict.fromkeys(record.folder.parent for record in records):
+        names = {record.folder.name for record in records}
+        with Index.of(runs) as index:
+            lines += [f"left out: {runs / name}: {why}" for name, why in index.broken().items() if name in names]
+    return lines
+
+
 def chosen_run(records: Sequence[RunRecord], key: str) -> RunRecord:
     """The run whose key begins with `key`, or whose folder is called so. Raises UsageError where none or several match."""
     matching = [record for record in records if record.key.startswith(key) or record.folder.name == key]
