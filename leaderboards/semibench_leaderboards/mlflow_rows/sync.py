@@ -100,11 +100,12 @@ def sync(
 
 def _records_by_track(runs: Path, tracks: Iterable[str] | None) -> dict[str, list[RunRecord]]:
     from semibench_leaderboards.reading.records import read_runs
+    from semibench_leaderboards.reading.run_filter import RunFilter
 
     if tracks is None:
         records = read_runs(runs)
     else:
-        records = [record for track in dict.fromkeys(tracks) for record in read_runs(runs, track=track)]
+        records = [record for track in dict.fromkeys(tracks) for record in read_runs(runs, RunFilter(track=track))]
     by_track: dict[str, list[RunRecord]] = {}
     for record in records:
         by_track.setdefault(record.track, []).append(record)
