@@ -18,7 +18,7 @@ from semibench.hookspecs import hookimpl
 from semibench.registry import Source, also_registered
 
 DOMAINS = ("a", "b", "c", "d")
-CASES = 20
+CASES = 16
 """Of a data set, each a group of its own, in turn of each domain."""
 
 

@@ -43,8 +43,8 @@ class Peeking(Good):
 
     def begin(self, stage: str, pools: Any) -> None:
         super().begin(stage, pools)
-        for place in pools._data._store._places.values():
-            self.seen += float(place.shard.label(place.record).mean())
+        for stored in pools._data._store._locations.values():
+            self.seen += float(stored.shard.label(stored.record).mean())
 
 
 class Refusing(Good):
