@@ -45,18 +45,18 @@ def trained(pytestconfig: pytest.Config) -> Trained:
 
 
 def learning_checks(name: str) -> list[Any]:
-    """The checks of learning of a method; they share one case and what it trained."""
+    """The checks of learning of a method; they share one subject and what it trained."""
     from semibench.conformance import checks_of
     from semibench.conformance.learning import LEARNING_CHECKS
 
     return [check for check in checks_of(name, "method", slow=True) if check.fact in LEARNING_CHECKS]
 
 
-def code_of(case: Any) -> str:
+def code_of(subject: Any) -> str:
     """Of everything that decides whether the method of a `LearningSubject` learns."""
     from support.learning_record import code_digest
 
-    return code_digest([case.small.method.__module__, case.small.backbone.__module__, type(case).__module__])
+    return code_digest([subject.small.method.__module__, subject.small.backbone.__module__, type(subject).__module__])
 
 
 def failed_and_declared(checks: list[Any]) -> tuple[dict[str, str], set[str]]:
@@ -72,9 +72,11 @@ def failed_and_declared(checks: list[Any]) -> tuple[dict[str, str], set[str]]:
 def test_every_built_in_learns(name: str, trained: Trained) -> None:
     """A known failure is to fail: where it no longer does, its declaration goes. Outcomes from the record are judged alike."""
     checks = learning_checks(name)
-    case = checks[0].case
+    subject = checks[0].subject
     wanted = FIGURES if len(checks) > 1 else ("own", "chance")
-    case.__dict__.update(trained(name, code_of(case), lambda: {figure: getattr(case, figure) for figure in wanted}))
+    subject.__dict__.update(
+        trained(name, code_of(subject), lambda: {figure: getattr(subject, figure) for figure in wanted})
+    )
     failed, declared = failed_and_declared(checks)
     assert set(failed) == declared, failed
 
@@ -123,7 +125,7 @@ def test_a_recorded_outcome_is_used_and_judged(record: Path) -> None:
     found = {}
     for name in ("cps", "mean-teacher"):
         checks = learning_checks(name)
-        checks[0].case.__dict__.update(learning_record.known(name, "a"))
+        checks[0].subject.__dict__.update(learning_record.known(name, "a"))
         found[name] = set(failed_and_declared(checks)[0])
     assert found == {"cps": set(), "mean-teacher": {"beats_chance", "unlabeled_samples_help"}}
 
@@ -131,21 +133,21 @@ def test_a_recorded_outcome_is_used_and_judged(record: Path) -> None:
 def test_changed_code_has_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     from support import learning_record
 
-    case = learning_checks("cps")[0].case
-    path = Path(__import__(case.small.method.__module__, fromlist=["x"]).__file__)
+    subject = learning_checks("cps")[0].subject
+    path = Path(__import__(subject.small.method.__module__, fromlist=["x"]).__file__)
     source, read_text = path.read_text(encoding="utf-8"), Path.read_text
 
     def with_source(text: str) -> str:
         monkeypatch.setattr(Path, "read_text", lambda self, **given: text if self == path else read_text(self, **given))
         learning_record.substance.cache_clear()
         try:
-            return code_of(case)
+            return code_of(subject)
         finally:
             monkeypatch.setattr(Path, "read_text", read_text)
             learning_record.substance.cache_clear()
 
     same = with_source(source)
-    assert same == code_of(case)
+    assert same == code_of(subject)
     assert same == with_source(f"{source}\n# a comment\n")
     assert same == with_source(source.replace("from __future__ import annotations", "import math"))
     assert same != with_source(f"{source}\nFACTOR = 2.0\n")
@@ -161,10 +163,10 @@ def test_the_code_that_decides_is_reached(module: str, monkeypatch: pytest.Monke
     """The digest moves with each of them."""
     from support import learning_record
 
-    case = learning_checks("cps")[0].case
-    before = code_of(case)
+    subject = learning_checks("cps")[0].subject
+    before = code_of(subject)
     real = learning_record.substance
     monkeypatch.setattr(
         learning_record, "substance", lambda name: ("changed", real(name)[1]) if name == module else real(name)
     )
-    assert code_of(case) != before
+    assert code_of(subject) != before

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -51,7 +52,7 @@ def known(name: str, code: str) -> Figures | None:
 def write(name: str, code: str, figures: Figures, among: Collection[str]) -> None:
     """Records figures and removes names that aren't in `among`. Several processes may write at once."""
     rounded = {key: None if value is None else round(value, 6) for key, value in figures.items()}
-    with FileLock(RECORD.with_suffix(".lock")):
+    with FileLock(Path(tempfile.gettempdir()) / "semibench-learning-record.lock"):
         record = {key: entry for key, entry in read().items() if key in among} | {name: {"code": code, **rounded}}
         text = json.dumps(dict(sorted(record.items())), indent=1) + "\n"
         write_atomically(RECORD, lambda draft: draft.write_text(text, encoding="utf-8"))

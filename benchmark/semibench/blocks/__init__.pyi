@@ -203,6 +203,9 @@ from .strong_views import (
     gaussian_blur as gaussian_blur,
     strong_view as strong_view,
 )
+from .student_teacher import (
+    StudentTeacher as StudentTeacher,
+)
 from .teacher import (
     Teacher as Teacher,
 )

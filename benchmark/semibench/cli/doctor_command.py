@@ -47,7 +47,7 @@ def add(app: typer.Typer) -> None:
             "problems": [_problem(problem) for problem in plugins.problems] + hidden_commands(app, plugins),
             "data": data(plugins, data_root),
             "store": store(),
-            "runs": left_out(runs),
+            "runs": damaged_runs(runs),
         }
         if as_json:
             emit(record)
@@ -151,11 +151,12 @@ def store() -> dict[str, Any]:
     return record | {"state": "ok", "runs": runs, "schema": version, "megabytes": round(file.stat().st_size / 1e6, 2)}
 
 
-def left_out(runs: Path) -> list[str]:
-    """A line for each run folder that no board counts: damaged ones, with what is wrong, and copies."""
-    from semibench_leaderboards.reading.records import left_out as find
+def damaged_runs(runs: Path) -> list[str]:
+    """A line for each run folder that can't be read, with what is wrong."""
+    from semibench.runfolder.reading import damaged_folders
 
-    return find(runs) if runs.is_dir() else []
+    found = damaged_folders(runs) if runs.is_dir() else {}
+    return [f"damaged: {runs / name}: {why}" for name, why in found.items()]
 
 
 def _draw(record: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import typer
 from pydantic import BaseModel, Field
 
 from semibench.matrix.limits import CONTROL, ENGINE
-from semibench.run.request import Option
+from semibench.run.options import Option
 
 File = Annotated[
     str | None, typer.Argument(metavar="[FILE|SUITE]", help="A YAML file of cells, or a suite: `bench list suites`.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from semibench.cli.generated import option_of
-from semibench.run.request import Cell, Phantom
+from semibench.run.request import Cell
 
 DEBUG = "semibench.debug"
 """Key in typer's context: whether to show tracebacks."""
@@ -25,11 +25,6 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON document on standard output; everything else goes to standard error."),
 ]
-DataRoot = Annotated[Path | None, option_of(Cell.model_fields["data_root"], "data_root")]
-Settings = Annotated[list[str] | None, option_of(Cell.model_fields["settings"], "settings")]
-PhantomChoice = Annotated[bool | None, option_of(Cell.model_fields["phantom"], "phantom")]
-
-
-def phantom_word(choice: bool | None) -> Phantom:
-    """The value of `--phantom/--no-phantom` as a request holds it: always, never or auto."""
-    return "auto" if choice is None else ("always" if choice else "never")
+DataRoot = Annotated[Path | None, option_of(Cell, "data_root")]
+Settings = Annotated[list[str] | None, option_of(Cell, "settings")]
+PhantomChoice = Annotated[bool | None, option_of(Cell, "phantom")]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from semibench.run.request import Option
+from semibench.run.options import Option
 from semibench.run.tuned import STUDIES
 
 SEARCH, EFFORT = "What to search, and how", "How long, and with how many processes"

@@ -24,7 +24,9 @@ from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Inference
 from semibench.registry import Registered
 
-ITERATIONS = 4
+STEPS = 2
+"""Iterations of the short run per stage of the method."""
+
 PROTOCOLS = ("self", "umda", "semi-mdg", "similar", "ssmis")
 """Protocols for the short run, in order of preference; the first one that suits the method is used."""
 
@@ -53,13 +55,13 @@ class MethodRunSubject:
     @cached_property
     def short(self) -> ShortRun | None:
         """A run with the recipe `smoke`, executed once; None for a method that isn't registered."""
-        return None if self.item is None else _short_run(self.item, self.dims)
+        return None if self.item is None else _short_run(self.item, self.dims, STEPS * len(self.small.build().stages()))
 
 
 Check = Callable[[MethodRunSubject], None]
 
 
-def _short_run(item: Registered, dims: int) -> ShortRun:
+def _short_run(item: Registered, dims: int, iterations: int) -> ShortRun:
     from semibench.run.execute import execute
     from semibench.run.prepare import prepare
     from semibench.run.request import Request
@@ -67,7 +69,7 @@ def _short_run(item: Registered, dims: int) -> ShortRun:
     suitable = item.card.protocols or PROTOCOLS
     protocol = next((name for name in PROTOCOLS if name in suitable), suitable[0])
     patch = ", ".join(map(str, PATCH[dims]))
-    settings = (f"iterations={ITERATIONS}", f"evaluate_every={ITERATIONS}", f"patch=[{patch}]", "labeled_batch=2",
+    settings = (f"iterations={iterations}", f"evaluate_every={iterations}", f"patch=[{patch}]", "labeled_batch=2",
                 "unlabeled_batch=2")  # fmt: skip
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()

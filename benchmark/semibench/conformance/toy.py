@@ -20,7 +20,7 @@ from semibench.hookspecs import hookimpl
 from semibench.registry import Source, also_registered
 
 DOMAINS = ("a", "b", "c", "d")
-CASES = 20
+CASES = 16
 """Number of cases of a data set. Each is a group of its own; the domains alternate."""
 
 

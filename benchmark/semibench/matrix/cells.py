@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, create_model
 from pydantic.fields import FieldInfo
 
-from semibench.run.request import Cell, Option
+from semibench.run.options import Option
+from semibench.run.request import Cell
 from semibench.run.settings import parse, texts
 
 CELLS = "Which cells (instead of a file)"

@@ -22,7 +22,7 @@ from semibench.matrix.limits import Limits
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.process import stopping
 from semibench.reporting import Reporter
-from semibench.runfolder.format import RunFolderError
+from semibench.runfolder.format import RunFolderError, is_run_folder
 from semibench.runfolder.reading import state_of
 from semibench.runfolder.records import Status
 from semibench.runfolder.writing import now
@@ -104,7 +104,7 @@ def run_matrix(
                     item = by_name[outcome.name]
                     progress.outcomes[outcome.name] = outcome
                     _correct(item, outcome)
-                    if mirror is not None and item.folder is not None and (item.folder / "spec.json").is_file():
+                    if mirror is not None and item.folder is not None and is_run_folder(item.folder):
                         mirror.put(item.folder)
                     display.ended(item, outcome, progress)
                 progress.running = _running(jobs, progress)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from semibench.run.request import Option
+from semibench.run.options import Option
 
 CONTROL, ENGINE = "What is done with them", "Where and with what"
 """Panels of `bench matrix --help`."""

@@ -11,7 +11,6 @@ import faulthandler
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -25,6 +24,7 @@ from semibench.files import read_json, write_json
 from semibench.process import STOP, environment, interrupt, on_signals
 from semibench.reporting import Reporter
 from semibench.run.request import Cell
+from semibench.runfolder.state import host_digest
 from semibench.runfolder.writing import now
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def work(folder: Path, attempt: str | None = None) -> Ending:
     ending, reason, more = _attempt(task, ProgressFile(folder / "progress.json"))
     record = {
         "attempt": attempt or task["attempt"], "ending": ending, "reason": reason, "seconds": time.monotonic() - clock,
-        "started": started, "ended": now(), "host": socket.gethostname(), "process": os.getpid(), **more,
+        "started": started, "ended": now(), "host": host_digest(), "process": os.getpid(), **more,
     }  # fmt: skip
     write_json(folder / "outcome.json", record)
     return ending

@@ -16,6 +16,7 @@ from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.resolve import Resolved
 from semibench.run.settings import build
+from semibench.runfolder.format import SYNTHETIC_FILE
 from semibench.runfolder.records import Machine, SplitRecord
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def assemble(
         datasets[synthesised.dataset.card.name] = synthesised.dataset
         split = replace(split, unlabeled=split.unlabeled + tuple(synthesised.dataset.index()))
         store = CaseStore.build(datasets, unique((*real_cases, *split.unlabeled)), reporter=reporter)
-        write_json(folder / "synthetic.json", synthesised.record | {"folder": str(synthesised.folder)})
+        write_json(folder / SYNTHETIC_FILE, synthesised.record | {"folder": str(synthesised.folder)})
     SplitRecord.of(split).to_disk(folder)
 
     pools = store.restrict(unique((*split.labeled, *split.unlabeled)), labels=split.labeled)

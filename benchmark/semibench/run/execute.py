@@ -17,10 +17,11 @@ from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
 from semibench.run.prepare import Plan
 from semibench.runfolder import records
-from semibench.runfolder.format import write_spec
-from semibench.runfolder.reading import SCORES_FILE, read_object
+from semibench.runfolder.format import LOG_FILE, PREDICTIONS, write_spec
+from semibench.runfolder.reading import read_object
 from semibench.runfolder.records import SplitRecord
 from semibench.runfolder.state import LOCK
+from semibench.runfolder.tables import SCORES_FILE
 from semibench.runfolder.writing import StatusFile, logged, write_table
 
 log = logging.getLogger("semibench")
@@ -54,7 +55,7 @@ def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
         return Result(plan.folder, read_object(plan.folder, records.Result), new=False)
     plan.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(plan.folder / LOCK, timeout=0), logged(plan.folder / "log.txt"):
+        with FileLock(plan.folder / LOCK, timeout=0), logged(plan.folder / LOG_FILE):
             return _guarded(plan, reporter)
     except Timeout as error:
         raise BusyError(f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it") from error
@@ -119,7 +120,7 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
 
     table, scores, seconds = score_run(
         method, load, parts.store, parts.datasets, split.test, classes=card.classes, network=network, conventions=conventions,
-        reporter=reporter, predictions=plan.folder / "predictions" if request.keep_predictions else None,
+        reporter=reporter, predictions=plan.folder / PREDICTIONS if request.keep_predictions else None,
     )  # fmt: skip
     write_table(plan.folder / SCORES_FILE, table)
     pictures: list[Path] = []

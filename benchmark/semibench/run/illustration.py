@@ -16,6 +16,7 @@ from semibench.data.cache import CaseStore
 from semibench.evaluation.inference import Network, predict, resolve, working_labels
 from semibench.evaluation.scoring import evaluating
 from semibench.pictures import Overlay, loss_curves, overlays, sheet, slice_of, spread
+from semibench.runfolder.tables import STEPS_FILE
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Method
@@ -57,8 +58,8 @@ def illustrate(
     if panels:
         title = f"{card.title} ({kind}), {checkpoint} weights, predictor {name}"
         paths.append(overlays(panels, pictures / "overlays.png", classes=card.classes, title=title))
-    if (folder / "steps.parquet").is_file():
-        paths.append(loss_curves(folder / "steps.parquet", pictures / "losses.png", title=f"{card.title} ({kind})"))
+    if (folder / STEPS_FILE).is_file():
+        paths.append(loss_curves(folder / STEPS_FILE, pictures / "losses.png", title=f"{card.title} ({kind})"))
     if synthesised is not None:
         samples = np.load(synthesised.folder / "samples.npy", mmap_mode="r")[:16]
         record = synthesised.record

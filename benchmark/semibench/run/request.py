@@ -8,78 +8,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
-from pydantic.fields import FieldInfo
+from pydantic import Field
 
 from semibench.contracts.identity import SHORT, RunSpec, canonical, sha256
+from semibench.run.options import Asked, Option
 from semibench.run.settings import build, texts
 
 Phantom = Literal["auto", "always", "never"]
 
 COMPETITOR, REPLICATES, KEPT = "Who competes, and for how long", "Replicates", "Where, and what is kept"
 """Panels of `bench run --help`."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """How a field appears on the command line.
-
-    help: one sentence. names: flags such as ("--method", "-m"), or ("--track/--no-track",) for a switch; the field's own name where
-    left out. panel: heading in the help. switch: the values that "--on/--off" flags stand for, where the field is not a
-    bool. written: a command line states the value even where it is the default. axis: help of the plural option of
-    `bench matrix`; a matrix takes several values of a field that has one. commas: several values in one word.
-    """
-
-    help: str
-    names: tuple[str, ...] = ()
-    panel: str | None = None
-    metavar: str | None = None
-    switch: tuple[Any, Any] | None = None
-    written: bool = False
-    axis: str | None = None
-    commas: bool = False
-
-    @classmethod
-    def of(cls, field: FieldInfo) -> Option:
-        """Returns the option of a field that has one."""
-        return next(item for item in field.metadata if isinstance(item, cls))
-
-    @classmethod
-    def fields(cls, record: type[BaseModel]) -> dict[str, FieldInfo]:
-        """Returns the fields of a record that have an option, by name."""
-        every = record.model_fields.items()
-        return {name: field for name, field in every if any(isinstance(item, cls) for item in field.metadata)}
-
-    def flags(self, field: str) -> tuple[str, ...]:
-        """Returns all flags of the option."""
-        return self.names or (f"--{field.replace('_', '-')}",)
-
-    def words(self, field: str, value: Any) -> list[str]:
-        """Returns the words that give the field this value on a command line, with the shortest flag."""
-        flag = self.flags(field)[-1]
-        if isinstance(value, bool) or self.switch is not None:
-            on, _, off = flag.partition("/")
-            word = on if value in (True, self.switch and self.switch[0]) else off
-            return [word] if word else []
-        values = value if isinstance(value, tuple) else (value,)
-        return [word for item in values for word in (flag, str(item))]
-
-
-class Asked(BaseModel, frozen=True, extra="forbid"):
-    """Base of the parts of a request. Their fields are options of the command line."""
-
-    def words(self, *, leave_out: Iterable[str] = ()) -> list[str]:
-        """Returns the equivalent options: fields that differ from their default, and those that are always written."""
-        skipped, words = set(leave_out), []
-        for name, field in Option.fields(type(self)).items():
-            value, option = getattr(self, name), Option.of(field)
-            if name not in skipped and (option.written or field.is_required() or value != field.default):
-                words += option.words(name, value)
-        return words
 
 
 class Cell(Asked, frozen=True, extra="forbid"):

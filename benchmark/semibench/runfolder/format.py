@@ -20,7 +20,8 @@ from semibench.files import DamagedFileError, json_object, jsonable, write_json
 
 FORMAT = 2
 """Version of the layout of the files of a run folder. 1: files that carry no number (before 2026-12). 2: the number; the
-digest of the drawn split in split.json and result.json; host and start time of the process in status.json."""
+digest of the drawn split in split.json and result.json; start time and host (a digest) of the process in
+status.json."""
 
 
 class RunFolderError(IdentityError):
@@ -116,9 +117,19 @@ def first_complaint(error: ValidationError) -> str:
     return f"{path}: {text[:1].lower()}{text[1:]}" if path else f"{text[:1].lower()}{text[1:]}"
 
 
-# ---- spec.json -----------------------------------------------------------------------------------------------------
+# ---- files without such a record -----------------------------------------------------------------------------------
 
 SPEC_FILE = "spec.json"
+SYNTHETIC_FILE = "synthetic.json"
+"""How the synthetic cases of the draw were made."""
+LOG_FILE = "log.txt"
+PREDICTIONS = "predictions"
+"""Folder of the predicted label maps: CHECKPOINT/PREDICTOR/CASE.npz."""
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder holds a run: it has a spec. Whether its files are sound, `RunFolder.check` tells."""
+    return (folder / SPEC_FILE).is_file()
 
 
 def parse_spec(data: bytes, where: str) -> RunSpec:

@@ -21,9 +21,12 @@ from semibench.runfolder.format import (
 from semibench.runfolder.plans import PlanRecord
 from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
 from semibench.runfolder.state import State, is_abandoned
+from semibench.runfolder.tables import SCORES_FILE, STEPS_FILE, is_whole_table
 
-SCORES_FILE = "scores.parquet"
 CHECKPOINT = Path("checkpoints", "last.pt")
+MARKERS = (SPEC_FILE, Status.FILE, Result.FILE)
+"""A folder with one of these files is a run folder, intact or damaged."""
+
 ABANDONED = "its process is gone; run the same command again to resume"
 
 R = TypeVar("R", bound=FolderRecord)
@@ -121,7 +124,7 @@ class RunFolder:
             return
         records = {Provenance.FILE: provenance, SplitRecord.FILE: split, Result.FILE: result}
         missing = [name for name, record in records.items() if record is None]
-        if not _is_whole_table(self.path / SCORES_FILE):
+        if not is_whole_table(self.path / SCORES_FILE):
             missing.append(f"whole {SCORES_FILE}")
         if missing:
             raise self._fault(f"the run is done and has no {', no '.join(missing)}")
@@ -192,7 +195,7 @@ class RunFolder:
     @cached_property
     def steps(self) -> list[tuple[str, int, float]]:
         """(metric, step, value) of steps.parquet in file order; step: iteration of the run, over all stages."""
-        file = self.path / "steps.parquet"
+        file = self.path / STEPS_FILE
         if not file.is_file():
             return []
         import pyarrow.parquet as parquet
@@ -279,19 +282,34 @@ def planned_state(
 
 def _present_run(folder: Path) -> RunFolder | None:
     """Returns the run in a folder, or None if none was started there."""
-    records = (Status.FILE, Result.FILE, SPEC_FILE)
-    return RunFolder(folder) if any((folder / name).exists() for name in records) else None
+    return RunFolder(folder) if any((folder / name).exists() for name in MARKERS) else None
 
 
-def _is_whole_table(file: Path) -> bool:
-    """Whether a Parquet file begins and ends as one does; a file that was cut off doesn't."""
-    try:
-        with file.open("rb") as handle:
-            head = handle.read(4)
-            handle.seek(-4, 2)
-            return head == handle.read(4) == b"PAR1"
-    except OSError:
-        return False
+def damaged_folders(runs: Path) -> dict[str, str]:
+    """The run folders under a folder that can't be read or contradict themselves: name -> what is wrong, in one line."""
+    found = {}
+    for folder in sorted(runs.iterdir()):
+        if folder.name.startswith("."):
+            continue
+        try:
+            run = _present_run(folder)
+            if run is not None:
+                run.check()
+        except (
+            RunFolderError,
+            ValueError,
+            OSError,
+        ) as error:  # ValueError: a spec without a recipe; OSError: no permission
+            found[folder.name] = reason_of(error, folder)
+    return found
+
+
+def reason_of(error: Exception, folder: Path) -> str:
+    """The message of an error about a run folder, in one line and without the folder's own path."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for path in (folder.absolute(), folder):
+        text = text.replace(f"{path}/", "").removeprefix(f"{path}: ")
+    return text
 
 
 def read_object(folder: Path, record: type[R]) -> R:

@@ -31,7 +31,8 @@ Moment = Annotated[str, AfterValidator(_is_moment)]
 class Status(FolderRecord):
     """status.json: the state of a run, and the process that works on it.
 
-    started, ended: of the last attempt. process, process_started (seconds since 1970), host: of the process that wrote the file.
+    started, ended: of the last attempt. process, process_started (seconds since 1970), host (digest of its name): of the process
+    that wrote the file.
     """
 
     FILE = "status.json"

@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import Literal
 
+from semibench.contracts.identity import SHORT, sha256
+
 State = Literal["new", "resumable", "running", "interrupted", "failed", "done", "stale"]
 """Every state there is. new: nothing was begun. running: a process works on it. interrupted: it was stopped, or its process
 is gone. failed: it raised an error. resumable: interrupted or failed, with a checkpoint to go on from. done: it has a result.
@@ -19,11 +21,16 @@ START_TOLERANCE = 1.0
 """Seconds by which two readings of a process's start time may differ."""
 
 
+def host_digest() -> str:
+    """Tells this host from others without its name, which stays out of records that are shared."""
+    return sha256(socket.gethostname())[:SHORT]
+
+
 def this_process() -> tuple[int, float, str]:
-    """Id and start time (seconds since 1970) of this process, and the host it runs on."""
+    """Id and start time (seconds since 1970) of this process, and the digest of the host it runs on."""
     import psutil
 
-    return os.getpid(), psutil.Process().create_time(), socket.gethostname()
+    return os.getpid(), psutil.Process().create_time(), host_digest()
 
 
 def process_is_gone(process: int, started: float | None, host: str | None) -> bool | None:
@@ -32,14 +39,14 @@ def process_is_gone(process: int, started: float | None, host: str | None) -> bo
     Args:
         process: its id.
         started: its start time, seconds since 1970; None where that wasn't recorded.
-        host: the machine it ran on; None where that wasn't recorded.
+        host: digest of the machine it ran on; None where that wasn't recorded.
 
     Returns:
         None where that can't be known: it ran on another machine, or its number is in use and its start time unknown.
     """
     import psutil
 
-    if host is not None and host != socket.gethostname():
+    if host is not None and host != host_digest():
         return None
     try:
         running = psutil.Process(process)

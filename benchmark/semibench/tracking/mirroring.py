@@ -16,7 +16,11 @@ from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT
 from semibench.files import read_cached_json, write_json
 from semibench.reporting import Reporter
+from semibench.runfolder.format import LOG_FILE, SPEC_FILE, SYNTHETIC_FILE
+from semibench.runfolder.plans import PlanRecord
 from semibench.runfolder.reading import RunFolder
+from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
+from semibench.runfolder.tables import SCORES_FILE, STEPS_FILE
 from semibench.tracking.notes import description
 from semibench.tracking.store import artifact_root, open_store, sqlite_file, store_uri
 
@@ -37,8 +41,8 @@ NOTE = "mlflow.json"
 
 STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 RECORDS = (
-    "spec.json", "provenance.json", "plan.json", "split.json", "synthetic.json", "status.json", "result.json",
-    "steps.parquet", "scores.parquet", "log.txt",
+    SPEC_FILE, Provenance.FILE, PlanRecord.FILE, SplitRecord.FILE, SYNTHETIC_FILE, Status.FILE, Result.FILE, STEPS_FILE,
+    SCORES_FILE, LOG_FILE,
 )  # fmt: skip
 UPLOADS: dict[str, tuple[str, ...]] = {"last": ("last",), "best": ("best",), "all": ("last", "best"), "none": ()}
 GENERATED = {".json", ".png", ".csv", ".parquet", ".txt"}

@@ -19,6 +19,7 @@ from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock
 from semibench.process import interrupt, stopping
 from semibench.reporting import Reporter
+from semibench.runfolder.tables import STEPS_FILE
 from semibench.training import seeding
 from semibench.training.checkpoints import Best, Checkpoints, read, restore_state
 from semibench.training.device import PeakMemory, set_deterministic, synchronize, tune_allocator
@@ -155,7 +156,7 @@ class _Training:
         self.validate = validate if recipe.keep_best and recipe.evaluate_every > 0 else None
         self.plan = plan_stages(method, recipe.iterations)
         self.checkpoints = Checkpoints(folder / "checkpoints", key or fingerprint(method, recipe, seed))
-        self.steps = Steps(folder / "steps.parquet")
+        self.steps = Steps(folder / STEPS_FILE)
         self.watch = Watch(
             self.steps,
             type(method).__name__,

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semibench.cli.console import emit, stderr, stdout, table
-from semibench.cli.generated import with_options
+from semibench.cli.generated import Fields, with_options
 from semibench.cli.options import DataRoot, Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT
 from semibench_leaderboards.commands import options
-from semibench_leaderboards.commands.options import OUTPUT, Unit, option
-from semibench_leaderboards.ranking.requests import ScoreRequest
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.panels import OUTPUT
+from semibench_leaderboards.ranking.score_request import ScoreRequest
+from semibench_leaderboards.reading.run_filter import OF_TRACK, RunFilter
 
 if TYPE_CHECKING:
     from semibench_leaderboards.ranking.boards import Board
@@ -39,10 +41,9 @@ def compare(
         str, typer.Argument(metavar="ROW", help="Name shown on the board, method, or beginning of the row's digest.")
     ],
     second: Annotated[str, typer.Argument(metavar="ROW", help="The row to compare it with.")],
-    filters: options.TrackFilter,
-    request: ScoreRequest,
+    run_filter: Annotated[RunFilter, Fields(RunFilter, only=OF_TRACK)],
+    score: ScoreRequest,
     runs: options.Runs = Path("runs"),
-    unit: options.UnitName = Unit.case,
     cases: Annotated[
         int, option(OUTPUT, "Number of cases to list, those that differ most first.", "--cases", default=True, min=0)
     ] = 5,
@@ -60,19 +61,19 @@ def compare(
     from semibench_leaderboards.ranking.comparison import compare_rows
     from semibench_leaderboards.ranking.selecting import chosen_pair
 
-    board, one, other = chosen_pair(runs, filters, request, first, second)
+    board, one, other = chosen_pair(runs, run_filter, score, first, second)
     if one.name == other.name:
         raise UsageError(f"{first!r} and {second!r} are the same row ({one.name}); name two different rows")
     for row in (one, other):
         if not row.n:
             raise UsageError(f"row {row.name!r} has no finished run with this score: {'; '.join(row.doubts.notes)}")
-    comparison = compare_rows(one, other, unit.value)
+    comparison = compare_rows(one, other, score.unit)
     if as_json:
         emit(_document(board, one, other, comparison))
     else:
-        _show(board, one, other, comparison, unit.value, cases)
+        _show(board, one, other, comparison, score.unit, cases)
     if out is not None:
-        _write(board, one, other, comparison, out, cases, unit.value, data_root)
+        _write(board, one, other, comparison, out, cases, score.unit, data_root)
 
 
 def _largest(comparison: RowComparison, count: int) -> list[int]:
@@ -138,7 +139,7 @@ def _document(board: Board, one: Row, other: Row, comparison: RowComparison) -> 
         "means": [one.statistics.mean, other.statistics.mean],
         "difference": comparison.difference, "low": comparison.low, "high": comparison.high, "n": comparison.n,
         "undefined": comparison.undefined, "p": comparison.p,
-        "places": [list(draw_fold) for draw_fold in comparison.draw_folds],
+        "draw_folds": [list(draw_fold) for draw_fold in comparison.draw_folds],
         "cases": [
             {"case": key, "first": first, "second": second, "difference": value} for key, first, second, value in columns
         ],

@@ -10,7 +10,8 @@ import typer
 from semibench.cli.console import stdout
 from semibench.cli.options import Debug
 from semibench_leaderboards.commands import naming, options
-from semibench_leaderboards.commands.options import OUTPUT, option
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.panels import OUTPUT
 
 EPILOG = "Example:\n\nbench export 4f14c4c98d88 --out cps-seed-0.zip"
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from pydantic import BaseModel, Field
 
 from semibench.cli.console import Output, emit, stderr, stdout, table
-from semibench.cli.generated import with_options
+from semibench.cli.generated import Fields, with_options
 from semibench.cli.options import DataRoot, Debug
 from semibench.contracts.errors import UsageError
 from semibench.files import write_atomically
+from semibench.run.options import Option
 from semibench_leaderboards.commands import options
 from semibench_leaderboards.commands.naming import report_left_out
-from semibench_leaderboards.commands.options import OUTPUT, Unit, option
-from semibench_leaderboards.ranking.requests import ScoreRequest
+from semibench_leaderboards.panels import OUTPUT
+from semibench_leaderboards.ranking.score_request import ScoreRequest
+from semibench_leaderboards.reading.run_filter import OF_TRACK, RunFilter
 
 if TYPE_CHECKING:
     from semibench_leaderboards.ranking.boards import Board
@@ -39,43 +41,41 @@ EPILOG = (
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
-class Format(StrEnum):
-    """Output formats of a board."""
+Format = Literal["table", "csv", "json", "markdown", "latex", "html"]
+"""Output formats of a board."""
 
-    table = "table"
-    csv = "csv"
-    json = "json"
-    markdown = "markdown"
-    latex = "latex"
-    html = "html"
+
+class Presentation(BaseModel, frozen=True):
+    """How boards are shown, and where they are written."""
+
+    form: Annotated[Format, Option("Output format.", ("--format", "-f"), OUTPUT)] = "table"
+    out: Annotated[
+        Path | None,
+        Option("Write to this file (html: folder) instead of standard output.", ("--out", "-o"), OUTPUT),
+    ] = None
+    diagram: Annotated[
+        Path | None, Option("Also draw a critical-difference diagram (.svg, .png or .pdf).", panel=OUTPUT)
+    ] = None
+    every: Annotated[
+        bool, Option("Show every board that matches instead of a list of them.", ("--all", "-a"), OUTPUT)
+    ] = False
+    wide: Annotated[bool, Option("Show all columns, even in a narrow terminal.", ("--wide", "-w"), OUTPUT)] = False
+    viewer: Annotated[
+        int,
+        Field(ge=0),
+        Option("html: most test cases in the viewer of a board (0: no viewer).", panel=OUTPUT),
+    ] = 12
 
 
 @app.command("leaderboard", epilog=EPILOG)
 @with_options
 def leaderboard(
-    filters: options.TrackFilter,
-    request: ScoreRequest,
+    run_filter: Annotated[RunFilter, Fields(RunFilter, only=OF_TRACK)],
+    score: ScoreRequest,
+    how: Presentation,
     runs: options.Runs = Path("runs"),
-    unit: options.UnitName = Unit.case,
-    form: Annotated[Format, option(OUTPUT, "Output format.", "--format", "-f", default=True)] = Format.table,
-    out: Annotated[
-        Path | None, option(OUTPUT, "Write to this file (html: folder) instead of standard output.", "--out", "-o")
-    ] = None,
-    diagram: Annotated[
-        Path | None, option(OUTPUT, "Also draw a critical-difference diagram (.svg, .png or .pdf).", "--diagram")
-    ] = None,
-    every: Annotated[
-        bool, option(OUTPUT, "Show every board that matches instead of a list of them.", "--all", "-a")
-    ] = False,
-    wide: Annotated[bool, option(OUTPUT, "Show all columns, even in a narrow terminal.", "--wide", "-w")] = False,
     sync: options.Sync = False,
     tracking_uri: options.TrackingUri = None,
-    viewer: Annotated[
-        int,
-        option(
-            OUTPUT, "html: most test cases in the viewer of a board (0: no viewer).", "--viewer", default=True, min=0
-        ),
-    ] = 12,
     data_root: DataRoot = None,
     debug: Debug = False,
 ) -> None:
@@ -84,41 +84,41 @@ def leaderboard(
     Rows are compared only within a board (a track seen through one score). If several boards match, they are listed with
     what differs between them.
     """
-    from semibench_leaderboards.ranking.ranks import rank
-    from semibench_leaderboards.ranking.selecting import chosen_boards, one_board
-
     if sync:
         from semibench_leaderboards.commands.sync import sync_tracks
 
-        sync_tracks(runs, filters, tracking_uri)
+        sync_tracks(runs, run_filter, tracking_uri)
         report_left_out(runs)
         return
-    if form is Format.html and out is None:
+    if how.form == "html" and how.out is None:
         raise UsageError("--format html writes a folder; name it with --out")
-    matching = chosen_boards(runs, filters, request)
+    from semibench_leaderboards.ranking.ranks import rank
+    from semibench_leaderboards.ranking.selecting import chosen_boards, one_board
+
+    matching = chosen_boards(runs, run_filter, score)
     report_left_out(runs)
-    several = len(matching) > 1 and not every
-    if several and form is Format.table and out is None and diagram is None:
+    several = len(matching) > 1 and not how.every
+    if several and how.form == "table" and how.out is None and how.diagram is None:
         _overview(matching)
         return
-    if (several and form is not Format.html) or (diagram is not None and len(matching) > 1):
+    if (several and how.form != "html") or (how.diagram is not None and len(matching) > 1):
         one_board(matching)
-    ranked = [(board, rank(board, unit.value)) for board in matching]
-    if diagram is not None:
-        _draw(ranked[0], diagram)
-    if form is Format.html:
-        assert out is not None
-        _write_page(ranked, out, runs, viewer, data_root)
-    elif form is Format.table and out is None:
+    ranked = [(board, rank(board, score.unit)) for board in matching]
+    if how.diagram is not None:
+        _draw(ranked[0], how.diagram)
+    if how.form == "html":
+        assert how.out is not None
+        _write_page(ranked, how.out, runs, how.viewer, data_root)
+    elif how.form == "table" and how.out is None:
         for board, ranking in ranked:
-            _show(stdout(), board, ranking, wide=wide)
-    elif form is Format.json and out is None:
+            _show(stdout(), board, ranking, wide=how.wide)
+    elif how.form == "json" and how.out is None:
         from semibench_leaderboards.showing.tables import document
 
         documents = [document(board, ranking) for board, ranking in ranked]
-        emit(documents if every else documents[0])
+        emit(documents if how.every else documents[0])
     else:
-        _write(_text(ranked, form, every=every), out)
+        _write(_text(ranked, how.form, every=how.every), how.out)
 
 
 def _overview(matching: Sequence[Board]) -> None:
@@ -165,12 +165,12 @@ def _text(ranked: Sequence[Ranked], form: Format, *, every: bool) -> str:
 
     from semibench_leaderboards.showing import tables
 
-    if form is Format.csv:
+    if form == "csv":
         return tables.to_csv(ranked)
-    if form is Format.json:
+    if form == "json":
         documents = [tables.document(board, ranking) for board, ranking in ranked]
         return json.dumps(documents if every else documents[0], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if form is Format.table:
+    if form == "table":
         from io import StringIO
 
         stream = StringIO()
@@ -178,7 +178,7 @@ def _text(ranked: Sequence[Ranked], form: Format, *, every: bool) -> str:
         for board, ranking in ranked:
             _show(console, board, ranking, wide=True)
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
-    write = tables.to_markdown if form is Format.markdown else tables.to_latex
+    write = tables.to_markdown if form == "markdown" else tables.to_latex
     return "\n".join(write(board, ranking) for board, ranking in ranked)
 
 

@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semibench.cli.generated import option_of
 from semibench.contracts.errors import UsageError
-from semibench_leaderboards.commands.options import OUTPUT, option
-from semibench_leaderboards.ranking.requests import RUNS
+from semibench.run.request import Cell
+from semibench.runfolder.format import is_run_folder
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.panels import OUTPUT, WHICH
 
 if TYPE_CHECKING:
     from semibench.reporting import Reporter
     from semibench_leaderboards.reading.records import RunRecord
 
 RunName = Annotated[str, typer.Argument(help="Beginning of a run's key (`bench runs`), or its folder.", metavar="RUN")]
-DataRoot = Annotated[
-    Path | None,
-    option(RUNS, "Folder with one folder per data set (else SEMIBENCH_DATA, semibench.toml).", "--data-root"),
-]
+DataRoot = Annotated[Path | None, option_of(Cell, "data_root", panel=WHICH)]
 Track = Annotated[bool, option(OUTPUT, "Mirror the changes in MLflow.", "--track/--no-track", default=True)]
-TrackingUri = Annotated[
-    str | None, option(OUTPUT, "MLflow store (default: MLFLOW_TRACKING_URI, else ./mlflow.db).", "--tracking-uri")
-]
 
 
 def run_folder(name: str, runs: Path) -> Path:
@@ -31,7 +28,7 @@ def run_folder(name: str, runs: Path) -> Path:
     from semibench_leaderboards.reading.records import chosen_run, read_runs
 
     given = Path(name)
-    if (given / "spec.json").is_file():
+    if is_run_folder(given):
         return given
     return chosen_run(read_runs(runs, scores=False), name).folder
 
@@ -44,7 +41,7 @@ def folders_of(name: str, runs: Path) -> list[Path]:
     from semibench_leaderboards.reading.records import read_runs
 
     given = Path(name)
-    if (given / "spec.json").is_file():
+    if is_run_folder(given):
         return [given]
     every = read_runs(runs, scores=False)
     exact = [record for record in every if record.key.startswith(name) or record.folder.name == name]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from semibench.cli.console import emit, stdout, table
+from semibench.cli.generated import with_options
 from semibench.cli.options import Debug
 from semibench.tracking.tables import markdown_table
+from semibench_leaderboards.published.search import ValueSearch
 
 if TYPE_CHECKING:
     from semibench_leaderboards.published import Value
@@ -21,24 +23,15 @@ LEGEND = (
 )
 
 
-def _option(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, show_default=False)
-
-
+@with_options
 def published(
-    paper: Annotated[str | None, _option("mgcc, diff-cl, csc-pa, semsim or dtlp.", "--paper")] = None,
-    number: Annotated[str | None, _option("Number of the table, as printed: I, 3.", "--table")] = None,
-    dataset: Annotated[str | None, _option("Data set.", "--dataset", "-d")] = None,
-    setting: Annotated[str | None, _option("Setting or block: self, labeled-5pct, uda.", "--setting")] = None,
-    method: Annotated[str | None, _option("Method: slug or printed name.", "--method", "-m")] = None,
-    group: Annotated[str | None, _option("mean, or a class or domain.", "--group")] = None,
-    metric: Annotated[str | None, _option("dice, iou, hd95, asd ...", "--metric")] = None,
-    role: Annotated[str | None, _option("proposed, baseline, lower-bound, upper-bound, variant.", "--role")] = None,
+    search: ValueSearch,
     impossible: Annotated[
         bool, typer.Option("--impossible", help="Only values that can't be right as printed.")
     ] = False,
     anomaly: Annotated[
-        str | None, _option("Instead of values, show an anomaly by its id, or all of them with `all`.", "--anomaly")
+        str | None,
+        typer.Option("--anomaly", help="Instead of values, show an anomaly by its id, or all of them with `all`."),
     ] = None,
     form: Annotated[
         Literal["table", "csv", "json", "markdown"], typer.Option("--format", help="Output format.")
@@ -50,18 +43,9 @@ def published(
     from semibench_leaderboards.published.marks import impossible as contradiction
 
     if anomaly is not None:
-        _show_anomalies(anomaly, paper, form)
+        _show_anomalies(anomaly, search.paper, form)
         return
-    selected = find(
-        paper=paper,
-        table=number,
-        dataset=dataset,
-        setting=setting,
-        method=method,
-        group=group,
-        metric=metric,
-        role=role,
-    )
+    selected = find(search)
     if impossible:
         selected = [value for value in selected if contradiction(value) is not None]
     _show_values(selected, form)

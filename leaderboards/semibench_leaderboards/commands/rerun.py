@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semibench.cli.console import emit, stderr, stdout, table
+from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
 from semibench.cli.progress import reporter_for
 from semibench.contracts.errors import UsageError
+from semibench.runfolder.tables import SCORES_FILE
 from semibench_leaderboards.commands import naming, options
-from semibench_leaderboards.commands.options import OUTPUT, option
-from semibench_leaderboards.ranking.requests import RUNS
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.evidence.requests import RerunExecution
+from semibench_leaderboards.panels import OUTPUT
 
 if TYPE_CHECKING:
     from semibench_leaderboards.evidence.rerun import Agreement
@@ -27,8 +30,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 @app.command("rerun", epilog=EPILOG)
+@with_options
 def rerun_command(
     name: Annotated[str, typer.Argument(help="A run (key or folder), or a row (digest or method).", metavar="ROW|RUN")],
+    execution: RerunExecution,
     runs: options.Runs = Path("runs"),
     into: Annotated[
         Path | None, option(OUTPUT, "Folder for the new runs (default: RUNS-again).", "--into", metavar="FOLDER")
@@ -46,13 +51,6 @@ def rerun_command(
     compare: Annotated[
         Path | None, option(OUTPUT, "Run nothing and compare with this folder.", "--compare-only", metavar="FOLDER")
     ] = None,
-    data_root: naming.DataRoot = None,
-    weights: Annotated[
-        Path | None, option(RUNS, "File with the start weights, if the run had any.", "--weights")
-    ] = None,
-    device: Annotated[str | None, option(RUNS, "Default: the device of the run.", "--device")] = None,
-    threads: Annotated[int | None, option(RUNS, "Default: as many as the run had.", "--threads")] = None,
-    force: Annotated[bool, option(OUTPUT, "Run even if the folder has the new run already.", "--force")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -72,7 +70,7 @@ def rerun_command(
     target = into or runs.with_name(f"{runs.name}-again")
     documents, all_agree = [], True
     for folder in folders:
-        other = compare or _run(folder, target, data_root, weights, device, threads, force)
+        other = compare or _run(folder, target, execution)
         agreement = compare_runs(folder, other)
         agrees = agreement.same if tolerance == 0 else agreement.within(tolerance)
         all_agree = all_agree and agrees
@@ -85,10 +83,8 @@ def rerun_command(
         raise typer.Exit(1)
 
 
-def _run(
-    folder: Path, target: Path, data_root: Path | None, weights: Path | None, device: str | None, threads: int | None,
-    force: bool,
-) -> Path:  # fmt: skip
+def _run(folder: Path, target: Path, execution: RerunExecution) -> Path:
+    """Repeats the run of a folder in another folder of runs; returns the new run's folder."""
     from semibench.run.execute import execute
     from semibench_leaderboards.evidence.rerun import plan_again, request_of
 
@@ -96,11 +92,8 @@ def _run(
         raise UsageError(f"--into {target} is the folder of the run itself; name another one")
     reporter = reporter_for(stderr())
     try:
-        request = request_of(
-            folder, target, data_root=data_root, weights=weights, device=device, threads=threads, force=force
-        )
-        plan = plan_again(folder, request, reporter)
-        if plan.state == "stale" and not force:
+        plan = plan_again(folder, request_of(folder, target, execution), reporter)
+        if plan.state == "stale" and not execution.force:
             raise UsageError(f"{plan.folder} has a run made with other code; --force repeats it")
         return execute(plan, reporter).folder
     finally:
@@ -117,7 +110,7 @@ def _document(folder: Path, other: Path, agreement: Agreement, agrees: bool) -> 
 def _show(folder: Path, other: Path, agreement: Agreement, tolerance: float) -> None:
     console = stdout()
     console.show(f"{folder} and {other}", style="bold", soft_wrap=True)
-    shown = [column for column in agreement.columns if not column.same or column.file == "scores.parquet"]
+    shown = [column for column in agreement.columns if not column.same or column.file == SCORES_FILE]
     rows = [
         [
             column.file.removesuffix(".parquet"), column.column, column.values, column.differing, column.unpaired,
@@ -136,7 +129,7 @@ def _show(folder: Path, other: Path, agreement: Agreement, tolerance: float) -> 
             f"the digits agree: {values} values of {len(agreement.columns)} quantities, logged and scored", style="bold"
         )
         return
-    scores = [column for column in agreement.columns if column.file == "scores.parquet"]
+    scores = [column for column in agreement.columns if column.file == SCORES_FILE]
     worst = max((column.largest for column in scores), default=float("nan"))
     kind = (
         "final scores differ"

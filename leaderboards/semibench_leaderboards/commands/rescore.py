@@ -11,8 +11,8 @@ from semibench.cli.console import emit, stderr, stdout, table
 from semibench.cli.options import Debug, Json
 from semibench.cli.progress import reporter_for
 from semibench_leaderboards.commands import naming, options
-from semibench_leaderboards.commands.options import OUTPUT, option
-from semibench_leaderboards.ranking.requests import SCORE
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.panels import OUTPUT, SCORE
 
 EPILOG = "Example:\n\nbench rescore 4f14c4c98d88 --convention ssl4mis"
 
@@ -29,7 +29,7 @@ def rescore_command(
     data_root: naming.DataRoot = None,
     force: Annotated[bool, option(OUTPUT, "Replace numbers of the run that differ.", "--force")] = False,
     track: naming.Track = True,
-    tracking_uri: naming.TrackingUri = None,
+    tracking_uri: options.TrackingUri = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

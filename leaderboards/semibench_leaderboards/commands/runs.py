@@ -16,8 +16,9 @@ from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench_leaderboards.commands import options
-from semibench_leaderboards.commands.options import OUTPUT, option
-from semibench_leaderboards.ranking.requests import RUNS, RunFilter
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.panels import OUTPUT, WHICH
+from semibench_leaderboards.reading.run_filter import RunFilter
 
 if TYPE_CHECKING:
     from semibench_leaderboards.reading.records import RunRecord
@@ -58,11 +59,11 @@ class Order(StrEnum):
 @app.command("runs", epilog=EPILOG)
 @with_options
 def runs_command(
-    filters: RunFilter,
+    run_filter: RunFilter,
     state: Annotated[
         State | None,
         option(
-            RUNS, "Only runs in this state; stale: a newer run of the row was made with other code.", "--state", "-s"
+            WHICH, "Only runs in this state; stale: a newer run of the row was made with other code.", "--state", "-s"
         ),
     ] = None,
     runs: options.Runs = Path("runs"),
@@ -79,7 +80,7 @@ def runs_command(
     from semibench_leaderboards.commands.naming import report_left_out
     from semibench_leaderboards.ranking.selecting import chosen_runs
 
-    records = chosen_runs(runs, filters, scores=True)
+    records = chosen_runs(runs, run_filter)
     states = Counter(_state(record) for record in records)
     if state is not None:
         records = [record for record in records if _state(record) == state.value]

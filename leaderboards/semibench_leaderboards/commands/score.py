@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +12,20 @@ from semibench.cli.generated import Fields, with_options
 from semibench.cli.options import Debug, Json
 from semibench.cli.progress import reporter_for
 from semibench.contracts.errors import UsageError
+from semibench.run.request import Cell
 from semibench_leaderboards.commands import naming, options
-from semibench_leaderboards.commands.options import OUTPUT, option
-from semibench_leaderboards.evidence.submission import FIELDS, Submission
+from semibench_leaderboards.commands.options import option
+from semibench_leaderboards.evidence.requests import Submission
+from semibench_leaderboards.panels import OUTPUT, SCORE, WHICH
+
+TASK = ("protocol", "dataset", "recipe", "draw", "fold", "seed", "data_root")
+"""Fields of a cell that say what the predictions are for."""
+
+TEXTS = {
+    "recipe": "Recipe that sets the protocol's options, e.g. the number of labels.",
+    "seed": "Number of the run, where an entry has several.",
+}
+"""Help of the fields that mean something else than in `bench run`."""
 
 EPILOG = (
     "Examples:\n\n"
@@ -29,7 +40,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 @app.command("score", epilog=EPILOG)
 @with_options
 def score_command(
-    submission: Annotated[Submission, Fields(Submission, only=FIELDS)],
+    cell: Annotated[
+        Cell,
+        Fields(Cell, only=TASK, panel=WHICH, texts=TEXTS),
+        Fields(Cell, only=("settings", "phantom")),
+        Fields(Cell, only=("conventions",), panel=SCORE),
+    ],
+    entry: Annotated[dict[str, Any], Fields(Submission)],
     predictions: Annotated[
         Path | None,
         typer.Argument(help="Folder or zip file with a label map for each test case.", metavar="PREDICTIONS"),
@@ -38,7 +55,7 @@ def score_command(
     runs: options.Runs = Path("runs"),
     force: Annotated[bool, option(OUTPUT, "Replace other predictions with this name and split.", "--force")] = False,
     track: naming.Track = True,
-    tracking_uri: naming.TrackingUri = None,
+    tracking_uri: options.TrackingUri = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -50,6 +67,7 @@ def score_command(
     from semibench_leaderboards.evidence.containers import open_container
     from semibench_leaderboards.evidence.score import resolve_submission, score_submission
 
+    submission = Submission(**{"cell": cell, "name": "unnamed"} | entry)
     reporter = reporter_for(stderr())
     try:
         if listed:
@@ -61,7 +79,7 @@ def score_command(
                 "\n".join(ref.id for ref in refs), soft_wrap=True
             )
             return
-        if predictions is None or not submission.name:
+        if predictions is None or "name" not in entry:
             raise UsageError("name a folder or zip file of predictions, and the entry with --name")
         with open_container(predictions) as container:
             folder, result = score_submission(submission, container, runs, force=force, reporter=reporter)

@@ -11,7 +11,7 @@ import typer
 from semibench.cli.console import Output, emit, stdout, table
 from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
-from semibench_leaderboards.suites.expansion import Overrides
+from semibench_leaderboards.suites.overrides import Overrides
 
 if TYPE_CHECKING:
     from semibench_leaderboards.suites.expansion import SuiteCell
@@ -147,8 +147,9 @@ def export_suite(
 
 
 def _cells(name: str, overrides: Overrides) -> tuple[Suite, list[SuiteCell]]:
-    from semibench_leaderboards.suites import expand, load
-    from semibench_leaderboards.suites.expansion import check_chosen
+    """A suite and its cells, with the changes made."""
+    from semibench_leaderboards.suites.expansion import check_chosen, expand
+    from semibench_leaderboards.suites.loading import load
 
     suite = load(name)
     check_chosen(suite, overrides)

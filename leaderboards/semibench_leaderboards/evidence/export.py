@@ -11,15 +11,16 @@ from typing import Any
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import sha256
 from semibench.files import DamagedFileError, json_object, write_atomically
-from semibench.runfolder.format import SPEC_FILE
-from semibench.runfolder.reading import SCORES_FILE, RunFolder
+from semibench.runfolder.format import PREDICTIONS, SPEC_FILE, SYNTHETIC_FILE
+from semibench.runfolder.reading import RunFolder
 from semibench.runfolder.records import Provenance, Result, SplitRecord
+from semibench.runfolder.tables import SCORES_FILE
 from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
 
 FORMAT = "semibench-bundle-1"
 MANIFEST = "bundle.json"
 NEEDED = (SPEC_FILE, SplitRecord.FILE, Result.FILE, SCORES_FILE)
-RECORDS = (*NEEDED, Provenance.FILE, "synthetic.json")
+RECORDS = (*NEEDED, Provenance.FILE, SYNTHETIC_FILE)
 MOMENT = (1980, 1, 1, 0, 0, 0)
 """Time of every entry, so that a bundle doesn't depend on the clock."""
 
@@ -30,7 +31,7 @@ def contents(folder: Folder) -> list[str]:
     Checkpoints, logs and anything with a path of this machine are left out.
     """
     records = [name for name in RECORDS if folder.has(name)]
-    predictions = [name for name in folder.names() if name.startswith("predictions/") and name.endswith(".npz")]
+    predictions = [name for name in folder.names() if name.startswith(f"{PREDICTIONS}/") and name.endswith(".npz")]
     return sorted([*records, *predictions])
 
 
@@ -47,7 +48,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
         raise UsageError(f"{run} is not a finished run (state {state}, missing: {', '.join(missing) or 'nothing'})")
     run_folder.check()
     names = contents(folder)
-    if not any(name.startswith("predictions/") for name in names):
+    if not any(name.startswith(f"{PREDICTIONS}/") for name in names):
         raise UsageError(
             f"{run} stored no predictions, so nobody could check its numbers; run it without --no-predictions"
         )

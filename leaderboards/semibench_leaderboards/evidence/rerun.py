@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +14,19 @@ from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
 from semibench.run.request import Request
+from semibench.runfolder.format import PREDICTIONS
 from semibench.runfolder.reading import RunFolder
-from semibench_leaderboards.evidence.stored_predictions import VALUE_KEY
+from semibench.runfolder.tables import SCORE_KEY, SCORES_FILE, STEP_KEY, STEPS_FILE
+from semibench_leaderboards.evidence.requests import RerunExecution
 from semibench_leaderboards.reading.differences import differences
 
 if TYPE_CHECKING:
     from semibench.run.prepare import Plan
 
-VALUE_KEYS = {
-    "steps.parquet": ["stage", "name", "step"],
-    "scores.parquet": VALUE_KEY,
-}
+VALUE_KEYS = {STEPS_FILE: [*STEP_KEY], SCORES_FILE: [*SCORE_KEY]}
 """File -> columns that identify a value."""
 
-QUANTITY = {"steps.parquet": "name", "scores.parquet": "metric"}
+QUANTITY = {STEPS_FILE: "name", SCORES_FILE: "metric"}
 """File -> column that names the quantity."""
 
 
@@ -71,18 +69,17 @@ class Agreement:
 
     def within(self, tolerance: float) -> bool:
         """Whether every final score agrees within a tolerance. Values logged during training may differ more."""
-        scores = [column for column in self.columns if column.file == "scores.parquet"]
+        scores = [column for column in self.columns if column.file == SCORES_FILE]
         return bool(scores) and all(not column.unpaired and column.largest <= tolerance for column in scores)
 
 
-def request_of(folder: Path, runs: Path, *, force: bool = False, **chosen: Any) -> Request:
+def request_of(folder: Path, runs: Path, execution: RerunExecution | None = None) -> Request:
     """The request that repeats a finished run, with every field given.
 
     Args:
         folder: of the run.
         runs: folder for the new run.
-        force: replace a new run that exists already.
-        chosen: fields that replace those of the run (data_root, weights, device, threads); None keeps the run's.
+        execution: where and how it is repeated; None: as the run was made.
 
     Raises:
         RunFolderError: the folder has no spec.
@@ -94,17 +91,13 @@ def request_of(folder: Path, runs: Path, *, force: bool = False, **chosen: Any) 
         raise UsageError(f"the predictions of {folder.name} were made elsewhere; there is nothing to run again")
     machine = run.provenance.machine
     of_run = {"device": machine.device, "threads": machine.threads}
-    chosen = {name: value for name, value in (of_run | _given(chosen)).items() if value}
+    chosen = of_run | (execution or RerunExecution()).model_dump(exclude_none=True)
     scores = run.result.scores if run.result is not None else ()
     conventions = tuple(dict.fromkeys(score.convention for score in scores))
     return Request.from_spec(
-        spec, runs=runs, resume=False, force=force, conventions=conventions, track=False,
-        keep_predictions=(folder / "predictions").is_dir(), **chosen,
+        spec, runs=runs, resume=False, conventions=conventions, track=False,
+        keep_predictions=(folder / PREDICTIONS).is_dir(), **{name: value for name, value in chosen.items() if value},
     )  # fmt: skip
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def plan_again(folder: Path, request: Request, reporter: Reporter | None = None) -> Plan:
@@ -143,7 +136,7 @@ def compare_runs(first: Path, second: Path) -> Agreement:
         if not ((first / file).is_file() and (second / file).is_file()):
             continue
         one, other = (pd.read_parquet(folder / file) for folder in (first, second))
-        if file == "steps.parquet":
+        if file == STEPS_FILE:
             one, other = (_numbered(table) for table in (one, other))
             keys = [*keys, "turn"]
         both = one[[*keys, "value"]].merge(
@@ -156,7 +149,7 @@ def compare_runs(first: Path, second: Path) -> Agreement:
 
 def _numbered(table: pd.DataFrame) -> pd.DataFrame:
     """Numbers the values of a quantity that was logged several times in a step."""
-    return table.assign(turn=table.groupby(["stage", "name", "step"]).cumcount())
+    return table.assign(turn=table.groupby([*STEP_KEY]).cumcount())
 
 
 def _column(file: str, column: str, part: pd.DataFrame, keys: list[str]) -> ColumnAgreement:

@@ -13,14 +13,14 @@ from filelock import FileLock, Timeout
 from semibench.contracts.errors import BusyError, UsageError
 from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
-from semibench.runfolder.reading import SCORES_FILE, RunFolder, read_object
+from semibench.runfolder.reading import RunFolder, read_object
 from semibench.runfolder.records import Result, ScoreSummary, SplitRecord
 from semibench.runfolder.state import LOCK
+from semibench.runfolder.tables import SCORE_KEY, SCORES_FILE
 from semibench.runfolder.writing import write_table
 from semibench_leaderboards.evidence.containers import Folder
 from semibench_leaderboards.evidence.opening import open_inputs
 from semibench_leaderboards.evidence.stored_predictions import (
-    VALUE_KEY,
     StoredPredictions,
     conventions_by_name,
     rescore_stored,
@@ -124,7 +124,7 @@ def _merge(folder: Path, fresh: pd.DataFrame, report: RescoreReport, *, force: b
 
 def _largest_difference(before: pd.DataFrame, after: pd.DataFrame) -> float:
     """Largest difference of a value; infinite where a value is missing or undefined on one side only."""
-    both = before.merge(after, on=VALUE_KEY, how="outer", suffixes=("_before", "_after"), indicator=True)
+    both = before.merge(after, on=[*SCORE_KEY], how="outer", suffixes=("_before", "_after"), indicator=True)
     old, new = (both[f"value_{name}"].to_numpy(dtype=float) for name in ("before", "after"))
     if (both["_merge"] != "both").any() or (np.isnan(old) != np.isnan(new)).any():
         return float("inf")

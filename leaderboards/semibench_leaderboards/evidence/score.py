@@ -19,11 +19,9 @@ from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import unique
 from semibench.run.prepare import draw_split
-from semibench.run.request import Cell, Request
 from semibench.run.resolve import Resolved, resolve
-from semibench.runfolder.format import write_spec
+from semibench.runfolder.format import PREDICTIONS, write_spec
 from semibench.runfolder.provenance import provenance
-from semibench.runfolder.reading import SCORES_FILE
 from semibench.runfolder.records import (
     GivenPredictions,
     Machine,
@@ -33,11 +31,12 @@ from semibench.runfolder.records import (
     ScoreSummary,
     SplitRecord,
 )
+from semibench.runfolder.tables import SCORES_FILE
 from semibench.runfolder.writing import StatusFile, write_table
 from semibench_leaderboards.evidence.containers import ENDINGS, Container, read_labels
 from semibench_leaderboards.evidence.opening import RunInputs
+from semibench_leaderboards.evidence.requests import Submission
 from semibench_leaderboards.evidence.stored_predictions import checked_labels, score_labels
-from semibench_leaderboards.evidence.submission import Submission
 
 OWNER = "submitted"
 """Replaces the distribution in the names of entries made elsewhere, and the recipe of their track."""
@@ -58,9 +57,7 @@ def resolve_submission(submission: Submission, reporter: Reporter | None = None)
         raise UsageError(
             f'--name {submission.name!r}: expected at most 61 letters, digits, spaces and . _ + -, e.g. "nnU-Net v2"'
         )
-    cell = {name: getattr(submission, name) for name in Cell.model_fields}
-    request = Request(**(cell | {"method": _any_method()}))
-    resolved = resolve(request, reporter)
+    resolved = resolve(submission.cell.request(method=_any_method()), reporter)
     track = resolved.spec.track
     if not submission.ranked:
         track = track.model_copy(update={"recipe": Part(name=OWNER, options={"name": OWNER})})
@@ -159,7 +156,7 @@ def score_submission(
         )
     chosen, _ = conventions_for(
         registry(),
-        submission.conventions,
+        submission.cell.conventions,
         dims=resolved.names.card.dims,
         case_dims=resolved.names.card.dims,
         dataset=resolved.names.card.name,
@@ -168,7 +165,7 @@ def score_submission(
     if scored.table is None:
         raise UsageError("; ".join(f"convention {name}: {why}" for name, why in scored.skipped.items()))
     for name, why in scored.skipped.items():
-        (reporter.warn if submission.conventions else reporter.note)(f"convention {name} is left out: {why}")
+        (reporter.warn if submission.cell.conventions else reporter.note)(f"convention {name} is left out: {why}")
     _write(folder, spec, resolved, split, labels, refs, digest, list(chosen), submission)
     write_table(folder / SCORES_FILE, scored.table)
     result = _result(spec, split, scored.records, resolved.data.phantom)
@@ -208,10 +205,10 @@ def _write(
     Provenance(
         plugins={**here.plugins, "method": method}, versions=here.versions, git=here.git,
         machine=Machine(device="unknown", device_name="made elsewhere"),
-        predictions=GivenPredictions(digest=digest, about=submission.about, scored_under=submission.recipe),
+        predictions=GivenPredictions(digest=digest, about=submission.about, scored_under=submission.cell.recipe),
     ).to_disk(folder)  # fmt: skip
     SplitRecord.of(split).to_disk(folder)
-    target = folder / "predictions" / "last" / "main"
+    target = folder / PREDICTIONS / "last" / "main"
     names = {prediction_name(ref) for ref in refs}
     for file in target.glob("*.npz"):
         if file.stem not in names:

@@ -22,14 +22,10 @@ from semibench.evaluation.scoring import COUNTS, KEYS, applicable, score_predict
 from semibench.evaluation.summary import check_table, summarise
 from semibench.registry import registry
 from semibench.reporting import Reporter
+from semibench.runfolder.format import PREDICTIONS
 from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.evidence.containers import Container, ContainerError, read_labels, read_working
 from semibench_leaderboards.evidence.opening import RunInputs
-
-FOLDER = "predictions"
-
-VALUE_KEY = ["checkpoint", "predictor", "convention", "dataset", "case", "class", "metric"]
-"""Columns of scores.parquet that identify a value."""
 
 Labels = NDArray[Any]
 
@@ -52,7 +48,7 @@ class StoredPredictions:
         by_predictor: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
         for name in self.container.names():
             parts = PurePosixPath(name).parts
-            if len(parts) == 4 and parts[0] == FOLDER and name.endswith(".npz"):
+            if len(parts) == 4 and parts[0] == PREDICTIONS and name.endswith(".npz"):
                 folder = "/".join(parts[:3])
                 folders = by_predictor.setdefault((parts[1], parts[2].split("@")[0]), {})
                 if folder not in folders:

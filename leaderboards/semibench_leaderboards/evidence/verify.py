@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,11 @@ from semibench.reporting import Reporter
 from semibench.runfolder.format import SPEC_FILE, FolderRecord, RunFolderError, parse_spec
 from semibench.runfolder.provenance import plugin_used
 from semibench.runfolder.records import Provenance, Result, SplitRecord
+from semibench.runfolder.tables import SCORE_KEY, SCORES_FILE, parse_scores
 from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
 from semibench_leaderboards.evidence.export import MANIFEST, NEEDED, read_manifest
 from semibench_leaderboards.evidence.opening import RunInputs, RunInputsError, open_inputs
 from semibench_leaderboards.evidence.stored_predictions import (
-    VALUE_KEY,
     StoredPredictions,
     conventions_by_name,
     rescore_stored,
@@ -162,7 +161,7 @@ def _scores(
         for key in claimed[["checkpoint", "predictor", "convention", "metric"]].drop_duplicates().to_numpy().tolist()
     }
     for stem in sorted(set(means) - listed):
-        verification.add("/".join(map(str, stem)), "wrong", "result.json has a mean, but scores.parquet has no case")
+        verification.add("/".join(map(str, stem)), "wrong", f"{Result.FILE} has a mean, but {SCORES_FILE} has no case")
     for (checkpoint, predictor), part in claimed.groupby(["checkpoint", "predictor"], sort=False):
         names = list(dict.fromkeys(part["convention"]))
         try:
@@ -185,20 +184,16 @@ def _scores(
 
 def _table(container: Container) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(io.BytesIO(container.read("scores.parquet")), engine="pyarrow")
-    except (ValueError, OSError) as error:
-        raise ContainerError(f"{container.path}: scores.parquet can't be read: {error}") from error
-    lacking = [name for name in (*VALUE_KEY, "value") if name not in table.columns]
-    if lacking:
-        raise ContainerError(f"{container.path}: scores.parquet lacks the columns {', '.join(lacking)}")
-    return table
+        return parse_scores(container.read(SCORES_FILE), f"{container.path}: {SCORES_FILE}")
+    except RunFolderError as error:
+        raise ContainerError(str(error)) from error
 
 
 def _compare(
     stem: tuple[str, ...], theirs: pd.DataFrame, mine: pd.DataFrame, claimed: float | None, fresh: float | None,
     verification: Verification,
 ) -> None:  # fmt: skip
-    both = theirs.merge(mine, on=VALUE_KEY, how="outer", suffixes=("_claimed", "_computed"), indicator=True)
+    both = theirs.merge(mine, on=[*SCORE_KEY], how="outer", suffixes=("_claimed", "_computed"), indicator=True)
     unpaired = int((both["_merge"] != "both").sum())
     claimed_values, computed_values = (both[f"value_{name}"].to_numpy(dtype=float) for name in ("claimed", "computed"))
     undefined = np.isnan(claimed_values) != np.isnan(computed_values)

@@ -100,11 +100,12 @@ def sync(
 
 def _records_by_track(runs: Path, tracks: Iterable[str] | None) -> dict[str, list[RunRecord]]:
     from semibench_leaderboards.reading.records import read_runs
+    from semibench_leaderboards.reading.run_filter import RunFilter
 
     if tracks is None:
         records = read_runs(runs)
     else:
-        records = [record for track in dict.fromkeys(tracks) for record in read_runs(runs, track=track)]
+        records = [record for track in dict.fromkeys(tracks) for record in read_runs(runs, RunFilter(track=track))]
     by_track: dict[str, list[RunRecord]] = {}
     for record in records:
         by_track.setdefault(record.track, []).append(record)
@@ -171,17 +172,16 @@ def _write(
 ) -> None:  # fmt: skip
     from semibench_leaderboards.ranking.boards import boards
     from semibench_leaderboards.ranking.ranks import rank
-    from semibench_leaderboards.reading.records import left_out
+    from semibench_leaderboards.reading.records import damaged_among
 
     try:
         board = next(iter(boards(records)), None)
+        damaged = damaged_among(records)
         if board is None:
-            folder = records[0].folder
-            reasons = [line for line in left_out(folder.parent) if str(folder) in line]
-            report.warnings.append(
-                "; ".join([f"track {stored.track[:SHORT]} is left as it was: none of its runs can be read", *reasons])
-            )
+            reasons = "; ".join(["none of its runs can be read", *damaged])
+            report.warnings.append(f"track {stored.track[:SHORT]} is left as it was: {reasons}")
             return
+        report.warnings += damaged
         ranking = rank(board)
         content = track_content(board, ranking, records)
     except SemibenchError as error:

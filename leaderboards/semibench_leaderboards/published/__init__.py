@@ -7,7 +7,7 @@ from semibench_leaderboards.published.anomalies import Anomaly, anomalies
 from semibench_leaderboards.published.counterparts import Counterpart, counterparts
 from semibench_leaderboards.published.marks import Mark, marks
 from semibench_leaderboards.published.papers import Paper, papers
-from semibench_leaderboards.published.search import find
+from semibench_leaderboards.published.search import ValueSearch, find
 from semibench_leaderboards.published.values import Value, values
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Mark",
     "Paper",
     "Value",
+    "ValueSearch",
     "anomalies",
     "counterparts",
     "find",

@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel
 
 from semibench.contracts.errors import UnknownNameError, UsageError
+from semibench.run.options import Option
 from semibench_leaderboards.published.values import Value, values
 
 ALIASES = {"jaccard": "iou", "dsc": "dice", "95hd": "hd95", "hd": "hd95", "isic2018": "isic18", "amos22": "amos"}
 """Names in papers or in the harness -> names in the tables."""
 
-FILTERS = ("paper", "table", "dataset", "setting", "method", "group", "metric", "role")
 
-
-def find(
-    *,
-    paper: str | None = None,
-    table: str | None = None,
-    dataset: str | None = None,
-    setting: str | None = None,
-    method: str | None = None,
-    group: str | None = None,
-    metric: str | None = None,
-    role: str | None = None,
-    among: Sequence[Value] | None = None,
-) -> list[Value]:
-    """The values that match all filters, in the order of the tables.
+class ValueSearch(BaseModel, frozen=True, extra="forbid"):
+    """What to look for among the published values: every field that is set must match.
 
     Case is ignored; a method is found by its slug or its printed name; the data set mmwhs matches both directions.
+    """
+
+    paper: Annotated[str | None, Option("mgcc, diff-cl, csc-pa, semsim or dtlp.")] = None
+    table: Annotated[str | None, Option("Number of the table, as printed: I, 3.")] = None
+    dataset: Annotated[str | None, Option("Data set.", ("--dataset", "-d"))] = None
+    setting: Annotated[str | None, Option("Setting or block: self, labeled-5pct, uda.")] = None
+    method: Annotated[str | None, Option("Method: slug or printed name.", ("--method", "-m"))] = None
+    group: Annotated[str | None, Option("mean, or a class or domain.")] = None
+    metric: Annotated[str | None, Option("dice, iou, hd95, asd ...")] = None
+    role: Annotated[str | None, Option("proposed, baseline, lower-bound, upper-bound, variant.")] = None
+
+
+def find(search: ValueSearch | None = None, among: Sequence[Value] | None = None) -> list[Value]:
+    """The values that match a search, in the order of the tables.
+
+    Args:
+        search: what to look for; None: every value.
+        among: values to choose from; None: those of all papers.
 
     Raises:
         UnknownNameError: no value has one of the names.
         UsageError: no value has the combination.
     """
-    given = locals()
     chosen = list(values() if among is None else among)
     everything = list(chosen)
-    wanted = {name: str(given[name]) for name in FILTERS if given[name] is not None}
+    wanted: dict[str, str] = (search or ValueSearch()).model_dump(exclude_none=True)
     for name, text in wanted.items():
         low = text.lower()
         low = ALIASES.get(low, low)
@@ -45,7 +53,8 @@ def find(
         chosen = [value for value in chosen if _fits(value, name, low)]
     if not chosen:
         combination = ", ".join(f"{name} {text!r}" for name, text in wanted.items())
-        within = find(**{"paper": paper} if paper and len(wanted) > 1 else {}, among=everything)
+        paper = wanted.get("paper")
+        within = find(ValueSearch(paper=paper) if len(wanted) > 1 else None, everything)
         last = list(wanted)[-1]
         raise UsageError(
             f"no published value has {combination}. {_called(last).capitalize()}s"

@@ -1,6 +1,6 @@
 """Boards: the rows of a track seen through one score, with everything a reader needs to judge them.
 
-for board in boards(read_runs(Path("runs"), dataset="tus")):
+for board in boards(read_runs(Path("runs"), RunFilter(dataset="tus"))):
     for row in board.rows: ...
 """
 
@@ -19,9 +19,9 @@ from semibench.contracts.errors import UnknownNameError
 from semibench.contracts.identity import Score, Track
 from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.ranking.doubts import board_warnings, row_notes
-from semibench_leaderboards.ranking.requests import ScoreRequest
 from semibench_leaderboards.ranking.resampling import interval, resampled_means
 from semibench_leaderboards.ranking.rows import Row, RowCosts, RowDoubts, RowIdentity, RowStates, RowStatistics
+from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.cases import CaseScores, CasesError, ScoredMetric, case_scores, stored_mean
 from semibench_leaderboards.reading.differences import differences, distinct_names, track_record
 from semibench_leaderboards.reading.records import RunRecord, by_row

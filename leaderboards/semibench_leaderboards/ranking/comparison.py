@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +15,17 @@ from numpy.typing import NDArray
 from semibench.contracts.errors import SemibenchError
 from semibench_leaderboards.ranking.resampling import interval, resampled_means
 from semibench_leaderboards.ranking.rows import Row
+from semibench_leaderboards.ranking.score_request import Unit
 from semibench_leaderboards.reading.cases import CaseScores, CaseSet, nan_mean
 from semibench_leaderboards.reading.records import DrawFold
 
-__all__ = ["ComparisonError", "RowComparison", "Unit", "case_values", "compare_rows", "signed_rank"]
+__all__ = ["ComparisonError", "RowComparison", "case_values", "compare_rows", "signed_rank"]
 
 MOST_EXACT = 50
 """Most differences for which scipy computes the exact distribution."""
 
 MOST_PERMUTED = 13
 """Most differences, with ties among them, for which all sign changes are enumerated."""
-
-Unit = Literal["case", "group"]
-"""What is taken as independent: each case, or each group (patient) by the mean of its cases."""
 
 
 class ComparisonError(SemibenchError):

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from semibench_leaderboards.ranking.boards import FEWEST, Board
 from semibench_leaderboards.ranking.comparison import (
     ComparisonError,
-    Unit,
     case_values,
     cases_by_draw_fold,
     compare_rows,
@@ -27,6 +26,7 @@ from semibench_leaderboards.ranking.comparison import (
 from semibench_leaderboards.ranking.letters import letters
 from semibench_leaderboards.ranking.resampling import LEVEL
 from semibench_leaderboards.ranking.rows import Row
+from semibench_leaderboards.ranking.score_request import Unit
 from semibench_leaderboards.reading.cases import CaseSet
 from semibench_leaderboards.reading.records import DrawFold
 

@@ -9,18 +9,19 @@ from typing import Any
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.contracts.identity import SHORT
 from semibench_leaderboards.ranking.boards import Board, board_differences, boards
-from semibench_leaderboards.ranking.requests import RunFilter, ScoreRequest
 from semibench_leaderboards.ranking.rows import Row
+from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.differences import MISSING, differences, track_record
 from semibench_leaderboards.reading.records import RunRecord, left_out, read_runs
+from semibench_leaderboards.reading.run_filter import RunFilter
 
 LISTED = 12
 """Most combinations of data set, protocol, recipe and method that an error lists."""
 
 
-def chosen_runs(runs: Path, filters: RunFilter, *, scores: bool = True) -> list[RunRecord]:
-    """The runs that match all filters. Raises UsageError, with what there is, where none does."""
-    records = read_runs(runs, **filters.model_dump(), scores=scores)
+def chosen_runs(runs: Path, run_filter: RunFilter, *, scores: bool = True) -> list[RunRecord]:
+    """The runs that match a filter. Raises UsageError, with what there is, where none does."""
+    records = read_runs(runs, run_filter, scores=scores)
     if records:
         return records
     every = read_runs(runs, scores=False)
@@ -29,10 +30,9 @@ def chosen_runs(runs: Path, filters: RunFilter, *, scores: bool = True) -> list[
         raise UsageError(
             f"{runs} holds no runs yet; make one with `bench run`, or name another folder with --runs{broken}"
         )
-    for kind, value in filters:
-        if value is not None:
-            _check_filter(runs, kind, value, {getattr(record, kind) for record in every})
-    combination = ", ".join(f"{kind} {value}" for kind, value in filters if value is not None)
+    for kind, value in run_filter.conditions.items():
+        _check_filter(runs, kind, value, {getattr(record, kind) for record in every})
+    combination = ", ".join(f"{kind} {value}" for kind, value in run_filter.conditions.items())
     existing = sorted({f"{r.dataset} · {r.protocol} · {r.recipe} · {r.method}" for r in every})
     more = f" and {len(existing) - LISTED} more" if len(existing) > LISTED else ""
     raise UsageError(f"no run under {runs} has {combination} together; there are: {'; '.join(existing[:LISTED])}{more}")
@@ -50,9 +50,9 @@ def _check_filter(runs: Path, kind: str, value: Any, existing: set[Any]) -> None
         raise UnknownNameError(f"{kind} among the runs in {runs}", str(value), existing)
 
 
-def chosen_boards(runs: Path, filters: RunFilter, request: ScoreRequest) -> list[Board]:
+def chosen_boards(runs: Path, run_filter: RunFilter, request: ScoreRequest) -> list[Board]:
     """The boards of the runs that match. Raises UsageError where there are none, with the reason."""
-    matching = boards(chosen_runs(runs, filters), request)
+    matching = boards(chosen_runs(runs, run_filter), request)
     if not matching:
         raise UsageError("\n".join(["none of the runs that match can be read", *left_out(runs)]))
     return matching
@@ -115,14 +115,14 @@ def chosen_row(board: Board, name: str) -> Row:
 
 
 def chosen_pair(
-    runs: Path, filters: RunFilter, request: ScoreRequest, first: str, second: str
+    runs: Path, run_filter: RunFilter, request: ScoreRequest, first: str, second: str
 ) -> tuple[Board, Row, Row]:
     """The board that has both rows, and the two rows.
 
     Raises UnknownNameError for a name that no board has, UsageError where no board has both (rows of different tracks are never
     compared; the message says what the tracks differ in) or several have.
     """
-    matching = chosen_boards(runs, filters, request)
+    matching = chosen_boards(runs, run_filter, request)
     with_row = {name: [board for board in matching if _has_row(board, name)] for name in (first, second)}
     for name, candidates in with_row.items():
         if not candidates:

@@ -17,9 +17,10 @@ from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import Score, sha256
 from semibench.evaluation.overlap_check import violates_dice_of_iou
 from semibench.runfolder.format import RunFolderError
-from semibench.runfolder.reading import SCORES_FILE
-from semibench.runfolder.records import ScoreSummary, SplitRecord
-from semibench_leaderboards.reading.index import Index, reason_of
+from semibench.runfolder.reading import reason_of
+from semibench.runfolder.records import Result, ScoreSummary, SplitRecord
+from semibench.runfolder.tables import SCORES_FILE
+from semibench_leaderboards.reading.index import Index
 from semibench_leaderboards.reading.records import RunRecord
 
 TOLERANCE = 1e-6
@@ -214,7 +215,7 @@ def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: Scor
         of_score &= table[column] == getattr(name.score, column)
     part = of_score & (table["metric"] == name.metric)
     if not part.any():
-        raise _Fault(f"{record.folder}/scores.parquet has no rows for {name}, which result.json lists")
+        raise _Fault(f"{record.folder}/{SCORES_FILE} has no rows for {name}, which {Result.FILE} lists")
     _check_dice(record, table, of_score)
     scored = {column: values[part] for column, values in table.items()}
     keys = np.array([f"{dataset}/{case}" for dataset, case in zip(scored["dataset"], scored["case"], strict=True)])
@@ -226,7 +227,7 @@ def _from_table(record: RunRecord, table: Mapping[str, NDArray[Any]], name: Scor
     shape = (len(unique), len(order))
     if len(keys) != shape[0] * shape[1] or len(set(zip(where.tolist(), column.tolist(), strict=True))) != len(keys):
         raise _Fault(
-            f"{record.folder}/scores.parquet, {name}: {len(keys)} rows for {shape[0]} cases and {shape[1]} "
+            f"{record.folder}/{SCORES_FILE}, {name}: {len(keys)} rows for {shape[0]} cases and {shape[1]} "
             "classes; each case and class must occur once"
         )
     values = np.full(shape, np.nan)

@@ -19,8 +19,10 @@ from pydantic import TypeAdapter
 
 from semibench.contracts.identity import SHORT, Entry, Replicate, RunSpec, Track
 from semibench.runfolder.format import SPEC_FILE, RunFolderError
-from semibench.runfolder.reading import SCORES_FILE, RunFolder
+from semibench.runfolder.reading import MARKERS, RunFolder, reason_of
 from semibench.runfolder.records import Provenance, Result, ScoreSummary, SplitRecord, Status
+from semibench.runfolder.tables import SCORES_FILE
+from semibench_leaderboards.reading.run_filter import RunFilter
 
 NAME = ".index.sqlite"
 VERSION = 5
@@ -204,9 +206,9 @@ class Index:
             self._mark_copies()
 
     # ---- reading ---------------------------------------------------------------------------------------------------
-    def listed(self, where: Mapping[str, Any], *, scores: bool) -> list[Listed]:
-        """The readable runs that match the filters."""
-        condition, values = _condition(where)
+    def listed(self, run_filter: RunFilter, *, scores: bool) -> list[Listed]:
+        """The readable runs that match a filter."""
+        condition, values = _condition(run_filter)
         packed = "scores.packed" if scores else "NULL"
         join = "LEFT JOIN scores ON scores.folder = runs.folder" if scores else ""
         names = "runs.folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result"
@@ -235,10 +237,9 @@ class Index:
                 parts[digest] = kind.model_validate_json(row[0])
         return parts
 
-    def newest_codes(self, where: Mapping[str, Any]) -> dict[str, str]:
-        """Row -> code of its newest finished run, or of its newest run where none has finished."""
-        tracks = {name: where.get(name) for name in ("protocol", "dataset", "recipe", "track", "phantom")}
-        condition, values = _condition(tracks)
+    def newest_codes(self, run_filter: RunFilter) -> dict[str, str]:
+        """Row -> code of its newest finished run, or of its newest run where none has finished, in the tracks of a filter."""
+        condition, values = _condition(run_filter.of_tracks())
         query = f"SELECT row, code FROM runs WHERE {condition} AND code != '' ORDER BY state = 'done', ended"
         return dict(self.connection.execute(query, values))
 
@@ -313,16 +314,16 @@ def _stamp(folder: str) -> str | None:
             stamps[name] = f"!{error.errno}"
         else:
             stamps[name] = f"{status.st_mtime_ns}.{status.st_size}"
-    if not stamps.keys() & {SPEC_FILE, Status.FILE, Result.FILE}:
+    if not stamps.keys() & set(MARKERS):
         return None
     return " ".join(stamps.get(name, "-") for name in STAMPED)
 
 
-def _condition(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    parts, values = ["error IS NULL", "copy_of IS NULL"], []
-    for name, value in where.items():
-        if value is None:
-            continue
+def _condition(run_filter: RunFilter) -> tuple[str, list[Any]]:
+    """A filter as an SQL condition, with its values."""
+    parts: list[str] = ["error IS NULL", "copy_of IS NULL"]
+    values: list[Any] = []
+    for name, value in run_filter.conditions.items():
         if name in ("track", "row", "key"):
             parts.append(f"substr({name}, 1, ?) = ?")
             values += [len(str(value)), str(value)]
@@ -345,14 +346,6 @@ def _read(folder: Path, name: str, stamp: str) -> _Read:
     ) as error:  # the last two: a spec without a recipe, a folder without permission
         empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": reason_of(error, folder)}
         return _Read(name, tuple(empty.values()), {}, b"")
-
-
-def reason_of(error: Exception, folder: Path) -> str:
-    """The message of an error about a run folder, in one line and without the folder's own path."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    for path in (folder.absolute(), folder):
-        text = text.replace(f"{path}/", "").removeprefix(f"{path}: ")
-    return text
 
 
 class Figures(Result):

@@ -1,6 +1,6 @@
 """Run folders as records, read through an index so that ten thousand runs are listed at once.
 
-failed = [record.name for record in read_runs(Path("runs"), dataset="tus") if record.state == "failed"]
+failed = [record.name for record in read_runs(Path("runs"), RunFilter(dataset="tus")) if record.state == "failed"]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from semibench.runfolder.records import (
 )
 from semibench.runfolder.state import State
 from semibench_leaderboards.reading.index import Index, Listed, unpacked
+from semibench_leaderboards.reading.run_filter import RunFilter
 
 __all__ = ["DrawFold", "RunRecord", "chosen_run", "left_out", "read_runs"]
 
@@ -161,49 +162,24 @@ class RunRecord:
         return self.spec.name
 
 
-def read_runs(
-    runs: Path,
-    *,
-    protocol: str | None = None,
-    dataset: str | None = None,
-    recipe: str | None = None,
-    method: str | None = None,
-    backbone: str | None = None,
-    track: str | None = None,
-    row: str | None = None,
-    key: str | None = None,
-    phantom: bool | None = None,
-    scores: bool = True,
-) -> list[RunRecord]:
-    """The runs under a folder that match all filters, ordered by track, row and replicate.
+def read_runs(runs: Path, run_filter: RunFilter | None = None, *, scores: bool = True) -> list[RunRecord]:
+    """The runs under a folder that match a filter, ordered by track, row and replicate.
 
     The index is refreshed first, so only folders with changed records are read. Folders that can't be read and copies of other
     folders are not in the list; `left_out(runs)` names them.
 
     Args:
         runs: folder of the run folders.
-        protocol: short or full name, as for the four next ones.
-        dataset: of the track.
-        recipe: that trains the run.
-        method: of the entry.
-        backbone: of the entry.
-        track: beginning of the digest.
-        row: beginning of the digest.
-        key: beginning of the run key.
-        phantom: only phantom data (True) or only real data (False).
+        run_filter: which of them; None: all.
         scores: also load the score summaries.
 
     Raises:
         UsageError: there is no such folder.
     """
-    index = _refreshed(runs)
-    where = {
-        "protocol": protocol, "dataset": dataset, "recipe": recipe, "method": method, "backbone": backbone,
-        "track": track, "row": row, "key": key, "phantom": phantom,
-    }  # fmt: skip
-    with index:
-        listed = index.listed(where, scores=scores)
-        newest = index.newest_codes(where)
+    wanted = run_filter or RunFilter()
+    with _refreshed(runs) as index:
+        listed = index.listed(wanted, scores=scores)
+        newest = index.newest_codes(wanted)
     records = [_record(runs, item, newest) for item in listed]
     return sorted(records, key=_order)
 
@@ -217,6 +193,16 @@ def left_out(runs: Path) -> list[str]:
         f"left out: {runs / name} holds the same run as {runs / other}, which counts once"
         for name, other in copies.items()
     ]
+
+
+def damaged_among(records: Sequence[RunRecord]) -> list[str]:
+    """The lines of `left_out` for runs that were in the list and turned out to be damaged when their cases were read."""
+    lines: list[str] = []
+    for runs in dict.fromkeys(record.folder.parent for record in records):
+        names = {record.folder.name for record in records}
+        with Index.of(runs) as index:
+            lines += [f"left out: {runs / name}: {why}" for name, why in index.broken().items() if name in names]
+    return lines
 
 
 def chosen_run(records: Sequence[RunRecord], key: str) -> RunRecord:

@@ -17,6 +17,7 @@ from semibench.data.roots import locate
 from semibench.evaluation.run_scores import prediction_name
 from semibench.pictures import Overlay, overlays, slice_of
 from semibench.registry import registry
+from semibench.runfolder.format import PREDICTIONS
 from semibench_leaderboards.reading.records import RunRecord
 
 
@@ -82,7 +83,7 @@ class Viewer:
 
 def stored_prediction(record: RunRecord, checkpoint: str, predictor: str, ref: CaseRef) -> NDArray[np.uint8]:
     """The label map that a run kept of a case, on the native grid. Raises NoPictureError where it kept none."""
-    file = record.folder / "predictions" / checkpoint / predictor / f"{prediction_name(ref)}.npz"
+    file = record.folder / PREDICTIONS / checkpoint / predictor / f"{prediction_name(ref)}.npz"
     if not file.is_file():
         raise NoPictureError(f"run {record.folder.name} kept no prediction of {ref.key}: {file} is missing")
     with np.load(file, allow_pickle=False) as stored:

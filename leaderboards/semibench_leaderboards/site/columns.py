@@ -54,16 +54,16 @@ class CellText:
 
 def metrics_of(board: Board) -> list[FurtherMetric]:
     """The other metrics of the convention for which a counted run of the board has a value, in the convention's order."""
-    found: dict[str, FurtherMetric] = {}
+    metrics: dict[str, FurtherMetric] = {}
     for row in board.rows:
         for record in row.states.counted:
             for score in record.scores:
                 name = score.metric
                 if score.mean is None or score.convention != board.score.convention:
                     continue
-                if name != board.metric and name not in found:
-                    found[name] = FurtherMetric(name, metric_label(name, score.unit), score.higher is not False)
-    return list(found.values())
+                if name != board.metric and name not in metrics:
+                    metrics[name] = FurtherMetric(name, metric_label(name, score.unit), score.higher is not False)
+    return list(metrics.values())
 
 
 def metric_means(board: Board, row: Row) -> dict[str, tuple[float, float | None]]:
@@ -78,8 +78,8 @@ def metric_means(board: Board, row: Row) -> dict[str, tuple[float, float | None]
             ):
                 values.setdefault(score.metric, []).append(score.mean)
     return {
-        name: (float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None)
-        for name, found in values.items()
+        name: (float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else None)
+        for name, means in values.items()
     }
 
 

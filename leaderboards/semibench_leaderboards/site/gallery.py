@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from semibench.contracts.errors import SemibenchError
 from semibench.files import jsonable
 from semibench.pictures import CLASSES, gray
+from semibench.runfolder.format import PREDICTIONS
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
 from semibench_leaderboards.ranking.rows import Row
@@ -122,7 +123,7 @@ def _rows(board: Board, ranking: Ranking) -> list[ViewedRow]:
         with_predictions = [
             (record, scores)
             for record, scores in runs
-            if (record.folder / "predictions" / board.score.checkpoint).is_dir()
+            if (record.folder / PREDICTIONS / board.score.checkpoint).is_dir()
         ]
         if not with_predictions:
             continue

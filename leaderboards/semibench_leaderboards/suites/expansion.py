@@ -5,52 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, BeforeValidator
-
-from semibench.contracts.errors import UnknownNameError, UsageError
-from semibench.matrix.cells import numbers
-from semibench.run.request import Cell, Option, merge_settings
+from semibench.contracts.errors import UnknownNameError
+from semibench.run.request import Cell, merge_settings
 from semibench_leaderboards.suites.coverage import MEAN, filled
+from semibench_leaderboards.suites.overrides import Overrides
 from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Suite
 
 if TYPE_CHECKING:
     from semibench.registry import Registry
 
 KINDS = (("methods", "method"), ("backbones", "backbone"), ("datasets", "dataset"), ("protocols", "protocol"))
-
-
-def _numbers(value: Any) -> Any:
-    """The numbers of "0-2" or "0,3,5", as the command line gives them. Raises UsageError for another text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return tuple(numbers(value))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-Numbers = Annotated[tuple[int, ...] | None, BeforeValidator(_numbers)]
-
-
-class Overrides(BaseModel, frozen=True, extra="forbid"):
-    """Changes to all cells of a suite, from the command line."""
-
-    recipe: Annotated[
-        str | None, Option("Replaces the suite's recipe and its recipe settings.", ("--recipe", "-r"))
-    ] = None
-    phantom: Annotated[
-        bool, Option("Use procedural stand-ins, with the replicates that the suite defines for them.", ("--phantom",))
-    ] = False
-    seeds: Annotated[Numbers, Option("Replaces the suite's seeds.", metavar="0-2", commas=True)] = None
-    draws: Annotated[Numbers, Option("Replaces the suite's draws.", metavar="0-2", commas=True)] = None
-    folds: Annotated[Numbers, Option("Replaces the suite's folds.", metavar="0-4", commas=True)] = None
-    methods: Annotated[tuple[str, ...], Option("Only these rows; repeatable.", ("--method", "-m"))] = ()
-    datasets: Annotated[tuple[str, ...], Option("Only these data sets; repeatable.", ("--dataset", "-d"))] = ()
-    settings: Annotated[
-        Settings, Option("Replaces a setting of all runs; repeatable.", ("--set",), metavar="NAME=VALUE")
-    ] = ()
 
 
 class SuiteCell(Cell, frozen=True, extra="forbid"):

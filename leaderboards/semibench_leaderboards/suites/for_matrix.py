@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from semibench.matrix.cells import as_groups
 from semibench.run.request import Cell
-from semibench_leaderboards.suites.expansion import Overrides, SuiteCell, expand
+from semibench_leaderboards.suites.expansion import SuiteCell, expand
 from semibench_leaderboards.suites.loading import load
+from semibench_leaderboards.suites.overrides import Overrides
 from semibench_leaderboards.suites.schema import Suite
 
 

@@ -5,8 +5,19 @@ MGCC = arXiv 2305.09447, IV-B; SemSim = arXiv 2410.13486, IV-A. Budgets are coun
 
 from __future__ import annotations
 
+from typing import Any
+
 from semibench import RecipeCard
 
+SGD_POLY: dict[str, Any] = {
+    "optimiser": "sgd",
+    "lr": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "schedule": "poly",
+    "power": 0.9,
+}
+"""The optimiser and schedule of SSL4MIS, which most papers of the field took over."""
 MGCC_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": [0.0, 0.0], "scale": [0.0, 1.0, 1.0]}
 SEMSIM_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": [0.5, 20.0], "scale": [0.0, 1.0, 1.0]}
 """Flips follow the paper; right-angle turns and rotations of up to 20 degrees follow the UniMatch code it builds on."""

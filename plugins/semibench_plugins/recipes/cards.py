@@ -10,17 +10,9 @@ from typing import Any
 
 from semibench import RecipeCard, hookimpl
 from semibench_plugins.datasets.families import RECIPES
-from semibench_plugins.datasets.paper_budgets import MGCC_WEAK
+from semibench_plugins.datasets.paper_budgets import MGCC_WEAK, SGD_POLY
 
 ROTFLIP = {"flip": 0.5, "rotate90": 0.75, "rotate": [0.0, 0.0], "scale": [0.0, 1.0, 1.0]}
-SGD: dict[str, Any] = {
-    "optimiser": "sgd",
-    "lr": 0.01,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "schedule": "poly",
-    "power": 0.9,
-}
 QUICK_WIDTHS = {"*": 0.5, "mgcc-net": 0.125, "deeplabv3plus": 0.25, "diff-vnet": 0.25}
 """Fractions of the published number of channels. Larger networks get smaller fractions, so that a run takes minutes."""
 
@@ -28,21 +20,21 @@ PAPER = [
     RecipeCard(
         name="paper",
         dims=2,
-        values={**SGD, "iterations": 30000, "labeled_batch": 12, "unlabeled_batch": 12, "patch": [256, 256], "evaluate_every": 500,
-                "checkpoint_every": 1000},
+        values={**SGD_POLY, "iterations": 30000, "labeled_batch": 12, "unlabeled_batch": 12, "patch": [256, 256],
+                "evaluate_every": 500, "checkpoint_every": 1000},
         source="SSL4MIS: 30000 iterations, 24 = 12 + 12, 256 x 256",
     ),
     RecipeCard(
         name="paper",
         dims=3,
-        values={**SGD, "iterations": 15000, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [96, 96, 96], "weak": ROTFLIP,
+        values={**SGD_POLY, "iterations": 15000, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [96, 96, 96], "weak": ROTFLIP,
                 "evaluate_every": 500, "checkpoint_every": 500},
         source="UA-MT family with the length of MC-Net (R2) and poly decay: one recipe for all methods",
     ),
 ]  # fmt: skip
 
-ADAM: dict[str, Any] = {**SGD, "optimiser": "adam", "lr": 2e-3}
-"""SGD at its published rate learns nothing in a few hundred iterations, so quick runs use Adam for all methods."""
+ADAM: dict[str, Any] = {**SGD_POLY, "optimiser": "adam", "lr": 2e-3}
+"""SGD_POLY at its published rate learns nothing in a few hundred iterations, so quick runs use Adam for all methods."""
 
 QUICK = [
     RecipeCard(
@@ -65,14 +57,14 @@ SMOKE = [
     RecipeCard(
         name="smoke",
         dims=2,
-        values={**SGD, "iterations": 6, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [64, 64], "weak": MGCC_WEAK,
+        values={**SGD_POLY, "iterations": 6, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [64, 64], "weak": MGCC_WEAK,
                 "evaluate_every": 3, "evaluate_cases": 4, "checkpoint_every": 3, "widths": SMOKE_WIDTHS},
     ),
     RecipeCard(name="smoke", protocols=("synthetic",), protocol={"count": 4}),
     RecipeCard(
         name="smoke",
         dims=3,
-        values={**SGD, "iterations": 4, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [32, 32, 32], "weak": ROTFLIP,
+        values={**SGD_POLY, "iterations": 4, "labeled_batch": 2, "unlabeled_batch": 2, "patch": [32, 32, 32], "weak": ROTFLIP,
                 "evaluate_every": 2, "evaluate_cases": 2, "checkpoint_every": 2, "widths": SMOKE_WIDTHS},
     ),
 ]  # fmt: skip

@@ -146,8 +146,11 @@ def test_names_and_shapes_are_those_of_mamba_ssm() -> None:
 def test_weights_go_to_mamba_ssm_and_back() -> None:
     official = pytest.importorskip("mamba_ssm", reason="needs mamba-ssm, which needs a CUDA build of torch")
     theirs, mine = official.Mamba(d_model=32), Mamba(32)
-    mine.load_state_dict(theirs.state_dict())
+    given = {name: value.clone() for name, value in theirs.state_dict().items()}
+    mine.load_state_dict(given)
+    theirs.load_state_dict(Mamba(32).state_dict())
     theirs.load_state_dict(mine.state_dict())
+    torch.testing.assert_close(theirs.state_dict(), given, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

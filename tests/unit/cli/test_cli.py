@@ -18,6 +18,7 @@ import typer
 from pydantic import Field
 from support.command_line import bench as run_bench
 from support.command_line import in_one_line as without_frames
+from support.leaderboard_toys import spec_of, write_run
 from support.places import with_tests
 from typer.testing import Result
 
@@ -29,6 +30,7 @@ from semibench.cli.progress import Bars, Lines, Phase, figures, reporter_for
 from semibench.cli.run_command import seeds_of
 from semibench.contracts.errors import LayoutError, UsageError
 from semibench.data.audit import Audit, Crossing, GroupedCase, SimilarPair
+from semibench.files import read_json, write_json
 from semibench.registry import Registry, Source, installed
 from semibench.runfolder.records import ScoreSummary
 
@@ -277,6 +279,18 @@ def test_doctor_shows_problems_with_tracebacks_and_exits_with_1(bench: Callable[
     text = bench("doctor").stdout
     assert "PROBLEM (import)" in text
     assert "Traceback" in text
+
+
+def test_doctor_names_damaged_run_folders(bench: Callable[..., Result], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    _, cut_off, of_a_newer = (write_run(runs, [0.5, 0.7], spec_of(seed=seed)) for seed in range(3))
+    (cut_off / "result.json").write_bytes((cut_off / "result.json").read_bytes()[:40])
+    write_json(of_a_newer / "status.json", read_json(of_a_newer / "status.json") | {"format": 99})
+    (runs / "notes").mkdir()
+    found = {line.split(": ")[1]: line for line in json.loads(bench("doctor", "--json").stdout)["runs"]}
+    assert set(found) == {f"runs/{folder.name}" for folder in (cut_off, of_a_newer)}
+    assert "result.json" in found[f"runs/{cut_off.name}"] and "update Semibench" in found[f"runs/{of_a_newer.name}"]
+    assert f"damaged: runs/{cut_off.name}: result.json" in bench("doctor").stdout
 
 
 def test_doctor_is_content_with_a_healthy_installation_and_reads_the_store(

@@ -8,11 +8,17 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import typer
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from typer.testing import CliRunner
 
 from semibench.cli.generated import Fields, with_options
-from semibench.run.request import Option
+from semibench.run.options import Option
+
+
+def _even(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"expected an even number of seats, found {number}")
+    return number
 
 
 class Order(BaseModel, frozen=True):
@@ -29,6 +35,14 @@ class Order(BaseModel, frozen=True):
     days: Annotated[tuple[str, ...], Option("With commas.", commas=True)] = ()
 
 
+class Table(BaseModel, frozen=True):
+    """A record that refuses some values, and a field without an option."""
+
+    seats: Annotated[int, AfterValidator(_even), Option("Seats.", ("--seats", "-s"), "Room")] = 2
+    cloth: Annotated[str, Option("Cloth.")] = ""
+    room: str = "hall"
+
+
 SEEN: list[Any] = []
 
 
@@ -41,6 +55,22 @@ def whole(order: Order, loud: bool = False) -> None:
 @with_options
 def values(given: Annotated[dict[str, Any], Fields(Order)]) -> None:
     SEEN.append(given)
+
+
+@with_options
+def laid(
+    table: Annotated[
+        Table,
+        Fields(Table, only=("seats",), panel="Guests", texts={"seats": "How many sit there."}),
+        Fields(Table, only=("cloth",)),
+    ],
+) -> None:
+    SEEN.append(table)
+
+
+@with_options
+def bare(table: Table) -> None:
+    SEEN.append(table)
 
 
 def call(command: Any, *words: str) -> Any:
@@ -99,3 +129,24 @@ def test_the_help_shows_panels_limits_and_defaults_that_say_something() -> None:
     for word in ("Amount", "1<=x<=9", "[default: 2]", "NAME", "--hot", "--cold", "[required]", "Cooks.", "--loud"):
         assert word in text
     assert not {"[default: hot]", "[default: some]", "[default: None]"} & set(re.findall(r"\[default: \w+\]", text))
+
+
+def test_several_marks_make_one_record_and_show_its_fields_in_different_panels() -> None:
+    assert call(laid, "-s", "4", "--cloth", "red") == Table(seats=4, cloth="red")
+    assert call(laid) == Table()
+    text = call(laid, "--help").output
+    guests = text[text.index("─ Guests") :]
+    assert "How many sit there." in guests and "[default: 2]" in guests and "--cloth" not in guests
+    assert "--cloth" in text and "Room" not in text and "Seats." not in text
+
+
+def test_a_field_without_an_option_keeps_its_default() -> None:
+    assert call(bare, "--seats", "6") == Table(seats=6)
+    text = call(bare, "--help").output
+    assert "Room" in text and "--room" not in text and "[default: ]" not in text
+
+
+def test_what_a_record_refuses_is_wrong_usage() -> None:
+    result = call(bare, "--seats", "3")
+    text = " ".join(result.output.replace("│", " ").split())
+    assert result.exit_code == 2 and "Invalid value for --seats: expected an even number of seats, found 3" in text

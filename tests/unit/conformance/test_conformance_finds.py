@@ -297,7 +297,11 @@ def test_a_broken_method_is_found(method: type[Method], fact: str) -> None:
     [(TwoClassesOnly, "runs_with_three_channels"), (GreyOnly, "runs_with_four_classes")],
 )
 def test_a_rehearsal_that_serves_two_checks_blames_one(method: type[Method], holds: str) -> None:
-    METHOD_CHECKS[holds](MethodSubject(method, Tiny))
+    broken = next(fact for kind, fact in BROKEN if kind is method)
+    check_holds, check_broken = METHOD_CHECKS[holds], METHOD_CHECKS[broken]
+    check_holds(MethodSubject(method, Tiny))
+    with pytest.raises((AssertionError, PluginError, UsageError, LookupError, DivergedError)):
+        check_broken(MethodSubject(method, Tiny))
 
 
 def test_the_term_that_a_weight_of_0_does_not_silence_is_named() -> None:

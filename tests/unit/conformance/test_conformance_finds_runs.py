@@ -49,8 +49,8 @@ class Peeking(Good):
 
     def begin(self, stage: str, pools: Any) -> None:
         super().begin(stage, pools)
-        for location in pools._data._store._locations.values():
-            self.seen += float(location.shard.label(location.record).mean())
+        for stored in pools._data._store._locations.values():
+            self.seen += float(stored.shard.label(stored.record).mean())
 
 
 class Refusing(Good):

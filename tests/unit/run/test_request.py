@@ -15,7 +15,8 @@ from semibench import UsageError
 from semibench.cli.app import build
 from semibench.contracts.identity import RunSpec
 from semibench.matrix.cells import AXES, Group, as_groups
-from semibench.run.request import Cell, Execution, Option, Request, merge_settings
+from semibench.run.options import Option
+from semibench.run.request import Cell, Execution, Request, merge_settings
 from semibench.run.resolve import resolve
 
 WORDS = st.text("abc-_.:/= '\"$", min_size=1, max_size=8).map(lambda text: f"x{text}")

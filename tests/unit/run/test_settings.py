@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -57,6 +57,7 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_every_value_comes_back(value: Any) -> None:
     text = write(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -22,7 +23,7 @@ from semibench.run.prepare import prepare
 from semibench.run.request import Request
 from semibench.runfolder.reading import ABANDONED, RunFolder, planned_state
 from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
-from semibench.runfolder.state import is_abandoned, process_is_gone, this_process
+from semibench.runfolder.state import host_digest, is_abandoned, process_is_gone, this_process
 from semibench.runfolder.writing import StatusFile
 from semibench_leaderboards.reading.records import read_runs
 
@@ -37,10 +38,10 @@ with FileLock(sys.argv[1]):
 
 @pytest.fixture
 def ended() -> tuple[int, str]:
-    """Id of a process of this host that has ended, and the host."""
+    """Id of a process of this host that has ended, and the digest of the host."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    return process.pid, socket.gethostname()
+    return process.pid, host_digest()
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_process_that_nobody_waited_for_is_gone() -> None:
     assert process.stdout is not None
     process.stdout.read()  # until it ends; its parent hasn't asked how
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert process_is_gone(process.pid, None, socket.gethostname()) is True
+    assert process_is_gone(process.pid, None, host_digest()) is True
     process.wait()
 
 
@@ -90,6 +91,18 @@ def test_a_status_names_the_process_that_wrote_it(tmp_path: Path) -> None:
     assert status is not None
     assert (status.process, status.process_started, status.host) == this_process()
     assert status.ended is None and status.started is not None
+
+
+def test_no_record_of_a_process_names_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "ward-7.hospital.example")
+    StatusFile(tmp_path).write("running")
+    text = (tmp_path / "status.json").read_text(encoding="utf-8")
+    assert "ward-7" not in text and "hospital" not in text
+    status = Status.from_disk(tmp_path)
+    assert status is not None and status.host == hashlib.sha256(b"ward-7.hospital.example").hexdigest()[:12]
+    monkeypatch.setattr(socket, "gethostname", lambda: "ward-8.hospital.example")
+    assert status.process is not None
+    assert process_is_gone(status.process, status.process_started, status.host) is None, "another host"
 
 
 def test_a_run_whose_process_is_gone_is_interrupted_everywhere(tmp_path: Path, ended: tuple[int, str]) -> None:

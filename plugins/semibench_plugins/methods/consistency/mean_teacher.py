@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
-from semibench.blocks import Supervision, Teacher, softmax_mse, supervised_loss
+from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
+from semibench.blocks import StudentTeacher, Supervision, Teacher, softmax_mse, supervised_loss
 
 
-class MeanTeacher(Method):
+class MeanTeacher(StudentTeacher):
     """L = L_sup + w L_c, L_c = mean (softmax(student(u)) - softmax(teacher(u + n)))^2, n = clip(N(0, noise), +-2 noise).
 
     The teacher is the moving average of the student's parameters (not of its buffers). It runs in training mode, with its
@@ -65,15 +64,3 @@ class MeanTeacher(Method):
             "sup": supervised_loss(logits, labeled.target, self.loss),
             "consistency": softmax_mse(logits_u, target, valid=unlabeled.valid),
         }
-
-    def after_step(self, clock: Clock) -> None:
-        """Updates the moving average."""
-        self.teacher.update(self.student)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, *spatial) -> logits (B, K, *spatial) of the student."""
-        return self.student(images)
-
-    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The student (published tables) and the teacher."""
-        return {"student": self.student, "teacher": self.teacher}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
-from semibench.blocks import Supervision, Teacher, supervised_loss
+from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
+from semibench.blocks import StudentTeacher, Supervision, Teacher, supervised_loss
 
 REPEATED = 2
 """Copies of each sample in one forward pass for the uncertainty, as in the authors' code."""
@@ -19,7 +19,7 @@ EPSILON = 1e-6
 """Added inside the logarithm of the entropy."""
 
 
-class UAMT(Method):
+class UAMT(StudentTeacher):
     """Mean teacher whose consistency counts only where the teacher is certain.
 
     The mean m of T teacher softmaxes (fresh noise, dropout) has the entropy U = -sum_c m_c ln(m_c + 1e-6). A position
@@ -115,15 +115,3 @@ class UAMT(Method):
             "sup": supervised_loss(logits[: len(labeled.image)], labeled.target, self.options.loss),
             "consistency": (certain * square).sum() / (self.kinds * certain.sum() + 1e-16),
         }
-
-    def after_step(self, clock: Clock) -> None:
-        """Updates the moving average."""
-        self.teacher.update(self.student)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, *spatial) -> logits (B, K, *spatial) of the student."""
-        return self.student(images)
-
-    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The student (published tables) and the teacher."""
-        return {"student": self.student, "teacher": self.teacher}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Pools, Samples, Stage, Task, Term
-from semibench.blocks import Teacher, box_mask, largest_component, region_loss
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, MethodOptions, Pools, Samples, Stage, Task, Term
+from semibench.blocks import StudentTeacher, Teacher, box_mask, largest_component, region_loss
 
 
-class BCP(Method):
+class BCP(StudentTeacher):
     """Copies a box between labeled and unlabeled samples in both directions. The student learns the mixed images with the
     label in one region and, in the other, a pseudo-label of the moving-average teacher reduced to largest components.
 
@@ -97,18 +97,6 @@ class BCP(Method):
         if self.components == "per-class":
             pseudo = largest_component(pseudo)
         return pseudo.masked_fill(~valid, IGNORE)
-
-    def after_step(self, clock: Clock) -> None:
-        """Updates the moving average."""
-        self.teacher.update(self.student)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, *spatial) -> logits (B, K, *spatial) of the student."""
-        return self.student(images)
-
-    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The student (published tables) and the teacher."""
-        return {"student": self.student, "teacher": self.teacher}
 
 
 def _halves(samples: Samples, count: int, targets: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -35,6 +35,7 @@ from semibench import (
     UsageError,
 )
 from semibench.blocks import FeatureDropout, FeatureNoise, bce_dice, softmax_mse, two_class_logits
+from semibench_plugins.datasets.paper_budgets import SGD_POLY
 
 Perturbation = Literal["none", "feature-dropout", "dropout", "feature-noise"]
 OWN_RECIPE = {
@@ -42,12 +43,7 @@ OWN_RECIPE = {
     "labeled_batch": 4,
     "unlabeled_batch": 4,
     "patch": (256, 256),
-    "optimiser": "sgd",
-    "lr": 0.01,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "schedule": "poly",
-    "power": 0.9,
+    **SGD_POLY,
     "weak": {"flip": 0.5, "rotate90": 0.5, "rotate": (0.0, 0.0)},
 }
 """20000 iterations are the paper's 300 epochs and the code's 40000 x 0.5; views are right-angle rotations and flips."""

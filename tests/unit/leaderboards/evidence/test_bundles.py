@@ -22,30 +22,25 @@ from semibench.contracts.cases import CaseRef
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.evaluation.run_scores import prediction_name
 from semibench.run.prepare import draw_split
+from semibench.run.request import Cell
 from semibench_leaderboards.evidence import containers
 from semibench_leaderboards.evidence import score as submissions
 from semibench_leaderboards.evidence.containers import ContainerError, open_container, read_labels
 from semibench_leaderboards.evidence.export import MANIFEST, export
+from semibench_leaderboards.evidence.requests import Submission
 from semibench_leaderboards.evidence.rescore import rescore
 from semibench_leaderboards.evidence.score import files_by_case, score_submission
 from semibench_leaderboards.evidence.stored_predictions import checked_labels
-from semibench_leaderboards.evidence.submission import Submission
 from semibench_leaderboards.evidence.verify import Verification, verify_run
 
 SETTINGS = ("phantom.cases=100", "phantom.scale=0.25", "test=0.2")
-WHAT: dict[str, Any] = {
-    "protocol": "self",
-    "dataset": "tus",
-    "recipe": "smoke",
-    "settings": SETTINGS,
-    "phantom": "always",
-}
+TASK = Cell(protocol="self", dataset="tus", recipe="smoke", settings=SETTINGS, phantom="always")
 
 
 @pytest.fixture(scope="module")
 def truths() -> dict[str, np.ndarray]:
     """References of the test cases by id."""
-    resolved, _ = submissions.resolve_submission(Submission(name="x", **WHAT))
+    resolved, _ = submissions.resolve_submission(Submission(name="x", cell=TASK))
     split, _ = draw_split(resolved)
     return {ref.id: np.asarray(resolved.data.catalog.datasets[ref.dataset].truth(ref).label) for ref in split.test}  # type: ignore[union-attr]
 
@@ -66,7 +61,7 @@ def submitted(truths: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFa
     for name, label in truths.items():
         np.save(place / "theirs" / f"{name}.npy", shifted(label))
     with open_container(place / "theirs") as container:
-        folder, _ = score_submission(Submission(name="Ours 1.0", about="a paper", **WHAT), container, place / "runs")
+        folder, _ = score_submission(Submission(name="Ours 1.0", about="a paper", cell=TASK), container, place / "runs")
     return folder
 
 
@@ -120,8 +115,8 @@ def test_the_number_is_the_harness_s_and_the_row_says_submitted(submitted: Path,
 
 
 def test_ranked_goes_to_the_recipe_s_own_track() -> None:
-    apart = submissions.resolve_submission(Submission(name="x", **WHAT))
-    among = submissions.resolve_submission(Submission(name="x", ranked=True, **WHAT))
+    apart = submissions.resolve_submission(Submission(name="x", cell=TASK))
+    among = submissions.resolve_submission(Submission(name="x", ranked=True, cell=TASK))
     assert among[1].track == among[0].spec.track
     assert apart[1].track.digest() != among[1].track.digest()
 
@@ -134,7 +129,7 @@ def test_missing_extra_and_double_files_are_named(truths: dict[str, np.ndarray],
     np.save(tmp_path / f"{names[1]}.nii.npy", truths[names[1]])
     Image.fromarray(truths[names[2]]).save(tmp_path / f"{names[2]}.png")
     with pytest.raises(UsageError) as error, open_container(tmp_path) as container:
-        score_submission(Submission(name="x", **WHAT), container, tmp_path / "runs")
+        score_submission(Submission(name="x", cell=TASK), container, tmp_path / "runs")
     text = str(error.value)
     assert f"1 of {len(names)} test cases have no prediction: tus/{names[0]}" in text
     assert "2 files don't belong to a test case of this split" in text and "phantom-99999-00.npy" in text
@@ -150,8 +145,10 @@ def test_other_predictions_under_one_name_need_force(
     runs = submitted.parent
     with open_container(tmp_path) as container:
         with pytest.raises(IdentityError, match=r"has other predictions of 'Ours 1\.0'"):
-            score_submission(Submission(name="Ours 1.0", **WHAT), container, runs)
-        folder, result = score_submission(Submission(name="Ours 1.0", seed=1, **WHAT), container, runs)
+            score_submission(Submission(name="Ours 1.0", cell=TASK), container, runs)
+        folder, result = score_submission(
+            Submission(name="Ours 1.0", cell=TASK.model_copy(update={"seed": 1})), container, runs
+        )
     assert folder != submitted
     dice = [s.mean for s in result.scores if s.metric == "dice"]
     assert dice and all(value == pytest.approx(1.0, abs=1e-5) for value in dice)

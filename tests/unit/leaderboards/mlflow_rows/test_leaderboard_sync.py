@@ -29,6 +29,7 @@ from semibench_leaderboards.mlflow_rows.sync import SyncReport, sync
 from semibench_leaderboards.ranking.boards import boards
 from semibench_leaderboards.ranking.ranks import rank
 from semibench_leaderboards.reading.records import read_runs
+from semibench_leaderboards.reading.run_filter import RunFilter
 
 BASE = np.linspace(0.3, 0.7, 12)
 
@@ -83,7 +84,7 @@ def parents(uri: str, track: str = "quick") -> Mapping[str, Any]:
 def test_rows_are_parent_runs_with_the_figures_of_the_board(runs: Path, store: str) -> None:
     report = sync(runs, store)
     assert (report.tracks, report.rows, report.runs, report.mirrored, report.warnings) == (2, 4, 9, 9, [])
-    (board,) = boards(read_runs(runs, recipe="quick"))
+    (board,) = boards(read_runs(runs, RunFilter(recipe="quick")))
     ranking = rank(board)
     found = parents(store)
     assert set(found) == {"best", "last", "few"}
@@ -147,7 +148,7 @@ def test_again_changes_nothing_and_a_new_run_changes_its_track_only(runs: Path, 
 
 def test_a_figure_that_is_gone_becomes_nan(runs: Path, store: str) -> None:
     sync(runs, store)
-    folder = next(record.folder for record in read_runs(runs, method="last"))
+    folder = next(record.folder for record in read_runs(runs, RunFilter(method="last")))
     shutil.rmtree(folder)
     sync(runs, store)
     last = parents(store)["last"]
@@ -259,7 +260,7 @@ class Told(Reporter):
 
 
 def test_the_listener_writes_the_track_of_the_run(runs: Path, store: str) -> None:
-    folder = next(record.folder for record in read_runs(runs, method="best"))
+    folder = next(record.folder for record in read_runs(runs, RunFilter(method="best")))
     update([folder], tracking_uri=store, reporter=Told())
     assert set(parents(store)) == {"best", "few", "last"}
     assert not [name for name in everything(store) if "smoke" in name]

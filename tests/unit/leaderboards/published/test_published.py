@@ -10,7 +10,7 @@ from support.command_line import bench
 
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.runfolder.records import ScoreSummary
-from semibench_leaderboards.published import anomalies, counterparts, find, marks, papers, values
+from semibench_leaderboards.published import ValueSearch, anomalies, counterparts, find, marks, papers, values
 from semibench_leaderboards.published.anomalies import read as read_anomalies
 from semibench_leaderboards.published.groups import class_of
 from semibench_leaderboards.published.marks import least_iou, recompute, recomputed
@@ -146,16 +146,16 @@ def test_the_overlap_laws_on_made_up_rows(iou: str, dice: str, wrong: bool) -> N
 
 
 def test_search_knows_aliases_and_suggests() -> None:
-    assert {value.method for value in find(method="CTBCT")} == {"ctct"}
-    assert {value.dataset for value in find(dataset="mmwhs")} == {"mmwhs-mr2ct", "mmwhs-ct2mr"}
-    assert {value.metric for value in find(paper="dtlp", metric="Jaccard")} == {"iou"}
-    assert {value.block for value in find(paper="semsim", setting="labeled-5pct")} == {"labeled-5pct"}
+    assert {value.method for value in find(ValueSearch(method="CTBCT"))} == {"ctct"}
+    assert {value.dataset for value in find(ValueSearch(dataset="mmwhs"))} == {"mmwhs-mr2ct", "mmwhs-ct2mr"}
+    assert {value.metric for value in find(ValueSearch(paper="dtlp", metric="Jaccard"))} == {"iou"}
+    assert {value.block for value in find(ValueSearch(paper="semsim", setting="labeled-5pct"))} == {"labeled-5pct"}
     with pytest.raises(UnknownNameError, match="Did you mean 'mgcc'"):
-        find(method="mgc")
+        find(ValueSearch(method="mgc"))
     with pytest.raises(UnknownNameError, match="I, II, III"):
-        find(paper="mgcc", table="9")
+        find(ValueSearch(paper="mgcc", table="9"))
     with pytest.raises(UsageError, match="busi, tus"):
-        find(paper="mgcc", dataset="la")
+        find(ValueSearch(paper="mgcc", dataset="la"))
 
 
 INSTALLED = ("semibench-1", "mgcc-2023", "ssl4mis", "la-sliding")
@@ -245,18 +245,18 @@ def test_columns_of_classes_are_classes_of_the_data_sets() -> None:
 
 
 def test_tables_show_units_roles_spreads_and_marks() -> None:
-    made = printed_tables(find(paper="mgcc", table="I", dataset="busi"))[0]
+    made = printed_tables(find(ValueSearch(paper="mgcc", table="I", dataset="busi")))[0]
     assert made.columns == ["IoU [%]", "recall [%]", "precision [%]", "F1 [%]"]
     assert made.rows[0][:3] == ["busi", "self: supervised-full [526/0]", "U-Net (upper bound)"]
     assert made.rows[-1][2:5] == ["MGCC (Ours) *", "68.06 ± 2.45 ✗[1]", "61.49 ± 2.82"]
     assert made.notes == ["[1] mgcc-01: IoU above F1: the columns use different averaging"]
     assert as_markdown([made]).count("\n| ") == 11
-    lines = as_csv(find(paper="mgcc", table="I")).splitlines()
+    lines = as_csv(find(ValueSearch(paper="mgcc", table="I"))).splitlines()
     assert len(lines) == 73 and lines[0].startswith("id,paper,table")
     assert record(by_id()["mgcc/I/busi/self/263-263/mgcc/mean/iou"])["impossible"].startswith("IoU above F1")
     ua_mt = by_id()["dtlp/IV/synapse/labeled-20pct/_-_/ua-mt/mean/dice"]
     assert cell_text(ua_mt) == "20.26 ± 2.2" and "20.26,2.2," in as_csv([ua_mt])
-    wide = printed_tables(find(paper="dtlp", table="IV"))[0]
+    wide = printed_tables(find(ValueSearch(paper="dtlp", table="IV")))[0]
     parts = pieces(wide, 6)
     assert [len(head) for head, _ in parts] == [9, 9, 6] and [
         name for head, _ in parts for name in head[3:]

@@ -17,8 +17,8 @@ from semibench_leaderboards.ranking.boards import Board, board_differences, boar
 from semibench_leaderboards.ranking.comparison import ComparisonError, case_values, compare_rows, signed_rank
 from semibench_leaderboards.ranking.letters import letters
 from semibench_leaderboards.ranking.ranks import holm, rank
-from semibench_leaderboards.ranking.requests import ScoreRequest
 from semibench_leaderboards.ranking.resampling import group_counts, interval, resampled_means
+from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.records import read_runs
 from semibench_leaderboards.showing.tables import footnotes
 

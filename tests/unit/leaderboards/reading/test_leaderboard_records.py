@@ -18,6 +18,7 @@ from semibench_leaderboards.ranking.boards import boards
 from semibench_leaderboards.reading.cases import CasesError, ScoredMetric, case_scores
 from semibench_leaderboards.reading.index import NAME, Index
 from semibench_leaderboards.reading.records import chosen_run, left_out, read_runs
+from semibench_leaderboards.reading.run_filter import RunFilter
 
 DICE = ScoredMetric(Score(checkpoint="last", predictor="main", convention="semibench-1"), "dice")
 
@@ -60,12 +61,16 @@ def test_changed_cases_are_read_again(tmp_path: Path) -> None:
 def test_filters_take_short_and_full_names(tmp_path: Path) -> None:
     three_seeds(tmp_path, "alpha", [[0.1], [0.2]])
     write_run(tmp_path, [0.3], spec_of("beta", dataset="la", phantom=True))
-    assert len(read_runs(tmp_path, method="alpha")) == len(read_runs(tmp_path, method="semibench:alpha")) == 2
-    assert len(read_runs(tmp_path, dataset="la", protocol="self")) == 1
-    assert len(read_runs(tmp_path, phantom=True)) == 1
-    assert read_runs(tmp_path, method="alph") == read_runs(tmp_path, method="%") == []
-    key = read_runs(tmp_path, dataset="la")[0].key
-    assert read_runs(tmp_path, key=key[:9])[0].method == "beta"
+    assert (
+        len(read_runs(tmp_path, RunFilter(method="alpha")))
+        == len(read_runs(tmp_path, RunFilter(method="semibench:alpha")))
+        == 2
+    )
+    assert len(read_runs(tmp_path, RunFilter(dataset="la", protocol="self"))) == 1
+    assert len(read_runs(tmp_path, RunFilter(phantom=True))) == 1
+    assert read_runs(tmp_path, RunFilter(method="alph")) == read_runs(tmp_path, RunFilter(method="%")) == []
+    key = read_runs(tmp_path, RunFilter(dataset="la"))[0].key
+    assert read_runs(tmp_path, RunFilter(key=key[:9]))[0].method == "beta"
     assert chosen_run(read_runs(tmp_path), key[:9]).method == "beta"
     with pytest.raises(UsageError, match="no run has a key"):
         chosen_run(read_runs(tmp_path), "zz")
@@ -99,7 +104,7 @@ def test_a_copied_folder_counts_once(tmp_path: Path) -> None:
     folder = write_run(tmp_path, [0.3], spec_of("beta"))
     shutil.copytree(folder, tmp_path / "a backup")
     shutil.copytree(folder, tmp_path / f"{folder.name} copy")
-    assert [record.folder for record in read_runs(tmp_path, method="beta")] == [folder]
+    assert [record.folder for record in read_runs(tmp_path, RunFilter(method="beta"))] == [folder]
     assert left_out(tmp_path) == [
         f"left out: {tmp_path / name} holds the same run as {folder}, which counts once"
         for name in sorted(["a backup", f"{folder.name} copy"])
@@ -107,7 +112,7 @@ def test_a_copied_folder_counts_once(tmp_path: Path) -> None:
     (board,) = boards(read_runs(tmp_path))
     assert {row.name: row.n for row in board.rows} == {"alpha": 3, "beta": 1}
     shutil.rmtree(folder)  # the first of those that are left stands for the run
-    (record,) = read_runs(tmp_path, method="beta")
+    (record,) = read_runs(tmp_path, RunFilter(method="beta"))
     assert record.folder == tmp_path / min("a backup", f"{folder.name} copy")
     assert len(left_out(tmp_path)) == 1
 

@@ -22,7 +22,7 @@ from semibench.run.request import Request
 from semibench.run.resolve import resolve
 from semibench_leaderboards.ranking.boards import boards
 from semibench_leaderboards.ranking.ranks import rank
-from semibench_leaderboards.ranking.requests import ScoreRequest
+from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.records import read_runs
 from semibench_leaderboards.showing.case_pictures import on_working, stored_prediction
 from semibench_leaderboards.site import render, write

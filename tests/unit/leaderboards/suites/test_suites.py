@@ -18,7 +18,7 @@ from semibench.protocols.single import published
 from semibench.registry import registry
 from semibench.run.request import merge_settings
 from semibench.runfolder.records import ModelFigures, ScoreSummary
-from semibench_leaderboards.published import find, papers, values
+from semibench_leaderboards.published import ValueSearch, find, papers, values
 from semibench_leaderboards.published.values import by_id
 from semibench_leaderboards.suites import Overrides, expand, load, names
 from semibench_leaderboards.suites.coverage import coverage
@@ -63,7 +63,7 @@ def test_every_method_of_every_table_is_a_row() -> None:
         assert suite.published is not None
         cells = expand(suite)
         filled = {value for cell in cells for value in cell.fills} | set(coverage(suite).reasons)
-        printed = find(paper=suite.published.paper, table=suite.published.table)
+        printed = find(ValueSearch(paper=suite.published.paper, table=suite.published.table))
         assert {value.method for value in printed} == {by_id()[key].method for key in filled}
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from semibench_plugins.datasets.paper_budgets import SGD_POLY
+
 JITTER: Mapping[str, Any] = {"jitter": (0.8, 0.5), "gamma": (0.0, 0.0), "blur": (0.5, 2.0), "noise": (0.0, 0.0)}
 FLIPS: Mapping[str, Any] = {"flip": 0.5, "rotate90": 0.0, "rotate": (0.0, 0.0), "scale": (0.0, 1.0, 1.0)}
 TURNS: Mapping[str, Any] = {"flip": 0.5, "rotate90": 0.5, "rotate": (0.25, 20.0), "scale": (0.0, 1.0, 1.0)}
@@ -39,12 +41,7 @@ def recipe(iterations: int, *, blur: bool = True, **changes: Any) -> dict[str, A
         "labeled_batch": 8,
         "unlabeled_batch": 8,
         "patch": (224, 224),
-        "optimiser": "sgd",
-        "lr": 0.01,
-        "momentum": 0.9,
-        "weight_decay": 1e-4,
-        "schedule": "poly",
-        "power": 0.9,
+        **SGD_POLY,
         "weak": dict(FLIPS),
         "strong": strong,
         **changes,
