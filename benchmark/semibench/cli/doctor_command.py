@@ -152,11 +152,11 @@ def store() -> dict[str, Any]:
 
 
 def damaged_runs(runs: Path) -> list[str]:
-    """A line for each run folder that can't be read, with what is wrong."""
+    """Returns a line for each run folder that can't be read, with what is wrong."""
     from semibench.runfolder.reading import damaged_folders
 
-    found = damaged_folders(runs) if runs.is_dir() else {}
-    return [f"damaged: {runs / name}: {why}" for name, why in found.items()]
+    reasons = damaged_folders(runs) if runs.is_dir() else {}
+    return [f"damaged: {runs / name}: {why}" for name, why in reasons.items()]
 
 
 def _draw(record: dict[str, Any]) -> None:

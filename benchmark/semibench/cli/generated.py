@@ -1,4 +1,4 @@
-"""Options that are generated from the fields of records, so that a field is described in one place: the record."""
+"""Generates options from the fields of records, so that each field is described in one place only."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Empty = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Fields:
-    """Marks a parameter of a command whose value comes from the options for the fields of a record.
+    """Marks a parameter of a command: each field of a record becomes an option.
 
-    The parameter is the record; where it is annotated as a dict, it is the values by field, and no option is required. A
-    parameter may carry several marks of one record, which show different fields in different panels.
+    The parameter receives the record or, if it is annotated as a dict, the values by field; then no option is required. A
+    parameter may have several marks of one record, which show different fields in different panels.
 
-    only, leave_out: names of fields (default: all that have an option). panel: heading in the help, in place of the fields' own.
-    texts: help texts by field, in place of the fields' own, for a command where they mean something more specific.
+    only, leave_out: names of fields (default: all that have an option). panel: heading in the help that replaces those of the
+    fields. texts: help texts by field that replace those of the fields, for a command where they mean something more specific.
     """
 
     record: type[BaseModel]
@@ -36,26 +36,26 @@ class Fields:
     texts: Mapping[str, str] = field(default_factory=dict)
 
     def fields(self) -> dict[str, FieldInfo]:
-        """The fields that become options, in the order of the record."""
-        wanted = set(self.only or Option.fields(self.record)) - set(self.leave_out)
-        return {name: info for name, info in self.record.model_fields.items() if name in wanted}
+        """Returns the fields that become options, in the order of the record."""
+        selected = set(self.only or Option.fields(self.record)) - set(self.leave_out)
+        return {name: info for name, info in self.record.model_fields.items() if name in selected}
 
     def option(self, name: str) -> Option:
-        """The option for a field, as the command shows it."""
+        """Returns the option for a field, as the command shows it."""
         own = Option.of(self.record.model_fields[name])
         return replace(own, help=self.texts.get(name, own.help), panel=self.panel or own.panel)
 
-    def take(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Takes the values of the fields out of what the command was called with; a field whose option wasn't given is left out,
-        so that it has its default."""
-        values = {name: _value(info, given.pop(name)) for name, info in self.fields().items()}
+    def take(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Removes the values of the fields from a command's arguments and returns them. A field without a value is left out, so
+        that it gets its default."""
+        values = {name: _value(info, arguments.pop(name)) for name, info in self.fields().items()}
         return {name: value for name, value in values.items() if value is not None}
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer takes it: each parameter that is a record, or marked with `Fields`, becomes one option per field.
+    """Wraps a command for typer: each parameter that is a record, or marked with `Fields`, becomes one option per field.
 
-    A value that its record refuses is reported as wrong usage, like a value of the wrong type."""
+    A value that the record rejects is reported as wrong usage, like a value of the wrong type."""
     signature = inspect.signature(command, eval_str=True)
     parameters: list[inspect.Parameter] = []
     marked: dict[str, tuple[Sequence[Fields], bool]] = {}
@@ -69,12 +69,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         parameters += [_parameter(name, mark, as_record) for mark in marks for name in mark.fields()]
 
     @functools.wraps(command)
-    def call(**given: Any) -> None:
-        made = {}
+    def call(**arguments: Any) -> None:
+        records = {}
         for name, (marks, as_record) in marked.items():
-            values = {field_name: value for mark in marks for field_name, value in mark.take(given).items()}
-            made[name] = _record(marks[0].record, values) if as_record else values
-        command(**made, **given)
+            values = {field_name: value for mark in marks for field_name, value in mark.take(arguments).items()}
+            records[name] = _record(marks[0].record, values) if as_record else values
+        command(**records, **arguments)
 
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -82,7 +82,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _marks(annotation: Any) -> tuple[Any, list[Fields]]:
-    """The bare type of a parameter, and its marks; a record by itself stands for all of its fields."""
+    """Returns the bare type of a parameter, and its marks. A record without a mark counts as marked with all its fields."""
     if get_origin(annotation) is Annotated:
         kind, *more = get_args(annotation)
         return kind, [item for item in more if isinstance(item, Fields)]
@@ -91,7 +91,7 @@ def _marks(annotation: Any) -> tuple[Any, list[Fields]]:
 
 
 def _record(record: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
-    """The record with these values. Raises typer.BadParameter for a value that it refuses."""
+    """Builds the record. Raises typer.BadParameter for an invalid value."""
     try:
         return record(**values)
     except ValidationError as error:
@@ -102,7 +102,7 @@ def _record(record: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
 
 
 def _parameter(name: str, mark: Fields, required: bool) -> inspect.Parameter:
-    """One field as a parameter with an option."""
+    """Returns one field as a parameter with an option."""
     info, option = mark.record.model_fields[name], mark.option(name)
     kind: Any = info.annotation
     default = info.default
@@ -115,12 +115,14 @@ def _parameter(name: str, mark: Fields, required: bool) -> inspect.Parameter:
     elif info.is_required():
         kind, default = (kind, Empty) if required else (kind | None, None)
     shown = default not in (None, "") and not isinstance(default, bool)
-    made = _typer_option(info, option, name, show_default=shown)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, made])
+    typer_option = _typer_option(info, option, name, show_default=shown)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, typer_option]
+    )
 
 
 def option_of(record: type[BaseModel], name: str, *, panel: str | None = None) -> Any:
-    """What typer needs to know of the option for one field, for a command that takes no other field of its record."""
+    """Returns typer's option for one field, for a command that takes no other field of the record."""
     return _typer_option(record.model_fields[name], Fields(record, panel=panel).option(name), name)
 
 
@@ -138,7 +140,7 @@ def _typer_option(info: FieldInfo, option: Option, name: str, *, show_default: b
 
 
 def _value(info: FieldInfo, value: Any) -> Any:
-    """The value of a field from that of its option; None where the option wasn't given."""
+    """Converts the value of an option to that of its field; None if the option wasn't given."""
     option = Option.of(info)
     if option.switch is not None:
         return {True: option.switch[0], False: option.switch[1]}.get(value)

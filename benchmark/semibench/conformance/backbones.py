@@ -237,10 +237,7 @@ def check_card_agrees(subject: BackboneSubject) -> None:
     assert issubclass(subject.backbone, Backbone)
     for dims in {2, 3} - set(subject.card.dims):
         patch = PATCH[dims]
-        _refuses(
-            lambda dims=dims, patch=patch: subject.build(dims=dims, patch=patch),
-            f"dims={dims}, which the card doesn't list",
-        )  # type: ignore[misc]
+        _refuses(lambda dims=dims, patch=patch: subject.build(dims=dims, patch=patch), f"dims={dims}, not on the card")  # type: ignore[misc]
 
 
 BACKBONE_CHECKS: Mapping[str, Check] = {

@@ -1,4 +1,4 @@
-"""How the fields of a record appear as options of the command line. Light: no torch, no typer."""
+"""Describes how fields of a record appear as options of the command line. Imports neither torch nor typer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pydantic.fields import FieldInfo
 class Option:
     """How a field appears on the command line.
 
-    help: one sentence. names: flags such as ("--method", "-m"), or ("--track/--no-track",) for a switch; the field's own name where
-    left out. panel: heading in the help. switch: the values that "--on/--off" flags stand for, where the field is not a
-    bool. written: a command line states the value even where it is the default. axis: help of the plural option of
-    `bench matrix`; a matrix takes several values of a field that has one. commas: several values in one word.
+    help: one sentence. names: flags such as ("--method", "-m"), or ("--track/--no-track",) for a switch; default: the name of the
+    field. panel: heading in the help. switch: the values of "--on/--off" flags if the field isn't a bool. written: whether a
+    command line states the value even if it is the default. axis: help of the plural option of `bench matrix`; a matrix takes
+    several values of a field that has one. commas: whether one word holds several values.
     """
 
     help: str
@@ -31,21 +31,21 @@ class Option:
 
     @classmethod
     def of(cls, field: FieldInfo) -> Option:
-        """The option of a field that has one."""
+        """Returns the option of a field that has one."""
         return next(item for item in field.metadata if isinstance(item, cls))
 
     @classmethod
     def fields(cls, record: type[BaseModel]) -> dict[str, FieldInfo]:
-        """The fields of a record that have an option, by name."""
-        found = record.model_fields.items()
-        return {name: field for name, field in found if any(isinstance(item, cls) for item in field.metadata)}
+        """Returns the fields of a record that have an option, by name."""
+        every = record.model_fields.items()
+        return {name: field for name, field in every if any(isinstance(item, cls) for item in field.metadata)}
 
     def flags(self, field: str) -> tuple[str, ...]:
-        """All flags of the option."""
+        """Returns all flags of the option."""
         return self.names or (f"--{field.replace('_', '-')}",)
 
     def words(self, field: str, value: Any) -> list[str]:
-        """The words that give the field this value on a command line; the shortest flag is used."""
+        """Returns the words that give the field this value on a command line, with the shortest flag."""
         flag = self.flags(field)[-1]
         if isinstance(value, bool) or self.switch is not None:
             on, _, off = flag.partition("/")
@@ -56,13 +56,13 @@ class Option:
 
 
 class Asked(BaseModel, frozen=True, extra="forbid"):
-    """A part of a request; its fields are options of the command line."""
+    """Base of the parts of a request. Their fields are options of the command line."""
 
     def words(self, *, leave_out: Iterable[str] = ()) -> list[str]:
-        """The options that say the same: fields that differ from their default, and those that are always written."""
-        skipped, found = set(leave_out), []
+        """Returns the equivalent options: fields that differ from their default, and those that are always written."""
+        skipped, words = set(leave_out), []
         for name, field in Option.fields(type(self)).items():
             value, option = getattr(self, name), Option.of(field)
             if name not in skipped and (option.written or field.is_required() or value != field.default):
-                found += option.words(name, value)
-        return found
+                words += option.words(name, value)
+        return words

@@ -126,10 +126,10 @@ def assign(settings: Mapping[str, Any], parts: Mapping[str, Iterable[str]]) -> d
     return by_part
 
 
-def _unknown(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+def _unknown(name: str, names: set[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"--set {name}: no part has this field.{hint} Known: {', '.join(sorted(known))}"
+    return f"--set {name}: no part has this field.{hint} Known: {', '.join(sorted(names))}"
 
 
 def _put(target: Nested, path: list[str], value: Any, name: str) -> None:
@@ -173,8 +173,8 @@ def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
             if item["type"] == "extra_forbidden":
                 near = difflib.get_close_matches(where, model.model_fields, n=1, cutoff=0.5)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                known = ", ".join(model.model_fields) or "none"
-                lines.append(f"{where}: unknown option{hint} Known: {known}")
+                names = ", ".join(model.model_fields) or "none"
+                lines.append(f"{where}: unknown option{hint} Known: {names}")
             else:
                 lines.append(f"{where}: {item['msg']}, found {item['input']!r}")
         raise UsageError(f"{what}: " + "; ".join(lines)) from error

@@ -19,13 +19,13 @@ from semibench.contracts.identity import RunSpec
 from semibench.files import DamagedFileError, json_object, jsonable, write_json
 
 FORMAT = 2
-"""Version of the layout of the files of a run folder. 1: files that carry no number (before 2026-12). 2: the number; the
+"""Version of the format of a run folder's files. 1: files without this number (before 2026-12). 2: adds the number; the
 digest of the drawn split in split.json and result.json; start time and host (a digest) of the process in
 status.json."""
 
 
 class RunFolderError(IdentityError):
-    """A file of a run folder is missing, cut off or contradicts another one; the message names the folder and the file."""
+    """A file of a run folder is missing, truncated or contradicts another one; the message names the folder and the file."""
 
 
 class NewerFormatError(RunFolderError):
@@ -33,7 +33,7 @@ class NewerFormatError(RunFolderError):
 
 
 class Record(BaseModel):
-    """A part of a record: immutable, strict about types, lenient about fields."""
+    """Base of records and their parts: immutable, strict about types, lenient about unknown fields."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
 
@@ -56,15 +56,15 @@ class FolderRecord(Record):
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Self:
-        """The record in the bytes of its file.
+        """Reads the record from the bytes of its file.
 
         Args:
             data: the whole file.
             where: the file's path, for messages.
 
         Raises:
-            NewerFormatError: where a newer Semibench wrote it.
-            RunFolderError: where it isn't such a record.
+            NewerFormatError: if a newer Semibench wrote it.
+            RunFolderError: if it isn't such a record.
         """
         try:
             loaded = json_object(data, where)
@@ -85,7 +85,7 @@ class FolderRecord(Record):
 
     @classmethod
     def from_disk(cls, folder: Path) -> Self | None:
-        """The record of a run folder, or None where the file isn't there. Raises the errors of `from_bytes`."""
+        """Reads the record of a run folder; returns None if there is no file. Raises the errors of `from_bytes`."""
         data = file_bytes(folder / cls.FILE)
         return None if data is None else cls.from_bytes(data, str(folder / cls.FILE))
 
@@ -100,7 +100,7 @@ class FolderRecord(Record):
 
 
 def file_bytes(file: Path) -> bytes | None:
-    """The bytes of a file of a run folder, None where it isn't there. Raises RunFolderError where it can't be read."""
+    """Returns the bytes of a file of a run folder, or None if there is none. Raises RunFolderError if it can't be read."""
     try:
         return file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -121,19 +121,19 @@ def first_complaint(error: ValidationError) -> str:
 
 SPEC_FILE = "spec.json"
 SYNTHETIC_FILE = "synthetic.json"
-"""How the synthetic cases of the draw were made."""
+"""How the synthetic cases of the draw were generated."""
 LOG_FILE = "log.txt"
 PREDICTIONS = "predictions"
 """Folder of the predicted label maps: CHECKPOINT/PREDICTOR/CASE.npz."""
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a folder holds a run: it has a spec. Whether its files are sound, `RunFolder.check` tells."""
+    """Returns whether a folder holds a run, that is, a spec. `RunFolder.check` tells whether its files are sound."""
     return (folder / SPEC_FILE).is_file()
 
 
 def parse_spec(data: bytes, where: str) -> RunSpec:
-    """The spec in the bytes of spec.json. Raises RunFolderError where there is none."""
+    """Reads the spec from the bytes of spec.json. Raises RunFolderError if they hold none."""
     try:
         return RunSpec.model_validate_json(data, strict=True)
     except ValidationError as error:

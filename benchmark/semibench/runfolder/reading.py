@@ -47,9 +47,9 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 class RunFolder:
-    """One run as its files say it. `spec.json` must be there; each other record is read when it is asked for first.
+    """One run, read from its files. `spec.json` must exist; other records are read on first use.
 
-    Raises RunFolderError where the folder holds no readable run spec, and later for a record that can't be read.
+    Raises RunFolderError if the folder holds no readable run spec, and later for a record that can't be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,33 +64,35 @@ class RunFolder:
 
     @cached_property
     def recorded_status(self) -> Status | None:
-        """status.json; None where it isn't written yet."""
+        """status.json; None if it isn't written yet."""
         return Status.from_disk(self.path)
 
     @cached_property
     def provenance(self) -> Provenance:
-        """provenance.json; empty where it isn't written yet."""
+        """provenance.json; empty if it isn't written yet."""
         return Provenance.from_disk(self.path) or Provenance()
 
     @cached_property
     def split(self) -> SplitRecord | None:
-        """split.json; None where it isn't written yet."""
+        """split.json; None if it isn't written yet."""
         return SplitRecord.from_disk(self.path)
 
     @cached_property
     def plan(self) -> PlanRecord | None:
-        """plan.json; None where it isn't written yet."""
+        """plan.json; None if it isn't written yet."""
         return PlanRecord.from_disk(self.path)
 
     @cached_property
     def result(self) -> Result | None:
-        """result.json; None where there is none."""
+        """result.json; None if there is none."""
         return Result.from_disk(self.path)
 
     @cached_property
     def state(self) -> State:
-        """new, running, interrupted, failed or done. A run that says it is running and whose process is gone is
-        interrupted. Whether a run is stale, only a plan for the same run or a newer run of its row can tell."""
+        """The state: new, running, interrupted, failed or done.
+
+        A "running" run whose process is gone counts as interrupted. Whether a run is stale can only be determined from a plan
+        for the same run or a newer run of its row."""
         status = self.recorded_status
         if status is None:
             return "new"
@@ -110,8 +112,11 @@ class RunFolder:
         return (self.path / CHECKPOINT).is_file()
 
     def check(self) -> None:
-        """Raises RunFolderError where a record can't be read, where one that the run's state needs is missing, and where two
-        contradict each other."""
+        """Checks that the records can be read, are complete for the run's state, and don't contradict each other.
+
+        Raises:
+            RunFolderError: if they don't.
+        """
         status, split, result = self.recorded_status, self.split, self.result
         provenance = Provenance.from_disk(self.path)
         if result is not None and result.key not in (None, self.spec.key):
@@ -119,7 +124,7 @@ class RunFolder:
                 f"{Result.FILE} belongs to run {str(result.key)[:SHORT]}, {SPEC_FILE} is run {self.spec.key[:SHORT]}"
             )
         if result is not None and status is None:
-            raise self._fault(f"there is a {Result.FILE} and no {Status.FILE}")
+            raise self._fault(f"there is a {Result.FILE} but no {Status.FILE}")
         if status is None or status.state != "done":
             return
         records = {Provenance.FILE: provenance, SplitRecord.FILE: split, Result.FILE: result}
@@ -127,15 +132,15 @@ class RunFolder:
         if not is_whole_table(self.path / SCORES_FILE):
             missing.append(f"whole {SCORES_FILE}")
         if missing:
-            raise self._fault(f"the run is done and has no {', no '.join(missing)}")
+            raise self._fault(f"the run is done but has no {', no '.join(missing)}")
         if result is not None and split is not None and result.split not in (None, split.digest):
-            raise self._fault(f"{Result.FILE} was made on another split than that of {SplitRecord.FILE}")
+            raise self._fault(f"{Result.FILE} belongs to another split than {SplitRecord.FILE}")
 
     def _fault(self, what: str) -> RunFolderError:
         return RunFolderError(f"{self.path}: {what}; a file was lost or changed by hand")
 
     def stale_reasons(self, provenance: Provenance, split: SplitRecord) -> list[str]:
-        """Why what is here isn't what a run with this provenance and this drawn split would make; empty where it is."""
+        """Returns why the run differs from one with this provenance and this drawn split; empty if it doesn't."""
         reasons = self.provenance.changes(provenance)
         return reasons + (self.split.changes(split) if self.split is not None else [])
 
@@ -243,18 +248,18 @@ def state_of(folder: Path, status: Status) -> State:
 def planned_state(
     folder: Path, spec: RunSpec, provenance: Provenance, split: SplitRecord, *, force: bool = False
 ) -> tuple[State, list[str]]:
-    """What a folder holds of a run that is about to be made, and why that is stale.
+    """Returns the state of the folder of a planned run, and the reasons if it is stale.
 
     Args:
-        folder: of the run; needn't exist.
+        folder: of the run; it may not exist yet.
         spec: of the run.
-        provenance: what would make it now.
-        split: what the protocol draws now.
-        force: what is there will be replaced, so that damage to it doesn't matter.
+        provenance: of the planned run.
+        split: drawn now.
+        force: the folder's content will be replaced, so damage doesn't matter.
 
     Raises:
-        IdentityError: where the folder holds another run.
-        RunFolderError: where a file of it is damaged, with what to do.
+        IdentityError: if the folder holds another run.
+        RunFolderError: if a file is damaged; the message says what to do.
     """
     try:
         run = _present_run(folder)
@@ -286,8 +291,8 @@ def _present_run(folder: Path) -> RunFolder | None:
 
 
 def damaged_folders(runs: Path) -> dict[str, str]:
-    """The run folders under a folder that can't be read or contradict themselves: name -> what is wrong, in one line."""
-    found = {}
+    """Returns the run folders that can't be read or contradict themselves: name -> what is wrong, in one line."""
+    reasons = {}
     for folder in sorted(runs.iterdir()):
         if folder.name.startswith("."):
             continue
@@ -300,12 +305,12 @@ def damaged_folders(runs: Path) -> dict[str, str]:
             ValueError,
             OSError,
         ) as error:  # ValueError: a spec without a recipe; OSError: no permission
-            found[folder.name] = reason_of(error, folder)
-    return found
+            reasons[folder.name] = reason_of(error, folder)
+    return reasons
 
 
 def reason_of(error: Exception, folder: Path) -> str:
-    """The message of an error about a run folder, in one line and without the folder's own path."""
+    """Returns the message of an error about a run folder, in one line and without the path of the folder."""
     text = " ".join(str(error).split()) or type(error).__name__
     for path in (folder.absolute(), folder):
         text = text.replace(f"{path}/", "").removeprefix(f"{path}: ")
@@ -313,8 +318,8 @@ def reason_of(error: Exception, folder: Path) -> str:
 
 
 def read_object(folder: Path, record: type[R]) -> R:
-    """A record that must be there. Raises RunFolderError where it isn't, or can't be read."""
-    found = record.from_disk(folder)
-    if found is None:
+    """Reads a record that must exist. Raises RunFolderError if it doesn't, or can't be read."""
+    content = record.from_disk(folder)
+    if content is None:
         raise RunFolderError(f"{folder} has no {record.FILE}; name the folder of a run that is done")
-    return found
+    return content

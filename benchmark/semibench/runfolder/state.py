@@ -1,4 +1,4 @@
-"""The state of a run, and whether the process that works on one is gone."""
+"""The states of a run, and whether the process that works on a run is gone."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from typing import Literal
 from semibench.contracts.identity import SHORT, sha256
 
 State = Literal["new", "resumable", "running", "interrupted", "failed", "done", "stale"]
-"""Every state there is. new: nothing was begun. running: a process works on it. interrupted: it was stopped, or its process
-is gone. failed: it raised an error. resumable: interrupted or failed, with a checkpoint to go on from. done: it has a result.
-stale: what is there was made by other code or on another split, and would not be made so now."""
+"""All states. new: not started. running: a process works on it. interrupted: it was stopped, or its process is gone. failed: it
+raised an error. resumable: interrupted or failed, with a checkpoint to resume from. done: it has a result. stale: it was
+produced by other code or on another split than would be used now."""
 
 LOCK = ".lock"
-"""The file of a run folder that a process holds locked while it works there."""
+"""File of a run folder that is locked while a process works on the run."""
 
 START_TOLERANCE = 1.0
-"""Seconds by which two readings of a process's start time may differ."""
+"""Largest difference in seconds between two readings of a process's start time."""
 
 
 def host_digest() -> str:
-    """Tells this host from others without its name, which stays out of records that are shared."""
+    """Returns a digest that identifies this host. Records that are shared don't hold its name."""
     return sha256(socket.gethostname())[:SHORT]
 
 
 def this_process() -> tuple[int, float, str]:
-    """Id and start time (seconds since 1970) of this process, and the digest of the host it runs on."""
+    """Returns id and start time (seconds since 1970) of this process, and the digest of its host."""
     import psutil
 
     return os.getpid(), psutil.Process().create_time(), host_digest()
 
 
 def process_is_gone(process: int, started: float | None, host: str | None) -> bool | None:
-    """Whether a process has ended, or its number belongs to another one by now.
+    """Returns whether a process has ended; its id may belong to another process by now.
 
     Args:
         process: its id.
-        started: its start time, seconds since 1970; None where that wasn't recorded.
-        host: digest of the machine it ran on; None where that wasn't recorded.
+        started: its start time in seconds since 1970; None if it wasn't recorded.
+        host: digest of the host it ran on; None if it wasn't recorded.
 
     Returns:
-        None where that can't be known: it ran on another machine, or its number is in use and its start time unknown.
+        None if this can't be determined: it ran on another host, or its id is in use and its start time unknown.
     """
     import psutil
 
@@ -61,7 +61,7 @@ def process_is_gone(process: int, started: float | None, host: str | None) -> bo
 
 
 def is_locked(lock: Path) -> bool | None:
-    """Whether a process holds the lock of a run folder; None where that can't be found out."""
+    """Returns whether a process holds the lock of a run folder; None if this can't be determined."""
     from filelock import FileLock, Timeout
 
     if not lock.is_file():
@@ -76,8 +76,8 @@ def is_locked(lock: Path) -> bool | None:
 
 
 def is_abandoned(folder: Path, process: int | None, started: float | None, host: str | None) -> bool:
-    """Whether nobody works any more on a run that says "running". Where the process itself can't be asked about, the lock of
-    the folder decides."""
+    """Returns whether the process of a run in the state "running" is gone. The folder's lock decides if the process can't be
+    examined."""
     gone = None if process is None else process_is_gone(process, started, host)
     if gone is False:
         return False

@@ -1,4 +1,4 @@
-"""The tables of a run folder: their names, the columns that identify a value, and whether a file is whole."""
+"""The tables of a run folder: file names, key columns, and readers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STEPS_FILE = "steps.parquet"
-"""What training logged: step (iteration of the run), stage, name, value."""
+"""The log of the training: step (iteration of the run), stage, name, value."""
 
 STEP_KEY = ("stage", "name", "step")
-"""Columns of the steps that identify a value, which may be logged several times."""
+"""Columns that identify a value in the steps; a value may be logged several times."""
 
 SCORES_FILE = "scores.parquet"
 """Every score of every test case."""
 
 SCORE_KEY = ("checkpoint", "predictor", "convention", "dataset", "case", "class", "metric")
-"""Columns of the scores that identify a value."""
+"""Columns that identify a value in the scores."""
 
 
 def is_whole_table(file: Path) -> bool:
-    """Whether a Parquet file begins and ends as one does; a file that was cut off doesn't."""
+    """Returns whether a file starts and ends as a Parquet file does; a truncated one doesn't."""
     try:
         with file.open("rb") as handle:
             head = handle.read(4)
@@ -36,14 +36,14 @@ def is_whole_table(file: Path) -> bool:
 
 
 def parse_scores(data: bytes, where: str) -> pd.DataFrame:
-    """The scores in the bytes of their file.
+    """Reads the scores from the bytes of their file.
 
     Args:
         data: the whole file.
         where: the file's path, for messages.
 
     Raises:
-        RunFolderError: where it isn't a Parquet file, or lacks a column.
+        RunFolderError: if it isn't a Parquet file, or lacks a column.
     """
     import pandas as pd
 
@@ -51,7 +51,7 @@ def parse_scores(data: bytes, where: str) -> pd.DataFrame:
         table = pd.read_parquet(io.BytesIO(data), engine="pyarrow")
     except (ValueError, OSError) as error:
         raise RunFolderError(f"{where} can't be read: {error}") from error
-    lacking = [name for name in (*SCORE_KEY, "value") if name not in table.columns]
-    if lacking:
-        raise RunFolderError(f"{where} lacks the columns {', '.join(lacking)}")
+    missing = [name for name in (*SCORE_KEY, "value") if name not in table.columns]
+    if missing:
+        raise RunFolderError(f"{where} lacks the columns {', '.join(missing)}")
     return table

@@ -150,7 +150,7 @@ WRONG: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("result.json", lambda record: record.update(training=["x"]), "result.json: training"),
     ("result.json", lambda record: record.update(label_budget=True), "result.json: label_budget"),
     ("result.json", lambda record: record.update(key="0" * 64), "result.json belongs to run 000000000000"),
-    ("result.json", lambda record: record.update(split="0" * 64), "result.json was made on another split"),
+    ("result.json", lambda record: record.update(split="0" * 64), "result.json belongs to another split"),
 ]
 
 

@@ -96,7 +96,7 @@ def test_broken_folders_are_named_and_harm_nothing(tmp_path: Path) -> None:
     assert len(read_runs(tmp_path)) == 1
     first, second = sorted(left_out(tmp_path), key=lambda line: other.name in line)
     assert first.startswith(f"left out: {broken}: status.json is not JSON")
-    assert second.startswith(f"left out: {other}: the run is done and has no result.json")
+    assert second.startswith(f"left out: {other}: the run is done but has no result.json")
 
 
 def test_a_copied_folder_counts_once(tmp_path: Path) -> None:
