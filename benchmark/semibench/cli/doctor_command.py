@@ -85,12 +85,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _origin(item: Any) -> dict[str, Any]:
+    """The package that something comes from."""
+    return {"distribution": item.distribution, "version": item.version, "entry_point": item.entry_point}
+
+
 def _problem(problem: Any) -> dict[str, Any]:
-    return {
+    return _origin(problem) | {
         "outcome": problem.outcome,
-        "distribution": problem.distribution,
-        "version": problem.version,
-        "entry_point": problem.entry_point,
         "kind": problem.kind,
         "message": problem.message,
         "traceback": problem.trace,
@@ -101,11 +103,9 @@ def hidden_commands(app: typer.Typer, plugins: Any) -> list[dict[str, Any]]:
     """Returns problems for commands of plug-ins that a built-in command of the same name hides."""
     own = {info.name for info in app.registered_commands} | {info.name for info in app.registered_groups}
     return [
-        {
+        _origin(item)
+        | {
             "outcome": "hidden",
-            "distribution": item.distribution,
-            "version": item.version,
-            "entry_point": item.entry_point,
             "kind": "commands",
             "message": f"command {item.name!r} is hidden by the built-in one; call it as {item.full_name!r}, or rename it",
             "traceback": "",

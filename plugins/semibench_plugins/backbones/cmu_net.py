@@ -9,25 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from semibench import BackboneOptions
-from semibench_plugins.backbones.mgcc_net import MGCCNet, MGCCNetOptions
+from semibench_plugins.backbones.mgcc_net import MGCCNet, MGCCNetOptions, OddKernel
 
 
 class CMUNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     """Options of `cmu-net`."""
 
     layers: int = Field(7, ge=0, description="ConvMixer layers at the bottleneck")
-    kernel: int = Field(7, ge=1, description="side of the depthwise convolutions; must be odd")
+    kernel: OddKernel = Field(7, ge=1, description="side of the depthwise convolutions; must be odd")
     gates: bool = Field(True, description="attention gates on the skips")
-
-    @field_validator("kernel")
-    @classmethod
-    def _kernel(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError(f"kernel must be odd so that maps keep their size; got {value}")
-        return value
 
 
 class CMUNet(MGCCNet):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from torch import Tensor, nn
 
 from semibench import Backbone, BackboneOptions, Decoder, UsageError
@@ -21,13 +21,23 @@ LEVELS = (64, 128, 256, 512, 1024)
 DIVISOR = 16
 
 
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError(f"kernel must be odd so that maps keep their size; got {value}")
+    return value
+
+
+OddKernel = Annotated[int, AfterValidator(_odd)]
+"""Side of a convolution that keeps the size of its map."""
+
+
 class MGCCNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     """Options of `mgcc-net`."""
 
     depths: tuple[int, ...] = Field(
         (0, 3, 6, 9), description="ConvMixer layers before each tap, cumulative; the last tap feeds the main decoder"
     )
-    kernel: int = Field(7, ge=1, description="side of the depthwise convolutions; must be odd")
+    kernel: OddKernel = Field(7, ge=1, description="side of the depthwise convolutions; must be odd")
     gates: bool = Field(True, description="attention gates on the skips of every decoder")
 
     @field_validator("depths")
@@ -37,13 +47,6 @@ class MGCCNetOptions(BackboneOptions, frozen=True, extra="forbid"):
             raise ValueError(
                 f"depths must be cumulative layer counts that never descend, e.g. (0, 3, 6, 9); got {value}"
             )
-        return value
-
-    @field_validator("kernel")
-    @classmethod
-    def _kernel(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError(f"kernel must be odd so that maps keep their size; got {value}")
         return value
 
 

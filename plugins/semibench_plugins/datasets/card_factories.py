@@ -46,3 +46,10 @@ def convention_card(load: str, name: str, title: str, summary: str, **facts: Any
     return ConventionCard(
         load=f"semibench_plugins.conventions.{load}", name=name, title=title, summary=summary, **facts
     )
+
+
+def sliding_window_card(load: str, dataset: str, title: str, summary: str, url: str, paper: str) -> ConventionCard:
+    """Builds the card of the published sliding window for one data set of volumes; its name is "DATASET-sliding"."""
+    return convention_card(
+        load, f"{dataset}-sliding", title, summary, dims=(3,), datasets=(dataset,), url=url, paper=paper
+    )

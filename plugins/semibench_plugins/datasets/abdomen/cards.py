@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semibench import ConventionCard
-from semibench_plugins.datasets.card_factories import convention_card, volume_card
+from semibench_plugins.datasets.card_factories import sliding_window_card, volume_card
 
 ORGANS = (
     "spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
@@ -60,10 +60,9 @@ PANCREAS = volume_card("abdomen.pancreas:Pancreas", "pancreas", "NIH Pancreas-CT
 
 DATASETS = (SYNAPSE, AMOS22, PANCREAS)
 
-PANCREAS_SLIDING = convention_card(
-    "cube_sliding:PancreasSliding", "pancreas-sliding", "Pancreas sliding window",
-    "la-sliding with a stride of 16, 16, 16: used for NIH Pancreas-CT since MC-Net",
-    dims=(3,), datasets=("pancreas",), url="https://github.com/ycwu1997/MC-Net",
+PANCREAS_SLIDING = sliding_window_card(
+    "cube_sliding:PancreasSliding", "pancreas", "Pancreas sliding window", url="https://github.com/ycwu1997/MC-Net",
+    summary="la-sliding with a stride of 16, 16, 16: used for NIH Pancreas-CT since MC-Net",
     paper="Wu et al., Semi-supervised Left Atrium Segmentation with Mutual Consistency Training (code), MICCAI 2021",
 )  # fmt: skip
 

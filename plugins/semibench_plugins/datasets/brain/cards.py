@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semibench import ConventionCard
-from semibench_plugins.datasets.card_factories import convention_card, volume_card
+from semibench_plugins.datasets.card_factories import sliding_window_card, volume_card
 
 BRATS19 = volume_card("brain.brats19:BraTS19", "brats19", "BraTS 2019",
     "Whole tumour in FLAIR MR, 335 volumes (259 high grade, 76 low grade).", cases=335, modality="MR", slice_axis=0,
@@ -34,10 +34,9 @@ MSD_HIPPOCAMPUS = volume_card("brain.msd_hippocampus:MSDHippocampus", "msd-hippo
 
 DATASETS = (BRATS19, MSD_HIPPOCAMPUS)
 
-BRATS19_SLIDING = convention_card(
-    "cube_sliding:Brats19Sliding", "brats19-sliding", "BraTS 2019 sliding window",
-    "la-sliding with a stride of 64, 64, 64: used for the whole tumour of BraTS 2019 since SSL4MIS",
-    dims=(3,), datasets=("brats19",), url="https://github.com/HiLab-git/SSL4MIS",
+BRATS19_SLIDING = sliding_window_card(
+    "cube_sliding:Brats19Sliding", "brats19", "BraTS 2019 sliding window", url="https://github.com/HiLab-git/SSL4MIS",
+    summary="la-sliding with a stride of 64, 64, 64: used for the whole tumour of BraTS 2019 since SSL4MIS",
     paper="Luo et al., SSL4MIS: semi-supervised learning for medical image segmentation (code), 2020",
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semibench import ConventionCard
-from semibench_plugins.datasets.card_factories import convention_card, volume_card
+from semibench_plugins.datasets.card_factories import sliding_window_card, volume_card
 
 ACDC = volume_card("heart.acdc:ACDC", "acdc", "ACDC",
     "Cardiac short-axis MR of 100 patients in five groups, end diastole and end systole: 200 volumes.", cases=200,
@@ -72,10 +72,9 @@ MNMS = volume_card("heart.mnms:MNMs", "mnms", "M&Ms",
 
 DATASETS = (ACDC, LA, MMWHS, MNMS)
 
-LA_SLIDING = convention_card(
-    "la_sliding:LaSliding", "la-sliding", "LA sliding window",
-    "left atrium as scored since UA-MT: stride 18, 18, 4, plain mean of windows, voxels, 0 everywhere for an empty prediction",
-    dims=(3,), datasets=("la",), url="https://arxiv.org/abs/1907.07034",
+LA_SLIDING = sliding_window_card(
+    "la_sliding:LaSliding", "la", "LA sliding window", url="https://arxiv.org/abs/1907.07034",
+    summary="left atrium as scored since UA-MT: stride 18, 18, 4, plain mean of windows, voxels, 0 for an empty prediction",
     paper="Yu et al., Uncertainty-aware Self-ensembling Model for Semi-supervised 3D Left Atrium Segmentation, MICCAI 2019",
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -90,16 +90,13 @@ def propagated(
     e1: Tensor,
     e2: Tensor,
     logits: Tensor,
-    *,
-    norm: Normalised = "row",
-    scale: Scale = "inside",
-    budget: float = 256.0,
+    **options: Any,
 ) -> Tensor:
     """Embeddings (B, D, *coarse), logits (B, K, *spatial) -> propagated logits (B, K, *spatial). The logits are averaged
     to the embeddings' grid, propagated there and resized linearly. (Small organs vanish on a grid of stride 16, so the
-    loss is computed at full resolution.)"""
+    loss is computed at full resolution.) options: those of `propagate`."""
     coarse, size = e1.shape[2:], logits.shape[2:]
     low = F.interpolate(logits.float(), tuple(coarse), mode="area")
-    z = propagate(e1.flatten(2), e2.flatten(2), low.flatten(2), norm=norm, scale=scale, budget=budget)
+    z = propagate(e1.flatten(2), e2.flatten(2), low.flatten(2), **options)
     mode = ("bilinear", "trilinear")[len(size) - 2]
     return F.interpolate(z.unflatten(2, coarse), tuple(size), mode=mode)
