@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import math
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from pydantic import Field
 from support.matrix_support import Bench
@@ -22,7 +19,7 @@ from semibench.run.request import Request
 from semibench.run.resolve import resolve
 from semibench.run.tuned import Tuned, find_tuned, read_tuned, with_tuned
 from semibench.tuning.space import build_space, parse_ranges
-from semibench.tuning.study import Study, StudySpec, _alive, work
+from semibench.tuning.study import Study, StudySpec, work
 from semibench.tuning.trial import run_trial, with_validation
 
 TERMS = {
@@ -197,20 +194,6 @@ def test_failing_trials_are_told_and_end_the_study_when_there_are_many(
     progress = study.progress()
     assert (progress.completed, progress.failed, progress.best) == (1, 7, 0.5)
     assert study.freeze() is not None
-
-
-def test_a_killed_process_that_nobody_asked_about_is_dead() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    attributes = {"process_started": psutil.Process(process.pid).create_time()}
-    assert _alive(process.pid, attributes)
-    assert not _alive(process.pid, {"process_started": attributes["process_started"] - 100.0}), "another one's number"
-    process.kill()
-    deadline = time.monotonic() + 20
-    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not _alive(process.pid, attributes)
-    process.wait()
-    assert not _alive(process.pid, attributes)
 
 
 def test_pruning_the_grid_and_every_sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
