@@ -66,3 +66,8 @@ class IdentityError(SemibenchError):
 
 class BusyError(SemibenchError):
     """Another process is working on the same run."""
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the message of an error without line breaks; empty if it has none."""
+    return " ".join(str(error).split())

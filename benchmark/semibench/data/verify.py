@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from semibench.contracts.cases import CaseRef, Dataset, Split
-from semibench.contracts.errors import LayoutError, SemibenchError
+from semibench.contracts.errors import LayoutError, SemibenchError, one_line
 from semibench.data.cache import check_case
 from semibench.data.catalog import check_index
 from semibench.data.hashes import HashMemory
@@ -58,11 +58,11 @@ def verify(
     except LayoutError as error:
         return findings or [Finding("error", "layout", None, error.brief)]
     except SemibenchError as error:
-        return [*findings, Finding("error", "index", None, _line(error))]
+        return [*findings, Finding("error", "index", None, one_line(error))]
     try:
         check_index(dataset, refs, refs[0].dataset if refs else None)
     except SemibenchError as error:
-        findings.append(Finding("error", "index", None, _line(error)))
+        findings.append(Finding("error", "index", None, one_line(error)))
     expected = dataset.card.cases
     if dataset.fingerprint is None and expected is not None and len(refs) != expected:
         findings.append(
@@ -91,11 +91,6 @@ def verify(
             findings.append(Finding("note", "labels", None, f"{empty} labeled cases contain no foreground"))
     findings += _splits(dataset, refs)
     return _once(findings)
-
-
-def _line(error: SemibenchError) -> str:
-    """Return the message in one line."""
-    return " ".join(str(error).split())
 
 
 def _once(found: Sequence[Finding]) -> list[Finding]:
@@ -145,7 +140,7 @@ def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] |
         check_case(case, ref, dataset)
         truth = dataset.truth(ref)
     except SemibenchError as error:
-        findings.append(Finding("error", "case", ref.id, _line(error)))
+        findings.append(Finding("error", "case", ref.id, one_line(error)))
         return None
     if float(case.image.min()) == float(case.image.max()):
         findings.append(Finding("warning", "case", ref.id, "the image has only one value"))
@@ -164,7 +159,7 @@ def _splits(dataset: Dataset, refs: Sequence[CaseRef]) -> list[Finding]:
     try:
         splits: Mapping[str, Split] = dataset.splits()
     except SemibenchError as error:
-        return [Finding("error", "splits", None, _line(error))]
+        return [Finding("error", "splits", None, one_line(error))]
     findings = []
     known = {ref.key for ref in refs}
     for name, split in splits.items():

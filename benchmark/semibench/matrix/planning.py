@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from semibench.contracts.errors import IdentityError, LayoutError, PluginError, UnsupportedError, UsageError
+from semibench.contracts.errors import IdentityError, LayoutError, PluginError, UnsupportedError, UsageError, one_line
 from semibench.contracts.identity import SHORT
 from semibench.files import read_cached_json
 from semibench.reporting import Reporter
@@ -95,9 +95,9 @@ def _plan(cell: Cell, runs: Path, device: str, threads: int | None) -> Planned:
     except UsageError as error:
         raise UsageError(f"{cell.label}: {error}") from error
     except (UnsupportedError, LayoutError) as error:
-        return Planned(cell, cell.digest, "skipped", " ".join(str(error).split()))
+        return Planned(cell, cell.digest, "skipped", one_line(error))
     except (PluginError, IdentityError) as error:
-        return Planned(cell, cell.digest, "failed", " ".join(str(error).split()))
+        return Planned(cell, cell.digest, "failed", one_line(error))
     state, reason = _state(plan.state, plan.folder, runs / JOURNAL / plan.key[:SHORT], plan.reasons)
     iterations = plan.resolved.options.recipe.iterations
     return Planned(cell, plan.key, state, reason, _seconds(plan), iterations, plan.folder)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.engine import Ending
-from semibench.contracts.errors import BusyError, LayoutError, UnsupportedError
+from semibench.contracts.errors import BusyError, LayoutError, UnsupportedError, one_line
 from semibench.files import read_json, write_json
 from semibench.process import STOP, environment, interrupt, on_signals
 from semibench.reporting import Reporter
@@ -39,6 +39,9 @@ PROGRESS_EVERY = 1.0
 """Seconds between two writes of progress.json."""
 
 PR_SET_PDEATHSIG = 1
+
+LONGEST_REASON = 600
+"""Largest number of characters of an error message in the outcome of a cell."""
 
 
 class ProgressFile(Reporter):
@@ -101,14 +104,14 @@ def _attempt(task: Mapping[str, Any], reporter: Reporter) -> tuple[Ending, str, 
         more = {"key": plan.key, "run": str(plan.folder)}
         more["new"] = _patiently(lambda: execute(plan, reporter)).new
     except (UnsupportedError, LayoutError, BusyError) as error:
-        return "skipped", _line(error), more
+        return "skipped", one_line(error)[:LONGEST_REASON], more
     except KeyboardInterrupt:
         return "interrupted", "stopped by a signal; the next attempt continues from the last checkpoint", more
     except Exception as error:
         log.error("%s", traceback.format_exc())
         if _out_of_memory(error):
-            return "out-of-memory", _line(error), more
-        return "failed", f"{type(error).__name__}: {_line(error)}", more
+            return "out-of-memory", one_line(error)[:LONGEST_REASON], more
+        return "failed", f"{type(error).__name__}: {one_line(error)[:LONGEST_REASON]}", more
     return "done", "", more
 
 
@@ -122,10 +125,6 @@ def _patiently(execute: Callable[[], Result]) -> Result:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:600]
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from semibench.contracts.errors import UsageError
+from semibench.contracts.errors import UsageError, one_line
 from semibench.contracts.identity import SHORT, Frozen
 
 TUNED = "tuned.json"
@@ -94,9 +94,7 @@ def read_tuned(path: Path) -> Tuned:
     try:
         return Tuned(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, json.JSONDecodeError, TypeError, ValidationError) as error:
-        raise UsageError(
-            f"{path}: expected a file written by `bench tune`, found: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise UsageError(f"{path}: expected a file written by `bench tune`, found: {one_line(error)[:300]}") from error
 
 
 def with_tuned(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from semibench.contracts.errors import IdentityError
+from semibench.contracts.errors import IdentityError, one_line
 from semibench.contracts.identity import SHORT, RunSpec, sha256
 from semibench.runfolder.format import (
     SPEC_FILE,
@@ -311,7 +311,7 @@ def damaged_folders(runs: Path) -> dict[str, str]:
 
 def reason_of(error: Exception, folder: Path) -> str:
     """Returns the message of an error about a run folder, in one line and without the path of the folder."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error) or type(error).__name__
     for path in (folder.absolute(), folder):
         text = text.replace(f"{path}/", "").removeprefix(f"{path}: ")
     return text
