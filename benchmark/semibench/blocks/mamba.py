@@ -108,7 +108,7 @@ def by_slices(tokens: Tensor, slices: int) -> Tensor:
     """(batch, length, D) -> the same with the positions in another order: the length is cut in `slices` equal chunks, the
     first positions of all chunks come first, then the second ones (12 in 3: 0 4 8 1 5 9 2 6 10 3 7 11).
 
-    Its own inverse with length / slices instead of slices. Raises ValueError where the length is no multiple."""
+    Its own inverse with length / slices instead of slices. Raises ValueError where the length is not a multiple of slices."""
     batch, length, width = tokens.shape
     if slices < 1 or length % slices:
         raise ValueError(f"{length} positions cannot be cut into {slices} equal slices")
