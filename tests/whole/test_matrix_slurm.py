@@ -76,4 +76,4 @@ def test_control_c_cancels_the_tasks(bench: Bench) -> None:
 
 def test_without_a_scheduler_it_says_so(tmp_path: Path) -> None:
     told = Bench(tmp_path, PATH="/usr/bin:/bin").call("matrix", *BASE, "--engine", "slurm", code=2).stderr
-    assert "no `sbatch` on the PATH" in told
+    assert "`sbatch` is not on the PATH" in told

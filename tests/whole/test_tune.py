@@ -249,7 +249,7 @@ def test_a_tuned_run_is_told_from_an_untuned_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no tuned\.json"):
         find_tuned("nothing", tmp_path)
     path.write_text("{}", encoding="utf-8")
-    with pytest.raises(UsageError, match="what `bench tune` wrote"):
+    with pytest.raises(UsageError, match="expected a file written by `bench tune`"):
         read_tuned(path)
 
 

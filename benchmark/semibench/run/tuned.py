@@ -93,7 +93,11 @@ def read_tuned(path: Path) -> Tuned:
     """Reads a tuned configuration. Raises UsageError if the file isn't one."""
     try:
         return Tuned(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, TypeError, ValidationError) as error:
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise UsageError(f"{path}: expected a file written by `bench tune`; {field}: {problem['msg']}") from error
+    except (OSError, json.JSONDecodeError, TypeError) as error:
         raise UsageError(f"{path}: expected a file written by `bench tune`, found: {one_line(error)[:300]}") from error
 
 

@@ -158,5 +158,5 @@ class Timeless(DiffVNet):
 
 
 def test_a_network_that_ignores_the_step_is_found() -> None:
-    with pytest.raises(AssertionError, match="step changes nothing"):
+    with pytest.raises(AssertionError, match="the step has no effect"):
         BACKBONE_CHECKS["time_is_fused"](BackboneSubject(Timeless))
