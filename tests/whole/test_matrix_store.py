@@ -1,4 +1,4 @@
-"""200 cells over 8 processes while workers are killed at random: every cell is done exactly once, or reported."""
+"""48 cells over 8 processes while workers are killed at random: every cell is done exactly once, or reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.matrix_support import Bench
 
 from semibench.files import read_json
 
-CELLS = 80
+CELLS = 48
 GROUP = {
     "seeds": f"0-{CELLS - 1}",
     "set": {"sleep": 2.0, "iterations": 1, "phantom.cases": 12},
