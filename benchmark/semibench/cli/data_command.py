@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,11 +109,8 @@ def verify(
     from semibench.data.verify import verify as check
 
     dataset = open_dataset(name, data_root, settings, phantom)
-    reporter = reporter_for(stderr())
-    try:
+    with closing(reporter_for(stderr())) as reporter:
         findings = check(dataset, decode=not fast, reread=not fast, reporter=reporter)
-    finally:
-        reporter.close()
     counts = Counter(finding.level for finding in findings)
     if as_json:
         emit(
@@ -157,11 +155,8 @@ def audit(
     from semibench.data.audit import write_group_table
 
     dataset = open_dataset(name, data_root, settings, phantom)
-    reporter = reporter_for(stderr())
-    try:
+    with closing(reporter_for(stderr())) as reporter:
         report = audit_images(dataset, distance=distance, likeness=likeness, reporter=reporter)
-    finally:
-        reporter.close()
     written: Path | None = None
     if write:
         if dataset.root is None:

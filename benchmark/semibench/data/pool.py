@@ -88,35 +88,11 @@ class RaggedPool(Pool):
         return self._labels[row]
 
 
-class SliceImages(Sequence[Tensor]):
-    """Slices (slab C, *patch) of volumes, read and resized one by one, for pools that do not fit into memory."""
-
-    def __init__(self, volumes: Sequence[Tensor], axis: int, patch: Sequence[int], slab: int) -> None:
-        self._volumes, self._axis, self._patch = volumes, axis, tuple(patch)
-        self._slices = [(v, n) for v, volume in enumerate(volumes) for n in range(volume.shape[axis + 1])]
-        self._offsets = torch.arange(slab) - slab // 2
-
-    def __len__(self) -> int:
-        return len(self._slices)
-
-    @overload
-    def __getitem__(self, row: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[Tensor]: ...
-    def __getitem__(self, row: int | slice) -> Tensor | Sequence[Tensor]:
-        if isinstance(row, slice):
-            return [self[n] for n in range(*row.indices(len(self)))]
-        number, position = self._slices[row]
-        volume = self._volumes[number]
-        positions = (position + self._offsets).clamp(0, volume.shape[self._axis + 1] - 1)
-        slices = volume.index_select(self._axis + 1, positions).movedim(self._axis + 1, 0)
-        return resize_images(slices, self._patch).flatten(0, 1)
-
-
-class SliceLabels(Sequence[Tensor]):
-    """Label slices (*patch) of label volumes (*spatial), resized one by one."""
+class _Slices(Sequence[Tensor], ABC):
+    """Slices of volumes, read one by one, for pools that do not fit into memory."""
 
     def __init__(self, volumes: Sequence[Tensor], axis: int, patch: Sequence[int]) -> None:
+        """axis: the slice axis as a dimension of the volumes' tensors."""
         self._volumes, self._axis, self._patch = volumes, axis, tuple(patch)
         self._slices = [(v, n) for v, volume in enumerate(volumes) for n in range(volume.shape[axis])]
 
@@ -131,7 +107,30 @@ class SliceLabels(Sequence[Tensor]):
         if isinstance(row, slice):
             return [self[n] for n in range(*row.indices(len(self)))]
         number, position = self._slices[row]
-        return resize_labels(self._volumes[number].select(self._axis, position)[None], self._patch)[0]
+        return self._read(self._volumes[number], position)
+
+    @abstractmethod
+    def _read(self, volume: Tensor, position: int) -> Tensor: ...
+
+
+class SliceImages(_Slices):
+    """Slices (slab C, *patch) of volumes (C, *spatial)."""
+
+    def __init__(self, volumes: Sequence[Tensor], axis: int, patch: Sequence[int], slab: int) -> None:
+        super().__init__(volumes, axis + 1, patch)
+        self._offsets = torch.arange(slab) - slab // 2
+
+    def _read(self, volume: Tensor, position: int) -> Tensor:
+        positions = (position + self._offsets).clamp(0, volume.shape[self._axis] - 1)
+        slices = volume.index_select(self._axis, positions).movedim(self._axis, 0)
+        return resize_images(slices, self._patch).flatten(0, 1)
+
+
+class SliceLabels(_Slices):
+    """Label slices (*patch) of label volumes (*spatial)."""
+
+    def _read(self, volume: Tensor, position: int) -> Tensor:
+        return resize_labels(volume.select(self._axis, position)[None], self._patch)[0]
 
 
 def resize_images(images: Tensor, size: Sequence[int]) -> Tensor:

@@ -8,27 +8,19 @@ from semibench import EngineCard, hookimpl
 @hookimpl
 def semibench_engines() -> list[EngineCard]:
     """Return the engines of the harness."""
+    on_this_machine = EngineCard(
+        name="local", title="This machine", load="semibench.matrix.local:Local",
+        summary="as many processes as the cores and GPUs of this machine allow",
+    )  # fmt: skip
     return [
-        EngineCard(
-            name="local",
-            title="This machine",
-            load="semibench.matrix.local:Local",
-            summary="as many processes as the cores and GPUs of this machine allow",
-        ),
-        EngineCard(
-            name="slurm",
-            title="Slurm",
-            load="semibench.matrix.slurm:Slurm",
-            summary="array jobs through submitit; preempted cells are queued again",
-            url="https://github.com/facebookincubator/submitit",
-            extra="slurm",
-        ),
-        EngineCard(
-            name="ray",
-            title="Ray",
-            load="semibench.matrix.on_ray:OnRay",
-            summary="tasks on a Ray cluster, or on one started here; cells of a lost node are run again",
-            url="https://docs.ray.io",
-            extra="ray",
-        ),
-    ]
+        on_this_machine,
+        _cluster("slurm:Slurm", "slurm", "Slurm", "https://github.com/facebookincubator/submitit",
+                 "array jobs through submitit; preempted cells are queued again"),
+        _cluster("on_ray:OnRay", "ray", "Ray", "https://docs.ray.io",
+                 "tasks on a Ray cluster, or on one started here; cells of a lost node are run again"),
+    ]  # fmt: skip
+
+
+def _cluster(load: str, name: str, title: str, url: str, summary: str) -> EngineCard:
+    """The card of an engine that needs the extra of its name."""
+    return EngineCard(name=name, title=title, load=f"semibench.matrix.{load}", summary=summary, url=url, extra=name)

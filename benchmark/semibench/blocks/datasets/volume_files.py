@@ -133,16 +133,21 @@ def read_nrrd(path: Path) -> Volume:
         >>> read_nrrd(folder / "a.nrrd").array.shape
         (6, 4, 2)
     """
+    return z_first(_read_itk(path, "NRRD"))
+
+
+def _read_itk(path: Path, kind: str) -> Volume:
+    """Reads a volume with SimpleITK, axes (z, y, x). kind: what the file should be, for messages."""
     import SimpleITK as sitk
 
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise CaseError(f"{path}: can't be read as NRRD ({_short(error)}); unpack or download it again") from error
+        raise CaseError(f"{path}: can't be read as {kind} ({_short(error)}); unpack or download it again") from error
     array = sitk.GetArrayFromImage(image)
     if array.ndim != 3:
-        raise CaseError(f"{path}: expected 3 axes, found the shape {array.shape[::-1]}")
-    return Volume(array.transpose(2, 1, 0), tuple(float(mm) for mm in image.GetSpacing()))
+        raise CaseError(f"{path}: expected 3 axes, found the shape {array.shape[::-1]}; restore the original file")
+    return Volume(array, tuple(float(mm) for mm in image.GetSpacing()[::-1]))
 
 
 def z_first(volume: Volume) -> Volume:
@@ -179,8 +184,6 @@ def read_metaimage(path: Path) -> Volume:
         >>> read_metaimage(folder / "a.mhd").array.shape
         (2, 4, 6)
     """
-    import SimpleITK as sitk
-
     fields = _metaimage_fields(path)
     data = metaimage_data_file(path)
     if data is not None and not data.is_file():
@@ -193,14 +196,7 @@ def read_metaimage(path: Path) -> Volume:
                 f"{data}: expected {expected} bytes ({' x '.join(map(str, sides))} voxels), found {data.stat().st_size}; "
                 "unpack the archive again"
             )
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise CaseError(f"{path}: can't be read as MetaImage ({_short(error)}); unpack the archive again") from error
-    array = sitk.GetArrayFromImage(image)
-    if array.ndim != 3:
-        raise CaseError(f"{path}: expected 3 axes, found the shape {array.shape[::-1]}; restore the original file")
-    return Volume(array, tuple(float(mm) for mm in image.GetSpacing()[::-1]))
+    return _read_itk(path, "MetaImage")
 
 
 def metaimage_data_file(path: Path) -> Path | None:

@@ -216,6 +216,7 @@ def test_killed_half_way_it_is_done_again(runs: Path, store: str, monkeypatch: p
     assert sync(runs, store).unchanged == 2
 
 
+@pytest.mark.slow
 def test_several_at_once_make_each_row_once(runs: Path, store: str) -> None:
     for record in read_runs(runs):
         mirror(record.folder, store)
