@@ -1,4 +1,4 @@
-"""Whether the built-in methods learn. 18 s a method, so only methods whose code isn't in `learning_record.json` are trained;
+"""Whether the built-in methods learn. Training takes long, so only methods whose code isn't in `learning_record.json` are trained;
 `tox -e learning` (`pytest --learn`) trains all of them and writes the record anew."""
 
 from __future__ import annotations
