@@ -191,6 +191,10 @@ from .metrics import (
 from .modes import (
     evaluating as evaluating,
 )
+from .running_statistics import (
+    estimate_statistics as estimate_statistics,
+    frozen_statistics as frozen_statistics,
+)
 from .seeds import (
     derive_seed as derive_seed,
     seeded_generator as seeded_generator,
