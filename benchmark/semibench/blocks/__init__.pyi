@@ -191,6 +191,10 @@ from .metrics import (
 from .modes import (
     evaluating as evaluating,
 )
+from .normalisation import (
+    exchange_batch_norm as exchange_batch_norm,
+    Norm as Norm,
+)
 from .running_statistics import (
     estimate_statistics as estimate_statistics,
     frozen_statistics as frozen_statistics,

@@ -123,8 +123,8 @@ def unique(refs: Iterable[CaseRef]) -> tuple[CaseRef, ...]:
 class Builder:
     """The `Backbones` factory of one run (see the contract).
 
-    The run's own backbone gets the run's options and start weights. Any other backbone gets its default options, with the
-    width that the recipe states."""
+    The run's own backbone gets the run's options and start weights. Any other backbone gets its default options and
+    what the recipe sets for it."""
 
     def __init__(
         self,
@@ -148,8 +148,7 @@ class Builder:
                 f"backbone {item.name!r} supports {item.card.dims} dims, but the run has {self.task.dims}"
             )
         cls = item.resolve()
-        width = self.recipe.widths.get(item.name, self.recipe.widths.get("*", 1.0))
-        base = self.options if own else {"width": width}
+        base = self.options if own else self.recipe.network_options(item.name, cls.Options.model_fields)
         net: Backbone = cls(
             dims=self.task.dims,
             channels=self.task.channels if channels is None else channels,

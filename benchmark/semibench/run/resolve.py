@@ -180,7 +180,7 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     if own:
         recipe = build(Recipe, "recipe 'own'", recipe.model_dump(), preset.get("recipe", {}), {"name": "own"})
     recipe = _changed_recipe(recipe, given["recipe"], names.dims)
-    width = {"width": recipe.widths.get(names.backbone.name, recipe.widths.get("*", 1.0))}
+    network = recipe.network_options(names.backbone.name, backbone.Options.model_fields)
     return Options(
         recipe=recipe,
         own=own,
@@ -192,7 +192,11 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
         terms=term_records(method.terms, merge(preset.get("terms", {}), given["term"])),
         backbone=backbone,
         backbone_options=build(
-            backbone.Options, f"backbone {names.backbone.name!r}", width, preset.get("backbone", {}), given["backbone"]
+            backbone.Options,
+            f"backbone {names.backbone.name!r}",
+            network,
+            preset.get("backbone", {}),
+            given["backbone"],
         ).model_dump(mode="json"),
         generator=generator,
         given=given,
