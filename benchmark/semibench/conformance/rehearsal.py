@@ -52,7 +52,7 @@ class Call:
 
 
 FEWEST = 32
-"""Numbers that a parameter must have, so that moving towards another one is no coincidence."""
+"""Numbers that a weight must have, so that moving towards another one is no coincidence."""
 SAME_WAY = 0.98
 """Cosine from which two changes count as the same."""
 
@@ -134,7 +134,7 @@ class Rehearsal:
 
     def _recording(self, clock: Clock, drivers: Mapping[str, Driver], optimise: Optimisation) -> Callable[..., bool]:
         names: dict[nn.Parameter, str] = {p: name for name, p in self.method.named_parameters()}
-        trained: dict[str, nn.Parameter] = {}
+        updated: dict[str, nn.Parameter] = {}
 
         def record_and_optimise(losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
             self._find_overwritten()
@@ -155,24 +155,25 @@ class Rehearsal:
             for driver in drivers.values():
                 for position, gradient in driver.gradients.items():
                     name = names.get(driver.parameters[position], driver.name)
-                    largest = float(gradient.abs().max())
-                    self.reached[name] = max(self.reached[name], largest)
-                    if largest:
-                        trained[name] = driver.parameters[position]
+                    self.reached[name] = max(self.reached[name], float(gradient.abs().max()))
+                    updated[name] = driver.parameters[position]
             stepped = optimise({}, on=on, step=True) if step else False
             if stepped:
-                self._stepped |= {name: parameter.detach().clone() for name, parameter in trained.items()}
-                trained.clear()
+                self._stepped |= {name: parameter.detach().clone() for name, parameter in updated.items()}
+                updated.clear()
             return stepped
 
         return record_and_optimise
 
     def _find_overwritten(self) -> None:
-        """Notes trained parameters that changed since their optimiser's last step, towards another parameter."""
+        """Notes trained weights that changed since their optimiser's last step, towards another weight. Vectors say little:
+        those of normalisations start alike in all networks."""
         named = dict(self.method.named_parameters())
         for name, before in self._stepped.items():
             after = named.get(name)
-            if after is None or after.numel() < FEWEST or torch.equal(after, before):
+            if after is None or after.ndim < 2 or after.numel() < FEWEST or not self.reached[name]:
+                continue
+            if torch.equal(after, before):
                 continue
             for other, goal in named.items():
                 if (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import Split
-from semibench.contracts.errors import UnsupportedError
+from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, one_line
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
 from semibench.registry import Registry, registry
@@ -180,10 +180,13 @@ def _estimate(plan: Plan, plugins: Registry) -> Estimate:
         return Estimate(source=f"an iteration of {voxels / 1e6:.1f} million voxels is too large to measure on a CPU")
     if seconds is None:
         task = _task(resolved, plan.split)
+        method = build_method(resolved, task, plugins)
         try:
-            seconds = measure_iteration(build_method(resolved, task, plugins), task, recipe, plan.device)
+            seconds = measure_iteration(method, task, recipe, plan.device)
         except TooLargeError as reason:
             return Estimate(source=str(reason))
+        except (PluginError, DivergedError) as error:  # the run itself fails likewise, and its folder says so
+            return Estimate(source=f"two iterations on noise failed: {one_line(error)}")
         timings.put(key, seconds)
         source = "two iterations on noise"
     generator = None
