@@ -29,6 +29,8 @@ ITERATIONS = 200
 BATCH = 2
 NOISE = 1.0
 SEEDS = (0,)
+BATCHES = 25
+"""From how many batches the running statistics are estimated again."""
 MARGIN = 0.05
 """How far the Dice must exceed chance, and how little it may depend on where the running statistics come from."""
 
@@ -89,7 +91,7 @@ class Predicting(nn.Module):
 @dataclass(frozen=True)
 class Outcome:
     """Mean Dice of a predictor on test samples. saved: with the running statistics that training left. estimated: with
-    statistics estimated again on the whole training images, without noise, masks or mixing."""
+    statistics estimated again on whole images of training batches, without noise, masks or mixing."""
 
     saved: float
     estimated: float
@@ -152,13 +154,13 @@ class LearningSubject:
 @torch.no_grad()
 def dice_of_predictors(method: Method, data: FewLabels, test: Pool) -> dict[str, tuple[float, float]]:
     """Returns for each predictor of a trained method the Dice with the running statistics as they are, and with statistics
-    estimated again on the images that the method learns from."""
-    pool = "labeled" if all(stream.pool == "labeled" for stream in method.streams.values()) else "all"
+    estimated again on the images of training batches, so that both saw labeled and unlabeled images in equal shares."""
     saved = {name: value.clone() for name, value in method.named_buffers()}
     figures = {}
     for name, predictor in method.predictors().items():
         before = dice(predictor(test.image).argmax(1), test.label)
-        estimate_statistics(Predicting(method, predictor), (samples.image for samples in data.pools.batches(pool)))
+        batches = (data.batch(iteration).values() for iteration in range(BATCHES))
+        estimate_statistics(Predicting(method, predictor), (torch.cat([one.image for one in each]) for each in batches))
         figures[name] = before, dice(predictor(test.image).argmax(1), test.label)
         for key, value in method.named_buffers():
             value.copy_(saved[key])
@@ -188,7 +190,7 @@ def check_beats_chance(subject: LearningSubject) -> str:
 
 def check_running_statistics_fit(subject: LearningSubject) -> str:
     """For every predictor, the Dice with the running statistics that training leaves and with statistics estimated again on
-    whole, clean training images differ by at most 0.05."""
+    the whole, clean images of training batches differ by at most 0.05."""
     figures = {
         name: f"{name}: Dice {one.saved:.3f} as trained, {one.estimated:.3f} with statistics of whole images: {one.gap:+.3f}"
         for name, one in subject.outcomes.items()

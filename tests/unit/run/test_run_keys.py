@@ -28,7 +28,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
-        "33cd8a0108947eedd9bea6f55f0dc6893dc6cc8373f784912582f75d88a162ca",
+        "013c693f423480ee0248c2e15b775777f61e59a79e50685ff8555cb7260fc05c",
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
@@ -50,7 +50,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "6c0d6a9ef757cecbee94402ee63830cd18b43e5e43f43d3e6a60f75b6954eab9",
+        "0196cad871522762bbb7fb47aac5bc58104954938e6dcb24498450698ae22961",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -33,7 +32,6 @@ from semibench.blocks import (
     dice_between,
     dice_ce,
     evaluating,
-    frozen_statistics,
     masked_mean,
     paste,
     soft_dice,
@@ -58,8 +56,8 @@ class FixMatch(Method):
     further factor .5 on L_u; for this row the paper prints none. Weak views share a forward pass with the labeled images.
     The partner is predicted in eval mode, or in that same pass with partner="train". Partners come from the same batch
     (the code draws them from a third loader), so a batch of one is never mixed. targets="soft" follows Eq. 1 to the
-    letter; the lineage's code uses hard labels. Inference and the partner's labels use running statistics; they come from
-    weak views alone (option `strong_statistics`).
+    letter; the lineage's code uses hard labels. As in both codes, strong views move the running statistics too, with
+    which images are tested and partners labeled.
 
     Variant "a" (SSL4MIS, train_fixmatch_standard_augs.py): n_c = (p_c - min p) / max p; classes with n_c > .8 survive;
     positions without a surviving class become background. L = CE + Dice on the labeled weak views + w [CE + Dice(strong
@@ -80,7 +78,7 @@ class FixMatch(Method):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **presets(),
         "ssl4mis": {
-            "options": {"variant": "a", "strong_statistics": "moved"},
+            "options": {"variant": "a"},
             "terms": SSL4MIS_TERMS,
             "recipe": {"iterations": 30000, "labeled_batch": 12, "unlabeled_batch": 12, "patch": (256, 256)},
         },
@@ -98,10 +96,6 @@ class FixMatch(Method):
         cutmix: float = Field(0.5, ge=0.0, le=1.0, description="probability that a strong view is cut-mixed (s)")
         partner: Literal["eval", "train"] = Field(
             "eval", description="mode of the network when it labels the pasted images (s)"
-        )
-        strong_statistics: Literal["frozen", "moved"] = Field(
-            "frozen",
-            description="whether passes over strong views move the running statistics, which inference uses (UniMatch, SSL4MIS)",
         )
         saturation: float = Field(
             0.0, ge=0.0, le=1.0, description="saturation jitter of strong views; colour images only, .5 for ISIC (s)"
@@ -135,17 +129,12 @@ class FixMatch(Method):
         confident = (confidence >= self.options.threshold) & valid
         target = F.one_hot(label, mixed.shape[1]).movedim(-1, 1) if self.options.targets == "hard" else mixed
         self.notes["kept"] = confident.float().mean()
-        with self._strong_statistics():
-            strong = self.net(paste(view, view.roll(1, 0), box))
+        strong = self.net(paste(view, view.roll(1, 0), box))
         return {
             "sup": dice_ce(logits[:count], labeled.target),
             "pixel": dice_between(strong, target, confident),
             "complementary": strong.new_zeros(()),
         }
-
-    def _strong_statistics(self) -> AbstractContextManager[None]:
-        """What passes over strong views do to the running statistics."""
-        return nullcontext() if self.options.strong_statistics == "moved" else frozen_statistics(self.net)
 
     def _partners(self, images: Tensor, weak: Tensor) -> Tensor:
         """Returns the class probabilities of the images to paste."""
@@ -160,9 +149,7 @@ class FixMatch(Method):
         images = torch.cat([labeled.image, unlabeled.image])
         valid = torch.cat([labeled.valid, unlabeled.valid])
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        weak = self.net(images)
-        with self._strong_statistics():
-            strong = self.net(strong_view(images, policy=ALWAYS, generator=generator, valid=valid))
+        weak, strong = self.net(images), self.net(strong_view(images, policy=ALWAYS, generator=generator, valid=valid))
         p_weak, p_strong = weak.detach().float().softmax(1), strong.float().softmax(1)
         label = surviving_labels(p_weak[count:], self.options.survival)
         self.notes["foreground"] = label.gt(0).float().mean()

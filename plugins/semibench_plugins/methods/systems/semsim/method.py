@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -14,15 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import Backbones, Batch, Clock, Losses, Method, Samples, Stream, Task, Term, UnsupportedError
-from semibench.blocks import (
-    colour_jitter,
-    cutmix_mask,
-    dice_between,
-    dice_ce,
-    evaluating,
-    frozen_statistics,
-    masked_mean,
-)
+from semibench.blocks import colour_jitter, cutmix_mask, dice_between, dice_ce, evaluating, masked_mean
 from semibench_plugins.methods.systems.semsim.affinity import refined, spread
 from semibench_plugins.methods.systems.semsim.fusion import CONV, SCALES, PlainFusion, SpatialAwareFusion
 from semibench_plugins.methods.systems.semsim.options import SemSimOptions, View
@@ -84,10 +75,9 @@ class SemSim(Method):
     predecessor (MedicalMatch) does; how it divides the images among forward passes isn't reproduced.
 
     Strong views are cut-mixed with another image of the batch, and predictions with the same boxes; channel dropout acts on
-    the encoder maps of strong views. Inference and the labels of pasted images use running statistics; they come from weak
-    views alone, since dropped channels and cut-mixed images have others. In 3D, windows have half the side (4, 2, 1) and
-    the affinity uses a grid with half the side of f (1/8 of the image with a U-Net or V-Net). No state carries over between
-    iterations. Inference: the network.
+    the encoder maps of strong views. In 3D, windows have half the side (4, 2, 1) and the affinity uses a grid with half the
+    side of f (1/8 of the image with a U-Net or V-Net). No state carries over between iterations. Inference: the network,
+    with running statistics of weak and strong views, as in the lineage's code.
     """
 
     terms: Mapping[str, Term] = {
@@ -214,10 +204,6 @@ class SemSim(Method):
         options = self.options
         return PseudoLabels(own, partner, valid, box, options.pseudo, options.targets, options.threshold)
 
-    def _strong_statistics(self) -> AbstractContextManager[None]:
-        """What passes over changed images or maps do to the running statistics."""
-        return nullcontext() if self.options.strong_statistics == "moved" else frozen_statistics(self)
-
     def _strong(self, unlabeled: Samples, labels: Mapping[View, PseudoLabels]) -> dict[View, Strong]:
         """Runs one pass over both strong views and decodes only those that a loss needs."""
         options, count = self.options, len(unlabeled.image)
@@ -245,8 +231,7 @@ class SemSim(Method):
         for view in VIEWS:
             box = cutmix_mask(size, batch=len(unlabeled.image), probability=self.options.cutmix, like=unlabeled.image)
             labels[view] = self._labels(weak.predictions, partner, unlabeled.valid, box)
-        with self._strong_statistics():
-            strong = self._strong(unlabeled, labels)
+        strong = self._strong(unlabeled, labels)
         pixel = [self._pixel(strong[view].logits, labels[view], size) for view in self.options.pixel_views]
         return {
             "sup": dice_ce(weak.logits[:count], labeled.target),
@@ -303,8 +288,7 @@ class SemSim(Method):
         if self.terms["feature"].weight == 0.0:
             return weak.logits.new_zeros(())
         size = unlabeled.image.shape[2:]
-        with self._strong_statistics():
-            logits = self.net.decode([self.dropout(one[count:]) for one in weak.maps], size)
+        logits = self.net.decode([self.dropout(one[count:]) for one in weak.maps], size)
         nothing = torch.zeros_like(unlabeled.valid)
         labels = self._labels(weak.predictions, weak.predictions, unlabeled.valid, nothing)
         return dice_between(logits, *labels.target("decoder", size))

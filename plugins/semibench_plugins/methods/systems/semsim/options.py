@@ -41,10 +41,6 @@ class SemSimOptions(MethodOptions, frozen=True, extra="forbid"):
     cross_view: View = Field(2, description="strong view of L_cross")
     cutmix: float = Field(0.5, ge=0.0, le=1.0, description="probability that a strong view is cut-mixed")
     partner: Literal["eval", "train"] = Field("eval", description="mode of the network that labels the pasted images")
-    strong_statistics: Literal["frozen", "moved"] = Field(
-        "frozen",
-        description="whether passes over strong views move the running statistics, which inference uses (code)",
-    )
     channel_dropout: float = Field(0.5, ge=0.0, lt=1.0, description="probability that a channel is dropped")
     channel_dropout_on: Literal["strong", "none"] = Field(
         "strong", description="maps of strong views, or only those of the term `feature` (code)"

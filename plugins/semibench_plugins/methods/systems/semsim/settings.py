@@ -60,7 +60,6 @@ def presets() -> dict[str, dict[str, Any]]:
 CODE_OPTIONS: Mapping[str, Any] = {
     "pseudo": "decoder",
     "resolution": "image",
-    "strong_statistics": "moved",
     "channel_dropout_on": "none",
     "affinity": "projected",
     "residual": False,
