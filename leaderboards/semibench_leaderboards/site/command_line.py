@@ -9,6 +9,7 @@ from typing import Any
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
+from semibench.contracts.recipe import written_out
 from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
@@ -203,4 +204,4 @@ def _recipe(name: str, dims: Any, protocol: str, dataset: str) -> tuple[Nested, 
         )
     except (SemibenchError, TypeError, ValueError):
         return NOTHING, NOTHING
-    return values.model_dump(mode="json"), layer
+    return written_out(values.model_dump(mode="json")), layer
