@@ -115,6 +115,6 @@ def test_a_record_holds_intensities_only_where_they_happen() -> None:
 def test_a_written_out_recipe_names_what_it_does_not_apply() -> None:
     written = written_out({"lr": 0.1, "weak": {"flip": 0.5, "gamma": [1.0, 2.0, 2.0]}})
     assert written["weak"] == {
-        "flip": 0.5, "gamma": [1.0, 2.0, 2.0], **dict.fromkeys(("blur", "brightness", "contrast"), list(UNCHANGED)),
+        "flip": 0.5, "gamma": [1.0, 2.0, 2.0], **{name: list(UNCHANGED) for name in ("blur", "brightness", "contrast")},
     }  # fmt: skip
     assert written_out({"lr": 0.1}) == {"lr": 0.1}
