@@ -54,12 +54,15 @@ class Names:
 class Options:
     """The options that don't depend on the data.
 
-    recipe: named `name*` if a setting changed it. own: whether the recipe is the method's own. terms: as records, for the spec.
-    given: the settings by part. recipe_protocol: protocol options that come with the recipe.
+    recipe: named `name*` if a setting changed it. base: the recipe before the method's own and the settings. own: whether the
+    recipe is the method's own. preset: of the method, by name. terms: as records, for the spec. given: the settings by part.
+    recipe_protocol: protocol options that come with the recipe.
     """
 
     recipe: Recipe
+    base: Recipe
     own: bool
+    preset: str | None
     protocol: DrawProtocol
     method: type[Any]
     method_options: Any
@@ -175,18 +178,19 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     if preset_name is None and own and names.card.name in method.presets:
         preset_name = names.card.name
     preset = _preset(method, names.method.name, preset_name)
-    recipe, recipe_protocol = base_recipe(
+    base, recipe_protocol = base_recipe(
         plugins, "paper" if own else cell.recipe, dims=names.dims, protocol=names.protocol.name, dataset=names.card.name
     )
     generator = _generator(plugins, protocol, recipe_protocol, names.settings)
     given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
-    if own:
-        recipe = own_recipe(recipe, cell.recipe, names.method, preset_name, given["recipe"])
+    recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
     recipe = _changed_recipe(recipe, given["recipe"], names.dims)
     width = {"width": recipe.widths.get(names.backbone.name, recipe.widths.get("*", 1.0))}
     return Options(
         recipe=recipe,
+        base=base,
         own=own,
+        preset=preset_name,
         protocol=protocol,
         method=method,
         method_options=build(

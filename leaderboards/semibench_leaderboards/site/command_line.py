@@ -13,7 +13,7 @@ from semibench.contracts.recipe import written_out
 from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
-from semibench.run.settings import merge, term_records, texts
+from semibench.run.settings import default_options, merge, term_records, texts
 from semibench_leaderboards.reading.differences import flat
 from semibench_leaderboards.reading.records import DrawFold, RunRecord
 
@@ -131,19 +131,9 @@ def _listed(seeds: Sequence[int]) -> str:
 def _options(kind: str, name: str) -> Nested:
     """The default options of a plug-in; empty where it isn't installed, so that all options are written out."""
     try:
-        item = registry().get(kind, name)
-        fields: Mapping[str, Any] = item.resolve().Options.model_fields
+        return default_options(registry().get(kind, name).resolve().Options)
     except SemibenchError:
         return NOTHING
-    return {
-        key: _dumped(field.get_default(call_default_factory=True))
-        for key, field in fields.items()
-        if not field.is_required()
-    }
-
-
-def _dumped(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
 @lru_cache(maxsize=64)
