@@ -35,14 +35,13 @@ def test_what_counts_as_learning(own: float, holds: bool) -> None:
             BEATS_CHANCE(subject)
 
 
-@pytest.mark.parametrize("estimated", [0.44, 0.56])
-def test_how_much_running_statistics_may_matter(estimated: float) -> None:
-    """To either side, and for the predictors that aren't the default one too."""
+def test_how_much_may_be_lost_by_running_statistics() -> None:
+    """By the predictors that aren't the default one, too. That other statistics would be worse is no fault."""
     fine = Outcome(0.5, 0.54)
-    assert FIT(scored(main=fine, teacher=Outcome(0.5, 0.46))).count("with statistics of whole images") == 2
+    assert FIT(scored(main=fine, teacher=Outcome(0.5, 0.3))).count("with statistics of whole images") == 2
     with pytest.raises(AssertionError) as caught:
-        FIT(scored(main=fine, teacher=Outcome(0.5, estimated)))
-    assert str(caught.value).startswith(f"teacher: Dice 0.500 as trained, {estimated:.3f} with")
+        FIT(scored(main=fine, teacher=Outcome(0.5, 0.56)))
+    assert str(caught.value).startswith("teacher: Dice 0.500 as trained, 0.560 with statistics of whole images: +0.060")
     assert "frozen_statistics" in str(caught.value)
 
 
@@ -95,8 +94,7 @@ class TeacherOfNoiseFrozen(Good):
 def test_statistics_of_noise_are_found(method: type[Method], wrong: list[str]) -> None:
     torch.set_num_threads(1)
     subject = LearningSubject(MethodSubject(method, Tiny), iterations=60)
-    found = [name for name, one in subject.outcomes.items() if abs(one.gap) > 0.05]
-    assert found == wrong
+    assert [name for name, one in subject.outcomes.items() if one.gap > 0.05] == wrong
     if not wrong:
         FIT(subject)
     else:
