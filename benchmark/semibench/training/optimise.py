@@ -133,9 +133,9 @@ class Optimisation:
         """Note which of the optimisers that never had a gradient got one from these losses (weight, value), and which should
         have.
 
-        A loss that is a constant 0, or whose weight is 0, may be the one that is to train an optimiser later on."""
+        A loss that is a constant 0, or a term whose weight is 0, may be the one that is to train an optimiser later on."""
         counted = [name for name, (weight, value) in losses.items() if weight and (value.requires_grad or bool(value))]
-        idle = len(counted) < len(losses)
+        idle = len(counted) < len(losses) or not all(self.method.weight(name, self.clock) for name in self.method.terms)
         fed = [driver.name for driver in drivers if driver.gradients]
         self._untried.difference_update(fed)
         for driver in drivers:
