@@ -38,6 +38,7 @@ def show_plan(console: Output, facts: PlanRecord, *, brief: bool = False) -> Non
         ("task", f"{facts.protocol} on {facts.dataset}, {facts.dims}D, classes {cell(facts.classes)}"),
         ("data", "PHANTOM (procedural stand-in)" if phantom else "real files"),
         ("method", f"{facts.method} with {facts.backbone} ({cell(facts.backbone_options)})"),
+        *([("control", "the unlabeled images are the labeled ones")] if facts.control else []),
         (
             "training",
             f"recipe {facts.recipe}: {facts.iterations} iterations of {facts.batch.labeled} labeled + "

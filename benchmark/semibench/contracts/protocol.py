@@ -44,6 +44,11 @@ class Synthesis:
     """Options of the rule that chooses among them; they are recorded."""
 
 
+UNLABELED_FROM = "unlabeled_from"
+"""Option that every protocol has, besides its own: "split" (the default) takes the unlabeled images that the protocol drew,
+"labeled" the labeled ones. The harness applies it after the draw. It stands in the entry, not in the track."""
+
+
 class ProtocolOptions(BaseModel, frozen=True, extra="forbid"):
     """Base of a protocol's options."""
 

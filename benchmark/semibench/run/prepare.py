@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,17 +82,20 @@ class Plan:
             recipe=recipe.name, dims=names.dims, classes=list(names.card.classes), iterations=recipe.iterations,
             batch={"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch}, patch=list(recipe.patch),
             precision=recipe.precision, device=str(self.device), draw=replicate.draw, fold=replicate.fold,
-            seed=replicate.seed, cases=pools, validation_from=self.split.validation_from,
+            seed=replicate.seed, control=options.control, cases=pools, validation_from=self.split.validation_from,
             label_budget=len(self.split.labeled) + len(self.split.validation), synthetic=synthetic,
             excluded=dict(self.split.excluded), warnings=self.warnings, estimate=self.estimate,
         )  # fmt: skip
 
 
 def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
-    """Returns the checked split of a resolved request, and warnings. Synthetic cases are added when the run is executed."""
+    """Returns the checked split of a resolved request, and warnings. Synthetic cases are added when the run is executed.
+
+    In a control, the unlabeled pool is the labeled one, whatever the protocol drew."""
     data, replicate = resolved.data, resolved.spec.replicate
     split = resolved.options.protocol.draw(data.catalog, data.protocol_options, replicate.draw, replicate.fold)
-    return split, check(split, published=replicate.draw is None)
+    warnings = check(split, published=replicate.draw is None)
+    return replace(split, unlabeled=split.labeled) if resolved.options.control else split, warnings
 
 
 def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:

@@ -15,7 +15,7 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
-from semibench.contracts.protocol import DrawProtocol, Synthesis
+from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Term
 from semibench.registry import Registered, Registry, registry
@@ -55,7 +55,8 @@ class Options:
     """The options that don't depend on the data.
 
     recipe: named `name*` if a setting changed it. own: whether the recipe is the method's own. terms: as records, for the spec.
-    given: the settings by part. recipe_protocol: protocol options that come with the recipe.
+    given: the settings by part. recipe_protocol: protocol options that come with the recipe. control: whether the labeled images
+    are the unlabeled ones.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class Options:
     generator: Registered | None
     given: Mapping[str, Nested]
     recipe_protocol: Mapping[str, Any]
+    control: bool = False
 
     def weighted_terms(self) -> dict[str, Term]:
         """Returns the terms as the method takes them."""
@@ -177,6 +179,7 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     )
     generator = _generator(plugins, protocol, recipe_protocol, names.settings)
     given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
+    control = _control(cell, names, given["protocol"].pop(UNLABELED_FROM, None))
     if own:
         recipe = build(Recipe, "recipe 'own'", recipe.model_dump(), preset.get("recipe", {}), {"name": "own"})
     recipe = _changed_recipe(recipe, given["recipe"], names.dims)
@@ -197,7 +200,35 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
         generator=generator,
         given=given,
         recipe_protocol=recipe_protocol,
+        control=control,
     )
+
+
+def _control(cell: Cell, names: Names, unlabeled_from: Any) -> bool:
+    """Returns whether the run is a control.
+
+    Args:
+        cell: what was asked for.
+        names: the plug-ins.
+        unlabeled_from: the value of that setting; None if it isn't given.
+
+    Raises:
+        UsageError: for a value that the setting doesn't have.
+        UnsupportedError: for the control of a method that uses no unlabeled images.
+    """
+    if unlabeled_from not in (None, "split", "labeled"):
+        raise UsageError(
+            f"--set {UNLABELED_FROM}: expected 'split' (the images that the protocol draws) or 'labeled' (the labeled ones, "
+            f"as --control says); found {unlabeled_from!r}"
+        )
+    if cell.control and unlabeled_from == "split":
+        raise UsageError(f"--control means {UNLABELED_FROM}=labeled; leave out --set {UNLABELED_FROM}=split")
+    control = cell.control or unlabeled_from == "labeled"
+    if control and not names.method.card.uses_unlabeled:
+        raise UnsupportedError(
+            f"method {names.method.name!r} uses no unlabeled images, so it is its own control; leave out --control"
+        )
+    return control
 
 
 def _preset(method: type[Any], names: Names, preset: str | None, *, own: bool) -> Mapping[str, Any]:
@@ -230,7 +261,7 @@ def _settable(
         "method": method.Options.model_fields,
         "term": method.terms,
         "backbone": backbone.Options.model_fields,
-        "protocol": set(protocol.Options.model_fields) - {"generator_options"},
+        "protocol": set(protocol.Options.model_fields) - {"generator_options"} | {UNLABELED_FROM},
         "dataset": names.dataset.resolve().Options.model_fields,
         "phantom": PhantomOptions.model_fields,
         "generator": generator.resolve().Options.model_fields if generator else (),
@@ -273,7 +304,7 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
         catalog = DataCatalog({card.name: dataset, **others})
     if options.generator is not None:
         protocol_options = _with_generator(protocol_options, options, options.generator)
-    synthesis = options.protocol.synthesis(protocol_options)
+    synthesis = None if options.control else options.protocol.synthesis(protocol_options)
     return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources)
 
 
@@ -364,6 +395,7 @@ def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: 
             backbone=Part(name=names.backbone.full_name, options=options.backbone_options | {"dims": names.dims}),
             init=_file_digest(cell.weights),
             recipe=recipe if options.own else None,
+            unlabeled_from="labeled" if options.control else None,
         ),
         replicate=Replicate(
             draw=cell.draw if has_draw else None, fold=(cell.fold or 0) if has_fold else None, seed=cell.seed

@@ -41,7 +41,8 @@ class Estimate(Record):
 
 
 class PlanRecord(FolderRecord):
-    """plan.json. data: real files or the phantom. cases: sizes by pool. label_budget: number of labeled and validation cases."""
+    """plan.json. data: real files or the phantom. cases: sizes by pool. label_budget: number of labeled and validation cases.
+    control: whether the unlabeled pool is the labeled one."""
 
     FILE = "plan.json"
 
@@ -66,6 +67,7 @@ class PlanRecord(FolderRecord):
     draw: int | None = None
     fold: int | None = None
     seed: int
+    control: bool = False
     cases: dict[str, PoolSize]
     validation_from: str
     label_budget: int
