@@ -20,6 +20,7 @@ from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_timing_key
 from semibench.run.request import Request
 from semibench.run.resolve import Resolved, resolve
+from semibench.run.selection import why_no_best
 from semibench.runfolder.plans import Estimate, PlanRecord
 from semibench.runfolder.provenance import provenance
 from semibench.runfolder.reading import planned_state
@@ -123,6 +124,9 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split, warnings = draw_split(resolved)
     warnings += _random_start(resolved)
+    no_best = why_no_best(recipe, split)
+    if no_best and split.validation and recipe.keep_best:
+        warnings.append(f"only the last weights are kept and scored, not the best on validation: {no_best}")
     folder = request.runs / resolved.spec.key[:SHORT]
     record = provenance(resolved.plugins, str(device))
     state, reasons = planned_state(folder, resolved.spec, record, SplitRecord.of(split), force=request.force)
@@ -183,8 +187,11 @@ def _estimate(plan: Plan, plugins: Registry) -> Estimate:
         return Estimate(source=f"an iteration of {voxels / 1e6:.1f} million voxels is too large to measure on a CPU")
     if seconds is None:
         task = _task(resolved, plan.split)
+        method = build_method(resolved, task, plugins)
+        if not method.optimisers():
+            return Estimate(source="nothing is optimised", training_seconds=0.0)
         try:
-            seconds = measure_iteration(build_method(resolved, task, plugins), task, recipe, plan.device)
+            seconds = measure_iteration(method, task, recipe, plan.device)
         except TooLargeError as reason:
             return Estimate(source=str(reason))
         timings.put(key, seconds)
