@@ -63,8 +63,23 @@ def distinct_names(entries: Mapping[str, Entry]) -> dict[str, str]:
     """A short and unique name for each entry.
 
     It is the method, with the backbone where a method has several, with the options that differ where that isn't enough, and with
-    the digest where too many differ.
+    the digest where too many differ. A control has the name of its method and " (control)".
     """
+    methods = {key: entry.model_copy(update={"unlabeled_from": None}) for key, entry in entries.items()}
+    digests = {key: entry.digest() for key, entry in methods.items()}
+    named: dict[
+        str, str
+    ] = {}  # digest of a method -> the key that it is named by, not that of its control if there are both
+    for key in sorted(entries, key=lambda key: entries[key].is_control):
+        named.setdefault(digests[key], key)
+    names = _distinct_methods({key: methods[key] for key in entries if named[digests[key]] == key})
+    return {
+        key: names[named[digests[key]]] + (" (control)" if entry.is_control else "") for key, entry in entries.items()
+    }
+
+
+def _distinct_methods(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """As `distinct_names`, for entries that aren't controls."""
     backbones: dict[str, set[str]] = {}
     for entry in entries.values():
         backbones.setdefault(entry.method.short, set()).add(entry.backbone.short)
