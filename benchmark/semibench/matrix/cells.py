@@ -141,7 +141,7 @@ def as_groups(cells: Iterable[Cell]) -> list[dict[str, Any]]:
             if fields[name] not in groups[base][AXES[name]]:
                 groups[base][AXES[name]].append(fields[name])
     return [
-        {name: value for name, value in group.items() if value not in (None, [], [None], {})}
+        {name: value for name, value in group.items() if value is not False and value not in (None, [], [None], {})}
         for group in groups.values()
     ]
 

@@ -239,6 +239,10 @@ def _row_note(board: Board, ranking: Ranking, row: Row) -> str:
         low, high = row.statistics.low, row.statistics.high
         span = "" if low is None else f", 95 % interval over cases {tables.number(low)} to {tables.number(high)}"
         lines += [f"**{tables.caption(board)}**: {tables.mean_text(row)} over runs{span}.", ""]
+    gain = tables.attribution(ranking, row)
+    if gain.unlabeled_worth is not None:
+        text = tables.difference_text(gain.unlabeled_worth)
+        lines += [f"Its unlabeled images are worth **{text}** (the row minus {gain.unlabeled_worth.against}).", ""]
     same = _peers(ranking, row.name)
     if same:
         lines += [f"Can't be told apart from: {', '.join(same)}.", ""]
