@@ -21,6 +21,9 @@ from semibench.reporting import Reporter
 from semibench.run.execute import Result, execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Request
+from semibench.runfolder.reading import RunFolder
+from semibench.runfolder.records import SplitRecord
+from semibench_leaderboards.evidence.opening import open_inputs
 
 FEW = ("phantom.cases=90", "phantom.scale=0.25")
 
@@ -102,6 +105,8 @@ def test_a_control_and_the_atlas_run(tmp_path: Path) -> None:
     method, control = run(tmp_path), run(tmp_path, control=True)
     split, other = (json.loads((done.folder / "split.json").read_text()) for done in (control, method))
     assert split["unlabeled"] == split["labeled"] == other["labeled"] and split["test"] == other["test"]
+    spec = RunFolder(control.folder).spec
+    assert SplitRecord.of(open_inputs(spec).split()).digest == control.record.split, "`bench verify` draws the same"
     assert digits(control.folder) != digits(method.folder), "other unlabeled images, other digits"
     assert prepare(request(tmp_path, control=True), estimate=False).state == "done"
     again = execute(prepare(request(tmp_path, control=True, runs=tmp_path / "again"), estimate=False))

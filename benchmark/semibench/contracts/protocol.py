@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from semibench.contracts.cards import DatasetCard, ProtocolCard
 from semibench.contracts.cases import CaseRef, Split
@@ -45,8 +45,17 @@ class Synthesis:
 
 
 UNLABELED_FROM = "unlabeled_from"
-"""Option that every protocol has, besides its own: "split" (the default) takes the unlabeled images that the protocol drew,
-"labeled" the labeled ones. The harness applies it after the draw. It stands in the entry, not in the track."""
+"""Name of the option that every protocol has besides its own. The harness applies it after the draw. It stands in the entry, not in
+the track."""
+
+
+class OfEveryProtocol(BaseModel, frozen=True, extra="forbid"):
+    """The option that the harness adds to those of a protocol, for `bench show`."""
+
+    unlabeled_from: Literal["split", "labeled"] = Field(
+        "split",
+        description="unlabeled images: those that the protocol draws, or the labeled ones (a control; --control)",
+    )
 
 
 class ProtocolOptions(BaseModel, frozen=True, extra="forbid"):

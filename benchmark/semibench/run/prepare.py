@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from semibench.contracts.cases import Split
 from semibench.contracts.errors import UnsupportedError
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
+from semibench.protocols.controls import with_unlabeled_of
 from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_timing_key
@@ -96,7 +97,7 @@ def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
     data, replicate = resolved.data, resolved.spec.replicate
     split = resolved.options.protocol.draw(data.catalog, data.protocol_options, replicate.draw, replicate.fold)
     warnings = check(split, published=replicate.draw is None)
-    return replace(split, unlabeled=split.labeled) if resolved.options.control else split, warnings
+    return with_unlabeled_of(resolved.spec.entry, split), warnings
 
 
 def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:

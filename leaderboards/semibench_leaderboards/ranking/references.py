@@ -142,10 +142,9 @@ def control_of(rows: Sequence[Row], row: Row) -> Row | None:
 
 
 def network_of(row: Row) -> str:
-    """What two rows with the same network share: backbone, options, start weights, and a recipe of their own."""
+    """What two rows with the same network share: backbone, options, start weights."""
     entry = _entry(row)
-    recipe = None if entry.recipe is None else entry.recipe.model_dump(mode="json")
-    return canonical([entry.backbone.model_dump(mode="json"), entry.init, recipe])
+    return canonical([entry.backbone.model_dump(mode="json"), entry.init])
 
 
 def _entry(row: Row) -> Entry:
