@@ -204,7 +204,7 @@ def row_metrics(board: Board, ranking: Ranking, row: Row) -> dict[str, float]:
 def _attribution_metrics(ranking: Ranking, row: Row) -> dict[str, float | None]:
     """`unlabeled_worth`, `.low`, `.high` and so on, as numbers."""
     values = tables.attribution_record(tables.attribution(ranking, row))
-    metrics = {}
+    metrics: dict[str, float | None] = {}
     for name in ("over_labels_alone", "unlabeled_worth", "gap_closed", "gap"):
         metrics |= {name: values[name], f"{name}.low": values[f"{name}_low"], f"{name}.high": values[f"{name}_high"]}
     return metrics

@@ -93,7 +93,7 @@ def attributions(rows: Sequence[Row], higher: bool) -> dict[str, Attribution]:
         reference = _reference(row, alone, higher)
         found[row.name] = Attribution(
             over_labels_alone=None if reference is None else paired(row, reference),
-            unlabeled_worth=None if control is None else paired(row, control),
+            unlabeled_worth=None if control is None or other_code(row, control) else paired(row, control),
             gap_closed=_gap_closed(row, alone, full, higher) if row.identity.role == "" else None,
         )
     return found
@@ -141,6 +141,11 @@ def control_of(rows: Sequence[Row], row: Row) -> Row | None:
     return next((other for other in rows if other.identity.role == "control" and _without_control(other) == mine), None)
 
 
+def other_code(row: Row, control: Row) -> bool:
+    """Whether a control was made with other code than its method, so that their difference could be the code's."""
+    return row.identity.code != control.identity.code
+
+
 def network_of(row: Row) -> str:
     """What two rows with the same network share: backbone, options, start weights."""
     entry = _entry(row)
@@ -166,8 +171,7 @@ def _reference(row: Row, candidates: Sequence[Row], higher: bool) -> Row | None:
 
 
 def _best(rows: Sequence[Row], higher: bool) -> Row | None:
-    means = [row.statistics.mean or 0.0 for row in rows]
-    return rows[(np.argmax if higher else np.argmin)(means)] if rows else None
+    return (max if higher else min)(rows, key=lambda row: row.statistics.mean or 0.0, default=None)
 
 
 def _gap_closed(row: Row, alone: Sequence[Row], full: Sequence[Row], higher: bool) -> GapShare | None:

@@ -13,7 +13,7 @@ from semibench.files import jsonable
 from semibench.tracking.tables import markdown_table, metric_label
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
-from semibench_leaderboards.ranking.references import EXPLAINED, Attribution, PairedDifference
+from semibench_leaderboards.ranking.references import EXPLAINED, Attribution, PairedDifference, control_of, other_code
 from semibench_leaderboards.ranking.rows import Row
 
 NOTHING = "–"
@@ -144,6 +144,7 @@ WORTH, GAP, GAIN = "unlabeled worth", "gap closed", "over labels alone"
 COLUMNS = (
     TextColumn("#", 0, _rank),
     TextColumn("row", 0, lambda board, ranking, row: row.name),
+    TextColumn("code", 0, lambda board, ranking, row: "stale" if row.doubts.stale else NOTHING),
     TextColumn("mean ± std", 0, lambda board, ranking, row: mean_text(row)),
     TextColumn("95 % interval", 2, lambda board, ranking, row: interval_text(row)),
     TextColumn(WORTH, 2, lambda board, ranking, row: difference_text(attribution(ranking, row).unlabeled_worth)),
@@ -177,6 +178,8 @@ def grid(board: Board, ranking: Ranking, width: int | None = None) -> tuple[list
     ]
     if len({row.identity.predictor for row in rows}) == 1:
         columns = [column for column in columns if column.head != "predictor"]
+    if not any(row.doubts.stale for row in rows):
+        columns = [column for column in columns if column.head != "code"]
     while width is not None and _needed_width(columns, cells) > width:
         greatest = max(column.weight for column in columns)
         if greatest == 0:
@@ -218,6 +221,12 @@ def reference_notes(board: Board, ranking: Ranking) -> list[str]:
         names = [row.name for row in ordered(board, ranking) if row.identity.role == role]
         if names:
             notes.append(f"{', '.join(names)}: not ranked, {meaning}")
+    for row in board.rows:
+        control = control_of(board.rows, row) if not row.identity.role else None
+        if control is not None and row.n and control.n and other_code(row, control):
+            notes.append(
+                f"{row.name}: its control was made with other code and is not compared; run the older one again"
+            )
     found = list(ranking.attributions.values())
     worse = "" if board.higher else "; below 0 is better"
     if any(item.unlabeled_worth for item in found):
@@ -236,8 +245,9 @@ def reference_notes(board: Board, ranking: Ranking) -> list[str]:
         notes.append(f"{GAP}: not shown, since the gap to all labels is no larger than its own 95 % interval")
     if any(item.over_labels_alone for item in found):
         notes.append(f"{GAIN}: a method minus the reference with the same labels, paired by seed and case{worse}")
-    others = [*shares, *(item.over_labels_alone for item in found if item.over_labels_alone)]
-    if not all(item.same_network for item in others):
+    same = [item.same_network for item in shares]
+    same += [item.over_labels_alone.same_network for item in found if item.over_labels_alone]
+    if not all(same):
         notes.append(f"{OTHER_NETWORK} the reference has another network: none was run with this one")
     return notes
 
@@ -264,7 +274,7 @@ def record(board: Board, ranking: Ranking, row: Row) -> dict[str, Any]:
         "missing": doubts.missing, "parameters": costs.parameters, "inference_parameters": costs.inference_parameters,
         "gflops": costs.gflops, "training_seconds": costs.training_seconds, "peak_memory_mb": costs.peak_memory_mb,
         "seconds_per_case": costs.seconds_per_case, "devices": ", ".join(costs.devices), "label_budget": costs.label_budget,
-        "tuning": who.tuning, "study": who.study,
+        "tuning": who.tuning, "study": who.study, "code": who.code, "stale_code": "; ".join(doubts.code_changes),
         "average_rank": ranking.average.get(row.name), "rank_low": interval.low if interval else None,
         "rank_high": interval.high if interval else None, "first": interval.first if interval else None,
         **attribution_record(attribution(ranking, row)), "role": who.role or None, "borrowed": who.borrowed,

@@ -130,6 +130,16 @@ def test_a_control_of_other_options_is_not_the_controls_of_a_row(tmp_path: Path)
     }  # fmt: skip
 
 
+def test_a_control_of_other_code_is_not_compared(tmp_path: Path) -> None:
+    written = Written(tmp_path)
+    written.add("cps", 0.1)
+    three_seeds(tmp_path, "cps", [written.base] * 3, spec={"control": True}, groups=GROUPS, code="e" * 64)
+    board = only(tmp_path)
+    ranking = rank(board)
+    assert ranking.attributions["cps"].unlabeled_worth is None
+    assert any(note.startswith("cps: its control was made with other code") for note in footnotes(board, ranking))
+
+
 def test_gain_and_share_of_the_gap(tmp_path: Path) -> None:
     written = Written(tmp_path)
     method = written.add("mean-teacher", 0.06)
