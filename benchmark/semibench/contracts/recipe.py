@@ -10,7 +10,10 @@ from semibench.contracts.identity import Frozen
 
 
 class WeakPolicy(Frozen):
-    """Geometric augmentation that image and label share: whole batches, on the training device, one resampling per view."""
+    """Geometric augmentation that image and label share: whole batches, on the training device, one resampling per view.
+
+    Flips, turns and rotations are drawn independently of each other. Published scripts draw them otherwise: with MGCC's flips
+    and turns one image in six stays as it is here, and one in three in its code."""
 
     flip: float = 0.5
     """Probability for each axis."""
