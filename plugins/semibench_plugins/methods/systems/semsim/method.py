@@ -76,8 +76,9 @@ class SemSim(Method):
 
     Strong views are cut-mixed with another image of the batch, and predictions with the same boxes. The pasted images are
     labeled after the training pass, which has moved the running statistics; UniMatch's code labels them before it. Channel
-    dropout acts on the encoder maps of strong views. In 3D, windows have half the side (4, 2, 1) and the affinity uses a grid with half the
-    side of f (1/8 of the image with a U-Net or V-Net). No state carries over between iterations. Inference: the network.
+    dropout acts on the encoder maps of strong views. In 3D, windows have half the side (4, 2, 1) and the affinity uses a grid
+    with half the side of f (1/8 of the image with a U-Net or V-Net). No state carries over between iterations. Inference: the
+    network.
     """
 
     terms: Mapping[str, Term] = {
