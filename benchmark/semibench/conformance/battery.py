@@ -172,7 +172,8 @@ def checks_of(
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
                 learning = LearningSubject(replace(plain, options=given))
-                checks += [BoundCheck("method", name, dims, fact, learning) for fact in LEARNING_CHECKS]
+                facts = () if item.card.reference == "no image" else LEARNING_CHECKS
+                checks += [BoundCheck("method", name, dims, fact, learning) for fact in facts]
     elif kind == "backbone":
         checks += _backbones(item)
     else:

@@ -62,7 +62,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "ef79fba8c7f012d35db6b21ab22fe20bcf0eaf1c4776673aea8503c0a8d26c0b",
+        "f086f9d36c97b5273a320aae4286872c1dfaa4840cf75d1ed82ed3eb178eb4fb",
     ),
 ]  # fmt: skip
 

@@ -53,7 +53,8 @@ class DCT(Method):
 
     variant="rotation" (presets `ssl4mis`, `mgcc-2023`): what published medical tables call DCT. One network; the
     second view is the unlabeled batch rotated by k quarter turns, k uniform in 0 to 3 (0 or 2 if the sides differ).
-    The agreement is a symmetric mean square whose weight rises to .1; the term `difference` is 0.
+    The agreement is a symmetric mean square whose weight rises to .1; the term `difference` is 0. SSL4MIS's script sets the
+    learning rate of a step only after it, so its rate lags by one step; here it doesn't.
 
     Scored: the (first) network; with two networks also the second and the mean of their probabilities.
     """

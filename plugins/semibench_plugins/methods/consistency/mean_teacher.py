@@ -23,6 +23,8 @@ class MeanTeacher(StudentTeacher):
     budget (30000 iterations in SSL4MIS) and is 0 for the first 1000 of 30000. Preset `ssl4mis`: these settings with that
     code's recipe; `mgcc-2023`: decay .9 and the loss of that paper; `la`: UA-MT's schedule (40 steps, no gate) and
     supervised loss. Scored: the student (as published) and the teacher.
+
+    SSL4MIS's script sets the learning rate of a step only after it, so its rate lags by one step; here it doesn't.
     """
 
     terms: Mapping[str, Term] = {

@@ -33,6 +33,8 @@ class UAMT(StudentTeacher):
     K is the number of classes, or always 2 with constants="binary", as in SSL4MIS. Presets: `ssl4mis`;
     `la`, the authors' 6000 iterations and supervised loss; `mgcc-2023`, decay .9 and the loss of that paper.
     Scored: the student (as published) and the teacher.
+
+    SSL4MIS's script sets the learning rate of a step only after it, so its rate lags by one step; here it doesn't.
     """
 
     terms: Mapping[str, Term] = {

@@ -56,16 +56,16 @@ class FixMatch(Method):
     leaves out positions with max p_w < tau. L = (L_sup + L_u) / 2, L_sup = (CE + Dice) / 2. SemSim's own loss has a
     further factor .5 on L_u; for this row the paper prints none. Weak views share a forward pass with the labeled images.
     The partner is predicted in eval mode, or in that same pass with partner="train". Partners come from the same batch
-    (the code draws them from a third loader), so a batch of one is never mixed. targets="soft" follows Eq. 1 to the
-    letter; the lineage's code uses hard labels. As in both codes, strong views move the running statistics too, with
-    which images are tested and partners labeled.
+    (the code draws them from a third loader), so a batch of one is never mixed. They are labeled after the training pass,
+    which has moved the running statistics; the code labels them before it. targets="soft" follows Eq. 1 to the letter; the
+    lineage's code uses hard labels. As in both codes, strong views move the running statistics, too.
 
     Variant "a" (SSL4MIS, train_fixmatch_standard_augs.py): n_c = (p_c - min p) / max p; classes with n_c > .8 survive;
     positions without a surviving class become background. L = CE + Dice on the labeled weak views + w [CE + Dice(strong
     unlabeled, pseudo-label) + a L_comp], L_comp = a CE(1 - p_strong as logits, argmin p_weak) over all images, a = 1 - mean
     entropy of the class maps over positions / ln P. Use the preset `ssl4mis`, which also sets its weights (w = .1, ramp of
-    200 steps). The code's teacher has no effect, so there is none here. Brightness factors become shifts (see
-    `strong_view`). In variant "s" the term `complementary` is 0.
+    200 steps). The code's teacher has no effect, so there is none here; its learning rate lags by one step. Brightness
+    factors become shifts (see `strong_view`). In variant "s" the term `complementary` is 0.
 
     Scored: the network.
     """

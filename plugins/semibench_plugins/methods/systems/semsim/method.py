@@ -74,10 +74,11 @@ class SemSim(Method):
     decoder's logits in the refinement and the prototypes are constants. Preset `code` sets the options to what the released
     predecessor (MedicalMatch) does; how it divides the images among forward passes isn't reproduced.
 
-    Strong views are cut-mixed with another image of the batch, and predictions with the same boxes; channel dropout acts on
-    the encoder maps of strong views. In 3D, windows have half the side (4, 2, 1) and the affinity uses a grid with half the
-    side of f (1/8 of the image with a U-Net or V-Net). No state carries over between iterations. Inference: the network,
-    with running statistics of weak and strong views, as in the lineage's code.
+    Strong views are cut-mixed with another image of the batch, and predictions with the same boxes. The pasted images are
+    labeled after the training pass, which has moved the running statistics; UniMatch's code labels them before it. Channel
+    dropout acts on the encoder maps of strong views. In 3D, windows have half the side (4, 2, 1) and the affinity uses a grid
+    with half the side of f (1/8 of the image with a U-Net or V-Net). No state carries over between iterations. Inference: the
+    network, with running statistics of weak and strong views, as in the lineage's code.
     """
 
     terms: Mapping[str, Term] = {
