@@ -172,8 +172,8 @@ def checks_of(
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
                 learning = LearningSubject(replace(plain, options=given))
-                facts = () if item.card.reference == "no image" else LEARNING_CHECKS
-                checks += [BoundCheck("method", name, dims, fact, learning) for fact in facts]
+                learned = () if item.card.reference == "no image" else tuple(LEARNING_CHECKS)
+                checks += [BoundCheck("method", name, dims, fact, learning) for fact in learned]
     elif kind == "backbone":
         checks += _backbones(item)
     else:
