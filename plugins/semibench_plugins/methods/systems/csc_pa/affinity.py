@@ -88,7 +88,7 @@ def pixel_affinity(
     logits: Tensor,
     label: Tensor,
     *,
-    mode: Mode = "soft",
+    mode: Mode = "code",
     distribution: Distribution = "hw",
     reference: Tensor | None = None,
     confident: Tensor | None = None,

@@ -49,7 +49,7 @@ class EdgeContainer(nn.Module):
     pending: Tensor
     waiting: Tensor
 
-    def __init__(self, count: int, channels: int, *, start: Start = "mean", learns: bool = True) -> None:
+    def __init__(self, count: int, channels: int, *, start: Start = "random", learns: bool = True) -> None:
         super().__init__()
         self.count = count
         self.mix = nn.Linear(2 * count, count)

@@ -132,7 +132,7 @@ def test_edge_pixels_of_a_square() -> None:
 
 
 def test_container_averages_old_and_new() -> None:
-    box = edges.EdgeContainer(4, 3)
+    box = edges.EdgeContainer(4, 3, start="mean")
     box.fill(torch.full((4, 3), 2.0))
     used = box.update(torch.full((4, 3), 6.0))
     assert torch.allclose(used, torch.full((4, 3), 4.0)) and torch.allclose(box.held(), used)
@@ -246,7 +246,7 @@ def test_soft_affinity_teaches_the_prediction_and_not_the_features() -> None:
     torch.manual_seed(0)
     label = square(8, 2, 6)
     features, logits = torch.randn(1, 4, 8, 8, requires_grad=True), torch.randn(1, 2, 8, 8, requires_grad=True)
-    loss = affinity.pixel_affinity(features, logits, label)
+    loss = affinity.pixel_affinity(features, logits, label, mode="soft")
     to_features, to_logits = torch.autograd.grad(loss, (features, logits), allow_unused=True)
     assert to_features is None and float(to_logits.abs().max()) > 0
     assert float(loss.detach()) > 0
@@ -254,7 +254,7 @@ def test_soft_affinity_teaches_the_prediction_and_not_the_features() -> None:
     optimiser = torch.optim.Adam([logits], lr=0.3)
     for _ in range(60):
         optimiser.zero_grad()
-        last = affinity.pixel_affinity(torch.ones(1, 4, 8, 8), logits, label, distribution="bernoulli")
+        last = affinity.pixel_affinity(torch.ones(1, 4, 8, 8), logits, label, mode="soft", distribution="bernoulli")
         last.backward()
         optimiser.step()
     assert float((logits.argmax(1) == label).float().mean()) > 0.95
@@ -314,7 +314,8 @@ def test_unsure_neighbours_and_the_border_are_left_out() -> None:
     other = logits.clone()
     other[..., 6:] = 100 * torch.randn(1, 2, 8, 2)
     values = [
-        float(affinity.pixel_affinity(features, x, label, reference=features, confident=sure)) for x in (logits, other)
+        float(affinity.pixel_affinity(features, x, label, mode="soft", reference=features, confident=sure))
+        for x in (logits, other)
     ]
     assert values[0] == pytest.approx(values[1], rel=1e-5), "what is unsure is not looked at"
     assert float(affinity.pixel_affinity(features, logits, label, confident=sure & False)) == 0.0
