@@ -47,15 +47,18 @@ class CSCPA(Method):
     PAL the pixel affinity loss (`affinity`, equations 12 to 14). The first twentieth of the run is supervised: L1 alone,
     with the halves of the labeled batch as partners (its size must be even) and no F_e; its last tenth fills the container.
 
-    Scored: `main`, a plain pass on F, as published; and `enhanced` (ours), F' with each image as its own partner, which is
-    closer to what the classifier and its norms were trained on. Terms: `sup` and `affinity` occur in both stages,
-    `unsup` and `affinity_unlabeled` in the second. Options whose description mentions "the code" mark differences between
-    the released code and the paper; presets `<data set>-<share>-code` set them all. Two things in the code are not
-    reproduced: the container stays unchanged for one more epoch, and some labeled images are never drawn.
+    Scored: `enhanced`, F' with each image as its own partner, which is what the classifier was trained on; and `plain`, F
+    alone, which the released code predicts from (`inference` says which is the default). Terms: `sup` and `affinity` occur
+    in both stages, `unsup` and `affinity_unlabeled` in the second. PAL is as in the released code, which logs it without a
+    gradient, because what the paper prints makes features equal across edges; preset `ours` has a PAL that teaches the
+    prediction, preset `printed` takes equations 5 and 12 to the letter. Other options follow the paper; where their
+    description mentions "the code" it differs, and presets `<data set>-<share>-code` follow it everywhere. Two things in the
+    code are not reproduced: the container stays unchanged for one more epoch, and some labeled images are never drawn.
 
-    Decisions made here: edges for E_h come from a classification of F + F_f, because F' already needs the container; with
-    more than two classes an edge may belong to any class and M compares with the pixel's own class; the number of slots
-    shrinks with the side of F, because a small map has fewer edge pixels than 256.
+    Decisions made here: passes over images with hidden patches leave the running statistics alone; edges for E_h come from
+    a classification of F + F_f, because F' already needs the container; with more than two classes an edge may belong to
+    any class and M compares with the pixel's own class; the number of slots shrinks with the side of F, because a small map
+    has fewer edge pixels than 256.
     """
 
     terms: Mapping[str, Term] = {
