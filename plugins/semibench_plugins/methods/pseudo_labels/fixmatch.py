@@ -59,7 +59,7 @@ class FixMatch(Method):
     The partner is predicted in eval mode, or in that same pass with partner="train". Partners come from the same batch
     (the code draws them from a third loader), so a batch of one is never mixed. They are labeled after the training pass,
     which has moved the running statistics; the code labels them before it. targets="soft" follows Eq. 1 to the letter; the
-    lineage's code uses hard labels.
+    lineage's code uses hard labels. As in both codes, strong views move the running statistics, too.
 
     Variant "a" (SSL4MIS, train_fixmatch_standard_augs.py): n_c = (p_c - min p) / max p; classes with n_c > .8 survive;
     positions without a surviving class become background. L = CE + Dice on the labeled weak views + w [CE + Dice(strong
@@ -87,10 +87,6 @@ class FixMatch(Method):
         },
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}
-    known_failures: ClassVar[Mapping[str, str]] = {
-        "unlabeled_samples_help": "pseudo-labels count in full from the start (no ramp is published): one of two seeds "
-        "drifts to background, Dice .42 and .89 against .84 and .88 with the labels alone (200 steps)"
-    }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `fixmatch`."""
