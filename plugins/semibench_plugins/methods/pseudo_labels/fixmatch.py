@@ -45,6 +45,7 @@ ALWAYS = StrongPolicy(jitter=(1.0, 0.8), gamma=(0.0, 0.0), blur=(0.0, 0.0), nois
 SSL4MIS_TERMS: Mapping[str, Any] = {
     "sup": 1.0,
     "pixel": {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200}},
+    "complementary": 0.1,
 }
 
 
@@ -65,7 +66,8 @@ class FixMatch(Method):
     unlabeled, pseudo-label) + a L_comp], L_comp = a CE(1 - p_strong as logits, argmin p_weak) over all images, a = 1 - mean
     entropy of the class maps over positions / ln P. Use the preset `ssl4mis`, which also sets its weights (w = .1, ramp of
     200 steps). The code's teacher has no effect, so there is none here; its learning rate lags by one step. Brightness
-    factors become shifts (see `strong_view`). In variant "s" the term `complementary` is 0.
+    factors become shifts (see `strong_view`). Variant "s" has no `complementary` term, so its weight is 0 unless the preset
+    sets it, and `bench tune` leaves it out.
 
     Scored: the network.
     """
@@ -73,7 +75,7 @@ class FixMatch(Method):
     terms: Mapping[str, Term] = {
         "sup": Term(0.5),
         "pixel": Term(0.5, search=(0.05, 1.0)),
-        "complementary": Term(0.1, Ramp("sigmoid", levels=200), search=(0.01, 1.0)),
+        "complementary": Term(0.0, Ramp("sigmoid", levels=200), search=(0.01, 1.0)),
     }
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled"), "unlabeled": Stream("unlabeled", strong=1)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
