@@ -179,6 +179,7 @@ from .masks import (
     box_mask as box_mask,
     cutmix_mask as cutmix_mask,
     paste as paste,
+    RatioLaw as RatioLaw,
 )
 from .metrics import (
     DISTANCES as DISTANCES,
@@ -223,6 +224,9 @@ from .views import (
     Geometry as Geometry,
     resample as resample,
     weak_view as weak_view,
+)
+from .weak_intensity import (
+    weak_intensity as weak_intensity,
 )
 
 __all__: list[str]

@@ -26,8 +26,7 @@ def exchange_batch_norm(module: Part, norm: Norm) -> Part:
     """Replaces the batch normalisation of a network by another kind, in place.
 
     Instance and group norm have no running statistics: training and inference compute the same function, whatever images
-    the auxiliary passes of a method see. The new layers have scale and shift, which start at 1 and 0. No random number is
-    drawn.
+    the auxiliary passes of a method see. Scale and shift are those of the batch norm. No random number is drawn.
 
     Args:
         module: a network, or a part of one. Batch norms of one dimension stay: they see vectors, which have no instance
@@ -59,7 +58,10 @@ def _layer(norm_layer: _BatchNorm, norm: Norm) -> nn.Module:
     if kind not in _INSTANCE:
         return norm_layer
     if norm == "instance":
-        return _INSTANCE[kind](channels, eps=norm_layer.eps, affine=norm_layer.affine)
-    return nn.GroupNorm(
-        channels // math.gcd(GROUP_CHANNELS, channels), channels, eps=norm_layer.eps, affine=norm_layer.affine
-    )
+        layer: nn.Module = _INSTANCE[kind](channels, eps=norm_layer.eps, affine=norm_layer.affine)
+    else:
+        groups = channels // math.gcd(GROUP_CHANNELS, channels)
+        layer = nn.GroupNorm(groups, channels, eps=norm_layer.eps, affine=norm_layer.affine)
+    # scale and shift as the network set them: some start residual branches at a scale of 0
+    layer.load_state_dict(dict(norm_layer.named_parameters()))
+    return layer

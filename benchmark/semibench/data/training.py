@@ -21,6 +21,7 @@ from torch import Tensor
 
 from semibench.blocks.strong_views import strong_view
 from semibench.blocks.views import Parts, apply_geometry, default_plane, draw_geometry
+from semibench.blocks.weak_intensity import weak_intensity
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import UnsupportedError, UsageError
@@ -206,13 +207,13 @@ class TrainingData:
         def cut(samples: Tensor, start: Tensor, size: tuple[int, ...]) -> Parts:
             return self._pool.cut(rows.index_select(0, samples), start, size, labels=labels)
 
-        parts = apply_geometry(cut, geometry, sizes, self.task.patch)
-        image, _, valid = parts
+        image, label, valid = apply_geometry(cut, geometry, sizes, self.task.patch)
+        image = weak_intensity(image, policy=self._recipe.weak, generator=generator, valid=valid)
         strong = tuple(
             strong_view(image, policy=self._recipe.strong, generator=generator, valid=valid)
             for _ in range(stream.strong)
         )
-        return self._pack(stream.pool, rows, parts, strong)
+        return self._pack(stream.pool, rows, (image, label, valid), strong)
 
     def _pack(
         self, pool: str, rows: Tensor, parts: tuple[Tensor, Tensor | None, Tensor], strong: tuple[Tensor, ...] = ()
@@ -261,6 +262,10 @@ class TrainingPools:
         for label in self._data._labels:
             total += torch.bincount(label.flatten().long(), minlength=classes)[:classes]
         return total
+
+    def label_maps(self) -> Iterator[Tensor]:
+        """Yield the label map of each labeled case on its working grid, uint8 (*spatial), in the order of the split."""
+        yield from self._data._labels
 
     def _corners(self, row: int) -> list[tuple[int, ...]]:
         size = self._data._pool.sizes[row].tolist()

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from semibench.contracts.identity import SHORT, RunSpec, canonical, sha256
+from semibench.contracts.recipe import written_out
 from semibench.run.options import Asked, Option
 from semibench.run.settings import build, texts
 
@@ -28,7 +29,8 @@ class Cell(Asked, frozen=True, extra="forbid"):
 
     settings: texts "name=value" (see `semibench.run.settings`). phantom: "auto" uses the procedural stand-in if no files are
     configured. weights: file with start weights for the backbone. tuned: a study of `bench tune`, by name, folder or file.
-    conventions: empty for all that apply.
+    control: use the labeled images as the unlabeled ones, the same as the setting `unlabeled_from=labeled`. conventions: empty
+    for all that apply.
     """
 
     protocol: Annotated[
@@ -53,7 +55,8 @@ class Cell(Asked, frozen=True, extra="forbid"):
     recipe: Annotated[
         str,
         Option(
-            "Budget and optimiser: smoke, quick, paper, own ...", ("--recipe", "-r"), COMPETITOR, written=True,
+            "Budget, optimiser and views: smoke, quick, paper, or own, that of the method's preset.",
+            ("--recipe", "-r"), COMPETITOR, written=True,
             axis="Names with commas (default: quick).",
         ),
     ] = "quick"  # fmt: skip
@@ -70,6 +73,14 @@ class Cell(Asked, frozen=True, extra="forbid"):
         Path | None,
         Option("Settings found by a study of `bench tune`: its name or folder.", panel=COMPETITOR, metavar="STUDY"),
     ] = None
+    control: Annotated[
+        bool,
+        Option(
+            "Run the method's control: its unlabeled images are the labeled ones, all else is the same. The method minus "
+            "its control is what the unlabeled images are worth.",
+            ("--control/",), COMPETITOR,
+        ),
+    ] = False  # fmt: skip
     draw: Annotated[int, Field(ge=0), Option("Which random split.", panel=REPLICATES, axis="Random splits.")] = 0
     fold: Annotated[
         int | None, Field(ge=0), Option("Which fold of the split.", panel=REPLICATES, axis="Folds of each split.")
@@ -115,8 +126,9 @@ class Cell(Asked, frozen=True, extra="forbid"):
             "dataset": spec.track.dataset.name,
             "method": spec.entry.method.name,
             "backbone": spec.entry.backbone.name,
-            "recipe": spec.recipe.name.rstrip("*"),
+            "recipe": spec.recipe.name if spec.track.recipe == "own" else spec.recipe.name.rstrip("*"),
             "dims": spec.entry.backbone.options.get("dims"),
+            "control": spec.entry.is_control,
             "draw": spec.replicate.draw or 0,
             "fold": spec.replicate.fold,
             "seed": spec.replicate.seed,
@@ -133,6 +145,7 @@ class Cell(Asked, frozen=True, extra="forbid"):
         replicate += [f"fold {self.fold}"] if self.fold is not None else []
         fields = {"recipe": self.recipe, "preset": self.preset, "dims": self.dims}
         changed = [f"{name}={value}" for name, value in fields.items() if value != Cell.model_fields[name].default]
+        changed += ["control"] if self.control else []
         return " ".join([who, *replicate, f"seed {self.seed}", *changed, *self.settings])
 
     @property
@@ -187,7 +200,7 @@ def parts_of(spec: RunSpec) -> dict[str, Mapping[str, Any]]:
     protocol, dataset = dict(spec.track.protocol.options), dict(spec.track.dataset.options)
     phantom, generator = dataset.pop("phantom", None), protocol.pop("generator_options", None)
     return {
-        "recipe": without(spec.recipe.options, "name", "dims"),
+        "recipe": without(written_out(spec.recipe.options), "name", "dims"),
         "method": spec.entry.method.options,
         "term": spec.entry.terms,
         "backbone": without(spec.entry.backbone.options, "dims"),

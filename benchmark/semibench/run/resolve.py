@@ -15,12 +15,13 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
-from semibench.contracts.protocol import DrawProtocol, Synthesis
+from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Term
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
-from semibench.run.defaults import base_recipe, choose_dims, default_backbone, default_method
+from semibench.run.controls import asks_for_control
+from semibench.run.defaults import base_recipe, choose_dims, default_backbone, default_method, own_recipe
 from semibench.run.request import Cell, Phantom, Request
 from semibench.run.settings import Nested, assign, build, merge, parse, term_records
 from semibench.run.tuned import Tuned, find_tuned, read_tuned, with_tuned
@@ -54,12 +55,16 @@ class Names:
 class Options:
     """The options that don't depend on the data.
 
-    recipe: named `name*` if a setting changed it. own: whether the recipe is the method's own. terms: as records, for the spec.
-    given: the settings by part. recipe_protocol: protocol options that come with the recipe.
+    recipe: named `name*` if a setting changed it. base: the recipe before the method's own and the settings. own: whether the
+    recipe is the method's own. preset: of the method, by name. terms: as records, for the spec. given: the settings by part.
+    recipe_protocol: protocol options that come with the recipe. control: whether the labeled images are the unlabeled
+    ones.
     """
 
     recipe: Recipe
+    base: Recipe
     own: bool
+    preset: str | None
     protocol: DrawProtocol
     method: type[Any]
     method_options: Any
@@ -69,6 +74,7 @@ class Options:
     generator: Registered | None
     given: Mapping[str, Nested]
     recipe_protocol: Mapping[str, Any]
+    control: bool = False
 
     def weighted_terms(self) -> dict[str, Term]:
         """Returns the terms as the method takes them."""
@@ -170,20 +176,25 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     """Validates the options that don't depend on the data. Defaults come from recipe and preset."""
     protocol: DrawProtocol = names.protocol.resolve()()
     method, backbone = names.method.resolve(), names.backbone.resolve()
-    own = cell.recipe == "own"
-    preset = _preset(method, names, cell.preset, own=own)
-    recipe, recipe_protocol = base_recipe(
+    own = cell.recipe.rstrip("*") == "own"
+    preset_name = cell.preset
+    if preset_name is None and own and names.card.name in method.presets:
+        preset_name = names.card.name
+    preset = _preset(method, names.method.name, preset_name)
+    base, recipe_protocol = base_recipe(
         plugins, "paper" if own else cell.recipe, dims=names.dims, protocol=names.protocol.name, dataset=names.card.name
     )
     generator = _generator(plugins, protocol, recipe_protocol, names.settings)
     given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
-    if own:
-        recipe = build(Recipe, "recipe 'own'", recipe.model_dump(), preset.get("recipe", {}), {"name": "own"})
+    control = asks_for_control(cell.control, given["protocol"].pop(UNLABELED_FROM, None), names.method)
+    recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
     recipe = _changed_recipe(recipe, given["recipe"], names.dims)
     network = recipe.network_options(names.backbone.name, backbone.Options.model_fields)
     return Options(
         recipe=recipe,
+        base=base,
         own=own,
+        preset=preset_name,
         protocol=protocol,
         method=method,
         method_options=build(
@@ -201,17 +212,16 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
         generator=generator,
         given=given,
         recipe_protocol=recipe_protocol,
+        control=control,
     )
 
 
-def _preset(method: type[Any], names: Names, preset: str | None, *, own: bool) -> Mapping[str, Any]:
-    """Returns the requested preset of the method, or for the recipe `own` the data set's preset; empty if there is none."""
-    if preset is None and own and names.card.name in method.presets:
-        preset = names.card.name
+def _preset(method: type[Any], method_name: str, preset: str | None) -> Mapping[str, Any]:
+    """Returns a preset of the method; empty if none is named."""
     if preset is None:
         return {}
     if preset not in method.presets:
-        raise UnknownNameError(f"preset of method {names.method.name!r}", preset, method.presets)
+        raise UnknownNameError(f"preset of method {method_name!r}", preset, method.presets)
     return dict(method.presets[preset])
 
 
@@ -234,7 +244,7 @@ def _settable(
         "method": method.Options.model_fields,
         "term": method.terms,
         "backbone": backbone.Options.model_fields,
-        "protocol": set(protocol.Options.model_fields) - {"generator_options"},
+        "protocol": set(protocol.Options.model_fields) - {"generator_options"} | {UNLABELED_FROM},
         "dataset": names.dataset.resolve().Options.model_fields,
         "phantom": PhantomOptions.model_fields,
         "generator": generator.resolve().Options.model_fields if generator else (),
@@ -277,7 +287,7 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
         catalog = DataCatalog({card.name: dataset, **others})
     if options.generator is not None:
         protocol_options = _with_generator(protocol_options, options, options.generator)
-    synthesis = options.protocol.synthesis(protocol_options)
+    synthesis = None if options.control else options.protocol.synthesis(protocol_options)
     return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources)
 
 
@@ -368,6 +378,7 @@ def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: 
             backbone=Part(name=names.backbone.full_name, options=options.backbone_options | {"dims": names.dims}),
             init=_file_digest(cell.weights),
             recipe=recipe if options.own else None,
+            unlabeled_from="labeled" if options.control else None,
         ),
         replicate=Replicate(
             draw=cell.draw if has_draw else None, fold=(cell.fold or 0) if has_fold else None, seed=cell.seed

@@ -71,7 +71,9 @@ class PluginUsed(Record):
 
 
 class Machine(Record):
-    """The machine that computed a run."""
+    """The machine that computed a run. instructions: the CPU's vector instructions that torch uses, for runs on the CPU; the
+    digits depend on them as on the number of threads.
+    """
 
     device: str | None = None
     device_name: str | None = None
@@ -79,11 +81,12 @@ class Machine(Record):
     cores: int | None = None
     threads: int | None = None
     system: str | None = None
+    instructions: str | None = None
 
     @property
     def label(self) -> str:
-        """Name of the processor or accelerator; empty if it wasn't recorded."""
-        return self.device_name or self.device or ""
+        """Name of the processor, with its instructions, or of the accelerator; empty if it wasn't recorded."""
+        return " ".join(filter(None, (self.device_name or self.device, self.instructions)))
 
 
 class GitState(Record):
@@ -294,7 +297,8 @@ class TuningRecord(Record):
 class Result(FolderRecord):
     """result.json: the figures of a finished run.
 
-    split: digest of the drawn split. label_budget: number of labeled and validation cases. submitted: whether the predictions
+    split: digest of the drawn split. no_best: why there are no weights that are the best on validation. label_budget: number of
+    labeled and validation cases. submitted: whether the predictions
     were submitted from outside.
     """
 
@@ -306,6 +310,7 @@ class Result(FolderRecord):
     split: str | None = None
     scores: tuple[ScoreSummary, ...] = Field(min_length=1)
     training: TrainingFigures = TrainingFigures()
+    no_best: str | None = None
     model: ModelFigures = ModelFigures()
     inference: InferenceFigures = InferenceFigures()
     label_budget: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,13 @@ from numpy.typing import NDArray
 from semibench_leaderboards.reading.cases import CaseScores
 from semibench_leaderboards.reading.records import DrawFold, RunRecord
 
-__all__ = ["Row", "RowCosts", "RowDoubts", "RowIdentity", "RowStates", "RowStatistics"]
+__all__ = ["Role", "Row", "RowCosts", "RowDoubts", "RowIdentity", "RowStates", "RowStatistics"]
+
+
+Role = Literal["", "labels alone", "all labels", "no image", "no image, all labels", "control"]
+"""What a row is on its board. Empty: it competes and can be ranked. The others are references: trained with the labeled images
+alone, with all labels (of another track), without looking at an image; "control": a method whose unlabeled images are the labeled
+ones."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class RowIdentity:
     key: str
     """Digest of track and entry."""
     name: str
-    """Method, with the backbone and options where they are needed to tell rows apart. Unique on a board."""
+    """Method, with the backbone, options and code where they are needed to tell rows apart. Unique on a board."""
     method: str
     backbone: str
     predictor: str
@@ -30,6 +37,11 @@ class RowIdentity:
     """Digest of the tuned weights, "default" for a row with the method's own."""
     study: str | None = None
     """Study that found the tuned weights."""
+    code: str = ""
+    """Digest of the code that made the counted runs; empty if it wasn't recorded."""
+    role: Role = ""
+    borrowed: bool = False
+    """Whether its runs are of another track, with more labels: a bound, which is drawn as a line."""
 
     @property
     def tuned(self) -> bool:
@@ -134,6 +146,13 @@ class RowDoubts:
     """Test cases without a score, summed over runs."""
     notes: tuple[str, ...] = ()
     """Everything doubtful, a sentence each."""
+    code_changes: tuple[str, ...] = ()
+    """Why the row's code differs from the code installed here."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether the row was made with other code than is installed here."""
+        return bool(self.code_changes)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.errors import UnknownNameError
+from semibench.contracts.recipe import Recipe
+from semibench.matrix.cells import without_needless_controls
 from semibench.run.request import Cell, merge_settings
 from semibench_leaderboards.suites.coverage import MEAN, filled
 from semibench_leaderboards.suites.overrides import Overrides
@@ -16,6 +18,8 @@ from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Sui
 if TYPE_CHECKING:
     from semibench.registry import Registry
 
+TRAINING_PARTS = ("recipe", "term", "method", "backbone")
+"""Parts of a run whose settings in a grid also hold on a phantom."""
 KINDS = (("methods", "method"), ("backbones", "backbone"), ("datasets", "dataset"), ("protocols", "protocol"))
 
 
@@ -70,7 +74,15 @@ def expand(suite: Suite, overrides: Overrides | None = None, plugins: Registry |
             if changes.methods and not {name, competitor.method} & set(changes.methods):
                 continue
             cells += _cells(suite, grid, name, competitor, changes, installed)
-    return cells
+    return _without_needless_controls(cells, plugins)
+
+
+def _without_needless_controls(cells: list[SuiteCell], plugins: Registry | None) -> list[SuiteCell]:
+    """Leaves out the controls of methods that use no unlabeled images, where the suite has the methods themselves, too."""
+    from semibench.registry import registry
+
+    kept = set(without_needless_controls([cell.cell for cell in cells], plugins or registry()))
+    return [cell for cell in cells if cell.cell in kept]
 
 
 def check_chosen(suite: Suite, overrides: Overrides) -> None:
@@ -87,6 +99,14 @@ def check_chosen(suite: Suite, overrides: Overrides) -> None:
         for name in chosen:
             if name not in known:
                 raise UnknownNameError(f"{kind} of suite {suite.name}", name, known)
+
+
+def is_about_training(setting: str) -> bool:
+    """Whether a setting is of the recipe, the loss terms, the method or the backbone. Others are about the data and the split,
+    and those of the published data don't fit a phantom."""
+    name = setting.partition("=")[0].strip()
+    part, _, rest = name.partition(".")
+    return part in TRAINING_PARTS if rest and part not in Recipe.model_fields else part in Recipe.model_fields
 
 
 def many(value: str | tuple[str, ...] | None) -> tuple[Any, ...]:
@@ -110,7 +130,8 @@ def _axes(suite: Suite, grid: Grid, changes: Overrides) -> _Axes:
     stand_in = grid.phantom if changes.phantom else None
     parts = grid.parts if stand_in is None or stand_in.parts is None else stand_in.parts
     if stand_in is not None:
-        each, base = stand_in.each or ((),), merge_settings(suite.set, stand_in.set)
+        training = [text for text in grid.set if is_about_training(text)]
+        each, base = stand_in.each or ((),), merge_settings(suite.set, training, stand_in.set)
         draws, folds, seeds = stand_in.draws, stand_in.folds, stand_in.seeds
     else:
         each, base = grid.each or ((),), merge_settings(suite.set, grid.set)
@@ -131,6 +152,8 @@ def _cells(
     axes = _axes(suite, grid, changes)
     values = filled(suite, grid, name)
     recipe = changes.recipe or competitor.recipe or grid.recipe or suite.recipe
+    which = suite.control if grid.control is None else grid.control
+    controls = (False, True) if which == "both" else (which,)
     for protocol, dataset, backbone in product(many(grid.protocol), many(grid.dataset), many(grid.backbone)):
         if changes.datasets and dataset not in changes.datasets:
             continue
@@ -145,18 +168,21 @@ def _cells(
             for kind, singular in KINDS
             if names[kind] is not None and not _has(installed[kind], str(names[kind]))
         )
-        for (part, column), each, draw, fold, seed in product(
-            axes.parts.items(), axes.each, axes.draws, axes.folds, axes.seeds
+        for control, (part, column), each, draw, fold, seed in product(
+            controls, axes.parts.items(), axes.each, axes.draws, axes.folds, axes.seeds
         ):
             settings = merge_settings(axes.base, competitor.set, each, column)
             if changes.recipe is not None:
                 settings = tuple(text for text in settings if not text.startswith("recipe."))
             yield SuiteCell(
-                suite=suite.name, grid=grid.name, row=name, part=part, protocol=protocol, dataset=dataset, method=method,
+                suite=suite.name, grid=grid.name, row=f"{name} (control)" if control else name,
+                part=part, control=control, protocol=protocol, dataset=dataset, method=method,
                 backbone=network, preset=preset, dims=dims,
                 settings=merge_settings(settings, changes.settings), recipe=recipe, draw=draw, fold=fold, seed=seed,
                 phantom="always" if changes.phantom else "never", missing=missing, lacking=competitor.lacking,
-                fills=tuple(value.id for value in values if not part or value.group in (part, MEAN)),
+                fills=()
+                if control
+                else tuple(value.id for value in values if not part or value.group in (part, MEAN)),
             )  # fmt: skip
 
 

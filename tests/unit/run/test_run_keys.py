@@ -24,7 +24,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "0bf3399bdedd2ca63014886113766477d87e880e44da1756ff062747ee217fcf",
+        "d4028a5927b6c9648086a8d9ba766de138094d46b53fdafa20bdc2a97b557050",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
@@ -36,7 +36,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
-        "697a85d6cf66bffc2b3d26e7894265f91ee97bae23be851588ccf154101c8535",
+        "ca70cdfa73abb94bec46606b00c8c2aa753eaae7d6566d1fe1d166a488b2f2c3",
     ),
     (
         {
@@ -54,15 +54,15 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
-        "91d6bb779daa9736960ef499e823c2eb7ac19d34e1d572a278358fdc5c73528b",
+        "d39dff692fb7ce980c5051b5a59a344f8c75683311d648c7363757447f980084",
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
-        "91d2bdb1f17003a0c8a27fcba39761077381e43822e4942807ae8b5d224d4bef",
+        "57a170a4a8a6a830a7ec8233b5f3f2b9f399c2804a544ed6c27877a69663890c",
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "ef79fba8c7f012d35db6b21ab22fe20bcf0eaf1c4776673aea8503c0a8d26c0b",
+        "f086f9d36c97b5273a320aae4286872c1dfaa4840cf75d1ed82ed3eb178eb4fb",
     ),
 ]  # fmt: skip
 

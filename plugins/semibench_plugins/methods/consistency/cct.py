@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from semibench import Backbones, Batch, Clock, Decoder, Losses, Method, MethodOptions, Ramp, Task, Term
 from semibench.blocks import FeatureDropout, FeatureNoise, Supervision, softmax_mse, supervised_loss
+from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE, SSL4MIS_RECIPE
 
 Perturbation = Literal[
     "feature-noise", "dropout", "spatial-dropout", "feature-dropout", "object-mask", "context-mask", "none"
@@ -30,7 +31,8 @@ class CCT(Method):
     missing. The paper's supervised loss is an annealed cross-entropy; the default here is that of all methods.
 
     Preset `ssl4mis` perturbs every map, supervises all decoders with the mean of their losses, lets the gradient
-    through p_main and has weight .1. Preset `mgcc-2023` is the same with the loss and budget of that paper.
+    through p_main and has weight .1. Preset `mgcc-2023` is the same with the loss and budget of that paper. SSL4MIS's
+    script sets the learning rate of a step only after it, so its rate lags by one step; here it doesn't.
     """
 
     terms: Mapping[str, Term] = {
@@ -38,10 +40,15 @@ class CCT(Method):
         "consistency": Term(30.0, Ramp("sigmoid", end=0.1), search=(0.01, 30.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "ssl4mis": {"options": SSL4MIS_OPTIONS, "terms": {"consistency": SSL4MIS_WEIGHT}},
+        "ssl4mis": {
+            "options": SSL4MIS_OPTIONS,
+            "terms": {"consistency": SSL4MIS_WEIGHT},
+            "recipe": SSL4MIS_RECIPE,
+        },
         "mgcc-2023": {
             "options": {**SSL4MIS_OPTIONS, "loss": "bce_dice"},
             "terms": {"consistency": {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200, "end": 1.5}}},
+            "recipe": MGCC_RECIPE,
         },
     }
 
