@@ -12,8 +12,11 @@ import pytest
 
 from semibench.registry import registry
 
-NAMES = [item.name for item in registry().cards("methods") if item.distribution == "semibench"]
-
+NAMES = [
+    item.name
+    for item in registry().cards("methods")
+    if item.distribution == "semibench" and item.card.reference != "no image"
+]
 
 SCENES = "unlabeled scenes"
 FIGURES = ("own", "reference", "chance")

@@ -172,9 +172,8 @@ def checks_of(
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
                 learning = LearningSubject(replace(plain, options=given))
-                for fact in LEARNING_CHECKS:
-                    if item.card.uses_unlabeled or fact != "unlabeled_samples_help":
-                        checks.append(BoundCheck("method", name, dims, fact, learning))
+                for fact in _learning_facts(item):
+                    checks.append(BoundCheck("method", name, dims, fact, learning))
     elif kind == "backbone":
         checks += _backbones(item)
     else:
@@ -189,6 +188,13 @@ def checks_of(
         replace(check, known=reasons.get(check.fact, reasons.get(f"{check.dims}d-{check.fact}", "")))
         for check in checks
     ]
+
+
+def _learning_facts(item: Registered) -> list[str]:
+    """Returns the checks of learning that make sense for a method: none for one that reads no image."""
+    if item.card.reference == "no image":
+        return []
+    return [fact for fact in LEARNING_CHECKS if item.card.uses_unlabeled or fact != "unlabeled_samples_help"]
 
 
 def kind_of(name: str, plugins: Registry) -> str:

@@ -82,7 +82,7 @@ class Rehearsal:
         for plan in self.plan:
             drivers = self._enter(plan)
             optimise = Optimisation(self.method, drivers, self._watch, LossScale(False))
-            for step in range(plan.steps):
+            for step in range(plan.steps if drivers else 0):
                 self._iterate(plan, step, drivers, optimise)
         return self
 
