@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.command_line import bench_process, in_one_line
 from support.places import real_data
+from support.trouble_plugin import install
 
 from semibench import IdentityError, LayoutError, UnsupportedError, UsageError
 from semibench.evaluation.summary import TableError, check_table  # noqa: F401  (the tables below must satisfy it)
@@ -320,6 +322,16 @@ def test_a_loss_that_is_no_number_fails_the_run_and_says_so(tmp_path: Path) -> N
     assert status["state"] == "failed"
     assert "DivergedError" in status["error"]
     assert not (plan.folder / "result.json").exists()
+
+
+def test_a_detached_loss_fails_the_run_without_a_traceback(tmp_path: Path) -> None:
+    words = ["run", "-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom", "--set", "how=detach"]
+    done = bench_process(*words, folder=tmp_path, environment=install(tmp_path / "plugin"))
+    said = in_one_line(done.stderr)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert "no parameter of the optimiser 'main' got a gradient from its losses sup" in said, said
+    status = json.loads(next(tmp_path.rglob("status.json")).read_text())
+    assert status["state"] == "failed" and not list(tmp_path.rglob("result.json"))
 
 
 def test_no_phantom_prints_the_expected_tree(tmp_path: Path) -> None:

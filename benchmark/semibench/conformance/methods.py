@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from semibench.blocks.teacher import Teacher
+from semibench.conformance.holding import unregistered
 from semibench.conformance.rehearsal import Rehearsal, tensors
 from semibench.conformance.subject import MethodSubject, reseed
 from semibench.contracts.method import Method, MethodOptions
@@ -110,6 +111,35 @@ def check_teachers_get_no_gradient(subject: MethodSubject) -> None:
     frozen = {name for name, parameter in method.named_parameters() if not parameter.requires_grad}
     reached = sorted(frozen & (set(subject.done.reached) - subject.done.trainable))
     assert not reached, f"frozen parameters got gradients: {reached[:5]}"
+
+
+def check_trained_weights_are_not_overwritten(subject: MethodSubject) -> None:
+    """Outside of the optimiser, no parameter that it trains moves towards the same parameter of another network: that is a
+    teacher which gets gradients."""
+    found = [f"{name} (towards {goal})" for name, goal in subject.done.overwritten.items()]
+    assert not found, (
+        f"gradients train these parameters, then the method overwrites them: {', '.join(found[:3])}. If they are a teacher's, "
+        "keep it in a `semibench.blocks.Teacher`, or freeze it with requires_grad_(False) and call it under torch.no_grad()"
+    )
+
+
+def check_networks_are_registered(subject: MethodSubject) -> None:
+    """Every network and parameter that the method holds is registered with torch: in an attribute of its own or a
+    `ModuleList`, not in a plain list or dictionary."""
+    hidden = unregistered(subject.build()) or unregistered(subject.done.method)
+    assert not hidden, (
+        f"torch doesn't see the parameters in {', '.join(hidden[:5])}: they are neither trained nor saved nor moved to the "
+        "GPU; use nn.ModuleList, nn.ModuleDict or nn.ParameterList in place of list and dict"
+    )
+
+
+def check_no_graph_outlives_an_iteration(subject: MethodSubject) -> None:
+    """Between iterations, no tensor that the method holds keeps the graph it was computed with."""
+    kept = sorted(set(subject.done.graphs))
+    assert not kept, (
+        f"{', '.join(kept[:5])} keep the graph of an iteration, and so its activations: memory grows or is never freed; "
+        "detach a tensor before you keep it"
+    )
 
 
 def check_unlabeled_labels_are_absent(subject: MethodSubject) -> str | None:

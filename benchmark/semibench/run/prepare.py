@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import Split
-from semibench.contracts.errors import UnsupportedError
+from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, one_line
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
 from semibench.protocols.controls import with_unlabeled_of
@@ -199,6 +199,8 @@ def _estimate(plan: Plan, plugins: Registry) -> Estimate:
             seconds = measure_iteration(method, task, recipe, plan.device)
         except TooLargeError as reason:
             return Estimate(source=str(reason))
+        except (PluginError, DivergedError) as error:  # the run itself fails likewise, and its folder says so
+            return Estimate(source=f"two iterations on noise failed: {one_line(error)}")
         timings.put(key, seconds)
         source = "two iterations on noise"
     generator = None

@@ -281,6 +281,24 @@ def test_gradients_left_unstepped_are_an_error(tmp_path: Path) -> None:
         toys.run(toys.build(Forgetful), tmp_path)
 
 
+@pytest.mark.parametrize("detached_in", ["one", "two"])
+def test_losses_without_gradient_stop_the_run_in_the_first_iteration_of_a_stage(
+    detached_in: str, tmp_path: Path
+) -> None:
+    class Detaching(toys.Supervised):
+        def stages(self) -> tuple[Stage, ...]:
+            return Stage("one", 0.5), Stage("two", 0.5)
+
+        def losses(self, batch: Batch, clock: Clock) -> Losses:
+            losses = super().losses(batch, clock)
+            return {name: value.detach() if clock.stage == detached_in else value for name, value in losses.items()}
+
+    with pytest.raises(
+        PluginError, match=f"in step 0 of stage '{detached_in}', no parameter of the optimiser 'main' got"
+    ):
+        toys.run(toys.build(Detaching), tmp_path)
+
+
 def test_notes_must_be_numbers_and_dont_linger(tmp_path: Path) -> None:
     class Noting(toys.Supervised):
         note: Any = 0.5

@@ -78,7 +78,7 @@ class SemSim(Method):
     labeled after the training pass, which has moved the running statistics; UniMatch's code labels them before it. Channel
     dropout acts on the encoder maps of strong views. In 3D, windows have half the side (4, 2, 1) and the affinity uses a grid
     with half the side of f (1/8 of the image with a U-Net or V-Net). No state carries over between iterations. Inference: the
-    network.
+    network, with running statistics of weak and strong views, as in the lineage's code.
     """
 
     terms: Mapping[str, Term] = {
@@ -94,9 +94,6 @@ class SemSim(Method):
         **CODE_PRESETS,
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.3, "cells": 2, "width": 32, "rate": 10.0}
-    known_failures: ClassVar[Mapping[str, str]] = {
-        "unlabeled_samples_help": "Dice .771 against .840 with the labels alone (.888 against .878 with another seed)"
-    }
 
     class Options(SemSimOptions, frozen=True, extra="forbid"):
         """Options of `semsim`."""
@@ -304,8 +301,6 @@ class SemSim(Method):
 
 class SemSimMinus(SemSim):
     """SemSim with a plain convolution of the middle scale instead of the spatial-aware fusion; all else is the same."""
-
-    known_failures: ClassVar[Mapping[str, str]] = {}
 
     class Options(SemSim.Options, frozen=True, extra="forbid"):
         """Options of `semsim-minus`: those of `semsim` with a different default."""
