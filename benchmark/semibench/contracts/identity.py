@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
-NUMERICS = 1
+NUMERICS = 2
 """Increased by hand whenever a change of the harness changes the digits of a run; tests pin the digits."""
 
 SHORT = 12
