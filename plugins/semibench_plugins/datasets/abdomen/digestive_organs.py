@@ -65,6 +65,6 @@ def _pancreas(rng: np.random.Generator, at: Points) -> FloatArray:
     course = path(rng, *stops, sd=6)
     pancreas = tube(at, course, [float(r) for r in radii])
     if chance(rng, 0.15):
-        radius = rng.uniform(15, 26)
+        radius = rng.uniform(12, 20)
         pancreas = shape_union([pancreas, ellipsoid(at, course[int(rng.integers(0, 5))], (radius, radius, radius))], 5.0)
     return pancreas

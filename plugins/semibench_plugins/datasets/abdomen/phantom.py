@@ -25,7 +25,7 @@ _PORTAL_CT = Scanner(
         "portal and splenic vein": 40, "pancreas": 42, "right adrenal gland": 34, "left adrenal gland": 34, "duodenum": 28,
         "prostate or uterus": 42, "mass": 36,
     },
-    agent=(0.35, 1.35),
+    agent=(0.5, 1.3),
     spread=9.0, texture=9.0, noise=16.0, blur=(2.0, 1.6, 1.6), streaks=8.0,
 )  # fmt: skip
 _ABDOMEN_MR = Scanner(
@@ -44,19 +44,19 @@ SPECS: Mapping[str, Spec[Scanner]] = {
     "pancreas": Spec(
         "pancreas",
         (replace(_PORTAL_CT, spread=7.0, blur=(1.6, 1.6, 1.6)),),
-        cases=40,
+        cases=64,
         shape=(60, 56, 44),
         spacing=(2.6, 2.6, 2.6),
         vary=(6, 6, 8),
     ),
     "synapse": Spec(
-        "abdomen", (_PORTAL_CT,), cases=30, shape=(40, 48, 64), spacing=(5.2, 5.2, 5.2), vary=(6, 0, 0), upright=True
+        "abdomen", (_PORTAL_CT,), cases=48, shape=(40, 48, 64), spacing=(5.2, 5.2, 5.2), vary=(6, 0, 0), upright=True
     ),
     "amos22": Spec(
         "abdomen-and-pelvis",
         (_PORTAL_CT, _ABDOMEN_MR),
         ("ct", "mr"),
-        cases=48,
+        cases=72,
         shape=(54, 48, 64),
         spacing=(6.0, 5.2, 5.2),
         vary=(4, 0, 0),

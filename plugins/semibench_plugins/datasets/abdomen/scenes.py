@@ -24,8 +24,8 @@ class Field:
 
 
 _COMMON = ORGANS[1:10]
-_WHOLE = Pose(shift=(26.0, 24.0, 36.0), tilt=0.1, size=(0.78, 1.16), stretch=0.07, bend=9.0, uneven=5.0, bump=70.0)
-_UPPER = Pose(shift=(26.0, 22.0, 22.0), tilt=0.13, size=(0.8, 1.15), stretch=0.08, bend=8.0, uneven=4.0, bump=50.0)
+_WHOLE = Pose(shift=(20.0, 18.0, 28.0), tilt=0.1, size=(0.8, 1.14), stretch=0.07, bend=9.0, uneven=5.0, bump=70.0)
+_UPPER = Pose(shift=(18.0, 16.0, 16.0), tilt=0.13, size=(0.8, 1.15), stretch=0.08, bend=8.0, uneven=4.0, bump=50.0)
 ORGANS_OF = {
     "abdomen": Field((*_COMMON, *ORGANS[10:14]), (0.0, -4.0, 22.0), True, _WHOLE),
     "abdomen-and-pelvis": Field((*_COMMON, *ORGANS[11:]), (0.0, -4.0, -38.0), True, _WHOLE),

@@ -52,12 +52,12 @@ _CINE = Scanner(
 _CINE_ACDC = replace(_CINE, blur=(2.5, 1.4, 1.4), scale=(200.0, 700.0))
 
 SPECS: Mapping[str, Spec[Scanner]] = {
-    "la": Spec("left-atrium", (_LGE,), cases=32, shape=(64, 64, 48), spacing=(1.8, 1.8, 1.8), vary=(8, 8, 0)),
+    "la": Spec("left-atrium", (_LGE,), cases=64, shape=(64, 64, 48), spacing=(1.8, 1.8, 1.8), vary=(8, 8, 0)),
     "mmwhs": Spec(
         "whole-heart",
         (_HEART_MR, _HEART_CT),
         ("mr", "ct"),
-        cases=40,
+        cases=64,
         shape=(56, 56, 56),
         spacing=(2.4, 2.4, 2.4),
         vary=(8, 8, 8),
@@ -77,7 +77,7 @@ SPECS: Mapping[str, Spec[Scanner]] = {
             ),
         ),
         ("A", "B", "C", "D"),
-        cases=64,
+        cases=96,
         frames=2,
         shape=(12, 64, 64),
         spacing=(9.0, 2.0, 2.0),
@@ -86,7 +86,7 @@ SPECS: Mapping[str, Spec[Scanner]] = {
     "acdc": Spec(
         "short-axis-right-first",
         (_CINE_ACDC, replace(_CINE_ACDC, curve=1.2, noise=0.07, bias=0.3)),
-        cases=60,
+        cases=100,
         frames=2,
         shape=(8, 64, 64),
         spacing=(10.0, 2.0, 2.0),
