@@ -1,8 +1,8 @@
 """Do phantoms obey the laws of docs/phantoms.md? Prints a Markdown table.
 
-    python speed/phantom_laws.py                                      # the atlas figures of all phantoms, without training
-    python speed/phantom_laws.py --dataset la --train --few 3         # and what labels are worth: a small U-Net on 3 patients and on all
-    python speed/phantom_laws.py --dataset la --train --longer 10     # and whether ten times the iterations change the bound
+    python speed/phantom_laws.py                                    # the atlas figures of all phantoms, without training
+    python speed/phantom_laws.py --dataset la --train --few 3       # and what labels are worth: 3 patients against all
+    python speed/phantom_laws.py --dataset la --train --longer 10   # and whether ten times the iterations change the bound
 
 Groups are split into training (75 %) and test. The atlas copies label maps of training cases onto test cases and reads no
 image. The few labels are the smallest setting of the papers on the data set, or --few groups. Both networks get the same
@@ -163,7 +163,9 @@ def vary(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return images * (1 + gain.view(flat)) + shift.view(flat), turned
 
 
-def train(images: Tensor, labels: Tensor, classes: int, iterations: int, batch: int, width: int, seed: int) -> nn.Module:
+def train(
+    images: Tensor, labels: Tensor, classes: int, iterations: int, batch: int, width: int, seed: int
+) -> nn.Module:
     """Trains with AdamW at .004, a tenth of the iterations to warm up, then polynomial decay."""
     torch.manual_seed(seed)
     net = SmallUNet(labels.dim() - 1, images.shape[1], classes, width)
@@ -245,9 +247,13 @@ def main() -> None:
     parser.add_argument("--dataset", action="append", help="phantom; repeatable (default: all)")
     parser.add_argument("--cases", type=int, default=None, help="cases of the phantom (default: its own number)")
     parser.add_argument("--train", action="store_true", help="also train on few and on all labels")
-    parser.add_argument("--few", type=int, default=None, help="labeled groups instead of the smallest published setting")
+    parser.add_argument(
+        "--few", type=int, default=None, help="labeled groups instead of the smallest published setting"
+    )
     parser.add_argument("--iterations", type=int, default=300)
-    parser.add_argument("--longer", type=int, default=0, help="also train on all labels for so many times the iterations")
+    parser.add_argument(
+        "--longer", type=int, default=0, help="also train on all labels for so many times the iterations"
+    )
     parser.add_argument("--side", type=int, default=None, help="longest axis of the grid (default: 96 in 2D, 40 in 3D)")
     parser.add_argument("--batch", type=int, default=None, help="default: 8 in 2D, 2 in 3D")
     parser.add_argument("--width", type=int, default=8, help="channels of the first level")

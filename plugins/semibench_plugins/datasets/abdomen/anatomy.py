@@ -81,9 +81,7 @@ def _grow_lesions(
             tissues[(label == ORGANS.index(organ)) & (spots > level)] = TISSUES.index(kind)
 
 
-def _pour_ascites(
-    rng: np.random.Generator, at: Points, tissues: Tissues, liver: FloatArray, folds: FloatArray
-) -> None:
+def _pour_ascites(rng: np.random.Generator, at: Points, tissues: Tissues, liver: FloatArray, folds: FloatArray) -> None:
     """Fills the fat around the liver, and that between the loops, with fluid."""
     rim, depth = rng.uniform(6, 22), rng.uniform(-20, 30)
     room: Mask = (tissues == TISSUES.index("fat")) & (at[1] < 30)

@@ -59,12 +59,12 @@ def _pancreas(rng: np.random.Generator, at: Points) -> FloatArray:
         (rng.uniform(52, 84), 0.0, heights[4]),
     )
     size = float(rng.choice([0.72, 1.0, 1.25], p=[0.25, 0.5, 0.25]))
-    radii = size * np.array(
-        [11, rng.uniform(14, 19), rng.uniform(9, 12), rng.uniform(10, 13), rng.uniform(8, 11)]
-    )
+    radii = size * np.array([11, rng.uniform(14, 19), rng.uniform(9, 12), rng.uniform(10, 13), rng.uniform(8, 11)])
     course = path(rng, *stops, sd=6)
     pancreas = tube(at, course, [float(r) for r in radii])
     if chance(rng, 0.15):
         radius = rng.uniform(12, 20)
-        pancreas = shape_union([pancreas, ellipsoid(at, course[int(rng.integers(0, 5))], (radius, radius, radius))], 5.0)
+        pancreas = shape_union(
+            [pancreas, ellipsoid(at, course[int(rng.integers(0, 5))], (radius, radius, radius))], 5.0
+        )
     return pancreas

@@ -90,9 +90,7 @@ def _vessels(rng: np.random.Generator, at: Points) -> dict[str, FloatArray]:
     bulge = rng.uniform(16, 27) if chance(rng, 0.15) else wide * rng.uniform(0.8, 1.0)
     winding = 8.0 if chance(rng, 0.3) else 3.0
     stops = ((10.0, 8.0, 190.0), (7.0, 4.0, 60.0), (5.0, 2.0, -20.0), (4.0, -2.0, -55.0), (4.0, 0.0, -84.0))
-    aorta = tube(
-        at, [near(rng, stop, 0.6 * winding) for stop in stops], [wide, wide, wide * 0.9, bulge, wide * 0.85]
-    )
+    aorta = tube(at, [near(rng, stop, 0.6 * winding) for stop in stops], [wide, wide, wide * 0.9, bulge, wide * 0.85])
     cava = tube(
         at, path(rng, (-20, -6, 140), (-23, 0, 60), (-21, 4, -20), (-18, 4, -92), sd=3),
         [rng.uniform(8, 15) for _ in range(4)],

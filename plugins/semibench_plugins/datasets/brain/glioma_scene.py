@@ -56,7 +56,9 @@ def glioma(rng: np.random.Generator, shape: Shape, spacing: Spacing) -> Scene:
     def turned(array: FloatArray | Mask | Tissues) -> FloatArray:
         return np.ascontiguousarray(array.transpose(2, 1, 0))
 
-    return Scene(turned(out).astype(np.int64), TISSUES, turned(label).astype(np.uint8), cleared=turned(outside).astype(bool))
+    return Scene(
+        turned(out).astype(np.int64), TISSUES, turned(label).astype(np.uint8), cleared=turned(outside).astype(bool)
+    )
 
 
 def _foci(rng: np.random.Generator) -> list[_Focus]:
@@ -111,14 +113,22 @@ def _healthy(
     out[horns > 0] = name["csf"]
     out[(fields.fine > 2.4 - old) & (out == name["white"]) & (z > 0)] = name["caps"]
     if chance(rng, 0.25 * old):  # an old infarct: fluid with a bright rim
-        scar = ellipsoid(at, (rng.choice([-1, 1]) * rng.uniform(30, 50), rng.uniform(-40, 50), rng.uniform(0, 40)), (9, 12, 9))
+        scar = ellipsoid(
+            at, (rng.choice([-1, 1]) * rng.uniform(30, 50), rng.uniform(-40, 50), rng.uniform(0, 40)), (9, 12, 9)
+        )
         out[(scar + 2 * fields.fine > -3) & (brain > 0)] = name["caps"]
         out[(scar + 2 * fields.fine > 0) & (brain > 0)] = name["csf"]
     return out, brain, horns
 
 
 def _grow(
-    rng: np.random.Generator, at: Points, out: Tissues, focus: _Focus, brain: FloatArray, horns: FloatArray, fields: _Fields
+    rng: np.random.Generator,
+    at: Points,
+    out: Tissues,
+    focus: _Focus,
+    brain: FloatArray,
+    horns: FloatArray,
+    fields: _Fields,
 ) -> Mask:
     """Paints one focus and returns its extent. Edema spares the ventricles and, far from the core, the fluid and the cortex."""
     name = {n: i for i, n in enumerate(TISSUES)}

@@ -81,7 +81,9 @@ def _surroundings(
     _, _, z = at
     t, w, cross, wasted = course.t, course.w, course.cross, course.wasted
     name = {n: i for i, n in enumerate(TISSUES)}
-    cortex = np.abs(folds + 0.5 * fine + 0.03 * (z - course.height))  # a ribbon: fluid in the sulcus, grey on both sides
+    cortex = np.abs(
+        folds + 0.5 * fine + 0.03 * (z - course.height)
+    )  # a ribbon: fluid in the sulcus, grey on both sides
     tissues = np.full(folds.shape, name["white"])
     tissues[cortex < rng.uniform(0.35, 0.7)] = name["grey"]
     tissues[cortex < rng.uniform(0.06, 0.16) + 0.12 * wasted] = name["csf"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semibench.blocks import (
     FloatArray,
@@ -158,9 +157,7 @@ def _vessels(rng: np.random.Generator, at: Points, sizes: HeartSizes, left: _Lef
     return _Vessels(ventricle, atrium, ascending, descending, artery, shape_union([upper, lower]))
 
 
-def _chest(
-    rng: np.random.Generator, at: Points, left: _LeftHeart, vessels: _Vessels, folds: FloatArray
-) -> Tissues:
+def _chest(rng: np.random.Generator, at: Points, left: _LeftHeart, vessels: _Vessels, folds: FloatArray) -> Tissues:
     """Draws what surrounds the heart: lungs, mediastinum, chest wall, spine, liver, and in some patients fluid around the heart
     or the lungs, or a collapsed part of a lung."""
     x, y, z = at

@@ -46,7 +46,11 @@ def _gland(rng: np.random.Generator, at: Points) -> _Gland:
     """Draws a small, average or swollen gland; a swollen one is rounder, and in some patients its middle lobe rises."""
     swollen = float(np.clip(rng.normal(0.4, 0.4), 0.0, 1.0))
     grown = 0.75 + 0.55 * swollen
-    sizes = (grown * rng.uniform(20, 27), grown * rng.uniform(13, 17) * (1 + 0.2 * swollen), grown * rng.uniform(15, 22))
+    sizes = (
+        grown * rng.uniform(20, 27),
+        grown * rng.uniform(13, 17) * (1 + 0.2 * swollen),
+        grown * rng.uniform(15, 22),
+    )
     gland = ellipsoid(at, (0.0, 0.0, 0.0), sizes, random_rotation(rng, 0.2))
     share = 0.62 + 0.22 * swollen
     inner = ellipsoid(
@@ -59,9 +63,7 @@ def _gland(rng: np.random.Generator, at: Points) -> _Gland:
     return _Gland(sizes, swollen, gland, inner)
 
 
-def _surroundings(
-    rng: np.random.Generator, at: Points, sizes: Point, folds: FloatArray, fine: FloatArray
-) -> Tissues:
+def _surroundings(rng: np.random.Generator, at: Points, sizes: Point, folds: FloatArray, fine: FloatArray) -> Tissues:
     """Draws muscles, bones, veins, bladder, rectum and seminal vesicles."""
     name = {n: i for i, n in enumerate(TISSUES)}
     x, y, z = at
@@ -100,9 +102,7 @@ def _surroundings(
     return out
 
 
-def _paint(
-    rng: np.random.Generator, at: Points, out: Tissues, gland: _Gland, mask: Mask, fine: FloatArray
-) -> None:
+def _paint(rng: np.random.Generator, at: Points, out: Tissues, gland: _Gland, mask: Mask, fine: FloatArray) -> None:
     """Paints the gland with its zones and nodules, and in some patients a tumour or the cavity that a resection left."""
     name = {n: i for i, n in enumerate(TISSUES)}
     out[gland.gland > -1.3] = name["stroma"]
