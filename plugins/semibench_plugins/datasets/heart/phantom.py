@@ -22,7 +22,7 @@ _LGE = Scanner(
         "air": 0.0, "lung": 0.1, "fat": 0.5, "muscle": 0.36, "left blood": 0.72, "right blood": 0.68, "myocardium": 0.33,
         "wall": 0.48, "bone": 0.35, "liver": 0.5, "vessel": 0.6, "fluid": 0.22,
     },
-    spread=0.06, texture=0.05, noise=0.07, bias=0.22, blur=(1.4, 1.4, 1.6),
+    spread=0.06, texture=0.04, noise=0.055, bias=0.2, blur=(1.4, 1.4, 1.6),
 )  # fmt: skip
 _HEART_MR = Scanner(
     "MR",
