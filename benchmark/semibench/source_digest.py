@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from semibench.contracts.identity import canonical, sha256
+from semibench.files import read_cached_json, write_json
 
 
 def bare(source: str) -> str:
@@ -67,7 +71,44 @@ def source_digest(module_name: str) -> str:
     Returns:
         The digest, or "unknown" if there is no source.
     """
+    return _digest_and_files(module_name)[0]
+
+
+def remembered_digest(module_name: str, store: Path) -> str:
+    """Returns `source_digest` of a module without importing it, where a file remembers the digest of the same source files.
+
+    Args:
+        module_name: the dotted name. Its packages are imported, the module only if its digest isn't remembered.
+        store: JSON file of digests, with path, time and size of the source files that each covers; written if it can be.
+    """
+    spec = importlib.util.find_spec(module_name)
+    key = f"{module_name} {spec.origin if spec is not None else None}"
+    remembered = read_cached_json(store)
+    known = remembered.get(key)
+    if isinstance(known, dict) and known.get("files") == _stamps(known.get("files", {})):
+        return str(known["digest"])
+    digest, files = _digest_and_files(module_name)
+    if files:
+        entry = {"digest": digest, "files": _stamps(dict.fromkeys(map(str, files)))}
+        with contextlib.suppress(OSError):  # a cache folder that can't be written costs time only
+            write_json(store, {**read_cached_json(store), key: entry})
+    return digest
+
+
+def _stamps(files: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Returns time and size of files by path; those that are missing are left out."""
+    stamps = {}
+    for path in files:
+        with contextlib.suppress(OSError):
+            facts = Path(path).stat()
+            stamps[path] = [facts.st_mtime_ns, facts.st_size]
+    return stamps
+
+
+def _digest_and_files(module_name: str) -> tuple[str, list[Path]]:
+    """Returns the digest of a module's sources, and their files."""
     top = module_name.split(".")[0]
+    files: list[Path] = []
     todo, seen = [module_name], {}
     while todo:
         name = todo.pop()
@@ -78,12 +119,14 @@ def source_digest(module_name: str) -> str:
             continue
         try:
             module = importlib.import_module(name)
-            source = Path(getattr(module, "__file__", None) or "").read_text(encoding="utf-8")
+            file = Path(getattr(module, "__file__", None) or "")
+            source = file.read_text(encoding="utf-8")
             seen[name] = sha256(bare(source))
+            files.append(file)
         except (ImportError, OSError, TypeError, ValueError, SyntaxError):  # not a module, or not Python source
             continue
         todo += sorted(_imports(module, source))
-    return sha256(canonical(seen)) if seen else "unknown"
+    return (sha256(canonical(seen)) if seen else "unknown"), files
 
 
 def class_digest(cls: type) -> str:

@@ -220,5 +220,8 @@ from .views import (
     resample as resample,
     weak_view as weak_view,
 )
+from .weak_intensity import (
+    weak_intensity as weak_intensity,
+)
 
 __all__: list[str]

@@ -26,7 +26,7 @@ def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
     move them.
 
     Args:
-        *modules: networks whose statistics stay. Layers that keep no running statistics are left alone.
+        modules: networks whose statistics stay. Layers that keep no running statistics are left alone.
 
     Yields:
         Nothing.

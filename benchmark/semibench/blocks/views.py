@@ -1,4 +1,4 @@
-"""Weak views: geometry that image and label share; whole batches, 2D and 3D.
+"""Weak views: geometry that image and label share, and changes of the image's intensities; whole batches, 2D and 3D.
 
 Images (B, C, *spatial) float, labels (B, *spatial) uint8 or int64. Parameters are drawn on the CPU from a given
 generator, in one call of fixed size; pixels are processed on the device of the images. Crops, flips and right-angle
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semibench.blocks.weak_intensity import weak_intensity
 from semibench.contracts.method import IGNORE
 from semibench.contracts.recipe import WeakPolicy
 
@@ -262,9 +263,10 @@ def weak_view(
     patch: Sequence[int] | None = None,
     plane: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Draws a weak view of a batch: crops, flips, turns and small rotations that image and label share.
+    """Draws a weak view of a batch: crops, flips, turns and small rotations that image and label share; then, where the policy
+    has any, changes of the image's intensities (`weak_intensity`).
 
-    Every sample has a geometry of its own. The input is not changed, and the same state of the generator gives the same digits
+    Every sample has changes of its own. The input is not changed, and the same state of the generator gives the same digits
     on the CPU.
 
     Args:
@@ -295,7 +297,8 @@ def weak_view(
         boxes, marks, valid = cut_boxes(list(images), None if labels is None else list(labels), start, box)
         return boxes, None if marks is None or labels is None else marks.to(labels.dtype), valid
 
-    return apply_geometry(cut, geometry, sizes, size)
+    view, marks, inside = apply_geometry(cut, geometry, sizes, size)
+    return weak_intensity(view, policy=policy, generator=generator, valid=inside), marks, inside
 
 
 def _turned(values: Tensor, geometry: Geometry, lead: int) -> Tensor:

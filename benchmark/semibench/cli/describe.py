@@ -169,7 +169,7 @@ def draw(console: Output, record: Mapping[str, Any]) -> None:
             console.show(card[key])
     if record.get("terms"):
         rows = [
-            (n, t["weight"], _ramp(t["ramp"]), _gate(t["active"]), _search(t["search"]))
+            (n, t["weight"], ramp_text(t["ramp"]), gate_text(t["active"]), _search(t["search"]))
             for n, t in record["terms"].items()
         ]
         console.show()
@@ -203,12 +203,14 @@ def _lines(value: Any) -> str:
     )
 
 
-def _ramp(ramp: Mapping[str, Any]) -> str:
+def ramp_text(ramp: Mapping[str, Any]) -> str:
+    """Formats a ramp: "sigmoid to 1, 200 levels"; the number is the share of the stage at which it is complete."""
     stairs = f", {ramp['levels']} levels" if ramp["levels"] else ""
     return "constant" if ramp["kind"] == "constant" else f"{ramp['kind']} to {ramp['end']:g}{stairs}"
 
 
-def _gate(active: list[float | None]) -> str:
+def gate_text(active: list[float | None]) -> str:
+    """Formats the progress in which a term counts: "0.05 – end"."""
     low, high = active
     return "always" if not low and high is None else f"{low or 0:g} – {'end' if high is None else f'{high:g}'}"
 

@@ -1,76 +1,16 @@
-"""Prints the plan and the result of a run."""
+"""Prints the result of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semibench.cli.console import Output, cell, duration, table
+from semibench.cli.console import Output, cell, table
 from semibench.tracking.tables import score_rows, spread
 
 if TYPE_CHECKING:
     from semibench.run.execute import Result
-    from semibench.runfolder.plans import PlanRecord
     from semibench.runfolder.records import ScoreSummary
-
-
-STATES = {
-    "new": "new",
-    "done": "already done: nothing will be computed (--force runs it again)",
-    "resumable": "resumes from its last checkpoint",
-    "running": "another process is working on it",
-    "interrupted": "was stopped before its first checkpoint; it starts again",
-    "failed": "failed before its first checkpoint; it starts again",
-    "stale": "produced by other code or on another split; it is run again",
-}
-
-
-def show_plan(console: Output, facts: PlanRecord, *, brief: bool = False) -> None:
-    """Prints the plan of a run (`Plan.summary()`), with a prominent warning for phantom data.
-
-    brief: print one line with the replicate instead, for further runs of a row."""
-    phantom = facts.data == "phantom"
-    if brief:
-        console.show(f"the same with {facts.axes}: {STATES[facts.state]}, run {facts.key} in {facts.folder}")
-        return
-    patch = " x ".join(str(side) for side in facts.patch)
-    rows = [
-        ("task", f"{facts.protocol} on {facts.dataset}, {facts.dims}D, classes {cell(facts.classes)}"),
-        ("data", "PHANTOM (procedural stand-in)" if phantom else "real files"),
-        ("method", f"{facts.method} with {facts.backbone} ({cell(facts.backbone_options)})"),
-        (
-            "training",
-            f"recipe {facts.recipe}: {facts.iterations} iterations of {facts.batch.labeled} labeled + "
-            f"{facts.batch.unlabeled} unlabeled, patch {patch}, {facts.precision} on {facts.device}",
-        ),
-        ("replicate", facts.axes),
-    ]
-    synthetic, estimate = facts.synthetic, facts.estimate
-    if synthetic:
-        rows.append(("synthetic", f"{synthetic.count} cases by {synthetic.generator}, added to unlabeled"))
-    if estimate.source and estimate.training_seconds is None:
-        rows.append(("time", f"unknown: {estimate.source}"))
-    if estimate.training_seconds is not None:
-        time = f"training about {duration(estimate.training_seconds)} ({estimate.source})"
-        if synthetic:
-            seconds = estimate.generator_seconds
-            time += "; generator " + (f"about {duration(seconds)}" if seconds is not None else "not measured yet")
-        rows.append(("time", time))
-    rows += [("state", STATES[facts.state]), ("run", f"{facts.key} in {facts.folder}")]
-    rows += [("", reason) for reason in facts.reasons]
-    console.show(table(("plan", ""), rows))
-    console.show()
-    roles = [(role, pool.cases, pool.groups, cell(pool.domains)) for role, pool in facts.cases.items()]
-    console.show(table(("role", "cases", "groups", "by domain"), roles))
-    labels = f"labels used: {facts.label_budget} (labeled and validation) · validation from: {facts.validation_from}"
-    console.show(f"{labels} · excluded: {len(facts.excluded)}")
-    for warning in facts.warnings:
-        console.show(f"WARNING: {warning}", style="bold yellow")
-    if phantom:
-        console.show(
-            "PHANTOM DATA: these are not patients; never compare with results on real files.", style="bold red"
-        )
-    console.show()
 
 
 def class_rows(scores: Iterable[ScoreSummary], metric: str = "dice") -> tuple[list[str], list[list[str]]]:

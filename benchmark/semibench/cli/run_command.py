@@ -79,7 +79,8 @@ def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, 
     """Plans one run and, unless `plan_only`, executes it; returns what --json prints.
 
     brief: the plan differs from one that was shown before only in its replicate."""
-    from semibench.cli.results import show_plan, show_result
+    from semibench.cli.plan_view import show_plan
+    from semibench.cli.results import show_result
     from semibench.run.execute import execute
     from semibench.run.prepare import prepare
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from semibench.contracts.identity import Frozen
 
+UNCHANGED = (0.0, 1.0, 1.0)
+"""(probability, smallest, largest) of a change that never happens."""
+
 
 class WeakPolicy(Frozen):
-    """Geometric augmentation that image and label share: whole batches, on the training device, one resampling per view."""
+    """Augmentation of the weak view: geometry that image and label share, then changes of the image's intensities. Whole
+    batches, on the training device, one resampling per view. Every change is drawn independently of the others, for each
+    sample.
+
+    The intensity changes `blur`, `brightness`, `contrast` and `gamma` were added later. A policy without them has the digest
+    that it had before: what is never applied is left out of the record.
+    """
 
     flip: float = 0.5
     """Probability for each axis."""
@@ -19,10 +29,47 @@ class WeakPolicy(Frozen):
     their sides are equal (RandomRotFlip of SSL4MIS)."""
     rotate: tuple[float, float] = (0.25, 20.0)
     """(probability, largest angle in degrees) of a rotation in the image plane."""
-    scale: tuple[float, float, float] = (0.0, 1.0, 1.0)
+    scale: tuple[float, float, float] = UNCHANGED
     """(probability, smallest factor, largest factor)."""
     crop: bool = True
     """Take random crops of the patch where the grid is larger; otherwise central ones."""
+    blur: tuple[float, float, float] = UNCHANGED
+    """(probability, smallest sigma, largest sigma) of a Gaussian blur, in voxels."""
+    brightness: tuple[float, float, float] = UNCHANGED
+    """(probability, smallest factor, largest factor) on intensities, which are scaled to 0..1 by the sample's range."""
+    contrast: tuple[float, float, float] = UNCHANGED
+    """(probability, smallest factor, largest factor) on the distance to the sample's mean."""
+    gamma: tuple[float, float, float] = UNCHANGED
+    """(probability, smallest exponent, largest exponent) on intensities scaled to 0..1."""
+
+    @model_serializer(mode="wrap")
+    def _record(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out intensity changes that are never applied, so that older run keys stay."""
+        record: dict[str, Any] = handler(self)
+        return {name: value for name, value in record.items() if name not in INTENSITIES or value[0] > 0}
+
+    @property
+    def changes_intensities(self) -> bool:
+        """Whether any of the four intensity changes can happen."""
+        return any(getattr(self, name)[0] > 0 for name in INTENSITIES)
+
+
+INTENSITIES = ("blur", "brightness", "contrast", "gamma")
+"""Fields of `WeakPolicy` that change intensities, in the order in which they are applied."""
+
+
+def written_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a recipe with the intensity changes that it leaves out because they are never applied.
+
+    Settings that are laid over another recipe need them: what a record leaves out, the other recipe may apply.
+
+    Args:
+        recipe: plain values, as in a run spec.
+    """
+    weak = recipe.get("weak")
+    if not isinstance(weak, Mapping):
+        return dict(recipe)
+    return {**recipe, "weak": {**weak, **{name: weak.get(name, list(UNCHANGED)) for name in INTENSITIES}}}
 
 
 class StrongPolicy(Frozen):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from semibench.blocks.strong_views import strong_view
 from semibench.blocks.views import Parts, apply_geometry, default_plane, draw_geometry
+from semibench.blocks.weak_intensity import weak_intensity
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import UnsupportedError, UsageError
@@ -206,13 +207,13 @@ class TrainingData:
         def cut(samples: Tensor, start: Tensor, size: tuple[int, ...]) -> Parts:
             return self._pool.cut(rows.index_select(0, samples), start, size, labels=labels)
 
-        parts = apply_geometry(cut, geometry, sizes, self.task.patch)
-        image, _, valid = parts
+        image, label, valid = apply_geometry(cut, geometry, sizes, self.task.patch)
+        image = weak_intensity(image, policy=self._recipe.weak, generator=generator, valid=valid)
         strong = tuple(
             strong_view(image, policy=self._recipe.strong, generator=generator, valid=valid)
             for _ in range(stream.strong)
         )
-        return self._pack(stream.pool, rows, parts, strong)
+        return self._pack(stream.pool, rows, (image, label, valid), strong)
 
     def _pack(
         self, pool: str, rows: Tensor, parts: tuple[Tensor, Tensor | None, Tensor], strong: tuple[Tensor, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from semibench.contracts.cards import DatasetCard
@@ -42,6 +43,41 @@ def base_recipe(
     values = merge(*(card.values for card in cards))
     options = merge(*(card.protocol for card in cards))
     return build(Recipe, f"recipe {name!r}", {"name": name, "dims": dims}, values), options
+
+
+def own_recipe(base: Recipe, name: str, method: Registered, preset: str | None, settings: Mapping[str, Any]) -> Recipe:
+    """Returns the recipe of a method: that of a preset, laid over the recipe `paper` of the data set.
+
+    A request made from a stored spec has no preset. Its settings give every field, so they are the recipe.
+
+    Args:
+        base: the recipe `paper`.
+        name: "own", or "own*" in a request made from the spec of a run whose recipe was changed.
+        method: the method.
+        preset: its preset; None where the request names none and the method has none for the data set.
+        settings: the settings of the recipe.
+
+    Raises:
+        UsageError: if the preset has no recipe; the message names those that have one.
+    """
+    presets = method.resolve().presets
+    values = presets[preset].get("recipe") if preset is not None else None
+    if set(settings) >= set(Recipe.model_fields) - {"name", "dims"}:
+        return build(Recipe, f"recipe {name!r}", base.model_dump(), settings, {"name": name})
+    if values is None:
+        usable = [
+            other
+            for other, parts in presets.items()
+            if "recipe" in parts and len(parts["recipe"].get("patch", base.patch)) == base.dims
+        ]
+        missing = "none is named after this data set" if preset is None else f"preset {preset!r} has none"
+        advice = (
+            f"name one with --preset: {', '.join(usable)}; or use" if usable else f"it has none in {base.dims}D; use"
+        )
+        raise UsageError(
+            f"--recipe own takes the recipe of a preset of method {method.name!r}, but {missing}; {advice} --recipe paper"
+        )
+    return build(Recipe, "recipe 'own'", base.model_dump(), values, {"name": "own"})
 
 
 def default_method(plugins: Registry, protocol: str, dims: int) -> Registered:

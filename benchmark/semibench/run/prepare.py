@@ -18,7 +18,8 @@ from semibench.protocols.checks import check
 from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_timing_key
-from semibench.run.request import Request
+from semibench.run.changes import changed_settings, split_name
+from semibench.run.request import Request, parts_of
 from semibench.run.resolve import Resolved, resolve
 from semibench.runfolder.plans import Estimate, PlanRecord
 from semibench.runfolder.provenance import provenance
@@ -78,7 +79,10 @@ class Plan:
         return PlanRecord.make(
             key=self.key[:SHORT], state=self.state, reasons=self.reasons, folder=str(self.folder),
             protocol=names.protocol.name, dataset=names.card.name, data="phantom" if data.phantom else "real",
-            method=names.method.name, backbone=names.backbone.name, backbone_options=dict(options.backbone_options),
+            split=split_name(self.spec.track.protocol.options), method=names.method.name, preset=options.preset,
+            backbone=names.backbone.name, backbone_options=dict(options.backbone_options), settings=parts_of(self.spec),
+            changed=changed_settings(self.resolved),
+            strong_views=any(stream.strong for stream in options.method.streams.values()),
             recipe=recipe.name, dims=names.dims, classes=list(names.card.classes), iterations=recipe.iterations,
             batch={"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch}, patch=list(recipe.patch),
             precision=recipe.precision, device=str(self.device), draw=replicate.draw, fold=replicate.fold,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from semibench.contracts.identity import SHORT, RunSpec, canonical, sha256
+from semibench.contracts.recipe import written_out
 from semibench.run.options import Asked, Option
 from semibench.run.settings import build, texts
 
@@ -53,7 +54,8 @@ class Cell(Asked, frozen=True, extra="forbid"):
     recipe: Annotated[
         str,
         Option(
-            "Budget and optimiser: smoke, quick, paper, own ...", ("--recipe", "-r"), COMPETITOR, written=True,
+            "Budget, optimiser and views: smoke, quick, paper, or own, that of the method's preset.",
+            ("--recipe", "-r"), COMPETITOR, written=True,
             axis="Names with commas (default: quick).",
         ),
     ] = "quick"  # fmt: skip
@@ -115,7 +117,7 @@ class Cell(Asked, frozen=True, extra="forbid"):
             "dataset": spec.track.dataset.name,
             "method": spec.entry.method.name,
             "backbone": spec.entry.backbone.name,
-            "recipe": spec.recipe.name.rstrip("*"),
+            "recipe": spec.recipe.name if spec.track.recipe == "own" else spec.recipe.name.rstrip("*"),
             "dims": spec.entry.backbone.options.get("dims"),
             "draw": spec.replicate.draw or 0,
             "fold": spec.replicate.fold,
@@ -187,7 +189,7 @@ def parts_of(spec: RunSpec) -> dict[str, Mapping[str, Any]]:
     protocol, dataset = dict(spec.track.protocol.options), dict(spec.track.dataset.options)
     phantom, generator = dataset.pop("phantom", None), protocol.pop("generator_options", None)
     return {
-        "recipe": without(spec.recipe.options, "name", "dims"),
+        "recipe": without(written_out(spec.recipe.options), "name", "dims"),
         "method": spec.entry.method.options,
         "term": spec.entry.terms,
         "backbone": without(spec.entry.backbone.options, "dims"),

@@ -20,7 +20,7 @@ from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Term
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
-from semibench.run.defaults import base_recipe, choose_dims, default_backbone, default_method
+from semibench.run.defaults import base_recipe, choose_dims, default_backbone, default_method, own_recipe
 from semibench.run.request import Cell, Phantom, Request
 from semibench.run.settings import Nested, assign, build, merge, parse, term_records
 from semibench.run.tuned import Tuned, find_tuned, read_tuned, with_tuned
@@ -54,12 +54,15 @@ class Names:
 class Options:
     """The options that don't depend on the data.
 
-    recipe: named `name*` if a setting changed it. own: whether the recipe is the method's own. terms: as records, for the spec.
-    given: the settings by part. recipe_protocol: protocol options that come with the recipe.
+    recipe: named `name*` if a setting changed it. base: the recipe before the method's own and the settings. own: whether the
+    recipe is the method's own. preset: of the method, by name. terms: as records, for the spec. given: the settings by part.
+    recipe_protocol: protocol options that come with the recipe.
     """
 
     recipe: Recipe
+    base: Recipe
     own: bool
+    preset: str | None
     protocol: DrawProtocol
     method: type[Any]
     method_options: Any
@@ -170,20 +173,24 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     """Validates the options that don't depend on the data. Defaults come from recipe and preset."""
     protocol: DrawProtocol = names.protocol.resolve()()
     method, backbone = names.method.resolve(), names.backbone.resolve()
-    own = cell.recipe == "own"
-    preset = _preset(method, names, cell.preset, own=own)
-    recipe, recipe_protocol = base_recipe(
+    own = cell.recipe.rstrip("*") == "own"
+    preset_name = cell.preset
+    if preset_name is None and own and names.card.name in method.presets:
+        preset_name = names.card.name
+    preset = _preset(method, names.method.name, preset_name)
+    base, recipe_protocol = base_recipe(
         plugins, "paper" if own else cell.recipe, dims=names.dims, protocol=names.protocol.name, dataset=names.card.name
     )
     generator = _generator(plugins, protocol, recipe_protocol, names.settings)
     given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
-    if own:
-        recipe = build(Recipe, "recipe 'own'", recipe.model_dump(), preset.get("recipe", {}), {"name": "own"})
+    recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
     recipe = _changed_recipe(recipe, given["recipe"], names.dims)
     width = {"width": recipe.widths.get(names.backbone.name, recipe.widths.get("*", 1.0))}
     return Options(
         recipe=recipe,
+        base=base,
         own=own,
+        preset=preset_name,
         protocol=protocol,
         method=method,
         method_options=build(
@@ -200,14 +207,12 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     )
 
 
-def _preset(method: type[Any], names: Names, preset: str | None, *, own: bool) -> Mapping[str, Any]:
-    """Returns the requested preset of the method, or for the recipe `own` the data set's preset; empty if there is none."""
-    if preset is None and own and names.card.name in method.presets:
-        preset = names.card.name
+def _preset(method: type[Any], method_name: str, preset: str | None) -> Mapping[str, Any]:
+    """Returns a preset of the method; empty if none is named."""
     if preset is None:
         return {}
     if preset not in method.presets:
-        raise UnknownNameError(f"preset of method {names.method.name!r}", preset, method.presets)
+        raise UnknownNameError(f"preset of method {method_name!r}", preset, method.presets)
     return dict(method.presets[preset])
 
 

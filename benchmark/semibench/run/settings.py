@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from semibench.contracts.errors import UsageError
+from semibench.files import jsonable
 
 Model = TypeVar("Model", bound=BaseModel)
 Nested = dict[str, Any]
@@ -178,6 +179,16 @@ def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
             else:
                 lines.append(f"{where}: {item['msg']}, found {item['input']!r}")
         raise UsageError(f"{what}: " + "; ".join(lines)) from error
+
+
+def default_options(model: type[BaseModel]) -> Nested:
+    """Returns the defaults of a record's fields as plain values; required fields are left out."""
+    defaults: Nested = {}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            value = field.get_default(call_default_factory=True)
+            defaults[name] = jsonable(value.model_dump(mode="json") if isinstance(value, BaseModel) else value)
+    return defaults
 
 
 def term_records(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

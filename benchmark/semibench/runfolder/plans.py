@@ -40,8 +40,18 @@ class Estimate(Record):
     generator_seconds: float | None = None
 
 
+class ChangedSetting(Record):
+    """A setting of a run that differs from the default."""
+
+    value: Any = None
+    default: Any = None
+
+
 class PlanRecord(FolderRecord):
-    """plan.json. data: real files or the phantom. cases: sizes by pool. label_budget: number of labeled and validation cases."""
+    """plan.json. data: real files or the phantom. split: "drawn" or the name of a published one. settings: all of them, by part,
+    as `--set PART.NAME=VALUE` names them. changed: those that differ from the default. strong_views: whether the method uses
+    any. cases: sizes by pool. label_budget: number of labeled and validation cases.
+    """
 
     FILE = "plan.json"
 
@@ -52,7 +62,9 @@ class PlanRecord(FolderRecord):
     protocol: str
     dataset: str
     data: Literal["phantom", "real"]
+    split: str = ""
     method: str
+    preset: str | None = None
     backbone: str
     backbone_options: dict[str, Any] = {}
     recipe: str
@@ -62,6 +74,9 @@ class PlanRecord(FolderRecord):
     batch: BatchSize
     patch: tuple[int, ...]
     precision: str
+    settings: dict[str, dict[str, Any]] = {}
+    changed: dict[str, ChangedSetting] = {}
+    strong_views: bool = False
     device: str
     draw: int | None = None
     fold: int | None = None

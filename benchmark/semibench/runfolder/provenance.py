@@ -75,6 +75,7 @@ def machine(device: str) -> Machine:
     return Machine(
         device=device, device_name=name, processor=processor(), cores=os.cpu_count(), threads=torch.get_num_threads(),
         system=f"{platform.system()} {platform.machine()}",
+        instructions=torch.backends.cpu.get_cpu_capability() if device == "cpu" else None,
     )  # fmt: skip
 
 

@@ -71,7 +71,9 @@ class PluginUsed(Record):
 
 
 class Machine(Record):
-    """The machine that computed a run."""
+    """The machine that computed a run. instructions: the CPU's vector instructions that torch uses, for runs on the CPU; the
+    digits depend on them as on the number of threads.
+    """
 
     device: str | None = None
     device_name: str | None = None
@@ -79,11 +81,12 @@ class Machine(Record):
     cores: int | None = None
     threads: int | None = None
     system: str | None = None
+    instructions: str | None = None
 
     @property
     def label(self) -> str:
-        """Name of the processor or accelerator; empty if it wasn't recorded."""
-        return self.device_name or self.device or ""
+        """Name of the processor, with its instructions, or of the accelerator; empty if it wasn't recorded."""
+        return " ".join(filter(None, (self.device_name or self.device, self.instructions)))
 
 
 class GitState(Record):

@@ -174,9 +174,10 @@ def _head(console: Output, suite: Any) -> None:
         )
     score = suite.score
     console.show(f"scored: {score.checkpoint} weights, {score.predictor or 'default predictor'}, {score.convention}")
-    for grid in suite.grids:
-        if grid.note:
-            console.show(f"{grid.name}: {grid.note}", soft_wrap=True)
+    notes = {grid.name: grid.note for grid in suite.grids} | {name: row.note for name, row in suite.methods.items()}
+    for name, note in notes.items():
+        if note:
+            console.show(f"{name}: {note}", soft_wrap=True)
     console.show()
 
 

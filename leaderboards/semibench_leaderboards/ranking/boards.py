@@ -24,6 +24,7 @@ from semibench_leaderboards.ranking.rows import Row, RowCosts, RowDoubts, RowIde
 from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.cases import CaseScores, CasesError, ScoredMetric, case_scores, stored_mean
 from semibench_leaderboards.reading.differences import differences, distinct_names, track_record
+from semibench_leaderboards.reading.installed_code import code_changes
 from semibench_leaderboards.reading.records import RunRecord, by_row
 
 __all__ = ["FEWEST", "Board", "board_differences", "boards"]
@@ -98,7 +99,10 @@ def _board(runs: Sequence[RunRecord], request: ScoreRequest) -> Board:
     first = runs[0]
     shown, facts = _resolve(runs, request)
     groups = by_row(runs)
-    names = distinct_names({key: members[0].spec.entry for key, members in groups.items()})
+    names = distinct_names(
+        {key: members[0].spec.entry for key, members in groups.items()},
+        {key: _newest(members).code for key, members in groups.items()},
+    )
     lines = [(key, predictor) for key, members in groups.items() for predictor in _predictors(members, shown.score)]
     higher = _higher(facts, shown)
     rows = _rows(groups, lines, names, shown, higher)
@@ -207,6 +211,11 @@ def _of_predictor(shown: ScoredMetric, predictor: str) -> ScoredMetric:
     return ScoredMetric(shown.score.model_copy(update={"predictor": predictor}), shown.metric)
 
 
+def _newest(runs: Sequence[RunRecord]) -> RunRecord:
+    """A run with the row's current code."""
+    return next((record for record in runs if record.counts), runs[0])
+
+
 def _row(
     key: str, name: str, runs: Sequence[RunRecord], counted: Sequence[RunRecord], tables: Sequence[CaseScores],
     metric: ScoredMetric, higher: bool,
@@ -218,10 +227,12 @@ def _row(
     own_mean = any(fact.own_mean for fact in facts)
     resampled = resampled_means(tables) if tables and not own_mean else None
     costs = _costs(counted)
+    newest = _newest(runs)
+    changes = code_changes(newest.provenance)
     return Row(
         identity=RowIdentity(
             key, name, first.method, first.backbone, str(metric.score.predictor), first.tuning,
-            next((record.study for record in runs if record.study), None),
+            next((record.study for record in runs if record.study), None), newest.code,
         ),
         statistics=_statistics(facts, counted, tables, resampled, higher),
         costs=costs,
@@ -234,7 +245,8 @@ def _row(
             empty_prediction=sum(int(table.empty_prediction.sum()) for table in tables),
             undefined=sum(int(np.isnan(table.values).sum()) for table in tables),
             missing=sum(len(table.cases.missing) for table in tables),
-            notes=tuple(row_notes(runs, current, counted, tables, costs.devices)),
+            notes=tuple(row_notes(runs, current, counted, tables, costs.devices, changes)),
+            code_changes=changes,
         ),
         scores=tuple(tables),
         resampled=resampled,

@@ -12,7 +12,7 @@ from semibench_leaderboards.reading.records import DrawFold, RunRecord
 
 def row_notes(
     runs: Sequence[RunRecord], current: Sequence[RunRecord], counted: Sequence[RunRecord], tables: Sequence[CaseScores],
-    devices: Sequence[str],
+    devices: Sequence[str], code_changes: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """Caveats of a row, a sentence each.
 
@@ -22,8 +22,9 @@ def row_notes(
         counted: those that are done and scored.
         tables: values by case of the counted runs.
         devices: names of the devices that computed them.
+        code_changes: why the row's code differs from the code installed here.
     """
-    notes = []
+    notes = [f"stale, run it again: {', '.join(code_changes)} since"] if code_changes else []
     states = Counter(record.state for record in current)
     for state in ("failed", "interrupted", "running"):
         if states[state]:
@@ -65,6 +66,11 @@ def board_warnings(runs: Sequence[RunRecord], rows: Sequence[Row]) -> list[str]:
             warnings.append(
                 f"the code of the {role} differs between rows ({len(codes)} versions): run the older rows again"
             )
+    stale = sum(row.doubts.stale for row in rows)
+    if stale:
+        warnings.append(
+            f"{stale} of {len(rows)} rows are stale, made with other code than is installed here: run them again"
+        )
     if len({record.provenance.numerics for record in runs if record.counts and record.provenance.versions}) > 1:
         warnings.append("rows were made with different numerics of the harness: run the older ones again")
     splits: dict[DrawFold, set[str]] = {}

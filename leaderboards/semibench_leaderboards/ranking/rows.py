@@ -21,7 +21,7 @@ class RowIdentity:
     key: str
     """Digest of track and entry."""
     name: str
-    """Method, with the backbone and options where they are needed to tell rows apart. Unique on a board."""
+    """Method, with the backbone, options and code where they are needed to tell rows apart. Unique on a board."""
     method: str
     backbone: str
     predictor: str
@@ -30,6 +30,8 @@ class RowIdentity:
     """Digest of the tuned weights, "default" for a row with the method's own."""
     study: str | None = None
     """Study that found the tuned weights."""
+    code: str = ""
+    """Digest of the code that made the counted runs; empty if it wasn't recorded."""
 
     @property
     def tuned(self) -> bool:
@@ -134,6 +136,13 @@ class RowDoubts:
     """Test cases without a score, summed over runs."""
     notes: tuple[str, ...] = ()
     """Everything doubtful, a sentence each."""
+    code_changes: tuple[str, ...] = ()
+    """Why the row's code differs from the code installed here."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether the row was made with other code than is installed here."""
+        return bool(self.code_changes)
 
 
 @dataclass(frozen=True)

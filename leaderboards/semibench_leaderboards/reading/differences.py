@@ -59,11 +59,15 @@ def entry_record(entry: Entry) -> dict[str, Any]:
     return record
 
 
-def distinct_names(entries: Mapping[str, Entry]) -> dict[str, str]:
+def distinct_names(entries: Mapping[str, Entry], codes: Mapping[str, str] | None = None) -> dict[str, str]:
     """A short and unique name for each entry.
 
     It is the method, with the backbone where a method has several, with the options that differ where that isn't enough, and with
-    the digest where too many differ.
+    the digest where too many differ. Entries of one name that were made with different code show its digest, too.
+
+    Args:
+        entries: by key.
+        codes: digest of the code that made each; None: all the same.
     """
     backbones: dict[str, set[str]] = {}
     for entry in entries.values():
@@ -88,7 +92,8 @@ def distinct_names(entries: Mapping[str, Entry]) -> dict[str, str]:
         for key in keys:
             shown = ", ".join(f"{option}={_text(records[key].get(option, MISSING))}" for option in varying[:3])
             more = f", … {key[:6]}" if len(varying) > 3 else ""
-            names[key] = f"{name} ({shown}{more})"
+            code = f", code {codes[key][:6] or MISSING}" if codes and len({codes[each] for each in keys}) > 1 else ""
+            names[key] = f"{name} ({shown}{more}{code})"
     repeated = {name for name, count in Counter(names.values()).items() if count > 1}
     return {key: f"{name} {key[:6]}" if name in repeated else name for key, name in names.items()}
 

@@ -100,6 +100,7 @@ def _memory(board: Board, ranking: Ranking, row: Row) -> str:
 COLUMNS = (
     TextColumn("#", 0, _rank),
     TextColumn("row", 0, lambda board, ranking, row: row.name),
+    TextColumn("code", 0, lambda board, ranking, row: "stale" if row.doubts.stale else NOTHING),
     TextColumn("mean ± std", 0, lambda board, ranking, row: mean_text(row)),
     TextColumn("95 % interval", 2, lambda board, ranking, row: interval_text(row)),
     TextColumn("same", 1, lambda board, ranking, row: ranking.letters.get(row.name, NOTHING)),
@@ -125,6 +126,8 @@ def grid(board: Board, ranking: Ranking, width: int | None = None) -> tuple[list
     columns = list(COLUMNS)
     if len({row.identity.predictor for row in rows}) == 1:
         columns = [column for column in columns if column.head != "predictor"]
+    if not any(row.doubts.stale for row in rows):
+        columns = [column for column in columns if column.head != "code"]
     while width is not None and _needed_width(columns, cells) > width:
         greatest = max(column.weight for column in columns)
         if greatest == 0:
@@ -179,7 +182,7 @@ def record(board: Board, ranking: Ranking, row: Row) -> dict[str, Any]:
         "missing": doubts.missing, "parameters": costs.parameters, "inference_parameters": costs.inference_parameters,
         "gflops": costs.gflops, "training_seconds": costs.training_seconds, "peak_memory_mb": costs.peak_memory_mb,
         "seconds_per_case": costs.seconds_per_case, "devices": ", ".join(costs.devices), "label_budget": costs.label_budget,
-        "tuning": who.tuning, "study": who.study,
+        "tuning": who.tuning, "study": who.study, "code": who.code, "stale_code": "; ".join(doubts.code_changes),
         "average_rank": ranking.average.get(row.name), "rank_low": interval.low if interval else None,
         "rank_high": interval.high if interval else None, "first": interval.first if interval else None,
         "unranked": ranking.unranked.get(row.name), "notes": "; ".join(doubts.notes),

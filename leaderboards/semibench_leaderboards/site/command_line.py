@@ -9,10 +9,11 @@ from typing import Any
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
+from semibench.contracts.recipe import written_out
 from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
-from semibench.run.settings import merge, texts
+from semibench.run.settings import default_options, merge, term_records, texts
 from semibench_leaderboards.reading.differences import flat
 from semibench_leaderboards.reading.records import DrawFold, RunRecord
 
@@ -47,31 +48,44 @@ def cell_of(spec: RunSpec, *, study: Any = None, tuning: str = "default") -> Cel
         "dataset": track.dataset.short,
         "method": entry.method.short,
         "backbone": entry.backbone.short,
-        "recipe": "own" if track.recipe == "own" else spec.recipe.short.rstrip("*"),
+        "recipe": spec.recipe.short.rstrip("*"),
         "dims": spec.recipe.options.get("dims") or entry.backbone.options.get("dims"),
         "weights": Path(f"FILE-WITH-SHA256-{entry.init[:12]}") if entry.init else None,
     }
     tuned = tuning != "default" and isinstance(study, str | Mapping)
     if tuned:
         changes["tuned"] = Path(str(study.get("name", study)) if isinstance(study, Mapping) else study)
-    changes["settings"] = texts(_settings(spec, changes["recipe"], changes["dims"], tuned=tuned))
+    settings = _settings(spec, changes["recipe"], changes["dims"], tuned=tuned)
+    if track.recipe == "own":
+        changes["recipe"] = spec.recipe.short
+        for name, preset in _own_presets(entry.method.name).items():
+            with_preset = _settings(spec, "own", changes["dims"], preset, tuned=tuned)
+            if len(with_preset) < len(settings):  # the preset that the run had needs the fewest settings
+                settings = with_preset
+                changes |= {"preset": name, "recipe": "own"}
+    changes["settings"] = texts(settings)
     return Cell.from_spec(spec).model_copy(update=changes)
 
 
-def _settings(spec: RunSpec, recipe: str, dims: Any, *, tuned: bool) -> dict[str, Any]:
-    """The settings of a run that its names don't imply."""
+def _settings(spec: RunSpec, recipe: str, dims: Any, preset: Nested = NOTHING, *, tuned: bool) -> dict[str, Any]:
+    """The settings of a run that its names don't imply. preset: of the method; without one, the recipe "own" implies nothing."""
     track, entry, parts = spec.track, spec.entry, parts_of(spec)
     base, layer = _recipe(recipe, dims, track.protocol.short, track.dataset.short)
+    base = NOTHING if recipe == "own" and not preset else jsonable(merge(base, preset.get("recipe", {})))
     implied_protocol = merge(_options("protocols", track.protocol.name), layer)
     settings = {
         **_changed("recipe", parts["recipe"], base),
         **_changed("phantom", parts["phantom"], _phantom()),
         **_changed("dataset", parts["dataset"], _dataset(track.dataset.name, spec.recipe.options)),
         **_protocol(track.protocol.options, implied_protocol, track.protocol.name, recipe),
-        **_changed("backbone", parts["backbone"], _backbone(entry.backbone.name, spec.recipe.options)),
-        **_changed("method", parts["method"], _options("methods", entry.method.name)),
-    }
-    return settings if tuned else settings | _changed("term", parts["term"], _terms(entry.method.name))
+        **_changed(
+            "backbone", parts["backbone"],
+            merge(_backbone(entry.backbone.name, spec.recipe.options), preset.get("backbone", {})),
+        ),
+        **_changed("method", parts["method"], merge(_options("methods", entry.method.name), preset.get("options", {}))),
+    }  # fmt: skip
+    terms = _terms(entry.method.name, preset)
+    return settings if tuned else settings | _changed("term", parts["term"], terms)
 
 
 def _changed(part: str, options: Nested, implied: Nested) -> dict[str, Any]:
@@ -117,19 +131,9 @@ def _listed(seeds: Sequence[int]) -> str:
 def _options(kind: str, name: str) -> Nested:
     """The default options of a plug-in; empty where it isn't installed, so that all options are written out."""
     try:
-        item = registry().get(kind, name)
-        fields: Mapping[str, Any] = item.resolve().Options.model_fields
+        return default_options(registry().get(kind, name).resolve().Options)
     except SemibenchError:
         return NOTHING
-    return {
-        key: _dumped(field.get_default(call_default_factory=True))
-        for key, field in fields.items()
-        if not field.is_required()
-    }
-
-
-def _dumped(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
 @lru_cache(maxsize=64)
@@ -148,13 +152,20 @@ def _decided(protocol: str) -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=256)
-def _terms(method: str) -> Nested:
+def _terms(method: str, preset: Nested) -> Nested:
     try:
-        terms = registry().get("methods", method).resolve().terms
+        return term_records(registry().get("methods", method).resolve().terms, preset.get("terms", {}))
     except SemibenchError:
         return NOTHING
-    return {name: term.record() for name, term in terms.items()}
+
+
+def _own_presets(method: str) -> dict[str, Nested]:
+    """The presets of a method that have a recipe."""
+    try:
+        presets = registry().get("methods", method).resolve().presets
+    except SemibenchError:
+        return {}
+    return {name: preset for name, preset in presets.items() if "recipe" in preset}
 
 
 @lru_cache(maxsize=64)
@@ -203,4 +214,4 @@ def _recipe(name: str, dims: Any, protocol: str, dataset: str) -> tuple[Nested, 
         )
     except (SemibenchError, TypeError, ValueError):
         return NOTHING, NOTHING
-    return values.model_dump(mode="json"), layer
+    return written_out(values.model_dump(mode="json")), layer

@@ -171,7 +171,8 @@ def _lines(
         lines.append(
             {
                 "id": record["id"], "cells": [(column, cell(column, board, ranking, row, record)) for column in columns],
-                "unranked": row.name in ranking.unranked, "tuned": row.identity.tuned, "flags": "; ".join(row.doubts.notes),
+                "unranked": row.name in ranking.unranked, "tuned": row.identity.tuned,
+                "stale": "; ".join(row.doubts.code_changes), "flags": "; ".join(row.doubts.notes),
                 "bar": None if None in span else [at(value) for value in span if value is not None], "best": best,
             }
         )  # fmt: skip

@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.errors import UnknownNameError
+from semibench.contracts.recipe import Recipe
 from semibench.run.request import Cell, merge_settings
 from semibench_leaderboards.suites.coverage import MEAN, filled
 from semibench_leaderboards.suites.overrides import Overrides
@@ -16,6 +17,8 @@ from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Sui
 if TYPE_CHECKING:
     from semibench.registry import Registry
 
+TRAINING_PARTS = ("recipe", "term", "method", "backbone")
+"""Parts of a run whose settings in a grid also hold on a phantom."""
 KINDS = (("methods", "method"), ("backbones", "backbone"), ("datasets", "dataset"), ("protocols", "protocol"))
 
 
@@ -89,6 +92,14 @@ def check_chosen(suite: Suite, overrides: Overrides) -> None:
                 raise UnknownNameError(f"{kind} of suite {suite.name}", name, known)
 
 
+def is_about_training(setting: str) -> bool:
+    """Whether a setting is of the recipe, the loss terms, the method or the backbone. Others are about the data and the split,
+    and those of the published data don't fit a phantom."""
+    name = setting.partition("=")[0].strip()
+    part, _, rest = name.partition(".")
+    return part in TRAINING_PARTS if rest and part not in Recipe.model_fields else part in Recipe.model_fields
+
+
 def many(value: str | tuple[str, ...] | None) -> tuple[Any, ...]:
     """A name, or several, as a tuple."""
     return value if isinstance(value, tuple) else (value,)
@@ -110,7 +121,8 @@ def _axes(suite: Suite, grid: Grid, changes: Overrides) -> _Axes:
     stand_in = grid.phantom if changes.phantom else None
     parts = grid.parts if stand_in is None or stand_in.parts is None else stand_in.parts
     if stand_in is not None:
-        each, base = stand_in.each or ((),), merge_settings(suite.set, stand_in.set)
+        training = [text for text in grid.set if is_about_training(text)]
+        each, base = stand_in.each or ((),), merge_settings(suite.set, training, stand_in.set)
         draws, folds, seeds = stand_in.draws, stand_in.folds, stand_in.seeds
     else:
         each, base = grid.each or ((),), merge_settings(suite.set, grid.set)

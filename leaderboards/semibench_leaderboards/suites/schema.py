@@ -101,7 +101,8 @@ class Replicates(Strict, frozen=True):
 
 
 class PhantomOverride(Replicates, frozen=True):
-    """What to run on a phantom instead, which has no published splits. Its fields replace those of the grid."""
+    """What to run on a phantom instead, which has no published splits. Its fields replace those of the grid, except that settings
+    of the grid's recipe, loss terms, method and backbone stay."""
 
     set: Settings = ()
     parts: Mapping[str, Settings] | None = None

@@ -84,7 +84,7 @@ ASKED = [
     ),
     Cell(protocol="self", dataset="bus-bra", method="fixmatch", draw=1, fold=2, seed=3, settings=("folds=5",)),
     Cell(protocol="synthetic", dataset="tus", method="mean-teacher", recipe="smoke", settings=("phantom.cases=20",)),
-    Cell(protocol="self", dataset="tus", method="mgcc", recipe="own", settings=("phantom.cases=20",)),
+    Cell(protocol="self", dataset="tus", method="mgcc", recipe="own", preset="code", settings=("phantom.cases=20",)),
     Cell(
         protocol="ssmis", dataset="la", method="mean-teacher", backbone="vnet", recipe="smoke", settings=("labeled=8",)
     ),

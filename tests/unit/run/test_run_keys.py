@@ -24,11 +24,11 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "0bf3399bdedd2ca63014886113766477d87e880e44da1756ff062747ee217fcf",
+        "0e5abe7bbfeb5cce52f04a4880adcf50ee42ee1931a7902689ddef5dc08cd4f3",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
-        "013c693f423480ee0248c2e15b775777f61e59a79e50685ff8555cb7260fc05c",
+        "40e835634c342c5e5968d322dcc3d57c09cff990b005a5ad304500aaf9ccf94c",
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
@@ -36,14 +36,14 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
-        "697a85d6cf66bffc2b3d26e7894265f91ee97bae23be851588ccf154101c8535",
+        "ea4284105489952bf73343470a09fc3d1378d29b84f465362590bdad689a13c3",
     ),
     (
         {
             "protocol": "ssmis", "dataset": "la", "method": "mean-teacher", "backbone": "vnet", "settings": ("labeled=8",),
             "recipe": "smoke",
         },
-        "374e07b2a96aa6ec761505d029886f7aca9c0ff52e8a135b5457f25fb063ddc5",
+        "316c35318be90f40d33601b43e1ea9fe7c38c8cd126208818a7b37a964ec1a51",
     ),
     (
         {
@@ -54,15 +54,15 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
-        "91d6bb779daa9736960ef499e823c2eb7ac19d34e1d572a278358fdc5c73528b",
+        "10df5cd7f26fa3a3e8297716cecd2ee420afc04ede53844d0113122bf42e6d91",
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
-        "91d2bdb1f17003a0c8a27fcba39761077381e43822e4942807ae8b5d224d4bef",
+        "57a170a4a8a6a830a7ec8233b5f3f2b9f399c2804a544ed6c27877a69663890c",
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "ef79fba8c7f012d35db6b21ab22fe20bcf0eaf1c4776673aea8503c0a8d26c0b",
+        "13fba107c477d3e75c01690c2f6c6acc2369d4c2ade0489614fbbbdcc961ce26",
     ),
 ]  # fmt: skip
 

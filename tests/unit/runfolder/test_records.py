@@ -17,8 +17,10 @@ from semibench.contracts.cases import SYNTHETIC, CaseRef, Split
 from semibench.contracts.errors import IdentityError
 from semibench.files import DamagedFileError, jsonable, read_cached_json, read_json, write_json
 from semibench.runfolder.format import FORMAT, NewerFormatError, RunFolderError
+from semibench.runfolder.provenance import machine
 from semibench.runfolder.reading import RunFolder, planned_state
 from semibench.runfolder.records import (
+    Machine,
     PluginUsed,
     Provenance,
     Result,
@@ -252,3 +254,13 @@ def test_json_files_that_are_no_records(tmp_path: Path) -> None:
             with pytest.raises(DamagedFileError, match=r"note\.json"):
                 read_json(file)
         assert read_cached_json(file) == {}
+
+
+def test_the_machine_of_a_run_names_the_instructions_of_its_processor() -> None:
+    """With other vector instructions the same code gives other digits, so such machines have different labels."""
+    here = machine("cpu")
+    assert here.instructions and here.label.endswith(here.instructions) and str(here.device_name) in here.label
+    other = here.model_copy(update={"instructions": "other"})
+    assert other.label != here.label
+    assert Machine(device="cuda", device_name="H200").label == "H200"
+    assert Machine.model_validate_json('{"device_name": "AMD EPYC"}').label == "AMD EPYC", "of an earlier version"

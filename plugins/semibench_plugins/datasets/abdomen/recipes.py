@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from semibench import RecipeCard
+from semibench_plugins.datasets.paper_budgets import generic_ssl_views
 
 RECIPES: tuple[RecipeCard, ...] = (
+    *generic_ssl_views("synapse", "amos22"),
     RecipeCard(
         name="paper",
         dims=3,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from semibench import RecipeCard
-from semibench_plugins.datasets.paper_budgets import semsim_budget, sliced_volumes
+from semibench_plugins.datasets.paper_budgets import generic_ssl_views, semsim_budget, sliced_volumes
 
 RECIPES: tuple[RecipeCard, ...] = (
+    *generic_ssl_views("mmwhs", "mnms"),
     semsim_budget(
         "acdc",
         44100,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from semibench import Backbones, Batch, Clock, Decoder, Losses, Method, MethodOptions, Ramp, Task, Term
 from semibench.blocks import FeatureDropout, FeatureNoise, Supervision, softmax_mse, supervised_loss
+from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE, SSL4MIS_RECIPE
 
 Perturbation = Literal[
     "feature-noise", "dropout", "spatial-dropout", "feature-dropout", "object-mask", "context-mask", "none"
@@ -38,10 +39,15 @@ class CCT(Method):
         "consistency": Term(30.0, Ramp("sigmoid", end=0.1), search=(0.01, 30.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "ssl4mis": {"options": SSL4MIS_OPTIONS, "terms": {"consistency": SSL4MIS_WEIGHT}},
+        "ssl4mis": {
+            "options": SSL4MIS_OPTIONS,
+            "terms": {"consistency": SSL4MIS_WEIGHT},
+            "recipe": SSL4MIS_RECIPE,
+        },
         "mgcc-2023": {
             "options": {**SSL4MIS_OPTIONS, "loss": "bce_dice"},
             "terms": {"consistency": {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200, "end": 1.5}}},
+            "recipe": MGCC_RECIPE,
         },
     }
 

@@ -19,6 +19,7 @@ from semibench.blocks import (
     softmax_mse,
     supervised_loss,
 )  # fmt: skip
+from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE, SSL4MIS_RECIPE
 from semibench_plugins.methods.pseudo_labels.cps import pseudo_labels
 
 SSL4MIS_TERMS = {"agreement": {"weight": 0.1, "ramp": {"end": 1.0, "levels": 200}}, "difference": {"weight": 0.0}}
@@ -62,10 +63,11 @@ class DCT(Method):
         "difference": Term(0.5, Ramp("sigmoid", end=80 / 600), search=(0.05, 5.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "ssl4mis": {"options": {"variant": "rotation"}, "terms": SSL4MIS_TERMS},
+        "ssl4mis": {"options": {"variant": "rotation"}, "terms": SSL4MIS_TERMS, "recipe": SSL4MIS_RECIPE},
         "mgcc-2023": {
             "options": {"variant": "rotation", "loss": "bce_dice"},
             "terms": {**SSL4MIS_TERMS, "agreement": {"weight": 0.1, "ramp": {"end": 1.5, "levels": 200}}},
+            "recipe": MGCC_RECIPE,
         },
     }
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
 from semibench.blocks import StudentTeacher, Supervision, Teacher, softmax_mse, supervised_loss
+from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE, SSL4MIS_RECIPE
 
 
 class MeanTeacher(StudentTeacher):
@@ -18,8 +19,9 @@ class MeanTeacher(StudentTeacher):
 
     The teacher is the moving average of the student's parameters (not of its buffers). It runs in training mode, with its
     own batch statistics and dropout. w rises to .1 in 200 steps over the budget (30000 iterations in SSL4MIS) and is 0
-    for the first 1000 of 30000. Preset `mgcc-2023`: decay .9 and the loss of that paper; `la`: UA-MT's schedule (40
-    steps, no gate) and supervised loss. Scored: the student (as published) and the teacher.
+    for the first 1000 of 30000. Preset `ssl4mis`: these settings with that code's recipe; `mgcc-2023`: decay .9 and the
+    loss of that paper; `la`: UA-MT's schedule (40 steps, no gate) and supervised loss. Scored: the student (as published)
+    and the teacher.
     """
 
     terms: Mapping[str, Term] = {
@@ -27,9 +29,11 @@ class MeanTeacher(StudentTeacher):
         "consistency": Term(0.1, Ramp("sigmoid", levels=200), active=(1 / 30, math.inf), search=(0.01, 10.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "ssl4mis": {"recipe": SSL4MIS_RECIPE},
         "mgcc-2023": {
             "options": {"decay": 0.9, "loss": "bce_dice"},
             "terms": {"consistency": {"ramp": {"end": 1.5}, "active": [1 / 20, None]}},
+            "recipe": MGCC_RECIPE,
         },
         "la": {
             "options": {"loss": "dice_ce_foreground"},

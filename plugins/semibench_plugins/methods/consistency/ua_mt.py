@@ -12,6 +12,7 @@ from torch import Tensor
 
 from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
 from semibench.blocks import StudentTeacher, Supervision, Teacher, supervised_loss
+from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE, SSL4MIS_RECIPE
 
 REPEATED = 2
 """Copies of each sample in one forward pass for the uncertainty, as in the authors' code."""
@@ -38,10 +39,11 @@ class UAMT(StudentTeacher):
         "consistency": Term(0.1, Ramp("sigmoid", levels=200), search=(0.01, 10.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "ssl4mis": {"options": {"constants": "binary"}},
+        "ssl4mis": {"options": {"constants": "binary"}, "recipe": SSL4MIS_RECIPE},
         "mgcc-2023": {
             "options": {"decay": 0.9, "loss": "bce_dice"},
             "terms": {"consistency": {"ramp": {"end": 1.5}}},
+            "recipe": MGCC_RECIPE,
         },
         "la": {
             "options": {"loss": "dice_ce_foreground"},

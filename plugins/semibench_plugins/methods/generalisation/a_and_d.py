@@ -11,14 +11,14 @@ from torch import Tensor
 
 from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
 from semibench.blocks import ClassDifficulty, gumbel_blur
-from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
+from semibench_plugins.datasets.paper_budgets import GENERIC_SSL_WEAK
 from semibench_plugins.methods.generalisation.three_decoders.losses import Form, dice_with_ce
 from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap, ThreeDecoders
 
-WEAK: Mapping[str, Any] = {"flip": 0.0, "rotate90": 0.0, "rotate": [0.35, 15.0], "scale": [0.35, 0.7, 1.0]}
-"""The code's rotation and scaling, each with probability 1/2 x .7; no flips."""
-CODE: Mapping[str, Any] = {"loss": "code", "difficulty": "ema", "intensities": True, "nesterov": True}
-TRAINING: Mapping[str, Any] = {"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 3e-5, "weak": WEAK}
+CODE: Mapping[str, Any] = {"loss": "code", "difficulty": "ema", "nesterov": True}
+TRAINING: Mapping[str, Any] = {
+    "optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 3e-5, "weak": GENERIC_SSL_WEAK,
+}  # fmt: skip
 
 
 def _own(patch: tuple[int, ...], iterations: int, batch: int, ramp: float = 1.0) -> dict[str, Any]:
@@ -38,8 +38,8 @@ class AandD(Method):
     Each iteration starts with theta <- .99 theta + .01 (xi + psi) / 2. Symbols are those of DTLP-Net, eq. 1-7, which
     restates the method.
 
-    Where the code differs from the paper there are the options `loss`, `difficulty`, `intensities` and `nesterov`. The
-    preset `code` sets all of them; one preset per data set adds the code's budget. Where the paper is silent the code is
+    Where the code differs from the paper there are the options `loss`, `difficulty` and `nesterov`. The
+    preset `code` sets all of them; one preset per data set adds the code's budget and views. Where the paper is silent the code is
     followed: the network predicts pseudo-labels in training mode (`labelling`), and the *logits* of xi are clipped to
     [-1, 1] as if they were label maps (`clean_map`), which makes the Gumbel-softmax very flat with many classes. The code
     lowers the learning rate per epoch; here it falls per iteration. The code's validation lists (the labeled cases on LA,
@@ -78,9 +78,6 @@ class AandD(Method):
             0.01, ge=0.0, le=1.0, description="rate at which theta follows xi and psi; useful range 0 to .05"
         )
         labelling: Literal["train", "eval"] = Field("train", description="mode of the network when it labels")
-        intensities: bool = Field(
-            False, description="the code's blur, brightness, contrast and gamma on top of the weak view"
-        )
         nesterov: bool = Field(False, description="use SGD with Nesterov momentum instead of the recipe's optimiser")
 
     def __init__(self, task: Task, backbones: Backbones, options: AandD.Options) -> None:
@@ -113,8 +110,6 @@ class AandD(Method):
         network.blend(options.mixing)
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         image, image_u = labeled.image, unlabeled.image
-        if options.intensities:
-            image, image_u = changed_intensities(image, labeled.valid), changed_intensities(image_u, unlabeled.valid)
         target = labeled.target
         restored, _ = network.denoise_labels(image, target, self.kinds)
         weight = self.difficulty.update(restored.detach().argmax(1), target)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semibench import IGNORE, Backbone, Backbones, Batch, Clock, Losses, Method, MethodOptions, Task, Term
 from semibench.blocks import Supervision, cross_entropy, supervised_loss
+from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE, SSL4MIS_RECIPE
 
 SSL4MIS_TERM = {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200}}
 
@@ -58,10 +59,11 @@ class CPS(TwoNetworks):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "voc": {"options": {"loss": "cross_entropy"}},
-        "ssl4mis": {"options": {"on": "unlabeled"}, "terms": {"cross": SSL4MIS_TERM}},
+        "ssl4mis": {"options": {"on": "unlabeled"}, "terms": {"cross": SSL4MIS_TERM}, "recipe": SSL4MIS_RECIPE},
         "mgcc-2023": {
             "options": {"on": "unlabeled", "loss": "bce_dice"},
             "terms": {"cross": {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200, "end": 1.5}}},
+            "recipe": MGCC_RECIPE,
         },
         "dhc": {
             "terms": {"cross": {"weight": 1.0, "ramp": {"kind": "sigmoid", "levels": 300}}},

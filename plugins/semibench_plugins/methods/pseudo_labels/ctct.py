@@ -10,6 +10,7 @@ from pydantic import Field
 
 from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
 from semibench.blocks import Supervision, soft_dice, supervised_loss
+from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE, SSL4MIS_RECIPE
 from semibench_plugins.methods.pseudo_labels.cps import TwoNetworks, pseudo_labels
 
 
@@ -30,8 +31,12 @@ class CTCT(TwoNetworks):
         "cross": Term(0.1, Ramp("sigmoid", levels=200), search=(0.01, 5.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "acdc": {"recipe": {"iterations": 30000, "labeled_batch": 8, "unlabeled_batch": 8, "patch": (224, 224)}},
-        "mgcc-2023": {"options": {"loss": "bce_dice"}, "terms": {"cross": {"ramp": {"end": 1.5}}}},
+        "acdc": {"recipe": {**SSL4MIS_RECIPE, "labeled_batch": 8, "unlabeled_batch": 8, "patch": (224, 224)}},
+        "mgcc-2023": {
+            "options": {"loss": "bce_dice"},
+            "terms": {"cross": {"ramp": {"end": 1.5}}},
+            "recipe": MGCC_RECIPE,
+        },
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):

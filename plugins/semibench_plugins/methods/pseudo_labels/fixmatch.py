@@ -37,6 +37,7 @@ from semibench.blocks import (
     soft_dice,
     strong_view,
 )
+from semibench_plugins.datasets.paper_budgets import SSL4MIS_RECIPE
 from semibench_plugins.methods.systems.semsim.settings import presets
 
 ALWAYS = StrongPolicy(jitter=(1.0, 0.8), gamma=(0.0, 0.0), blur=(0.0, 0.0), noise=(0.0, 0.0))
@@ -79,7 +80,7 @@ class FixMatch(Method):
         "ssl4mis": {
             "options": {"variant": "a"},
             "terms": SSL4MIS_TERMS,
-            "recipe": {"iterations": 30000, "labeled_batch": 12, "unlabeled_batch": 12, "patch": (256, 256)},
+            "recipe": SSL4MIS_RECIPE,
         },
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}

@@ -35,18 +35,9 @@ from semibench import (
     UsageError,
 )
 from semibench.blocks import FeatureDropout, FeatureNoise, bce_dice, softmax_mse, two_class_logits
-from semibench_plugins.datasets.paper_budgets import SGD_POLY
+from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE
 
 Perturbation = Literal["none", "feature-dropout", "dropout", "feature-noise"]
-OWN_RECIPE = {
-    "iterations": 20000,
-    "labeled_batch": 4,
-    "unlabeled_batch": 4,
-    "patch": (256, 256),
-    **SGD_POLY,
-    "weak": {"flip": 0.5, "rotate90": 0.5, "rotate": (0.0, 0.0)},
-}
-"""20000 iterations are the paper's 300 epochs and the code's 40000 x 0.5; views are right-angle rotations and flips."""
 
 
 class MGCC(Method):
@@ -59,11 +50,11 @@ class MGCC(Method):
         "consistency": Term(7.0, Ramp("sigmoid", end=1.5, levels=200), search=(0.05, 20.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "code": {"recipe": OWN_RECIPE},
+        "code": {"recipe": MGCC_RECIPE},
         "paper": {
             "options": {"perturb": "bottleneck"},
             "terms": {"consistency": {"weight": 0.1, "ramp": {"end": 1.0, "levels": 0}}},
-            "recipe": OWN_RECIPE,
+            "recipe": MGCC_RECIPE,
         },
     }
 

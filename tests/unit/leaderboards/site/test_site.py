@@ -335,9 +335,17 @@ FEW = ("phantom.cases=20",)
             "settings": ("phantom.cases=12", "source=mr", "target=ct"),
         },
         {"protocol": "synthetic", "dataset": "tus", "method": "mean-teacher", "recipe": "smoke", "settings": FEW},
-        {"protocol": "self", "dataset": "tus", "method": "mgcc", "recipe": "own", "settings": FEW},
+        {
+            "protocol": "self", "dataset": "tus", "method": "mgcc", "recipe": "own", "preset": "paper",
+            "settings": (*FEW, "labeled=0.25"),
+        },
+        {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": "acdc-1"},
+        {
+            "protocol": "self", "dataset": "tus", "method": "cps", "recipe": "own", "preset": "ssl4mis",
+            "settings": (*FEW, "lr=0.02", "term.cross=0.3"),
+        },
     ],
-    ids=["plain", "changed", "volumes", "domains", "synthetic", "own"],
+    ids=["plain", "changed", "volumes", "domains", "synthetic", "own", "own-of-data-set", "own-changed"],
 )  # fmt: skip
 def test_the_line_makes_the_same_run(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     try:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from semibench import IGNORE, Backbones, Batch, Clock, Method, Optimise, Optimiser, Samples, Task, Term, UsageError
 from semibench.blocks import ClassDifficulty, Teacher, gumbel_blur, paste
-from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce, soft_dice_between
 from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders
 from semibench_plugins.methods.systems.dtlp_net.ensemble import as_probabilities, fused
@@ -124,8 +123,6 @@ class DTLPNet(Method):
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         target = labeled.target
         image, image_u = labeled.image, unlabeled.image
-        if self.options.intensities:
-            image, image_u = changed_intensities(image, labeled.valid), changed_intensities(image_u, unlabeled.valid)
         self._learn_labels(image, target, optimise)
         fusion, drawn, psi, second = self.teach(image_u)
         pseudo = fusion.argmax(1).masked_fill(~unlabeled.valid, IGNORE)

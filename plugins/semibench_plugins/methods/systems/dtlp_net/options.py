@@ -57,5 +57,4 @@ class DTLPOptions(MethodOptions, frozen=True, extra="forbid"):
     scale: Scale = Field("inside", description="1 / sqrt(D) inside the softmax, or outside as printed (eq. 18)")
     detach_logits: bool = Field(False, description="no gradient through the propagated logits (CorrMatch's code)")
     memory: float = Field(256.0, gt=0.0, description="MiB that one correlation map and its copies may take")
-    intensities: bool = Field(False, description="A&D's blur, brightness, contrast and gamma on top of the weak view")
     nesterov: bool = Field(False, description="use SGD with Nesterov momentum instead of the recipe's optimiser")

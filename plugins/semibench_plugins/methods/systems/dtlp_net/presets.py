@@ -26,7 +26,7 @@ def _preset(name: str, *, swapped: bool = False) -> dict[str, Any]:
     patch, lr, ratio, alpha, beta, gamma, eta = TABLE[name]
     kd, rec = (gamma, beta) if swapped else (beta, gamma)
     return {
-        "options": {"mask_ratio": ratio, "intensities": True, "nesterov": True},
+        "options": {"mask_ratio": ratio, "nesterov": True},
         "terms": {"mic": alpha, "kd": kd, "rec": rec, "coor": eta},
         "recipe": {**TRAINING, "patch": patch, "lr": lr, "iterations": ITERATIONS[name],
                    "labeled_batch": 2, "unlabeled_batch": 2},

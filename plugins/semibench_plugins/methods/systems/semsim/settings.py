@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semibench_plugins.datasets.paper_budgets import SGD_POLY
+from semibench_plugins.datasets.paper_budgets import SGD_POLY, TURNS_WEAK
 
 JITTER: Mapping[str, Any] = {"jitter": (0.8, 0.5), "gamma": (0.0, 0.0), "blur": (0.5, 2.0), "noise": (0.0, 0.0)}
 FLIPS: Mapping[str, Any] = {"flip": 0.5, "rotate90": 0.0, "rotate": (0.0, 0.0), "scale": (0.0, 1.0, 1.0)}
-TURNS: Mapping[str, Any] = {"flip": 0.5, "rotate90": 0.5, "rotate": (0.25, 20.0), "scale": (0.0, 1.0, 1.0)}
 COLOUR: Mapping[str, Any] = {"saturation": 0.5, "hue": 0.25}
 """Colour options for ISIC's strong views."""
 
@@ -78,11 +77,11 @@ CODE_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "code": {
         "options": CODE_OPTIONS,
         "terms": CODE_TERMS,
-        "recipe": recipe(29400, labeled_batch=12, unlabeled_batch=12, weak=dict(TURNS)),
+        "recipe": recipe(29400, labeled_batch=12, unlabeled_batch=12, weak=dict(TURNS_WEAK)),
     },
     "code-isic2018": {
         "options": {**CODE_OPTIONS, **COLOUR},
         "terms": CODE_TERMS,
-        "recipe": recipe(68700, blur=False, lr=0.008, weak=dict(TURNS)),
+        "recipe": recipe(68700, blur=False, lr=0.008, weak=dict(TURNS_WEAK)),
     },
 }

@@ -17,7 +17,6 @@ from semibench.blocks import ClassDifficulty, LabelDiffusion, blur3, gumbel_blur
 from semibench.run.settings import term_records
 from semibench_plugins.backbones.diff_vnet import DiffVNet
 from semibench_plugins.methods.generalisation.a_and_d import AandD
-from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
 
 torch.set_num_threads(1)
@@ -278,19 +277,6 @@ def test_predictors_are_theta_and_psi() -> None:
     found = {name: predict(images) for name, predict in built.predictors().items()}
     assert list(found) == ["theta", "psi"] and torch.equal(found["theta"], built(images))
     assert not torch.equal(found["theta"], found["psi"])
-
-
-def test_views_change_intensities_only() -> None:
-    torch.manual_seed(3)
-    image = torch.rand(64, 1, 12, 12)
-    valid = torch.ones(64, 12, 12, dtype=torch.bool)
-    valid[:, :, -1] = False
-    seen = changed_intensities(image * valid[:, None], valid)
-    assert bool((seen[:, 0, :, -1] == 0).all())
-    same = (seen == image * valid[:, None]).flatten(1).all(1).float().mean()
-    close = torch.isclose(seen, image * valid[:, None], atol=1e-6).flatten(1).all(1).float().mean()
-    assert float(same) <= float(close) and float(close) == pytest.approx(0.65**4, abs=0.13)
-    assert float(seen.min()) >= 0.0 and float(seen.max()) <= float(image.max()) + 1e-6
 
 
 def test_a_backbone_without_time_is_refused() -> None:

@@ -291,7 +291,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"stride": 8, "norm": "column", "embedding": "classes", "detach_logits": True},
     {"rec_on": "features", "kd_map": "softmax", "kd_squared": True, "norm": "transpose", "scale": "outside"},
     {"rec_on": "probabilities", "labelling": "eval", "teacher_mode": "eval", "buffers": "copy", "memory": 1e-6},
-    {"loss": "code", "difficulty": "ema", "intensities": True, "nesterov": True, "mixing": 0.0, "clean_map": "softmax"},
+    {"loss": "code", "difficulty": "ema", "nesterov": True, "mixing": 0.0, "clean_map": "softmax"},
 ]
 
 
