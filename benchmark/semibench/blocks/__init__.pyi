@@ -179,6 +179,7 @@ from .masks import (
     box_mask as box_mask,
     cutmix_mask as cutmix_mask,
     paste as paste,
+    RatioLaw as RatioLaw,
 )
 from .metrics import (
     DISTANCES as DISTANCES,

@@ -16,7 +16,8 @@ UNCHANGED = (0.0, 1.0, 1.0)
 class WeakPolicy(Frozen):
     """Augmentation of the weak view: geometry that image and label share, then changes of the image's intensities. Whole
     batches, on the training device, one resampling per view. Every change is drawn independently of the others, for each
-    sample.
+    sample. Published scripts draw otherwise: with MGCC's flips and turns one image in six stays as it is here, and one in
+    three in its code.
 
     The intensity changes `blur`, `brightness`, `contrast` and `gamma` were added later. A policy without them has the digest
     that it had before: what is never applied is left out of the record.

@@ -80,6 +80,7 @@ def assemble(
     method.to(device)
     network = Network(
         dims, recipe.patch, divisor_of(method), card.slice_axis, device, batch=8 if dims == 2 else 2, slab=recipe.slab,
+        whole_cases=method.whole_cases,
     )  # fmt: skip
     validate = validator(method, store, datasets, split.validation, card.classes, network, recipe.evaluate_cases)
     return Assembled(split, datasets, store, data, method, network, validate, synthesised)

@@ -199,9 +199,14 @@ def build_driver(name: str, contract: Optimiser, recipe: Recipe, owner: str = "m
 
 
 def build_drivers(method: Method, recipe: Recipe) -> dict[str, Driver]:
-    """Build all optimisers of a method for the stage that begins, with fresh state."""
+    """Build all optimisers of a method for the stage that begins, with fresh state. None: the stage has no iterations.
+
+    Raise PluginError if there are none although the method has parameters to train.
+    """
     contracts = method.optimisers()
     owner = type(method).__name__
-    if not contracts:
-        raise PluginError(f"{owner}: optimisers() is empty; name at least one")
+    if not contracts and trainable((method,)):
+        raise PluginError(
+            f"{owner}: optimisers() is empty, but parameters require gradients; name an optimiser for them, or freeze them"
+        )
     return {name: build_driver(name, contract, recipe, owner) for name, contract in contracts.items()}

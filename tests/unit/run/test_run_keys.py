@@ -62,7 +62,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "13fba107c477d3e75c01690c2f6c6acc2369d4c2ade0489614fbbbdcc961ce26",
+        "075d6f678c3e287c2e9a8f6b322557605764ed730ceb5acc10cfab7f7a384027",
     ),
 ]  # fmt: skip
 
