@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from semibench.blocks import FloatArray, smooth_field
+from semibench_plugins.phantoms.volume_parts import Scene, Spacing
 
-Tissues = NDArray[np.int64]
+Range = tuple[float, float]
+"""The smallest and the largest of a quantity that differs between patients."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ class Scanner:
         blur: standard deviation of the blur, in mm per axis.
         scale: MR only: range of stored units per relative signal.
         streaks: CT only: amplitude of the streaks at dense objects, in HU.
-        swaps: tissue -> another tissue whose value it takes.
+        plain: tissue -> its mean value without contrast agent, where the agent changes it.
+        agent: how much of the agent's effect (`values` minus `plain`) the patients show; 1: all of it.
+        curves: MR only: factor on the exponent of the contrast curve between patients.
+        factors: factor on noise, bias and blur, each for itself, between patients.
     """
 
     modality: str
@@ -42,7 +47,10 @@ class Scanner:
     blur: tuple[float, float, float] = (0.8, 0.8, 0.8)
     scale: tuple[float, float] = (400.0, 900.0)
     streaks: float = 0.0
-    swaps: Mapping[str, str] = field(default_factory=dict)
+    plain: Mapping[str, float] = field(default_factory=dict)
+    agent: Range = (1.0, 1.0)
+    curves: Range = (0.75, 1.35)
+    factors: Range = (0.6, 1.7)
 
 
 def rician(rng: np.random.Generator, signal: FloatArray, sigma: float) -> FloatArray:
@@ -77,48 +85,62 @@ def streaks(rng: np.random.Generator, dense: NDArray[np.bool_], amplitude: float
     return amplitude * out * (weight / weight.max())
 
 
-def image(
-    rng: np.random.Generator,
-    scanner: Scanner,
-    tissues: Tissues,
-    names: tuple[str, ...],
-    spacing: tuple[float, ...],
-    detail: FloatArray | None = None,
-) -> FloatArray:
-    """Simulates the image of a tissue map.
+def session(rng: np.random.Generator, scanner: Scanner) -> Scanner:
+    """Draws how a scanner images one patient: contrast agent, tissue values, contrast curve, noise, bias field and sharpness."""
+
+    def factor(limits: Range) -> float:
+        return float(np.exp(rng.uniform(*np.log(limits))))
+
+    amount = rng.uniform(*scanner.agent)
+    values = {}
+    for name, value in scanner.values.items():
+        start = scanner.plain.get(name, value)
+        change = scanner.spread * rng.standard_normal() * (value != 0)
+        values[name] = start + amount * (value - start) + change
+    blur = factor(scanner.factors)
+    return replace(
+        scanner,
+        values=values,
+        curve=scanner.curve * factor(scanner.curves),
+        noise=scanner.noise * factor(scanner.factors),
+        bias=scanner.bias * factor(scanner.factors),
+        blur=(scanner.blur[0] * blur, scanner.blur[1] * blur, scanner.blur[2] * blur),
+    )
+
+
+def image_of(rng: np.random.Generator, scanner: Scanner, scene: Scene, spacing: Spacing) -> FloatArray:
+    """Simulates the image of a scene.
 
     MR: signal^curve times the bias field, blurred, with Rician noise, times a random scale. CT: HU, blurred, with streaks and
     Gaussian noise.
 
     Args:
         rng: the generator.
-        scanner: the scanner.
-        tissues: indices into `names`.
-        names: the names of the tissues.
+        scanner: the scanner as it images this patient; see `session`.
+        scene: the patient.
         spacing: mm per axis.
-        detail: an additional signal (relative or HU) on top of the tissues.
 
     Returns:
-        Grey values as stored (integers as float64), of the shape of `tissues`.
+        Grey values as stored (integers as float64), of the shape of the scene. MR: 0 where the scene is cleared, at least 1
+        elsewhere.
     """
-    means = np.array([scanner.values[scanner.swaps.get(n, n)] for n in names])
-    means = means + scanner.spread * rng.standard_normal(len(names)) * (means != 0)
-    shape = tissues.shape
+    means = np.array([scanner.values[name] for name in scene.names])
+    shape = scene.tissues.shape
     cells = [max(2, round(n * s / 9.0)) for n, s in zip(shape, spacing, strict=True)]
-    signal = means[tissues]
+    signal = means[scene.tissues]
     signal += scanner.texture * (smooth_field(rng, shape, cells) + 0.6 * rng.standard_normal(shape))
-    if detail is not None:
-        signal += detail
+    if scene.detail is not None:
+        signal += scene.detail
     mr = scanner.modality == "MR"
     if mr:
-        signal = np.maximum(signal, 0.0) ** (scanner.curve * np.exp(rng.normal(0, 0.06)))
+        signal = np.maximum(signal, 0.0) ** scanner.curve
         signal *= bias_field(rng, shape, scanner.bias)
     for axis, (width, step) in enumerate(zip(scanner.blur, spacing, strict=True)):
         if width / step > 0.25:
             signal = gaussian_filter1d(signal, width / step, axis=axis, mode="nearest", truncate=3)
-    noise = scanner.noise * np.exp(rng.normal(0, 0.15))
     if mr:
-        return np.rint(rician(rng, signal, noise) * rng.uniform(*scanner.scale))
+        stored = np.rint(rician(rng, signal, scanner.noise) * rng.uniform(*scanner.scale))
+        return stored if scene.cleared is None else np.where(scene.cleared, 0.0, np.maximum(stored, 1.0))
     if scanner.streaks:
         signal += streaks(rng, signal > 0.8 * np.max(means), scanner.streaks)
-    return np.rint(np.clip(signal + noise * rng.standard_normal(shape), -1024, 3071))
+    return np.rint(np.clip(signal + scanner.noise * rng.standard_normal(shape), -1024, 3071))

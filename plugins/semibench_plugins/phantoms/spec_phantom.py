@@ -15,14 +15,9 @@ from semibench.blocks import Drawing, Normalise, PhantomDataset, random_stream
 from semibench_plugins.phantoms.spec import Spec
 
 REVISION = 1
-"""The version of the pixels of all phantoms. Raise it with any change that alters a value: it is part of the run key."""
+"""The version of the pixels of phantoms of images. Raise it with any change that alters a value: it is part of the run key."""
 
 _SCENE, _VIEW, _LAYOUT = 0, 1, 2
-
-
-def stream(dataset: str, seed: int, *path: int) -> np.random.Generator:
-    """Creates the generator for one part of a phantom of this revision. path: the indices of the part, e.g. (patient, frame)."""
-    return random_stream(REVISION, dataset, seed, *path)
 
 
 @dataclass(frozen=True)
@@ -35,9 +30,15 @@ class Streams:
 
 
 class SpecPhantom(PhantomDataset):
-    """A phantom that is drawn according to its spec. specs: name of the data set -> its spec."""
+    """A phantom that is drawn according to its spec.
+
+    Attributes:
+        specs: name of the data set -> its spec.
+        version: the version of the pixels of this kind of phantom. Raise it with any change that alters a value.
+    """
 
     specs: ClassVar[Mapping[str, Spec[Any]]]
+    version: ClassVar[int] = REVISION
 
     def __init__(
         self, card: DatasetCard, options: DatasetOptions, phantom: PhantomOptions, normalise: Normalise | None = None
@@ -45,7 +46,7 @@ class SpecPhantom(PhantomDataset):
         self.spec = self.specs[card.name]
         self.cases, self.frames = self.spec.cases, self.spec.frames
         # Run keys include this digest, which covers the names and the order of the fields of Spec and of its looks.
-        self.revision = f"r{REVISION}:{hashlib.sha256(repr(self.spec).encode()).hexdigest()[:16]}"
+        self.revision = f"r{self.version}:{hashlib.sha256(repr(self.spec).encode()).hexdigest()[:16]}"
         super().__init__(card, options, phantom, normalise)
 
     def domain_of(self, group: int) -> str:
@@ -54,14 +55,17 @@ class SpecPhantom(PhantomDataset):
         return domains[group % looks] if looks > 1 and looks == len(domains) else domains[0]
 
     def draw(self, group: int, frame: int, *, image: bool = True) -> Drawing:
-        name, seed = self.card.name, self.seed
         streams = Streams(
-            layout=stream(name, seed, group, 0, _LAYOUT),
-            body=stream(name, seed, group, 0, _SCENE),
-            view=stream(name, seed, group, frame, _VIEW),
+            layout=self.stream(group, 0, _LAYOUT),
+            body=self.stream(group, 0, _SCENE),
+            view=self.stream(group, frame, _VIEW),
         )
         look = self.spec.looks[group % len(self.spec.looks)]
         return self.draw_look(look, streams, group, frame, image=image)
+
+    def stream(self, *path: int) -> np.random.Generator:
+        """Creates the generator for one part of this phantom. path: the indices of the part, e.g. (patient, frame)."""
+        return random_stream(self.version, self.card.name, self.seed, *path)
 
     @abstractmethod
     def draw_look(self, look: Any, streams: Streams, group: int, frame: int, *, image: bool) -> Drawing:

@@ -24,11 +24,11 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "d4028a5927b6c9648086a8d9ba766de138094d46b53fdafa20bdc2a97b557050",
+        "0e5abe7bbfeb5cce52f04a4880adcf50ee42ee1931a7902689ddef5dc08cd4f3",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
-        "013c693f423480ee0248c2e15b775777f61e59a79e50685ff8555cb7260fc05c",
+        "40e835634c342c5e5968d322dcc3d57c09cff990b005a5ad304500aaf9ccf94c",
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
@@ -36,14 +36,14 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
-        "ca70cdfa73abb94bec46606b00c8c2aa753eaae7d6566d1fe1d166a488b2f2c3",
+        "ea4284105489952bf73343470a09fc3d1378d29b84f465362590bdad689a13c3",
     ),
     (
         {
             "protocol": "ssmis", "dataset": "la", "method": "mean-teacher", "backbone": "vnet", "settings": ("labeled=8",),
             "recipe": "smoke",
         },
-        "374e07b2a96aa6ec761505d029886f7aca9c0ff52e8a135b5457f25fb063ddc5",
+        "316c35318be90f40d33601b43e1ea9fe7c38c8cd126208818a7b37a964ec1a51",
     ),
     (
         {
@@ -54,7 +54,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
-        "d39dff692fb7ce980c5051b5a59a344f8c75683311d648c7363757447f980084",
+        "10df5cd7f26fa3a3e8297716cecd2ee420afc04ede53844d0113122bf42e6d91",
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
@@ -62,7 +62,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "f086f9d36c97b5273a320aae4286872c1dfaa4840cf75d1ed82ed3eb178eb4fb",
+        "075d6f678c3e287c2e9a8f6b322557605764ed730ceb5acc10cfab7f7a384027",
     ),
 ]  # fmt: skip
 

@@ -21,19 +21,20 @@ _T1 = Scanner(
 _FLAIR = Scanner(
     "MR",
     {
-        "outside": 0.0, "csf": 0.12, "grey": 0.55, "white": 0.44, "caps": 0.72, "edema": 0.78, "core": 0.66, "necrosis": 0.3,
+        "outside": 0.0, "csf": 0.12, "grey": 0.52, "white": 0.44, "caps": 0.72, "edema": 0.78, "faint edema": 0.66, "core": 0.66,
+        "necrosis": 0.28,
     },
     spread=0.05, texture=0.04, noise=0.04, bias=0.15, blur=(1.6, 1.4, 1.4), scale=(200.0, 1200.0),
 )  # fmt: skip
 
 SPECS: Mapping[str, Spec[Scanner]] = {
     "msd-hippocampus": Spec(
-        "hippocampus", (_T1,), cases=60, shape=(33, 48, 32), spacing=(1.0, 1.0, 1.0), vary=(6, 7, 8)
+        "hippocampus", (_T1,), cases=100, shape=(33, 48, 32), spacing=(1.0, 1.0, 1.0), vary=(6, 7, 8)
     ),
     "brats19": Spec(
         "glioma",
         (_FLAIR, replace(_FLAIR, curve=1.25, noise=0.06)),
-        cases=48,
+        cases=80,
         shape=(44, 58, 48),
         spacing=(3.0, 3.0, 3.0),
         upright=True,

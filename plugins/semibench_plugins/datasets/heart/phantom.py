@@ -7,28 +7,28 @@ from dataclasses import replace
 
 import numpy as np
 
-from semibench.blocks import FloatArray
-from semibench_plugins.datasets.heart.scenes import left_atrium, short_axis, whole_heart
+from semibench_plugins.datasets.heart.scenes import left_atrium, whole_heart
+from semibench_plugins.datasets.heart.short_axis_scene import short_axis
 from semibench_plugins.phantoms.radiology import Scanner
 from semibench_plugins.phantoms.spec import Spec
 from semibench_plugins.phantoms.spec_phantom import Streams
-from semibench_plugins.phantoms.volume_parts import Label, Shape, Spacing
+from semibench_plugins.phantoms.volume_parts import Scene, Shape, Spacing
 from semibench_plugins.phantoms.volume_phantom import VolumePhantom
 
 # MR: relative signals of bSSFP and late enhancement in their usual order; CT: Hounsfield units.
 _LGE = Scanner(
     "MR",
     {
-        "air": 0.0, "lung": 0.1, "fat": 0.62, "muscle": 0.36, "left blood": 0.72, "right blood": 0.68, "myocardium": 0.33,
-        "wall": 0.48, "bone": 0.35, "liver": 0.5, "vessel": 0.6,
+        "air": 0.0, "lung": 0.1, "fat": 0.5, "muscle": 0.36, "left blood": 0.72, "right blood": 0.68, "myocardium": 0.33,
+        "wall": 0.48, "bone": 0.35, "liver": 0.5, "vessel": 0.6, "fluid": 0.22,
     },
-    spread=0.05, texture=0.05, noise=0.07, bias=0.22, blur=(1.4, 1.4, 1.6),
+    spread=0.06, texture=0.04, noise=0.055, bias=0.2, blur=(1.4, 1.4, 1.6),
 )  # fmt: skip
 _HEART_MR = Scanner(
     "MR",
     {
         "air": 0.0, "lung": 0.08, "fat": 0.72, "muscle": 0.33, "left blood": 0.85, "right blood": 0.8, "myocardium": 0.42,
-        "wall": 0.46, "bone": 0.42, "liver": 0.45, "vessel": 0.6,
+        "wall": 0.46, "bone": 0.42, "liver": 0.45, "vessel": 0.6, "fluid": 0.95,
     },
     spread=0.06, texture=0.05, noise=0.06, bias=0.28, blur=(1.6, 1.6, 1.6),
 )  # fmt: skip
@@ -36,27 +36,28 @@ _HEART_CT = Scanner(
     "CT",
     {
         "air": -1000, "lung": -820, "fat": -90, "muscle": 50, "left blood": 360, "right blood": 260, "myocardium": 115,
-        "wall": 70, "bone": 420, "liver": 105, "vessel": 90,
+        "wall": 70, "bone": 420, "liver": 105, "vessel": 90, "fluid": 8,
     },
-    spread=30.0, texture=16.0, noise=38.0, blur=(1.0, 1.0, 1.0), streaks=30.0,
+    plain={"left blood": 42, "right blood": 40, "myocardium": 46, "wall": 45, "liver": 58, "vessel": 20},
+    agent=(0.35, 1.25), spread=18.0, texture=16.0, noise=38.0, blur=(1.0, 1.0, 1.0), streaks=30.0,
 )  # fmt: skip
 _CINE = Scanner(
     "MR",
     {
         "air": 0.0, "lung": 0.08, "fat": 0.8, "muscle": 0.3, "blood": 0.8, "myocardium": 0.33, "liver": 0.36,
-        "trabeculae": 0.45,
+        "trabeculae": 0.45, "fluid": 0.95,
     },
     spread=0.04, texture=0.04, noise=0.05, bias=0.2, blur=(2.5, 1.3, 1.3),
 )  # fmt: skip
 _CINE_ACDC = replace(_CINE, blur=(2.5, 1.4, 1.4), scale=(200.0, 700.0))
 
 SPECS: Mapping[str, Spec[Scanner]] = {
-    "la": Spec("left-atrium", (_LGE,), cases=32, shape=(64, 64, 48), spacing=(1.8, 1.8, 1.8), vary=(8, 8, 0)),
+    "la": Spec("left-atrium", (_LGE,), cases=64, shape=(64, 64, 48), spacing=(1.8, 1.8, 1.8), vary=(8, 8, 0)),
     "mmwhs": Spec(
         "whole-heart",
         (_HEART_MR, _HEART_CT),
         ("mr", "ct"),
-        cases=40,
+        cases=64,
         shape=(56, 56, 56),
         spacing=(2.4, 2.4, 2.4),
         vary=(8, 8, 8),
@@ -76,7 +77,7 @@ SPECS: Mapping[str, Spec[Scanner]] = {
             ),
         ),
         ("A", "B", "C", "D"),
-        cases=64,
+        cases=96,
         frames=2,
         shape=(12, 64, 64),
         spacing=(9.0, 2.0, 2.0),
@@ -85,7 +86,7 @@ SPECS: Mapping[str, Spec[Scanner]] = {
     "acdc": Spec(
         "short-axis-right-first",
         (_CINE_ACDC, replace(_CINE_ACDC, curve=1.2, noise=0.07, bias=0.3)),
-        cases=60,
+        cases=100,
         frames=2,
         shape=(8, 64, 64),
         spacing=(10.0, 2.0, 2.0),
@@ -104,10 +105,10 @@ class HeartPhantom(VolumePhantom):
     specs = SPECS
     scenes = {"left-atrium": left_atrium, "whole-heart": whole_heart}
 
-    def draw_volume(
-        self, scanner: Scanner, streams: Streams, shape: Shape, spacing: Spacing, frame: int
-    ) -> tuple[FloatArray, Label]:
+    def draw_scene(self, streams: Streams, shape: Shape, spacing: Spacing, frame: int) -> Scene:
         if self.spec.scene in self.scenes:
-            return super().draw_volume(scanner, streams, shape, spacing, frame)
-        image, label = short_axis(streams.body, streams.view, scanner, shape, spacing, phase=frame)
-        return image, RIGHT_FIRST[label] if self.spec.scene == "short-axis-right-first" else label
+            return super().draw_scene(streams, shape, spacing, frame)
+        scene = short_axis(streams.body, streams.view, shape, spacing, phase=frame)
+        if self.spec.scene == "short-axis-right-first":
+            scene.label = RIGHT_FIRST[scene.label]
+        return scene

@@ -23,7 +23,7 @@ SPECS: Mapping[str, Spec[Scanner]] = {
     "promise12": Spec(
         "prostate",
         (_T2, replace(_T2, bias=0.45, noise=0.07), replace(_T2, curve=1.3, blur=(2.2, 1.2, 1.2))),
-        cases=50,
+        cases=80,
         shape=(18, 64, 64),
         spacing=(3.6, 1.8, 1.8),
         vary=(6, 0, 0),

@@ -46,8 +46,27 @@ def test_colour_images_have_three_channels() -> None:
 
 
 def test_anterior_lies_in_front_of_posterior() -> None:
-    label = draw("msd-hippocampus", 0, 0).label
-    assert np.argwhere(label == 1)[:, 1].min() > np.argwhere(label == 2)[:, 1].max()
+    for group in range(6):
+        label = draw("msd-hippocampus", 0, group).label
+        anterior, posterior = (np.argwhere(label == k)[:, 1] for k in (1, 2))
+        assert anterior.mean() > posterior.mean() + 8
+        assert (anterior > posterior.max()).mean() > 0.5 and (posterior < anterior.min()).mean() > 0.5
+
+
+def test_left_and_right_follow_the_liver_and_organs_may_be_missing() -> None:
+    classes, x = CARD["synapse"].classes, 2
+    present: dict[str, list[bool]] = {"gallbladder": [], "spleen": [], "left kidney": [], "liver": []}
+    for group in range(24):
+        label = draw("synapse", 0, group).label
+        at = {name: np.argwhere(label == k)[:, x].mean() for k, name in enumerate(classes) if k and (label == k).any()}
+        for name, seen in present.items():
+            seen.append(name in at)
+        left = [at[name] for name in ("spleen", "left kidney", "left adrenal gland") if name in at]
+        right = [at[name] for name in ("right kidney", "right adrenal gland") if name in at]
+        assert min(left) > max(right)
+        assert at["liver"] < min(left)
+    assert all(present["liver"])
+    assert all(0 < sum(present[name]) < 24 for name in ("gallbladder", "spleen", "left kidney"))
 
 
 def test_whole_heart_is_nested() -> None:
