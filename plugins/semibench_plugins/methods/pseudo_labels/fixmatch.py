@@ -78,6 +78,10 @@ class FixMatch(Method):
         "complementary": Term(0.0, Ramp("sigmoid", levels=200), search=(0.01, 1.0)),
     }
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled"), "unlabeled": Stream("unlabeled", strong=1)}
+    known_failures: ClassVar[Mapping[str, str]] = {
+        "running_statistics_fit": "strong and cut-mixed views move the running statistics, as in the published code; on the "
+        "toy with seed 0 the network ends far below the labels alone and depends on them"
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **presets(),
         "ssl4mis": {

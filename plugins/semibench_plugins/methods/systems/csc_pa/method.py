@@ -362,7 +362,7 @@ class CSCPA(Method):
         """`enhanced` and `plain`, the one of `inference` first; `main` alone if both attentions are off."""
         if self.attention is None and self.container is None:
             return {"main": self}
-        both = {"enhanced": self.enhanced, "plain": self.net}
+        both: dict[str, Callable[[Tensor], Tensor]] = {"enhanced": self.enhanced, "plain": self.net}
         return {name: both[name] for name in sorted(both, key=lambda name: name != self.options.inference)}
 
 

@@ -98,8 +98,8 @@ class DiffCL(Method):
     (mu2 eta is `contrast`); defaults are those of LA with 8 labels, but for the supervised cross-entropy: its weight is 1.
 
     Table 2 prints b1 = b2 = beta lambda(t), lambda(t) = 2 exp(-5 (1 - t / 300)^2), t in epochs of 300. The supervised
-    cross-entropy then starts at e^-5 of .02 (LA), and neither network learns: presets `*-printed`, for the record. With that
-    loss alone at weight 1 they do learn (`*-ce`, the default). A&D ramps the *unsupervised* losses by the same lambda:
+    cross-entropy then starts at e^-5 of .02 (LA), and CS learns nothing on phantoms: presets `*-printed`, for the record. With
+    that loss alone at weight 1 it does learn (`*-ce`, the default). A&D ramps the *unsupervised* losses by the same lambda:
     presets `*-ramp-unsupervised`.
 
     L_cl (eqs. 11-15, `propagation`): features of labeled positions that DS classifies correctly are stored by class. Among q
