@@ -190,6 +190,7 @@ from .metrics import (
 )
 from .modes import (
     evaluating as evaluating,
+    without_dropout as without_dropout,
 )
 from .running_statistics import (
     estimate_statistics as estimate_statistics,
