@@ -12,7 +12,7 @@ from torch import Tensor
 from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
 from semibench.blocks import ClassDifficulty, gumbel_blur
 from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
-from semibench_plugins.methods.generalisation.three_decoders.losses import Form, dice_with_ce
+from semibench_plugins.methods.generalisation.three_decoders.losses import Form, Weighted, dice_with_ce
 from semibench_plugins.methods.generalisation.three_decoders.network import (
     CleanMap,
     Labelling,
@@ -74,8 +74,11 @@ class AandD(Method):
         """Options of `a-and-d`."""
 
         loss: Form = Field("paper", description="(CE + 1 - Dice) / 2, or the code's CE - Dice")
-        difficulty: Literal["ema", "window"] = Field(
-            "ema", description="the code's moving averages, or sums over the latest iterations (eq. 5, 6)"
+        difficulty: Literal["ema", "window", "none"] = Field(
+            "ema", description="the code's moving averages, sums over the latest iterations (eq. 5, 6), or no weights"
+        )
+        weighted: Weighted = Field(
+            "both", description="whether class weights act on cross-entropy and Dice (the code), or on the Dice alone"
         )
         exponent: float = Field(0.2, ge=0.0, description="exponent of the difficulty; useful range 0 to .5")
         window: int = Field(50, ge=1, description="iterations that the difficulty covers; useful range 20 to 200")
@@ -107,8 +110,9 @@ class AandD(Method):
         self.kinds = len(task.classes)
         self.network = ThreeDecoders(backbones, options.statistics)
         self.difficulty = ClassDifficulty(
-            self.kinds, window=options.window, exponent=options.exponent, rule=options.difficulty
-        )
+            self.kinds, window=options.window, exponent=options.exponent,
+            rule="ema" if options.difficulty == "none" else options.difficulty,
+        )  # fmt: skip
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """One optimiser for everything; SGD if `nesterov` is set."""
@@ -136,12 +140,15 @@ class AandD(Method):
             image, image_u = changed_intensities(image, labeled.valid), changed_intensities(image_u, unlabeled.valid)
         target = labeled.target
         restored, _ = network.denoise_labels(image, target, self.kinds)
-        weight = self.difficulty.update(restored.detach().argmax(1), target)
-        self.notes["greatest-class-weight"] = weight.max()
+        weights = self.difficulty.update(restored.detach().argmax(1), target)
+        self.notes["greatest-class-weight"] = weights.max()
+        weight = None if options.difficulty == "none" else weights
         pseudo = self.pseudo_label(image_u, unlabeled.valid)
         return {
             "deno": dice_with_ce(restored, target, form=options.loss),
-            "diff": dice_with_ce(network.psi_logits(image), target, weight=weight, form=options.loss),
+            "diff": dice_with_ce(
+                network.psi_logits(image), target, weight=weight, weighted=options.weighted, form=options.loss
+            ),
             "unsup": dice_with_ce(network.theta_logits(image_u), pseudo, form=options.loss),
         }
 

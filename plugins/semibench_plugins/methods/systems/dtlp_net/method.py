@@ -9,7 +9,20 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from semibench import IGNORE, Backbones, Batch, Clock, Method, Optimise, Optimiser, Samples, Task, Term, UsageError
+from semibench import (
+    IGNORE,
+    Backbones,
+    Batch,
+    Clock,
+    Method,
+    Optimise,
+    Optimiser,
+    Ramp,
+    Samples,
+    Task,
+    Term,
+    UsageError,
+)
 from semibench.blocks import ClassDifficulty, Teacher, gumbel_blur, paste, without_dropout
 from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce, soft_dice_between
@@ -81,8 +94,9 @@ class DTLPNet(Method):
         conv = (nn.Conv2d, nn.Conv3d)[task.dims - 2]
         self.queries, self.keys = (conv(net.channels[self.level], width, 1) for _ in range(2))
         self.difficulty = ClassDifficulty(
-            self.kinds, window=options.window, exponent=options.exponent, rule=options.difficulty
-        )
+            self.kinds, window=options.window, exponent=options.exponent,
+            rule="ema" if options.difficulty == "none" else options.difficulty,
+        )  # fmt: skip
         mode: Literal["train", "eval"] = "eval" if options.teacher_mode == "eval" else "train"
         self.teacher = Teacher(net, options.decay, buffers=options.buffers, mode=mode)
 
@@ -93,7 +107,7 @@ class DTLPNet(Method):
         return super().optimisers()
 
     def _dice_ce(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        return dice_with_ce(logits, target, weight=weight, form=self.options.loss)
+        return dice_with_ce(logits, target, weight=weight, weighted=self.options.weighted, form=self.options.loss)
 
     def _propagated(self, maps: list[Tensor], logits: Tensor) -> Tensor:
         """Eq. 18-20 for logits (B, K, *spatial) and the encoder's maps of the same pass."""
@@ -108,9 +122,9 @@ class DTLPNet(Method):
         return without_dropout(self.teacher) if self.options.teacher_mode == "no-dropout" else nullcontext()
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def teach(self, images: Tensor, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Eq. 7-10 for unlabeled images (B, C, *spatial): fused p_t, the diffusion's label map, softmax of psi, logits
-        of teacher 2."""
+        of teacher 2. progress: the share of the run that is done."""
         options = self.options
         drawn, psi = self.network.labels(
             images, self.kinds, mode=options.labelling, steps=options.ddim_steps, clean=options.clean_map
@@ -118,7 +132,15 @@ class DTLPNet(Method):
         first = 0.5 * (gumbel_blur(drawn, temperature=options.temperature, sigma=options.blur) + psi)
         with self._teaching():
             second = self.teacher(images)
-        return fused(first, second.float().softmax(1)), drawn, psi, second
+        return self._fused(first, second.float().softmax(1), progress), drawn, psi, second
+
+    def _fused(self, first: Tensor, second: Tensor, progress: float) -> Tensor:
+        """Eq. 10, or one teacher alone; teacher 2 may come in gradually."""
+        options = self.options
+        if options.teachers != "t1+t2":
+            return first if options.teachers == "t1" else second
+        end = options.teacher_ramp
+        return fused(first, second, Ramp("sigmoid", end)(progress) if end else 1.0)
 
     def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
         """Runs one iteration, with a backward pass for each group of losses."""
@@ -129,7 +151,7 @@ class DTLPNet(Method):
         if self.options.intensities:
             image, image_u = changed_intensities(image, labeled.valid), changed_intensities(image_u, unlabeled.valid)
         self._learn_labels(image, target, optimise)
-        fusion, drawn, psi, second = self.teach(image_u)
+        fusion, drawn, psi, second = self.teach(image_u, clock.progress)
         pseudo = fusion.argmax(1).masked_fill(~unlabeled.valid, IGNORE)
         self.notes["confidence"] = fusion.amax(1).mean()
         optimise({"mix": self._mixed(image, target, image_u, pseudo)}, step=False)
@@ -139,8 +161,9 @@ class DTLPNet(Method):
     def _learn_labels(self, image: Tensor, target: Tensor, optimise: Optimise) -> None:
         """Learns deno and the labeled part of coor, updates the difficulty from xi, then learns diff."""
         restored, maps = self.network.denoise_labels(image, target, self.kinds)
-        weight = self.difficulty.update(restored.detach().argmax(1), target)
-        self.notes["greatest-class-weight"] = weight.max()
+        weights = self.difficulty.update(restored.detach().argmax(1), target)
+        self.notes["greatest-class-weight"] = weights.max()
+        weight = None if self.options.difficulty == "none" else weights
         coor = self._dice_ce(self._propagated(maps, restored), target)
         optimise({"deno": self._dice_ce(restored, target), "coor": coor}, step=False)
         optimise({"diff": self._dice_ce(self.network.psi_logits(image), target, weight)}, step=False)

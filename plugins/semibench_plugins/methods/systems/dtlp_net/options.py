@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from semibench import MethodOptions
-from semibench_plugins.methods.generalisation.three_decoders.losses import Form
+from semibench_plugins.methods.generalisation.three_decoders.losses import Form, Weighted
 from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap, Labelling, Statistics
 from semibench_plugins.methods.systems.dtlp_net.ensemble import MapReading
 from semibench_plugins.methods.systems.dtlp_net.propagation import Normalised, Scale
@@ -26,8 +26,11 @@ class DTLPOptions(MethodOptions, frozen=True, extra="forbid"):
     loss: Form = Field(
         "paper", description="(CE + 1 - Dice) / 2, or CE - Dice as in A&D's code, which doubles all weights"
     )
-    difficulty: Literal["ema", "window"] = Field(
-        "ema", description="moving averages as in A&D's code, or sums as in eq. 5, 6"
+    difficulty: Literal["ema", "window", "none"] = Field(
+        "ema", description="moving averages as in A&D's code, sums as in eq. 5, 6, or no weights"
+    )
+    weighted: Weighted = Field(
+        "both", description="whether class weights act on cross-entropy and Dice (eq. 3), or on the Dice alone"
     )
     exponent: float = Field(0.2, ge=0.0, description="exponent of the difficulty (eq. 4); useful range 0 to .5")
     window: int = Field(50, ge=1, description="iterations that the difficulty covers (eq. 5, 6, tau)")
@@ -45,6 +48,15 @@ class DTLPOptions(MethodOptions, frozen=True, extra="forbid"):
     )
     statistics: Statistics = Field(
         "images", description="which passes move running statistics: those of whole images, or all (A&D's code)"
+    )
+    teachers: Literal["t1+t2", "t1", "t2"] = Field(
+        "t1+t2", description="whose labels theta learns: both teachers' (eq. 10), or those of one alone (Table XI)"
+    )
+    teacher_ramp: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="share of the run over which teacher 2 comes to count fully in eq. 10; 0: at once",
     )
     decay: float = Field(0.99, ge=0.0, le=1.0, description="largest decay of the teacher; useful range .95 to .999")
     buffers: Literal["none", "ema", "copy"] = Field("ema", description="running statistics of the teacher")

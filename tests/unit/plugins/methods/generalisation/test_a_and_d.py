@@ -19,7 +19,7 @@ from semibench.run.settings import term_records
 from semibench_plugins.backbones.diff_vnet import DiffVNet
 from semibench_plugins.methods.generalisation.a_and_d import AandD
 from semibench_plugins.methods.generalisation.three_decoders.intensity import changed_intensities
-from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
+from semibench_plugins.methods.generalisation.three_decoders.losses import class_dice, dice_with_ce
 
 torch.set_num_threads(1)
 
@@ -221,6 +221,18 @@ def test_forms_have_gradients_that_differ_by_two() -> None:
     assert float(dice_with_ce(sure, label)) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_weights_on_the_dice_alone() -> None:
+    """Voxel by voxel: the cross-entropy is that without weights, the Dice has them."""
+    logits, label = torch.randn(2, 3, 6, 6), torch.randint(3, (2, 6, 6))
+    weight = torch.tensor([0.1, 2.0, 0.5])
+    dice = class_dice(logits, label)
+    entropy = torch.nn.functional.cross_entropy(logits, label)
+    found = dice_with_ce(logits, label, weight=weight, weighted="dice")
+    expected = 0.5 * (entropy + (2.0 * (1 - dice[0]) + 0.5 * (1 - dice[1])) / 2)
+    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+    assert float(found) != pytest.approx(float(dice_with_ce(logits, label, weight=weight)), abs=1e-3)
+
+
 def test_padding_is_left_out() -> None:
     logits, label = torch.randn(1, 3, 4, 6), torch.randint(3, (1, 4, 6))
     padded = torch.nn.functional.pad(label, (0, 2), value=IGNORE)
@@ -335,7 +347,11 @@ def test_every_pass_of_the_code_moves_the_statistics() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [dict(AandD.presets["code"]["options"]), {"clean_map": "softmax", "blur": 0.0, "mixing": 0.0}]
+    "options",
+    [
+        dict(AandD.presets["code"]["options"]),
+        {"clean_map": "softmax", "blur": 0.0, "mixing": 0.0, "difficulty": "none"},
+    ],
 )
 def test_options_run(options: dict[str, Any]) -> None:
     built = method(**options)
