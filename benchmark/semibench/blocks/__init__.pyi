@@ -191,6 +191,7 @@ from .metrics import (
 )
 from .modes import (
     evaluating as evaluating,
+    without_dropout as without_dropout,
 )
 from .normalisation import (
     exchange_batch_norm as exchange_batch_norm,

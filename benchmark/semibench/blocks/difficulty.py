@@ -24,10 +24,13 @@ class ClassDifficulty(nn.Module):
         classes: K, background included.
         window: iterations that the weights look back.
         exponent: exponent of d_k.
-        rule: "window" (DTLP-Net, eq. 3-6) sums over the last `window` steps, with w_lambda = 1 - lambda; a class that is
-            neither present nor predicted keeps its state, and the first value of a class only starts its history.
-            "ema" (code of A&D) averages du, dl and 1 - lambda (which starts at 1) with factor 1 - 1 / window and multiplies by
-            the number of classes; the last Dice starts at 1e-8, and an absent class has Dice 1/2.
+        rule: "ema" (code of A&D) averages du, dl and 1 - lambda (which starts at 1) with factor 1 - 1 / window and multiplies by
+            the number of classes K; the last Dice starts at 1e-8, and an absent class has Dice 1/2. Since the first Dice
+            counts as a great gain, the weights start at K or below.
+            "window" (DTLP-Net, eq. 3-6) sums over the last `window` steps, with w_lambda = 1 - lambda; a class that is
+            neither present nor predicted keeps its state, and the first value of a class only starts its history. A class
+            that fell but never rose so far has dl = 0, so its weight depends on the 1e-8 in the denominator: in the first
+            steps weights of 36 were seen, where .5 is usual later. Nothing is clipped.
 
     Raises:
         ValueError: for fewer than two classes, an empty window or an unknown rule.
@@ -45,7 +48,7 @@ class ClassDifficulty(nn.Module):
     slot: Tensor
 
     def __init__(
-        self, classes: int, *, window: int = 50, exponent: float = 0.2, rule: Literal["window", "ema"] = "window"
+        self, classes: int, *, window: int = 50, exponent: float = 0.2, rule: Literal["ema", "window"] = "ema"
     ) -> None:
         super().__init__()
         if classes < 2 or window < 1 or rule not in ("window", "ema"):

@@ -12,10 +12,17 @@ from torch import Tensor
 from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
 from semibench.blocks import ClassDifficulty, gumbel_blur
 from semibench_plugins.datasets.paper_budgets import GENERIC_SSL_WEAK
-from semibench_plugins.methods.generalisation.three_decoders.losses import Form, dice_with_ce
-from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap, ThreeDecoders
+from semibench_plugins.methods.generalisation.three_decoders.losses import Form, Weighted, dice_with_ce
+from semibench_plugins.methods.generalisation.three_decoders.network import (
+    CleanMap,
+    Labelling,
+    Statistics,
+    ThreeDecoders,
+)
 
-CODE: Mapping[str, Any] = {"loss": "code", "difficulty": "ema", "nesterov": True}
+CODE: Mapping[str, Any] = {
+    "loss": "code", "difficulty": "ema", "nesterov": True, "labelling": "train", "statistics": "every-pass",
+}  # fmt: skip
 TRAINING: Mapping[str, Any] = {
     "optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 3e-5, "weak": GENERIC_SSL_WEAK,
 }  # fmt: skip
@@ -38,12 +45,16 @@ class AandD(Method):
     Each iteration starts with theta <- .99 theta + .01 (xi + psi) / 2. Symbols are those of DTLP-Net, eq. 1-7, which
     restates the method.
 
-    Where the code differs from the paper there are the options `loss`, `difficulty` and `nesterov`. The
-    preset `code` sets all of them; one preset per data set adds the code's budget and views. Where the paper is silent the code is
-    followed: the network predicts pseudo-labels in training mode (`labelling`), and the *logits* of xi are clipped to
-    [-1, 1] as if they were label maps (`clean_map`), which makes the Gumbel-softmax very flat with many classes. The code
-    lowers the learning rate per epoch; here it falls per iteration. The code's validation lists (the labeled cases on LA,
-    the test cases on M&Ms) are not used. Scored: theta (published) and psi.
+    Where the code differs from the paper there are the options `loss` and `nesterov`. The preset `code` sets both, and two
+    ways of the code that are no defaults here: `statistics`, all passes move the running statistics that inference of the
+    image path reads, most of them passes of noisy label maps; `labelling`, pseudo-labels are predicted with dropout. By
+    default only whole images move the statistics (labeled and unlabeled ones those of encoder and psi, unlabeled ones those
+    of theta), and labels are predicted with the statistics of the batch and without dropout. One preset per data set adds
+    the code's budget and views to `code`. Elsewhere the code is followed where the paper is silent: the difficulty uses
+    moving averages, and the *logits* of xi are clipped to [-1, 1] as if they were label maps (`clean_map`), which makes the
+    Gumbel-softmax very flat with many classes. The code lowers the learning rate per epoch; here it falls per iteration. The
+    code's validation lists (the labeled cases on LA, the test cases on M&Ms) are not used. Scored: theta (published) and
+    psi.
     """
 
     terms: Mapping[str, Term] = {
@@ -63,8 +74,11 @@ class AandD(Method):
         """Options of `a-and-d`."""
 
         loss: Form = Field("paper", description="(CE + 1 - Dice) / 2, or the code's CE - Dice")
-        difficulty: Literal["window", "ema"] = Field(
-            "window", description="sums over the latest iterations (eq. 5, 6), or the code's moving averages"
+        difficulty: Literal["ema", "window", "none"] = Field(
+            "ema", description="the code's moving averages, sums over the latest iterations (eq. 5, 6), or no weights"
+        )
+        weighted: Weighted = Field(
+            "both", description="whether class weights act on cross-entropy and Dice (the code), or on the Dice alone"
         )
         exponent: float = Field(0.2, ge=0.0, description="exponent of the difficulty; useful range 0 to .5")
         window: int = Field(50, ge=1, description="iterations that the difficulty covers; useful range 20 to 200")
@@ -77,17 +91,25 @@ class AandD(Method):
         mixing: float = Field(
             0.01, ge=0.0, le=1.0, description="rate at which theta follows xi and psi; useful range 0 to .05"
         )
-        labelling: Literal["train", "eval"] = Field("train", description="mode of the network when it labels")
+        labelling: Labelling = Field(
+            "no-dropout",
+            description="pseudo-labels with the batch's statistics and without dropout, in training mode (the code), or in "
+            "eval mode",
+        )
+        statistics: Statistics = Field(
+            "images", description="which passes move running statistics: those of whole images, or all (the code)"
+        )
         nesterov: bool = Field(False, description="use SGD with Nesterov momentum instead of the recipe's optimiser")
 
     def __init__(self, task: Task, backbones: Backbones, options: AandD.Options) -> None:
         super().__init__(task, backbones, options)
         self.options = options
         self.kinds = len(task.classes)
-        self.network = ThreeDecoders(backbones)
+        self.network = ThreeDecoders(backbones, options.statistics)
         self.difficulty = ClassDifficulty(
-            self.kinds, window=options.window, exponent=options.exponent, rule=options.difficulty
-        )
+            self.kinds, window=options.window, exponent=options.exponent,
+            rule="ema" if options.difficulty == "none" else options.difficulty,
+        )  # fmt: skip
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """One optimiser for everything; SGD if `nesterov` is set."""
@@ -98,10 +120,11 @@ class AandD(Method):
     @torch.no_grad()
     def pseudo_label(self, images: Tensor, valid: Tensor) -> Tensor:
         """(B, C, *spatial), bool (B, *spatial) -> labels (B, *spatial), argmax of G + S, IGNORE on padding."""
-        with self.network.labelling(self.options.labelling):
-            drawn = self.network.sample(images, self.kinds, steps=self.options.ddim_steps, clean=self.options.clean_map)
-            psi = self.network.psi_logits(images).float().softmax(1)
-        smoothed = gumbel_blur(drawn, temperature=self.options.temperature, sigma=self.options.blur)
+        options = self.options
+        drawn, psi = self.network.labels(
+            images, self.kinds, mode=options.labelling, steps=options.ddim_steps, clean=options.clean_map
+        )
+        smoothed = gumbel_blur(drawn, temperature=options.temperature, sigma=options.blur)
         return (smoothed + psi).argmax(1).masked_fill(~valid, IGNORE)
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
@@ -112,12 +135,15 @@ class AandD(Method):
         image, image_u = labeled.image, unlabeled.image
         target = labeled.target
         restored, _ = network.denoise_labels(image, target, self.kinds)
-        weight = self.difficulty.update(restored.detach().argmax(1), target)
-        self.notes["greatest-class-weight"] = weight.max()
+        weights = self.difficulty.update(restored.detach().argmax(1), target)
+        self.notes["greatest-class-weight"] = weights.max()
+        weight = None if options.difficulty == "none" else weights
         pseudo = self.pseudo_label(image_u, unlabeled.valid)
         return {
             "deno": dice_with_ce(restored, target, form=options.loss),
-            "diff": dice_with_ce(network.psi_logits(image), target, weight=weight, form=options.loss),
+            "diff": dice_with_ce(
+                network.psi_logits(image), target, weight=weight, weighted=options.weighted, form=options.loss
+            ),
             "unsup": dice_with_ce(network.theta_logits(image_u), pseudo, form=options.loss),
         }
 

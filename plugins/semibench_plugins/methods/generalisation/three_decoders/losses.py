@@ -12,6 +12,8 @@ from semibench.blocks import cross_entropy, one_hot
 
 Form = Literal["paper", "code"]
 """paper: (CE + 1 - Dice) / 2; code: CE - Dice."""
+Weighted = Literal["both", "dice"]
+"""Which parts of the loss the class weights act on."""
 
 
 def class_dice(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
@@ -25,14 +27,21 @@ def class_dice(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
 
 
 def dice_with_ce(
-    logits: Tensor, target: Tensor, *, weight: Tensor | None = None, form: Form = "paper", smooth: float = 1.0
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    weighted: Weighted = "both",
+    form: Form = "paper",
+    smooth: float = 1.0,
 ) -> Tensor:
     """DiceCE of A&D and DTLP-Net (eq. 2, 3, 11, 13, 15).
 
     "paper": (CE_w + mean_{k >= 1} w_k (1 - dice_k)) / 2. "code": CE_w - mean_{k >= 1} w_k dice_k, which falls to -1 and
     has twice the gradient. weight: (K,) class weights; the cross-entropy over all classes is then a weighted mean, while
-    the Dice uses foreground classes only. Padding is left out. Returns a float32 scalar."""
-    entropy = cross_entropy(logits, target, weight=weight)
+    the Dice uses foreground classes only. weighted: "dice" leaves the cross-entropy unweighted. Padding is left out. Returns
+    a float32 scalar."""
+    entropy = cross_entropy(logits, target, weight=weight if weighted == "both" else None)
     dice = class_dice(logits, target, smooth)
     share = torch.ones_like(dice) if weight is None else weight[1:].to(dice)
     if form == "code":

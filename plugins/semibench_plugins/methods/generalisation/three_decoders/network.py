@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from semibench import Backbone, Backbones, UnsupportedError
-from semibench.blocks import LabelDiffusion, one_hot
+from semibench.blocks import LabelDiffusion, frozen_statistics, one_hot, without_dropout
 
 CleanMap = Literal["logits", "softmax"]
 """What DDIM uses as the clean label map: the network's logits, clipped to [-1, 1], or 2 softmax - 1."""
+
+Statistics = Literal["images", "every-pass"]
+"""Which passes in training mode move the running statistics: those of whole images along the image path, or all."""
+Labelling = Literal["no-dropout", "train", "eval"]
+"""How a network predicts pseudo-labels: with the statistics of the batch and without dropout; in training mode; in eval mode,
+with the running statistics."""
 
 
 class ThreeDecoders(nn.Module):
@@ -21,9 +27,13 @@ class ThreeDecoders(nn.Module):
 
     net: the run's backbone, which must provide "time"; its own decoder is theta. Label maps are 2 onehot(y) - 1 in
     [-1, 1]; padding has no class (all -1). xi predicts the clean map (as logits), not the noise.
+
+    Both paths share the encoder's batch normalisation, and inference reads the running statistics of the image path. With
+    `statistics="images"` passes of noisy label maps leave all running statistics alone, and so do passes within
+    `auxiliary()`. The noisy path then always uses the statistics of its batch, which differ from step to step anyway.
     """
 
-    def __init__(self, backbones: Backbones) -> None:
+    def __init__(self, backbones: Backbones, statistics: Statistics = "images") -> None:
         super().__init__()
         net = backbones()
         if "time" not in net.provides:
@@ -31,6 +41,7 @@ class ThreeDecoders(nn.Module):
                 f"the encoder needs a noisy label map and a diffusion step: expected a backbone that provides 'time', got "
                 f"{type(net).__name__}; omit --backbone, or use diff-vnet"
             )
+        self.statistics = statistics
         self.net: Any = net
         self.psi = net.new_decoder()
         self.xi = net.new_decoder(time=True)
@@ -46,8 +57,9 @@ class ThreeDecoders(nn.Module):
 
     def denoise(self, images: Tensor, noisy: Tensor, time: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Images (B, C, *spatial), noisy maps (B, K, *spatial), steps (B,) -> logits of xi, encoder maps."""
-        maps = self.net.encode(images, noisy=noisy, time=time)
-        return self.net.decode(maps, images.shape[2:], self.xi, time=time), maps
+        with self.auxiliary():
+            maps = self.net.encode(images, noisy=noisy, time=time)
+            return self.net.decode(maps, images.shape[2:], self.xi, time=time), maps
 
     def denoise_labels(self, images: Tensor, target: Tensor, classes: int) -> tuple[Tensor, list[Tensor]]:
         """DTLP-Net eq. 1: adds noise to labels (B, *spatial) at random steps and returns `denoise` of them."""
@@ -77,13 +89,28 @@ class ThreeDecoders(nn.Module):
             if name in xi and xi[name].shape == mine.shape == psi[name].shape:
                 mine.lerp_((xi[name] + psi[name]) / 2.0, rate)
 
+    @torch.no_grad()
+    def labels(
+        self, images: Tensor, classes: int, *, mode: Labelling, steps: int, clean: CleanMap
+    ) -> tuple[Tensor, Tensor]:
+        """Returns what `sample` draws and the probabilities of psi, both (B, K, *spatial). With `statistics="images"` and
+        mode "eval" only psi reads running statistics: there are none of noisy maps."""
+        with self.labelling("no-dropout" if mode == "eval" and self.statistics == "images" else mode):
+            drawn = self.sample(images, classes, steps=steps, clean=clean)
+        with self.labelling(mode):
+            return drawn, self.psi_logits(images).float().softmax(1)
+
+    def auxiliary(self) -> AbstractContextManager[None]:
+        """Encloses passes of masked, mixed or noisy input: they move the running statistics only if every pass does."""
+        return frozen_statistics(self) if self.statistics == "images" else nullcontext()
+
     @contextmanager
-    def labelling(self, mode: Literal["train", "eval"]) -> Iterator[None]:
-        """Puts the network in this mode inside the block. In "train" mode dropout is active and passes update the running
-        statistics."""
+    def labelling(self, mode: Labelling) -> Iterator[None]:
+        """Puts the network in this mode inside the block. Except in "eval" mode, passes update running statistics."""
         before = self.training
-        self.train(mode == "train")
+        self.train(mode != "eval")
         try:
-            yield
+            with without_dropout(self) if mode == "no-dropout" else nullcontext():
+                yield
         finally:
             self.train(before)

@@ -20,9 +20,10 @@ def bits(probabilities: Tensor) -> Tensor:
     return -(p * p.clamp(min=1e-12).log()).sum(1, keepdim=True) / math.log(2.0)
 
 
-def fused(first: Tensor, second: Tensor) -> Tensor:
-    """Eq. 9, 10: (w_1 p_1 + w_2 p_2) / (w_1 + w_2) with w = exp(-H), voxel by voxel; maps (B, K, *spatial)."""
-    one, two = (-bits(first)).exp(), (-bits(second)).exp()
+def fused(first: Tensor, second: Tensor, share: float = 1.0) -> Tensor:
+    """Eq. 9, 10: (w_1 p_1 + w_2 p_2) / (w_1 + w_2) with w = exp(-H), voxel by voxel; maps (B, K, *spatial). share: a factor
+    on w_2; 1 as printed, 0 leaves p_1."""
+    one, two = (-bits(first)).exp(), share * (-bits(second)).exp()
     return (one * first + two * second) / (one + two)
 
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from semibench import IGNORE, Backbones, Batch, Clock, Method, Optimise, Optimiser, Samples, Task, Term, UsageError
-from semibench.blocks import ClassDifficulty, Teacher, gumbel_blur, paste
+from semibench import (
+    IGNORE,
+    Backbones,
+    Batch,
+    Clock,
+    Method,
+    Optimise,
+    Optimiser,
+    Ramp,
+    Samples,
+    Task,
+    Term,
+    UsageError,
+)
+from semibench.blocks import ClassDifficulty, Teacher, gumbel_blur, paste, without_dropout
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce, soft_dice_between
 from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders
 from semibench_plugins.methods.systems.dtlp_net.ensemble import as_probabilities, fused
@@ -36,12 +50,16 @@ class DTLPNet(Method):
     L = deno + diff + mix + alpha mic + beta kd + gamma rec + eta coor (eq. 22). plain (eq. 11, L_u) is not in eq. 22
     nor in the ablation: weight 0.
 
-    Readings: the EMA's decay is not printed (.99 with warm-up, every iteration; the abstract says periodically); eq.
-    3-6 are read as in `ClassDifficulty`; the side of the box is not given; eq. 16 says logits, other places features;
-    eq. 17 uses the diffusion's map before the Gumbel noise; for eq. 18's scale, D and resolution see `propagation`;
-    beta and gamma may be exchanged in Table I (presets NAME-swapped); no ramp is mentioned (preset `ramped`); inference
-    uses decoder theta (figure 1 writes an encoder). A&D's blending of theta stays. Without a preset, the weights are
-    those of the M&Ms row.
+    Only passes of whole images along the image path move running statistics (`statistics`): psi's of labeled and unlabeled
+    images, theta's of whole unlabeled ones for kd and coor, and teacher 2's own. Noisy, mixed and masked input moves nothing.
+    Labels are predicted with the statistics of the batch and without dropout (`labelling`, `teacher_mode`).
+
+    Readings: the EMA's decay is not printed (.99 with warm-up, every iteration; the abstract says periodically); the
+    difficulty of eq. 3-6 uses the moving averages of A&D's code (`difficulty`); the side of the box is not given; eq. 16
+    says logits, other places features; eq. 17 uses the diffusion's map before the Gumbel noise; for eq. 18's scale, D and
+    resolution see `propagation`; beta and gamma may be exchanged in Table I (presets NAME-swapped); no ramp is mentioned
+    (preset `ramped`); inference uses decoder theta (figure 1 writes an encoder). A&D's blending of theta stays. Without a
+    preset, the weights are those of the M&Ms row.
 
     An iteration runs five backward passes (deno and its part of coor; diff; mix; mic and rec; kd, plain and the rest of
     coor), so that memory holds the activations of one group at a time. Scored: theta (published) and the teacher.
@@ -66,7 +84,7 @@ class DTLPNet(Method):
         super().__init__(task, backbones, options)
         self.options = options
         self.kinds = len(task.classes)
-        self.network = ThreeDecoders(backbones)
+        self.network = ThreeDecoders(backbones, options.statistics)
         net = self.network.net
         if options.stride not in net.strides:
             raise UsageError(f"stride {options.stride}: the backbone only has maps with strides {net.strides}")
@@ -75,9 +93,11 @@ class DTLPNet(Method):
         conv = (nn.Conv2d, nn.Conv3d)[task.dims - 2]
         self.queries, self.keys = (conv(net.channels[self.level], width, 1) for _ in range(2))
         self.difficulty = ClassDifficulty(
-            self.kinds, window=options.window, exponent=options.exponent, rule=options.difficulty
-        )
-        self.teacher = Teacher(net, options.decay, buffers=options.buffers, mode=options.teacher_mode)
+            self.kinds, window=options.window, exponent=options.exponent,
+            rule="ema" if options.difficulty == "none" else options.difficulty,
+        )  # fmt: skip
+        mode: Literal["train", "eval"] = "eval" if options.teacher_mode == "eval" else "train"
+        self.teacher = Teacher(net, options.decay, buffers=options.buffers, mode=mode)
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """One optimiser for everything; SGD if `nesterov` is set."""
@@ -86,7 +106,7 @@ class DTLPNet(Method):
         return super().optimisers()
 
     def _dice_ce(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        return dice_with_ce(logits, target, weight=weight, form=self.options.loss)
+        return dice_with_ce(logits, target, weight=weight, weighted=self.options.weighted, form=self.options.loss)
 
     def _propagated(self, maps: list[Tensor], logits: Tensor) -> Tensor:
         """Eq. 18-20 for logits (B, K, *spatial) and the encoder's maps of the same pass."""
@@ -97,25 +117,29 @@ class DTLPNet(Method):
             norm=options.norm, scale=options.scale, budget=options.memory,
         )  # fmt: skip
 
-    def _outcome(self, net: Any, images: Tensor) -> Tensor:
-        """Returns what eq. 16 compares: logits, probabilities or the decoder's finest map."""
-        if self.options.rec_on == "features":
-            decoded: Tensor = net.decoder(net.encode(images))[0]
-            return decoded
-        logits: Tensor = net(images)
-        return logits if self.options.rec_on == "logits" else logits.float().softmax(1)
+    def _teaching(self) -> AbstractContextManager[None]:
+        return without_dropout(self.teacher) if self.options.teacher_mode == "no-dropout" else nullcontext()
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def teach(self, images: Tensor, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Eq. 7-10 for unlabeled images (B, C, *spatial): fused p_t, the diffusion's label map, softmax of psi, logits
-        of teacher 2."""
-        options, network = self.options, self.network
-        with network.labelling(options.labelling):
-            drawn = network.sample(images, self.kinds, steps=options.ddim_steps, clean=options.clean_map)
-            psi = network.psi_logits(images).float().softmax(1)
+        of teacher 2. progress: the share of the run that is done."""
+        options = self.options
+        drawn, psi = self.network.labels(
+            images, self.kinds, mode=options.labelling, steps=options.ddim_steps, clean=options.clean_map
+        )
         first = 0.5 * (gumbel_blur(drawn, temperature=options.temperature, sigma=options.blur) + psi)
-        second = self.teacher(images)
-        return fused(first, second.float().softmax(1)), drawn, psi, second
+        with self._teaching():
+            second = self.teacher(images)
+        return self._fused(first, second.float().softmax(1), progress), drawn, psi, second
+
+    def _fused(self, first: Tensor, second: Tensor, progress: float) -> Tensor:
+        """Eq. 10, or one teacher alone; teacher 2 may come in gradually."""
+        options = self.options
+        if options.teachers != "t1+t2":
+            return first if options.teachers == "t1" else second
+        end = options.teacher_ramp
+        return fused(first, second, Ramp("sigmoid", end)(progress) if end else 1.0)
 
     def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
         """Runs one iteration, with a backward pass for each group of losses."""
@@ -124,7 +148,7 @@ class DTLPNet(Method):
         target = labeled.target
         image, image_u = labeled.image, unlabeled.image
         self._learn_labels(image, target, optimise)
-        fusion, drawn, psi, second = self.teach(image_u)
+        fusion, drawn, psi, second = self.teach(image_u, clock.progress)
         pseudo = fusion.argmax(1).masked_fill(~unlabeled.valid, IGNORE)
         self.notes["confidence"] = fusion.amax(1).mean()
         optimise({"mix": self._mixed(image, target, image_u, pseudo)}, step=False)
@@ -134,8 +158,9 @@ class DTLPNet(Method):
     def _learn_labels(self, image: Tensor, target: Tensor, optimise: Optimise) -> None:
         """Learns deno and the labeled part of coor, updates the difficulty from xi, then learns diff."""
         restored, maps = self.network.denoise_labels(image, target, self.kinds)
-        weight = self.difficulty.update(restored.detach().argmax(1), target)
-        self.notes["greatest-class-weight"] = weight.max()
+        weights = self.difficulty.update(restored.detach().argmax(1), target)
+        self.notes["greatest-class-weight"] = weights.max()
+        weight = None if self.options.difficulty == "none" else weights
         coor = self._dice_ce(self._propagated(maps, restored), target)
         optimise({"deno": self._dice_ce(restored, target), "coor": coor}, step=False)
         optimise({"diff": self._dice_ce(self.network.psi_logits(image), target, weight)}, step=False)
@@ -146,7 +171,8 @@ class DTLPNet(Method):
         box = boxes(image_u.shape[2:], len(image_u), self.options.box, like=image_u)
         images = paste(image_u, torch.cat([image_u, image])[partner], box)
         labels = paste(pseudo, torch.cat([pseudo, target.to(pseudo)])[partner], box)
-        return self._dice_ce(self.network.theta_logits(images), labels)
+        with self.network.auxiliary():
+            return self._dice_ce(self.network.theta_logits(images), labels)
 
     def _learn_masked(
         self,
@@ -163,12 +189,14 @@ class DTLPNet(Method):
         whole = torch.cat([image_u, image])
         valid = torch.cat([unlabeled.valid, labeled.valid])
         masked = whole * kept_blocks(whole, options.mask_ratio)
-        decoded = net.decoder(net.encode(masked))[0]
-        logits = net.decoder.head(decoded)
+        with self.network.auxiliary():
+            decoded = net.decoder(net.encode(masked))[0]
+            logits = net.decoder.head(decoded)
         if options.rec_on == "features":
             goal, mine = self._goal(whole), decoded
         else:
-            goal, mine = torch.cat([second, self.teacher(image)]), logits
+            with self._teaching():
+                goal, mine = torch.cat([second, self.teacher(image)]), logits
             if options.rec_on == "probabilities":
                 goal, mine = goal.float().softmax(1), logits.float().softmax(1)
         mic = self._dice_ce(logits[: len(image_u)], pseudo)
@@ -177,7 +205,8 @@ class DTLPNet(Method):
     @torch.no_grad()
     def _goal(self, images: Tensor) -> Tensor:
         net: Any = self.teacher.net
-        decoded: Tensor = net.decoder(net.encode(images))[0]
+        with self._teaching():
+            decoded: Tensor = net.decoder(net.encode(images))[0]
         return decoded
 
     def _learn_whole(

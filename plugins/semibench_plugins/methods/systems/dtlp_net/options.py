@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from semibench import MethodOptions
-from semibench_plugins.methods.generalisation.three_decoders.losses import Form
-from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap
+from semibench_plugins.methods.generalisation.three_decoders.losses import Form, Weighted
+from semibench_plugins.methods.generalisation.three_decoders.network import CleanMap, Labelling, Statistics
 from semibench_plugins.methods.systems.dtlp_net.ensemble import MapReading
 from semibench_plugins.methods.systems.dtlp_net.propagation import Normalised, Scale
 
@@ -26,8 +26,11 @@ class DTLPOptions(MethodOptions, frozen=True, extra="forbid"):
     loss: Form = Field(
         "paper", description="(CE + 1 - Dice) / 2, or CE - Dice as in A&D's code, which doubles all weights"
     )
-    difficulty: Literal["window", "ema"] = Field(
-        "window", description="sums as in eq. 5, 6, or moving averages as in A&D's code"
+    difficulty: Literal["ema", "window", "none"] = Field(
+        "ema", description="moving averages as in A&D's code, sums as in eq. 5, 6, or no weights"
+    )
+    weighted: Weighted = Field(
+        "both", description="whether class weights act on cross-entropy and Dice (eq. 3), or on the Dice alone"
     )
     exponent: float = Field(0.2, ge=0.0, description="exponent of the difficulty (eq. 4); useful range 0 to .5")
     window: int = Field(50, ge=1, description="iterations that the difficulty covers (eq. 5, 6, tau)")
@@ -38,12 +41,26 @@ class DTLPOptions(MethodOptions, frozen=True, extra="forbid"):
         "logits", description="what DDIM uses as the label map: clipped logits, or 2 softmax - 1"
     )
     mixing: float = Field(0.01, ge=0.0, le=1.0, description="rate at which theta follows xi and psi (A&D); 0: off")
-    labelling: Literal["train", "eval"] = Field("train", description="mode of xi and psi when they predict labels")
+    labelling: Labelling = Field(
+        "no-dropout",
+        description="how xi and psi predict labels: with the batch's statistics and without dropout, in training mode "
+        "(A&D's code), or in eval mode",
+    )
+    statistics: Statistics = Field(
+        "images", description="which passes move running statistics: those of whole images, or all (A&D's code)"
+    )
+    teachers: Literal["t1+t2", "t1", "t2"] = Field(
+        "t1+t2", description="whose labels theta learns: both teachers' (eq. 10), or those of one alone (Table XI)"
+    )
+    teacher_ramp: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="share of the run over which teacher 2 comes to count fully in eq. 10; 0: at once",
+    )
     decay: float = Field(0.99, ge=0.0, le=1.0, description="largest decay of the teacher; useful range .95 to .999")
     buffers: Literal["none", "ema", "copy"] = Field("ema", description="running statistics of the teacher")
-    teacher_mode: Literal["train", "eval"] = Field(
-        "train", description="mode of the teacher; eval uses running statistics"
-    )
+    teacher_mode: Labelling = Field("no-dropout", description="how the teacher predicts labels, as `labelling`")
     rec_on: Literal["logits", "probabilities", "features"] = Field(
         "logits", description="what to reconstruct (eq. 16); features: the decoder's finest map"
     )

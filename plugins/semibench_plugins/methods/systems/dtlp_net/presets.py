@@ -38,9 +38,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     **{name: _preset(name) for name in TABLE},
     **{f"{name}-swapped": _preset(name, swapped=True) for name in ("la", "synapse", "amos22")},
     "ramped": {"terms": dict.fromkeys(("mix", "mic", "kd", "rec", "coor"), RAMP)},
-    "printed": {"options": {"scale": "outside"}},
+    "printed": {"options": {"scale": "outside", "difficulty": "window"}},
     "corrmatch": {"options": {"embedding": "classes", "detach_logits": True}},
 }
 """One for each row of Table I. NAME-swapped: beta and gamma exchanged, as in section IV-E (equal on mmwhs and mnms);
-ramped: the weights of pseudo-label losses grow over the run, as in A&D; printed: eq. 18 to the letter; corrmatch: the
+ramped: the weights of pseudo-label losses grow over the run, as in A&D; printed: eq. 5, 6 and 18 to the letter; corrmatch: the
 correlation as in CorrMatch's code, where it comes from."""

@@ -3,13 +3,14 @@ smoothing."""
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
-from support.methods_support import Collected, case_of, clock, samples
+from support.methods_support import Collected, case_of, clock, quiet, samples
 from torch import Tensor, nn
 
 from semibench import IGNORE, Term, UnsupportedError
@@ -17,7 +18,7 @@ from semibench.blocks import ClassDifficulty, LabelDiffusion, blur3, gumbel_blur
 from semibench.run.settings import term_records
 from semibench_plugins.backbones.diff_vnet import DiffVNet
 from semibench_plugins.methods.generalisation.a_and_d import AandD
-from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
+from semibench_plugins.methods.generalisation.three_decoders.losses import class_dice, dice_with_ce
 
 torch.set_num_threads(1)
 
@@ -154,7 +155,7 @@ def naive_window(series: list[list[float]], window: int, exponent: float) -> lis
 def test_window_of_the_difficulty() -> None:
     generator = torch.Generator().manual_seed(1)
     series = (0.1 + 0.8 * torch.rand((9, 3), generator=generator)).tolist()
-    difficulty = ClassDifficulty(3, window=4)
+    difficulty = ClassDifficulty(3, window=4, rule="window")
     shapes = {name: value.shape for name, value in difficulty.state_dict().items()}
     for number, row in enumerate(series, 1):
         weights = difficulty.step(torch.tensor(row))
@@ -164,7 +165,7 @@ def test_window_of_the_difficulty() -> None:
 
 
 def test_a_class_that_regresses_counts_more() -> None:
-    difficulty = ClassDifficulty(2)
+    difficulty = ClassDifficulty(2, rule="window")
     difficulty.step(torch.tensor([0.5, 0.5]))
     rising, falling = difficulty.step(torch.tensor([0.6, 0.4])).tolist()
     assert falling > 100 * rising
@@ -172,11 +173,31 @@ def test_a_class_that_regresses_counts_more() -> None:
 
 def test_absent_classes_are_left_alone() -> None:
     label, prediction = torch.tensor([[0, 1, 1, IGNORE]]), torch.tensor([[0, 1, 0, 2]])
-    difficulty = ClassDifficulty(3)
+    difficulty = ClassDifficulty(3, rule="window")
     dice, there = difficulty.dice(prediction, label)
     assert dice[:2].tolist() == pytest.approx([2 / 3, 2 / 3], abs=1e-6) and there.tolist() == [True, True, False]
     assert float(dice[2]) == pytest.approx(0.5), "the code's Dice of a class that is nowhere"
     assert float(difficulty.update(prediction, label)[2]) == 1.0 and not bool(difficulty.seen[2])
+
+
+def greatest_at_the_start(rule: Any, histories: Tensor) -> Tensor:
+    """The greatest weight in ten steps of each of the histories (N, 10, 2)."""
+    found = []
+    for history in histories:
+        difficulty = ClassDifficulty(2, rule=rule)
+        found.append(torch.stack([difficulty.step(row) for row in history]).max())
+    return torch.stack(found)
+
+
+def test_weights_at_the_start() -> None:
+    """With rule "ema" the first Dice, .3 or more, counts as a gain of at least .3 ln(.3e8) > 5.1, of which .98^9 is left after ten
+    steps; at most five of nine steps can be falls of .6 ln 3 < .66, together < 3.3. So d_k < 1 and a weight stays below K = 2."""
+    generator = torch.Generator().manual_seed(0)
+    histories = 0.3 + 0.6 * torch.rand((200, 10, 2), generator=generator)
+    histories[0, ::2], histories[0, 1::2] = 0.9, 0.3  # as many great falls as there can be
+    assert float(greatest_at_the_start("ema", histories).max()) < 2.0
+    fallen = greatest_at_the_start("window", histories)
+    assert float(fallen.max()) > 10.0, "a class that fell before it rose"
 
 
 # losses
@@ -197,6 +218,18 @@ def test_forms_have_gradients_that_differ_by_two() -> None:
     sure = 60.0 * torch.nn.functional.one_hot(label, 3).movedim(-1, 1).float()
     assert float(dice_with_ce(sure, label, form="code")) == pytest.approx(-1.0, abs=1e-6)
     assert float(dice_with_ce(sure, label)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_weights_on_the_dice_alone() -> None:
+    """Voxel by voxel: the cross-entropy is that without weights, the Dice has them."""
+    logits, label = torch.randn(2, 3, 6, 6), torch.randint(3, (2, 6, 6))
+    weight = torch.tensor([0.1, 2.0, 0.5])
+    dice = class_dice(logits, label)
+    entropy = torch.nn.functional.cross_entropy(logits, label)
+    found = dice_with_ce(logits, label, weight=weight, weighted="dice")
+    expected = 0.5 * (entropy + (2.0 * (1 - dice[0]) + 0.5 * (1 - dice[1])) / 2)
+    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+    assert float(found) != pytest.approx(float(dice_with_ce(logits, label, weight=weight)), abs=1e-3)
 
 
 def test_padding_is_left_out() -> None:
@@ -256,11 +289,68 @@ def test_pseudo_labels_and_modes() -> None:
     assert all(torch.equal(value, before[name]) for name, value in calm.network.state_dict().items())
     built.pseudo_label(images, valid)
     moved = [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
-    assert moved and all("running" in name or "tracked" in name for name in moved), "labelling in training mode"
+    assert moved and all("running" in name or "tracked" in name for name in moved), "labelling uses batch statistics"
+
+
+def test_labels_have_no_dropout() -> None:
+    torch.manual_seed(0)
+    images, noisy, time = torch.randn(2, 1, 32, 32), torch.randn(2, 2, 32, 32), torch.tensor([3, 700])
+
+    def labelled(built: AandD) -> list[Tensor]:
+        with built.network.labelling(built.options.labelling):
+            return [built.network.psi_logits(images), built.network.denoise(images, noisy, time)[0]]
+
+    calm, noisy_labels = method().train(), method(labelling="train").train()
+    assert all(torch.equal(one, two) for one, two in zip(labelled(calm), labelled(calm), strict=True))
+    assert not any(
+        torch.equal(one, two) for one, two in zip(labelled(noisy_labels), labelled(noisy_labels), strict=True)
+    )
+    restored = [module.training for module in calm.network.modules()]
+    assert all(restored), "the dropout is back afterwards"
+
+
+def statistics(module: nn.Module) -> dict[str, Tensor]:
+    """Running means, variances and counts of passes, by name."""
+    return {name: value.clone() for name, value in module.named_buffers() if "running" in name or "tracked" in name}
+
+
+def test_whole_images_alone_move_the_statistics() -> None:
+    """Against passes of whole images made by hand: psi labels the unlabeled and learns the labeled, theta learns the unlabeled."""
+    built, given = method(mixing=0.0), batch()
+    quiet(built).train()
+    by_hand, untouched = copy.deepcopy(built.network), statistics(built.network)
+    built.losses(given, clock())
+    labeled, unlabeled = given["labeled"].image, given["unlabeled"].image
+    for images, decoder in ((unlabeled, by_hand.psi), (labeled, by_hand.psi), (unlabeled, by_hand.net.decoder)):
+        by_hand.net.decode(by_hand.net.encode(images), images.shape[2:], decoder)
+    found, expected = statistics(built.network), statistics(by_hand)
+    assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in found)
+    for part in ("net.image_stem", "net.levels", "net.decoder", "psi"):
+        assert any(name.startswith(part) and not torch.equal(found[name], untouched[name]) for name in found), part
+    noisy = [name for name in found if name.startswith(("net.noisy_stem", "xi"))]
+    assert noisy and all(torch.equal(found[name], untouched[name]) for name in noisy)
+
+
+def test_every_pass_of_the_code_moves_the_statistics() -> None:
+    """Two passes of DDIM and one of denoising share the encoder with three of images."""
+    counts = {}
+    for name in ("images", "code"):
+        built = method(**(AandD.presets["code"]["options"] if name == "code" else {}), ddim_steps=2).train()
+        built.losses(batch(), clock())
+        found = statistics(built.network)
+        counts[name] = [int(found[f"{part}.units.0.norm.num_batches_tracked"])
+                        for part in ("net.levels.0", "net.noisy_stem", "net.image_stem")]  # fmt: skip
+    assert counts == {"images": [3, 0, 3], "code": [6, 3, 3]}
+    followed = [name for name, preset in AandD.presets.items() if preset["options"]["statistics"] == "every-pass"]
+    assert followed == list(AandD.presets), "each preset follows the code"
 
 
 @pytest.mark.parametrize(
-    "options", [dict(AandD.presets["code"]["options"]), {"clean_map": "softmax", "blur": 0.0, "mixing": 0.0}]
+    "options",
+    [
+        dict(AandD.presets["code"]["options"]),
+        {"clean_map": "softmax", "blur": 0.0, "mixing": 0.0, "difficulty": "none"},
+    ],
 )
 def test_options_run(options: dict[str, Any]) -> None:
     built = method(**options)
