@@ -56,7 +56,7 @@ def lesion(
         return smooth_field(rng, shape, (max(2, round(rows * step / bump)), max(2, round(width / bump))))
 
     reach = 0.5 * min(rows * step, width)
-    radius = reach * float(np.exp(body.uniform(np.log(0.16), np.log(0.8))))
+    radius = reach * float(np.exp(body.uniform(np.log(0.2), np.log(0.85))))
     spare = [max(0.1 * reach, half - 0.7 * radius) for half in (0.5 * rows * step, 0.5 * width)]
     outline = Contour(
         body, (body.uniform(-0.85, 0.85) * spare[0], body.uniform(-0.85, 0.85) * spare[1]),
@@ -75,7 +75,7 @@ def lesion(
     picture -= body.uniform(10, 40) * freckle
     picture = _sun_spots(body, picture, z, x, reach, label)
 
-    strength = body.uniform(0.15, 0.95)
+    strength = body.uniform(0.28, 0.95)
     inner = RED if body.random() < 0.25 else BROWN
     margin = body.uniform(0.15, 1.1)
     edge = soft_step(depth, margin) * strength
