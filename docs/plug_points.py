@@ -115,7 +115,7 @@ def battery(kind: Kind) -> str:
         return ""
     checks = {**REGISTRATION_CHECKS, **CHECKS[kind.singular]}
     rows = [(f"`{name}`", " ".join(text(check).split())) for name, check in checks.items()]
-    note = " `beats_chance` and `unlabeled_samples_help` need `--slow`." if "beats_chance" in checks else ""
+    note = " `beats_chance` and `running_statistics_fit` need `--slow`." if "beats_chance" in checks else ""
     return f"## Checks\n\n`bench check NAME` runs these checks.{note}\n\n{table(('check', 'requirement'), rows)}\n"
 
 

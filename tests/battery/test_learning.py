@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import pytest
 
 from semibench.registry import registry
 
-NAMES = [item.name for item in registry().cards("methods") if item.distribution == "semibench"]
-
+NAMES = [
+    item.name
+    for item in registry().cards("methods")
+    if item.distribution == "semibench" and item.card.reference != "no image"
+]
 
 SCENES = "unlabeled scenes"
-FIGURES = ("own", "reference", "chance")
-"""Of a `LearningSubject`: mean Dice of the method, of its network on the labels alone, of calling everything foreground."""
-
-Trained = Callable[[str, str, Callable[[], dict[str, float]]], dict[str, float]]
+Figures = dict[str, Any]
+Trained = Callable[[str, str, Callable[[], Figures]], Figures]
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def trained(pytestconfig: pytest.Config) -> Trained:
     """Figures of a training by name and code: from the record, or else by training."""
     from support import learning_record
 
-    def figures(name: str, code: str, train: Callable[[], dict[str, float]]) -> dict[str, float]:
+    def figures(name: str, code: str, train: Callable[[], Figures]) -> Figures:
         anew = pytestconfig.getoption("--learn")
         found = None if anew else learning_record.known(name, code)
         if found is not None:
@@ -42,6 +44,22 @@ def trained(pytestconfig: pytest.Config) -> Trained:
         return found
 
     return figures
+
+
+def figures_of(subject: Any, *, unlabeled: bool) -> Figures:
+    """What the record keeps of a `LearningSubject`: the Dice of each predictor with both kinds of running statistics, of
+    calling everything foreground, and, as information, of its network on the labels alone."""
+    predictors = {name: asdict(outcome) for name, outcome in subject.outcomes.items()}
+    reference = {"reference": subject.reference} if unlabeled else {}
+    return {"predictors": predictors, **reference, "chance": subject.chance}
+
+
+def recall(subject: Any, figures: Mapping[str, Any]) -> None:
+    """Gives a `LearningSubject` what the record keeps, so that it trains nothing."""
+    from semibench.conformance.learning import Outcome
+
+    outcomes = {name: Outcome(**values) for name, values in figures["predictors"].items()}
+    subject.__dict__.update(outcomes=outcomes, chance=figures["chance"])
 
 
 def learning_checks(name: str) -> list[Any]:
@@ -72,11 +90,8 @@ def failed_and_declared(checks: list[Any]) -> tuple[dict[str, str], set[str]]:
 def test_every_built_in_learns(name: str, trained: Trained) -> None:
     """A known failure is to fail: where it no longer does, its declaration goes. Outcomes from the record are judged alike."""
     checks = learning_checks(name)
-    subject = checks[0].subject
-    wanted = FIGURES if len(checks) > 1 else ("own", "chance")
-    subject.__dict__.update(
-        trained(name, code_of(subject), lambda: {figure: getattr(subject, figure) for figure in wanted})
-    )
+    subject, unlabeled = checks[0].subject, registry().get("methods", name).card.uses_unlabeled
+    recall(subject, trained(name, code_of(subject), lambda: figures_of(subject, unlabeled=unlabeled)))
     failed, declared = failed_and_declared(checks)
     assert set(failed) == declared, failed
 
@@ -117,17 +132,18 @@ def test_a_recorded_outcome_is_used_and_judged(record: Path) -> None:
     from support import learning_record
 
     assert learning_record.known("cps", "a") is None
-    learning_record.write("cps", "a", {"own": 0.8, "reference": 0.7, "chance": 0.2}, NAMES)
-    learning_record.write("gone", "a", {"own": 0.8}, NAMES)
-    learning_record.write("mean-teacher", "a", {"own": 0.1, "reference": 0.7, "chance": 0.2}, NAMES)
+    outcomes = {"cps": (0.8, 0.81), "gone": (0.8, 0.8), "mean-teacher": (0.1, 0.7)}
+    for name, (saved, estimated) in outcomes.items():
+        figures = {"predictors": {"main": {"saved": saved, "estimated": estimated}}, "reference": 0.7, "chance": 0.2}
+        learning_record.write(name, "a", figures, NAMES)
     assert set(learning_record.read()) == {"cps", "mean-teacher"}
     assert learning_record.known("cps", "b") is None, "other code"
     found = {}
     for name in ("cps", "mean-teacher"):
         checks = learning_checks(name)
-        checks[0].subject.__dict__.update(learning_record.known(name, "a"))
+        recall(checks[0].subject, learning_record.known(name, "a"))
         found[name] = set(failed_and_declared(checks)[0])
-    assert found == {"cps": set(), "mean-teacher": {"beats_chance", "unlabeled_samples_help"}}
+    assert found == {"cps": set(), "mean-teacher": {"beats_chance", "running_statistics_fit"}}
 
 
 def test_changed_code_has_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from semibench.contracts.identity import SHORT, Entry, Part, Replicate, RunSpec,
 def spec_of(
     method: str = "alpha", *, draw: int | None = 0, fold: int | None = None, seed: int = 0, dataset: str = "tus",
     recipe: str = "quick", backbone: str = "unet", options: Mapping[str, Any] | None = None, phantom: bool = False,
-    lr: float = 0.01,
+    lr: float = 0.01, labeled: float = 0.5, control: bool = False,
 ) -> RunSpec:  # fmt: skip
     track = Track(
-        protocol=Part(name="semibench:self", options={"labeled": 0.5}),
+        protocol=Part(name="semibench:self", options={"labeled": labeled}),
         dataset=Part(name=f"semibench:{dataset}", options={"phantom": {"seed": 0} if phantom else None}),
         data="d" * 64,
         recipe=Part(name=recipe, options={"name": recipe, "lr": lr}),
@@ -28,6 +28,7 @@ def spec_of(
         method=Part(name=f"semibench:{method}", options=dict(options or {})),
         terms={"sup": {"weight": 1.0}},
         backbone=Part(name=f"semibench:{backbone}", options={}),
+        unlabeled_from="labeled" if control else None,
     )
     return RunSpec(track=track, entry=entry, replicate=Replicate(draw=draw, fold=fold, seed=seed))
 
@@ -77,7 +78,11 @@ def write_run(
     table = table[:, None] if table.ndim == 1 else table
     ids = list(cases) if cases is not None else [f"case-{i:02d}" for i in range(len(table))]
     of = list(groups) if groups is not None else ids
-    put("split.json", {"test": [["tus", name, name, "d"] for name in (split if split is not None else ids)]})
+    training = [["tus", f"train-{i}", f"train-{i}", "d"] for i in range(6)]
+    few = training[:3] if spec.track.protocol.options.get("labeled") != 1.0 else training
+    rest = few if spec.entry.is_control else training[len(few) :]
+    test = [["tus", name, name, "d"] for name in (split if split is not None else ids)]
+    put("split.json", {"labeled": few, "unlabeled": rest, "test": test})
     classes = [f"class-{k + 1}" for k in range(table.shape[1])]
     rows: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []

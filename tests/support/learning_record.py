@@ -35,7 +35,8 @@ DECIDING = (
 FACES = ("semibench", "semibench.blocks", "semibench.conformance")
 """Packages that only re-export names."""
 
-Figures = dict[str, float | None]
+Figures = dict[str, Any]
+"""Numbers by name; for the predictors of a method, mappings of them."""
 
 
 def read() -> dict[str, dict[str, Any]]:
@@ -51,11 +52,18 @@ def known(name: str, code: str) -> Figures | None:
 
 def write(name: str, code: str, figures: Figures, among: Collection[str]) -> None:
     """Records figures and removes names that aren't in `among`. Several processes may write at once."""
-    rounded = {key: None if value is None else round(value, 6) for key, value in figures.items()}
     with FileLock(Path(tempfile.gettempdir()) / "semibench-learning-record.lock"):
-        record = {key: entry for key, entry in read().items() if key in among} | {name: {"code": code, **rounded}}
+        record = {key: entry for key, entry in read().items() if key in among} | {
+            name: {"code": code, **_rounded(figures)}
+        }
         text = json.dumps(dict(sorted(record.items())), indent=1) + "\n"
         write_atomically(RECORD, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def code_digest(modules: Iterable[str], files: Iterable[Path] = ()) -> str:

@@ -103,7 +103,7 @@ class Discs(Dataset):
 
 
 class Trouble(Method):
-    """A supervised method that fails as `how` says in its second step and sleeps in every step."""
+    """A supervised method that fails as `how` says in its second step (detach: in its first) and sleeps in every step."""
 
     terms: Mapping[str, Term] = {"sup": Term(search=(0.1, 10.0))}
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled")}
@@ -111,7 +111,7 @@ class Trouble(Method):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `trouble`."""
 
-        how: str = Field("none", description="none, fail, crash, die, memory, torch-memory, grow or refuse")
+        how: str = Field("none", description="none, fail, crash, die, memory, torch-memory, grow, detach or refuse")
         sleep: float = Field(0.0, description="seconds to sleep in each step")
         marker: str = Field("", description="a file; once it exists, the method neither fails nor sleeps")
 
@@ -132,7 +132,8 @@ class Trouble(Method):
             if clock.step == 1:
                 self.act()
         labeled = batch["labeled"]
-        return {"sup": torch.nn.functional.cross_entropy(self.net(labeled.image), labeled.target, ignore_index=IGNORE)}
+        loss = torch.nn.functional.cross_entropy(self.net(labeled.image), labeled.target, ignore_index=IGNORE)
+        return {"sup": loss.detach() if self.options.how == "detach" else loss}
 
     def act(self) -> None:
         match self.options.how:

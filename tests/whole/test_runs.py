@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.command_line import bench_process, in_one_line
 from support.places import real_data
+from support.trouble_plugin import install
 
 from semibench import IdentityError, LayoutError, UnsupportedError, UsageError
 from semibench.evaluation.summary import TableError, check_table  # noqa: F401  (the tables below must satisfy it)
@@ -21,6 +23,9 @@ from semibench.reporting import Reporter
 from semibench.run.execute import Result, execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Request
+from semibench.runfolder.reading import RunFolder
+from semibench.runfolder.records import SplitRecord
+from semibench_leaderboards.evidence.opening import open_inputs
 
 FEW = ("phantom.cases=90", "phantom.scale=0.25")
 
@@ -56,6 +61,77 @@ PROTOCOLS = [
 ]
 
 
+def test_four_patients_of_validation_choose_weights_and_three_do_not(tmp_path: Path) -> None:
+    """The reason is told before and recorded after; pictures show the last weights in either case."""
+    single = ("phantom.cases=60", "phantom.scale=0.25")  # an image is a patient: .1 of 42 training images are 4
+    plan = prepare(request(tmp_path, dataset="busi", settings=single), estimate=False)
+    assert not [text for text in plan.warnings if "validation" in text]
+    many = execute(plan)
+    assert many.record.no_best is None and (many.folder / "checkpoints" / "best.pt").is_file()
+    assert {score.checkpoint for score in many.record.scores} == {"last", "best"}
+    plan = prepare(request(tmp_path, dataset="busi", settings=(*single, "validation=0.07")), estimate=False)
+    (warning,) = [text for text in plan.summary().warnings if "validation" in text]
+    assert "only the last weights are kept and scored" in warning and "come from 3 groups" in warning
+    few = execute(plan)
+    assert few.record.no_best is not None and few.record.no_best in warning
+    assert {score.checkpoint for score in few.record.scores} == {"last"} and few.record.training.best_iteration is None
+    assert [path.name for path in (few.folder / "checkpoints").glob("best*")] == []
+    stored = json.loads((few.folder / "result.json").read_text())
+    assert stored["no_best"] == few.record.no_best
+
+
+def test_overlays_show_the_last_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What boards rank, though there are weights that did better on validation."""
+    import numpy as np
+
+    from semibench.run import illustration
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(illustration, "overlays", lambda panels, path, **more: drawn.append((panels, more)) or path)
+    settings = ("phantom.cases=60", "phantom.scale=0.25", "iterations=8", "evaluate_every=2")
+    done = run(tmp_path, "self", "busi", method="supervised", settings=settings)
+    ((panels, more),) = drawn
+    assert "last weights, predictor main" in more["title"] and (done.folder / "checkpoints" / "best.pt").is_file()
+    for panel in panels:
+        case = panel.title.split(": ")[1].split(",")[0]
+        stored = np.load(done.folder / "predictions" / "last" / "main" / f"{case}.npz")
+        assert np.array_equal(panel.prediction, stored["working"] if "working" in stored else stored["label"])
+
+
+def test_a_control_and_the_atlas_run(tmp_path: Path) -> None:
+    """The control's unlabeled pool is the labeled one in the run folder, too; the atlas has the Dice of the counted vote."""
+    import numpy as np
+
+    from semibench.blocks.metrics import overlap
+
+    method, control = run(tmp_path), run(tmp_path, control=True)
+    split, other = (json.loads((done.folder / "split.json").read_text()) for done in (control, method))
+    assert split["unlabeled"] == split["labeled"] == other["labeled"] and split["test"] == other["test"]
+    spec = RunFolder(control.folder).spec
+    assert SplitRecord.of(open_inputs(spec).split()).digest == control.record.split, "`bench verify` draws the same"
+    assert digits(control.folder) != digits(method.folder), "other unlabeled images, other digits"
+    assert prepare(request(tmp_path, control=True), estimate=False).state == "done"
+    again = execute(prepare(request(tmp_path, control=True, runs=tmp_path / "again"), estimate=False))
+    assert digits(again.folder) == digits(control.folder)
+
+    plan = prepare(request(tmp_path, method="atlas"), estimate=False)
+    atlas = execute(plan)
+    assert atlas.record.training.iterations == 0 and atlas.record.model.parameters == 0
+    dataset = plan.resolved.data.catalog.datasets["tus"]
+    labels = np.stack([np.asarray(dataset.read(ref).label) for ref in plan.split.labeled])
+    vote = labels.mean(axis=0) > 0.5
+    for ref in plan.split.test:
+        stored = np.load(atlas.folder / "predictions" / "last" / "main" / f"{ref.id}.npz")
+        assert np.array_equal(stored["working"] if "working" in stored else stored["label"], vote)
+    table = pd.read_parquet(atlas.folder / "scores.parquet")
+    dice = table[(table["metric"] == "dice") & (table["convention"] == "semibench-1")].set_index("case")["value"]
+    ref = plan.split.test[0]
+    native = np.load(atlas.folder / "predictions" / "last" / "main" / f"{ref.id}.npz")["label"]
+    truth = dataset.truth(ref)
+    assert truth is not None
+    assert dice[ref.id] == pytest.approx(overlap(native > 0, np.asarray(truth.label) > 0).dice())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("protocol", "dataset", "method", "more"), PROTOCOLS, ids=[p[0] for p in PROTOCOLS])
 def test_every_protocol_runs_on_its_phantom(
@@ -67,7 +143,9 @@ def test_every_protocol_runs_on_its_phantom(
     table = pd.read_parquet(done.folder / "scores.parquet")
     split = json.loads((done.folder / "split.json").read_text())
     assert set(table["case"]) == {case[1] for case in split["test"]}
-    assert set(table["checkpoint"]) == {"last", "best"}
+    groups = {(case[0], case[2]) for case in split["validation"]}
+    assert set(table["checkpoint"]) == ({"last"} if len(groups) < 4 else {"last", "best"})
+    assert (done.record.no_best is not None) == (len(groups) < 4)
     assert "semibench-1" in set(table["convention"])
     dice = table[(table["metric"] == "dice") & (table["convention"] == "semibench-1")]["value"]
     assert dice.between(0, 1).all()
@@ -244,6 +322,16 @@ def test_a_loss_that_is_no_number_fails_the_run_and_says_so(tmp_path: Path) -> N
     assert status["state"] == "failed"
     assert "DivergedError" in status["error"]
     assert not (plan.folder / "result.json").exists()
+
+
+def test_a_detached_loss_fails_the_run_without_a_traceback(tmp_path: Path) -> None:
+    words = ["run", "-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom", "--set", "how=detach"]
+    done = bench_process(*words, folder=tmp_path, environment=install(tmp_path / "plugin"))
+    said = in_one_line(done.stderr)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert "no parameter of the optimiser 'main' got a gradient from its losses sup" in said, said
+    status = json.loads(next(tmp_path.rglob("status.json")).read_text())
+    assert status["state"] == "failed" and not list(tmp_path.rglob("result.json"))
 
 
 def test_no_phantom_prints_the_expected_tree(tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ from .masks import (
     box_mask as box_mask,
     cutmix_mask as cutmix_mask,
     paste as paste,
+    RatioLaw as RatioLaw,
 )
 from .metrics import (
     DISTANCES as DISTANCES,
@@ -190,6 +191,10 @@ from .metrics import (
 )
 from .modes import (
     evaluating as evaluating,
+)
+from .normalisation import (
+    exchange_batch_norm as exchange_batch_norm,
+    Norm as Norm,
 )
 from .running_statistics import (
     estimate_statistics as estimate_statistics,

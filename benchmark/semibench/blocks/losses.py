@@ -234,13 +234,25 @@ def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor
     return (each * counted).sum() / (counted.sum() + 1e-16)
 
 
-def masked_dice(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-10) -> Tensor:
-    """Dice_A over a region: sums over the batch, squared, background counted (BCP).
+def masked_dice(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    *,
+    squared: bool = True,
+    per_image: bool = False,
+    smooth: float = 1e-10,
+) -> Tensor:
+    """`soft_dice` over a region, background counted. BCP's code has two forms of it.
+
+    The defaults are those of its 2D code (ACDC). Its 3D code (LA) has squared=False, per_image=True and smooth=1e-5.
 
     Args:
         logits: (B, K, *spatial).
         target: labels (B, *spatial), with IGNORE where nothing counts.
         mask: (*spatial) or (B, *spatial), 1 where the loss counts.
+        squared: squared probabilities in the denominator; False: plain ones.
+        per_image: sum over each image and average over images, instead of summing over the batch.
         smooth: smoothing constant.
 
     Returns:
@@ -252,7 +264,7 @@ def masked_dice(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float =
     """
     probabilities = widened(logits).softmax(1)
     region = mask.to(probabilities.dtype).expand(target.shape).unsqueeze(1)
-    return _dice(probabilities, target, region, True, False, True, smooth)
+    return _dice(probabilities, target, region, squared, per_image, True, smooth)
 
 
 def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-5) -> Tensor:
@@ -280,13 +292,23 @@ def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float 
     return (1.0 - (2.0 * common + smooth) / (size + smooth)).mean()
 
 
-def region_loss(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-10) -> Tensor:
+def region_loss(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    *,
+    squared: bool = True,
+    per_image: bool = False,
+    smooth: float = 1e-10,
+) -> Tensor:
     """(masked Dice + masked CE) / 2 over a region (Bai et al., CVPR 2023).
 
     Args:
         logits: (B, K, *spatial).
         target: labels (B, *spatial), with IGNORE where nothing counts.
         mask: (*spatial) or (B, *spatial), 1 where the loss counts.
+        squared: as in `masked_dice`.
+        per_image: as in `masked_dice`; the cross-entropy is a mean over the whole batch in both cases.
         smooth: smoothing constant of the Dice.
 
     Returns:
@@ -296,7 +318,8 @@ def region_loss(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float =
         >>> region_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long), torch.zeros(4, 4))
         tensor(0.)
     """
-    return 0.5 * (masked_dice(logits, target, mask, smooth=smooth) + masked_cross_entropy(logits, target, mask))
+    dice = masked_dice(logits, target, mask, squared=squared, per_image=per_image, smooth=smooth)
+    return 0.5 * (dice + masked_cross_entropy(logits, target, mask))
 
 
 def two_class_logits(logit: Tensor) -> Tensor:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+RatioLaw = Literal["uniform", "log-uniform"]
+"""How `cutmix_mask` draws the ratio of a box's sides."""
 
 
 def _device(like: Tensor | None) -> torch.device | None:
@@ -80,45 +84,65 @@ def cutmix_mask(
     batch: int,
     area: tuple[float, float] = (0.02, 0.4),
     ratio: tuple[float, float] = (0.3, 1 / 0.3),
+    ratio_law: RatioLaw = "uniform",
     probability: float = 0.5,
     like: Tensor | None = None,
 ) -> Tensor:
-    """Draws one box per sample for CutMix; the defaults are those of UniMatch.
+    """Draws one box per sample for CutMix; in 2D the defaults are UniMatch's.
 
-    Boxes that do not fit are drawn again.
+    The area is drawn once. Ratio and corner are drawn, anywhere in the image, until the box lies inside it, so boxes that
+    are long on one side are rarer than the law of the ratio says. With the defaults boxes are longer along the first axis:
+    the mean ratio is 1.61. "log-uniform" prefers no axis.
 
     Args:
         size: sides of the mask.
         batch: number of samples.
         area: range of the box's share of the image (in 3D: of the volume), uniform.
-        ratio: range of the ratio of the box's first to its second side, log-uniform.
+        ratio: range of the ratio of the box's first to its second side, each as a share of the image's. In 3D the third
+            side is the cube root of the box's share.
+        ratio_law: whether the ratio or its logarithm is uniform.
         probability: chance that a sample has a box.
         like: a tensor on the device that the mask should be on; None: the CPU.
 
     Returns:
         bool (batch, *size), True inside the box; all False for a sample without one.
 
+    Raises:
+        ValueError: if no box of the greatest area and an allowed ratio fits into the image.
+
     Examples:
         >>> cutmix_mask((8, 8), batch=2).shape
         torch.Size([2, 8, 8])
     """
+    side = area[1] ** (1.0 / len(size))
+    if not 0.0 < area[0] <= area[1] < 1.0 or not 0.0 < ratio[0] <= ratio[1]:
+        raise ValueError(f"expected ranges with 0 < area < 1 and 0 < ratio; got area={area}, ratio={ratio}")
+    if ratio[0] * side**2 >= 1.0 or ratio[1] <= side**2:
+        raise ValueError(f"no box of the share {area[1]} and a ratio in {ratio} fits into an image; lower the area")
     mask = torch.zeros((batch, *size), dtype=torch.bool, device=_device(like))
     for one in mask:
         if torch.rand(()) > probability:
             continue
-        one[_box(size, area, ratio)] = True
+        one[_box(size, area, ratio, ratio_law)] = True
     return mask
 
 
-def _box(size: Sequence[int], area: tuple[float, float], ratio: tuple[float, float]) -> tuple[slice, ...]:
+def _box(
+    size: Sequence[int], area: tuple[float, float], ratio: tuple[float, float], ratio_law: RatioLaw
+) -> tuple[slice, ...]:
     dims = len(size)
+    share = float(torch.empty(()).uniform_(*area)) ** (1.0 / dims)
     while True:
-        share = float(torch.empty(()).uniform_(*area)) ** (1.0 / dims)
-        aspect = math.exp(float(torch.empty(()).uniform_(math.log(ratio[0]), math.log(ratio[1]))))
+        draw, *corner = torch.rand(1 + dims, dtype=torch.float64).tolist()
+        aspect = (
+            ratio[0] + draw * (ratio[1] - ratio[0])
+            if ratio_law == "uniform"
+            else ratio[0] * (ratio[1] / ratio[0]) ** draw
+        )
         factors = [math.sqrt(aspect), 1.0 / math.sqrt(aspect), *[1.0] * (dims - 2)]
         lengths = [int(side * share * factor) for side, factor in zip(size, factors, strict=True)]
-        if all(length <= side for length, side in zip(lengths, size, strict=True)):
-            starts = [int(torch.randint(side - length + 1, ())) for length, side in zip(lengths, size, strict=True)]
+        starts = [int(side * part) for side, part in zip(size, corner, strict=True)]
+        if all(start + length <= side for start, length, side in zip(starts, lengths, size, strict=True)):
             return tuple(slice(start, start + length) for start, length in zip(starts, lengths, strict=True))
 
 

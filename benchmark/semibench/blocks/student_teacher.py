@@ -16,7 +16,8 @@ class StudentTeacher(Method):
     """A method whose student is trained and whose teacher is the moving average of the student.
 
     A subclass sets `student` and `teacher` in its `__init__` and writes `losses`. This class updates the teacher after each
-    iteration, predicts with the student, and has both scored.
+    iteration, predicts with the student, and has both scored. For a teacher that sees other images than those that are
+    tested, see `buffers` of `Teacher`.
 
     Examples:
         >>> sorted(name for name in vars(StudentTeacher) if name in ("after_step", "forward", "predictors"))

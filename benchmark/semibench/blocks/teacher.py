@@ -20,8 +20,10 @@ class Teacher(nn.Module):
         net: the network to average; it is copied, buffers included.
         decay: largest a, in [0, 1].
         warm_up: False: a = decay in every update (BCP).
-        buffers: what an update does with running statistics: "none" (SSL4MIS: the teacher's own forward passes move them),
-            "ema" (averaged like the parameters; integer counters are cast back) or "copy".
+        buffers: what an update does with running statistics: "none" (the teacher's own forward passes in training mode move
+            them), "ema" (averaged like the parameters; integer counters are cast back) or "copy". Inference normalises with
+            them, so they should come from whole images as they are tested. A teacher that labels noised, masked or mixed
+            images takes "ema" and runs under `frozen_statistics`; then its statistics follow those of the network.
         mode: mode of the teacher while the harness trains: "train" (batch statistics, dropout) or "eval". `eval()` always
             puts it into eval mode.
 
@@ -88,16 +90,21 @@ class Teacher(nn.Module):
         if len(mine) != len(theirs):
             raise ValueError(f"the network has {len(theirs)} parameters, its teacher {len(mine)}")
         torch._foreach_lerp_(mine, theirs, 1.0 - alpha)
-        if self.buffers_rule != "none":
+        if self.buffers_rule == "copy":
             for old, new in self._paired(net):
-                if self.buffers_rule == "copy":
-                    old.copy_(new)
-                elif old.is_floating_point():
-                    old.lerp_(new, 1.0 - alpha)
-                else:
-                    old.copy_(old.double().lerp_(new.double(), 1.0 - alpha))
+                old.copy_(new)
+        elif self.buffers_rule == "ema":
+            self._average_buffers(net, 1.0 - alpha)
         self.updates += 1
         self._count = None if self._count is None else self._count + 1
+
+    def _average_buffers(self, net: nn.Module, share: float) -> None:
+        floating = [pair for pair in self._paired(net) if pair[0].is_floating_point()]
+        if floating:
+            torch._foreach_lerp_([old for old, _ in floating], [new for _, new in floating], share)
+        for old, new in self._paired(net):
+            if not old.is_floating_point():
+                old.copy_(old.double().lerp_(new.double(), share))
 
     @torch.no_grad()
     def copy(self, net: nn.Module) -> None:

@@ -26,7 +26,9 @@ def add(app: typer.Typer) -> None:
             list[str] | None, typer.Option("--only", metavar="FACT", help="Run only this check; repeatable.")
         ] = None,
         junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML to this file.")] = None,
-        slow: Annotated[bool, typer.Option("--slow", help="Also check whether a method learns (minutes).")] = False,
+        slow: Annotated[
+            bool, typer.Option("--slow", help="Also train a method and check what it learned (minutes).")
+        ] = False,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from semibench.cli.console import Output, cell, table
+from semibench.contracts.protocol import OfEveryProtocol
 from semibench.files import jsonable
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def describe(plugins: Registry, kind: str, name: str) -> dict[str, Any]:
     record["documentation"] = inspect.getdoc(cls) or ""
     options = getattr(cls, "Options", None)
     if isinstance(options, type) and issubclass(options, BaseModel):
-        record["options"] = fields(options)
+        record["options"] = fields(options) + (fields(OfEveryProtocol) if kind == "protocols" else [])
     if kind == "methods":
         record["terms"] = {name: term(value) for name, value in cls.terms.items()}
         record["streams"] = jsonable(cls.streams)

@@ -18,7 +18,15 @@ from semibench.cli.matrix_options import Control, EngineChoice
 from semibench.cli.options import Debug, Json
 from semibench.contracts.errors import UsageError
 from semibench.documents import read_document
-from semibench.matrix.cells import AXES, REPLICATE, Group, MatrixFile, numbers
+from semibench.matrix.cells import (
+    AXES,
+    REPLICATE,
+    Group,
+    MatrixFile,
+    numbers,
+    with_controls,
+    without_needless_controls,
+)
 from semibench.matrix.limits import Limits
 from semibench.process import environment
 from semibench.run.request import Cell, Execution
@@ -53,6 +61,7 @@ def add(app: typer.Typer) -> None:
         limits: Limits,
         execution: Annotated[Execution, Fields(Execution, only=PER_MATRIX)],
         file: options.File = None,
+        controls: options.Controls = False,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
@@ -69,6 +78,7 @@ def add(app: typer.Typer) -> None:
 
         plugins = registry()
         cells = _cells(plugins, file, axes, changes)
+        cells = without_needless_controls(with_controls(cells, "both" if controls else False), plugins)
         screen = stderr()
         reporter = reporter_for(screen)
         runs, device = execution.runs, execution.device

@@ -14,6 +14,14 @@ File = Annotated[
     str | None, typer.Argument(metavar="[FILE|SUITE]", help="A YAML file of cells, or a suite: `bench list suites`.")
 ]
 
+Controls = Annotated[
+    bool,
+    typer.Option(
+        "--controls", help="Also run the control of each method: the same, with the labeled images as the unlabeled ones.",
+        rich_help_panel=CONTROL, show_default=False,
+    ),
+]  # fmt: skip
+
 
 class Control(BaseModel, frozen=True):
     """Which of the planned cells to run."""

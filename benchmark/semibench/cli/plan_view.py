@@ -38,6 +38,7 @@ def show_plan(console: Output, facts: PlanRecord, *, brief: bool = False) -> Non
         ("data", "PHANTOM (procedural stand-in)" if phantom else "real files"),
         ("split", _split(facts)),
         ("method", f"{facts.method}, {f'preset {facts.preset}' if facts.preset else 'no preset'}"),
+        *([("control", "the unlabeled images are the labeled ones")] if facts.control else []),
         ("network", f"{facts.backbone} ({cell(facts.backbone_options)})"),
         (
             "training",

@@ -104,7 +104,7 @@ def battery(
     Args:
         names: kind -> names of plug-ins; None instead of the names selects all of that kind. Default: every plug-in.
         options: name of a plug-in -> options that make it small.
-        slow: also check whether methods learn; see `checks_of`.
+        slow: also train methods for a while and check what they learned; see `checks_of`.
         plugins: the registry to look in. Default: the installed plug-ins.
         methods: deprecated (see `semibench.contracts.deprecation`).
         backbones: deprecated, likewise.
@@ -147,7 +147,7 @@ def checks_of(
         options: of a method, protocol or generator, to make it small.
         known: fact -> why it is known to fail ("3d-fact": in 3D only); takes precedence over the class attribute
             `known_failures`.
-        slow: also check whether a method learns, in 2D if it supports that (takes a minute).
+        slow: also train a method for a while, in 2D if it supports that, and check what it learned (takes a minute).
         plugins: the registry to look in. Default: the installed plug-ins.
 
     Raises:
@@ -172,9 +172,8 @@ def checks_of(
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]
             if slow and dims == min(item.card.dims):
                 learning = LearningSubject(replace(plain, options=given))
-                for fact in LEARNING_CHECKS:
-                    if item.card.uses_unlabeled or fact != "unlabeled_samples_help":
-                        checks.append(BoundCheck("method", name, dims, fact, learning))
+                learned = () if item.card.reference == "no image" else tuple(LEARNING_CHECKS)
+                checks += [BoundCheck("method", name, dims, fact, learning) for fact in learned]
     elif kind == "backbone":
         checks += _backbones(item)
     else:

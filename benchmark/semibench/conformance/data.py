@@ -66,6 +66,10 @@ class BlobPools:
         label = self._pools["labeled"].label
         return label[label != IGNORE].bincount(minlength=self._classes).double()
 
+    def label_maps(self) -> Iterator[Tensor]:
+        """Yields the label map of each labeled sample."""
+        yield from self._pools["labeled"].label.to(torch.uint8)
+
 
 def pick(pool: Pool, index: Tensor, name: str, strong: int) -> Samples:
     """Returns samples by position; only those of the pool "labeled" come with labels. Strong views are noisy copies."""

@@ -139,7 +139,7 @@ def check_predicts_odd_sizes(subject: MethodRunSubject) -> None:
     size = tuple(side + 5 for side in PATCH[small.dims])
     generator = torch.Generator().manual_seed(derive_seed(0, "odd"))
     image = torch.randn((small.channels, *size), generator=generator)
-    network = Network(small.dims, PATCH[small.dims], divisor)
+    network = Network(small.dims, PATCH[small.dims], divisor, whole_cases=method.whole_cases)
     for name, predictor in method.predictors().items():
         with torch.no_grad():
             probabilities = predict(predictor, image, Inference(overlap=0.25), network)

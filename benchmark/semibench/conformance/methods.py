@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from semibench.blocks.teacher import Teacher
+from semibench.conformance.holding import unregistered
 from semibench.conformance.rehearsal import Rehearsal, tensors
 from semibench.conformance.subject import MethodSubject, reseed
 from semibench.contracts.method import Method, MethodOptions
@@ -21,7 +22,10 @@ from semibench.contracts.schedule import Clock, Term
 from semibench.run.settings import build, term_records
 from semibench.training.schedules import plan_stages
 
-Check = Callable[[MethodSubject], None]
+Check = Callable[[MethodSubject], str | None]
+"""May return a sentence about the outcome."""
+
+NOTHING_OPTIMISED = "doesn't apply: the method optimises nothing (`optimisers` is empty)"
 
 
 def _different(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> list[str]:
@@ -65,12 +69,15 @@ def _first_values(rehearsal: Rehearsal) -> dict[str, float]:
     return values
 
 
-def check_optimise_has_gradients(subject: MethodSubject) -> None:
+def check_optimise_has_gradients(subject: MethodSubject) -> str | None:
     """`optimise` is called with gradients enabled and with losses that depend on parameters."""
+    if not subject.optimises:
+        return NOTHING_OPTIMISED
     assert subject.done.calls, "optimise was never called"
     for call in subject.done.calls:
         assert call.grad_enabled, f"gradients are disabled at optimise({sorted(call.values)})"
         assert call.has_graph or not call.values, f"no loss of {sorted(call.values)} depends on a parameter"
+    return None
 
 
 def check_no_gradient_is_left(subject: MethodSubject) -> None:
@@ -106,12 +113,42 @@ def check_teachers_get_no_gradient(subject: MethodSubject) -> None:
     assert not reached, f"frozen parameters got gradients: {reached[:5]}"
 
 
-def check_unlabeled_labels_are_absent(subject: MethodSubject) -> None:
+def check_trained_weights_are_not_overwritten(subject: MethodSubject) -> None:
+    """Outside of the optimiser, no parameter that it trains moves towards the same parameter of another network: that is a
+    teacher which gets gradients."""
+    found = [f"{name} (towards {goal})" for name, goal in subject.done.overwritten.items()]
+    assert not found, (
+        f"gradients train these parameters, then the method overwrites them: {', '.join(found[:3])}. If they are a teacher's, "
+        "keep it in a `semibench.blocks.Teacher`, or freeze it with requires_grad_(False) and call it under torch.no_grad()"
+    )
+
+
+def check_networks_are_registered(subject: MethodSubject) -> None:
+    """Every network and parameter that the method holds is registered with torch: in an attribute of its own or a
+    `ModuleList`, not in a plain list or dictionary."""
+    hidden = unregistered(subject.build()) or unregistered(subject.done.method)
+    assert not hidden, (
+        f"torch doesn't see the parameters in {', '.join(hidden[:5])}: they are neither trained nor saved nor moved to the "
+        "GPU; use nn.ModuleList, nn.ModuleDict or nn.ParameterList in place of list and dict"
+    )
+
+
+def check_no_graph_outlives_an_iteration(subject: MethodSubject) -> None:
+    """Between iterations, no tensor that the method holds keeps the graph it was computed with."""
+    kept = sorted(set(subject.done.graphs))
+    assert not kept, (
+        f"{', '.join(kept[:5])} keep the graph of an iteration, and so its activations: memory grows or is never freed; "
+        "detach a tensor before you keep it"
+    )
+
+
+def check_unlabeled_labels_are_absent(subject: MethodSubject) -> str | None:
     """Streams of the pools "unlabeled" and "all" come without labels, and the method trains on them."""
     batch = subject.data().batch(0)
     for name, stream in subject.method.streams.items():
         assert stream.pool == "labeled" or batch[name].label is None, f"the stream {name!r} shows labels"
-    assert subject.done.calls
+    assert subject.done.calls or not subject.optimises
+    return None if subject.optimises else "the streams show no labels; the method trains on none of them"
 
 
 def check_zero_weight_changes_no_digit(subject: MethodSubject) -> None:
@@ -169,10 +206,13 @@ def check_state_round_trips(subject: MethodSubject) -> None:
     assert not different, f"the predictors {different} depend on something that isn't in the state"
 
 
-def check_begin_runs_once(subject: MethodSubject) -> None:
+def check_begin_runs_once(subject: MethodSubject) -> str | None:
     """After a resume, `begin` runs for later stages but not again for the current one."""
+    if not subject.optimises:
+        return NOTHING_OPTIMISED
     for run in subject.resumes:
         assert run.begun == run.due, f"resumed in {run.stage!r}: begin ran for {run.begun}, expected {run.due}"
+    return None
 
 
 def check_buffers_keep_their_shape(subject: MethodSubject) -> None:
@@ -255,14 +295,17 @@ def check_no_parameter_has_two_names(subject: MethodSubject) -> None:
         by_address[address] = name
 
 
-def check_same_seed_same_losses(subject: MethodSubject) -> None:
+def check_same_seed_same_losses(subject: MethodSubject) -> str | None:
     """The same seed gives the same losses and weights; a different seed gives different losses."""
     first, again, other = subject.brief, subject.rehearse_constant(1.0), subject.rehearse_constant(1.0, seed=1)
     assert again.losses() == first.losses(), "the same seed gave different losses: draw from torch's global stream only"
     assert not _different(again.state(), first.state()), "the same seed gave different weights"
+    if not subject.optimises:
+        return "the same seed gives the same state; other seeds may, too: the method optimises nothing"
     assert other.losses() != first.losses(), (
         "a different seed gave the same losses: where does the randomness come from?"
     )
+    return None
 
 
 class _InvalidValue:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from semibench.conformance.data import BlobData
+from semibench.conformance.holding import with_graph
 from semibench.contracts.method import Losses, Method
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock
@@ -50,6 +51,18 @@ class Call:
     has_graph: bool
 
 
+FEWEST = 32
+"""Numbers that a weight must have, so that moving towards another one is no coincidence."""
+SAME_WAY = 0.98
+"""Cosine from which two changes count as the same."""
+
+
+def moved_towards(before: Tensor, after: Tensor, goal: Tensor) -> bool:
+    """Whether a tensor changed in the direction of another one, as a moving average does."""
+    change, way = (after - before).flatten().double(), (goal - before).flatten().double()
+    return bool(change @ way > SAME_WAY * change.norm() * way.norm())
+
+
 @dataclass(eq=False)
 class Rehearsal:
     """The iterations of a run, in the order of `training.loop`: batch, seeds, step, end of step, after_step.
@@ -57,7 +70,8 @@ class Rehearsal:
     Gradients come from the real `Optimisation` and drivers. filter: may change the losses of a call before they are
     optimised. calls: the calls of `optimise`. reached: parameter -> its largest absolute gradient. trainable: parameters
     that required gradients at the start of some stage. owned: parameters that belonged to an optimiser. begun: stages whose
-    `begin` ran.
+    `begin` ran. overwritten: parameters that an optimiser trained and that then moved towards another parameter outside of
+    it. graphs: tensors that held a graph at the end of a stage.
     """
 
     method: Method
@@ -71,10 +85,13 @@ class Rehearsal:
     trainable: set[str] = field(default_factory=set)
     owned: set[str] = field(default_factory=set)
     begun: list[str] = field(default_factory=list)
+    overwritten: dict[str, str] = field(default_factory=dict)
+    graphs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.plan = plan_stages(self.method, self.recipe.iterations)
         self.initial = {name: tuple(value.shape) for name, value in tensors(self.method.state_dict()).items()}
+        self._stepped: dict[str, Tensor] = {}
         self._watch = Watch(Steps(Path(os.devnull)), type(self.method).__name__, eager=True)
 
     def run(self) -> Rehearsal:
@@ -82,11 +99,13 @@ class Rehearsal:
         for plan in self.plan:
             drivers = self._enter(plan)
             optimise = Optimisation(self.method, drivers, self._watch, LossScale(False))
-            for step in range(plan.steps):
+            for step in range(plan.steps if drivers else 0):
                 self._iterate(plan, step, drivers, optimise)
+            self.graphs += with_graph(self.method)
         return self
 
     def _enter(self, plan: StagePlan) -> dict[str, Driver]:
+        self._stepped.clear()
         seeding.seed_begin(self.seed, plan.name)
         self.method.train()
         self.method.begin(plan.name, self.data.pools)
@@ -109,13 +128,16 @@ class Rehearsal:
         optimise.end()
         with torch.no_grad():
             self.method.after_step(clock)
+        self._find_overwritten()
         self._watch.notes(self.method.notes)
         self.method.notes.clear()
 
     def _recording(self, clock: Clock, drivers: Mapping[str, Driver], optimise: Optimisation) -> Callable[..., bool]:
         names: dict[nn.Parameter, str] = {p: name for name, p in self.method.named_parameters()}
+        updated: dict[str, nn.Parameter] = {}
 
         def record_and_optimise(losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
+            self._find_overwritten()
             graph = any(isinstance(value, Tensor) and value.requires_grad for value in losses.values())
             self.calls.append(
                 Call(
@@ -134,9 +156,33 @@ class Rehearsal:
                 for position, gradient in driver.gradients.items():
                     name = names.get(driver.parameters[position], driver.name)
                     self.reached[name] = max(self.reached[name], float(gradient.abs().max()))
-            return optimise({}, on=on, step=True) if step else False
+                    updated[name] = driver.parameters[position]
+            stepped = optimise({}, on=on, step=True) if step else False
+            if stepped:
+                self._stepped |= {name: parameter.detach().clone() for name, parameter in updated.items()}
+                updated.clear()
+            return stepped
 
         return record_and_optimise
+
+    def _find_overwritten(self) -> None:
+        """Notes trained weights that changed since their optimiser's last step, towards another weight. Vectors say little:
+        those of normalisations start alike in all networks."""
+        named = dict(self.method.named_parameters())
+        for name, before in self._stepped.items():
+            after = named.get(name)
+            if after is None or after.ndim < 2 or after.numel() < FEWEST or not self.reached[name]:
+                continue
+            if torch.equal(after, before):
+                continue
+            for other, goal in named.items():
+                if (
+                    other != name
+                    and goal.shape == before.shape
+                    and moved_towards(before, after.detach(), goal.detach())
+                ):
+                    self.overwritten[name] = other
+                    break
 
     def losses(self) -> list[dict[str, float]]:
         """Returns the values of the losses in each call."""

@@ -148,6 +148,11 @@ class MethodSubject:
         return self._watched[0]
 
     @property
+    def optimises(self) -> bool:
+        """Whether the method has optimisers; otherwise it learns in `begin` only."""
+        return bool(self.done.method.optimisers())
+
+    @property
     def touched(self) -> tuple[str, ...]:
         """Files that the rehearsal `done` wrote, connections it opened and processes it started."""
         return self._watched[1]

@@ -88,6 +88,9 @@ class MethodCard(Card, frozen=True):
     """Whether unlabeled cases change its result."""
     default_for: tuple[str, ...] = ()
     """The protocols for which `bench run` uses it when no method is named."""
+    reference: Literal["", "labels alone", "no image"] = ""
+    """What it is on a board, for a method that is no competitor: "labels alone" trains on the labeled images only, "no image"
+    looks at none. Boards show references beside the ranked rows and never rank them. Empty: a competitor."""
 
 
 class WeightFile(BaseModel, frozen=True, extra="forbid"):

@@ -6,9 +6,9 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
-NUMERICS = 1
+NUMERICS = 2
 """Increased by hand whenever a change of the harness changes the digits of a run; tests pin the digits."""
 
 SHORT = 12
@@ -96,6 +96,21 @@ class Entry(Frozen):
     """sha256 of the start weights; None: random."""
     recipe: Part | None = None
     """The entry's own recipe, if the track says "own"."""
+    unlabeled_from: Literal["labeled"] | None = None
+    """Where the unlabeled images come from. "labeled": a control, whose unlabeled pool is the labeled images. None: the protocol
+    decides; the record then leaves the field out, so that the key is that of a version without it."""
+
+    @model_serializer(mode="wrap")
+    def _record(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        record: dict[str, Any] = dump(self)
+        if self.unlabeled_from is None:
+            del record["unlabeled_from"]
+        return record
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the unlabeled images are the labeled ones, so that only the method's other parts act."""
+        return self.unlabeled_from == "labeled"
 
 
 class Replicate(Frozen):
@@ -134,7 +149,8 @@ class RunSpec(Frozen):
         """A readable name within the track: "mgcc · mgcc-net · draw 0 · seed 0"."""
         axes = {"draw": self.replicate.draw, "fold": self.replicate.fold, "seed": self.replicate.seed}
         replicate = [f"{axis} {value}" for axis, value in axes.items() if value is not None]
-        return " · ".join([self.entry.method.short, self.entry.backbone.short, *replicate])
+        control = ["control"] if self.entry.is_control else []
+        return " · ".join([self.entry.method.short, self.entry.backbone.short, *control, *replicate])
 
     @property
     def recipe(self) -> Part:

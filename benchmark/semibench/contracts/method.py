@@ -68,6 +68,11 @@ class Pools(Protocol):
         """Return the number of voxels of each class in the labeled cases, float64 (K,)."""
         ...
 
+    def label_maps(self) -> Iterator[Tensor]:
+        """Yield the label map of each labeled case on its working grid, uint8 (*spatial): a whole volume even where the network
+        is 2D. IGNORE marks padding."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Optimiser:
@@ -169,6 +174,9 @@ class Method(nn.Module):
     """The streams of a batch, by name."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Constants of the paper by setting: {"options", "terms", "recipe"}."""
+    whole_cases: ClassVar[bool] = False
+    """Whether the predictors take whole cases, (B, C, *spatial) of any size, and volumes even where the run's network is 2D. By
+    default they take patches and slices, whose place in the case they don't know."""
     rehearsal_options: ClassVar[Mapping[str, Any]] = {}
     """Options for the three steps that the battery rehearses, e.g. a confidence that an untrained network reaches."""
 
@@ -254,7 +262,10 @@ class Method(nn.Module):
         """
 
     def optimisers(self) -> Mapping[str, Optimiser]:
-        """Return the optimisers by name; by default one for everything that requires gradients."""
+        """Return the optimisers by name; by default one for everything that requires gradients.
+
+        None: nothing is optimised. All that the method learns, it learns in `begin`, and the harness runs no iterations.
+        """
         return {"main": Optimiser((self,))}
 
     def weight(self, term: str, clock: Clock) -> float:

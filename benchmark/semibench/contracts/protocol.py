@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from semibench.contracts.cards import DatasetCard, ProtocolCard
 from semibench.contracts.cases import CaseRef, Split
@@ -42,6 +42,20 @@ class Synthesis:
     """The maximum number of samples to draw for each kept one."""
     curation: Mapping[str, Any]
     """Options of the rule that chooses among them; they are recorded."""
+
+
+UNLABELED_FROM = "unlabeled_from"
+"""Name of the option that every protocol has besides its own. The harness applies it after the draw. It stands in the entry, not in
+the track."""
+
+
+class OfEveryProtocol(BaseModel, frozen=True, extra="forbid"):
+    """The option that the harness adds to those of a protocol, for `bench show`."""
+
+    unlabeled_from: Literal["split", "labeled"] = Field(
+        "split",
+        description="unlabeled images: those that the protocol draws, or the labeled ones (a control; --control)",
+    )
 
 
 class ProtocolOptions(BaseModel, frozen=True, extra="forbid"):

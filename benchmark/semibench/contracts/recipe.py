@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -16,7 +16,8 @@ UNCHANGED = (0.0, 1.0, 1.0)
 class WeakPolicy(Frozen):
     """Augmentation of the weak view: geometry that image and label share, then changes of the image's intensities. Whole
     batches, on the training device, one resampling per view. Every change is drawn independently of the others, for each
-    sample.
+    sample. Published scripts draw otherwise: with MGCC's flips and turns one image in six stays as it is here, and one in
+    three in its code.
 
     The intensity changes `blur`, `brightness`, `contrast` and `gamma` were added later. A policy without them has the digest
     that it had before: what is never applied is left out of the record.
@@ -116,6 +117,8 @@ class Recipe(Frozen):
     """Course of the learning rate."""
     power: float = 0.9
     """Power of the schedule "poly"."""
+    warm_up: float = Field(0.0, ge=0, lt=1)
+    """Share of the steps of a stage in which the learning rate rises linearly from near 0."""
     clip_norm: float | None = None
     """Largest norm of the gradient; None: no limit."""
     clip_value: float | None = None
@@ -132,6 +135,9 @@ class Recipe(Frozen):
     """Intensity changes of the strong views."""
     widths: dict[str, float] = {"*": 1.0}
     """Backbone -> factor on its published channel counts ("*": all others), the default of its option `width`."""
+    networks: dict[str, dict[str, Any]] = {}
+    """Backbone -> defaults of its other options. "*": for every backbone that has the option; an entry for one backbone
+    overrides it. For example {"*": {"norm": "instance"}, "vnet": {"has_dropout": false}}."""
     evaluate_every: int = Field(200, ge=0)
     """Iterations between evaluations on validation; 0: never."""
     evaluate_cases: int = Field(0, ge=0)
@@ -140,6 +146,21 @@ class Recipe(Frozen):
     """Iterations between checkpoints; 0: never."""
     keep_best: bool = True
     """Score validation and keep the best weights."""
+
+    def network_options(self, name: str, known: Collection[str]) -> dict[str, Any]:
+        """Return the defaults that the recipe sets for the options of a backbone.
+
+        Args:
+            name: name of the backbone, without its distribution.
+            known: the options that the backbone has.
+
+        Returns:
+            Option -> value: the width, what `networks` says for "*" (as far as the backbone has the option), and what it
+            says for this backbone.
+        """
+        shared = {key: value for key, value in self.networks.get("*", {}).items() if key in known}
+        width = self.widths.get(name, self.widths.get("*", 1.0))
+        return {"width": width, **shared, **self.networks.get(name, {})}
 
     def changed(self, base: Recipe) -> dict[str, Any]:
         """Return the fields that differ from another recipe; a changed recipe is shown as `name*`.

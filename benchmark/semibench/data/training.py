@@ -263,6 +263,10 @@ class TrainingPools:
             total += torch.bincount(label.flatten().long(), minlength=classes)[:classes]
         return total
 
+    def label_maps(self) -> Iterator[Tensor]:
+        """Yield the label map of each labeled case on its working grid, uint8 (*spatial), in the order of the split."""
+        yield from self._data._labels
+
     def _corners(self, row: int) -> list[tuple[int, ...]]:
         size = self._data._pool.sizes[row].tolist()
         corners: list[tuple[int, ...]] = [()]

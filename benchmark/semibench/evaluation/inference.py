@@ -46,6 +46,8 @@ class Network:
     """Number of windows, slices or images in one forward pass."""
     slab: int = 1
     """Adjacent slices that a 2D network sees as channels (the first and last are repeated at the ends), as in training."""
+    whole_cases: bool = False
+    """Whether the predictors take whole cases (see `Method.whole_cases`), so that windows, slices and flips don't apply."""
 
 
 def resolve(inference: Inference, *, dims: int, case_dims: int) -> Inference:
@@ -99,6 +101,8 @@ def predict_many(predictor: Predictor, images: Tensor, inference: Inference, net
     """
     plan = resolve(inference, dims=network.dims, case_dims=images.ndim - 2)
     images = images.to(network.device, torch.float32)
+    if network.whole_cases:
+        return torch.cat([_probabilities(predictor, part) for part in images.split(network.batch)])
     if plan.mode == "whole":
         parts = [_whole(predictor, part, network.divisor, plan.flips) for part in images.split(network.batch)]
         return torch.cat(parts)

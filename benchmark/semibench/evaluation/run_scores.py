@@ -18,6 +18,7 @@ from semibench.data.cache import CaseStore
 from semibench.evaluation.inference import Network
 from semibench.evaluation.scoring import COUNTS, applicable, score_cases, validate
 from semibench.evaluation.summary import check_table, summarise
+from semibench.evaluation.validation_cases import validation_cases
 from semibench.files import write_atomically
 from semibench.registry import Registry
 from semibench.reporting import Reporter
@@ -95,8 +96,7 @@ def validator(
     """
     if not refs:
         return None
-    cases = list(refs) if not most or len(refs) <= most else [refs[i * len(refs) // most] for i in range(most)]
-    loaded = list(pairs(store, Truths(datasets), cases))
+    loaded = list(pairs(store, Truths(datasets), validation_cases(refs, most)))
 
     def measure(trained: Method) -> float:
         name, predictor = next(iter(trained.predictors().items()))

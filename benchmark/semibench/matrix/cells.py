@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from types import GenericAlias
-from typing import Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, create_model
 from pydantic.fields import FieldInfo
@@ -14,6 +14,9 @@ from semibench.run.options import Option
 from semibench.run.request import Cell
 from semibench.run.settings import parse, texts
 
+if TYPE_CHECKING:
+    from semibench.registry import Registry
+
 CELLS = "Which cells (instead of a file)"
 """Panel of `bench matrix --help`."""
 
@@ -21,6 +24,12 @@ AXES = {name: f"{name}s" for name, field in Cell.model_fields.items() if Option.
 """Field of a cell that may have several values in a group -> its plural, the name in a group."""
 
 REPLICATE = ("draw", "fold", "seed")
+
+OWN = ("settings", "control")
+"""Fields of a cell that a group writes in its own way."""
+
+Controls = bool | Literal["both"]
+"""Which cells a group has: False: the methods; True: their controls; "both": the methods and their controls."""
 
 
 def _several(value: Any) -> Any:
@@ -71,7 +80,7 @@ def _fields() -> type[BaseModel]:
     for name, field in Cell.model_fields.items():
         if name in AXES:
             fields[AXES[name]] = _axis(name, field)
-        elif name != "settings":
+        elif name not in OWN:
             fields[name] = _shared(field)
     return create_model("GroupFields", **fields)
 
@@ -80,18 +89,42 @@ class Group(_fields(), frozen=True, extra="forbid"):  # type: ignore[misc, call-
     """A product of names and numbers: every combination is a cell.
 
     protocols, datasets, methods, backbones and recipes are one name or several; by default the method is the protocol's and
-    the backbone the method's. draws, folds and seeds are numbers, a list, or "0-2". The other fields are those of a cell.
+    the backbone the method's. draws, folds and seeds are numbers, a list, or "0-2". control: true for the methods' controls,
+    "both" for the methods and their controls. The other fields are those of a cell.
     """
 
     set: dict[str, Any] = {}
     """Settings as for `--set`, by name, the same for all cells."""
+    control: Controls = False
 
     def cells(self) -> list[Cell]:
-        """Return all combinations; seeds vary fastest, so that rows are filled one by one."""
-        shared = {name: getattr(self, name) for name in Cell.model_fields if name not in AXES and name != "settings"}
+        """Return all combinations; seeds vary fastest, so that rows are filled one by one. Controls follow the methods."""
+        shared = {name: getattr(self, name) for name in Cell.model_fields if name not in AXES and name not in OWN}
         shared["settings"] = texts(self.set)
         points = product(*(getattr(self, plural) for plural in AXES.values()))
-        return [Cell(**shared, **dict(zip(AXES, point, strict=True))) for point in points]
+        cells = [Cell(**shared, **dict(zip(AXES, point, strict=True))) for point in points]
+        return with_controls(cells, self.control)
+
+
+def with_controls(cells: Iterable[Cell], which: Controls) -> list[Cell]:
+    """Return the cells, their controls, or both."""
+    methods = list(cells)
+    controls = [cell.model_copy(update={"control": True}) for cell in methods] if which else []
+    return controls if which is True else list(dict.fromkeys([*methods, *controls]))
+
+
+def without_needless_controls(cells: Sequence[Cell], plugins: Registry) -> list[Cell]:
+    """Leave out the controls of methods that use no unlabeled images, where the method itself is among the cells.
+
+    Such a method is its own control. "both" asks for it nevertheless, since a group doesn't know its methods' cards."""
+    supervised = {item.name for item in plugins.cards("methods") if not item.card.uses_unlabeled}
+    supervised |= {item.full_name for item in plugins.cards("methods") if not item.card.uses_unlabeled}
+    present = set(cells)
+
+    def needless(cell: Cell) -> bool:
+        return cell.control and cell.method in supervised and cell.model_copy(update={"control": False}) in present
+
+    return [cell for cell in cells if not needless(cell)]
 
 
 def as_groups(cells: Iterable[Cell]) -> list[dict[str, Any]]:
@@ -108,7 +141,7 @@ def as_groups(cells: Iterable[Cell]) -> list[dict[str, Any]]:
             if fields[name] not in groups[base][AXES[name]]:
                 groups[base][AXES[name]].append(fields[name])
     return [
-        {name: value for name, value in group.items() if value not in (None, [], [None], {})}
+        {name: value for name, value in group.items() if value is not False and value not in (None, [], [None], {})}
         for group in groups.values()
     ]
 

@@ -80,6 +80,7 @@ def assemble(
     method.to(device)
     network = Network(
         dims, recipe.patch, divisor_of(method), card.slice_axis, device, batch=8 if dims == 2 else 2, slab=recipe.slab,
+        whole_cases=method.whole_cases,
     )  # fmt: skip
     validate = validator(method, store, datasets, split.validation, card.classes, network, recipe.evaluate_cases)
     return Assembled(split, datasets, store, data, method, network, validate, synthesised)
@@ -123,8 +124,8 @@ def unique(refs: Iterable[CaseRef]) -> tuple[CaseRef, ...]:
 class Builder:
     """The `Backbones` factory of one run (see the contract).
 
-    The run's own backbone gets the run's options and start weights. Any other backbone gets its default options, with the
-    width that the recipe states."""
+    The run's own backbone gets the run's options and start weights. Any other backbone gets its default options and
+    what the recipe sets for it."""
 
     def __init__(
         self,
@@ -148,8 +149,7 @@ class Builder:
                 f"backbone {item.name!r} supports {item.card.dims} dims, but the run has {self.task.dims}"
             )
         cls = item.resolve()
-        width = self.recipe.widths.get(item.name, self.recipe.widths.get("*", 1.0))
-        base = self.options if own else {"width": width}
+        base = self.options if own else self.recipe.network_options(item.name, cls.Options.model_fields)
         net: Backbone = cls(
             dims=self.task.dims,
             channels=self.task.channels if channels is None else channels,

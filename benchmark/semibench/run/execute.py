@@ -16,6 +16,7 @@ from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
 from semibench.run.prepare import Plan
+from semibench.run.selection import why_no_best
 from semibench.runfolder import records
 from semibench.runfolder.format import LOG_FILE, PREDICTIONS, write_spec
 from semibench.runfolder.reading import read_object
@@ -98,12 +99,14 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
     machine = plan.record.machine
     parts = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
     method, split, network = parts.method, parts.split, parts.network
+    no_best = why_no_best(recipe, split)
     trained = train(
         method, parts.data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
-        validate=parts.validate if recipe.keep_best else None, reporter=reporter,
+        validate=None if no_best else parts.validate, reporter=reporter,
         resume=request.resume and plan.state in ("resumable", "running"), key=plan.key,
     )  # fmt: skip
-    Timings(cache_dir()).put(timing_key(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
+    if trained.iterations:
+        Timings(cache_dir()).put(timing_key(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
 
     conventions, skipped = conventions_for(
         registry(), request.conventions, dims=dims, case_dims=card.dims, dataset=card.name
@@ -139,7 +142,7 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
         )
     record = records.Result.make(
         key=plan.key, row=plan.spec.row, track=plan.spec.track.digest(), split=SplitRecord.of(plan.split).digest, scores=scores,
-        training=trained.record(), model=measure(method, parts.data.task).record(),
+        training=trained.record(), no_best=no_best, model=measure(method, parts.data.task).record(),
         inference={"seconds_per_case": seconds}, label_budget=len(split.labeled) + len(split.validation),
         synthetic=None if parts.synthesised is None else parts.synthesised.record, tuning=resolved.tuning,
         pictures=[str(path.relative_to(plan.folder)) for path in pictures], phantom=resolved.data.phantom,

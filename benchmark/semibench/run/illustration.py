@@ -11,12 +11,16 @@ import pandas as pd
 
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Split
+from semibench.contracts.identity import Score
 from semibench.contracts.metric import Inference
 from semibench.data.cache import CaseStore
 from semibench.evaluation.inference import Network, predict, resolve, working_labels
 from semibench.evaluation.scoring import evaluating
 from semibench.pictures import Overlay, loss_curves, overlays, sheet, slice_of, spread
-from semibench.runfolder.tables import STEPS_FILE
+from semibench.runfolder.tables import STEPS_FILE, has_rows
+
+RANKED = Score().checkpoint
+"""The checkpoint that boards rank unless a reader asks for another."""
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Method
@@ -29,11 +33,10 @@ def illustrate(
 ) -> list[Path]:  # fmt: skip
     """Writes pictures/*.png into a run folder and returns their paths.
 
-    Overlays show the default predictor of the best weights, or else the last ones, on the working grid."""
+    Overlays show what boards rank: the default predictor of the last weights, on the working grid."""
     pictures = folder / "pictures"
-    checkpoint = "best" if load("best") else "last"
-    if checkpoint == "last":
-        load("last")
+    checkpoint = RANKED
+    load(checkpoint)
     name, predictor = next(iter(method.predictors().items()))
     kind = "phantom" if phantom else "real"
     main = table[(table["checkpoint"] == checkpoint) & (table["predictor"] == name) & (table["metric"] == "dice")]
@@ -58,8 +61,9 @@ def illustrate(
     if panels:
         title = f"{card.title} ({kind}), {checkpoint} weights, predictor {name}"
         paths.append(overlays(panels, pictures / "overlays.png", classes=card.classes, title=title))
-    if (folder / STEPS_FILE).is_file():
-        paths.append(loss_curves(folder / STEPS_FILE, pictures / "losses.png", title=f"{card.title} ({kind})"))
+    if has_rows(folder / STEPS_FILE):
+        title = f"{card.title} ({kind}), validation of predictor {name}; boards rank its {checkpoint} weights"
+        paths.append(loss_curves(folder / STEPS_FILE, pictures / "losses.png", title=title))
     if synthesised is not None:
         samples = np.load(synthesised.folder / "samples.npy", mmap_mode="r")[:16]
         record = synthesised.record

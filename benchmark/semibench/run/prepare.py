@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import Split
-from semibench.contracts.errors import UnsupportedError
+from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, one_line
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.protocols.checks import check
+from semibench.protocols.controls import with_unlabeled_of
 from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_timing_key
 from semibench.run.changes import changed_settings, split_name
 from semibench.run.request import Request, parts_of
 from semibench.run.resolve import Resolved, resolve
+from semibench.run.selection import why_no_best
 from semibench.runfolder.plans import Estimate, PlanRecord
 from semibench.runfolder.provenance import provenance
 from semibench.runfolder.reading import planned_state
@@ -86,17 +88,20 @@ class Plan:
             recipe=recipe.name, dims=names.dims, classes=list(names.card.classes), iterations=recipe.iterations,
             batch={"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch}, patch=list(recipe.patch),
             precision=recipe.precision, device=str(self.device), draw=replicate.draw, fold=replicate.fold,
-            seed=replicate.seed, cases=pools, validation_from=self.split.validation_from,
+            seed=replicate.seed, control=options.control, cases=pools, validation_from=self.split.validation_from,
             label_budget=len(self.split.labeled) + len(self.split.validation), synthetic=synthetic,
             excluded=dict(self.split.excluded), warnings=self.warnings, estimate=self.estimate,
         )  # fmt: skip
 
 
 def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
-    """Returns the checked split of a resolved request, and warnings. Synthetic cases are added when the run is executed."""
+    """Returns the checked split of a resolved request, and warnings. Synthetic cases are added when the run is executed.
+
+    In a control, the unlabeled pool is the labeled one, whatever the protocol drew."""
     data, replicate = resolved.data, resolved.spec.replicate
     split = resolved.options.protocol.draw(data.catalog, data.protocol_options, replicate.draw, replicate.fold)
-    return split, check(split, published=replicate.draw is None)
+    warnings = check(split, published=replicate.draw is None)
+    return with_unlabeled_of(resolved.spec.entry, split), warnings
 
 
 def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:
@@ -124,6 +129,9 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split, warnings = draw_split(resolved)
     warnings += _random_start(resolved)
+    no_best = why_no_best(recipe, split)
+    if no_best and split.validation and recipe.keep_best:
+        warnings.append(f"only the last weights are kept and scored, not the best on validation: {no_best}")
     folder = request.runs / resolved.spec.key[:SHORT]
     record = provenance(resolved.plugins, str(device))
     state, reasons = planned_state(folder, resolved.spec, record, SplitRecord.of(split), force=request.force)
@@ -184,10 +192,15 @@ def _estimate(plan: Plan, plugins: Registry) -> Estimate:
         return Estimate(source=f"an iteration of {voxels / 1e6:.1f} million voxels is too large to measure on a CPU")
     if seconds is None:
         task = _task(resolved, plan.split)
+        method = build_method(resolved, task, plugins)
+        if not method.optimisers():
+            return Estimate(source="nothing is optimised", training_seconds=0.0)
         try:
-            seconds = measure_iteration(build_method(resolved, task, plugins), task, recipe, plan.device)
+            seconds = measure_iteration(method, task, recipe, plan.device)
         except TooLargeError as reason:
             return Estimate(source=str(reason))
+        except (PluginError, DivergedError) as error:  # the run itself fails likewise, and its folder says so
+            return Estimate(source=f"two iterations on noise failed: {one_line(error)}")
         timings.put(key, seconds)
         source = "two iterations on noise"
     generator = None

@@ -29,7 +29,8 @@ class Cell(Asked, frozen=True, extra="forbid"):
 
     settings: texts "name=value" (see `semibench.run.settings`). phantom: "auto" uses the procedural stand-in if no files are
     configured. weights: file with start weights for the backbone. tuned: a study of `bench tune`, by name, folder or file.
-    conventions: empty for all that apply.
+    control: use the labeled images as the unlabeled ones, the same as the setting `unlabeled_from=labeled`. conventions: empty
+    for all that apply.
     """
 
     protocol: Annotated[
@@ -72,6 +73,14 @@ class Cell(Asked, frozen=True, extra="forbid"):
         Path | None,
         Option("Settings found by a study of `bench tune`: its name or folder.", panel=COMPETITOR, metavar="STUDY"),
     ] = None
+    control: Annotated[
+        bool,
+        Option(
+            "Run the method's control: its unlabeled images are the labeled ones, all else is the same. The method minus "
+            "its control is what the unlabeled images are worth.",
+            ("--control/",), COMPETITOR,
+        ),
+    ] = False  # fmt: skip
     draw: Annotated[int, Field(ge=0), Option("Which random split.", panel=REPLICATES, axis="Random splits.")] = 0
     fold: Annotated[
         int | None, Field(ge=0), Option("Which fold of the split.", panel=REPLICATES, axis="Folds of each split.")
@@ -119,6 +128,7 @@ class Cell(Asked, frozen=True, extra="forbid"):
             "backbone": spec.entry.backbone.name,
             "recipe": spec.recipe.name if spec.track.recipe == "own" else spec.recipe.name.rstrip("*"),
             "dims": spec.entry.backbone.options.get("dims"),
+            "control": spec.entry.is_control,
             "draw": spec.replicate.draw or 0,
             "fold": spec.replicate.fold,
             "seed": spec.replicate.seed,
@@ -135,6 +145,7 @@ class Cell(Asked, frozen=True, extra="forbid"):
         replicate += [f"fold {self.fold}"] if self.fold is not None else []
         fields = {"recipe": self.recipe, "preset": self.preset, "dims": self.dims}
         changed = [f"{name}={value}" for name, value in fields.items() if value != Cell.model_fields[name].default]
+        changed += ["control"] if self.control else []
         return " ".join([who, *replicate, f"seed {self.seed}", *changed, *self.settings])
 
     @property

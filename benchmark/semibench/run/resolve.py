@@ -15,11 +15,12 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
-from semibench.contracts.protocol import DrawProtocol, Synthesis
+from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Term
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
+from semibench.run.controls import asks_for_control
 from semibench.run.defaults import base_recipe, choose_dims, default_backbone, default_method, own_recipe
 from semibench.run.request import Cell, Phantom, Request
 from semibench.run.settings import Nested, assign, build, merge, parse, term_records
@@ -56,7 +57,8 @@ class Options:
 
     recipe: named `name*` if a setting changed it. base: the recipe before the method's own and the settings. own: whether the
     recipe is the method's own. preset: of the method, by name. terms: as records, for the spec. given: the settings by part.
-    recipe_protocol: protocol options that come with the recipe.
+    recipe_protocol: protocol options that come with the recipe. control: whether the labeled images are the unlabeled
+    ones.
     """
 
     recipe: Recipe
@@ -72,6 +74,7 @@ class Options:
     generator: Registered | None
     given: Mapping[str, Nested]
     recipe_protocol: Mapping[str, Any]
+    control: bool = False
 
     def weighted_terms(self) -> dict[str, Term]:
         """Returns the terms as the method takes them."""
@@ -183,9 +186,10 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     )
     generator = _generator(plugins, protocol, recipe_protocol, names.settings)
     given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
+    control = asks_for_control(cell.control, given["protocol"].pop(UNLABELED_FROM, None), names.method)
     recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
     recipe = _changed_recipe(recipe, given["recipe"], names.dims)
-    width = {"width": recipe.widths.get(names.backbone.name, recipe.widths.get("*", 1.0))}
+    network = recipe.network_options(names.backbone.name, backbone.Options.model_fields)
     return Options(
         recipe=recipe,
         base=base,
@@ -199,11 +203,16 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
         terms=term_records(method.terms, merge(preset.get("terms", {}), given["term"])),
         backbone=backbone,
         backbone_options=build(
-            backbone.Options, f"backbone {names.backbone.name!r}", width, preset.get("backbone", {}), given["backbone"]
+            backbone.Options,
+            f"backbone {names.backbone.name!r}",
+            network,
+            preset.get("backbone", {}),
+            given["backbone"],
         ).model_dump(mode="json"),
         generator=generator,
         given=given,
         recipe_protocol=recipe_protocol,
+        control=control,
     )
 
 
@@ -235,7 +244,7 @@ def _settable(
         "method": method.Options.model_fields,
         "term": method.terms,
         "backbone": backbone.Options.model_fields,
-        "protocol": set(protocol.Options.model_fields) - {"generator_options"},
+        "protocol": set(protocol.Options.model_fields) - {"generator_options"} | {UNLABELED_FROM},
         "dataset": names.dataset.resolve().Options.model_fields,
         "phantom": PhantomOptions.model_fields,
         "generator": generator.resolve().Options.model_fields if generator else (),
@@ -278,7 +287,7 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
         catalog = DataCatalog({card.name: dataset, **others})
     if options.generator is not None:
         protocol_options = _with_generator(protocol_options, options, options.generator)
-    synthesis = options.protocol.synthesis(protocol_options)
+    synthesis = None if options.control else options.protocol.synthesis(protocol_options)
     return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources)
 
 
@@ -369,6 +378,7 @@ def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: 
             backbone=Part(name=names.backbone.full_name, options=options.backbone_options | {"dims": names.dims}),
             init=_file_digest(cell.weights),
             recipe=recipe if options.own else None,
+            unlabeled_from="labeled" if options.control else None,
         ),
         replicate=Replicate(
             draw=cell.draw if has_draw else None, fold=(cell.fold or 0) if has_fold else None, seed=cell.seed

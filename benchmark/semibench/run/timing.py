@@ -94,6 +94,9 @@ class RandomSource:
     def class_voxels(self) -> torch.Tensor:
         return torch.ones(len(self.task.classes), dtype=torch.float64)
 
+    def label_maps(self) -> Iterator[torch.Tensor]:
+        yield torch.randint(len(self.task.classes), self.task.patch, dtype=torch.uint8)
+
 
 class TooLargeError(Exception):
     """An iteration takes too much time or memory for a measurement; the message says which."""

@@ -50,7 +50,8 @@ class ChangedSetting(Record):
 class PlanRecord(FolderRecord):
     """plan.json. data: real files or the phantom. split: "drawn" or the name of a published one. settings: all of them, by part,
     as `--set PART.NAME=VALUE` names them. changed: those that differ from the default. strong_views: whether the method uses
-    any. cases: sizes by pool. label_budget: number of labeled and validation cases.
+    any. cases: sizes by pool. label_budget: number of labeled and validation cases. control: whether the
+    unlabeled pool is the labeled one.
     """
 
     FILE = "plan.json"
@@ -81,6 +82,7 @@ class PlanRecord(FolderRecord):
     draw: int | None = None
     fold: int | None = None
     seed: int
+    control: bool = False
     cases: dict[str, PoolSize]
     validation_from: str
     label_budget: int

@@ -156,6 +156,7 @@ class RunFolder:
             "terms": spec.entry.terms,
             "backbone": {"name": spec.entry.backbone.name, **spec.entry.backbone.options},
             "init": spec.entry.init,
+            **({"unlabeled_from": "labeled"} if spec.entry.is_control else {}),
             **spec.replicate.model_dump(mode="json"),
         }
         return dict(flatten(record))

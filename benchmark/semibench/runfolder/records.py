@@ -297,7 +297,8 @@ class TuningRecord(Record):
 class Result(FolderRecord):
     """result.json: the figures of a finished run.
 
-    split: digest of the drawn split. label_budget: number of labeled and validation cases. submitted: whether the predictions
+    split: digest of the drawn split. no_best: why there are no weights that are the best on validation. label_budget: number of
+    labeled and validation cases. submitted: whether the predictions
     were submitted from outside.
     """
 
@@ -309,6 +310,7 @@ class Result(FolderRecord):
     split: str | None = None
     scores: tuple[ScoreSummary, ...] = Field(min_length=1)
     training: TrainingFigures = TrainingFigures()
+    no_best: str | None = None
     model: ModelFigures = ModelFigures()
     inference: InferenceFigures = InferenceFigures()
     label_budget: int | None = None

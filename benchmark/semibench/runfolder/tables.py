@@ -35,6 +35,13 @@ def is_whole_table(file: Path) -> bool:
         return False
 
 
+def has_rows(file: Path) -> bool:
+    """Returns whether a table exists and has a row; the steps of a method that optimises nothing have none."""
+    import pyarrow.parquet as parquet
+
+    return file.is_file() and parquet.read_metadata(file).num_rows > 0
+
+
 def parse_scores(data: bytes, where: str) -> pd.DataFrame:
     """Reads the scores from the bytes of their file.
 

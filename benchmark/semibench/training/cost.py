@@ -64,9 +64,11 @@ def predictor_cost(module: nn.Module, predict: Callable[[Tensor], Tensor], image
 def measure(method: Method, task: Task) -> Cost:
     """Measure a method's default predictor on one patch of the task; the method's mode is restored afterwards.
 
-    Custom kernels (selective scans) are not counted.
+    Custom kernels (selective scans) are not counted. A method without parameters costs nothing.
     """
-    like = next(method.parameters())
+    like = next(method.parameters(), None)
+    if like is None:
+        return Cost(parameters=0, inference_parameters=0, gflops=0.0)
     image = torch.zeros((1, task.channels, *task.patch), device=like.device, dtype=like.dtype)
     training = {module: module.training for module in method.modules()}
     method.eval()

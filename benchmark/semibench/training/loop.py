@@ -57,7 +57,7 @@ class TrainingResult:
     """The outcome of a training."""
 
     iterations: int
-    """Iterations of the run."""
+    """Iterations of the run; 0 for a method that optimises nothing."""
     best: tuple[float, int] | None
     """(validation Dice, iterations done by then) of the last stage; None without validation."""
     seconds: float
@@ -65,14 +65,14 @@ class TrainingResult:
     peak_memory: float
     """MB."""
     throughput: float
-    """Iterations per second, without validation and checkpoints."""
+    """Iterations per second, without validation and checkpoints; NaN without iterations."""
 
     def record(self) -> dict[str, float | int | None]:
         """Return the part "training" of result.json."""
         return {
             "iterations": self.iterations,
             "seconds": self.seconds,
-            "iterations_per_second": self.throughput,
+            "iterations_per_second": self.throughput if math.isfinite(self.throughput) else None,
             "peak_memory_mb": self.peak_memory,
             "best_iteration": self.best[1] if self.best else None,
             "best_validation": self.best[0] if self.best else None,
@@ -173,7 +173,7 @@ class _Training:
         self.earlier_seconds = self.earlier_peak = 0.0
         self.earlier_busy = 0.0
         self.busy = 0.0
-        self.done_here = 0
+        self.done_here = self.trained = 0
         self.started = time.perf_counter()
 
     def stop(self) -> None:
@@ -209,11 +209,11 @@ class _Training:
     def result(self) -> TrainingResult:
         busy = self.earlier_busy + self.busy
         return TrainingResult(
-            iterations=self.recipe.iterations,
+            iterations=self.trained,
             best=(self.best.value, self.best.iteration) if self.best else None,
             seconds=self.earlier_seconds + time.perf_counter() - self.started,
             peak_memory=max(self.earlier_peak, self.memory.megabytes),
-            throughput=self.recipe.iterations / busy if busy > 0 else math.nan,
+            throughput=self.trained / busy if busy > 0 else math.nan,
         )
 
     def enter(self, number: int) -> None:
@@ -236,8 +236,14 @@ class _Training:
         self.optimise = Optimisation(self.method, self.drivers, self.watch, self.scale)
 
     def train_stage(self, number: int, first: int) -> None:
-        """Run the iterations of a stage from step `first` on, with its validations and checkpoints."""
+        """Run the iterations of a stage from step `first` on, with its validations and checkpoints.
+
+        A stage without optimisers has no iterations: `begin` has done its work.
+        """
         plan, recipe = self.plan[number], self.recipe
+        if not self.drivers:
+            self.save(number, plan.steps)
+            return
         reported = clock = time.perf_counter()
         for step in range(first, plan.steps):
             iteration = plan.offset + step
@@ -249,6 +255,7 @@ class _Training:
                 self.watch.settle()
                 raise
             self.done_here += 1
+            self.trained += 1
             done = iteration + 1
             ends = step + 1 == plan.steps
             validates = self.validate is not None and (ends or done % recipe.evaluate_every == 0)
@@ -322,6 +329,7 @@ class _Training:
                 "stage_name": plan.name,
                 "step": step,
                 "iteration": plan.offset + step,
+                "trained": self.trained,
                 "method": dict(self.method.state_dict()),
                 "frozen": [name for name, p in self.method.named_parameters() if not p.requires_grad],
                 "optimisers": {name: driver.optimiser.state_dict() for name, driver in self.drivers.items()},
@@ -361,6 +369,7 @@ class _Training:
         self.earlier_seconds, self.earlier_busy = float(content["seconds"]), float(content["busy"])
         self.earlier_peak = float(content["peak_memory"])
         done = int(content["iteration"])
+        self.trained = int(content.get("trained", done))
         if self.steps.path.is_file():
             self.steps.load(before=done)
         elif done > 0:

@@ -28,6 +28,8 @@ class Optimisation:
         self.owner = type(method).__name__
         self.clock = Clock("train", 0, 1, {})
         self._overflow = False
+        self._untried = set(drivers)
+        self._fruitless: dict[str, list[str]] = {}
 
     def begin(self, clock: Clock) -> None:
         """Set the learning rates of this step."""
@@ -62,7 +64,8 @@ class Optimisation:
         return any(stepped)
 
     def end(self) -> None:
-        """End an iteration. Raise PluginError for gradients that were never stepped or were computed elsewhere."""
+        """End an iteration. Raise PluginError for gradients that were never stepped or were computed elsewhere, and for an
+        optimiser that gets none when its losses count for the first time in a stage."""
         left = [driver.name for driver in self.drivers.values() if driver.gradients]
         if left:
             raise PluginError(
@@ -70,6 +73,7 @@ class Optimisation:
                 f"{', '.join(left)} hold gradients that were never stepped; call optimise(..., step=True) last"
             )
         self._refuse_foreign()
+        self._refuse_fruitless()
         self.scale.update(self._overflow)
 
     def _drivers(self, on: Sequence[str]) -> list[Driver]:
@@ -114,12 +118,42 @@ class Optimisation:
         parameters = dict.fromkeys(p for driver in drivers for p in driver.parameters if p.requires_grad)
         if not counted or not parameters:
             return
+        reached = False
         with torch.autocast(values[0].device.type, enabled=False):
             total = torch.stack(counted).sum()
-            if not total.requires_grad:
-                return
-            torch.autograd.backward(self.scale.apply(total), inputs=list(parameters))
-        self._hand_out(parameters, drivers)
+            if total.requires_grad:
+                torch.autograd.backward(self.scale.apply(total), inputs=list(parameters))
+                reached = True
+        if reached:
+            self._hand_out(parameters, drivers)
+        if self._untried:
+            self._try(drivers, dict(zip(names, zip(weights, values, strict=True), strict=True)))
+
+    def _try(self, drivers: Sequence[Driver], losses: Mapping[str, tuple[float, Tensor]]) -> None:
+        """Note which of the optimisers that never had a gradient got one from these losses (weight, value), and which should
+        have.
+
+        A loss that is a constant 0, or a term whose weight is 0, may be the one that is to train an optimiser later on."""
+        counted = [name for name, (weight, value) in losses.items() if weight and (value.requires_grad or bool(value))]
+        idle = len(counted) < len(losses) or not all(self.method.weight(name, self.clock) for name in self.method.terms)
+        fed = [driver.name for driver in drivers if driver.gradients]
+        self._untried.difference_update(fed)
+        for driver in drivers:
+            if driver.name in self._untried and counted and (len(drivers) == 1 or not fed or not idle):
+                self._fruitless.setdefault(driver.name, []).extend(counted)
+
+    def _refuse_fruitless(self) -> None:
+        """Raise PluginError for an optimiser whose losses count for the first time, but gave it no gradient."""
+        for name, losses in self._fruitless.items():
+            if name in self._untried:
+                raise PluginError(
+                    f"{self.owner}: in step {self.clock.step} of stage {self.clock.stage!r}, no parameter of the optimiser "
+                    f"{name!r} got a gradient from its losses {', '.join(dict.fromkeys(losses))}. They don't depend on its "
+                    "parameters: a loss was detached (detach(), item(), argmax), was computed under torch.no_grad(), or "
+                    "comes from another network. Compute it with gradients; if this optimiser has nothing to learn yet, "
+                    "don't name it in `on`"
+                )
+        self._fruitless.clear()
 
     def _hand_out(self, parameters: Mapping[nn.Parameter, None], drivers: Sequence[Driver]) -> None:
         """Move the fresh gradients from `.grad` to the optimisers that asked for them."""

@@ -102,6 +102,7 @@ class Driver:
     lr: float
     schedule: str = "poly"
     power: float = 0.9
+    warm_up: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
     gradients: dict[int, Tensor] = field(default_factory=dict)
@@ -110,8 +111,9 @@ class Driver:
     """Some gradients were not finite in fp16; the next step is skipped."""
 
     def rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step: step k uses lr(k)."""
-        return self.lr * SCHEDULES[self.schedule](step, steps, self.power)
+        """Return the learning rate of a step: step k uses lr(k), multiplied by (k + 1) / w in the first w = warm_up x steps."""
+        rising = min(1.0, (step + 1) / (self.warm_up * steps)) if self.warm_up else 1.0
+        return self.lr * rising * SCHEDULES[self.schedule](step, steps, self.power)
 
     def set_rate(self, step: int, steps: int) -> float:
         rate = self.rate(step, steps)
@@ -193,15 +195,21 @@ def build_driver(name: str, contract: Optimiser, recipe: Recipe, owner: str = "m
         lr=lr,
         schedule=schedule,
         power=float(contract.settings.get("power", recipe.power)),
+        warm_up=recipe.warm_up if contract.schedule is None else 0.0,
         clip_norm=contract.settings.get("clip_norm", recipe.clip_norm),
         clip_value=contract.settings.get("clip_value", recipe.clip_value),
     )
 
 
 def build_drivers(method: Method, recipe: Recipe) -> dict[str, Driver]:
-    """Build all optimisers of a method for the stage that begins, with fresh state."""
+    """Build all optimisers of a method for the stage that begins, with fresh state. None: the stage has no iterations.
+
+    Raise PluginError if there are none although the method has parameters to train.
+    """
     contracts = method.optimisers()
     owner = type(method).__name__
-    if not contracts:
-        raise PluginError(f"{owner}: optimisers() is empty; name at least one")
+    if not contracts and trainable((method,)):
+        raise PluginError(
+            f"{owner}: optimisers() is empty, but parameters require gradients; name an optimiser for them, or freeze them"
+        )
     return {name: build_driver(name, contract, recipe, owner) for name, contract in contracts.items()}

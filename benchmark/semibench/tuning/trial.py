@@ -49,6 +49,7 @@ def with_validation(split: Split, draw: int) -> Split:
     return replace(
         split,
         labeled=tuple(ref for ref in split.labeled if group_of(ref) not in validation),
+        unlabeled=tuple(ref for ref in split.unlabeled if group_of(ref) not in validation),
         validation=cases_of(split.labeled, validation),
         validation_from="labeled",
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EPILOG = (
     "Examples:\n\n"
     "bench compare mean-teacher supervised --dataset tus\n\n"
+    "bench compare mean-teacher control --dataset tus\n\n"
     "bench compare 64c20a76 fe5f4b17 --metric hd95_mm --cases 10\n\n"
     "bench compare cps supervised -d tus --out comparison"
 )
@@ -40,7 +41,9 @@ def compare(
     first: Annotated[
         str, typer.Argument(metavar="ROW", help="Name shown on the board, method, or beginning of the row's digest.")
     ],
-    second: Annotated[str, typer.Argument(metavar="ROW", help="The row to compare it with.")],
+    second: Annotated[
+        str, typer.Argument(metavar="ROW", help="The row to compare it with; control: the control of the first.")
+    ],
     run_filter: Annotated[RunFilter, Fields(RunFilter, only=OF_TRACK)],
     score: ScoreRequest,
     runs: options.Runs = Path("runs"),
@@ -56,9 +59,11 @@ def compare(
 ) -> None:
     """Compare two rows case by case: mean difference, interval, test, and the cases where they differ most.
 
-    Both rows must be on the same board. The value of a case is its mean over the row's seeds.
+    Both rows must be on the same board. The value of a case is its mean over the row's seeds. With its control, a row is paired
+    by seed, too: only seeds that both have count.
     """
     from semibench_leaderboards.ranking.comparison import compare_rows
+    from semibench_leaderboards.ranking.references import control_of, with_shared_runs
     from semibench_leaderboards.ranking.selecting import chosen_pair
 
     board, one, other = chosen_pair(runs, run_filter, score, first, second)
@@ -67,6 +72,8 @@ def compare(
     for row in (one, other):
         if not row.n:
             raise UsageError(f"row {row.name!r} has no finished run with this score: {'; '.join(row.doubts.notes)}")
+    if control_of(board.rows, one) is other or control_of(board.rows, other) is one:
+        one, other = with_shared_runs(one, other)
     comparison = compare_rows(one, other, score.unit)
     if as_json:
         emit(_document(board, one, other, comparison))
@@ -122,6 +129,8 @@ def _facts(board: Board, one: Row, other: Row, comparison: RowComparison, unit: 
         (f"Wilcoxon signed-rank over {unit}s", f"p = {comparison.p:.3g}"),
         ("paired in", "; ".join(map(draw_fold_text, comparison.draw_folds))),
     ]
+    if "control" in (one.identity.role, other.identity.role):
+        facts.append(("paired by seed", f"{one.n} runs of each"))
     if comparison.undefined:
         facts.append(("left out", f"{comparison.undefined} {unit}s that have no value in one of the rows"))
     if min(one.n, other.n) < 3:

@@ -137,7 +137,7 @@ def _show(shown: Sequence[RunRecord], total: int, states: Counter[str]) -> None:
             [
                 record.key[:12],
                 _state(record),
-                f"{record.method} · {record.backbone}",
+                f"{record.method} · {record.backbone}{' · control' if record.spec.entry.is_control else ''}",
                 data,
                 " ".join(f"{name}{value}" for name, value in axes if value is not None),
                 f"{score[0]} {number(score[1])}" if score else NOTHING,

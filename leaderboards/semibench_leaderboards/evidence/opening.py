@@ -15,6 +15,7 @@ from semibench.contracts.protocol import DrawProtocol
 from semibench.data.catalog import DataCatalog
 from semibench.data.hashes import data_digest
 from semibench.data.roots import locate
+from semibench.protocols.controls import with_unlabeled_of
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.settings import build
@@ -50,9 +51,10 @@ class RunInputs:
         return data_digest(self.datasets, every, reporter=reporter)
 
     def split(self) -> Split:
-        """The split that the protocol draws now."""
+        """The split that the protocol draws now, as the entry uses it."""
         replicate = self.spec.replicate
-        return self.protocol.draw(self.catalog, self.options, replicate.draw, replicate.fold)
+        split = self.protocol.draw(self.catalog, self.options, replicate.draw, replicate.fold)
+        return with_unlabeled_of(self.spec.entry, split)
 
     def refs(self, rows: Sequence[CaseRow]) -> list[CaseRef]:
         """Cases of a role in split.json. Raises RunInputsError for a case that the local data don't have."""

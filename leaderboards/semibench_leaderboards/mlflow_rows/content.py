@@ -22,7 +22,7 @@ from semibench_leaderboards.reading.records import RunRecord
 from semibench_leaderboards.showing import tables
 from semibench_leaderboards.showing.diagrams import interval_chart
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the content changes, so that boards in a store are written again."""
 
 EXPERIMENT_NOTE, RUN_NOTE = 4900, 7500
@@ -83,8 +83,10 @@ def fingerprint(records: Iterable[RunRecord]) -> str:
     return f"{FORMAT}-{sha256(canonical(parts))[:32]}"
 
 
-def track_content(board: Board, ranking: Ranking, records: Sequence[RunRecord]) -> TrackContent:
-    """The content of a track, from its board, its ranking and all of its runs."""
+def track_content(
+    board: Board, ranking: Ranking, records: Sequence[RunRecord], lent: Sequence[RunRecord] = ()
+) -> TrackContent:
+    """The content of a track, from its board, its ranking, all of its runs, and those that other tracks lend to it."""
     files = {
         "leaderboard.md": tables.to_markdown(board, ranking),
         "leaderboard.csv": tables.to_csv([(board, ranking)]),
@@ -97,9 +99,9 @@ def track_content(board: Board, ranking: Ranking, records: Sequence[RunRecord]) 
         "mlflow.experimentKind": "custom_model_development",
         f"mlflow.sharedViewState.{SHARED}": _shared_view(_columns(board)),
     }
-    parents = (*(_parent(board, ranking, row) for row in board.rows), _board_run(board, ranking, records))
+    parents = (*(_parent(board, ranking, row) for row in board.own_rows), _board_run(board, ranking, records))
     rows_of = {record.key: record.row[:SHORT] for record in records}
-    return TrackContent(board.digest, board.title, parents, rows_of, tags, files, fingerprint(records))
+    return TrackContent(board.digest, board.title, parents, rows_of, tags, files, fingerprint([*records, *lent]))
 
 
 # ---- a row ---------------------------------------------------------------------------------------------------------
@@ -148,6 +150,7 @@ def _tags(board: Board, ranking: Ranking, row: Row) -> dict[str, str]:
         "backbone": row.identity.backbone,
         "predictor": row.identity.predictor,
         "tuning": row.identity.tuning,
+        "reference": row.identity.role,
         "rank": str(position) if position else f"not ranked: {ranking.unranked.get(row.name, 'no score')}",
         "same": ranking.letters.get(row.name, ""),
         "worst class": row.statistics.worst[0] if row.statistics.worst else "",
@@ -162,7 +165,8 @@ def row_metrics(board: Board, ranking: Ranking, row: Row) -> dict[str, float]:
     """Aggregates of a row, under names that every row of the track has; undefined ones are left out.
 
     The board's score comes first, with its spread and interval, then the costs, then every other score of the default
-    predictor (mean and standard deviation over runs).
+    predictor (mean and standard deviation over runs). Before them: the differences from the references, such as
+    `unlabeled_worth`, the row minus its control.
     """
     main, interval = board.metric, ranking.stability.get(row.name)
     metrics: dict[str, float | None] = {
@@ -188,12 +192,22 @@ def row_metrics(board: Board, ranking: Ranking, row: Row) -> dict[str, float]:
         "peak_memory_mb": row.costs.peak_memory_mb,
         "seconds_per_case": row.costs.seconds_per_case,
         "label_budget": row.costs.label_budget,
+        **_attribution_metrics(ranking, row),
     }
     if not row.n:
         counts = ("runs", "runs.failed", "runs.unfinished")
         return {name: float(value) for name, value in metrics.items() if value is not None and name in counts}
     metrics |= _other_scores(row)
     return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
+
+
+def _attribution_metrics(ranking: Ranking, row: Row) -> dict[str, float | None]:
+    """`unlabeled_worth`, `.low`, `.high` and so on, as numbers."""
+    values = tables.attribution_record(tables.attribution(ranking, row))
+    metrics: dict[str, float | None] = {}
+    for name in ("over_labels_alone", "unlabeled_worth", "gap_closed", "gap"):
+        metrics |= {name: values[name], f"{name}.low": values[f"{name}_low"], f"{name}.high": values[f"{name}_high"]}
+    return metrics
 
 
 def _other_scores(row: Row) -> dict[str, float | None]:
@@ -225,6 +239,10 @@ def _row_note(board: Board, ranking: Ranking, row: Row) -> str:
         low, high = row.statistics.low, row.statistics.high
         span = "" if low is None else f", 95 % interval over cases {tables.number(low)} to {tables.number(high)}"
         lines += [f"**{tables.caption(board)}**: {tables.mean_text(row)} over runs{span}.", ""]
+    gain = tables.attribution(ranking, row)
+    if gain.unlabeled_worth is not None:
+        text = tables.difference_text(gain.unlabeled_worth)
+        lines += [f"Its unlabeled images are worth **{text}** (the row minus {gain.unlabeled_worth.against}).", ""]
     same = _peers(ranking, row.name)
     if same:
         lines += [f"Can't be told apart from: {', '.join(same)}.", ""]
@@ -300,9 +318,23 @@ SHARED = "semibench"
 """Name of the shared view of the runs table: its columns and their order."""
 
 
+COMPARED = ("unlabeled_worth", "unlabeled_worth.low", "unlabeled_worth.high", "gap_closed", "over_labels_alone")
+"""Metrics of a row that compare it with the references of its board."""
+
+
 def _columns(board: Board) -> list[str]:
     main = board.metric
-    names = ["rank", main, f"{main}.std", f"{main}.low", f"{main}.high", "runs", "training_seconds", "parameters"]
+    names = [
+        "rank",
+        main,
+        f"{main}.std",
+        f"{main}.low",
+        f"{main}.high",
+        *COMPARED,
+        "runs",
+        "training_seconds",
+        "parameters",
+    ]
     return [*(f"metrics.`{name}`" for name in names), "tags.`same`"]
 
 

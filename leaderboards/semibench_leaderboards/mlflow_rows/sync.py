@@ -78,19 +78,20 @@ def sync(
     store = RowStore(client)
     report = SyncReport()
     with _locked(address, runs):
-        by_track = _records_by_track(runs, tracks)
+        by_track, bounds = _records_by_track(runs, tracks)
         stored = store.read(by_track)
         if _mirror_missing(by_track, stored, address, report, reporter):
             stored = store.read(by_track)
         outdated = [
             track
             for track, records in by_track.items()
-            if track in stored and (force or not _up_to_date(stored[track], records))
+            if track in stored and (force or not _up_to_date(stored[track], records, bounds.get(track, ())))
         ]
         report.unchanged = len(stored) - len(outdated)
         reporter.phase("leaderboards", len(outdated))
         for number, track in enumerate(outdated, 1):
-            _write(store, client, stored[track], by_track[track], report, diagram=len(outdated) <= DIAGRAMS)
+            lent = bounds.get(track, ())
+            _write(store, client, stored[track], by_track[track], lent, report, diagram=len(outdated) <= DIAGRAMS)
             reporter.advance(number)
         reporter.end()
     for text in report.warnings:
@@ -98,23 +99,46 @@ def sync(
     return report
 
 
-def _records_by_track(runs: Path, tracks: Iterable[str] | None) -> dict[str, list[RunRecord]]:
+def _records_by_track(
+    runs: Path, tracks: Iterable[str] | None
+) -> tuple[dict[str, list[RunRecord]], dict[str, list[RunRecord]]]:
+    """The runs of each track, and those with all labels that other tracks lend to it.
+
+    A track that lends its runs to others brings these along, since their boards show them.
+    """
+    from semibench_leaderboards.ranking.bounds import bounds_by_family, family
     from semibench_leaderboards.reading.records import read_runs
     from semibench_leaderboards.reading.run_filter import RunFilter
 
     if tracks is None:
         records = read_runs(runs)
     else:
-        records = [record for track in dict.fromkeys(tracks) for record in read_runs(runs, RunFilter(track=track))]
+        wanted = [record for track in dict.fromkeys(tracks) for record in read_runs(runs, RunFilter(track=track))]
+        relatives = [
+            record
+            for protocol, dataset in dict.fromkeys((record.protocol, record.dataset) for record in wanted)
+            for record in read_runs(runs, RunFilter(protocol=protocol, dataset=dataset))
+        ]
+        records = list({record.folder: record for record in (*wanted, *relatives)}.values())
     by_track: dict[str, list[RunRecord]] = {}
     for record in records:
         by_track.setdefault(record.track, []).append(record)
-    return by_track
+    lent = bounds_by_family(records)
+    families = {track: family(members[0].spec.track) for track, members in by_track.items()}
+    bounds = {
+        track: [record for record in lent.get(name, ()) if record.track != track] for track, name in families.items()
+    }
+    if tracks is not None:
+        asked = {record.track for record in wanted}
+        lenders = {families[record.track] for members in lent.values() for record in members if record.track in asked}
+        by_track = {track: runs for track, runs in by_track.items() if track in asked or families[track] in lenders}
+    return by_track, bounds
 
 
-def _up_to_date(stored: StoredTrack, records: Sequence[RunRecord]) -> bool:
+def _up_to_date(stored: StoredTrack, records: Sequence[RunRecord], lent: Sequence[RunRecord]) -> bool:
     rows_of = {record.key: record.row[:SHORT] for record in records}
-    return stored.tags.get(FINGERPRINT) == fingerprint(records) and stored.complete(len(set(rows_of.values())), rows_of)
+    current = stored.tags.get(FINGERPRINT) == fingerprint([*records, *lent])
+    return current and stored.complete(len(set(rows_of.values())), rows_of)
 
 
 @contextmanager
@@ -167,15 +191,15 @@ def _mirror_missing(
 
 
 def _write(
-    store: RowStore, client: MlflowClient, stored: StoredTrack, records: Sequence[RunRecord], report: SyncReport,
-    *, diagram: bool,
+    store: RowStore, client: MlflowClient, stored: StoredTrack, records: Sequence[RunRecord], lent: Sequence[RunRecord],
+    report: SyncReport, *, diagram: bool,
 ) -> None:  # fmt: skip
     from semibench_leaderboards.ranking.boards import boards
     from semibench_leaderboards.ranking.ranks import rank
     from semibench_leaderboards.reading.records import damaged_among
 
     try:
-        board = next(iter(boards(records)), None)
+        board = next(iter(boards(records, others=lent)), None)
         damaged = damaged_among(records)
         if board is None:
             reasons = "; ".join(["none of its runs can be read", *damaged])
@@ -183,12 +207,12 @@ def _write(
             return
         report.warnings += damaged
         ranking = rank(board)
-        content = track_content(board, ranking, records)
+        content = track_content(board, ranking, records, lent)
     except SemibenchError as error:
         report.warnings.append(f"track {stored.track[:SHORT]} is left as it was: {error}")
         return
     report.tracks += 1
-    report.rows += len(board.rows)
+    report.rows += len(board.own_rows)
     report.runs += len(records)
     store.write(stored, content)
     files: dict[str, Callable[[Path], Any]] = {name: partial(_write_text, text) for name, text in content.files.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from semibench.contracts.errors import UnknownNameError
 from semibench.contracts.identity import Score, Track
 from semibench.runfolder.records import ScoreSummary
+from semibench_leaderboards.ranking.bounds import NO_LABEL_LEFT, bounds_by_family, family, fitting, role_of, roles
 from semibench_leaderboards.ranking.doubts import board_warnings, row_notes
 from semibench_leaderboards.ranking.resampling import interval, resampled_means
-from semibench_leaderboards.ranking.rows import Row, RowCosts, RowDoubts, RowIdentity, RowStates, RowStatistics
+from semibench_leaderboards.ranking.rows import Role, Row, RowCosts, RowDoubts, RowIdentity, RowStates, RowStatistics
 from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.cases import CaseScores, CasesError, ScoredMetric, case_scores, stored_mean
 from semibench_leaderboards.reading.differences import differences, distinct_names, track_record
@@ -57,55 +58,73 @@ class Board:
     """What a reader must know: phantom data, changed code, different devices."""
 
     @property
+    def own_rows(self) -> tuple[Row, ...]:
+        """The rows of this track, without the bounds that another track lends."""
+        return tuple(row for row in self.rows if not row.identity.borrowed)
+
+    @property
     def score_record(self) -> dict[str, Any]:
         """The score and the metric as plain values."""
         return self.score.model_dump() | {"metric": self.metric}
 
 
-def boards(records: Iterable[RunRecord], request: ScoreRequest | None = None) -> list[Board]:
+def boards(
+    records: Iterable[RunRecord], request: ScoreRequest | None = None, *, others: Iterable[RunRecord] = ()
+) -> list[Board]:
     """One board for each track among the runs, ordered by title.
 
     Reads the per-case scores of finished runs. A run whose table of cases is damaged or contradicts its summary is left out;
-    `left_out` names it.
+    `left_out` names it. References with all labels are rows of the boards that have fewer labels and are the same otherwise. A
+    track that has nothing but such references gets no board of its own, if each of them is shown on another one.
 
-    Raises UnknownNameError for a convention, metric or predictor that no run of any track has.
+    Args:
+        records: the runs of the tracks.
+        request: which score; None: the default one.
+        others: runs of further tracks, which may lend references with all labels.
+
+    Raises:
+        UnknownNameError: for a convention, metric or predictor that no run of any track has.
     """
     request = request or ScoreRequest()
     tracks: dict[str, list[RunRecord]] = {}
     for record in records:
         tracks.setdefault(record.track, []).append(record)
+    every = {record.folder: record for runs in tracks.values() for record in runs}
+    bounds = bounds_by_family({**every, **{record.folder: record for record in others}}.values())
     readable, unknown = [], []
-    for runs in tracks.values():
+    for track, runs in tracks.items():
+        lent = [run for run in bounds.get(family(runs[0].spec.track), ()) if run.track != track]
         try:
-            readable += _readable_board(runs, request)
+            readable += _readable_board(runs, lent, request)
         except UnknownNameError as error:
             unknown.append(error)
     if unknown and not any(row.n for board in readable for row in board.rows):
         raise unknown[0]
-    return sorted(readable, key=lambda board: board.title)
+    return sorted(_without_lenders(readable), key=lambda board: board.title)
 
 
-def _readable_board(runs: Sequence[RunRecord], request: ScoreRequest) -> list[Board]:
+def _without_lenders(every: Sequence[Board]) -> list[Board]:
+    """The boards without those whose rows are all shown on boards with fewer labels."""
+    lent = {row.key for board in every for row in board.rows if row.identity.borrowed}
+    return [board for board in every if not all(row.key in lent for row in board.own_rows)]
+
+
+def _readable_board(runs: Sequence[RunRecord], lent: Sequence[RunRecord], request: ScoreRequest) -> list[Board]:
     """The board of the runs whose cases can be read; empty where there is no such run."""
     while runs:
         try:
-            return [_board(runs, request)]
+            return [_board(runs, lent, request)]
         except CasesError as error:
-            runs = [record for record in runs if record.folder not in error.faults]
+            runs, lent = ([record for record in some if record.folder not in error.faults] for some in (runs, lent))
     return []
 
 
-def _board(runs: Sequence[RunRecord], request: ScoreRequest) -> Board:
+def _board(runs: Sequence[RunRecord], lent: Sequence[RunRecord], request: ScoreRequest) -> Board:
     first = runs[0]
     shown, facts = _resolve(runs, request)
-    groups = by_row(runs)
-    names = distinct_names(
-        {key: members[0].spec.entry for key, members in groups.items()},
-        {key: _newest(members).code for key, members in groups.items()},
-    )
-    lines = [(key, predictor) for key, members in groups.items() for predictor in _predictors(members, shown.score)]
     higher = _higher(facts, shown)
-    rows = _rows(groups, lines, names, shown, higher)
+    rows = _rows_of(by_row(runs), shown, higher)
+    rows += fitting([row for row in _rows_of(by_row(lent), shown, higher, lent=True) if row.n], rows)
     track = first.spec.track
     recipe = track.recipe if isinstance(track.recipe, str) else first.recipe
     return Board(
@@ -119,8 +138,32 @@ def _board(runs: Sequence[RunRecord], request: ScoreRequest) -> Board:
         higher=higher,
         unit=facts.unit if facts is not None else "",
         rows=tuple(sorted(rows, key=lambda row: _order(row, higher))),
-        warnings=tuple(board_warnings(runs, rows)),
+        warnings=tuple(board_warnings(runs, [row for row in rows if not row.identity.borrowed])),
     )
+
+
+def _rows_of(
+    groups: Mapping[str, Sequence[RunRecord]], shown: ScoredMetric, higher: bool, *, lent: bool = False
+) -> list[Row]:
+    """The rows of some runs. lent: they are references with all labels, of another track."""
+    by_method = roles()
+    names = distinct_names(
+        {key: members[0].spec.entry for key, members in groups.items()},
+        {key: _newest(members).code for key, members in groups.items()},
+    )
+    of: dict[str, Role] = {key: role_of(members[0].spec.entry, by_method) for key, members in groups.items()}
+    if lent:
+        names, of = (
+            {key: f"{name} (all labels)" for key, name in names.items()},
+            {key: NO_LABEL_LEFT[role] for key, role in of.items()},
+        )
+    lines = [
+        (key, predictor)
+        for key, members in groups.items()
+        for predictor in _predictors(members, shown.score, reference=of[key] not in ("", "control"))
+    ]
+    rows = _rows(groups, lines, names, shown, higher)
+    return [replace(row, identity=replace(row.identity, role=of[row.key], borrowed=lent)) for row in rows]
 
 
 def _order(row: Row, higher: bool) -> tuple[Any, ...]:
@@ -170,15 +213,15 @@ def _higher(facts: ScoreSummary | None, shown: ScoredMetric) -> bool:
     return shown.metric in convention.higher
 
 
-def _predictors(members: Sequence[RunRecord], score: Score) -> list[str]:
-    """The predictors of a row that the score shows; the first is the default."""
+def _predictors(members: Sequence[RunRecord], score: Score, *, reference: bool) -> list[str]:
+    """The predictors of a row that the score shows; the first is the default. A reference always shows its default one."""
     scored: dict[str, None] = {}
     for record in members:
         if record.counts:
             scored.update(dict.fromkeys(summary.predictor for summary in record.scores))
     if not scored:
         return [score.predictor or "–"] if score.predictor != "all" else ["–"]
-    if score.predictor is None:
+    if score.predictor is None or reference:
         return [next(iter(scored))]
     if score.predictor == "all":
         return list(scored)

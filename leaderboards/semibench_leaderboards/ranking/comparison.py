@@ -172,7 +172,7 @@ def compare_rows(first: Row, second: Row, unit: Unit = "case") -> RowComparison:
     keys = tuple(sorted(one))
     first_values, second_values = np.array([one[key] for key in keys]), np.array([other[key] for key in keys])
     values = first_values - second_values
-    span = interval(_resampled(first, draw_folds) - _resampled(second, draw_folds))
+    span = interval(resampled_in(first, draw_folds) - resampled_in(second, draw_folds))
     defined = ~np.isnan(values)
     return RowComparison(
         first=first.name, second=second.name, difference=float(nan_mean(values, axis=0)),
@@ -183,7 +183,8 @@ def compare_rows(first: Row, second: Row, unit: Unit = "case") -> RowComparison:
     )  # fmt: skip
 
 
-def _resampled(row: Row, draw_folds: Sequence[DrawFold]) -> NDArray[np.float64]:
+def resampled_in(row: Row, draw_folds: Sequence[DrawFold]) -> NDArray[np.float64]:
+    """The mean of a row over these draws and folds in each bootstrap resample, (B,)."""
     if row.resampled is not None and row.draw_folds == set(draw_folds):
         return row.resampled
     return resampled_means(_tables(row, draw_folds))

@@ -73,10 +73,10 @@ def board_warnings(runs: Sequence[RunRecord], rows: Sequence[Row]) -> list[str]:
         )
     if len({record.provenance.numerics for record in runs if record.counts and record.provenance.versions}) > 1:
         warnings.append("rows were made with different numerics of the harness: run the older ones again")
-    splits: dict[DrawFold, set[str]] = {}
+    splits: dict[tuple[DrawFold, bool], set[str]] = {}  # a control's unlabeled pool is another one
     for record in runs:
         if record.counts and record.split:
-            splits.setdefault(record.draw_fold, set()).add(record.split)
+            splits.setdefault((record.draw_fold, record.spec.entry.is_control), set()).add(record.split)
     if any(len(digests) > 1 for digests in splits.values()):
         warnings.append("runs of one draw and fold were made on different splits: run the older ones again")
     if len({row.costs.devices for row in rows if row.n}) > 1:

@@ -24,6 +24,7 @@ from semibench_leaderboards.ranking.comparison import (
     signed_rank,
 )
 from semibench_leaderboards.ranking.letters import letters
+from semibench_leaderboards.ranking.references import EXPLAINED, Attribution, attributions
 from semibench_leaderboards.ranking.resampling import LEVEL
 from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.ranking.score_request import Unit
@@ -69,6 +70,8 @@ class Ranking:
     n: int = 0
     """Number of units in the tests."""
     notes: tuple[str, ...] = ()
+    attributions: Mapping[str, Attribution] = field(default_factory=dict)
+    """What the gain of a row can be attributed to, for competitors and controls."""
 
     def position(self, name: str) -> int | None:
         """1 for the best row; None for a row that isn't ranked."""
@@ -95,12 +98,16 @@ def holm(p: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def rank(board: Board, unit: Unit = "case") -> Ranking:
-    """Ranks the rows of a board that have at least three counted runs and the same test cases as the others."""
-    unranked: dict[str, str] = {}
-    rows = _comparable(board.rows, unranked)
+    """Ranks the rows of a board that have at least three counted runs and the same test cases as the others.
+
+    References and controls are never ranked; the other rows are compared with them."""
+    unranked = {row.name: EXPLAINED[row.identity.role] for row in board.rows if row.identity.role}
+    rows = _comparable([row for row in board.rows if not row.identity.role], unranked)
     order = tuple(row.name for row in rows)
+    gains = attributions(board.rows, board.higher)
     if len(rows) < 2:
-        return Ranking(order=order, letters=dict.fromkeys(order, "a"), unranked=unranked, unit=unit)
+        letters_of = dict.fromkeys(order, "a")
+        return Ranking(order=order, letters=letters_of, unranked=unranked, unit=unit, attributions=gains)
     draw_folds = {row.name: row.draw_folds for row in rows}
     same_draw_folds = len(set(draw_folds.values())) == 1
     shared = sorted(frozenset.intersection(*draw_folds.values()), key=str)
@@ -122,7 +129,7 @@ def rank(board: Board, unit: Unit = "case") -> Ranking:
             )
     return Ranking(
         order=order, letters=marks, adjusted=adjusted, average=_average_ranks(values, board.higher), unranked=unranked,
-        stability=_stability(rows, board.higher), unit=unit, n=n, notes=tuple(notes),
+        stability=_stability(rows, board.higher), unit=unit, n=n, notes=tuple(notes), attributions=gains,
     )  # fmt: skip
 
 

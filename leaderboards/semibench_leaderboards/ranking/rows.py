@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,13 @@ from numpy.typing import NDArray
 from semibench_leaderboards.reading.cases import CaseScores
 from semibench_leaderboards.reading.records import DrawFold, RunRecord
 
-__all__ = ["Row", "RowCosts", "RowDoubts", "RowIdentity", "RowStates", "RowStatistics"]
+__all__ = ["Role", "Row", "RowCosts", "RowDoubts", "RowIdentity", "RowStates", "RowStatistics"]
+
+
+Role = Literal["", "labels alone", "all labels", "no image", "no image, all labels", "control"]
+"""What a row is on its board. Empty: it competes and can be ranked. The others are references: trained with the labeled images
+alone, with all labels (of another track), without looking at an image; "control": a method whose unlabeled images are the labeled
+ones."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,9 @@ class RowIdentity:
     """Study that found the tuned weights."""
     code: str = ""
     """Digest of the code that made the counted runs; empty if it wasn't recorded."""
+    role: Role = ""
+    borrowed: bool = False
+    """Whether its runs are of another track, with more labels: a bound, which is drawn as a line."""
 
     @property
     def tuned(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.contracts.identity import SHORT
 from semibench_leaderboards.ranking.boards import Board, board_differences, boards
+from semibench_leaderboards.ranking.references import control_of
 from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.differences import MISSING, differences, track_record
@@ -52,10 +53,21 @@ def _check_filter(runs: Path, kind: str, value: Any, existing: set[Any]) -> None
 
 def chosen_boards(runs: Path, run_filter: RunFilter, request: ScoreRequest) -> list[Board]:
     """The boards of the runs that match. Raises UsageError where there are none, with the reason."""
-    matching = boards(chosen_runs(runs, run_filter), request)
+    records = chosen_runs(runs, run_filter)
+    matching = boards(records, request, others=_relatives(runs, records) if run_filter.track else ())
     if not matching:
         raise UsageError("\n".join(["none of the runs that match can be read", *left_out(runs)]))
     return matching
+
+
+def _relatives(runs: Path, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs of all tracks with the data sets and protocols of some runs; among them are references with all labels."""
+    pairs = dict.fromkeys((record.protocol, record.dataset) for record in records)
+    return [
+        record
+        for protocol, dataset in pairs
+        for record in read_runs(runs, RunFilter(protocol=protocol, dataset=dataset))
+    ]
 
 
 def overview(matching: Sequence[Board]) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:
@@ -66,8 +78,8 @@ def overview(matching: Sequence[Board]) -> tuple[list[dict[str, Any]], list[tupl
     """
     lines = [
         {
-            "board": board.title, "track": board.digest[:SHORT], "rows": len(board.rows),
-            "runs": sum(len(row.states.runs) for row in board.rows),
+            "board": board.title, "track": board.digest[:SHORT], "rows": len(board.own_rows),
+            "runs": sum(len(row.states.runs) for row in board.own_rows),
         }
         for board in matching
     ]  # fmt: skip
@@ -96,13 +108,14 @@ def one_board(matching: Sequence[Board]) -> Board:
 
 
 def chosen_row(board: Board, name: str) -> Row:
-    """The row of a board by the name shown, its method, or the beginning of its digest.
+    """The row of a board by the name shown, its method, or the beginning of its digest. A method's name doesn't mean its control,
+    or a bound.
 
     Raises UnknownNameError where no row matches, UsageError where several do.
     """
     for matches in (
         lambda row: row.name == name,
-        lambda row: row.identity.method == name,
+        lambda row: row.identity.method == name and not row.identity.borrowed and row.identity.role != "control",
         lambda row: len(name) >= 4 and row.key.startswith(name),
     ):
         rows = [row for row in board.rows if matches(row)]
@@ -114,15 +127,21 @@ def chosen_row(board: Board, name: str) -> Row:
     raise UnknownNameError(f"row on the board {board.title!r}", name, [row.name for row in board.rows])
 
 
+CONTROL = "control"
+"""Names the control of the other row."""
+
+
 def chosen_pair(
     runs: Path, run_filter: RunFilter, request: ScoreRequest, first: str, second: str
 ) -> tuple[Board, Row, Row]:
-    """The board that has both rows, and the two rows.
+    """The board that has both rows, and the two rows. The second may be "control", for the control of the first.
 
     Raises UnknownNameError for a name that no board has, UsageError where no board has both (rows of different tracks are never
     compared; the message says what the tracks differ in) or several have.
     """
     matching = chosen_boards(runs, run_filter, request)
+    if second == CONTROL:
+        return _with_control(matching, first)
     with_row = {name: [board for board in matching if _has_row(board, name)] for name in (first, second)}
     for name, candidates in with_row.items():
         if not candidates:
@@ -138,6 +157,20 @@ def chosen_pair(
         )
     board = one_board(with_both)
     return board, chosen_row(board, first), chosen_row(board, second)
+
+
+def _with_control(matching: Sequence[Board], name: str) -> tuple[Board, Row, Row]:
+    """The board that has a row and its control, and both. Raises an error, which says what is missing, where there is none."""
+    candidates = [board for board in matching if _has_row(board, name)]
+    if not candidates:
+        existing = {row.name for board in matching for row in board.rows}
+        raise UnknownNameError(f"row on the {_boards_text(len(matching))}", name, existing)
+    pairs = [(board, row, control_of(board.rows, row)) for board in candidates for row in [chosen_row(board, name)]]
+    complete = [(board, row, control) for board, row, control in pairs if control is not None]
+    if not complete:
+        raise UsageError(f"row {pairs[0][1].name!r} has no control on its board; run it: bench run ... --control")
+    board = one_board([board for board, _, _ in complete])
+    return next(pair for pair in complete if pair[0] is board)
 
 
 def _boards_text(count: int) -> str:

@@ -63,12 +63,26 @@ def distinct_names(entries: Mapping[str, Entry], codes: Mapping[str, str] | None
     """A short and unique name for each entry.
 
     It is the method, with the backbone where a method has several, with the options that differ where that isn't enough, and with
-    the digest where too many differ. Entries of one name that were made with different code show its digest, too.
+    the digest where too many differ. Entries of one name that were made with different code show its digest, too. A control has the
+    name of its method and " (control)".
 
     Args:
         entries: by key.
         codes: digest of the code that made each; None: all the same.
     """
+    methods = {key: entry.model_copy(update={"unlabeled_from": None}) for key, entry in entries.items()}
+    digests = {key: entry.digest() for key, entry in methods.items()}
+    named: dict[str, str] = {}  # digest of a method -> the key that names it: its own rather than its control's
+    for key in sorted(entries, key=lambda key: entries[key].is_control):
+        named.setdefault(digests[key], key)
+    names = _distinct_methods({key: methods[key] for key in entries if named[digests[key]] == key}, codes)
+    return {
+        key: names[named[digests[key]]] + (" (control)" if entry.is_control else "") for key, entry in entries.items()
+    }
+
+
+def _distinct_methods(entries: Mapping[str, Entry], codes: Mapping[str, str] | None) -> dict[str, str]:
+    """As `distinct_names`, for entries that aren't controls."""
     backbones: dict[str, set[str]] = {}
     for entry in entries.values():
         backbones.setdefault(entry.method.short, set()).add(entry.backbone.short)

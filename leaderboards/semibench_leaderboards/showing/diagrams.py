@@ -11,7 +11,7 @@ from semibench.files import write_atomically
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.comparison import RowComparison
 from semibench_leaderboards.ranking.ranks import Ranking
-from semibench_leaderboards.showing.tables import caption, number, ordered
+from semibench_leaderboards.showing.tables import MARKS, caption, number, ordered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -155,7 +155,8 @@ def interval_chart(board: Board, ranking: Ranking) -> str:
         'font-family="system-ui, sans-serif" font-size="12" fill="#1b1f24">',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         f'<text x="12" y="20" font-weight="bold">{escape(caption(board))}</text>',
-        '<text x="12" y="38" fill="#57606a">dot: mean; bar: 95 % interval over cases; ticks: runs</text>',
+        '<text x="12" y="38" fill="#57606a">dot: mean; bar: 95 % interval over cases; ticks: runs; dashed: the labels alone, '
+        "all labels</text>",
     ]
     bottom = TOP + LINE * len(rows)
     for step in range(5):
@@ -164,11 +165,19 @@ def interval_chart(board: Board, ranking: Ranking) -> str:
         parts.append(
             f'<text x="{x(value)}" y="{bottom + 16}" text-anchor="middle" fill="#57606a">{number(value, 3)}</text>'
         )
+    for row in rows:
+        if row.identity.role in ("labels alone", "all labels") and row.statistics.mean is not None:
+            place = x(row.statistics.mean)
+            parts.append(
+                f'<line x1="{place}" y1="{TOP - 6}" x2="{place}" y2="{bottom}" stroke="#0a5ca8" stroke-dasharray="5 4">'
+                f"<title>{escape(row.name)}</title></line>"
+            )
     for line, row in enumerate(rows):
         assert row.statistics.mean is not None
         y = TOP + LINE * line + LINE // 2
         position = ranking.position(row.name)
-        label = f"{position if position else '–'}  {row.name if len(row.name) <= 34 else row.name[:33] + '…'}"
+        mark = MARKS.get(row.identity.role, "ref") if position is None else position
+        label = f"{mark}  {row.name if len(row.name) <= 34 else row.name[:33] + '…'}"
         parts.append(f'<text x="12" y="{y + 4}"><title>{escape(row.name)}</title>{escape(label)}</text>')
         start, end = row.statistics.low, row.statistics.high
         if start is not None and end is not None:

@@ -13,15 +13,22 @@ from semibench.files import jsonable
 from semibench.tracking.tables import markdown_table, metric_label
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
+from semibench_leaderboards.ranking.references import EXPLAINED, Attribution, PairedDifference, control_of, other_code
 from semibench_leaderboards.ranking.rows import Row
 
 NOTHING = "–"
 
 
 def ordered(board: Board, ranking: Ranking) -> list[Row]:
-    """The ranked rows, best first, then the others in the board's order."""
-    ranked = set(ranking.order)
-    return [row for row in board.rows if row.name in ranked] + [row for row in board.rows if row.name not in ranked]
+    """The ranked rows, best first, then the others in the board's order, then the references by role."""
+    roles = list(EXPLAINED)
+
+    def place(row: Row) -> int:
+        if row.identity.role:
+            return 2 + roles.index(row.identity.role)
+        return 0 if row.name in ranking.order else 1
+
+    return sorted(board.rows, key=place)
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -78,9 +85,43 @@ class TextColumn:
     text: Callable[[Board, Ranking, Row], str]
 
 
+OTHER_NETWORK = "*"
+"""Marks a difference from a reference with another network."""
+
+
+def difference_text(found: PairedDifference | None) -> str:
+    """ "+0.0183 (-0.0012 … +0.0377)", with a mark if the networks differ."""
+    if found is None:
+        return NOTHING
+    mark = "" if found.same_network else f" {OTHER_NETWORK}"
+    span = "" if found.low is None or found.high is None else f" ({_signed(found.low)} … {_signed(found.high)})"
+    return f"{_signed(found.difference)}{span}{mark}"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value >= 0 else "") + number(value)
+
+
+def share_text(ranking: Ranking, row: Row) -> str:
+    """ "43 %": the share of the gap between few labels and all labels, with a mark if the networks differ."""
+    found = attribution(ranking, row).gap_closed
+    if found is None:
+        return NOTHING
+    return f"{100 * found.share:.0f} %" + ("" if found.same_network else f" {OTHER_NETWORK}")
+
+
+def attribution(ranking: Ranking, row: Row) -> Attribution:
+    """What the gain of a row can be attributed to; empty for references."""
+    return ranking.attributions.get(row.name, Attribution())
+
+
+MARKS = {"": NOTHING, "control": "ctl"}
+"""What stands in place of the rank, by role; "ref" for all other roles."""
+
+
 def _rank(board: Board, ranking: Ranking, row: Row) -> str:
     position = ranking.position(row.name)
-    return NOTHING if position is None else str(position)
+    return MARKS.get(row.identity.role, "ref") if position is None else str(position)
 
 
 def _axes(board: Board, ranking: Ranking, row: Row) -> str:
@@ -97,12 +138,18 @@ def _memory(board: Board, ranking: Ranking, row: Row) -> str:
     return f"{row.costs.peak_memory_mb:.0f} MB" if row.costs.peak_memory_mb else NOTHING
 
 
+WORTH, GAP, GAIN = "unlabeled worth", "gap closed", "over labels alone"
+"""Columns that compare a row with the references; a board without the references has none of them."""
+
 COLUMNS = (
     TextColumn("#", 0, _rank),
     TextColumn("row", 0, lambda board, ranking, row: row.name),
     TextColumn("code", 0, lambda board, ranking, row: "stale" if row.doubts.stale else NOTHING),
     TextColumn("mean ± std", 0, lambda board, ranking, row: mean_text(row)),
     TextColumn("95 % interval", 2, lambda board, ranking, row: interval_text(row)),
+    TextColumn(WORTH, 2, lambda board, ranking, row: difference_text(attribution(ranking, row).unlabeled_worth)),
+    TextColumn(GAP, 2, lambda board, ranking, row: share_text(ranking, row)),
+    TextColumn(GAIN, 4, lambda board, ranking, row: difference_text(attribution(ranking, row).over_labels_alone)),
     TextColumn("same", 1, lambda board, ranking, row: ranking.letters.get(row.name, NOTHING)),
     TextColumn("runs", 1, lambda board, ranking, row: row.states.text),
     TextColumn("ranks", 4, lambda board, ranking, row: stability_text(ranking, row)),
@@ -124,6 +171,11 @@ def grid(board: Board, ranking: Ranking, width: int | None = None) -> tuple[list
     rows = ordered(board, ranking)
     cells = {column.head: [column.text(board, ranking, row) for row in rows] for column in COLUMNS}
     columns = list(COLUMNS)
+    columns = [
+        column
+        for column in columns
+        if column.head not in (WORTH, GAP, GAIN) or any(text != NOTHING for text in cells[column.head])
+    ]
     if len({row.identity.predictor for row in rows}) == 1:
         columns = [column for column in columns if column.head != "predictor"]
     if not any(row.doubts.stale for row in rows):
@@ -152,11 +204,51 @@ def caption(board: Board) -> str:
 def footnotes(board: Board, ranking: Ranking) -> list[str]:
     """Footnotes of a board: caveats of its rows, why rows are unranked, and how to read letters and ranks."""
     notes = [f"{row.name}: {note}" for row in ordered(board, ranking) for note in row.doubts.notes]
-    notes += [f"{name}: not ranked, {why}" for name, why in ranking.unranked.items()]
+    roles = {row.name: row.identity.role for row in board.rows}
+    notes += [f"{name}: not ranked, {why}" for name, why in ranking.unranked.items() if not roles.get(name)]
+    notes += reference_notes(board, ranking)
     notes += list(ranking.notes)
     if len(ranking.letters) > 1:
         test = f"Wilcoxon signed-rank over {ranking.n} {ranking.unit}s, Holm, 5 %"
         notes.append(f"rows that share a letter can't be told apart ({test}); ranks: 95 % of resampled cases")
+    return notes
+
+
+def reference_notes(board: Board, ranking: Ranking) -> list[str]:
+    """What the references of a board are, and how to read the columns that compare with them."""
+    notes = []
+    for role, meaning in EXPLAINED.items():
+        names = [row.name for row in ordered(board, ranking) if row.identity.role == role]
+        if names:
+            notes.append(f"{', '.join(names)}: not ranked, {meaning}")
+    for row in board.rows:
+        control = control_of(board.rows, row) if not row.identity.role else None
+        if control is not None and row.n and control.n and other_code(row, control):
+            notes.append(
+                f"{row.name}: its control was made with other code and is not compared; run the older one again"
+            )
+    found = list(ranking.attributions.values())
+    worse = "" if board.higher else "; below 0 is better"
+    if any(item.unlabeled_worth for item in found):
+        notes.append(
+            f"{WORTH}: a method minus its control, paired by seed and case, with its 95 % interval{worse}: what the unlabeled "
+            "images add to everything else in the method"
+        )
+    shares = [item.gap_closed for item in found if item.gap_closed]
+    if shares:
+        gap = shares[0].gap
+        notes.append(
+            f"{GAP}: (method − labels alone) / (all labels − labels alone); the gap is {difference_text(gap)}, of {gap.runs} "
+            "pairs of runs"
+        )
+    elif any(row.identity.role == "all labels" for row in board.rows):
+        notes.append(f"{GAP}: not shown, since the gap to all labels is no larger than its own 95 % interval")
+    if any(item.over_labels_alone for item in found):
+        notes.append(f"{GAIN}: a method minus the reference with the same labels, paired by seed and case{worse}")
+    same = [item.same_network for item in shares]
+    same += [item.over_labels_alone.same_network for item in found if item.over_labels_alone]
+    if not all(same):
+        notes.append(f"{OTHER_NETWORK} the reference has another network: none was run with this one")
     return notes
 
 
@@ -185,7 +277,26 @@ def record(board: Board, ranking: Ranking, row: Row) -> dict[str, Any]:
         "tuning": who.tuning, "study": who.study, "code": who.code, "stale_code": "; ".join(doubts.code_changes),
         "average_rank": ranking.average.get(row.name), "rank_low": interval.low if interval else None,
         "rank_high": interval.high if interval else None, "first": interval.first if interval else None,
+        **attribution_record(attribution(ranking, row)), "role": who.role or None, "borrowed": who.borrowed,
         "unranked": ranking.unranked.get(row.name), "notes": "; ".join(doubts.notes),
+    }  # fmt: skip
+
+
+def attribution_record(found: Attribution) -> dict[str, Any]:
+    """The differences of a row from the references as plain values, under the same names for every row."""
+    values: dict[str, Any] = {}
+    for name in ("over_labels_alone", "unlabeled_worth"):
+        item: PairedDifference | None = getattr(found, name)
+        values |= {
+            name: item.difference if item else None, f"{name}_low": item.low if item else None,
+            f"{name}_high": item.high if item else None, f"{name}_p": item.p if item else None,
+            f"{name}_runs": item.runs if item else None, f"{name}_against": item.against if item else None,
+        }  # fmt: skip
+    share = found.gap_closed
+    return values | {
+        "gap_closed": share.share if share else None, "gap_closed_low": share.low if share else None,
+        "gap_closed_high": share.high if share else None, "gap": share.gap.difference if share else None,
+        "gap_low": share.gap.low if share else None, "gap_high": share.gap.high if share else None,
     }  # fmt: skip
 
 

@@ -12,7 +12,18 @@ from semibench.tracking.tables import metric_label
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
 from semibench_leaderboards.ranking.rows import Row
-from semibench_leaderboards.showing.tables import NOTHING, interval_text, number, seconds, short, stability_text
+from semibench_leaderboards.showing.tables import (
+    MARKS,
+    NOTHING,
+    attribution,
+    difference_text,
+    interval_text,
+    number,
+    seconds,
+    share_text,
+    short,
+    stability_text,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,35 @@ def metric_means(board: Board, row: Row) -> dict[str, tuple[float, float | None]
     }
 
 
+def comparisons(board: Board) -> list[PageColumn]:
+    """The columns that compare a row with the references; only those that the board has are among them."""
+    down = "down" if board.higher else "up"
+    roles = {row.identity.role for row in board.rows if row.n}
+    columns = {
+        "control": PageColumn(
+            "unlabeled_worth",
+            "unlabeled worth",
+            "what the unlabeled images are worth: the method minus its control, which is the same method, network, views and "
+            "seeds with the labeled images as the unlabeled ones; paired by seed and case, with its 95 % interval",
+            down,
+        ),
+        "all labels": PageColumn(
+            "gap_closed",
+            "gap closed",
+            "(method − labels alone) / (all labels − labels alone), if that gap is larger than its own 95 % interval",
+            "down",
+        ),
+        "labels alone": PageColumn(
+            "over_labels_alone",
+            "over labels alone",
+            "the method minus supervised training with the same labels, paired by seed and case, with its 95 % interval",
+            down,
+            visible=False,
+        ),
+    }
+    return [column for role, column in columns.items() if role in roles]
+
+
 def columns_of(board: Board, metrics: list[FurtherMetric]) -> list[PageColumn]:
     """The columns of a board, in order."""
     down = "down" if board.higher else "up"
@@ -90,7 +130,12 @@ def columns_of(board: Board, metrics: list[FurtherMetric]) -> list[PageColumn]:
     several = len({row.identity.predictor for row in board.rows}) > 1
     shown = [next((metric for metric in metrics if metric.higher is higher), None) for higher in (True, False)]
     return [
-        PageColumn("rank", "#", "rank by mean; rows with fewer than three runs aren't ranked", narrow=True),
+        PageColumn(
+            "rank",
+            "#",
+            "rank by mean; rows with fewer than three runs, references (ref) and controls (ctl) aren't ranked",
+            narrow=True,
+        ),
         PageColumn(
             "name",
             "row",
@@ -112,6 +157,7 @@ def columns_of(board: Board, metrics: list[FurtherMetric]) -> list[PageColumn]:
             down,
             kind="interval",
         ),
+        *comparisons(board),
         PageColumn(
             "same",
             "same",
@@ -195,7 +241,12 @@ def cell(column: PageColumn, board: Board, ranking: Ranking, row: Row, record: M
         return CellText(number(means[0]) if means else NOTHING)
     match column.key:
         case "rank":
-            return CellText(NOTHING if value is None else str(value))
+            return CellText(MARKS.get(row.identity.role, "ref") if value is None else str(value))
+        case "unlabeled_worth" | "over_labels_alone":
+            text, _, span = difference_text(getattr(attribution(ranking, row), column.key)).partition(" ")
+            return CellText(text, span)
+        case "gap_closed":
+            return CellText(share_text(ranking, row))
         case "mean":
             std = row.statistics.std
             return CellText(number(row.statistics.mean), "" if std is None else f"± {number(std)}")

@@ -182,8 +182,10 @@ def _generator(name: str, recipe: str) -> tuple[Nested, Nested]:
 
 
 def _backbone(name: str, recipe: Nested) -> Nested:
-    widths = recipe.get("widths") or {}
-    return merge(_options("backbones", name), {"width": widths.get(name.split(":", 1)[-1], widths.get("*", 1.0))})
+    widths, networks, short = recipe.get("widths") or {}, recipe.get("networks") or {}, name.split(":", 1)[-1]
+    own = _options("backbones", name)
+    shared = {key: value for key, value in networks.get("*", {}).items() if key in own}
+    return merge(own, {"width": widths.get(short, widths.get("*", 1.0))}, shared, networks.get(short, {}))
 
 
 def _dataset(name: str, recipe: Nested) -> Nested:

@@ -11,6 +11,7 @@ from semibench.contracts.identity import SHORT, canonical, sha256
 from semibench.files import jsonable
 from semibench.tracking.tables import metric_label
 from semibench_leaderboards.ranking.boards import Board
+from semibench_leaderboards.ranking.bounds import family
 from semibench_leaderboards.ranking.comparison import ComparisonError, case_values, cases_by_draw_fold
 from semibench_leaderboards.ranking.ranks import Ranking
 from semibench_leaderboards.ranking.rows import Row
@@ -22,10 +23,6 @@ from semibench_leaderboards.site.columns import FurtherMetric, PageColumn, colum
 from semibench_leaderboards.site.command_line import command
 
 Ranked = tuple[Board, Ranking]
-
-LABELS = ("labeled", "split", "source")
-"""Options of a protocol in which the tracks of one plot against the amount of labels may differ."""
-
 
 DIGITS = 6
 """Significant digits of the figures in a page."""
@@ -127,7 +124,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
     return [(name, _shown(value)) for name, value in values.items()] + [("track", board.digest)]
 
 
-def board_data(board: Board, ranking: Ranking, family: Sequence[Ranked] = ()) -> dict[str, Any]:
+def board_data(board: Board, ranking: Ranking, relatives: Sequence[Ranked] = ()) -> dict[str, Any]:
     """Everything that the scripts of a board's page need, except the pictures of cases."""
     metrics = metrics_of(board)
     keys = case_keys(board)
@@ -144,7 +141,7 @@ def board_data(board: Board, ranking: Ranking, family: Sequence[Ranked] = ()) ->
         "groups": [[ranking.order.index(name) for name in group] for group in ranking.groups if len(group) > 1],
         "average": [jsonable(ranking.average.get(name), DIGITS) for name in ranking.order],
         "unit": ranking.unit, "independent": ranking.n,
-        "family": _family(board, family),
+        "family": _family(relatives),
     }  # fmt: skip
 
 
@@ -167,10 +164,7 @@ def _pairs(ranking: Ranking) -> list[float | None]:
 
 def family_key(board: Board) -> str:
     """A key that boards share if they differ only in the amount of labels."""
-    track = board.track.model_dump(mode="json")
-    options = {name: value for name, value in track["protocol"]["options"].items() if name not in LABELS}
-    track["protocol"]["options"] = options
-    return canonical([track, board.score_record, board.recipe])
+    return canonical([family(board.track), board.score_record, board.recipe])
 
 
 def families(ranked: Sequence[Ranked]) -> dict[str, list[Ranked]]:
@@ -181,15 +175,23 @@ def families(ranked: Sequence[Ranked]) -> dict[str, list[Ranked]]:
     return by_key
 
 
-def _family(board: Board, family: Sequence[Ranked]) -> list[dict[str, Any]]:
-    """Points (labels, mean, interval) of the rows of boards that differ only in the amount of labels; empty for a single board."""
+def _family(relatives: Sequence[Ranked]) -> list[dict[str, Any]]:
+    """Points (labels, mean, interval) of the rows of boards that differ only in the amount of labels; empty for a single board.
+
+    A row that several boards show as a bound is one point, on the curve of its own method. Controls have no curve.
+    """
     points: list[dict[str, Any]] = []
-    for other, _ in family:
+    shown: set[tuple[str, str]] = set()
+    for other, _ in relatives:
         for row in other.rows:
+            key = row.key, row.identity.predictor
+            if row.identity.role == "control" or key in shown:
+                continue
+            shown.add(key)
             if row.statistics.mean is not None and row.costs.label_budget is not None:
                 points.append(
                     {
-                        "name": row.name,
+                        "name": row.name.removesuffix(" (all labels)") if row.identity.borrowed else row.name,
                         "labels": row.costs.label_budget,
                         "mean": row.statistics.mean,
                         "low": row.statistics.low,
@@ -197,7 +199,7 @@ def _family(board: Board, family: Sequence[Ranked]) -> list[dict[str, Any]]:
                         "n": row.n,
                     }
                 )
-    several = len({point["labels"] for point in points}) > 1 and len(family) > 1
+    several = len({point["labels"] for point in points}) > 1 and len(relatives) > 1
     ordered_points = sorted(points, key=lambda point: (point["name"], point["labels"]))
     converted: list[dict[str, Any]] = jsonable(ordered_points, DIGITS) if several else []
     return converted

@@ -138,8 +138,8 @@ def _board(
     return {
         "board": board, "phantom": board.phantom, "label": metric_label(board.metric, board.unit),
         "predictor": named.get(board.score.predictor, f"predictor {board.score.predictor}"),
-        "runs": sum(len(row.states.runs) for row in rows), "failed": sum(row.states.failed for row in rows),
-        "cases": len(case_keys(board)),
+        "runs": sum(len(row.states.runs) for row in board.own_rows),
+        "failed": sum(row.states.failed for row in board.own_rows), "cases": len(case_keys(board)),
         "warnings": [text for text in board.warnings if not text.startswith("PHANTOM")],
         "has_scores": any(row.n for row in rows), "backbones": sorted({row.identity.backbone for row in rows}), "columns": columns,
         "lines": _lines(board, ranking, rows, data["rows"]), "notes": footnotes(board, ranking),
@@ -160,12 +160,17 @@ def _lines(
     ]
     low = min((span[0] for span in spans), default=0.0)
     high = max((span[2] for span in spans), default=1.0)
-    means = [span[1] for span in spans]
+    means = [row.statistics.mean for row in rows if not row.identity.role and row.statistics.mean is not None]
 
     def at(value: float) -> str:
         return f"{4 + 112 * (value - low) / ((high - low) or 1.0):.1f}"
 
     best = at((max if board.higher else min)(means)) if means else None
+    bounds = [
+        (row.identity.role.split()[0], row.name, at(row.statistics.mean))
+        for row in rows
+        if row.identity.role in ("labels alone", "all labels") and row.statistics.mean is not None
+    ]
     lines = []
     for row, record, span in zip(rows, records, intervals, strict=True):
         lines.append(
@@ -174,6 +179,7 @@ def _lines(
                 "unranked": row.name in ranking.unranked, "tuned": row.identity.tuned,
                 "stale": "; ".join(row.doubts.code_changes), "flags": "; ".join(row.doubts.notes),
                 "bar": None if None in span else [at(value) for value in span if value is not None], "best": best,
+                "bounds": bounds, "role": row.identity.role,
             }
         )  # fmt: skip
     return lines
@@ -226,17 +232,17 @@ def distinctions(every: Sequence[Board]) -> dict[str, str]:
 
 def _track(board: Board, ranking: Ranking, apart: Mapping[str, str]) -> dict[str, Any]:
     rows = ordered(board, ranking)
-    best = next((row for row in rows if row.statistics.mean is not None), None)
+    best = next((row for row in rows if row.statistics.mean is not None and not row.identity.role), None)
     mean = best.statistics.mean if best else None
     best_letters = set(ranking.letters.get(best.name, "").split()) if best else set()
     ties = sum(bool(best_letters & set(text.split())) for text in ranking.letters.values()) - 1
-    labels = max((row.costs.label_budget for row in rows if row.costs.label_budget is not None), default=None)
+    labels = max((row.costs.label_budget for row in board.own_rows if row.costs.label_budget is not None), default=None)
     names = [text for row in rows for text in (row.name, row.identity.method, row.identity.backbone)]
     words = [board.title, *names, "phantom" if board.phantom else "real"]
     return {
         "page": page_name(board), "dataset": board.track.dataset.short, "protocol": board.track.protocol.short,
         "recipe": board.recipe, "tuning": "" if board.track.tuning == "default" else board.track.tuning,
-        "labels": labels, "rows": len(rows), "runs": sum(len(row.states.runs) for row in rows),
+        "labels": labels, "rows": len(board.own_rows), "runs": sum(len(row.states.runs) for row in board.own_rows),
         "failed": sum(row.states.failed for row in rows), "best": best.name if best else "", "ties": max(0, ties),
         "mean": mean, "shown": number(mean), "apart": apart.get(board.digest, ""),
         "interval": interval_text(best) if best and best.statistics.low is not None else "",

@@ -114,8 +114,14 @@ def _line(board: Board, item: Counterpart, metric: str) -> Line:
 
 
 def _rows(board: Board, method: str) -> list[Row]:
-    """The board's only counted row of a method; empty where several rows have it, because it would be ambiguous."""
-    rows = [row for row in board.rows if row.identity.method == method and row.states.counted]
+    """The board's only counted row of a method; empty where several rows have it, because it would be ambiguous.
+
+    Neither a control nor a bound is the method's row."""
+    rows = [
+        row
+        for row in board.own_rows
+        if row.identity.method == method and row.identity.role != "control" and row.states.counted
+    ]
     return rows if len(rows) == 1 else []
 
 

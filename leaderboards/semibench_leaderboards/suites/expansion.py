@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.errors import UnknownNameError
 from semibench.contracts.recipe import Recipe
+from semibench.matrix.cells import without_needless_controls
 from semibench.run.request import Cell, merge_settings
 from semibench_leaderboards.suites.coverage import MEAN, filled
 from semibench_leaderboards.suites.overrides import Overrides
@@ -73,7 +74,15 @@ def expand(suite: Suite, overrides: Overrides | None = None, plugins: Registry |
             if changes.methods and not {name, competitor.method} & set(changes.methods):
                 continue
             cells += _cells(suite, grid, name, competitor, changes, installed)
-    return cells
+    return _without_needless_controls(cells, plugins)
+
+
+def _without_needless_controls(cells: list[SuiteCell], plugins: Registry | None) -> list[SuiteCell]:
+    """Leaves out the controls of methods that use no unlabeled images, where the suite has the methods themselves, too."""
+    from semibench.registry import registry
+
+    kept = set(without_needless_controls([cell.cell for cell in cells], plugins or registry()))
+    return [cell for cell in cells if cell.cell in kept]
 
 
 def check_chosen(suite: Suite, overrides: Overrides) -> None:
@@ -143,6 +152,8 @@ def _cells(
     axes = _axes(suite, grid, changes)
     values = filled(suite, grid, name)
     recipe = changes.recipe or competitor.recipe or grid.recipe or suite.recipe
+    which = suite.control if grid.control is None else grid.control
+    controls = (False, True) if which == "both" else (which,)
     for protocol, dataset, backbone in product(many(grid.protocol), many(grid.dataset), many(grid.backbone)):
         if changes.datasets and dataset not in changes.datasets:
             continue
@@ -157,18 +168,21 @@ def _cells(
             for kind, singular in KINDS
             if names[kind] is not None and not _has(installed[kind], str(names[kind]))
         )
-        for (part, column), each, draw, fold, seed in product(
-            axes.parts.items(), axes.each, axes.draws, axes.folds, axes.seeds
+        for control, (part, column), each, draw, fold, seed in product(
+            controls, axes.parts.items(), axes.each, axes.draws, axes.folds, axes.seeds
         ):
             settings = merge_settings(axes.base, competitor.set, each, column)
             if changes.recipe is not None:
                 settings = tuple(text for text in settings if not text.startswith("recipe."))
             yield SuiteCell(
-                suite=suite.name, grid=grid.name, row=name, part=part, protocol=protocol, dataset=dataset, method=method,
+                suite=suite.name, grid=grid.name, row=f"{name} (control)" if control else name,
+                part=part, control=control, protocol=protocol, dataset=dataset, method=method,
                 backbone=network, preset=preset, dims=dims,
                 settings=merge_settings(settings, changes.settings), recipe=recipe, draw=draw, fold=fold, seed=seed,
                 phantom="always" if changes.phantom else "never", missing=missing, lacking=competitor.lacking,
-                fills=tuple(value.id for value in values if not part or value.group in (part, MEAN)),
+                fills=()
+                if control
+                else tuple(value.id for value in values if not part or value.group in (part, MEAN)),
             )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from semibench.contracts.identity import Score
+from semibench.matrix.cells import Controls
 
 Word = str | int
 Names = str | tuple[str, ...]
@@ -148,6 +149,8 @@ class Grid(Replicates, frozen=True):
     recipe: str | None = None
     dims: Literal[2, 3] | None = None
     set: Settings = ()
+    control: Controls | None = None
+    """Replaces the suite's."""
     parts: Mapping[str, Settings] = {}
     """Name of a column -> settings. Every replicate is run once for each part and fills the values of that group; all parts
     together fill the group "mean"."""
@@ -184,6 +187,8 @@ class Suite(Strict, frozen=True):
     draws: tuple[int, ...] = Field((0,), min_length=1)
     folds: tuple[int, ...] | None = Field(None, min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
+    control: Controls = False
+    """True: the methods' controls; "both": the methods and their controls. A control fills no published value."""
     methods: Mapping[str, Competitor] = {}
     grids: tuple[Grid, ...] = Field(min_length=1)
     not_reproducible: tuple[Unreproducible, ...] = ()

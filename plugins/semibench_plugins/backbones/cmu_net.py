@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from semibench import BackboneOptions
+from semibench.blocks import Norm
+from semibench_plugins.backbones.halving import NORM_HELP
 from semibench_plugins.backbones.mgcc_net import MGCCNet, MGCCNetOptions, OddKernel
 
 
@@ -21,6 +23,7 @@ class CMUNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     layers: int = Field(7, ge=0, description="ConvMixer layers at the bottleneck")
     kernel: OddKernel = Field(7, ge=1, description="side of the depthwise convolutions; must be odd")
     gates: bool = Field(True, description="attention gates on the skips")
+    norm: Norm = Field("batch", description=NORM_HELP)
 
 
 class CMUNet(MGCCNet):
@@ -31,6 +34,6 @@ class CMUNet(MGCCNet):
 
     def __init__(self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: CMUNetOptions) -> None:
         chain = MGCCNetOptions(
-            width=options.width, depths=(options.layers,), kernel=options.kernel, gates=options.gates
+            width=options.width, depths=(options.layers,), kernel=options.kernel, gates=options.gates, norm=options.norm
         )
         super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=chain)

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import Backbone, BackboneOptions, Decoder, IdentityError, UsageError
+from semibench.blocks import Norm, exchange_batch_norm
+from semibench_plugins.backbones.halving import NORM_HELP
 from semibench_plugins.backbones.resnet import ResNet, conv, scaled
 
 Lineage = Literal["u2pl", "unimatch"]
@@ -54,6 +56,7 @@ class DeepLabOptions(BackboneOptions, frozen=True, extra="forbid"):
         False,
         description="round up in the pooling after the stem (U2PL); no difference for sides of 8k + 1, such as 513",
     )
+    norm: Norm = Field("batch", description=f"{NORM_HELP}; the pooled branch then has one group")
     fresh_stem: bool = Field(
         False, description="accept a weight file with the other stem and keep the stem's random initial weights"
     )
@@ -89,9 +92,14 @@ class PyramidPooling(nn.Module):
         )
         self.channels = wide * (2 + len(dilations))
 
+    def normalise_pooled_values_together(self) -> None:
+        """Normalises the pooled values of an image over its channels: a single value per channel has no statistics."""
+        norm = self.pool[2]
+        self.pool[2] = nn.GroupNorm(1, norm.num_features, eps=norm.eps)
+
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, channels, H, W). Raises UsageError for a single image in training mode."""
-        if self.training and len(x) == 1:
+        """(B, inputs, H, W) -> (B, channels, H, W). Raises UsageError for a single image in training mode, with batch norm."""
+        if self.training and len(x) == 1 and isinstance(self.pool[2], nn.BatchNorm2d):
             raise UsageError(
                 "deeplabv3plus pools each image to one value per channel, and batch norm can't train on a single value: "
                 "expected at least two images in a batch, got one"
@@ -163,6 +171,7 @@ class DeepLabV3Plus(Backbone):
             ceil_pool=options.ceil_pool,
             zero_last=options.zero_last,
         )
+        exchange_batch_norm(self.encoder, options.norm)
         self.channels, self.strides = self.encoder.channels, self.encoder.strides
         self.decoder = self.new_decoder()
 
@@ -183,7 +192,10 @@ class DeepLabV3Plus(Backbone):
                 f"decoders of deeplabv3plus differ in lineage='u2pl' or 'unimatch'; got {variant or {'lineage': lineage}}"
             )
         options = self._options.model_copy(update={"lineage": lineage})
-        return DeepLabDecoder(self.channels, self._outputs, options)
+        decoder = DeepLabDecoder(self.channels, self._outputs, options)
+        if options.norm != "batch":
+            decoder.pyramid.normalise_pooled_values_together()
+        return exchange_batch_norm(decoder, options.norm)
 
     def enlarge(self, logits: Tensor, size: Sequence[int]) -> Tensor:
         """Enlarges logits linearly with aligned corners."""

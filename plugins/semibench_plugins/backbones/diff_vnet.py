@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import Backbone, BackboneOptions, Decoder, UsageError
+from semibench.blocks import Norm, exchange_batch_norm
+from semibench_plugins.backbones.halving import NORM_HELP
 
 FILTERS = 32
 EMBEDDING = 512
@@ -44,6 +46,7 @@ class DiffVNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     has_dropout: bool = Field(True, description="channel dropout on the coarsest map and before the head")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="probability of that channel dropout")
     unit_dropout: float = Field(0.1, ge=0.0, lt=1.0, description="probability of channel dropout after every unit")
+    norm: Norm = Field("batch", description=NORM_HELP)
 
 
 def waves(time: Tensor, size: int = WAVES) -> Tensor:
@@ -71,7 +74,7 @@ class Unit(nn.Module):
     def __init__(self, conv: nn.Module, channels: int, dims: int, dropout: float, embedding: int) -> None:
         super().__init__()
         self.conv = conv
-        self.norm = (nn.BatchNorm2d, nn.BatchNorm3d)[dims - 2](channels)
+        self.norm: nn.Module = (nn.BatchNorm2d, nn.BatchNorm3d)[dims - 2](channels)
         self.dropout = (nn.Dropout2d, nn.Dropout3d)[dims - 2](dropout) if dropout else nn.Identity()
         self.project = nn.Linear(embedding, channels) if embedding else None
 
@@ -186,6 +189,7 @@ class DiffVNet(Backbone):
             last = parts.dropout() if coarse == self.channels[-1] else None
             levels.append(Level([down, *parts.units(count, coarse, coarse, timed=True)], last))
         self.levels = nn.ModuleList(levels)
+        exchange_batch_norm(self, options.norm)
         self.decoder = self.new_decoder()
 
     def _check(self, size: Sequence[int]) -> None:
@@ -232,4 +236,5 @@ class DiffVNet(Backbone):
         timed = variant.pop("time", False)
         if variant or not isinstance(timed, bool):
             raise UsageError(f"decoders of diff-vnet differ in time=True or False; got {variant or {'time': timed}}")
-        return DiffVNetDecoder(self._parts, self.channels, self._outputs, timed)
+        decoder = DiffVNetDecoder(self._parts, self.channels, self._outputs, timed)
+        return exchange_batch_norm(decoder, self._parts.options.norm)

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from semibench import Decoder, UsageError
+from semibench.blocks import exchange_batch_norm
 from semibench_plugins.backbones.diff_vnet import (
     DOWN,
     EMBEDDING,
@@ -92,6 +93,7 @@ class DiffusionVNet(Halving):
             last = parts.dropout() if coarse == self.channels[-1] else None
             levels.append(Level([down, *parts.units(count, coarse, coarse, timed=True)], last))
         self.blocks = nn.ModuleList(levels)
+        exchange_batch_norm(self, options.norm)
         self.decoder = self.new_decoder()
         if options.idle:
             ends = (*self.channels, *self.decoder.channels)
@@ -119,4 +121,5 @@ class DiffusionVNet(Halving):
         """Returns a fresh decoder."""
         if variant:
             raise UsageError(f"decoders of diffusion-vnet have no variants; got {variant}")
-        return TimedDecoder(self._parts, self.channels, self._outputs, timed=True)
+        decoder = TimedDecoder(self._parts, self.channels, self._outputs, timed=True)
+        return exchange_batch_norm(decoder, self._parts.options.norm)

@@ -11,6 +11,7 @@ from semibench import Backbone, UsageError
 
 Upsampling = Literal["transposed", "linear", "nearest"]
 DIVISOR = 16
+NORM_HELP = "normalisation layers; published: batch. Instance and group norm have no running statistics"
 
 
 class Halving(Backbone):

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, Field, field_validator
 from torch import Tensor, nn
 
 from semibench import Backbone, BackboneOptions, Decoder, UsageError
+from semibench.blocks import Norm, exchange_batch_norm
+from semibench_plugins.backbones.halving import NORM_HELP
 
 LEVELS = (64, 128, 256, 512, 1024)
 DIVISOR = 16
@@ -39,6 +41,7 @@ class MGCCNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     )
     kernel: OddKernel = Field(7, ge=1, description="side of the depthwise convolutions; must be odd")
     gates: bool = Field(True, description="attention gates on the skips of every decoder")
+    norm: Norm = Field("batch", description=NORM_HELP)
 
     @field_validator("depths")
     @classmethod
@@ -149,10 +152,11 @@ class MGCCNet(Backbone):
         levels = tuple(max(1, round(count * options.width)) for count in LEVELS)
         self.dims, self.divisor = dims, DIVISOR
         self.channels, self.strides = levels, tuple(2**level for level in range(len(levels)))
-        self.depths, self.outputs, self._gates = options.depths, outputs, options.gates
+        self.depths, self.outputs, self._gates, self._norm = options.depths, outputs, options.gates, options.norm
         self.blocks = nn.ModuleList(conv_block(a, b) for a, b in zip((channels, *levels), levels, strict=False))
         self.pool = nn.MaxPool2d(2)
         self.chain = nn.ModuleList(ConvMixerLayer(levels[-1], options.kernel) for _ in range(options.depths[-1]))
+        exchange_batch_norm(self, self._norm)
         self.decoder = self.new_decoder()
 
     @property
@@ -181,4 +185,4 @@ class MGCCNet(Backbone):
         """Returns a fresh decoder with its own gates. There are no variants."""
         if variant:
             raise UsageError(f"{self.title} has only one kind of decoder; got the variant {variant}")
-        return GatedDecoder(self.channels, self.outputs, self._gates)
+        return exchange_batch_norm(GatedDecoder(self.channels, self.outputs, self._gates), self._norm)

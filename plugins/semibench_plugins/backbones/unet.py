@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from semibench import BackboneOptions, Decoder
-from semibench_plugins.backbones.halving import Halving, Upsampling
+from semibench.blocks import Norm, exchange_batch_norm
+from semibench_plugins.backbones.halving import NORM_HELP, Halving, Upsampling
 
 WIDTHS = {"ssl4mis": (16, 32, 64, 128, 256), "34m": (64, 128, 256, 512, 1024)}
 DROPOUT = {"ssl4mis": (0.05, 0.1, 0.2, 0.3, 0.5), "34m": (0.0,) * 5}
@@ -36,6 +37,7 @@ class UNetOptions(BackboneOptions, frozen=True, extra="forbid"):
         None, description="element-wise dropout of the five encoder blocks, finest first; default: the variant's"
     )
     upsampling: Upsampling | None = Field(None, description="upsampling in the decoder; default: the variant's")
+    norm: Norm = Field("batch", description=NORM_HELP)
 
 
 class _Plan:
@@ -117,6 +119,8 @@ class UNet(Halving):
             self._plan.block(a, b, p) for a, b, p in zip(inputs, self.channels, dropout, strict=True)
         )
         self.pool = POOL[dims](2)
+        self._norm = options.norm
+        exchange_batch_norm(self.blocks, self._norm)
         self.decoder = self.new_decoder()
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -130,4 +134,4 @@ class UNet(Halving):
     def new_decoder(self, **variant: Any) -> Decoder:
         """Returns a fresh decoder. upsampling: overrides the network's own."""
         upsampling = self.upsampling_of(variant, self._upsampling)
-        return UNetDecoder(self._plan, self.channels, self._outputs, upsampling)
+        return exchange_batch_norm(UNetDecoder(self._plan, self.channels, self._outputs, upsampling), self._norm)

@@ -28,8 +28,9 @@ class VNetOptions(BackboneOptions, frozen=True, extra="forbid"):
     """Options of `vnet`. width multiplies the 16 filters of the finest level; each further level doubles them. With group
     norm (16 groups) the filters are rounded to a multiple of 16."""
 
-    normalisation: Normalisation = Field(
-        "batch", description="norm layers; instance has no affine parameters, as in UA-MT"
+    norm: Normalisation = Field(
+        "batch",
+        description="normalisation layers; published: batch. Instance norm has no affine parameters, as in UA-MT",
     )
     upsampling: Upsampling = Field(
         "transposed", description="upsampling; a 3x3x3 convolution follows linear and nearest"
@@ -78,7 +79,7 @@ class VNetDecoder(Decoder):
     def __init__(self, levels: Sequence[int], outputs: int, upsampling: Upsampling, options: VNetOptions) -> None:
         super().__init__()
         self.channels = tuple(levels[:-1])
-        kind = options.normalisation
+        kind = options.norm
         pairs = list(pairwise(levels))
         self.up = nn.ModuleList(_up(coarse, fine, upsampling, kind) for fine, coarse in pairs)
         self.blocks = nn.ModuleList(
@@ -112,7 +113,7 @@ class VNet(Halving):
 
     def __init__(self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: VNetOptions) -> None:
         super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
-        kind = options.normalisation
+        kind = options.norm
         grain = GROUPS if kind == "group" else 1
         filters = grain * max(1, round(FILTERS * options.width / grain))
         self.channels = tuple(filters * 2**level for level in range(len(DOWN)))

@@ -1,6 +1,7 @@
 """What can be scored without reading an image: label maps of training cases, copied onto test cases.
 
-A phantom whose patients are alike is solved by an atlas, and neither labels nor unlabeled cases are worth anything there.
+A phantom whose patients are alike is solved by an atlas, and neither labels nor unlabeled cases are worth anything there. The
+method `atlas` puts the majority vote on boards; here one map is copied as well, and nothing is run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from semibench.blocks import centred_box, crop_or_pad, resize_label
+from semibench_plugins.methods.baselines.atlas import majority
 from semibench_plugins.phantoms.volume_parts import Label
 
 
@@ -50,14 +52,9 @@ def atlas_scores(training: Sequence[Label], tests: Sequence[Label], classes: int
         known, wanted = [place(label, shape) for label in training], [place(label, shape) for label in tests]
         picked = sorted({round(i) for i in np.linspace(0, len(known) - 1, copies)})
         one = float(np.mean([mean_dice([known[i]] * len(wanted), wanted, classes) for i in picked]))
-        found.append((one, mean_dice([vote(known, classes)] * len(wanted), wanted, classes)))
+        vote = majority([torch.from_numpy(label) for label in known], classes, max(shape)).numpy()
+        found.append((one, mean_dice([vote] * len(wanted), wanted, classes)))
     return AtlasScores(max(one for one, _ in found), max(voted for _, voted in found))
-
-
-def vote(labels: Sequence[Label], classes: int) -> Label:
-    """Returns the most frequent class of each voxel of label maps of one shape; the lower class wins a tie."""
-    counts = np.stack([sum((label == k).astype(np.int32) for label in labels) for k in range(classes)])
-    return counts.argmax(axis=0).astype(np.uint8)
 
 
 def mean_dice(predictions: Sequence[Label], truths: Sequence[Label], classes: int) -> float:

@@ -149,6 +149,21 @@ def test_masked_losses_equal_losses_on_the_cut_region() -> None:
     assert gradient[..., 4:].abs().max() == 0
 
 
+def test_masked_dice_of_either_code_of_bcp() -> None:
+    """Two images of four positions, the last one outside the region. By hand, foreground and background:
+    LA, each image: 1 - 2.8/3.7, 1 - 1.4/2.3; 1 - 1/2.5, 1 - 2/3.5. ACDC, both images, squares: 1 - 3.8/4.84, 1 - 3.4/4.44."""
+    foreground = torch.tensor([[0.8, 0.6, 0.3, 0.1], [0.5, 0.5, 0.5, 0.5]])
+    z = torch.stack([1 - foreground, foreground], 1).log()
+    y, mask = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0]]), torch.tensor([1.0, 1.0, 1.0, 0.0])
+    la = masked_dice(z, y, mask, squared=False, per_image=True)
+    assert la.item() == pytest.approx((2 - 2.8 / 3.7 - 1.4 / 2.3 + 2 - 1 / 2.5 - 2 / 3.5) / 4, abs=1e-6)
+    acdc = masked_dice(z, y, mask)
+    assert acdc.item() == pytest.approx((2 - 3.8 / 4.84 - 3.4 / 4.44) / 2, abs=1e-6)
+    for options, dice in (({"squared": False, "per_image": True}, la), ({}, acdc)):
+        region = region_loss(z, y, mask, **options)
+        assert region.item() == pytest.approx(0.5 * (dice + masked_cross_entropy(z, y, mask)).item(), abs=1e-6)
+
+
 def test_softmax_mse_worked_number_and_padding() -> None:
     student, teacher = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
     assert softmax_mse(student, teacher.softmax(1)).item() == pytest.approx(0.145006, abs=1e-6)

@@ -11,6 +11,7 @@ from semibench import IGNORE
 from semibench.blocks import (
     FeatureDropout,
     FeatureNoise,
+    RatioLaw,
     Teacher,
     block_mask,
     box_mask,
@@ -146,6 +147,34 @@ def test_cutmix_and_paste(size: tuple[int, ...]) -> None:
     mixed = paste(a, b, mask)
     assert torch.equal(mixed[:, 0].bool(), mask) and torch.equal(mixed[:, 1].bool(), mask)
     assert torch.equal(paste(a[:, 0], b[:, 0], mask).bool(), mask)
+
+
+@pytest.mark.parametrize(("law", "mean", "mean_log"), [("uniform", 1.609, 0.339), ("log-uniform", 1.192, 0.0)])
+def test_sides_of_cutmix_boxes_follow_the_published_law(law: RatioLaw, mean: float, mean_log: float) -> None:
+    """A box of the share s and the ratio r fits at a uniform corner with probability (1 - sqrt(s r)) (1 - sqrt(s / r)); s is
+    uniform whatever fits."""
+    shares = torch.linspace(0.02, 0.4, 201, dtype=torch.float64).unsqueeze(1)
+    steps = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+    ratios = 0.3 + steps * (1 / 0.3 - 0.3) if law == "uniform" else 0.3 * (1 / 0.09) ** steps
+    fits = (1 - (shares * ratios).sqrt()).clamp(min=0) * (1 - (shares / ratios).sqrt()).clamp(min=0)
+    weights = fits / fits.sum(1, keepdim=True)
+    expected, expected_log = ((weights * value).sum(1).mean().item() for value in (ratios, ratios.log()))
+    assert (expected, expected_log) == pytest.approx((mean, mean_log), abs=1e-3)
+    torch.manual_seed(0)
+    boxes = torch.cat([cutmix_mask((256, 256), batch=100, probability=1.0, ratio_law=law) for _ in range(20)])
+    high, wide = boxes.any(2).sum(1).double(), boxes.any(1).sum(1).double()
+    drawn, share = high / wide, boxes.flatten(1).double().mean(1)
+    for values, law_says in ((drawn, expected), (drawn.log(), expected_log), (share, 0.21)):
+        assert values.mean().item() == pytest.approx(law_says, abs=4 * values.std().item() / len(values) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [{"area": (0.2, 1.5)}, {"area": (0.0, 0.4)}, {"ratio": (-1.0, 2.0)}, {"area": (0.5, 0.6), "ratio": (2.0, 3.0)}],
+)
+def test_cutmix_boxes_that_never_fit_are_refused(ranges: dict[str, tuple[float, float]]) -> None:
+    with pytest.raises(ValueError, match=r"expected ranges|fits into"):
+        cutmix_mask((8, 8), batch=1, **ranges)  # type: ignore[arg-type]
 
 
 def test_largest_component_against_a_flood_fill() -> None:

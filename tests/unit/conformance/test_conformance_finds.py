@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,6 +70,66 @@ class DeadFilter(Good):
 class WakingTeacher(Good):
     def begin(self, stage: str, pools: Any) -> None:
         self.teacher.requires_grad_(True)
+
+
+class OwnTeacher(Good):
+    """A moving average by hand: its parameters belong to the optimiser, and its predictions have a graph."""
+
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.average = copy.deepcopy(self.net)
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        losses = dict(super().losses(batch, clock))
+        u = batch["unlabeled"].image
+        return {**losses, "unsup": (self.net(u).softmax(1) - self.average(u + 0.1).softmax(1)).square().mean()}
+
+    def after_step(self, clock: Clock) -> None:
+        super().after_step(clock)
+        for mine, theirs in zip(self.average.parameters(), self.net.parameters(), strict=True):
+            mine.lerp_(theirs, 0.01)
+
+
+class OverwritesBeforeLosses(OwnTeacher):
+    """The same, but the average moves at the start of the next iteration."""
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        with torch.no_grad():
+            super().after_step(clock)
+        return super().losses(batch, clock)
+
+    def after_step(self, clock: Clock) -> None:
+        self.teacher.update(self.net)
+
+
+class NetworksInAList(Good):
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.others = [nn.Conv2d(1, len(task.classes), 1) for _ in range(2)]
+
+
+class ParametersInADictionary(Good):
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.prompts = {"first": [nn.Parameter(torch.zeros(3))]}
+
+
+class KeepsItsLogits(Good):
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        losses = super().losses(batch, clock)
+        self.last = [losses["unsup"]]
+        return losses
+
+
+class BankWithAGraph(Good):
+    def __init__(self, task: Any, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        self.register_buffer("bank", torch.zeros(()))
+
+    def losses(self, batch: Batch, clock: Clock) -> Losses:
+        losses = super().losses(batch, clock)
+        self.bank = losses["unsup"]
+        return losses
 
 
 class NeedsForeground(Good):
@@ -258,6 +319,12 @@ BROKEN: list[tuple[type[Method], str]] = [
     (OwnBackward, "no_gradient_is_left"),
     (DeadFilter, "every_parameter_is_trained"),
     (WakingTeacher, "teachers_get_no_gradient"),
+    (OwnTeacher, "trained_weights_are_not_overwritten"),
+    (OverwritesBeforeLosses, "trained_weights_are_not_overwritten"),
+    (NetworksInAList, "networks_are_registered"),
+    (ParametersInADictionary, "networks_are_registered"),
+    (KeepsItsLogits, "no_graph_outlives_an_iteration"),
+    (BankWithAGraph, "no_graph_outlives_an_iteration"),
     (NeedsForeground, "empty_foreground"),
     (HiddenMemory, "resumes_to_the_same_digits"),
     (GrowingBank, "buffers_keep_their_shape"),

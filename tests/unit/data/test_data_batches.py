@@ -84,6 +84,15 @@ def test_all_eight_variants_of_the_square_come_up_equally() -> None:
     assert float((counts / 4000 - 1 / 8).abs().max()) < 4 * math.sqrt(1 / 8 * 7 / 8 / 4000)
 
 
+def test_one_image_in_six_stays_as_it_is_under_flips_and_turns() -> None:
+    """Independent draws: neither (1/4 x 1/2), or both flips and the half turn (1/4 x 1/2 x 1/3)."""
+    image = torch.arange(9.0).reshape(1, 1, 3, 3).repeat(4000, 1, 1, 1)
+    policy = WeakPolicy(flip=0.5, rotate90=0.5, rotate=(0.0, 0.0))
+    seen, _, _ = weak_view(image, policy=policy, generator=generator())
+    share = (seen == image).flatten(1).all(1).float().mean().item()
+    assert share == pytest.approx(1 / 6, abs=4 * math.sqrt(1 / 6 * 5 / 6 / 4000))
+
+
 def test_right_angle_turns_need_a_square_and_keep_to_their_plane() -> None:
     policy = WeakPolicy(flip=0.0, rotate90=1.0, rotate=(0.0, 0.0))
     flat = torch.rand((4, 1, 8, 12), generator=generator())

@@ -11,8 +11,9 @@ import pytest
 from semibench import UsageError
 from semibench.documents import parse_document
 from semibench.files import read_json, write_json
-from semibench.matrix.cells import Group, MatrixFile, numbers
+from semibench.matrix.cells import Group, MatrixFile, as_groups, numbers, without_needless_controls
 from semibench.matrix.planning import JOURNAL, plan_cells, to_run
+from semibench.registry import registry
 from semibench.run.execute import execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Cell
@@ -182,3 +183,23 @@ def test_what_cannot_be_done_is_skipped_and_one_run_is_planned_once(tmp_path: Pa
     assert len(both) + sum(len(item.duplicates) for item in both) == 2
     with pytest.raises(UsageError, match=r"self/tus/cpss seed 0.*'cpss'"):
         plan_cells([Cell(protocol="self", dataset="tus", method="cpss")], tmp_path)
+
+
+def test_controls_of_a_group() -> None:
+    def cells(control: object) -> list[Cell]:
+        return Group(
+            protocols="self", datasets="tus", methods=["supervised", "cps"], seeds="0-1", control=control
+        ).cells()
+
+    plain, only, both = cells(False), cells(True), cells("both")
+    assert [cell.control for cell in plain] == [False] * 4 and [cell.control for cell in only] == [True] * 4
+    assert both == plain + only
+    left = without_needless_controls(both, registry())
+    assert left == plain + only[2:], "supervised training has no control"
+    assert without_needless_controls(only, registry()) == only, (
+        "asked for alone, it is planned and skipped with the reason"
+    )
+    groups = MatrixFile(cells=as_groups(left)).expand()
+    assert sorted(map(str, groups)) == sorted(map(str, left))
+    with pytest.raises(UsageError, match="control"):
+        parse_document(YAML.replace("seeds: 0-2", "seeds: 0-2\n    control: twice"), MatrixFile, "x.yaml")

@@ -18,7 +18,7 @@ from semibench.run.execute import execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Request
 
-PINNED_NUMERICS = 1
+PINNED_NUMERICS = 2
 SEED_0_TRAIN_0 = 3205788069637787994
 LABELED_GROUPS = ["p001", "p004", "p010", "p011", "p014"]
 LOSSES = [

@@ -50,7 +50,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "0196cad871522762bbb7fb47aac5bc58104954938e6dcb24498450698ae22961",
+        "ab26af92dd13b2c7a1435e9f9e4c1f7605c28ec9133ac5651d2ba550fe96e9d0",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
@@ -58,11 +58,11 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
-        "57a170a4a8a6a830a7ec8233b5f3f2b9f399c2804a544ed6c27877a69663890c",
+        "96f041372db2cbb3feeca0b90b24a004ad2a52ea732bc2131525091cb89214dc",
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "13fba107c477d3e75c01690c2f6c6acc2369d4c2ade0489614fbbbdcc961ce26",
+        "075d6f678c3e287c2e9a8f6b322557605764ed730ceb5acc10cfab7f7a384027",
     ),
 ]  # fmt: skip
 

@@ -281,6 +281,24 @@ def test_gradients_left_unstepped_are_an_error(tmp_path: Path) -> None:
         toys.run(toys.build(Forgetful), tmp_path)
 
 
+@pytest.mark.parametrize("detached_in", ["one", "two"])
+def test_losses_without_gradient_stop_the_run_in_the_first_iteration_of_a_stage(
+    detached_in: str, tmp_path: Path
+) -> None:
+    class Detaching(toys.Supervised):
+        def stages(self) -> tuple[Stage, ...]:
+            return Stage("one", 0.5), Stage("two", 0.5)
+
+        def losses(self, batch: Batch, clock: Clock) -> Losses:
+            losses = super().losses(batch, clock)
+            return {name: value.detach() if clock.stage == detached_in else value for name, value in losses.items()}
+
+    with pytest.raises(
+        PluginError, match=f"in step 0 of stage '{detached_in}', no parameter of the optimiser 'main' got"
+    ):
+        toys.run(toys.build(Detaching), tmp_path)
+
+
 def test_notes_must_be_numbers_and_dont_linger(tmp_path: Path) -> None:
     class Noting(toys.Supervised):
         note: Any = 0.5
@@ -395,3 +413,36 @@ def test_terms_on_the_instance_are_what_counts(tmp_path: Path) -> None:
     toys.run(method, tmp_path)
     for name, p in method.named_parameters():
         assert torch.equal(before[name], p)
+
+
+class Counting(toys.Supervised):
+    """Learns in `begin` alone: how many labeled voxels there are."""
+
+    def __init__(self, task: Task, backbones: Any, options: Any) -> None:
+        super().__init__(task, backbones, options)
+        del self.net
+        self.register_buffer("voxels", torch.zeros(2, dtype=torch.float64))
+
+    def optimisers(self) -> dict[str, Any]:
+        return {}
+
+    def begin(self, stage: str, pools: Any) -> None:
+        self.voxels.copy_(pools.class_voxels())
+
+    def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
+        raise AssertionError("a method without optimisers has no iterations")
+
+
+def test_without_optimisers_begin_is_all(tmp_path: Path) -> None:
+    method = toys.build(Counting)
+    result = toys.run(method, tmp_path, iterations=8, validate=lambda trained: 0.5)
+    assert result.iterations == 0 and result.best is None and method.voxels.sum() > 0
+    record = result.record()
+    assert record["iterations_per_second"] is None and record["best_validation"] is None
+    fresh = toys.build(Counting)
+    checkpoints.load_method(tmp_path / "checkpoints" / "last.pt", fresh)
+    assert torch.equal(fresh.voxels, method.voxels)
+    assert len(pd.read_parquet(tmp_path / "steps.parquet")) == 0
+    again = toys.build(Counting)
+    assert toys.run(again, tmp_path, iterations=8, resume=True).iterations == 0, "a finished run is resumed"
+    assert torch.equal(again.voxels, method.voxels)

@@ -236,14 +236,76 @@ def test_parameters_without_gradient_are_left_alone() -> None:
     assert not torch.equal(before["second.weight"], method.second.weight)
 
 
-def test_a_loss_that_reaches_nothing_steps_nothing() -> None:
+ONE = torch.ones((), dtype=torch.float64)
+
+
+def test_losses_that_are_0_step_nothing() -> None:
     method = toys.build(Two)
     made = optimisation(method)
     before = toys.state_of(method)
-    assert made({"a": torch.ones((), dtype=torch.float64)}, on=["first"]) is False
+    assert made({"a": 0 * ONE}, on=["first"]) is False
+    assert made({"off": ONE, "ramped": ONE}, on=["first"]) is False, "their weight is 0 in step 0"
     assert made({}, on=["first"]) is False
     made.end()
     toys.assert_same(before, toys.state_of(method))
+
+
+@pytest.mark.parametrize(
+    ("losses", "on"),
+    [
+        (lambda out: {"a": out.mean().detach()}, ["second"]),
+        (lambda out: {"a": out.mean().detach(), "ramped": out.mean(), "off": out.mean()}, ["second"]),
+        (lambda out: {"a": out.mean().detach(), "b": ONE}, ["first", "second"]),
+        (lambda out: {"a": nn.Linear(3, 1).double()(X).mean()}, ["second"]),
+    ],
+    ids=["one loss", "the others have weight 0", "two optimisers", "a foreign network"],
+)
+def test_an_optimiser_whose_losses_give_it_no_gradient_stops_the_run(losses: Any, on: list[str]) -> None:
+    method = toys.build(Two)
+    made = optimisation(method)
+    made(losses(method(X)), on=on)
+    with pytest.raises(
+        PluginError, match=r"no parameter of the optimiser '(first|second)' got a gradient from its losses a"
+    ):
+        made.end()
+
+
+def test_an_optimiser_that_no_loss_reaches_is_named_though_another_learns() -> None:
+    """Unless a term of weight 0 may be the one that trains it, even if the method doesn't return it then."""
+    for terms in ({"a": Term()}, Two.terms):
+        method = toys.build(Two)
+        method.terms = terms
+        made = optimisation(method)
+        made({"a": method.second(X).mean()}, on=["first", "second"])
+        if "off" in terms:
+            made.end()
+        else:
+            with pytest.raises(PluginError, match="'first' got a gradient from its losses a"):
+                made.end()
+
+
+def test_an_optimiser_may_start_to_learn_later() -> None:
+    """One that isn't called, whose losses weigh nothing, or whose bank is still empty; then its losses count."""
+    method = toys.build(Two)
+    made = optimisation(method)
+    for step, first in enumerate(({}, {"off": ONE}, {"b": 0 * ONE}, {"b": method.first(X).mean()})):
+        made.begin(Clock("train", step, 10, {}))
+        made({"a": method.second(X).mean(), **first}, on=["first", "second"] if first else ["second"])
+        made.end()
+    made.begin(Clock("train", 4, 10, {}))
+    made({"b": ONE}, on=["first"])
+    made.end()
+
+
+def test_a_detached_loss_is_found_when_it_first_counts() -> None:
+    method = toys.build(One)
+    made = optimisation(method)
+    made({"ramped": ONE})
+    made.end()
+    made.begin(Clock("train", 1, 10, {}))
+    made({"ramped": ONE})
+    with pytest.raises(PluginError, match="in step 1 of stage 'train', no parameter of the optimiser 'main'"):
+        made.end()
 
 
 def refused(message: str, losses: Any, method: type[Method] = Two, **keywords: Any) -> None:

@@ -164,6 +164,14 @@ def test_step_k_uses_the_rate_of_k() -> None:
     assert built.optimiser.param_groups[0]["lr"] == built.rate(5, 10)
 
 
+def test_the_rate_rises_in_the_warm_up_and_then_follows_the_schedule() -> None:
+    built = driver(Optimiser((nn.Linear(2, 2),)), lr=0.01, power=1.0, warm_up=0.4)
+    factors = [0.25, 0.5 * 0.9, 0.75 * 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    assert [built.rate(step, 10) for step in range(10)] == pytest.approx([0.01 * factor for factor in factors])
+    own = driver(Optimiser((nn.Linear(2, 2),), schedule="constant"), lr=0.01, warm_up=0.4)
+    assert own.rate(0, 10) == 0.01, "a method that sets its own schedule has no warm-up"
+
+
 @pytest.mark.parametrize(
     ("contract", "message"),
     [

@@ -39,6 +39,11 @@ function rowDetails(data) {
       make("p", {}, make("strong", {}, `${data.metric.label} ${number(row.mean)}`), row.std === null ? "" : ` ± ${number(row.std)}`,
         ` · 95 % interval ${interval(row)} · ${rank}`, row.same ? ` · group ${row.same}` : ""),
     ];
+    const differences = [["unlabeled_worth", "What the unlabeled images are worth (row − control)"], ["over_labels_alone", "Over the labels alone"], ["gap", "Gap between all labels and the labels alone"]]
+      .filter(([key]) => known(row[key])).map(([key, label]) => [label, `${signed(row[key])}${known(row[`${key}_low`]) ? ` (${signed(row[`${key}_low`])} … ${signed(row[`${key}_high`])})` : ""}`
+        + (row[`${key}_against`] ? ` against ${row[`${key}_against`]}, ${row[`${key}_runs`]} pairs of runs` : "")]);
+    if (known(row.gap_closed)) differences.push(["Part of the gap closed", `${Math.round(100 * row.gap_closed)} %` + (known(row.gap_closed_low) ? ` (${Math.round(100 * row.gap_closed_low)} … ${Math.round(100 * row.gap_closed_high)} %)` : "")]);
+    if (differences.length) parts.push(make("h3", {}, "References"), facts(differences));
     if (data.phantom) parts.push(make("p", {}, make("span", { class: "badge phantom" }, "phantom"), " procedural stand-ins, not patients"));
     if (row.notes.length) parts.push(make("ul", { class: "warnings" }, row.notes.map((note) => make("li", {}, note))));
     if (row.command) {

@@ -21,7 +21,7 @@ function plots(data, details) {
     const caption = byId("plot-caption");
     caption.textContent = xSelect.value === "family"
       ? "Boards that differ only in the amount of labels; bars: 95 % interval. Means of different amounts are not ranked with each other."
-      : `Bars: ${ySelect.value === data.metric.name ? "95 % interval over cases" : "standard deviation over runs"}; hollow: fewer than three runs. Logarithmic where the values span more than a factor of three.`;
+      : `Bars: ${ySelect.value === data.metric.name ? "95 % interval over cases" : "standard deviation over runs"}; hollow: fewer than three runs; lines across: references. Logarithmic where the values span more than a factor of three.`;
     figure(box, (width) => (xSelect.value === "family" ? familyPlot(data, width) : costPlot(data, width, ySelect.value, costs.find(([key]) => key === xSelect.value), details)));
   };
   ySelect.addEventListener("change", show);
@@ -37,15 +37,25 @@ function costPlot(data, width, metric, [key, label, log, text], details) {
     const [mean, std] = row.metrics[metric] || [null, null];
     return known(std) ? [mean - std, mean + std] : null;
   };
-  const rows = data.rows.filter((row) => known(value(row)) && known(row[key])).sort((a, b) => a[key] - b[key] || value(b) - value(a));
+  const rows = data.rows.filter((row) => known(value(row)) && known(row[key]) && !row.role).sort((a, b) => a[key] - b[key] || value(b) - value(a));
   if (!rows.length) return make("p", { class: "note" }, "No row has both values.");
   const height = width < 560 ? 320 : 380;
   const edge = { left: 52, right: width - 12, top: 34, bottom: height - 46 };
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `Scatter plot of ${rows.length} rows` });
-  const ends = rows.flatMap((row) => [value(row), ...(bar(row) || [])]);
+  const lines = data.rows.filter((row) => row.role && row.role !== "control" && known(value(row)));
+  const ends = [...rows.flatMap((row) => [value(row), ...(bar(row) || [])]), ...lines.map(value)];
   const x = scale(rows.map((row) => row[key]), edge.left + 10, edge.right - 10, { log, pad: 0.08, most: width < 560 ? 4 : 7 });
   const y = scale(ends, edge.bottom, edge.top, { most: 6, bounds: metricBounds(ends) });
   frame(svg, x, y, edge, { x: label, y: [data.metric, ...data.metrics].find((item) => item.name === metric).label, xText: text });
+  const heights = [];
+  for (const row of lines) {
+    const at = y(value(row));
+    svg.append(draw("line", { class: `bound ${row.role.split(" ")[0]}`, x1: edge.left, x2: edge.right, y1: at, y2: at }));
+    let text = at - 4;
+    while (heights.some((other) => Math.abs(other - text) < 12)) text += 12;
+    heights.push(text);
+    svg.append(tip(draw("text", { class: "bound", x: edge.left + 4, y: text }, row.borrowed ? row.name : `${row.name} (${row.role})`), `${row.name}\n${number(value(row))}${own ? ` (${interval(row)})` : ""}`));
+  }
   const taken = rows.map((row) => [x(row[key]) - 6, y(value(row)) - 6, x(row[key]) + 6, y(value(row)) + 6]);
   const points = rows.map((row) => {
     const span = bar(row);

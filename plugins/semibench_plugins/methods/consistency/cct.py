@@ -31,7 +31,8 @@ class CCT(Method):
     missing. The paper's supervised loss is an annealed cross-entropy; the default here is that of all methods.
 
     Preset `ssl4mis` perturbs every map, supervises all decoders with the mean of their losses, lets the gradient
-    through p_main and has weight .1. Preset `mgcc-2023` is the same with the loss and budget of that paper.
+    through p_main and has weight .1. Preset `mgcc-2023` is the same with the loss and budget of that paper. SSL4MIS's
+    script sets the learning rate of a step only after it, so its rate lags by one step; here it doesn't.
     """
 
     terms: Mapping[str, Term] = {

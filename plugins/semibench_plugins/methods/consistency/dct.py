@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Ramp, Task, Term
 from semibench.blocks import (
     Supervision,
+    frozen_statistics,
     js_divergence,
     log_mean_softmax,
     masked_mean,
@@ -48,11 +49,12 @@ class DCT(Method):
     variant="co-training" (the paper): L = L_sup(f1) + L_sup(f2) + 10 JS(p1, p2) on unlabeled samples (L_cot) + .5
     [H(p1(x), p2(g1(x))) + H(p2(x), p1(g2(x)))] on all samples (L_dif), with g_i(x) = x + eps sign(grad) the adversarial
     example for network i against the label, or against its own hard label if there is none. Both weights rise as
-    exp(-5 (1 - t)^2) over 80 of 600 epochs.
+    exp(-5 (1 - t)^2) over 80 of 600 epochs. Passes over adversarial examples leave the running statistics alone.
 
     variant="rotation" (presets `ssl4mis`, `mgcc-2023`): what published medical tables call DCT. One network; the
     second view is the unlabeled batch rotated by k quarter turns, k uniform in 0 to 3 (0 or 2 if the sides differ).
-    The agreement is a symmetric mean square whose weight rises to .1; the term `difference` is 0.
+    The agreement is a symmetric mean square whose weight rises to .1; the term `difference` is 0. SSL4MIS's script sets the
+    learning rate of a step only after it, so its rate lags by one step; here it doesn't.
 
     Scored: the (first) network; with two networks also the second and the mean of their probabilities.
     """
@@ -114,7 +116,8 @@ class DCT(Method):
         logits = [net(images) for net in nets]
         goals = [torch.cat([labeled.target, pseudo_labels(z[count:], unlabeled.valid)]) for z in logits]
         attacks = [self._attack(images, z, goal) for z, goal in zip(logits, goals, strict=True)]
-        one, two = (net(attack) for net, attack in zip(nets, reversed(attacks), strict=True))
+        with frozen_statistics(self):
+            one, two = (net(attack) for net, attack in zip(nets, reversed(attacks), strict=True))
         sup = [supervised_loss(z[:count], labeled.target, self.options.loss) for z in logits]
         return {
             "sup": sup[0] + sup[1],

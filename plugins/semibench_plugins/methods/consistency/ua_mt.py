@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Task, Term
-from semibench.blocks import StudentTeacher, Supervision, Teacher, supervised_loss
+from semibench.blocks import StudentTeacher, Supervision, Teacher, frozen_statistics, supervised_loss
 from semibench_plugins.datasets.paper_budgets import MGCC_RECIPE, SSL4MIS_RECIPE
 
 REPEATED = 2
@@ -25,13 +25,16 @@ class UAMT(StudentTeacher):
 
     The mean m of T teacher softmaxes (fresh noise, dropout) has the entropy U = -sum_c m_c ln(m_c + 1e-6). A position
     counts if U < H, with H = (3/4 + 1/4 ramp) ln K over the run and ramp(t) = exp(-5 (1 - t)^2). With one more teacher
-    pass q, L_c = sum 1[U < H] |p - q|^2 / (K sum 1[U < H]). L = L_sup + w L_c, w = .1 ramp. The teacher averages
-    parameters only and stays in training mode, so its dropout is active. If the network has no dropout, the input noise
-    is the only source of uncertainty.
+    pass q, L_c = sum 1[U < H] |p - q|^2 / (K sum 1[U < H]). L = L_sup + w L_c, w = .1 ramp. The teacher stays
+    in training mode, so its dropout is active. If the network has no dropout, the input noise is the only source of
+    uncertainty. The teacher's running statistics follow the student's (in the authors' code they come from the noised
+    images); what the student learns doesn't depend on them.
 
     K is the number of classes, or always 2 with constants="binary", as in SSL4MIS. Presets: `ssl4mis`;
     `la`, the authors' 6000 iterations and supervised loss; `mgcc-2023`, decay .9 and the loss of that paper.
     Scored: the student (as published) and the teacher.
+
+    SSL4MIS's script sets the learning rate of a step only after it, so its rate lags by one step; here it doesn't.
     """
 
     terms: Mapping[str, Term] = {
@@ -83,7 +86,7 @@ class UAMT(StudentTeacher):
         self.kinds = len(task.classes) if options.constants == "classes" else 2
         self.relaxed = Ramp("sigmoid")
         self.student = backbones()
-        self.teacher = Teacher(self.student, options.decay, buffers="none", mode="train")
+        self.teacher = Teacher(self.student, options.decay, buffers="ema", mode="train")
 
     def threshold(self, clock: Clock) -> float:
         """Returns the entropy in nats below which a position counts."""
@@ -92,7 +95,8 @@ class UAMT(StudentTeacher):
 
     def _target(self, images: Tensor) -> Tensor:
         noise = (self.noise * torch.randn_like(images)).clamp(-2 * self.noise, 2 * self.noise)
-        return self.teacher(images + noise).float().softmax(1)
+        with frozen_statistics(self.teacher):
+            return self.teacher(images + noise).float().softmax(1)
 
     def uncertainty(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B, *spatial): entropy in nats of the teacher's mean prediction."""

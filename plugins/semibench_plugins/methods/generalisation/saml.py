@@ -29,11 +29,12 @@ from semibench import (
 from semibench.blocks import inner_step, soft_dice
 
 
-def compactness(probability: Tensor) -> Tensor:
-    """Mean over samples of P^2 / (4 pi A) in 2D, S^3 / (36 pi V^2) in 3D: 1 for a disc or ball, more for other shapes.
+def compactness(probability: Tensor, perimeter: float = 1.0) -> Tensor:
+    """Mean over samples of (w P)^2 / (4 pi A) in 2D: w^2 for a disc, more for other shapes.
 
-    probability: (B, *spatial) in [0, 1]. P = sum of the length of its gradient (forward differences), A = its sum. There
-    are two guards beyond the paper: sqrt(g^2 + 1e-8) is measured relative to a flat area, so that flat areas don't
+    probability: (B, *spatial) in [0, 1]. P is the sum of the length of its gradient (forward differences), A its sum, w the
+    factor `perimeter`. In 3D, where nothing is published, it is w^2 S^3 / (36 pi V^2), so that a ball counts as a disc does.
+    There are two guards beyond the paper: sqrt(g^2 + 1e-8) is measured relative to a flat area, so that flat areas don't
     count as boundary; and one voxel is added to A, so that an empty prediction gives 0 and not 0 / 0.
     """
     dims = probability.ndim - 1
@@ -47,8 +48,8 @@ def compactness(probability: Tensor) -> Tensor:
     boundary = ((square + 1e-8).sqrt() - 1e-4).sum(over)
     content = probability.sum(over) + 1.0
     if dims == 2:
-        return (boundary.square() / (4.0 * math.pi * content)).mean()
-    return (boundary.pow(3) / (36.0 * math.pi * content.square())).mean()
+        return perimeter**2 * (boundary.square() / (4.0 * math.pi * content)).mean()
+    return perimeter**2 * (boundary.pow(3) / (36.0 * math.pi * content.square())).mean()
 
 
 def rings(label: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,48 +101,62 @@ def triplet_semi_hard(embeddings: Tensor, kinds: Tensor, margin: float = 10.0) -
 
 
 class WithFeatures(nn.Module):
-    """A backbone that returns its logits and its finest decoder map, so that one functional call gives both."""
+    """A backbone that returns its logits and its two last decoder maps, so that one functional call gives both. A decoder
+    with a single map gives that one."""
 
     def __init__(self, net: Backbone) -> None:
         super().__init__()
         self.net = net
+        self.channels = sum(net.decoder.channels[:2])
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, *spatial) -> logits (B, K, *spatial), map (B, channels[0], *s)."""
-        maps = self.net.decoder(self.net.encode(images))
-        logits = self.net.decoder.head(maps[0])
+        """(B, C, *spatial) -> logits (B, K, *spatial), the maps (B, `channels`, *s) at the size of the finer one."""
+        finest, *others = self.net.decoder(self.net.encode(images))[:2]
+        mode = ("bilinear", "trilinear")[self.net.dims - 2]
+        logits = self.net.decoder.head(finest)
         if logits.shape[2:] != images.shape[2:]:
-            mode = ("bilinear", "trilinear")[self.net.dims - 2]
             logits = F.interpolate(logits, images.shape[2:], mode=mode)
-        return logits, maps[0]
+        resized = [F.interpolate(other, finest.shape[2:], mode=mode) for other in others]
+        return logits, torch.cat([finest, *resized], 1)
+
+
+def metric_network(channels: int) -> nn.Sequential:
+    """The embedding network, `channels`-24-16 (48-24-16 published), with a leaky ReLU behind both layers."""
+    return nn.Sequential(nn.Linear(channels, 24), nn.LeakyReLU(0.2), nn.Linear(24, 16), nn.LeakyReLU(0.2))
 
 
 class SAML(Method):
     """In each iteration two training domains make an inner step theta' = theta - alpha grad L_tr, and a third tests it:
-    L_te(theta') = Dice + 1 compact + .005 smooth. If there are more than three domains, three are drawn.
+    L_te(theta') = Dice + compact + .005 smooth. If there are more than three domains, three are drawn.
 
-    L_tr is the mean of the Dice losses of the two domains; the inner gradient is clipped per tensor at norm 10 and treated
-    as a constant (first order). compact: P^2 / (4 pi A) of the prediction on the test domain. smooth: triplet loss between
-    contour and background embeddings of the samples of all three domains, computed by a small network. There are three
-    Adam optimisers with constant rates: 1e-4 on L_tr, 1e-3 on L_te for the segmenter and for the embedding network.
+    L_tr is the mean of the Dice losses (linear, not squared) of the two domains; the inner gradient is clipped per tensor at
+    norm 10 and treated as a constant (first order). compact: (.01 P)^2 / (4 pi A) of the prediction on the test domain.
+    smooth: triplet loss between contour and background embeddings of the samples of all three domains. A small network
+    embeds the average of the two last decoder maps over the contour or the background around it. There are three Adam
+    optimisers with constant rates: 1e-4 on L_tr, 1e-3 on L_te for the segmenter and for the embedding network.
+
+    The constants are those of the released code: it scales the perimeter by .01 and sums the compactness of 5 slices with
+    weight 1, which is a weight of 5 for the mean. The paper prints weight 1 and no factor. That is 2,000 times as much, and
+    the network then shrinks what it predicts instead of fitting it: preset `printed`, for the record (figures in
+    docs/results.md). Preset `code` adds the code's budget.
 
     Readings: both embeddings of every sample are used (the code picks one for each of five slices); the outer gradient is
     clipped at a norm of 10 over all tensors (the code: per tensor); batch statistics span the three domains, and testing
     uses running statistics (the code: batch statistics); skips are the backbone's (the code's decoder joins its map with
-    itself). The code scales the perimeter by .01 and sums compactness over 5 slices: preset `code` (weight 5e-4).
-    Compactness is computed for the union of the classes in each entry of `shape_groups` (default: all foreground; for a
-    ring such as the myocardium compactness would be a wrong prior): preset `mnms`.
+    itself). Compactness is computed for the union of the classes in each entry of `shape_groups` (default: all foreground;
+    for a ring such as the myocardium compactness would be a wrong prior): preset `mnms`.
     """
 
     terms: Mapping[str, Term] = {
         "inner": Term(),
         "outer": Term(),
-        "compact": Term(1.0, search=(1e-4, 1.0)),
+        "compact": Term(5.0, search=(0.1, 1000.0)),
         "smooth": Term(0.005, search=(1e-4, 0.05)),
     }
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled", per_domain=True)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "code": {"terms": {"compact": 5e-4}, "recipe": {"iterations": 10000, "labeled_batch": 5}},
+        "code": {"recipe": {"iterations": 10000, "labeled_batch": 5}},
+        "printed": {"options": {"perimeter": 1.0}, "terms": {"compact": 1.0}},
         "mnms": {"options": {"shape_groups": ((1, 2), (3,))}},
     }
 
@@ -156,6 +171,11 @@ class SAML(Method):
             1e-3, gt=0.0, description="Adam's rate on the loss of the test domain, and for the embedding network"
         )
         clip: float = Field(10.0, gt=0.0, description="largest norm of inner and outer gradients")
+        perimeter: float = Field(
+            0.01,
+            gt=0.0,
+            description="factor on the perimeter in compactness (the code); 1: as printed, which collapses",
+        )
         margin: float = Field(10.0, gt=0.0, description="margin of the triplet loss")
         shape_groups: tuple[tuple[int, ...], ...] | None = Field(
             None, description="classes whose union should be compact, one entry per shape; none: all foreground"
@@ -176,8 +196,7 @@ class SAML(Method):
         self.options = options
         self.groups = options.shape_groups or (tuple(range(1, len(task.classes))),)
         self.net = WithFeatures(backbones())
-        width = self.net.net.decoder.channels[0]
-        self.metric = nn.Sequential(nn.Linear(width, 24), nn.LeakyReLU(0.2), nn.Linear(24, 16))
+        self.metric = metric_network(self.net.channels)
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """`inner` and `outer` share the segmenter; `metric` updates the embedding network."""
@@ -201,17 +220,18 @@ class SAML(Method):
 
         logits = self.net(samples.image[train])[0]
         inner = torch.stack(
-            [soft_dice(logits[one[train]], label[one]) for one in member[:-1]]
+            [soft_dice(logits[one[train]], label[one], squared=False) for one in member[:-1]]
         ).mean()  # fmt: skip
         moved = inner_step(self.net, inner, self.options.inner_rate, clip=self.options.clip)
         used = train | test
         outputs, features = functional_call(self.net, moved, (samples.image[used],))
         tested = outputs[domain[used] == drawn[-1]]
         probabilities = tested.float().softmax(1)
-        compact = [compactness(probabilities[:, list(group)].sum(1)) for group in self.groups]
+        perimeter = self.options.perimeter
+        compact = [compactness(probabilities[:, list(group)].sum(1), perimeter) for group in self.groups]
         embeddings, kinds = contour_embeddings(features, label[used])
         losses = {
-            "outer": soft_dice(tested, label[test]),
+            "outer": soft_dice(tested, label[test], squared=False),
             "compact": torch.stack(compact).mean(),
             "smooth": triplet_semi_hard(self.metric(embeddings).float(), kinds, self.options.margin),
         }

@@ -23,15 +23,28 @@ class BCP(StudentTeacher):
     halves; `train` starts student and teacher from its best weights.
 
     The authors' 2D and 3D code differ; options left at None take the published value for 2D or 3D: pre-training share
-    10000 / 40000 or 2000 / 17000, teacher's buffers averaged or not, Dice smoothing 1e-10 or 1e-5. Padding of unlabeled
-    samples is left out of the losses. Smaller pools are repeated to match the larger. The authors' learning rate is
-    constant in 2D (preset `acdc`) and falls in steps in 3D; the recipe's schedule is used here.
+    10000 / 40000 or 2000 / 17000, teacher's buffers averaged or not, Dice smoothing 1e-10 or 1e-5. The dims also decide
+    about the losses: in 2D the Dice sums over the batch, with squares; in 3D over each image, without squares, and the
+    pre-training has one region, the whole mix, instead of the sum over two.
+
+    Padding of unlabeled samples is left out of the losses. Smaller pools are repeated to match the larger. The authors'
+    learning rate is constant in 2D (preset `acdc`) and falls in steps in 3D; the recipe's schedule is used here. Each stage
+    starts with a fresh optimiser, as in the 3D code; the 2D code carries the momentum of the pre-training's best weights
+    into the second stage.
     Scored: the student (as published) and the teacher.
     """
 
     terms: Mapping[str, Term] = {"sup": Term(), "pseudo": Term(0.5, search=(0.1, 1.0))}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "acdc": {"recipe": {"iterations": 40000, "labeled_batch": 12, "unlabeled_batch": 12, "schedule": "constant"}},
+        "acdc": {
+            "recipe": {
+                "iterations": 40000,
+                "labeled_batch": 12,
+                "unlabeled_batch": 12,
+                "patch": (256, 256),
+                "schedule": "constant",
+            }
+        },
         "la": {"recipe": {"iterations": 17000, "labeled_batch": 4, "unlabeled_batch": 4}},
     }
 
@@ -53,7 +66,7 @@ class BCP(StudentTeacher):
 
     def __init__(self, task: Task, backbones: Backbones, options: BCP.Options) -> None:
         super().__init__(task, backbones, options)
-        flat = task.dims == 2
+        self.flat = flat = task.dims == 2
         self.share, self.components = options.share, options.components
         self.pretrain = options.pretrain or (1 / 4 if flat else 2 / 17)
         self.smooth = options.smooth or (1e-10 if flat else 1e-5)
@@ -76,7 +89,7 @@ class BCP(StudentTeacher):
         if clock.stage == "pretrain":
             (a, b), (label_a, label_b) = _halves(labeled, len(labeled.image), labeled.target)
             logits = self.student(a * mask + b * (1 - mask))
-            return {"sup": self._region(logits, label_a, mask) + self._region(logits, label_b, 1 - mask)}
+            return {"sup": self._of_labels(logits, label_a, label_b, mask)}
         unlabeled = batch["unlabeled"]
         count = max(len(labeled.image), len(unlabeled.image))
         (a, b), (label_a, label_b) = _halves(labeled, count, labeled.target)
@@ -89,8 +102,14 @@ class BCP(StudentTeacher):
             "pseudo": self._region(inward, pseudo_u, mask) + self._region(outward, pseudo_v, 1 - mask),
         }
 
+    def _of_labels(self, logits: Tensor, label_a: Tensor, label_b: Tensor, mask: Tensor) -> Tensor:
+        """Loss of a mix of two labeled images: by regions in the 2D code, of the mixed label in the 3D code."""
+        if self.flat:
+            return self._region(logits, label_a, mask) + self._region(logits, label_b, 1 - mask)
+        return self._region(logits, torch.where(mask.bool(), label_a, label_b), torch.ones_like(mask))
+
     def _region(self, logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        return region_loss(logits, target, mask, smooth=self.smooth)
+        return region_loss(logits, target, mask, squared=self.flat, per_image=not self.flat, smooth=self.smooth)
 
     def _pseudo_label(self, images: Tensor, valid: Tensor) -> Tensor:
         pseudo = self.teacher(images).argmax(1)

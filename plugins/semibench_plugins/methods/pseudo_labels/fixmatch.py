@@ -45,6 +45,7 @@ ALWAYS = StrongPolicy(jitter=(1.0, 0.8), gamma=(0.0, 0.0), blur=(0.0, 0.0), nois
 SSL4MIS_TERMS: Mapping[str, Any] = {
     "sup": 1.0,
     "pixel": {"weight": 0.1, "ramp": {"kind": "sigmoid", "levels": 200}},
+    "complementary": 0.1,
 }
 
 
@@ -56,15 +57,17 @@ class FixMatch(Method):
     leaves out positions with max p_w < tau. L = (L_sup + L_u) / 2, L_sup = (CE + Dice) / 2. SemSim's own loss has a
     further factor .5 on L_u; for this row the paper prints none. Weak views share a forward pass with the labeled images.
     The partner is predicted in eval mode, or in that same pass with partner="train". Partners come from the same batch
-    (the code draws them from a third loader), so a batch of one is never mixed. targets="soft" follows Eq. 1 to the
-    letter; the lineage's code uses hard labels.
+    (the code draws them from a third loader), so a batch of one is never mixed. They are labeled after the training pass,
+    which has moved the running statistics; the code labels them before it. targets="soft" follows Eq. 1 to the letter; the
+    lineage's code uses hard labels. As in both codes, strong views move the running statistics, too.
 
     Variant "a" (SSL4MIS, train_fixmatch_standard_augs.py): n_c = (p_c - min p) / max p; classes with n_c > .8 survive;
     positions without a surviving class become background. L = CE + Dice on the labeled weak views + w [CE + Dice(strong
     unlabeled, pseudo-label) + a L_comp], L_comp = a CE(1 - p_strong as logits, argmin p_weak) over all images, a = 1 - mean
     entropy of the class maps over positions / ln P. Use the preset `ssl4mis`, which also sets its weights (w = .1, ramp of
-    200 steps). The code's teacher has no effect, so there is none here. Brightness factors become shifts (see
-    `strong_view`). In variant "s" the term `complementary` is 0.
+    200 steps). The code's teacher has no effect, so there is none here; its learning rate lags by one step. Brightness
+    factors become shifts (see `strong_view`). Variant "s" has no `complementary` term, so its weight is 0 unless the preset
+    sets it, and `bench tune` leaves it out.
 
     Scored: the network.
     """
@@ -72,9 +75,13 @@ class FixMatch(Method):
     terms: Mapping[str, Term] = {
         "sup": Term(0.5),
         "pixel": Term(0.5, search=(0.05, 1.0)),
-        "complementary": Term(0.1, Ramp("sigmoid", levels=200), search=(0.01, 1.0)),
+        "complementary": Term(0.0, Ramp("sigmoid", levels=200), search=(0.01, 1.0)),
     }
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled"), "unlabeled": Stream("unlabeled", strong=1)}
+    known_failures: ClassVar[Mapping[str, str]] = {
+        "running_statistics_fit": "strong and cut-mixed views move the running statistics, as in the published code; on the "
+        "toy with seed 0 the network ends far below the labels alone and depends on them"
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **presets(),
         "ssl4mis": {
@@ -84,10 +91,6 @@ class FixMatch(Method):
         },
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}
-    known_failures: ClassVar[Mapping[str, str]] = {
-        "unlabeled_samples_help": "pseudo-labels count in full from the start (no ramp is published): one of two seeds "
-        "drifts to background, Dice .42 and .89 against .84 and .88 with the labels alone (200 steps)"
-    }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `fixmatch`."""

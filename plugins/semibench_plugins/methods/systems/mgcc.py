@@ -8,7 +8,8 @@ decoder.
 Where the paper and the authors' code differ, the default follows the code, which produced the paper's tables; the preset
 `paper` follows the text. The consistency weight is 7 with a ramp that 20000 iterations never complete (it ends at 3.994),
 against 0.1 over the run; all five maps are perturbed, against the bottleneck alone. The paper doesn't print the power of
-the norm in the consistency: the code's mean square is used. No gradient is stopped.
+the norm in the consistency: the code's mean square is used. No gradient is stopped. The code sets the learning rate of a
+step only after it, so its rate lags by one step; here it doesn't.
 """
 
 from __future__ import annotations

@@ -283,3 +283,28 @@ def test_a_listener_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
     told = Told()
     assert announce([Path("runs/abc")], None, told, plugins) == 1
     assert told.warnings == ["tests:fail failed after the run (RuntimeError: no disk)", "heard of abc"]
+
+
+def test_references_of_other_tracks_reach_the_rows(tmp_path: Path, store: str) -> None:
+    """The board follows a run with all labels, though that is another track; a row of that track is not nested here."""
+    runs, base = tmp_path / "more", np.linspace(0.3, 0.7, 12)
+    three_seeds(runs, "cps", [base + 0.10, base + 0.11, base + 0.12])
+    three_seeds(runs, "cps", [base + 0.08, base + 0.09, base + 0.10], spec={"control": True})
+    three_seeds(runs, "supervised", [base] * 3)
+    sync(runs, store)
+    before = parents(store)
+    assert set(before) == {"cps", "cps (control)", "supervised"}
+    metrics = before["cps"]["metrics"]
+    assert metrics["unlabeled_worth"] == pytest.approx(0.02) and metrics["over_labels_alone"] == pytest.approx(0.11)
+    assert metrics["unlabeled_worth.low"] <= 0.0201 <= metrics["unlabeled_worth.high"] + 0.001
+    assert "gap_closed" not in metrics and "rank" not in before["supervised"]["metrics"]
+    assert before["supervised"]["tags"]["reference"] == "labels alone"
+    assert before["cps (control)"]["tags"]["rank"].startswith("not ranked: a control")
+    three_seeds(runs, "supervised", [base + 0.3] * 3, spec={"labeled": 1.0})
+    lender = next(r.track for r in read_runs(runs) if r.spec.track.protocol.options["labeled"] == 1.0)
+    report = sync(runs, store, tracks=[lender])
+    assert report.tracks == 2 and report.warnings == [], "its own track, and the board that shows it"
+    found = [runs for runs in everything(store).values() if "cps" in runs]
+    assert len(found) == 1 and {name for name in found[0] if "all labels" in name} == set()
+    assert found[0]["cps"]["metrics"]["gap_closed"] == pytest.approx(0.11 / 0.3)
+    assert sync(runs, store).tracks == 0, "nothing is left to write"

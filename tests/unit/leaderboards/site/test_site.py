@@ -356,3 +356,29 @@ def test_the_line_makes_the_same_run(fields: dict[str, Any], monkeypatch: pytest
     monkeypatch.setattr("semibench.cli.run_command._one", lambda request, *_, **__: seen.append(request))
     build_cli()(args=shlex.split(cell_of(spec).to_command())[1:], standalone_mode=False)
     assert resolve(seen[0]).spec.key == spec.key
+
+
+def test_references_on_the_page(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    three_seeds(runs, "cps", [BASE + 0.10, BASE + 0.11, BASE + 0.12])
+    three_seeds(runs, "cps", [BASE + 0.08, BASE + 0.09, BASE + 0.10], spec={"control": True})
+    three_seeds(runs, "supervised", [BASE, BASE, BASE])
+    three_seeds(runs, "supervised", [BASE + 0.3, BASE + 0.3, BASE + 0.3], spec={"labeled": 1.0})
+    ((board, ranking),) = ranked(runs)
+    pages = render([(board, ranking)], cases=0)
+    page = next(text for name, text in pages.items() if name != "index.html")
+    elements = Elements(page)
+    heads = {attrs.get("data-key"): attrs.get("title") or "" for tag, attrs in elements.found if tag == "th"}
+    assert "what the unlabeled images are worth" in heads["unlabeled_worth"] and "all labels" in heads["gap_closed"]
+    data = next(json.loads(script) for script in elements.scripts if script.startswith("{"))
+    rows = {row["name"]: row for row in data["rows"]}
+    assert rows["cps"]["unlabeled_worth"] == pytest.approx(0.02) and rows["cps"]["gap_closed"] == pytest.approx(
+        0.11 / 0.3
+    )
+    assert {name: row["role"] for name, row in rows.items()} == {
+        "cps": None, "supervised": "labels alone", "supervised (all labels)": "all labels", "cps (control)": "control",
+    }  # fmt: skip
+    lines = [attrs for tag, attrs in elements.found if tag == "line" and (attrs.get("class") or "").startswith("bound")]
+    assert len(lines) == 2 * len(rows), "the two bounds stand in the interval of every row"
+    assert "--control" in rows["cps (control)"]["command"] and "--control" not in rows["cps"]["command"]
+    assert "2 rows" not in page and "3 rows, 9 runs" in page, "lent rows are another track's"

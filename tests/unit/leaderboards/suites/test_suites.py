@@ -377,3 +377,17 @@ def test_the_examples_of_the_pages_work(tmp_path: Path) -> None:
     for page, known in (("suites.md", {}), ("published.md", {"scores": []})):
         (code,) = re.findall(r"^```python\n(.*?)^```", (docs / page).read_text(encoding="utf-8"), re.M | re.S)
         exec(compile(code, page, "exec"), {"Path": Path, **known})
+
+
+def test_controls_of_a_suite(tmp_path: Path) -> None:
+    """A suite, or a grid of it, asks for the controls too; they fill no published value and are rows of their own."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(OWN.replace("methods: [cps, mean-teacher]", "methods: [cps, supervised]\n    control: both"))
+    cells = expand(load(str(file)))
+    rows = Counter((cell.row, cell.control) for cell in cells)
+    assert rows == {("cps", False): 12, ("cps (control)", True): 12, ("supervised", False): 12}
+    assert not any(cell.fills for cell in cells if cell.control)
+    assert "control: true" in as_matrix_file(load(str(file)), cells)
+    file.write_text(OWN.replace("grids:", "control: true\ngrids:"))
+    assert all(cell.control and "--control" in cell.to_command() for cell in expand(load(str(file))))
+    assert not any(cell.control for name in names() for cell in expand(load(name)))

@@ -111,14 +111,14 @@ def test_vnet_bottleneck_and_dropout() -> None:
     torch.testing.assert_close(dry(x), dry(x))
 
 
-@pytest.mark.parametrize("normalisation", ["batch", "group", "instance", "none"])
+@pytest.mark.parametrize("norm", ["batch", "group", "instance", "none"])
 @pytest.mark.parametrize("upsampling", ["transposed", "linear", "nearest"])
-def test_vnet_variants(normalisation: str, upsampling: str) -> None:
-    net = vnet(3, 5, normalisation=normalisation, upsampling=upsampling, width=0.25)
+def test_vnet_variants(norm: str, upsampling: str) -> None:
+    net = vnet(3, 5, norm=norm, upsampling=upsampling, width=0.25)
     assert net(torch.randn(2, 3, 32, 16, 32)).shape == (2, 5, 32, 16, 32)
-    assert net.channels[0] == (16 if normalisation == "group" else 4)
+    assert net.channels[0] == (16 if norm == "group" else 4)
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm3d | nn.GroupNorm | nn.InstanceNorm3d)]
-    assert bool(norms) == (normalisation != "none")
+    assert bool(norms) == (norm != "none")
 
 
 def test_vnet_refuses() -> None:

@@ -88,7 +88,7 @@ def pixel_affinity(
     logits: Tensor,
     label: Tensor,
     *,
-    mode: Mode = "soft",
+    mode: Mode = "code",
     distribution: Distribution = "hw",
     reference: Tensor | None = None,
     confident: Tensor | None = None,
@@ -102,7 +102,9 @@ def pixel_affinity(
 
     mode "soft": M of the prediction is 2 p - 1 and the cosines have no gradient, so the prediction learns. "literal": M of
     the prediction is hard and only the cosines have a gradient; the minimum is at equal cosines, so edges blur. "code" (the
-    released code): neither has a gradient, features weight both sides, sum cos normalises, softmax over rows.
+    released code): neither has a gradient, sum cos normalises, softmax over rows. Features weight the prediction and the
+    target of a pseudo-label; the target of a true label is the plain mean of the signs. One thing differs from the code at
+    the border: its true labels count neighbours beyond the image as background, here they are left out.
     """
     classes, labeled = logits.shape[1], label != IGNORE
     near = neighbours(labeled.float()) > 0
@@ -117,9 +119,7 @@ def pixel_affinity(
     else:
         signs = hard_signs(logits.argmax(1), classes, centre)
     with torch.no_grad():
-        target_weights = weights.detach() if code else None
-        if reference is not None:
-            target_weights = neighbour_cosines(reference)
+        target_weights = None if reference is None else neighbour_cosines(reference)
         target = affinity_map(hard_signs(centre, classes), near, target_weights, signed=code)
     predicted = affinity_map(signs, near, weights, signed=code)
     return divergence(predicted, target, counted, "row" if code else distribution)

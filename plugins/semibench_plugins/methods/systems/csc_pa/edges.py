@@ -38,7 +38,7 @@ def pick(features: Tensor, mask: Tensor, count: int) -> Tensor:
 class EdgeContainer(nn.Module):
     """C_h, the memory of edge features: n slots of C channels; the first `filled` slots hold features.
 
-    C_h = L(Concat(E_h, C_{h-1})) (equation 8), with L linear over the slots, 2n -> n, the same for every channel. This
+    C_h = L(Concat(E_h, C_{h-1})) (equation 7), with L linear over the slots, 2n -> n, the same for every channel. This
     applies if both have n rows; a full E_h replaces a container that isn't full; otherwise the container stays the same.
     start "mean": L starts as the mean of old and new slot (0.5 [I, I], bias 0); "random": torch's default. learns: False
     freezes L, as in the released code (which detaches its container).
@@ -49,7 +49,7 @@ class EdgeContainer(nn.Module):
     pending: Tensor
     waiting: Tensor
 
-    def __init__(self, count: int, channels: int, *, start: Start = "mean", learns: bool = True) -> None:
+    def __init__(self, count: int, channels: int, *, start: Start = "random", learns: bool = True) -> None:
         super().__init__()
         self.count = count
         self.mix = nn.Linear(2 * count, count)
@@ -102,7 +102,7 @@ class EdgeContainer(nn.Module):
 def edge_attention(
     features: Tensor, slots: Tensor, *, softmax: Softmax = "hw", temperature: float = 1.0, gain: float = 1.0
 ) -> Tensor:
-    """F_e (B, C, H, W) = gain * Phi_e * P_e (equations 9 and 10): P_e is the mean of the slots (m, C), Phi_e the softmax of
+    """F_e (B, C, H, W) = gain * Phi_e * P_e (equations 8 to 10): P_e is the mean of the slots (m, C), Phi_e the softmax of
     cos(P_e, F_i) / temperature over all positions of an image ("hw"), or over the rows of each column ("row", the code).
     Zero if there are no slots. Over many positions Phi_e is small: at most e^2 / 16641 on 129 x 129."""
     if not len(slots):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semibench import IGNORE, Backbones, Batch, Clock, Method, MethodOptions, Optimise, Samples, Task, Term, UsageError
-from semibench.blocks import cross_entropy
+from semibench.blocks import cross_entropy, frozen_statistics
 from semibench_plugins.methods.systems.csc_pa import affinity, edges, masking, presets, prototypes
 
 PUBLISHED_SLOTS = 256
@@ -46,22 +47,25 @@ class CSCPA(Method):
     PAL the pixel affinity loss (`affinity`, equations 12 to 14). The first twentieth of the run is supervised: L1 alone,
     with the halves of the labeled batch as partners (its size must be even) and no F_e; its last tenth fills the container.
 
-    Scored: `main`, a plain pass on F, as published; and `enhanced` (ours), F' with each image as its own partner, which is
-    closer to what the classifier and its norms were trained on. Terms: `sup` and `affinity` occur in both stages,
-    `unsup` and `affinity_unlabeled` in the second. Options whose description mentions "the code" mark differences between
-    the released code and the paper; presets `<data set>-<share>-code` set them all. Two things in the code are not
-    reproduced: the container stays unchanged for one more epoch, and some labeled images are never drawn.
+    Scored: `enhanced`, F' with each image as its own partner, which is what the classifier was trained on; and `plain`, F
+    alone, which the released code predicts from (`inference` says which is the default). Terms: `sup` and `affinity` occur
+    in both stages, `unsup` and `affinity_unlabeled` in the second. PAL is as in the released code, which logs it without a
+    gradient, because what the paper prints makes features equal across edges; preset `ours` has a PAL that teaches the
+    prediction, preset `printed` takes equations 5 and 12 to the letter. Other options follow the paper; where their
+    description mentions "the code" it differs, and presets `<data set>-<share>-code` follow it everywhere. Two things in the
+    code are not reproduced: the container stays unchanged for one more epoch, and some labeled images are never drawn.
 
-    Decisions made here: edges for E_h come from a classification of F + F_f, because F' already needs the container; with
-    more than two classes an edge may belong to any class and M compares with the pixel's own class; the number of slots
-    shrinks with the side of F, because a small map has fewer edge pixels than 256.
+    Decisions made here: passes over images with hidden patches leave the running statistics alone; edges for E_h come from
+    a classification of F + F_f, because F' already needs the container; with more than two classes an edge may belong to
+    any class and M compares with the pixel's own class; the number of slots shrinks with the side of F, because a small map
+    has fewer edge pixels than 256.
     """
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
-        "affinity": Term(1.0, search=(0.01, 10.0)),
+        "affinity": Term(),  # not searched: in the default `pal_mode` it has no gradient
         "unsup": Term(1.0, search=(0.1, 3.0)),
-        "affinity_unlabeled": Term(1.0, search=(0.01, 10.0)),
+        "affinity_unlabeled": Term(),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = presets.all_presets()
 
@@ -90,7 +94,8 @@ class CSCPA(Method):
             "current", description="which iteration's edges enter the container; late: the one before (the code)"
         )
         container_start: edges.Start = Field(
-            "mean", description="initial weights of the container's linear layer; random: the code"
+            "random",
+            description="initial weights of the container's linear layer: torch's (the code), or the mean (ours)",
         )
         container_learns: bool = Field(
             True, description="train the container's linear layer; false: it keeps its initial weights (the code)"
@@ -108,7 +113,8 @@ class CSCPA(Method):
             20.0, ge=0.0, le=100.0, description="percent of pixels that the percentile drops at first; ends at 0"
         )
         pal_mode: affinity.Mode = Field(
-            "soft", description="where PAL's gradient goes: prediction, cosines (literal), nowhere (the code)"
+            "code",
+            description="where PAL's gradient goes: nowhere (the code), cosines (literal: the print), prediction (soft: ours)",
         )
         pal_distribution: affinity.Distribution = Field("hw", description="softmax of PAL; code mode takes row")
         stage2_affinity: Literal["sum", "mean"] = Field("sum", description="PAL_l + PAL_u, or half of it (the code)")
@@ -124,6 +130,14 @@ class CSCPA(Method):
             0.7, ge=0.0, le=1.0, description="share of doubtful patches kept at first; declines to 0; useful .3 to .9"
         )
         grid: int = Field(masking.GRID, ge=1, description="patches per side")
+        masked_statistics: Literal["stay", "move"] = Field(
+            "stay",
+            description="whether passes over images with hidden patches move batch norm's running statistics (the code)",
+        )
+        inference: Literal["enhanced", "plain"] = Field(
+            "enhanced",
+            description="what the default predictor classifies: F', each image being its own partner; or F (the code)",
+        )
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:
@@ -278,11 +292,12 @@ class CSCPA(Method):
         masked = masking.mask_images(
             unlabeled.image, probabilities, keep=keep, mask=options.mask_ratio, grid=options.grid
         )
-        features = self._encode(torch.cat([labeled.image, masked]))
-        enhanced = self._shared(features, count)
-        if self.container is not None:
-            enhanced = self._with_edges(features, enhanced, self.container.held())
-        outputs = self._classify(enhanced, size)
+        with nullcontext() if options.masked_statistics == "move" else frozen_statistics(self):
+            features = self._encode(torch.cat([labeled.image, masked]))
+            enhanced = self._shared(features, count)
+            if self.container is not None:
+                enhanced = self._with_edges(features, enhanced, self.container.held())
+            outputs = self._classify(enhanced, size)
         of_labeled, of_unlabeled = outputs.part(None, count), outputs.part(count, None)
         counted = self._counted(unlabeled)
         share = 0.5 if options.stage2_affinity == "mean" else 1.0
@@ -330,8 +345,8 @@ class CSCPA(Method):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W) of the plain network."""
-        return self.net(images)
+        """(B, C, H, W) -> logits (B, K, H, W) of the default predictor."""
+        return self.net(images) if self.options.inference == "plain" else self.enhanced(images)
 
     def enhanced(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K, H, W) of F' with each image as its own partner; independent of the batch."""
@@ -344,9 +359,11 @@ class CSCPA(Method):
         return self._classify(self._with_edges(features, shared, slots), images.shape[2:]).logits
 
     def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The plain network (published) and, if either attention is on, the enhanced one."""
-        plain = self.attention is None and self.container is None
-        return {"main": self} if plain else {"main": self, "enhanced": self.enhanced}
+        """`enhanced` and `plain`, the one of `inference` first; `main` alone if both attentions are off."""
+        if self.attention is None and self.container is None:
+            return {"main": self}
+        both: dict[str, Callable[[Tensor], Tensor]] = {"enhanced": self.enhanced, "plain": self.net}
+        return {name: both[name] for name in sorted(both, key=lambda name: name != self.options.inference)}
 
 
 def _coarse(label: Tensor, like: Tensor) -> Tensor:

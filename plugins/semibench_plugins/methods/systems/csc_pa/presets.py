@@ -15,6 +15,7 @@ batch."""
 SHARES = ("1-2", "1-4", "1-8")
 
 CODE_OPTIONS: dict[str, Any] = {
+    "fpa_form": "block",
     "fpa_scale": "none",
     "edges_of": "late",
     "container_start": "random",
@@ -25,8 +26,17 @@ CODE_OPTIONS: dict[str, Any] = {
     "stage2_affinity": "mean",
     "unsup_filter": "percentile",
     "unlabeled_padding": "counted",
+    "masked_statistics": "move",
+    "inference": "plain",
 }
-"""Where the released code differs from the paper."""
+"""What the released code does wherever there is an option for it."""
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ours": {"pal_mode": "soft", "container_start": "mean"},
+    "printed": {"pal_mode": "literal", "fpa_form": "plain"},
+}
+"""Options of the variants without a recipe. ours: a PAL that teaches the prediction, and a container that starts as the mean
+of old and new edges. printed: equations 5 and 12 to the letter."""
 
 
 def recipe(dataset: str, labeled: int) -> dict[str, Any]:
@@ -48,8 +58,8 @@ def recipe(dataset: str, labeled: int) -> dict[str, Any]:
 
 def all_presets() -> dict[str, Mapping[str, Any]]:
     """Returns the presets `busi-1-2` ... `udiat-1-8`, each also as `-code` (the released code); `busi` and `udiat` are the
-    halves."""
-    by_name: dict[str, Mapping[str, Any]] = {}
+    halves; and the variants `ours` and `printed`."""
+    by_name: dict[str, Mapping[str, Any]] = {name: {"options": options} for name, options in VARIANTS.items()}
     for dataset, counts in LABELED.items():
         for share, labeled in zip(SHARES, counts, strict=True):
             paper = {"options": {"slots": 256}, "recipe": recipe(dataset, labeled)}

@@ -1,9 +1,9 @@
-"""Presets from Table 2 and section 5.2 of Diff-CL."""
+"""Presets from Table 2 and section 5.2 of Diff-CL, in three forms of the losses' weights (`FORMS`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class TableColumn(NamedTuple):
@@ -37,18 +37,31 @@ RAMP = {"kind": "sigmoid", "end": 1.0, "levels": 300}
 CONSTANT = {"kind": "constant"}
 
 
-def preset(column: TableColumn, ramp_unsupervised: bool = False) -> dict[str, Any]:
-    """Builds one preset. ramp_unsupervised: ramp the losses of unlabeled scans instead of the supervised cross-entropy."""
-    terms: dict[str, Any] = {}
+Form = Literal["ce", "printed", "ramp-unsupervised"]
+FORMS: Mapping[Form, str] = {
+    "ce": "the supervised cross-entropy counts in full throughout; all else as printed",
+    "printed": "Table 2: the supervised cross-entropy has the weight 2 beta and the ramp lambda(t) / 2",
+    "ramp-unsupervised": "the supervised cross-entropy counts in full, and the losses of unlabeled scans have the ramp (A&D)",
+}
+
+
+def term_weights(column: TableColumn, form: Form) -> dict[str, Any]:
+    """Weights and ramps of the terms in which the forms differ."""
+    unsupervised = RAMP if form == "ramp-unsupervised" else CONSTANT
+    printed = {"weight": PEAK * column.beta, "ramp": RAMP}
+    terms: dict[str, Any] = {"contrast": {"weight": column.eta, "ramp": unsupervised}}
     for net in ("diffusion", "segmentation"):
-        ce = {"weight": 1.0, "ramp": CONSTANT} if ramp_unsupervised else {"weight": PEAK * column.beta, "ramp": RAMP}
-        terms[f"{net}_sup_ce"] = ce
-        if ramp_unsupervised:
-            terms |= {f"{net}_cross_{loss}": {"weight": 1.0, "ramp": RAMP} for loss in ("dice", "ce")}
-    terms["contrast"] = {"weight": column.eta, "ramp": RAMP if ramp_unsupervised else CONSTANT}
+        terms[f"{net}_sup_ce"] = printed if form == "printed" else {"weight": 1.0, "ramp": CONSTANT}
+        for loss in ("dice", "ce"):
+            terms[f"{net}_cross_{loss}"] = {"weight": 1.0, "ramp": unsupervised}
+    return terms
+
+
+def preset(column: TableColumn, form: Form) -> dict[str, Any]:
+    """Builds the preset of one column in one form."""
     return {
         "options": {"threshold": column.threshold},
-        "terms": terms,
+        "terms": term_weights(column, form),
         "recipe": {
             "iterations": column.iterations,
             "labeled_batch": 2,
@@ -66,7 +79,7 @@ def preset(column: TableColumn, ramp_unsupervised: bool = False) -> dict[str, An
 
 
 PRESETS: dict[str, Mapping[str, Any]] = {
-    **{name: preset(column) for name, column in TABLE_2.items()},
-    **{f"{name}-ramp-unsupervised": preset(column, True) for name, column in TABLE_2.items()},
+    f"{name}-{form}": preset(column, form) for name, column in TABLE_2.items() for form in FORMS
 }
-PRESETS |= {"la": PRESETS["la-8"], "pancreas": PRESETS["pancreas-12"], "brats19": PRESETS["brats19-25"]}
+PRESETS |= {"la": PRESETS["la-8-ce"], "pancreas": PRESETS["pancreas-12-ce"], "brats19": PRESETS["brats19-25-ce"]}
+"""`NAME-FORM` for each column of Table 2. A data set's name stands for the form "ce": as printed, the method doesn't learn."""

@@ -8,13 +8,18 @@ import pytest
 import torch
 from support.methods_support import Collected, case_of, clock, samples
 from torch import Tensor
+from torch.nn import functional as F
 
 from semibench import IGNORE
 from semibench.blocks import soft_dice
+from semibench_plugins.backbones.deeplabv3plus import DeepLabOptions, DeepLabV3Plus
+from semibench_plugins.backbones.unet import UNet
 from semibench_plugins.methods.generalisation.saml import (
     SAML,
+    WithFeatures,
     compactness,
     contour_embeddings,
+    metric_network,
     rings,
     triplet_semi_hard,
 )
@@ -47,6 +52,101 @@ def test_compactness_of_nothing_is_zero_and_smooth() -> None:
     assert value.item() == pytest.approx(0.0, abs=1e-12) and gradient.isfinite().all()
     flat = torch.full((2, 16, 16), 0.5)
     assert compactness(flat).item() == pytest.approx(0.0, abs=1e-9)
+
+
+def naive_compactness(image: list[list[float]], factor: float) -> float:
+    """The code's formula for one image, by loops: (factor x length)^2 / (4 pi area)."""
+    height, width = len(image), len(image[0])
+    length = sum(
+        math.hypot(image[y][x] - image[y - 1][x], image[y][x] - image[y][x - 1])
+        for y in range(1, height)
+        for x in range(1, width)
+    )
+    return (factor * length) ** 2 / (4 * math.pi * sum(map(sum, image)))
+
+
+@pytest.mark.parametrize("factor", [0.01, 1.0])
+def test_compactness_is_the_codes_with_the_factor_on_the_perimeter(factor: float) -> None:
+    torch.manual_seed(0)
+    images = F.interpolate(torch.rand(5, 1, 8, 8), (64, 64), mode="bilinear").squeeze(1)
+    sum_over_slices = sum(naive_compactness(image, factor) for image in images.tolist())
+    assert 5 * compactness(images, factor).item() == pytest.approx(sum_over_slices, rel=5e-3)
+    square = torch.zeros(1, 200, 200)
+    square[:, 20:180, 20:180] = 1
+    # P = 4 x 160 but for a corner, where the two differences meet; A = 160^2, and one voxel.
+    perimeter = 4 * 160 - 2 + math.sqrt(2)
+    worked = (factor * perimeter) ** 2 / (4 * math.pi * (160**2 + 1))
+    assert compactness(square, factor).item() == pytest.approx(worked, rel=1e-3)
+
+
+def test_default_counts_the_perimeter_as_the_code_and_the_printed_preset_2000_times_as_much() -> None:
+    by_default = SAML.terms["compact"].weight * SAML.Options().perimeter ** 2
+    assert by_default == pytest.approx(5 * 0.01**2), "weight 1 on the sum of 5 slices"
+    printed = SAML.presets["printed"]
+    as_printed = printed["terms"]["compact"] * SAML.Options(**printed["options"]).perimeter ** 2
+    assert as_printed == 1.0 and as_printed / by_default == pytest.approx(2000)
+    assert "compact" not in SAML.presets["code"].get("terms", {})
+    ball = disc(18.0, 56, 3)
+    assert compactness(ball, 0.01).item() == pytest.approx(1e-4 * compactness(ball).item())
+
+
+def test_compact_loss_has_the_option() -> None:
+    case = case_of(SAML, backbone_options={"width": 0.25, "dropout": (0.0,) * 5})
+    found = []
+    for perimeter in (0.01, 1.0):
+        seen = Collected()
+        torch.manual_seed(3)
+        case.variant(options={"perimeter": perimeter}).build().step(case.data().batch(0), clock(), seen)
+        found.append(seen.losses["compact"].item())
+    assert found[1] == pytest.approx(1e4 * found[0], rel=1e-4)
+
+
+def test_dice_is_linear() -> None:
+    """1 - mean of 2 |p y| / (|p| + |y|). Where p is .5 everywhere and a quarter of the pixels is foreground, the background
+    has 3 / 5 and the object 1 / 3, so the loss is 8 / 15; with squares of p it would be .375."""
+    case = case_of(SAML, backbone_options={"width": 0.25, "dropout": (0.0,) * 5})
+    method, batch, seen = case.build(), case.data().batch(0)["labeled"], Collected()
+    with torch.no_grad():
+        for parameter in method.net.net.decoder.last.parameters():
+            parameter.zero_()
+    label = batch.target.clone()
+    label[:] = 0
+    label[:, ::2, ::2] = 1  # a quarter of the pixels
+    method.options = SAML.Options(inner_rate=0.0)
+    method.step({"labeled": samples(batch.image, label, batch.domain)}, clock(), seen)
+    worked = 1 - (2 * 0.375 / (0.5 + 0.75) + 2 * 0.125 / (0.5 + 0.25)) / 2
+    assert seen.losses["inner"].item() == pytest.approx(worked, abs=1e-5)
+    assert seen.losses["outer"].item() == pytest.approx(worked, abs=1e-5)
+
+
+def test_embeddings_come_from_the_two_last_maps_by_a_network_of_48_24_16() -> None:
+    net = WithFeatures(UNet(dims=2, channels=1, outputs=2, patch=(32, 32), options=UNet.Options()))
+    net.eval()
+    images = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        logits, features = net(images)
+        finest, second = net.net.decoder(net.net.encode(images))[:2]
+        assert torch.allclose(logits, net.net(images), atol=1e-6)
+    assert finest.shape[1:] == (16, 32, 32) and second.shape[1:] == (32, 16, 16)
+    assert features.shape == (2, 48, 32, 32) and net.channels == 48
+    assert torch.equal(features[:, :16], finest)
+    assert torch.equal(features[:, 16:], F.interpolate(second, (32, 32), mode="bilinear"))
+    metric = metric_network(net.channels)
+    with torch.no_grad():
+        for layer in (metric[0], metric[2]):
+            torch.nn.init.constant_(layer.weight, -1.0 / layer.in_features)
+            torch.nn.init.zeros_(layer.bias)
+        # A mean of 1 becomes -1, of which a leaky ReLU leaves -.2; the second layer turns it to .2. From -1: 1, then -1 -> -.2.
+        torch.testing.assert_close(metric(torch.ones(1, 48)), torch.full((1, 16), 0.2))
+        torch.testing.assert_close(metric(-torch.ones(1, 48)), torch.full((1, 16), -0.2))
+    assert [layer.out_features for layer in metric if isinstance(layer, torch.nn.Linear)] == [24, 16]
+
+
+def test_a_decoder_with_one_map_gives_that_one() -> None:
+    options = DeepLabOptions(width=1 / 16, encoder="resnet18", dropout=0.0)
+    net = WithFeatures(DeepLabV3Plus(dims=2, channels=1, outputs=2, patch=(33, 33), options=options)).eval()
+    with torch.no_grad():
+        assert net(torch.rand(2, 1, 33, 33))[1].shape[1] == net.channels == net.net.decoder.channels[0]
 
 
 def test_rings() -> None:
@@ -119,7 +219,7 @@ def test_inner_rate_zero_gives_the_plain_loss() -> None:
     method = case.build().train()
     test = labeled.domain == order[-1]
     logits = method.net(labeled.image)[0]
-    assert results[0] == pytest.approx(soft_dice(logits[test], labeled.target[test]).item(), abs=1e-6)
+    assert results[0] == pytest.approx(soft_dice(logits[test], labeled.target[test], squared=False).item(), abs=1e-6)
     assert abs(results[1] - results[0]) > 1e-4
     assert [on for _, on in seen.calls] == [("inner",), ("outer", "metric")]
 
@@ -134,7 +234,10 @@ def test_inner_loss_is_the_mean_over_two_domains() -> None:
     labeled = batch["labeled"]
     used = (labeled.domain == first) | (labeled.domain == second)
     logits = case.build().train().net(labeled.image[used])[0]
-    parts = [soft_dice(logits[labeled.domain[used] == d], labeled.target[labeled.domain == d]) for d in (first, second)]
+    parts = [
+        soft_dice(logits[labeled.domain[used] == d], labeled.target[labeled.domain == d], squared=False)
+        for d in (first, second)
+    ]
     assert seen.losses["inner"].item() == pytest.approx((sum(parts) / 2).item(), abs=1e-6)
 
 

@@ -82,6 +82,52 @@ def test_losses_are_region_losses_of_the_mixes(monkeypatch: pytest.MonkeyPatch) 
     assert method.terms["pseudo"].weight == 0.5 and method.terms["sup"].weight == 1.0
 
 
+def naive_la(z: Tensor, y: Tensor, mask: Tensor) -> float:
+    """(Dice + CE) / 2 of a region as in LA's code, written position by position."""
+    dice = []
+    for logits, label in zip(z, y, strict=True):
+        for kind in range(z.shape[1]):
+            common = size = 0.0
+            for place in mask.nonzero().tolist():
+                p = logits[(slice(None), *place)].softmax(0)[kind].item()
+                truth = float(label[tuple(place)].item() == kind)
+                common, size = common + p * truth, size + p + truth
+            dice.append(1 - (2 * common + 1e-5) / (size + 1e-5))
+    each = [
+        -logits[(slice(None), *place)].log_softmax(0)[int(label[tuple(place)])].item()
+        for logits, label in zip(z, y, strict=True)
+        for place in mask.nonzero().tolist()
+    ]
+    return (sum(dice) / len(dice) + sum(each) / len(each)) / 2
+
+
+def test_losses_in_3d_are_those_of_the_code_for_the_left_atrium(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image for itself, no squares; the pre-training takes the mix as one image with one label."""
+    method, net = built(3, components="none")
+    torch.manual_seed(3)
+    x, u = torch.randn(4, 1, 4, 3, 3), torch.randn(4, 1, 4, 3, 3)
+    y = torch.randint(0, 2, (4, 4, 3, 3))
+    mask = torch.ones(4, 3, 3)
+    mask[1:3, :2, 1:] = 0
+    monkeypatch.setattr("semibench_plugins.methods.pseudo_labels.bcp.box_mask", lambda *_args, **_keywords: mask)
+    batch = {"labeled": samples(x, y), "unlabeled": samples(u)}
+    losses = method.losses(batch, clock())
+    with torch.no_grad():
+        pseudo = method.teacher.net(u).argmax(1)
+        inward, outward = net(u[:2] * mask + x[:2] * (1 - mask)), net(x[2:] * mask + u[2:] * (1 - mask))
+        mixed = net(x[:2] * mask + x[2:] * (1 - mask))
+    sup = naive_la(inward, y[:2], 1 - mask) + naive_la(outward, y[2:], mask)
+    unsup = naive_la(inward, pseudo[:2], mask) + naive_la(outward, pseudo[2:], 1 - mask)
+    assert (losses["sup"].item(), losses["pseudo"].item()) == pytest.approx((sup, unsup), abs=1e-5)
+    label = (y[:2] * mask + y[2:] * (1 - mask)).long()
+    before = method.losses(batch, clock("pretrain"))["sup"].item()
+    assert before == pytest.approx(naive_la(mixed, label, torch.ones_like(mask)), abs=1e-5)
+
+
+def test_presets_take_the_published_patch() -> None:
+    assert BCP.presets["acdc"]["recipe"]["patch"] == (256, 256)
+
+
 def test_only_labeled_regions_count_without_pseudo_weight() -> None:
     method, _ = built()
     u = torch.randn(2, 1, 12, 12)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from support.methods_support import Constant, blank, case_of, clock, quiet, reached
 
-from semibench import Method
+from semibench import Method, Term
 from semibench.blocks import dice_ce, soft_dice
+from semibench.run.settings import term_records
 from semibench_plugins.methods.pseudo_labels.cps import CPS, pseudo_labels
 from semibench_plugins.methods.pseudo_labels.ctct import CTCT
 
@@ -51,6 +52,14 @@ def test_cps_on_all_samples_or_the_unlabeled() -> None:
     assert every.losses(batch, clock())["sup"].item() == some.losses(batch, clock())["sup"].item()
     assert every.losses(batch, clock())["cross"].item() != some.losses(batch, clock())["cross"].item()
     assert every.weight("cross", clock()) == 1.5 and CPS.presets["ssl4mis"]["terms"]["cross"]["weight"] == 0.1
+
+
+def test_the_3d_port_of_cps_weighs_labels_as_its_code() -> None:
+    """CE + Dice, where `dice_ce` is half of it, beside a cross-entropy that ends at weight 1."""
+    records = term_records(CPS.terms, CPS.presets["dhc"]["terms"])
+    sup, cross = (Term.restore(records[name]) for name in ("sup", "cross"))
+    assert (sup.at(0.0), sup.at(1.0), cross.at(1.0)) == (2.0, 2.0, 1.0)
+    assert cross.at(0.0) == pytest.approx(0.0067379, rel=1e-4)
 
 
 def test_ctct_is_dice_of_the_others_labels() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from semibench import IGNORE
 from semibench.blocks import colour_jitter, dice_between, dice_ce, evaluating, soft_dice
 from semibench.run.settings import term_records
+from semibench.tuning.space import build_space
 from semibench_plugins.methods.pseudo_labels.fixmatch import FixMatch, concentration, surviving_labels
 
 torch.set_num_threads(1)
@@ -206,6 +207,17 @@ def test_variant_a_forwards_strong_views_of_all_images_and_has_its_weights() -> 
     records = term_records(FixMatch.terms, FixMatch.presets["ssl4mis"]["terms"])
     assert (records["sup"]["weight"], records["pixel"]["weight"], records["complementary"]["weight"]) == (1.0, 0.1, 0.1)
     assert records["pixel"]["ramp"] == records["complementary"]["ramp"] | {"kind": "sigmoid"}
+
+
+def test_complementary_counts_and_is_searched_in_variant_a_alone() -> None:
+    searched = {}
+    for preset in ("isic2018", "ssl4mis"):
+        layer = FixMatch.presets[preset]
+        records = term_records(FixMatch.terms, layer.get("terms", {}))
+        weights = {name: record["weight"] for name, record in records.items()}
+        searched[preset] = {one.name: one.default for one in build_space(FixMatch.terms, weights, FixMatch.Options())}
+    assert searched == {"isic2018": {"pixel": 0.5}, "ssl4mis": {"pixel": 0.1, "complementary": 0.1}}
+    assert FixMatch.terms["complementary"].weight == 0.0
 
 
 # Colour

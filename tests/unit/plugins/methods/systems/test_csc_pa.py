@@ -78,7 +78,7 @@ def test_two_steps_an_iteration() -> None:
     (first, _), (second, _) = collected.calls
     assert set(first) == {"sup", "affinity"} and set(second) == set(CSCPA.terms)
     assert all(value.isfinite() for losses in (first, second) for value in losses.values())
-    assert all(value.requires_grad for value in second.values())
+    assert {name for name, value in second.items() if value.requires_grad} == {"sup", "unsup"}, "the code detaches PAL"
 
 
 def test_stage_two_sends_no_gradient_into_stage_one() -> None:
@@ -116,7 +116,7 @@ def test_the_containers_layer_learns_in_stage_one() -> None:
 
 
 def test_late_edges_are_those_of_the_iteration_before() -> None:
-    cscpa = method(slots=8, edges_of="late", container_learns=False)
+    cscpa = method(slots=8, edges_of="late", container_start="mean", container_learns=False)
     box = cscpa.container
     assert box is not None
     cscpa._confident = lambda coarse, *_: torch.ones_like(coarse[:, 0], dtype=torch.bool)  # type: ignore[method-assign]
@@ -172,13 +172,37 @@ def test_halves_of_the_code() -> None:
     assert values[0]["unsup"] == values[1]["unsup"]
 
 
-def test_prediction_is_the_plain_network_whatever_the_batch() -> None:
-    cscpa = method().eval()
+@pytest.mark.parametrize("inference", ["enhanced", "plain"])
+def test_prediction_doesnt_depend_on_the_batch(inference: str) -> None:
+    cscpa = method(inference=inference).eval()
     images = batch()["unlabeled"].image
     with torch.no_grad():
         together = cscpa(images)
-        assert torch.equal(together, cscpa.net(images))
+        first, second = cscpa.predictors().values()
+        assert torch.equal(together, first(images)) and not torch.equal(together, second(images))
+        assert torch.equal(together, cscpa.net(images)) == (inference == "plain")
         assert torch.allclose(together[:1], cscpa(images[:1]), atol=1e-5)
+    assert next(iter(cscpa.predictors())) == inference
+
+
+@pytest.mark.parametrize("kind", ["stay", "move"])
+def test_passes_over_masked_images_leave_the_running_statistics_alone(kind: str) -> None:
+    """Only stage 1 moves them, by one step for each normalisation; in the code both stages do."""
+    cscpa, states = method(masked_statistics=kind), []
+    second = cscpa._second
+    moved = [name for name in cscpa.state_dict() if name.endswith("running_mean")]
+
+    def watched(*arguments: Any) -> None:
+        states.append({name: cscpa.state_dict()[name].clone() for name in moved})
+        second(*arguments)
+        states.append({name: cscpa.state_dict()[name].clone() for name in moved})
+
+    cscpa._second = watched  # type: ignore[method-assign]
+    cscpa.step(batch(), clock(step=50), Collected())
+    before, after = states
+    assert len(moved) > 20
+    assert {name for name in moved if torch.equal(before[name], after[name])} == set(moved if kind == "stay" else ())
+    assert all(module.track_running_stats for module in cscpa.modules() if hasattr(module, "track_running_stats"))
 
 
 def test_the_enhanced_prediction_is_the_classification_of_f_prime() -> None:
@@ -194,14 +218,15 @@ def test_the_enhanced_prediction_is_the_classification_of_f_prime() -> None:
         shown = shown + edges.edge_attention(features, cscpa.container.held())
         expected = cscpa.net.enlarge(cscpa.net.decoder.head(shown), images.shape[2:])
         found = cscpa.enhanced(images)
-        assert torch.allclose(found, expected, atol=1e-5) and not torch.allclose(found, cscpa(images), atol=1e-3)
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert not torch.allclose(found, cscpa.net(images), atol=1e-3)
         assert torch.allclose(found[:1], cscpa.enhanced(images[:1]), atol=1e-5)
-    assert list(cscpa.predictors()) == ["main", "enhanced"]
+    assert list(cscpa.predictors()) == ["enhanced", "plain"]
     assert list(method(fpa=False, epa=False).predictors()) == ["main"]
-    assert list(method(fpa=False).predictors()) == list(method(epa=False).predictors()) == ["main", "enhanced"]
+    assert list(method(fpa=False).predictors()) == list(method(epa=False).predictors()) == ["enhanced", "plain"]
     with torch.no_grad():
         bare = method(fpa=False).eval()
-        assert torch.equal(bare.enhanced(images), bare(images)), "an empty container adds nothing"
+        assert torch.equal(bare.enhanced(images), bare.net(images)), "an empty container adds nothing"
 
 
 def test_every_option_of_the_code_runs_and_presets_are_the_papers() -> None:
@@ -210,6 +235,10 @@ def test_every_option_of_the_code_runs_and_presets_are_the_papers() -> None:
     assert found["busi-1-8"]["recipe"]["iterations"] == 22600 and found["udiat-1-2"]["recipe"]["iterations"] == 3200
     assert found["udiat"] is found["udiat-1-2"]
     assert found["busi-1-2-code"]["options"]["pal_mode"] == "code"
+    assert all(
+        CSCPA.Options(**found[f"busi-{share}"]["options"]) == CSCPA.Options(slots=256)
+        for share in ("1-2", "1-4", "1-8")
+    )
     cscpa, collected = method(**presets.CODE_OPTIONS), Collected()
     assert cscpa.container is not None and not cscpa.container.mix.weight.requires_grad
     cscpa.step(batch(), clock(step=50), collected)
@@ -225,6 +254,23 @@ def test_other_options_run(options: dict[str, Any]) -> None:
     collected = Collected()
     method(classes=3, **options).step(batch(), clock(step=50), collected)
     assert all(value.isfinite() for value in collected.losses.values())
+
+
+def test_default_is_the_code_where_the_print_fails_and_what_is_ours_is_a_preset() -> None:
+    default, ours, printed = (CSCPA.Options(**options) for options in ({}, *presets.VARIANTS.values()))
+    code = CSCPA.Options(**presets.CODE_OPTIONS)
+    for name in ("pal_mode", "container_start", "fpa_form"):
+        assert getattr(default, name) == getattr(code, name)
+    assert (ours.pal_mode, ours.container_start) == ("soft", "mean")
+    assert (printed.pal_mode, printed.fpa_form) == ("literal", "plain")
+    torch.manual_seed(0)
+    expected = torch.nn.Linear(16, 8).weight
+    torch.manual_seed(0)
+    box = edges.EdgeContainer(8, 4, start=default.container_start)
+    assert torch.equal(box.mix.weight, expected), "torch's own start"
+    collected = Collected()
+    method(**presets.VARIANTS["ours"]).step(batch(), clock(step=50), collected)
+    assert all(value.requires_grad for value in collected.calls[1][0].values()), "our PAL teaches"
 
 
 def test_slots_follow_the_side_of_the_map() -> None:

@@ -132,7 +132,7 @@ def test_edge_pixels_of_a_square() -> None:
 
 
 def test_container_averages_old_and_new() -> None:
-    box = edges.EdgeContainer(4, 3)
+    box = edges.EdgeContainer(4, 3, start="mean")
     box.fill(torch.full((4, 3), 2.0))
     used = box.update(torch.full((4, 3), 6.0))
     assert torch.allclose(used, torch.full((4, 3), 4.0)) and torch.allclose(box.held(), used)
@@ -246,7 +246,7 @@ def test_soft_affinity_teaches_the_prediction_and_not_the_features() -> None:
     torch.manual_seed(0)
     label = square(8, 2, 6)
     features, logits = torch.randn(1, 4, 8, 8, requires_grad=True), torch.randn(1, 2, 8, 8, requires_grad=True)
-    loss = affinity.pixel_affinity(features, logits, label)
+    loss = affinity.pixel_affinity(features, logits, label, mode="soft")
     to_features, to_logits = torch.autograd.grad(loss, (features, logits), allow_unused=True)
     assert to_features is None and float(to_logits.abs().max()) > 0
     assert float(loss.detach()) > 0
@@ -254,7 +254,7 @@ def test_soft_affinity_teaches_the_prediction_and_not_the_features() -> None:
     optimiser = torch.optim.Adam([logits], lr=0.3)
     for _ in range(60):
         optimiser.zero_grad()
-        last = affinity.pixel_affinity(torch.ones(1, 4, 8, 8), logits, label, distribution="bernoulli")
+        last = affinity.pixel_affinity(torch.ones(1, 4, 8, 8), logits, label, mode="soft", distribution="bernoulli")
         last.backward()
         optimiser.step()
     assert float((logits.argmax(1) == label).float().mean()) > 0.95
@@ -314,10 +314,43 @@ def test_unsure_neighbours_and_the_border_are_left_out() -> None:
     other = logits.clone()
     other[..., 6:] = 100 * torch.randn(1, 2, 8, 2)
     values = [
-        float(affinity.pixel_affinity(features, x, label, reference=features, confident=sure)) for x in (logits, other)
+        float(affinity.pixel_affinity(features, x, label, mode="soft", reference=features, confident=sure))
+        for x in (logits, other)
     ]
     assert values[0] == pytest.approx(values[1], rel=1e-5), "what is unsure is not looked at"
     assert float(affinity.pixel_affinity(features, logits, label, confident=sure & False)) == 0.0
+
+
+def naive_map(signs: Tensor, features: Tensor | None) -> Tensor:
+    """The code's G (H, W) by loops: mean of the neighbours' signs, or their sum weighted with cos / sum cos."""
+    height, width = signs.shape
+    found = torch.zeros(height, width)
+    for y in range(height):
+        for x in range(width):
+            total = norm = 0.0
+            for dy, dx in affinity.OFFSETS:
+                if 0 <= y + dy < height and 0 <= x + dx < width:
+                    weight = 1.0
+                    if features is not None:
+                        weight = float(F.cosine_similarity(features[:, y, x], features[:, y + dy, x + dx], dim=0))
+                    total, norm = total + weight * float(signs[y + dy, x + dx]), norm + weight
+            found[y, x] = total / norm
+    return found
+
+
+def test_code_mode_weighs_the_prediction_and_pseudo_labels_by_features_but_not_true_labels() -> None:
+    """The target of a label is the plain mean of the signs; beyond the image nothing counts (the code: background)."""
+    torch.manual_seed(0)
+    label, logits = square(6, 2, 5), torch.randn(1, 2, 6, 6)
+    features, other = torch.rand(1, 4, 6, 6), torch.rand(1, 4, 6, 6)
+    everywhere = torch.ones(1, 6, 6, dtype=torch.bool)
+    predicted = naive_map(2.0 * logits.argmax(1)[0] - 1, features[0])[None]
+    for reference in (None, other):
+        target = naive_map(2.0 * label[0] - 1, None if reference is None else reference[0])[None]
+        expected = affinity.divergence(predicted, target, everywhere, "row")
+        found = affinity.pixel_affinity(features, logits, label, mode="code", reference=reference)
+        assert float(found) == pytest.approx(float(expected), rel=1e-5), reference is None
+    assert not found.requires_grad
 
 
 def test_signs_with_several_classes_compare_with_the_pixel() -> None:

@@ -8,7 +8,7 @@ import pytest
 from semibench import DatasetOptions, PhantomOptions
 from semibench.registry import registry
 from semibench_plugins.datasets.cards import CARDS
-from semibench_plugins.phantoms.atlas import atlas_scores, mean_dice, vote
+from semibench_plugins.phantoms.atlas import atlas_scores, mean_dice
 from semibench_plugins.phantoms.volume_parts import Label
 
 CARD = {card.name: card for card in CARDS}
@@ -24,10 +24,6 @@ def test_dice_is_the_mean_over_classes_of_the_cases_that_have_them() -> None:
     first = (2 * 1 / 3 + 2 * 1 / 4) / 2
     assert mean_dice(predictions, truths, 3) == pytest.approx((first + 1.0) / 2)
     assert mean_dice(predictions, maps([0, 0, 0, 0], [0, 0, 0, 0]), 3) == 0.0
-
-
-def test_vote_takes_the_most_frequent_class_and_the_lower_one_at_a_tie() -> None:
-    assert vote(maps([2, 1, 0, 2], [2, 1, 1, 0], [1, 0, 0, 1]), 3).tolist() == [[2, 1, 0, 0]]
 
 
 def test_equal_patients_are_solved_by_an_atlas_and_disjoint_ones_are_not() -> None:
@@ -46,6 +42,12 @@ def test_maps_of_another_shape_are_placed_about_the_same_centre_if_that_fits_bet
     stretched = np.zeros((16, 16), np.uint8)
     stretched[4:12, 4:12] = 1
     assert atlas_scores([stretched], [small], 2).copied == 1.0
+
+
+def test_the_vote_of_all_can_differ_from_every_copy() -> None:
+    scores = atlas_scores(maps([1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0]), maps([1, 1, 1, 0]), 2)
+    assert scores.copied == pytest.approx(2 * 2 / 5)
+    assert scores.voted == 1.0
 
 
 @pytest.mark.parametrize("name", sorted(CARD))
