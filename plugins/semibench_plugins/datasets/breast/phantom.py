@@ -16,15 +16,15 @@ _LOGIQ_7 = Machine(
     columns=(172, 190),
 )  # fmt: skip
 _LOGIQ_5 = Machine(
-    10.0, cycles=2.2, f_number=2.4, dynamic_range=54, gain=(-3, 4), gamma=1.1, edge=0.25, smooth=0.6, tgc=0.55, depth=(28, 50),
+    10.0, cycles=2.2, f_number=2.4, dynamic_range=54, gain=(-1, 6), gamma=1.1, edge=0.25, smooth=0.6, tgc=0.55, depth=(28, 50),
     rows=(214, 232), columns=(160, 176),
 )  # fmt: skip
 _APLIO = Machine(
-    12.5, looks=3, dynamic_range=64, gain=(-12, -5), gamma=1.4, smooth=0.7, tgc=0.54, depth=(24, 46), rows=(190, 210),
+    12.5, looks=3, dynamic_range=64, gain=(-8, -2), gamma=1.4, smooth=0.7, tgc=0.54, depth=(24, 46), rows=(190, 210),
     columns=(196, 226),
 )  # fmt: skip
 _U_SYSTEMS = Machine(
-    11.5, cycles=1.8, focus=0.3, focal_range=0.2, dynamic_range=60, gain=(-16, -11), gamma=1.4, tgc=0.5, noise=-60, depth=(34, 54),
+    11.5, cycles=1.8, focus=0.3, focal_range=0.2, dynamic_range=60, gain=(-13, -8), gamma=1.4, tgc=0.5, noise=-60, depth=(34, 54),
     rows=(186, 204), columns=(214, 236),
 )  # fmt: skip
 _IU22 = Machine(

@@ -38,7 +38,7 @@ IMAGES = sorted(name for name, card in CARD.items() if card.dims == 2)
 VOLUMES = sorted(name for name, card in CARD.items() if card.dims == 3)
 
 PINNED: dict[str, tuple[float, float, int]] = {
-    "bus-bra": (80.2494, 40.7527, 1449),
+    "bus-bra": (89.4915, 41.2928, 1449),
     "busi": (77.2037, 27.7726, 2082),
     "busis": (97.9533, 32.4209, 2410),
     "hc18": (42.6877, 45.2612, 4962),
@@ -52,7 +52,7 @@ PINNED: dict[str, tuple[float, float, int]] = {
     "acdc": (128.8716, 92.3190, 6096),
     "amos22": (40.8900, 25.9687, 15766),
     "brats19": (62.7031, 76.7050, 1061),
-    "isic2018": (137.9726, 42.8461, 2126),
+    "isic2018": (104.3501, 28.2046, 1773),
     "pancreas": (-27.3756, 215.6081, 2351),
     "promise12": (174.6799, 152.7250, 4599),
     "synapse": (-470.6063, 493.5484, 13089),
