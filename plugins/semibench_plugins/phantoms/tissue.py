@@ -16,6 +16,12 @@ from semibench_plugins.phantoms.ultrasound import Tissue
 
 Label = NDArray[np.uint8]
 
+FLUID_LOSS = 0.42
+"""Lesions that attenuate less are filled with fluid, in dB / (cm MHz)."""
+
+DARKEST_SOLID = -16.0
+"""The echo of the darkest solid lesions, in dB. In fat that is as dark, they are at most 4 dB darker than it."""
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -141,7 +147,10 @@ class Canvas:
         around = float(self.echo[np.abs(inside) < 0.4 * size].mean()) if (np.abs(inside) < 0.4 * size).any() else 0.0
         rim = np.exp(-(((inside + 0.1 * margin) / (0.5 + 0.6 * margin)) ** 2))
         self.mirror *= 1 - share
-        self.blend(share, around + contrast + patch, loss)
+        level = around + contrast
+        if loss > FLUID_LOSS:
+            level = max(level, min(DARKEST_SOLID, around + max(contrast, -4.0)))
+        self.blend(share, level + patch, loss)
         self.echo += halo * rim * (0.6 + 0.4 * smooth_field(self.view, self.extent.shape, (5, 5)))
         if body.random() < 0.25:  # calcifications
             count = int(body.integers(2, 9))
@@ -161,12 +170,22 @@ class Canvas:
         self.blend(soft_step(inside, 0.35), -30.0, 0.12)
         self.echo += wall * np.exp(-(((inside + 0.35) / 0.45) ** 2))
 
-    def shadow(self, rng: np.random.Generator, start: float) -> None:
-        """Paints a column that darkens below `start` mm, not labeled, as a loss of contact or a strong reflector causes."""
-        at, width = rng.uniform(-0.45, 0.45) * self.extent.width, rng.uniform(0.03, 0.1) * self.extent.width
+    def shadow(self, rng: np.random.Generator, start: float, strength: tuple[float, float] = (0.8, 2.0)) -> None:
+        """Paints a column that darkens below `start` mm, not labeled, as a loss of contact or a strong reflector causes.
+
+        Args:
+            rng: the stream of the patient.
+            start: the depth at which the column begins, in mm.
+            strength: the range of the attenuation that the first millimetres add, in dB / (cm MHz).
+        """
+        at, width = rng.uniform(-0.5, 0.5) * self.extent.width, rng.uniform(0.03, 0.12) * self.extent.width
         column = np.exp(-(((self.x - at - rng.normal(0, 0.1) * (self.z - start)) / width) ** 2))
         depth = rng.uniform(2, 5)
-        self.loss += rng.uniform(0.8, 2.0) * column * ((self.z > start) & (self.z < start + depth))
+        self.loss += rng.uniform(*strength) * column * ((self.z > start) & (self.z < start + depth))
+
+    def absorb(self, factor: float) -> None:
+        """Scales the attenuation of all tissue: above 1 the deep part of the image is dark, as in a thick or dense body."""
+        self.loss *= factor
 
     def tissue(self, density: float = 1.0) -> Tissue:
         """Returns the maps in the form that the machine images."""
@@ -174,10 +193,21 @@ class Canvas:
         return Tissue(self.echo, self.loss, self.mirror, sparse)
 
 
-def add_distractors(body: np.random.Generator, c: Canvas, low: float, high: float) -> None:
-    """Paints random vessels, ducts and shadows; vessels and ducts avoid the labels."""
+def add_distractors(
+    body: np.random.Generator, c: Canvas, low: float, high: float, vessels: float = 0.7, shadows: float = 0.6
+) -> None:
+    """Paints random vessels, ducts and shadows; vessels and ducts avoid the labels.
+
+    Args:
+        body: the stream of the patient.
+        c: the canvas.
+        low: the least depth of a vessel, as a share of the displayed depth.
+        high: the greatest depth of a vessel.
+        vessels: the mean number of vessels and ducts.
+        shadows: the mean number of shadows.
+    """
     depth, width = c.extent.depth, c.extent.width
-    for _ in range(int(body.poisson(0.7))):
+    for _ in range(int(body.poisson(vessels))):
         size = body.uniform(0.6, 1.8)
         centre = (body.uniform(low, high) * depth, body.uniform(-0.45, 0.45) * width)
         row = int(np.clip(centre[0] / depth * c.extent.rows, 0, c.extent.rows - 1))
@@ -185,5 +215,5 @@ def add_distractors(body: np.random.Generator, c: Canvas, low: float, high: floa
         if c.label[max(0, row - 12) : row + 12, max(0, column - 20) : column + 20].any():
             continue
         c.vessel(body, centre, (size, size * body.uniform(1.0, 3.0)), body.uniform(0, 5))
-    for _ in range(int(body.poisson(0.6))):
-        c.shadow(body, body.uniform(0.05, 0.5) * depth)
+    for _ in range(int(body.poisson(shadows))):
+        c.shadow(body, body.uniform(0.0, 0.5) * depth, (0.5, 2.2))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from semibench.blocks import Wave, ridge, smooth_field, soft_step
+from semibench.blocks import FloatArray, Wave, ridge, smooth_field, soft_step
 from semibench_plugins.phantoms.tissue import Canvas, Extent, Label, Lesion, add_distractors, patient_grid, pick_lesion
 from semibench_plugins.phantoms.ultrasound import Tissue
 
 LESIONS = (
-    Lesion((-15, -8), (0.35, 0.7), (0.45, 0.8), (0.05, 0.3), (0, 1), (0.3, 0.9), 2.0, (0, 5), 4.0),  # fibroadenoma
-    Lesion((-16, -9), (0.8, 1.6), (0.7, 1.25), (0.15, 0.4), (2, 8), (0.8, 2.2), 3.5, (0, 6), 3.0),  # carcinoma
-    Lesion((-26, -17), (0.1, 0.3), (0.5, 0.95), (0.02, 0.2), (0, 1), (0.2, 0.6), 1.5, (0, 3), 1.2),  # complex cyst
-    Lesion((-6, -3.5), (0.6, 0.9), (0.5, 0.9), (0.1, 0.4), (0, 2), (0.5, 1.2), 2.5, (1, 5), 0.7),  # nearly isoechoic
-    Lesion((4, 7), (0.7, 1.0), (0.5, 0.9), (0.05, 0.3), (0, 1), (0.4, 1.0), 2.0, (-4, 0), 0.5),  # hyperechoic
+    Lesion((-12, -5), (0.43, 0.7), (0.4, 0.8), (0.05, 0.3), (0, 1), (0.3, 0.9), 1.5, (2, 8), 3.0),  # fibroadenoma
+    Lesion((-12, -5), (0.65, 1.2), (0.65, 1.25), (0.15, 0.4), (2, 8), (0.8, 2.2), 3.5, (2, 8), 2.5),  # carcinoma
+    Lesion((-25, -15), (0.1, 0.3), (0.45, 0.95), (0.02, 0.2), (0, 1), (0.2, 0.6), 1.5, (0, 3), 0.6),  # complex cyst
+    Lesion(
+        (-6, -1), (0.5, 0.9), (0.4, 0.8), (0.05, 0.3), (0, 2), (0.3, 0.8), 1.0, (4, 9), 1.8
+    ),  # isoechoic, with a capsule
+    Lesion((-8, 0), (0.5, 1.0), (0.45, 0.95), (0.1, 0.4), (0, 3), (0.4, 1.2), 6.0, (2, 8), 1.6),  # of mixed echo
+    Lesion((4, 8), (0.6, 1.0), (0.4, 0.9), (0.05, 0.3), (0, 1), (0.4, 1.0), 2.0, (-4, 0), 0.7),  # hyperechoic
 )
 
 
@@ -21,25 +24,21 @@ def breast(
     body: np.random.Generator, view: np.random.Generator, extent: Extent, lesions: int, shift: float = 0.02
 ) -> tuple[Tissue, Label]:
     """Draws a breast: skin, fat with ligaments, gland, muscle and chest wall, with `lesions` labeled lesions and unlabeled
-    structures that look similar."""
+    structures that look similar. Breasts range from fatty (lobules between septa down to the muscle) to dense."""
     depth, width = extent.depth, extent.width
     z, x = patient_grid(extent, view, shift)
     c = Canvas(extent, z, x, view)
+    tilt = body.normal(0, 0.06) * x
     skin = body.uniform(0.9, 2.0) + Wave(body, width, 0.15)(x)
-    fat_end = skin + depth * body.uniform(0.06, 0.3) + Wave(body, width, 0.025 * depth)(x)
-    gland_end = depth * body.uniform(0.5, 0.8) + Wave(body, width, 0.02 * depth)(x)
+    fat_end = skin + depth * body.uniform(0.04, 0.36) + Wave(body, width, 0.04 * depth)(x) + tilt
+    fat_end = np.maximum(fat_end, skin + 0.8)
+    gland_end = depth * body.uniform(0.4, 0.85) + Wave(body, width, 0.02 * depth)(x) + tilt
     gland_end = np.maximum(gland_end, fat_end + 0.15 * depth)
     wall = gland_end + depth * body.uniform(0.12, 0.4) + Wave(body, width, 0.015 * depth)(x)
-    fatty, fibrous = body.uniform(0, 7), body.uniform(2.5, 5)
 
-    fat = body.uniform(-13, -8) + 2.0 * smooth_field(view, extent.shape, c.cells(4, 6))
-    ligaments = ridge(smooth_field(body, extent.shape, c.cells(9, 14)) + 0.25 * c.streaks(3, 6, skin), 0.09)
-    fat += body.uniform(5, 10) * ligaments
     streaks = 0.7 * c.streaks(body.uniform(0.7, 1.3), body.uniform(4, 10), fat_end)
     streaks += 0.7 * c.streaks(body.uniform(1.5, 3), body.uniform(8, 16), gland_end)
-    gland = fibrous * streaks + 2.0 * smooth_field(view, extent.shape, c.cells(5, 7))
-    lobules = soft_step(smooth_field(body, extent.shape, c.cells(body.uniform(5, 9), body.uniform(8, 14))) - 0.8, 0.5)
-    gland = gland * (1 - 0.6 * lobules) - fatty * lobules
+    fat, gland = _fat(body, c, skin), _gland(body, c, streaks, skin)
     muscle = body.uniform(-12, -6) + 3.5 * c.streaks(0.7, 10, gland_end)
 
     c.echo += 5.0
@@ -55,10 +54,33 @@ def breast(
     c.interface(wall, 0.5, body.uniform(8, 22), 4.0)
 
     for _ in range(lesions):
-        area = float(np.clip(np.exp(body.normal(np.log(0.07), 0.65)), 0.015, 0.35)) * depth * width
+        area = float(np.clip(np.exp(body.normal(np.log(0.06), 0.75)), 0.012, 0.4)) * depth * width
         radius = np.sqrt(area / np.pi)
-        low = min(max(float(fat_end.mean()) * 0.8, 0.75 * radius + 2.0), 0.5 * depth)
-        at = (body.uniform(low, max(low + 1, 0.62 * depth)), body.uniform(-0.3, 0.3) * width)
+        low = min(0.75 * radius + 2.0, 0.5 * depth)
+        at = (body.uniform(low, max(low + 1, 0.55 * depth)), body.uniform(-0.36, 0.36) * width)
         c.lesion(body, pick_lesion(body, LESIONS), at, radius)
-    add_distractors(body, c, 0.25, 0.75)
+    add_distractors(body, c, 0.2, 0.75, vessels=1.0, shadows=0.9)
+    c.absorb(body.uniform(0.9, 1.2))
     return c.tissue(body.uniform(0.25, 1.0)), c.label
+
+
+def _fat(body: np.random.Generator, c: Canvas, skin: FloatArray) -> FloatArray:
+    """Draws the echo of fat: dark lobules between bright ligaments."""
+    shape = c.extent.shape
+    echo = body.uniform(-14, -7) + 2.0 * smooth_field(c.view, shape, c.cells(4, 6))
+    size = body.uniform(0.6, 1.3)
+    septa = ridge(smooth_field(body, shape, c.cells(9 * size, 14 * size)) + 0.25 * c.streaks(3, 6, skin), 0.09)
+    return echo + body.uniform(5, 10) * septa
+
+
+def _gland(body: np.random.Generator, c: Canvas, streaks: FloatArray, skin: FloatArray) -> FloatArray:
+    """Draws the echo of the gland: fibres along the layers, with dark lobules of fat. In a fatty breast, fat takes its place."""
+    shape = c.extent.shape
+    fatty, fibrous = body.uniform(0, 11), body.uniform(2.0, 5)
+    gland = fibrous * streaks + 2.0 * smooth_field(c.view, shape, c.cells(5, 7))
+    cells = c.cells(body.uniform(4, 10), body.uniform(7, 16))
+    lobules = soft_step(smooth_field(body, shape, cells) - body.uniform(0.3, 1.0), 0.5)
+    gland = gland * (1 - 0.6 * lobules) - fatty * lobules
+    if body.random() < 0.3:
+        return _fat(body, c, skin) + 0.3 * gland
+    return gland

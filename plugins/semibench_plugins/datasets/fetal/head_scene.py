@@ -15,15 +15,15 @@ _RAYS = (200, 150)
 class _Head:
     """The head as an ellipse in mm: centre (z, x), half axes (short, long) and the angle of the long axis to the horizontal."""
 
-    def __init__(self, body: np.random.Generator, extent: Extent) -> None:
-        fill = float(np.clip(body.normal(0.72, 0.17), 0.28, 0.98))
-        ratio = body.uniform(0.72, 0.86)
-        self.long = fill * min(0.5 * extent.width / 1.15, 0.5 * extent.depth / 0.95)
-        self.short = ratio * self.long
-        self.angle = body.normal(0, 0.3)
-        spare = max(0.5 * extent.depth - 0.55 * self.long - 0.28 * extent.depth, 0.0)
-        self.z = extent.depth * 0.54 + body.uniform(-1, 1) * spare
-        self.x = body.normal(0, 0.05) * extent.width
+    def __init__(self, body: np.random.Generator, extent: Extent, machine: Machine) -> None:
+        room = min(0.5 * extent.width / 1.15, 0.5 * extent.depth / 0.95)
+        self.long = np.exp(body.uniform(np.log(0.3), np.log(0.95))) * room
+        self.short = body.uniform(0.7, 0.88) * self.long
+        self.angle = body.uniform(-0.5, 0.5) * np.pi if body.random() < 0.5 else body.normal(0, 0.3)
+        low, high = 0.9 * self.short, max(0.9 * self.short, extent.depth - 0.8 * self.short)
+        self.z = body.uniform(low, high)
+        beam = np.tan(np.deg2rad(machine.sector)) * (self.z + machine.radius)
+        self.x = body.uniform(-1, 1) * max(0.05 * extent.width, min(beam, 0.5 * extent.width) - 0.75 * self.long)
 
     def inside(self, z: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Returns the signed depth in mm (positive inside) and the coordinates along the long and short axes, in half axes."""
@@ -37,12 +37,13 @@ class _Head:
 def fetal_head(
     body: np.random.Generator, view: np.random.Generator, extent: Extent, machine: Machine, gain: float
 ) -> tuple[FloatArray, Label]:
-    """Draws the grey levels and the label of one frame. The skull is bright where the beam meets it at a right angle, drops out
+    """Draws the grey levels and the label of one frame. Heads vary in size, turn and place more than those of HC18, which an
+    observer centred. The skull is bright where the beam meets it at a right angle, drops out
     at its sides and shadows what lies behind it. Amniotic fluid, uterine wall and placenta surround it."""
-    head = _Head(body, extent)
+    head = _Head(body, extent, machine)
     cartesian_z = (np.arange(extent.rows)[:, None] + 0.5) * extent.pixel[0] - 0.02 * extent.depth
     cartesian_x = (np.arange(extent.columns)[None] + 0.5) * extent.pixel[1] - extent.width / 2
-    cartesian_x = cartesian_x + body.normal(0, 0.04) * extent.width
+    cartesian_x = cartesian_x + body.uniform(-0.12, 0.12) * extent.width  # the picture is cropped off centre
     label = (head.inside(cartesian_z, cartesian_x)[0] >= 0).astype(np.uint8)
 
     depth = extent.depth * 1.05
@@ -61,6 +62,15 @@ def fetal_head(
     return image, label
 
 
+def _trunk(body: np.random.Generator, head: _Head, z: FloatArray, x: FloatArray) -> FloatArray:
+    """Draws the outline of the fetal trunk beside the head, round and with a bright skin, but without a skull or midline.
+    Returns the signed depth in mm, positive inside."""
+    turn, size = body.uniform(0, 2 * np.pi), head.long * body.uniform(0.5, 1.0)
+    gap = head.long + size * body.uniform(0.9, 1.3)
+    centre = (head.z + gap * np.sin(turn), head.x + gap * np.cos(turn))
+    return Contour(body, centre, (size, size * body.uniform(0.8, 1.3)), body.uniform(-1, 1), 0.12, order=5).depth(z, x)
+
+
 def _scene(
     body: np.random.Generator, view: np.random.Generator, head: _Head, z: FloatArray, x: FloatArray, depth: float
 ) -> Tissue:
@@ -77,7 +87,7 @@ def _scene(
     pocket = Contour(
         body,
         (head.z + body.normal(0, 0.08) * head.short, head.x + body.normal(0, 0.15) * head.long),
-        (head.short * body.uniform(0.95, 1.4), head.long * body.uniform(1.0, 1.6)),
+        (head.short * body.uniform(0.7, 1.5), head.long * body.uniform(0.7, 1.7)),
         head.angle,
         0.35,
         order=5,
@@ -86,6 +96,12 @@ def _scene(
     echo += fluid * (-34.0 - echo)
     loss += fluid * (0.1 - loss)
     echo += body.uniform(3, 9) * np.exp(-(((pocket + 1.0) / 1.2) ** 2))
+    trunk, lies = _trunk(body, head, z, x), body.random() < 0.7
+    if lies:
+        skin = np.exp(-(((trunk - 1.0) / 0.9) ** 2))
+        organs = body.uniform(-14, -4) + 3.0 * smooth_field(view, shape, cells(8)) + body.uniform(8, 18) * skin
+        echo += soft_step(trunk, 1.0) * (organs - echo)
+        loss += soft_step(trunk, 1.0) * (0.6 - loss)
     limb = Contour(
         body,
         (
@@ -103,7 +119,7 @@ def _scene(
     beam = np.abs(normal_z) / (np.hypot(normal_z, normal_x) + 1e-9)
     thickness = body.uniform(0.025, 0.05) * head.short + 0.4
     bone = np.exp(-(((inside - thickness) / thickness) ** 2))
-    square = body.uniform(0.0, 0.4) + beam ** body.uniform(1.0, 3.5)
+    square = body.uniform(0.0, 0.3) + beam ** body.uniform(1.0, 4.5)
     square = np.clip(square * (1 + 0.45 * smooth_field(view, shape, cells(0.5 * head.long))), 0.0, 1.2)
     core = soft_step(inside - thickness, 1.0)
     folds = smooth_field(body, shape, cells(0.22 * head.short + 2))

@@ -16,13 +16,13 @@ from semibench_plugins.phantoms.ultrasound import Machine
 from semibench_plugins.phantoms.ultrasound_phantom import UltrasoundPhantom
 
 _HC18 = Machine(
-    3.5, f_number=3.2, dynamic_range=58, gain=(-14, -5), gamma=1.3, focus=0.5, focal_range=0.5, depth=(80, 130),
+    3.5, f_number=3.2, dynamic_range=58, gain=(-14, -5), gamma=1.3, focus=0.5, focal_range=0.5, depth=(80, 150),
     rows=(180, 180), columns=(266, 266), sector=33.0, radius=50.0,
 )  # fmt: skip
 
 SPECS: Mapping[str, Spec[Machine]] = {
     "hc18": Spec(
-        "fetal-head", (_HC18, replace(_HC18, frequency=4.5, sector=27.0, gain=(-9, -1))), cases=150, pixel_size=True
+        "fetal-head", (_HC18, replace(_HC18, frequency=4.5, sector=27.0, gain=(-9, -1))), cases=200, pixel_size=True
     ),
 }
 

@@ -9,13 +9,13 @@ from semibench_plugins.phantoms.tissue import Canvas, Extent, Label, Lesion, add
 from semibench_plugins.phantoms.ultrasound import Tissue
 
 LESIONS = (
-    Lesion((-12, -6), (0.5, 0.9), (0.6, 1.0), (0.1, 0.4), (0, 2), (0.3, 1.0), 2.5, (0, 3), 4.0),  # solid, hypoechoic
-    Lesion((-14, -7), (0.8, 1.4), (0.9, 1.35), (0.15, 0.4), (1, 6), (0.5, 1.4), 3.5, (-1, 2), 2.0),  # suspicious
+    Lesion((-12, -6), (0.5, 0.9), (0.6, 1.0), (0.1, 0.4), (0, 2), (0.3, 1.0), 2.0, (0, 5), 4.0),  # solid, hypoechoic
+    Lesion((-12, -6), (0.7, 1.2), (0.9, 1.35), (0.15, 0.4), (1, 6), (0.5, 1.4), 3.5, (-1, 2), 2.0),  # suspicious
     Lesion(
-        (-2, 2), (0.6, 0.8), (0.55, 0.9), (0.05, 0.25), (0, 0), (0.3, 0.6), 2.0, (-10, -6), 2.0
+        (-2, 2), (0.6, 0.8), (0.55, 0.9), (0.05, 0.25), (0, 0), (0.3, 0.6), 1.5, (-15, -9), 2.0
     ),  # isoechoic, dark halo
     Lesion((-24, -14), (0.1, 0.4), (0.6, 0.95), (0.05, 0.3), (0, 0), (0.2, 0.6), 6.0, (0, 3), 1.5),  # partly cystic
-    Lesion((4, 7), (0.6, 0.9), (0.6, 0.9), (0.05, 0.3), (0, 0), (0.3, 0.8), 2.0, (-6, -2), 0.8),  # hyperechoic
+    Lesion((4, 7), (0.6, 0.9), (0.6, 0.9), (0.05, 0.3), (0, 0), (0.3, 0.8), 2.0, (-9, -4), 0.8),  # hyperechoic
 )
 
 
@@ -29,10 +29,14 @@ def thyroid(
     c = Canvas(extent, z, x, view)
     transverse = body.random() < 0.65
     side = 1.0 if body.random() < 0.5 else -1.0
+    offset = body.uniform(-0.25, 0.25) * width  # where the neck lies in the field
+    x = x + offset
+    tilt = body.normal(0, 0.08) * x
     skin = body.uniform(0.8, 1.6) + Wave(body, width, 0.12)(x)
-    strap = skin + depth * body.uniform(0.03, 0.12) + Wave(body, width, 0.015 * depth)(x)
-    lobe_top = strap + depth * body.uniform(0.06, 0.14) + Wave(body, width, 0.02 * depth)(x)
-    deep = depth * body.uniform(0.66, 0.82) + Wave(body, width, 0.03 * depth)(x)
+    strap = skin + depth * body.uniform(0.02, 0.2) + Wave(body, width, 0.02 * depth)(x)
+    lobe_top = strap + depth * body.uniform(0.04, 0.16) + Wave(body, width, 0.02 * depth)(x) + tilt
+    lobe_top = np.maximum(lobe_top, strap + 0.6)
+    deep = lobe_top + depth * body.uniform(0.3, 0.65) + Wave(body, width, 0.03 * depth)(x)
 
     c.echo += 4.0
     streaks = c.streaks(0.7, 9, strap)
@@ -47,14 +51,16 @@ def thyroid(
     c.interface(deep, 0.3, body.uniform(2, 8), 0.5)
 
     top, bottom = float(lobe_top.mean()), float(deep.mean())
-    radii = (0.46 * (bottom - top) * body.uniform(0.8, 1.05), width * (body.uniform(0.26, 0.36) if transverse else 0.6))
+    radii = (0.46 * (bottom - top) * body.uniform(0.8, 1.05), width * (body.uniform(0.22, 0.38) if transverse else 0.6))
     middle = ((top + bottom) / 2, side * width * 0.04 * body.normal())
-    lobe = Contour(body, middle, radii, body.normal(0, 0.08), 0.15, order=5)
+    lobe = Contour(body, middle, radii, body.normal(0, 0.12), 0.2, order=5)
     inside = lobe.depth(z, x)
     grain = 1.2 * smooth_field(view, extent.shape, c.cells(3, 3)) + body.uniform(0, 3) * smooth_field(
         body, extent.shape, c.cells(7, 8)
     )
-    c.blend(soft_step(inside, 0.6), body.uniform(-3, 4) + grain, 0.6)
+    inflamed = body.random() < 0.2  # thyroiditis: a dark, coarse gland
+    gland = body.uniform(-10, -5) + 2.0 * grain if inflamed else body.uniform(-3, 4) + grain
+    c.blend(soft_step(inside, 0.6), gland, 0.6)
     c.echo += body.uniform(1, 5) * np.exp(-(((inside + 0.2) / 0.35) ** 2))
 
     if transverse:
@@ -72,9 +78,13 @@ def thyroid(
             c.vessel(body, vein, (size * body.uniform(0.3, 0.7), size * body.uniform(1.0, 1.6)), 2.0)
     for _ in range(lesions):
         kind = pick_lesion(body, LESIONS)
-        radius = float(np.clip(np.exp(body.normal(np.log(0.62), 0.4)), 0.25, 1.15)) * min(radii[0], radii[1])
-        reach_z, reach_x = max(radii[0] - 0.8 * radius, 0.0), max(min(radii[1], 0.42 * width) - 0.8 * radius, 0.0)
-        at = (middle[0] + body.uniform(-0.75, 0.75) * reach_z, middle[1] + body.uniform(-0.75, 0.75) * reach_x)
+        radius = float(np.clip(np.exp(body.normal(np.log(0.58), 0.45)), 0.3, 1.15)) * min(radii[0], radii[1])
+        reach_z, reach_x = max(radii[0] - 0.8 * radius, 0.0), max(radii[1] - 0.8 * radius, 0.0)
+        turn, share = body.uniform(0, 2 * np.pi), np.sqrt(body.random())
+        across = middle[1] + np.cos(turn) * share * reach_x
+        across = float(np.clip(across, offset - 0.4 * width, offset + 0.4 * width))
+        at = (middle[0] + np.sin(turn) * share * reach_z, across)
         c.lesion(body, kind, at, radius)
-    add_distractors(body, c, 0.3, 0.7)
+    add_distractors(body, c, 0.2, 0.8, vessels=1.0, shadows=0.9)
+    c.absorb(body.uniform(0.9, 1.2))
     return c.tissue(body.uniform(0.3, 1.0)), c.label
