@@ -16,53 +16,53 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "7c05e4be0fba83035fa23d0245211f4e0c4b28aa74b133fbd84d714e133b5524",
+        "c9f0f22f82a4eaaea350e5f42cc7f8d618ee4f52f553ee23e796e2cb7acbde81",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
-        "04b4277ac13776373e512bbeb93eaef790518075a288a10fd81594fc2c0e4740",
+        "80e3fb5c29ebf98b0188a097cabd4413ca8120e779377f83d35829ce21722ad2",
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "0e5abe7bbfeb5cce52f04a4880adcf50ee42ee1931a7902689ddef5dc08cd4f3",
+        "3beb0784a408de2bd153bb448d801d4dc6b5f5ddf6edffce31dc5179d14bb534",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
-        "40e835634c342c5e5968d322dcc3d57c09cff990b005a5ad304500aaf9ccf94c",
+        "7be48d525596fd524c77c83a0de30a88075d353ea459b7668805aa7e170120e8",
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
-        "dc40896cd732465fe209321e4de370130b43a73f6dbc51caa5b84058f246d482",
+        "2ff23a99f6f1fa52007ee99cfd1bff9d08a4c6e87fe9ddf751e8d7e567b0ca21",
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
-        "ea4284105489952bf73343470a09fc3d1378d29b84f465362590bdad689a13c3",
+        "b1682821e836e03a76d761680b2d2a8d572f928a2fecbd68db46a1f831038b91",
     ),
     (
         {
             "protocol": "ssmis", "dataset": "la", "method": "mean-teacher", "backbone": "vnet", "settings": ("labeled=8",),
             "recipe": "smoke",
         },
-        "316c35318be90f40d33601b43e1ea9fe7c38c8cd126208818a7b37a964ec1a51",
+        "5d4fa960aec47d8989130de189083e3f54cf769dbc2350dc774b43b7ecbf724b",
     ),
     (
         {
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "ab26af92dd13b2c7a1435e9f9e4c1f7605c28ec9133ac5651d2ba550fe96e9d0",
+        "923515e99ac92c9d9c107975619681601d604432bfd512c64db7be5fbc24e242",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
-        "10df5cd7f26fa3a3e8297716cecd2ee420afc04ede53844d0113122bf42e6d91",
+        "a273f6d3f3fcc33405201bbbb3b16a6cddd839b76e204d2a33ab433442200dfe",
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
-        "96f041372db2cbb3feeca0b90b24a004ad2a52ea732bc2131525091cb89214dc",
+        "858a5e1eab5021802cf48f02cfd670b628f0daeed47064dba45a5d9606235a9f",
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "075d6f678c3e287c2e9a8f6b322557605764ed730ceb5acc10cfab7f7a384027",
+        "ab7a05f0cd6018873541d78b13c3239f98c7a4422404403b5f2f2d58673c1fe8",
     ),
 ]  # fmt: skip
 
