@@ -95,6 +95,7 @@ class PyramidPooling(nn.Module):
     def normalise_pooled_values_together(self) -> None:
         """Normalises the pooled values of an image over its channels: a single value per channel has no statistics."""
         norm = self.pool[2]
+        assert isinstance(norm, nn.BatchNorm2d)
         self.pool[2] = nn.GroupNorm(1, norm.num_features, eps=norm.eps)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -288,6 +288,7 @@ def test_an_optimiser_may_start_to_learn_later() -> None:
     """One that isn't called, whose losses weigh nothing, or whose bank is still empty; then its losses count."""
     method = toys.build(Two)
     made = optimisation(method)
+    start = [value.clone() for value in method.first.parameters()]
     for step, first in enumerate(({}, {"off": ONE}, {"b": 0 * ONE}, {"b": method.first(X).mean()})):
         made.begin(Clock("train", step, 10, {}))
         made({"a": method.second(X).mean(), **first}, on=["first", "second"] if first else ["second"])
@@ -295,6 +296,7 @@ def test_an_optimiser_may_start_to_learn_later() -> None:
     made.begin(Clock("train", 4, 10, {}))
     made({"b": ONE}, on=["first"])
     made.end()
+    assert not all(torch.equal(old, new) for old, new in zip(start, method.first.parameters(), strict=True))
 
 
 def test_a_detached_loss_is_found_when_it_first_counts() -> None:
