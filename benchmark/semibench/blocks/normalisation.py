@@ -39,7 +39,7 @@ def exchange_batch_norm(module: Part, norm: Norm) -> Part:
         The same module.
 
     Examples:
-        >>> exchange_batch_norm(nn.Sequential(nn.BatchNorm2d(4)), "instance")[0].track_running_stats
+        >>> exchange_batch_norm(torch.nn.Sequential(torch.nn.BatchNorm2d(4)), "instance")[0].track_running_stats
         False
     """
     if norm == "batch":
