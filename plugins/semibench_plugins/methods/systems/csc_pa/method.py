@@ -47,7 +47,7 @@ class CSCPA(Method):
     PAL the pixel affinity loss (`affinity`, equations 12 to 14). The first twentieth of the run is supervised: L1 alone,
     with the halves of the labeled batch as partners (its size must be even) and no F_e; its last tenth fills the container.
 
-    Scored: `enhanced`, F' with each image as its own partner, which is what the classifier was trained on; and `plain`, F
+    Scored: `enhanced`, F' with each image as its own partner and the mean of both attention modules; and `plain`, F
     alone, which the released code predicts from (`inference` says which is the default). Terms: `sup` and `affinity` occur
     in both stages, `unsup` and `affinity_unlabeled` in the second. PAL is as in the released code, which logs it without a
     gradient, because what the paper prints makes features equal across edges; preset `ours` has a PAL that teaches the
@@ -349,12 +349,15 @@ class CSCPA(Method):
         return self.net(images) if self.options.inference == "plain" else self.enhanced(images)
 
     def enhanced(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W) of F' with each image as its own partner; independent of the batch."""
+        """(B, C, H, W) -> logits (B, K, H, W) of F' with each image as its own partner; independent of the batch.
+
+        F_f is the mean of what the modules for labeled and for unlabeled images give. Each saw half of every training batch,
+        so the classifier's running statistics lie between the two, and only the first learned from labels.
+        """
         features = self._encode(images)
         shared = features
         if self.attention is not None:
-            phi = prototypes.prototype_affinity(features, self.options.fpa_softmax)
-            shared = features + self.attention.unlabeled(phi, phi).to(features.dtype)
+            shared = features + torch.stack(self.attention(features, features)).mean(0).to(features.dtype)
         slots = features.new_zeros(0, features.shape[1]) if self.container is None else self.container.held()
         return self._classify(self._with_edges(features, shared, slots), images.shape[2:]).logits
 
