@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from semibench import NUMERICS
 from semibench.contracts.identity import SHORT, Entry, Part, Replicate, RunSpec, Track
 
 
@@ -70,7 +71,7 @@ def write_run(
     source = {"name": "x", "distribution": "semibench", "version": "0", "source": code}
     put(
         "provenance.json",
-        {"plugins": {"method": source}, "versions": {"numerics": "1"}, "machine": {"device_name": device}},
+        {"plugins": {"method": source}, "versions": {"numerics": str(NUMERICS)}, "machine": {"device_name": device}},
     )
     if values is None:
         return folder
