@@ -111,6 +111,7 @@ def _optimiser(recipe: Mapping[str, Any]) -> str:
         [
             kind,
             f"rate {cell(recipe['lr'])} ({schedule})",
+            *([f"warm-up over {recipe['warm_up']:.0%}"] if recipe["warm_up"] else []),
             inertia,
             f"weight decay {cell(recipe['weight_decay'])}",
             *clip,

@@ -32,7 +32,7 @@ SEEDS = (0,)
 BATCHES = 25
 """From how many batches the running statistics are estimated again."""
 MARGIN = 0.05
-"""By how much the Dice must exceed chance, and how much it may lose by running statistics of other images."""
+"""By how much the Dice must exceed chance, and how much it may change by running statistics of whole images."""
 
 
 class LabeledOnly(Method):

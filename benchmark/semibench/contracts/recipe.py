@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from semibench.contracts.identity import Frozen
 
@@ -17,11 +17,7 @@ class WeakPolicy(Frozen):
     """Augmentation of the weak view: geometry that image and label share, then changes of the image's intensities. Whole
     batches, on the training device, one resampling per view. Every change is drawn independently of the others, for each
     sample. Published scripts draw otherwise: with MGCC's flips and turns one image in six stays as it is here, and one in
-    three in its code.
-
-    The intensity changes `blur`, `brightness`, `contrast` and `gamma` were added later. A policy without them has the digest
-    that it had before: what is never applied is left out of the record.
-    """
+    three in its code."""
 
     flip: float = 0.5
     """Probability for each axis."""
@@ -43,12 +39,6 @@ class WeakPolicy(Frozen):
     gamma: tuple[float, float, float] = UNCHANGED
     """(probability, smallest exponent, largest exponent) on intensities scaled to 0..1."""
 
-    @model_serializer(mode="wrap")
-    def _record(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out intensity changes that are never applied, so that older run keys stay."""
-        record: dict[str, Any] = handler(self)
-        return {name: value for name, value in record.items() if name not in INTENSITIES or value[0] > 0}
-
     @property
     def changes_intensities(self) -> bool:
         """Whether any of the four intensity changes can happen."""
@@ -59,18 +49,21 @@ INTENSITIES = ("blur", "brightness", "contrast", "gamma")
 """Fields of `WeakPolicy` that change intensities, in the order in which they are applied."""
 
 
-def written_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of a recipe with the intensity changes that it leaves out because they are never applied.
-
-    Settings that are laid over another recipe need them: what a record leaves out, the other recipe may apply.
+def network_options(recipe: Mapping[str, Any], name: str, known: Collection[str]) -> dict[str, Any]:
+    """Return the defaults that a recipe sets for the options of a backbone.
 
     Args:
-        recipe: plain values, as in a run spec.
+        recipe: the record of a recipe, as in a run spec. Records from before a field existed lack it.
+        name: name of the backbone, without its distribution.
+        known: the options that the backbone has.
+
+    Returns:
+        Option -> value: the width, what `networks` says for "*" (as far as the backbone has the option), and what it says
+        for this backbone.
     """
-    weak = recipe.get("weak")
-    if not isinstance(weak, Mapping):
-        return dict(recipe)
-    return {**recipe, "weak": {**weak, **{name: weak.get(name, list(UNCHANGED)) for name in INTENSITIES}}}
+    widths, networks = recipe.get("widths", {}), recipe.get("networks", {})
+    shared = {key: value for key, value in networks.get("*", {}).items() if key in known}
+    return {"width": widths.get(name, widths.get("*", 1.0)), **shared, **networks.get(name, {})}
 
 
 class StrongPolicy(Frozen):
@@ -146,21 +139,6 @@ class Recipe(Frozen):
     """Iterations between checkpoints; 0: never."""
     keep_best: bool = True
     """Score validation and keep the best weights."""
-
-    def network_options(self, name: str, known: Collection[str]) -> dict[str, Any]:
-        """Return the defaults that the recipe sets for the options of a backbone.
-
-        Args:
-            name: name of the backbone, without its distribution.
-            known: the options that the backbone has.
-
-        Returns:
-            Option -> value: the width, what `networks` says for "*" (as far as the backbone has the option), and what it
-            says for this backbone.
-        """
-        shared = {key: value for key, value in self.networks.get("*", {}).items() if key in known}
-        width = self.widths.get(name, self.widths.get("*", 1.0))
-        return {"width": width, **shared, **self.networks.get(name, {})}
 
     def changed(self, base: Recipe) -> dict[str, Any]:
         """Return the fields that differ from another recipe; a changed recipe is shown as `name*`.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from semibench.contracts.cases import CaseRef, Dataset, Split
 from semibench.contracts.errors import IdentityError, UnsupportedError
 from semibench.contracts.identity import canonical, sha256
-from semibench.contracts.recipe import Recipe
+from semibench.contracts.recipe import Recipe, network_options
 from semibench.files import write_json
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
@@ -149,7 +149,7 @@ class Builder:
                 f"backbone {item.name!r} supports {item.card.dims} dims, but the run has {self.task.dims}"
             )
         cls = item.resolve()
-        base = self.options if own else self.recipe.network_options(item.name, cls.Options.model_fields)
+        base = self.options if own else network_options(self.recipe.model_dump(), item.name, cls.Options.model_fields)
         net: Backbone = cls(
             dims=self.task.dims,
             channels=self.task.channels if channels is None else channels,

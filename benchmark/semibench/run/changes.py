@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import PhantomOptions
-from semibench.contracts.recipe import written_out
+from semibench.contracts.recipe import network_options
 from semibench.files import jsonable
 from semibench.run.request import parts_of, without
 from semibench.run.settings import Nested, default_options, merge, term_records
@@ -43,13 +43,14 @@ def _defaults(resolved: Resolved) -> dict[str, Nested]:
     """Returns the default of every option, by part."""
     names, options, data = resolved.names, resolved.options, resolved.data
     size = {"size": list(options.recipe.patch)} if names.card.dims == 2 else {}
-    width = {"width": options.recipe.widths.get(names.backbone.name, options.recipe.widths.get("*", 1.0))}
+    known = options.backbone.Options.model_fields
+    network = network_options(options.recipe.model_dump(), names.backbone.name, known)
     protocol, generator = _protocol_defaults(resolved)
     return {
-        "recipe": without(written_out(options.base.model_dump(mode="json")), "name", "dims"),
+        "recipe": without(options.base.model_dump(mode="json"), "name", "dims"),
         "method": default_options(options.method.Options),
         "term": term_records(options.method.terms, {}),
-        "backbone": merge(default_options(options.backbone.Options), width),
+        "backbone": merge(default_options(options.backbone.Options), network),
         "protocol": protocol,
         "dataset": merge(default_options(names.dataset.resolve().Options), size),
         "phantom": default_options(PhantomOptions) if data.phantom else {},

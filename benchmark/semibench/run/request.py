@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from semibench.contracts.identity import SHORT, RunSpec, canonical, sha256
-from semibench.contracts.recipe import written_out
+from semibench.contracts.recipe import Recipe
 from semibench.run.options import Asked, Option
-from semibench.run.settings import build, texts
+from semibench.run.settings import build, default_options, merge, texts
 
 Phantom = Literal["auto", "always", "never"]
 
@@ -196,11 +196,13 @@ class Request(Execution, Cell, frozen=True, extra="forbid"):
 
 
 def parts_of(spec: RunSpec) -> dict[str, Mapping[str, Any]]:
-    """Returns all options of a spec, by the part that `--set PART.NAME=VALUE` names."""
+    """Returns all options of a spec, by the part that `--set PART.NAME=VALUE` names.
+
+    A recipe that was stored before a field existed has the field's default, which is how it was trained."""
     protocol, dataset = dict(spec.track.protocol.options), dict(spec.track.dataset.options)
     phantom, generator = dataset.pop("phantom", None), protocol.pop("generator_options", None)
     return {
-        "recipe": without(written_out(spec.recipe.options), "name", "dims"),
+        "recipe": without(merge(default_options(Recipe), spec.recipe.options), "name", "dims"),
         "method": spec.entry.method.options,
         "term": spec.entry.terms,
         "backbone": without(spec.entry.backbone.options, "dims"),

@@ -16,7 +16,7 @@ from semibench.contracts.cases import Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
 from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
-from semibench.contracts.recipe import Recipe
+from semibench.contracts.recipe import Recipe, network_options
 from semibench.contracts.schedule import Term
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
@@ -189,7 +189,7 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     control = asks_for_control(cell.control, given["protocol"].pop(UNLABELED_FROM, None), names.method)
     recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
     recipe = _changed_recipe(recipe, given["recipe"], names.dims)
-    network = recipe.network_options(names.backbone.name, backbone.Options.model_fields)
+    network = network_options(recipe.model_dump(), names.backbone.name, backbone.Options.model_fields)
     return Options(
         recipe=recipe,
         base=base,

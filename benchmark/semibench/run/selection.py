@@ -8,7 +8,7 @@ from semibench.evaluation.validation_cases import validation_cases
 
 FEWEST_GROUPS = 4
 """Fewest groups (patients) among the validation cases with which the best weights are chosen. With two or three, the choice follows
-those patients: weights of a fifth of the training had .85 on two of them and .57 on the test cases, the last ones .73."""
+those patients."""
 
 
 def why_no_best(recipe: Recipe, split: Split) -> str | None:

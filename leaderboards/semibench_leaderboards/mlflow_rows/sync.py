@@ -107,19 +107,14 @@ def _records_by_track(
     A track that lends its runs to others brings these along, since their boards show them.
     """
     from semibench_leaderboards.ranking.bounds import bounds_by_family, family
-    from semibench_leaderboards.reading.records import read_runs
+    from semibench_leaderboards.reading.records import read_runs, related_runs
     from semibench_leaderboards.reading.run_filter import RunFilter
 
     if tracks is None:
         records = read_runs(runs)
     else:
         wanted = [record for track in dict.fromkeys(tracks) for record in read_runs(runs, RunFilter(track=track))]
-        relatives = [
-            record
-            for protocol, dataset in dict.fromkeys((record.protocol, record.dataset) for record in wanted)
-            for record in read_runs(runs, RunFilter(protocol=protocol, dataset=dataset))
-        ]
-        records = list({record.folder: record for record in (*wanted, *relatives)}.values())
+        records = list({record.folder: record for record in (*wanted, *related_runs(runs, wanted))}.values())
     by_track: dict[str, list[RunRecord]] = {}
     for record in records:
         by_track.setdefault(record.track, []).append(record)

@@ -13,7 +13,7 @@ from semibench_leaderboards.ranking.references import control_of
 from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.differences import MISSING, differences, track_record
-from semibench_leaderboards.reading.records import RunRecord, left_out, read_runs
+from semibench_leaderboards.reading.records import RunRecord, left_out, read_runs, related_runs
 from semibench_leaderboards.reading.run_filter import RunFilter
 
 LISTED = 12
@@ -54,20 +54,10 @@ def _check_filter(runs: Path, kind: str, value: Any, existing: set[Any]) -> None
 def chosen_boards(runs: Path, run_filter: RunFilter, request: ScoreRequest) -> list[Board]:
     """The boards of the runs that match. Raises UsageError where there are none, with the reason."""
     records = chosen_runs(runs, run_filter)
-    matching = boards(records, request, others=_relatives(runs, records) if run_filter.track else ())
+    matching = boards(records, request, others=related_runs(runs, records) if run_filter.track else ())
     if not matching:
         raise UsageError("\n".join(["none of the runs that match can be read", *left_out(runs)]))
     return matching
-
-
-def _relatives(runs: Path, records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The runs of all tracks with the data sets and protocols of some runs; among them are references with all labels."""
-    pairs = dict.fromkeys((record.protocol, record.dataset) for record in records)
-    return [
-        record
-        for protocol, dataset in pairs
-        for record in read_runs(runs, RunFilter(protocol=protocol, dataset=dataset))
-    ]
 
 
 def overview(matching: Sequence[Board]) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:

@@ -27,7 +27,7 @@ from semibench.runfolder.state import State
 from semibench_leaderboards.reading.index import Index, Listed, unpacked
 from semibench_leaderboards.reading.run_filter import RunFilter
 
-__all__ = ["DrawFold", "RunRecord", "chosen_run", "left_out", "read_runs"]
+__all__ = ["DrawFold", "RunRecord", "chosen_run", "left_out", "read_runs", "related_runs"]
 
 DrawFold = tuple[int | None, int | None]
 """(draw, fold) of a run; None where the protocol has no such axis."""
@@ -182,6 +182,16 @@ def read_runs(runs: Path, run_filter: RunFilter | None = None, *, scores: bool =
         newest = index.newest_codes(wanted)
     records = [_record(runs, item, newest) for item in listed]
     return sorted(records, key=_order)
+
+
+def related_runs(runs: Path, records: Iterable[RunRecord]) -> list[RunRecord]:
+    """The runs of all tracks with the protocols and data sets of some runs; among them are references with all labels."""
+    pairs = dict.fromkeys((record.protocol, record.dataset) for record in records)
+    return [
+        record
+        for protocol, dataset in pairs
+        for record in read_runs(runs, RunFilter(protocol=protocol, dataset=dataset))
+    ]
 
 
 def left_out(runs: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
-from semibench.contracts.recipe import written_out
+from semibench.contracts.recipe import network_options
 from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
@@ -182,10 +182,8 @@ def _generator(name: str, recipe: str) -> tuple[Nested, Nested]:
 
 
 def _backbone(name: str, recipe: Nested) -> Nested:
-    widths, networks, short = recipe.get("widths") or {}, recipe.get("networks") or {}, name.split(":", 1)[-1]
     own = _options("backbones", name)
-    shared = {key: value for key, value in networks.get("*", {}).items() if key in own}
-    return merge(own, {"width": widths.get(short, widths.get("*", 1.0))}, shared, networks.get(short, {}))
+    return merge(own, network_options(recipe, name.split(":", 1)[-1], own))
 
 
 def _dataset(name: str, recipe: Nested) -> Nested:
@@ -216,4 +214,4 @@ def _recipe(name: str, dims: Any, protocol: str, dataset: str) -> tuple[Nested, 
         )
     except (SemibenchError, TypeError, ValueError):
         return NOTHING, NOTHING
-    return written_out(values.model_dump(mode="json")), layer
+    return values.model_dump(mode="json"), layer

@@ -16,7 +16,7 @@ from semibench.cli.app import build
 from semibench.contracts.identity import RunSpec
 from semibench.matrix.cells import AXES, Group, as_groups
 from semibench.run.options import Option
-from semibench.run.request import Cell, Execution, Request, merge_settings
+from semibench.run.request import Cell, Execution, Request, merge_settings, parts_of
 from semibench.run.resolve import resolve
 
 WORDS = st.text("abc-_.:/= '\"$", min_size=1, max_size=8).map(lambda text: f"x{text}")
@@ -99,6 +99,19 @@ def test_a_spec_gives_back_the_request(asked: Cell) -> None:
     assert again.device == "cpu" and again.phantom == "always"
     assert resolve(again).spec.key == spec.key
     assert resolve(typed(shlex.split(again.to_command())[1:])).spec.key == spec.key
+
+
+def test_a_spec_from_before_a_recipe_had_a_field_asks_for_its_default() -> None:
+    spec = resolve(Request(protocol="ssmis", dataset="synapse", recipe="smoke", phantom="always")).spec
+    recipe = dict(spec.recipe.options)
+    assert recipe["weak"]["gamma"][0] > 0, "the data set's recipe changes intensities"
+    recipe["weak"] = {name: recipe["weak"][name] for name in ("flip", "rotate90", "rotate", "scale", "crop")}
+    del recipe["warm_up"]
+    part = spec.recipe.model_copy(update={"options": recipe})
+    older = spec.model_copy(update={"track": spec.track.model_copy(update={"recipe": part})})
+    values = parts_of(older)["recipe"]
+    assert values["weak"]["gamma"] == [0.0, 1.0, 1.0] and values["warm_up"] == 0.0
+    assert values["weak"]["scale"] == recipe["weak"]["scale"]
 
 
 def test_a_spec_that_no_request_can_have_is_refused() -> None:

@@ -16,11 +16,11 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "c9f0f22f82a4eaaea350e5f42cc7f8d618ee4f52f553ee23e796e2cb7acbde81",
+        "fde28a9442db38303cb70491149998ba8c1f2787f69fd26b2fc5a6afebc07b0f",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
-        "80e3fb5c29ebf98b0188a097cabd4413ca8120e779377f83d35829ce21722ad2",
+        "dbe32a9f8cee6c1ae4af9069cdce105d4cdef537e60fa27e3318924f221d3904",
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
@@ -28,11 +28,11 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
-        "7be48d525596fd524c77c83a0de30a88075d353ea459b7668805aa7e170120e8",
+        "ced37d569dd501a0903b727194d27f1fa2a1fa64a3555aa660abdeeabcd218ae",
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
-        "2ff23a99f6f1fa52007ee99cfd1bff9d08a4c6e87fe9ddf751e8d7e567b0ca21",
+        "5f5c734a9489011862044967acab53c13d9203ca11f088ae410e0156c985e58f",
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
@@ -43,14 +43,14 @@ KEYS: list[tuple[dict[str, Any], str]] = [
             "protocol": "ssmis", "dataset": "la", "method": "mean-teacher", "backbone": "vnet", "settings": ("labeled=8",),
             "recipe": "smoke",
         },
-        "5d4fa960aec47d8989130de189083e3f54cf769dbc2350dc774b43b7ecbf724b",
+        "252f9c534043f2645d03bb9076e5154a97fa32aa35c398e4930ebef4de17f212",
     ),
     (
         {
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "923515e99ac92c9d9c107975619681601d604432bfd512c64db7be5fbc24e242",
+        "ca478ca4b5642b487233019e96b1e30d9d6067e87251f03a223817bd2dc0fd01",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
@@ -58,11 +58,11 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
-        "858a5e1eab5021802cf48f02cfd670b628f0daeed47064dba45a5d9606235a9f",
+        "ed873664c532e7825cf3f5050700fb8832e7bb527d8eed8840b132d0db1d8bac",
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "ab7a05f0cd6018873541d78b13c3239f98c7a4422404403b5f2f2d58673c1fe8",
+        "0b3be159849b451757132efed2b61ba87dc27de6a126e7e20bf115197caaf65c",
     ),
 ]  # fmt: skip
 

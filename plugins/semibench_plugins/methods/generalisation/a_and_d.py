@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
-from semibench.blocks import ClassDifficulty, gumbel_blur
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, Optimiser, Ramp, Task, Term
+from semibench.blocks import gumbel_blur
 from semibench_plugins.datasets.paper_budgets import GENERIC_SSL_WEAK
-from semibench_plugins.methods.generalisation.three_decoders.losses import Form, Weighted, dice_with_ce
-from semibench_plugins.methods.generalisation.three_decoders.network import (
-    CleanMap,
-    Labelling,
-    Statistics,
-    ThreeDecoders,
-)
+from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
+from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders
+from semibench_plugins.methods.generalisation.three_decoders.options import ThreeDecodersOptions
 
 CODE: Mapping[str, Any] = {
     "loss": "code", "difficulty": "ema", "nesterov": True, "labelling": "train", "statistics": "every-pass",
@@ -70,46 +65,15 @@ class AandD(Method):
         "mnms": _own((32, 128, 128), 33000, 4, ramp=1 / 3),
     }
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(ThreeDecodersOptions, frozen=True, extra="forbid"):
         """Options of `a-and-d`."""
-
-        loss: Form = Field("paper", description="(CE + 1 - Dice) / 2, or the code's CE - Dice")
-        difficulty: Literal["ema", "window", "none"] = Field(
-            "ema", description="the code's moving averages, sums over the latest iterations (eq. 5, 6), or no weights"
-        )
-        weighted: Weighted = Field(
-            "both", description="whether class weights act on cross-entropy and Dice (the code), or on the Dice alone"
-        )
-        exponent: float = Field(0.2, ge=0.0, description="exponent of the difficulty; useful range 0 to .5")
-        window: int = Field(50, ge=1, description="iterations that the difficulty covers; useful range 20 to 200")
-        temperature: float = Field(1.0, gt=0.0, description="temperature of the Gumbel-softmax; useful range .5 to 2")
-        blur: float = Field(1.0, ge=0.0, description="sigma of the blur in voxels; useful range 0 to 2")
-        ddim_steps: int = Field(10, ge=2, le=1000, description="sampling steps, one network pass each; useful 2 to 10")
-        clean_map: CleanMap = Field(
-            "logits", description="what DDIM uses as the label map: clipped logits, or 2 softmax - 1"
-        )
-        mixing: float = Field(
-            0.01, ge=0.0, le=1.0, description="rate at which theta follows xi and psi; useful range 0 to .05"
-        )
-        labelling: Labelling = Field(
-            "no-dropout",
-            description="pseudo-labels with the batch's statistics and without dropout, in training mode (the code), or in "
-            "eval mode",
-        )
-        statistics: Statistics = Field(
-            "images", description="which passes move running statistics: those of whole images, or all (the code)"
-        )
-        nesterov: bool = Field(False, description="use SGD with Nesterov momentum instead of the recipe's optimiser")
 
     def __init__(self, task: Task, backbones: Backbones, options: AandD.Options) -> None:
         super().__init__(task, backbones, options)
         self.options = options
         self.kinds = len(task.classes)
         self.network = ThreeDecoders(backbones, options.statistics)
-        self.difficulty = ClassDifficulty(
-            self.kinds, window=options.window, exponent=options.exponent,
-            rule="ema" if options.difficulty == "none" else options.difficulty,
-        )  # fmt: skip
+        self.difficulty = options.class_difficulty(self.kinds)
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """One optimiser for everything; SGD if `nesterov` is set."""

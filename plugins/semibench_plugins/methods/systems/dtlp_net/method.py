@@ -23,7 +23,7 @@ from semibench import (
     Term,
     UsageError,
 )
-from semibench.blocks import ClassDifficulty, Teacher, gumbel_blur, paste, without_dropout
+from semibench.blocks import Teacher, gumbel_blur, paste, without_dropout
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce, soft_dice_between
 from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders
 from semibench_plugins.methods.systems.dtlp_net.ensemble import as_probabilities, fused
@@ -92,10 +92,7 @@ class DTLPNet(Method):
         width = self.kinds if options.embedding == "classes" else options.embedding
         conv = (nn.Conv2d, nn.Conv3d)[task.dims - 2]
         self.queries, self.keys = (conv(net.channels[self.level], width, 1) for _ in range(2))
-        self.difficulty = ClassDifficulty(
-            self.kinds, window=options.window, exponent=options.exponent,
-            rule="ema" if options.difficulty == "none" else options.difficulty,
-        )  # fmt: skip
+        self.difficulty = options.class_difficulty(self.kinds)
         mode: Literal["train", "eval"] = "eval" if options.teacher_mode == "eval" else "train"
         self.teacher = Teacher(net, options.decay, buffers=options.buffers, mode=mode)
 
