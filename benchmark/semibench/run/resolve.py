@@ -256,6 +256,11 @@ def _changed_recipe(recipe: Recipe, given: Nested, dims: int) -> Recipe:
     changed = build(Recipe, "recipe", recipe.model_dump(), given)
     if len(changed.patch) != dims:
         raise UsageError(f"recipe.patch has {len(changed.patch)} sides, but the network has {dims} dims")
+    flip = changed.weak.flip
+    if isinstance(flip, tuple) and len(flip) != dims:
+        raise UsageError(
+            f"recipe.weak.flip has {len(flip)} probabilities; expected one number, or one for each of {dims} axes"
+        )
     return changed.model_copy(update={"name": f"{recipe.name}*" if changed.changed(recipe) else recipe.name})
 
 
