@@ -25,7 +25,6 @@ from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_sha
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
 
-
 SHOWN = 5
 """Number of doubtful files that a run names."""
 

@@ -16,6 +16,8 @@ from semibench.contracts.errors import CaseError
 AGAIN = "unpack or download it again"
 LARGE = 1 << 29
 """A compressed file that declares more bytes than this is decompressed once before memory is taken: does it hold them?"""
+NIFTI2 = 540
+"""Length of the header of a NIfTI-2 file, with which it begins."""
 ALMOST = 0.985
 """Cosine of 10 degrees. Axes of a volume that lie closer than this to the patient's have names; oblique ones have none."""
 SAME = 0.01
@@ -90,9 +92,18 @@ def read_nifti_lps(path: Path) -> Volume:
 
 def _opened(path: Path) -> Any:
     import nibabel
+    from nibabel.fileholders import FileHolder
+    from nibabel.openers import ImageOpener
 
     with reading(path, "NIfTI", AGAIN):
-        image: Any = nibabel.load(path)
+        with ImageOpener(str(path)) as stream:
+            size = int.from_bytes(stream.read(4), "little")
+        kind = (
+            nibabel.Nifti2Image
+            if size in (NIFTI2, int.from_bytes(NIFTI2.to_bytes(4, "big"), "little"))
+            else nibabel.Nifti1Image
+        )
+        image: Any = kind.from_file_map({"image": FileHolder(filename=str(path))})  # by name, capitals would matter
         voxel_bytes = image.header.get_data_dtype().itemsize
         check_declared_size(path, image.shape, voxel_bytes, path.stat().st_size, AGAIN)
         declared = int(np.prod(image.shape, dtype=np.int64)) * voxel_bytes
