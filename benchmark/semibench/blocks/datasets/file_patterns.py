@@ -262,8 +262,8 @@ def _endings(ending: str, found: str) -> str:
 def _other_ending(file: FoundFile, patterns: Sequence[FilePattern]) -> tuple[str, str] | None:
     """Returns the ending that would make a stray file part of the layout, and its own; None if no ending would."""
     suffixes = PurePosixPath(file.relative).suffixes
-    for count in range(len(suffixes), -1, -1):
-        found = "".join(suffixes[len(suffixes) - count :])
+    for first in range(len(suffixes) - 1, -2, -1):  # the last suffix alone, then more of them, then none
+        found = "".join(suffixes[first:]) if first >= 0 else ""
         stem = file.relative.removesuffix(found)
         for pattern in patterns:
             if _match(stem + pattern.ending, (pattern,))[0] is not None:
