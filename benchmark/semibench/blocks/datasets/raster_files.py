@@ -144,7 +144,7 @@ def picture_remarks(path: Path) -> list[str]:
                 remarks.append(
                     f"{path}: expected one picture, found {getattr(image, 'n_frames', 1)} pages; only the first one is read"
                 )
-            if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+            if image.has_transparency_data and int(np.asarray(image.convert("RGBA"))[..., 3].min()) < 255:
                 remarks.append(
                     f"{path}: expected an opaque picture, found transparent pixels; their transparency is ignored: flatten it"
                 )
