@@ -153,6 +153,7 @@ NIFTI_DAMAGE: dict[str, Callable[[Path], object]] = {
     "eight axes": lambda path: patched(nifti(path), 40, struct.pack("<h", 9)),
     "an unknown type": lambda path: patched(nifti(path), 70, struct.pack("<h", 4097)),
     "voxels far behind the end": lambda path: patched(nifti(path), 108, struct.pack("<f", 1e30)),
+    "no mark": lambda path: patched(nifti(path), 344, b"\0\0\0\0"),
     "text": lambda path: path.write_text("no volume"),
     "nothing": lambda path: path.write_bytes(b""),
     "a folder": lambda path: path.mkdir(),

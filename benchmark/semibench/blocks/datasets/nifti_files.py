@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from semibench.contracts.errors import CaseError
 AGAIN = "unpack or download it again"
 LARGE = 1 << 29
 """A compressed file that declares more bytes than this is decompressed once before memory is taken: does it hold them?"""
+MAGIC = (b"n+1", b"ni1", b"n+2", b"ni2")
 NIFTI2 = 540
 """Length of the header of a NIfTI-2 file, with which it begins."""
 ALMOST = 0.985
@@ -103,7 +105,10 @@ def _opened(path: Path) -> Any:
             if size in (NIFTI2, int.from_bytes(NIFTI2.to_bytes(4, "big"), "little"))
             else nibabel.Nifti1Image
         )
+        logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it says of headers is checked here
         image: Any = kind.from_file_map({"image": FileHolder(filename=str(path))})  # by name, capitals would matter
+        if bytes(image.header["magic"].tobytes()[:3]) not in MAGIC:
+            raise CaseError(f"{path}: can't be read as NIfTI: its header has no mark of one; {AGAIN}")
         voxel_bytes = image.header.get_data_dtype().itemsize
         check_declared_size(path, image.shape, voxel_bytes, path.stat().st_size, AGAIN)
         declared = int(np.prod(image.shape, dtype=np.int64)) * voxel_bytes
