@@ -107,6 +107,14 @@ def test_a_pixdim_of_nothing_is_no_spacing_of_one_mm(tmp_path: Path) -> None:
         read_nifti(without)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_contradicted_spacing_is_the_same_in_both_readers(sign: int, tmp_path: Path) -> None:
+    turned = AFFINE @ np.diag([sign, 1, 1, 1])
+    path = patched(nifti(tmp_path / "a.nii.gz", affine=turned), 80, struct.pack("<3f", 1, 2, 4))
+    assert read_nifti(path).spacing == (1, 2, 4) and read_nifti_lps(path).spacing == (4, 2, 1)
+    assert read_nifti(path).remarks == read_nifti_lps(path).remarks != ()
+
+
 def test_volumes_stored_along_other_axes_are_told(tmp_path: Path) -> None:
     swapped = np.eye(4)
     swapped[:3, :3] = AFFINE[:3, :3][:, [2, 1, 0]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,34 @@ def read_nifti(path: Path, *, frame: int | None = None) -> Volume:
         (0.5, 1.0, 3.0)
     """
     image = _opened(path)
+    grid = _grid(path, image, frame)
+    with reading(path, "NIfTI: the voxels are damaged", "unpack the file again"):
+        stored = np.asarray(image.dataobj if frame is None else image.dataobj[..., frame])
+    return replace(grid, array=checked_numbers(stored.reshape(grid.array.shape), path, AGAIN))
+
+
+def nifti_grid(path: Path, *, frame: int | None = None) -> Volume:
+    """Reads the header of a NIfTI file as `read_nifti` does, without its voxels.
+
+    Args:
+        path: a .nii or .nii.gz file.
+        frame: as in `read_nifti`.
+
+    Returns:
+        What `read_nifti` returns, with zeros as voxels, which take no memory.
+
+    Raises:
+        CaseError: if `read_nifti` would refuse the header.
+    """
+    return _grid(path, _opened(path), frame)
+
+
+def _grid(path: Path, image: Any, frame: int | None) -> Volume:
     shape = _checked_shape(path, image.shape, frame)
     affine = _stated_affine(image)
     spacing, remarks = _spacing(path, image, affine)
-    with reading(path, "NIfTI: the voxels are damaged", "unpack the file again"):
-        stored = np.asarray(image.dataobj if frame is None else image.dataobj[..., frame])
-    array = checked_numbers(stored.reshape(shape), path, AGAIN)
-    return Volume(array, spacing, affine, (*remarks, *_axes_remark(path, affine)))
+    nothing = np.broadcast_to(np.zeros((), np.uint8), shape)
+    return Volume(nothing, spacing, affine, (*remarks, *_axes_remark(path, affine)))
 
 
 def read_nifti_lps(path: Path) -> Volume:
@@ -78,12 +100,18 @@ def read_nifti_lps(path: Path) -> Volume:
     opened = _opened(path)
     _checked_shape(path, opened.shape, None)
     stated = _stated_affine(opened)
-    _, remarks = _spacing(path, opened, stated)
+    stored_spacing, remarks = _spacing(path, opened, stated)
     with reading(path, "NIfTI: the voxels are damaged", "unpack the file again"):
         image = nibabel.as_closest_canonical(opened)
         stored = np.asarray(image.dataobj).reshape(image.shape[:3])
     array = checked_numbers(stored, path, AGAIN)[::-1, ::-1, :].transpose(2, 1, 0)
     spacing = checked_spacing(tuple(float(mm) for mm in image.header.get_zooms()[:3]), path)
+    order = nibabel.io_orientation(opened.affine)[:, 0]
+    turned = tuple(stored_spacing[list(order).index(axis)] for axis in range(3))
+    if not np.allclose(
+        spacing, turned, rtol=SAME, atol=0
+    ):  # nibabel takes the affine's where the header contradicts itself
+        spacing = turned
     affine = None
     if stated is not None:
         flipped = image.affine @ np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -18,7 +18,7 @@ from torch import Tensor
 from semibench.blocks.datasets.file_dataset import FileDataset
 from semibench.blocks.datasets.hdf5_files import read_h5_volume
 from semibench.blocks.datasets.itk_files import read_metaimage, read_nrrd
-from semibench.blocks.datasets.nifti_files import read_nifti
+from semibench.blocks.datasets.nifti_files import nifti_grid, read_nifti
 from semibench.blocks.datasets.volume_files import Volume, map_labels, z_first
 from semibench.blocks.datasets.volume_grid import Grid, on_grid_of_image
 from semibench.blocks.datasets.working_grid import (
@@ -268,7 +268,7 @@ class VolumeDataset(FileDataset):
         if label.affine is None and ref.id not in self._seen:  # there is nothing to compare with the image
             return label
         if ref.id not in self._seen:
-            image = self.load_image(entry)
+            image = self._header(entry)
             self._seen[ref.id] = _Seen(
                 Grid(image.array.shape, image.affine), [Remark(words) for words in image.remarks]
             )
@@ -276,6 +276,14 @@ class VolumeDataset(FileDataset):
         label, remarks = on_grid_of_image(label, seen.grid, path, entry.image)
         seen.remarks += [Remark(words) for words in label.remarks] + remarks
         return label
+
+    def _header(self, entry: VolumeEntry) -> Volume:
+        """Reads where an image lies: from its header alone, if the class reads NIfTI files as this one does."""
+        loads = (type(self).load, type(self).load_image)
+        name = entry.image.name.lower()
+        if loads == (VolumeDataset.load, VolumeDataset.load_image) and name.endswith((".nii", ".nii.gz")):
+            return z_first(nifti_grid(entry.image, frame=entry.frame))
+        return self.load_image(entry)
 
     @classmethod
     def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:
