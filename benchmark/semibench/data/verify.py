@@ -127,7 +127,18 @@ def _hashes(
     """Read every file again: a change that keeps size and time would otherwise go unnoticed."""
     owner = {path: ref.id for ref in refs for path in dataset.files(ref)}
     before = {path: memory.known(path) for path in owner}
-    after = memory.many(owner, reread=True, reporter=reporter)
+    try:
+        after = memory.many(owner, reread=True, reporter=reporter)
+    except OSError as error:
+        findings.append(
+            Finding(
+                "error",
+                "hash",
+                None,
+                f"{error.filename or 'a file'}: can't be read ({error.strerror}); make it readable",
+            )
+        )
+        return
     for path, case in owner.items():
         if before[path] is not None and before[path] != after[path]:
             message = f"the bytes of {path} changed, but not its size and time; earlier runs used other data"
