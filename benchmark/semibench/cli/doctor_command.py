@@ -121,7 +121,7 @@ def data(plugins: Any, data_root: Path | None) -> list[dict[str, Any]]:
 
     rows = []
     for item in plugins.cards("datasets"):
-        location = locate(item.name, data_root)
+        location = locate(item.name, data_root, aliases=item.card.folders)
         rows.append({"name": item.name, "path": location.path, "source": location.source})
     return rows
 

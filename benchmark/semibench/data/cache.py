@@ -25,6 +25,9 @@ from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_sha
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
 
+SHOWN = 5
+"""Number of doubtful files that a run names."""
+
 
 @dataclass(frozen=True)
 class _Location:
@@ -232,8 +235,14 @@ def _look_up(
 def _decoded(
     dataset: Dataset, refs: Sequence[CaseRef], contents: Mapping[str, str], reporter: Reporter
 ) -> Iterator[tuple[str, Case]]:
+    doubts: list[str] = []
     for done, ref in enumerate(refs, 1):
         case = dataset.read(ref)
         check_case(case, ref, dataset)
+        doubts += [remark.message for remark in dataset.remarks(ref)]
         yield contents[ref.key], case
         reporter.advance(done)
+    for words in doubts[:SHOWN]:
+        reporter.warn(words)
+    if len(doubts) > SHOWN:
+        reporter.warn(f"{len(doubts) - SHOWN} more doubtful files: bench data verify {dataset.card.name}")

@@ -119,7 +119,10 @@ def case_contents(
         for path in files[ref.key]:
             if not path.is_file():
                 raise CaseError(f"case {ref.key}: expected the file {path}, found none. See `bench data verify`.")
-    hashes = memory.many((p for paths in files.values() for p in paths), reread=reread, reporter=reporter)
+    try:
+        hashes = memory.many((p for paths in files.values() for p in paths), reread=reread, reporter=reporter)
+    except OSError as error:
+        raise CaseError(f"{error.filename or 'a file'}: can't be read ({error.strerror}); make it readable") from error
     for key, paths in files.items():
         content[key] = sha256(canonical(["files", *(hashes[path] for path in paths)]))
     return content

@@ -323,13 +323,14 @@ class _Opening:
     def open(
         self, item: Registered, phantom: Phantom, options: Mapping[str, Any] | None = None
     ) -> tuple[Dataset, bool]:
-        """Opens a data set on its files, or its phantom, with a prominent warning, if no files are configured.
+        """Opens a data set on its files, or its phantom, with a prominent warning, if no folder for files is named anywhere.
 
         Returns:
             The data set, and whether it is a phantom.
 
         Raises:
-            LayoutError: if real files are required but missing; the message shows the expected tree.
+            LayoutError: if real files are required, or a folder for them is named, but they are missing; the message shows the
+                expected tree.
         """
         from semibench.data.roots import locate
 
@@ -342,6 +343,8 @@ class _Opening:
             message = f"{location.explain()}\n  expected there:\n{item.card.tree}"
             if phantom == "never":
                 raise LayoutError(message)
+            if location.named:
+                raise LayoutError(f"{message}\n  or ask for the procedural stand-in: --phantom")
             self.reporter.warn(
                 f"PHANTOM DATA: {message}\nUsing a procedural phantom instead; its numbers say nothing about real images."
             )
