@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from semibench.cli.console import stderr
+from semibench.cli.console import stderr, tolerant_streams
 from semibench.cli.options import DEBUG
 from semibench.contracts.errors import SemibenchError, UsageError
 
@@ -137,5 +137,6 @@ def build() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `bench` as the console script does; always raises SystemExit."""
+    tolerant_streams()
     build()(args=None if arguments is None else list(arguments), prog_name="bench")
     sys.exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -40,9 +41,22 @@ def stderr() -> Output:
     return _console(sys.stderr)
 
 
+def tolerant_streams() -> None:
+    """Lets both streams replace the letters that their encoding lacks, such as a dash on a terminal that only knows ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def emit(record: Any) -> None:
-    """Prints one JSON document on standard output. NaN becomes null, which every JSON reader accepts."""
+    """Prints one JSON document on standard output. NaN becomes null, which every JSON reader accepts.
+
+    Where the output can't hold a letter, all letters beyond ASCII are written as JSON escapes: nothing is lost."""
     text = json.dumps(jsonable(record), indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text), indent=2, allow_nan=False)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
