@@ -11,7 +11,6 @@ import contextlib
 import difflib
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import traceback
 from collections import defaultdict
@@ -24,6 +23,7 @@ import pluggy
 from semibench import hookspecs
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError, UnknownNameError, UsageError
+from semibench.installed_packages import Package, damaged_packages, packages
 
 GROUP = hookspecs.PROJECT
 
@@ -124,8 +124,14 @@ class Problem:
     kind: str = ""
     names: tuple[str, ...] = ()
 
+    @property
+    def origin(self) -> str:
+        """The distribution and, where one is at fault, its entry point."""
+        point = f", entry point {self.entry_point!r}" if self.entry_point else ""
+        return f"{self.distribution} {self.version}{point}"
+
     def __str__(self) -> str:
-        return f"{self.distribution} {self.version}, entry point {self.entry_point!r}: {self.message}"
+        return f"{self.origin}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -142,24 +148,25 @@ class Source:
 def installed() -> list[Source]:
     """Return all entry points of the group `semibench`, each once, in a fixed order."""
     sources: dict[tuple[str, str, str], Source] = {}
-    for distribution in importlib.metadata.distributions():
-        points = [point for point in distribution.entry_points if point.group == GROUP]
-        if not points:
-            continue
-        name = (distribution.metadata["Name"] or "unknown").lower().replace("_", "-")
-        for point in points:
-            sources.setdefault(
-                (name, point.name, point.value), Source(name, distribution.version, point.name, point.value, point.load)
-            )
+    for package in packages():
+        for point in package.entry_points:
+            if point.group == GROUP:
+                key = (package.name, point.name, point.value)
+                sources.setdefault(key, Source(package.name, package.version, point.name, point.value, point.load))
     return [sources[key] for key in sorted(sources)]
 
 
 class Registry:
-    """All plugins of this environment. `registry()` builds it once per process; tests build others from sources."""
+    """All plugins of this environment. `registry()` builds it once per process; tests build others from sources.
 
-    def __init__(self, sources: Iterable[Source]) -> None:
+    damaged: packages, plugins or not, whose entry points can't be read.
+    """
+
+    def __init__(self, sources: Iterable[Source], damaged: Iterable[Package] = ()) -> None:
         self.sources = tuple(sources)
-        self.problems: list[Problem] = []
+        self.problems = [
+            Problem("metadata", package.name, package.version, "", package.fault or "") for package in damaged
+        ]
         claims: dict[tuple[str, str], list[Registered]] = defaultdict(list)
         for source in self.sources:
             for item in self._load(source):
@@ -356,7 +363,7 @@ def registry() -> Registry:
 
 @functools.cache
 def _scanned(more: tuple[Source, ...]) -> Registry:
-    return Registry([*installed(), *more])
+    return Registry([*installed(), *more], damaged_packages())
 
 
 @contextlib.contextmanager
