@@ -12,6 +12,8 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import os
+import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +28,9 @@ from semibench.contracts.errors import PluginError, UnknownNameError, UsageError
 from semibench.installed_packages import Package, damaged_packages, packages
 
 GROUP = hookspecs.PROJECT
+
+BUILT_IN = "semibench"
+"""The distribution whose plugins keep their short names when another one registers the same."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class Registered:
         who = f"{KINDS[self.kind].singular} {self.full_name!r} (load={self.card.load!r})"
         module_name, attribute = self.card.load.split(":")
         try:
-            loaded = getattr(importlib.import_module(module_name), attribute)
+            with prints_to_stderr():
+                loaded = getattr(importlib.import_module(module_name), attribute)
         except AttributeError as error:
             raise PluginError(f"{who}: the module has no {attribute!r}; correct the card's `load`") from error
         except (Exception, SystemExit) as error:
@@ -109,6 +115,22 @@ class Registered:
             if not (isinstance(loaded, type) and issubclass(loaded, base)):
                 raise PluginError(f"{who}: expected a subclass of semibench.{base_name}, found {loaded!r}")
         return loaded
+
+
+@contextlib.contextmanager
+def prints_to_stderr() -> Iterator[None]:
+    """Send what a plugin prints to standard error within the block: standard output holds results only.
+
+    Prints of C libraries and child processes, too, unless a test has replaced the stream.
+    """
+    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
+        if sys.stdout is sys.__stderr__ and sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+            kept = os.dup(sys.__stdout__.fileno())
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, sys.__stdout__.fileno())
+            os.dup2(sys.stdout.fileno(), sys.__stdout__.fileno())
+        yield
 
 
 @dataclass(frozen=True)
@@ -156,6 +178,10 @@ def installed() -> list[Source]:
     return [sources[key] for key in sorted(sources)]
 
 
+def _built_in_first(item: Registered) -> tuple[bool, str]:
+    return item.distribution != BUILT_IN, item.distribution
+
+
 class Registry:
     """All plugins of this environment. `registry()` builds it once per process; tests build others from sources.
 
@@ -192,7 +218,8 @@ class Registry:
         included), and what goes wrong is known to be this plug-in's.
         """
         try:
-            plugin = source.load()
+            with prints_to_stderr():
+                plugin = source.load()
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             self._problem("import", source, f"{source.value!r} can't be imported: {reason}", error)
@@ -234,7 +261,8 @@ class Registry:
 
     def _cards(self, source: Source, kind: Kind, caller: pluggy.HookCaller) -> list[Registered]:
         try:
-            results = caller()
+            with prints_to_stderr():
+                results = caller()
             returned = [card for result in results for card in result]
         except (Exception, SystemExit) as error:
             self._problem(
@@ -288,18 +316,34 @@ class Registry:
                 healthy.append(claims[0])
         self._items[kind] += healthy
         if len(healthy) > 1:
-            self._ambiguous[kind, name] = healthy
+            own = next((item for item in healthy if item.distribution == BUILT_IN), None)
+            if own is None:
+                self._ambiguous[kind, name] = healthy
+            all_names = ", ".join(item.full_name for item in healthy)
             for item in healthy:
+                if item is own:
+                    continue
                 source = Source(item.distribution, item.version, item.entry_point, item.module, lambda: None)
-                others = ", ".join(other.full_name for other in healthy)
-                message = f"{single} {name!r} comes from several distributions ({others}); use its full name"
+                message = f"{single} {name!r} comes from several distributions ({all_names}); use its full name"
+                if own is not None:
+                    message = (
+                        f"{single} {name!r} is also built in, and {own.full_name!r} keeps the short name; use {item.full_name!r} "
+                        "for this one, or rename it"
+                    )
                 self._problem("clash", source, message, kind=kind)
 
     # ---- look-up -------------------------------------------------------------------------------------------------
     def cards(self, kind: str) -> list[Registered]:
-        """Return all healthy plugins of a kind ("methods", "backbones" ...), sorted by name."""
+        """Return all healthy plugins of a kind ("methods", "backbones" ...), sorted by name; of one name, the built-in first."""
         self._check_kind(kind)
-        return sorted(self._items[kind], key=lambda item: (item.name, item.distribution))
+        return sorted(self._items[kind], key=lambda item: (item.name, *_built_in_first(item)))
+
+    def label(self, item: Registered) -> str:
+        """Return the name by which a plugin is told from all others of its kind: the short one, unless another plugin has it."""
+        same = [other for other in self._items[item.kind] if other.name == item.name]
+        if (item.kind, item.name) in self._ambiguous or min(same, key=_built_in_first) is not item:
+            return item.full_name
+        return item.name
 
     def get(self, kind: str, name: str) -> Registered:
         """Look up a plugin.
@@ -310,16 +354,16 @@ class Registry:
 
         Raises:
             PluginError: if it is broken.
-            UsageError: if the name is ambiguous.
+            UsageError: if the name is ambiguous: several distributions, none of them the built-in one, registered it.
             UnknownNameError: otherwise; lists the valid names.
         """
         self._check_kind(kind)
         if (kind, name) in self._ambiguous:
             owners = ", ".join(item.full_name for item in self._ambiguous[kind, name])
             raise UsageError(f"{KINDS[kind].singular} {name!r} is ambiguous; use one of: {owners}")
-        for item in self._items[kind]:
-            if name in (item.name, item.full_name):
-                return item
+        matches = [item for item in self._items[kind] if name in (item.name, item.full_name)]
+        if matches:
+            return min(matches, key=_built_in_first)
         short = name.split(":")[-1]
         for problem in self.problems:
             if short in problem.names and problem.kind == kind:

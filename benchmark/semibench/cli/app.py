@@ -46,16 +46,14 @@ class BenchGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         own = list(super().list_commands(ctx))
-        return own + [item.name for item in _plugin_commands() if item.name not in own]
+        return list(dict.fromkeys([*own, *(item.name for item in _plugin_commands())]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         built_in = super().get_command(ctx, cmd_name)
         if built_in is not None:
             return built_in
-        for item in _plugin_commands():
-            if cmd_name in (item.name, item.full_name):
-                return PluginCommand(item)
-        return None
+        found = [item for item in _plugin_commands() if cmd_name in (item.name, item.full_name)]
+        return PluginCommand(found[0]) if found else None
 
     def invoke(self, ctx: Any) -> Any:
         try:

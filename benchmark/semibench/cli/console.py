@@ -42,10 +42,32 @@ def stderr() -> Output:
 
 
 def tolerant_streams() -> None:
-    """Lets both streams replace the letters that their encoding lacks, such as a dash on a terminal that only knows ASCII."""
+    """Lets both streams replace the letters that their encoding lacks, such as a dash on a terminal that only knows ASCII.
+
+    What is written to a closed stream is lost, as its user wants it."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+_results: TextIO | None = None
+"""The stream for results once `reserve_stdout` has been called; None: sys.stdout."""
+
+
+def reserve_stdout() -> None:
+    """Keeps standard output for `emit`, in this process: whatever else writes to it goes to standard error.
+
+    It covers the prints of plug-ins, of C libraries and of child processes. A stdout that is no longer the process's own, as
+    in a test, stays as it is."""
+    global _results
+    if _results is not None or sys.stdout is not sys.__stdout__:
+        return
+    sys.stdout.flush()
+    own = os.dup(sys.stdout.fileno())
+    _results = open(own, "w", encoding=sys.stdout.encoding, errors="replace", closefd=True)  # noqa: SIM115
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 def emit(record: Any) -> None:
@@ -53,12 +75,13 @@ def emit(record: Any) -> None:
 
     Where the output can't hold a letter, all letters beyond ASCII are written as JSON escapes: nothing is lost."""
     text = json.dumps(jsonable(record), indent=2, ensure_ascii=False, allow_nan=False)
+    stream = _results or sys.stdout
     try:
-        text.encode(sys.stdout.encoding or "ascii")
+        text.encode(stream.encoding or "ascii")
     except UnicodeEncodeError:
         text = json.dumps(json.loads(text), indent=2, allow_nan=False)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    stream.write(text + "\n")
+    stream.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> RenderableType:

@@ -43,15 +43,16 @@ def conventions_for(
     items = [plugins.get("conventions", name) for name in names] if names else plugins.cards("conventions")
     for item in items:
         convention: Convention = item.resolve()()
+        label = plugins.label(item)
         reason = applicable(convention, dims=dims, case_dims=case_dims)
         if reason is None and not names and item.card.datasets and dataset not in item.card.datasets:
-            reason = f"made for {', '.join(item.card.datasets)}; ask for it with --convention {item.name}"
+            reason = f"made for {', '.join(item.card.datasets)}; ask for it with --convention {label}"
         if reason is None:
-            conventions[item.name] = convention
+            conventions[label] = convention
         elif names:
-            raise UsageError(f"convention {item.name!r}: {reason}")
+            raise UsageError(f"convention {label!r}: {reason}")
         else:
-            skipped.append(f"{item.name}: {reason}")
+            skipped.append(f"{label}: {reason}")
     return conventions, skipped
 
 

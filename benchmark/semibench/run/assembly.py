@@ -142,7 +142,7 @@ class Builder:
     def __call__(
         self, name: str | None = None, *, channels: int | None = None, outputs: int | None = None, **options: Any
     ) -> Backbone:
-        own = name is None or name in (self.item.name, self.item.full_name)
+        own = name is None or name in (self.plugins.label(self.item), self.item.full_name)
         item = self.item if own else self.plugins.get("backbones", str(name))
         if self.task.dims not in item.card.dims:
             raise UnsupportedError(
