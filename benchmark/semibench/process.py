@@ -19,7 +19,10 @@ MLFLOW = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
+"""Settings of MLflow. A request of its own would wait 120 s and be repeated seven times; run folders wait for nothing."""
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 """The signals that ask a process to stop: Ctrl-C, and the time limit of a scheduler."""

@@ -71,7 +71,7 @@ def mirror(
     reporter = reporter or Reporter()
     run = RunFolder(folder)
     address = store_uri(uri)
-    client = open_store(address)
+    client = open_store(address, reporter)
     target = _find(client, run, address) or _create(client, run, address)
     run_id = str(target.info.run_id)
     _log_facts(client, run, target)
@@ -139,7 +139,9 @@ def _experiment(client: MlflowClient, run: RunFolder, address: str) -> str:
         }
         try:
             return str(client.create_experiment(name, artifact_location=location, tags=tags))
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
             found = client.get_experiment_by_name(name)  # another process has just created it
             if found is None:
                 raise
@@ -161,7 +163,9 @@ def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
     if isinstance(noted, str):
         try:
             known = client.get_run(noted)
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             known = None
         if known is not None and _same(known, run):
             return known
