@@ -140,6 +140,8 @@ def store() -> dict[str, Any]:
     }
     if file is None:
         return record | {"state": "a server or another database; not checked"}
+    if file.is_dir():
+        return record | {"state": "not readable as an MLflow store: it is a folder"}
     if not file.is_file():
         return record | {"state": "doesn't exist yet; the first run creates it"}
     try:

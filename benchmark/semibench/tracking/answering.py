@@ -42,7 +42,7 @@ def why_unreachable(uri: str, seconds: float = SECONDS) -> str | None:
     )  # a name server may take longer than its socket
     asking.start()
     asking.join(seconds)
-    return found[0] if found else f"no answer within {seconds:.0f} s"
+    return found[0] if found else f"no answer within {seconds:g} s"
 
 
 def _http(parts: SplitResult, seconds: float) -> str | None:
@@ -70,4 +70,4 @@ def _port(host: str, port: int, seconds: float) -> str | None:
 
 
 def _words(reason: object, seconds: float) -> str:
-    return f"no answer within {seconds:.0f} s" if isinstance(reason, TimeoutError) else str(reason)
+    return f"no answer within {seconds:g} s" if isinstance(reason, TimeoutError) else str(reason)

@@ -1,13 +1,14 @@
 """Mirror run folders beside the run, in a process of its own: a store that is slow, hangs or goes away never holds a run.
 
-mirror = MirrorBeside(uri, reporter)
-mirror.put(folder)                  # when the run starts
-mirror.put(folder, ended=True)
-mirror.finish()                     # waits for what is left, as long as something moves
+with mirroring(uri, reporter) as mirror:
+    mirror.put(folder)                  # when the run starts
+    mirror.put(folder, ended=True)
+# the end of the block waits for what is left, as long as something moves
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -15,18 +16,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from semibench.reporting import Reporter
 from semibench.tracking.answering import why_unreachable
 from semibench.tracking.store import store_uri
-from semibench.tracking.unmirrored import forget, remember, unmirrored
-from semibench.tracking.worker import QUIET_SECONDS
+from semibench.tracking.unmirrored import remember, unmirrored
 
 log = logging.getLogger("semibench")
 
-PATIENCE = QUIET_SECONDS + 10.0
-"""Seconds without a sign of life after which the mirror's process is ended; it gives up earlier by itself."""
+SLOW = 10.0
+"""Seconds after which the user is told what the command waits for."""
+
+PATIENCE = 30.0
+"""Seconds without a sign of life after which the mirror's process is ended. It gives one every few seconds, also while MLflow
+works, and gives up by itself when MLflow hangs."""
 
 INTERRUPTED = 2.0
 """Seconds to wait for the mirror after Ctrl-C or SIGTERM; then it goes on without this process."""
@@ -40,11 +45,16 @@ class MirrorBeside:
         self._process: subprocess.Popen[str] | None = None
         self._listener: threading.Thread | None = None
         self._refused = False
-        self._open: dict[str, bool] = {}
+        self._open: list[tuple[str, bool]] = []
         self._caught_up: set[str] = set()
         self._heard = time.monotonic()
         self._failures: dict[str, str] = {}
         self._finished = False
+
+    @property
+    def works(self) -> bool:
+        """Whether the store answered, or was not asked yet."""
+        return not self._refused
 
     def put(self, folder: Path, *, ended: bool = False, missing_only: bool = False) -> None:
         """Mirror a run folder in its present state, without waiting for it.
@@ -73,12 +83,16 @@ class MirrorBeside:
             return
         self._finished = True
         assert process.stdin is not None and self._listener is not None
-        with contextlib_suppress_pipe():
+        with contextlib.suppress(OSError):
             process.stdin.close()
         began = self._heard = time.monotonic()
+        told = False
         while self._listener.is_alive():
             self._listener.join(0.1)
             now = time.monotonic()
+            if now - began > SLOW and not told:
+                self.reporter.note("waiting for MLflow; the run itself is complete (Ctrl-C: MLflow goes on by itself)")
+                told = True
             if interrupted and now - began > INTERRUPTED:
                 return
             if now - self._heard > PATIENCE:
@@ -86,7 +100,7 @@ class MirrorBeside:
                 self._listener.join(1.0)
                 break
         process.wait()
-        for name, ended in self._open.items():  # neither done nor failed: the process was killed
+        for name, ended in self._open:  # neither done nor failed: the process was killed
             if ended:
                 remember(Path(name), self.address)
             self._failures.setdefault(name, "the process that mirrors runs was stopped")
@@ -111,14 +125,13 @@ class MirrorBeside:
         self._listener.start()
         for missed in unmirrored(folder.parent, self.address):
             if missed != folder:
-                self._caught_up.add(str(missed))
-                self._send(missed, ended=True, missing_only=True)
+                self._send(missed, ended=True, missing_only=True, catch_up=True)
 
-    def _send(self, folder: Path, *, ended: bool, missing_only: bool) -> None:
+    def _send(self, folder: Path, *, ended: bool, missing_only: bool, catch_up: bool = False) -> None:
         assert self._process is not None and self._process.stdin is not None
-        self._open[str(folder)] = ended or self._open.get(str(folder), False)
-        record = {"folder": str(folder), "ended": ended, "missing_only": missing_only}
-        with contextlib_suppress_pipe():  # a worker that is gone is told by `finish`
+        self._open.append((str(folder), ended))
+        record = {"folder": str(folder), "ended": ended, "missing_only": missing_only, "catch_up": catch_up}
+        with contextlib.suppress(OSError):  # a worker that is gone is told by `finish`
             self._process.stdin.write(json.dumps(record) + "\n")
             self._process.stdin.flush()
 
@@ -136,21 +149,47 @@ class MirrorBeside:
             elif "warn" in record:
                 self.reporter.warn(record["warn"])
             elif "done" in record:
-                self._open.pop(record["done"], None)
+                self._answered(record["done"])
                 self._failures.pop(record["done"], None)
+                if record.get("caught_up"):
+                    self._caught_up.add(record["done"])
             elif "failed" in record:
-                self._open.pop(record["failed"], None)
+                self._answered(record["failed"])
                 self._failures[record["failed"]] = record["why"]
                 log.warning("MLflow: %s: %s", record["failed"], record["why"])
 
+    def _answered(self, folder: str) -> None:
+        """Remove the oldest open job of a folder."""
+        for job in self._open:
+            if job[0] == folder:
+                self._open.remove(job)
+                return
+
     def _tell(self) -> None:
-        caught_up = self._caught_up - set(self._failures)
-        if caught_up:
-            self.reporter.note(f"MLflow: {len(caught_up)} earlier runs that the store had missed are mirrored now")
+        if self._caught_up:
+            runs = "1 earlier run" if len(self._caught_up) == 1 else f"{len(self._caught_up)} earlier runs"
+            self.reporter.note(f"MLflow: {runs} that the store had missed now mirrored")
         if self._failures:
             folder, why = next(iter(self._failures.items()))
             runs = "1 run" if len(self._failures) == 1 else f"{len(self._failures)} runs"
             self.reporter.warn(
-                f"MLflow could not be written: {runs} missed, e.g. {Path(folder).name} ({why}). The run folders are complete, and the "
-                "next command with this store mirrors them"
+                f"MLflow could not be written: {runs} missed, e.g. {Path(folder).name} ({why}). The run folders are complete, and "
+                "the next command with this store mirrors them"
             )
+
+
+@contextlib.contextmanager
+def mirroring(uri: str | None, reporter: Reporter) -> Iterator[MirrorBeside]:
+    """Mirror within the block, and wait at its end; hardly, if a signal or an exit ends the block."""
+    mirror = MirrorBeside(uri, reporter)
+    interrupted = False
+    try:
+        yield mirror
+    except Exception:
+        raise
+    except BaseException:  # Ctrl-C, SIGTERM
+        interrupted = True
+        raise
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):
+            mirror.finish(interrupted=interrupted)

@@ -76,8 +76,8 @@ def mend(file: Path) -> str | None:
         return None
     if runs:
         raise SemibenchError(
-            f"{file} was cut off while MLflow changed its tables ({', '.join(left) or 'no version'}), and holds {runs} runs. Move this "
-            "file away: the run folders hold everything, and `bench leaderboard --sync` writes them to a new store"
+            f"{file} was cut off while MLflow changed its tables ({', '.join(left) or 'no version'}), and holds {runs} runs. "
+            "Move this file away: the run folders hold everything, and `bench leaderboard --sync` writes them to a new store"
         )
     aside = _unused(file)
     file.rename(aside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from semibench.contracts.errors import SemibenchError
 from semibench.process import quiet_mlflow
 from semibench.reporting import Reporter
 from semibench.tracking.answering import why_unreachable
-from semibench.tracking.sqlite_files import mend, sqlite_file, sqlite_uri
+from semibench.tracking.sqlite_files import PREFIX, mend, sqlite_file, sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -88,9 +89,18 @@ def open_store(uri: str, reporter: Reporter | None = None) -> MlflowClient:
 
 
 def _client(uri: str) -> MlflowClient:
+    """Return a client that has answered. MLflow makes a folder named after the escaped path, which is removed."""
     from mlflow.tracking import MlflowClient
 
-    return _probe(MlflowClient(tracking_uri=uri))
+    file = sqlite_file(uri)
+    stray = None if file is None else Path(uri.split("?", 1)[0].removeprefix(PREFIX)).absolute().parent
+    if file is None or stray is None or stray == file.parent or stray.exists():
+        return _probe(MlflowClient(tracking_uri=uri))
+    try:
+        return _probe(MlflowClient(tracking_uri=uri))
+    finally:
+        with contextlib.suppress(OSError):
+            stray.rmdir()
 
 
 def _probe(client: MlflowClient) -> MlflowClient:

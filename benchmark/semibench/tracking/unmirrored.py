@@ -11,6 +11,9 @@ from semibench.files import read_cached_json, write_json
 FOLDER = ".unmirrored"
 """Folder beside the run folders, with one file for each run and store."""
 
+CLAIM = f"{FOLDER}.lock"
+"""File beside the run folders that is locked by the process that catches up."""
+
 MOST = 50
 """How many runs one command catches up on."""
 
