@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from semibench.contracts.errors import BusyError
 from semibench.contracts.identity import SHORT
-from semibench.registry import registry
+from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
 from semibench.run.prepare import Plan
@@ -63,13 +64,37 @@ def execute(plan: Plan, reporter: Reporter | None = None, mirror: MirrorBeside |
     if plan.state == "done" and not request.force:
         reporter.note(f"run {plan.key[:SHORT]} is already done ({plan.folder}); --force runs it again")
         _mirror(plan, mirror)
-        return Result(plan.folder, read_object(plan.folder, records.Result), new=False)
+        record = read_object(plan.folder, records.Result)
+        if missing := unscored(request.conventions, record, registry()):
+            reporter.warn(how_to_score(plan, missing))
+        return Result(plan.folder, record, new=False)
     plan.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(plan.folder / LOCK, timeout=0), logged(plan.folder / LOG_FILE):
             return _guarded(plan, reporter, mirror)
     except Timeout as error:
         raise BusyError(f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it") from error
+
+
+def unscored(conventions: Sequence[str], record: records.Result, plugins: Registry) -> list[str]:
+    """Returns the conventions that a finished run has no scores under. conventions: names as the user gave them."""
+    labels = [plugins.label(plugins.get("conventions", name)) for name in conventions]
+    scored = {score.convention for score in record.scores}
+    return [label for label in labels if label not in scored]
+
+
+def how_to_score(plan: Plan, conventions: Sequence[str]) -> str:
+    """Returns a sentence on how a finished run gets the scores that it lacks."""
+    names = ", ".join(conventions)
+    if not any((plan.folder / PREDICTIONS).glob("*/*/*.npz")):
+        return f"run {plan.key[:SHORT]} was not scored under {names}, and its predictions were not kept: --force runs it again"
+    words = " ".join(f"-c {name}" for name in conventions)
+    runs = plan.resolved.request.runs
+    where = "" if runs == Path("runs") else f" --runs {runs}"
+    return (
+        f"run {plan.key[:SHORT]} was not scored under {names}; this does it from its kept predictions: "
+        f"bench rescore {plan.key[:SHORT]} {words}{where}"
+    )
 
 
 def _guarded(plan: Plan, reporter: Reporter, mirror: MirrorBeside | None) -> Result:
