@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 
 from semibench.installed_packages import hide_damaged_packages_from_mlflow
 
@@ -48,6 +49,22 @@ def environment() -> None:
     quiet_mlflow()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@contextmanager
+def prints_to_stderr() -> Iterator[None]:
+    """Send what a plugin prints to standard error within the block: standard output holds results only.
+
+    Prints of C libraries and child processes, too, unless a test has replaced the stream.
+    """
+    with redirect_stdout(sys.stderr), ExitStack() as stack:
+        if sys.stdout is sys.__stderr__ and sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+            kept = os.dup(sys.__stdout__.fileno())
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, sys.__stdout__.fileno())
+            os.dup2(sys.stdout.fileno(), sys.__stdout__.fileno())
+        yield
 
 
 def interrupt() -> None:

@@ -12,8 +12,6 @@ import difflib
 import functools
 import importlib
 import importlib.util
-import os
-import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +24,7 @@ from semibench import hookspecs
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError, UnknownNameError, UsageError
 from semibench.installed_packages import Package, damaged_packages, packages
+from semibench.process import prints_to_stderr
 
 GROUP = hookspecs.PROJECT
 
@@ -117,22 +116,6 @@ class Registered:
         return loaded
 
 
-@contextlib.contextmanager
-def prints_to_stderr() -> Iterator[None]:
-    """Send what a plugin prints to standard error within the block: standard output holds results only.
-
-    Prints of C libraries and child processes, too, unless a test has replaced the stream.
-    """
-    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
-        if sys.stdout is sys.__stderr__ and sys.__stdout__ is not None:
-            sys.__stdout__.flush()
-            kept = os.dup(sys.__stdout__.fileno())
-            stack.callback(os.close, kept)
-            stack.callback(os.dup2, kept, sys.__stdout__.fileno())
-            os.dup2(sys.stdout.fileno(), sys.__stdout__.fileno())
-        yield
-
-
 @dataclass(frozen=True)
 class Problem:
     """A problem with a plugin. names: names of the affected cards, if known."""
@@ -202,7 +185,6 @@ class Registry:
         for (kind, name), items in claims.items():
             self._admit(kind, name, items)
 
-    # ---- loading -------------------------------------------------------------------------------------------------
     def _problem(
         self, outcome: str, source: Source, message: str, error: BaseException | None = None, **more: Any
     ) -> None:
@@ -320,9 +302,7 @@ class Registry:
             if own is None:
                 self._ambiguous[kind, name] = healthy
             all_names = ", ".join(item.full_name for item in healthy)
-            for item in healthy:
-                if item is own:
-                    continue
+            for item in (item for item in healthy if item is not own):
                 source = Source(item.distribution, item.version, item.entry_point, item.module, lambda: None)
                 message = f"{single} {name!r} comes from several distributions ({all_names}); use its full name"
                 if own is not None:
@@ -332,7 +312,6 @@ class Registry:
                     )
                 self._problem("clash", source, message, kind=kind)
 
-    # ---- look-up -------------------------------------------------------------------------------------------------
     def cards(self, kind: str) -> list[Registered]:
         """Return all healthy plugins of a kind ("methods", "backbones" ...), sorted by name; of one name, the built-in first."""
         self._check_kind(kind)
