@@ -96,6 +96,8 @@ def _package(found: importlib.metadata.Distribution) -> Package:
 def _identity(found: importlib.metadata.Distribution) -> tuple[str, str]:
     """Return name and version; where METADATA is missing or damaged, as the folder's name has them."""
     folder = Path(str(getattr(found, "_path", "unknown"))).stem
+    name: str | None
+    version: str | None
     try:
         metadata = found.metadata
         name, version = metadata["Name"], metadata["Version"]

@@ -58,12 +58,13 @@ def prints_to_stderr() -> Iterator[None]:
     Prints of C libraries and child processes, too, unless a test has replaced the stream.
     """
     with redirect_stdout(sys.stderr), ExitStack() as stack:
-        if sys.stdout is sys.__stderr__ and sys.__stdout__ is not None:
-            sys.__stdout__.flush()
-            kept = os.dup(sys.__stdout__.fileno())
+        output, errors = sys.__stdout__, sys.__stderr__
+        if output is not None and errors is not None and sys.stdout is errors:
+            output.flush()
+            kept = os.dup(output.fileno())
             stack.callback(os.close, kept)
-            stack.callback(os.dup2, kept, sys.__stdout__.fileno())
-            os.dup2(sys.stdout.fileno(), sys.__stdout__.fileno())
+            stack.callback(os.dup2, kept, output.fileno())
+            os.dup2(errors.fileno(), output.fileno())
         yield
 
 

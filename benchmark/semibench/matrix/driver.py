@@ -16,6 +16,7 @@ from typing import Any
 
 from semibench.contracts.engine import Engine, Job, Outcome
 from semibench.files import read_cached_json, write_json
+from semibench.guard import calling, returned, wrong_return
 from semibench.matrix.limits import Limits
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.process import stopping
@@ -94,9 +95,10 @@ def run_matrix(
 
     with stopping(stop):
         try:
-            engine.start(jobs)
+            with calling(engine, "start"):
+                engine.start(jobs)
             while len(progress.outcomes) < len(jobs):
-                for outcome in engine.poll():
+                for outcome in _polled(engine, by_name):
                     item = by_name[outcome.name]
                     progress.outcomes[outcome.name] = outcome
                     _correct(item, outcome)
@@ -111,6 +113,16 @@ def run_matrix(
             if mirror is not None:
                 mirror.finish()
     return {by_name[name].key: outcome for name, outcome in progress.outcomes.items()}
+
+
+def _polled(engine: Engine, known: Mapping[str, Planned]) -> list[Outcome]:
+    """Return the outcomes that an engine reports; raise PluginError for anything else, and for a cell that it was not given."""
+    with calling(engine, "poll"):
+        outcomes = list(engine.poll())
+    for outcome in outcomes:
+        if returned(engine, "poll", outcome, Outcome, "a list of Outcome").name not in known:
+            raise wrong_return(engine, "poll", f"outcomes of its own cells ({', '.join(known)})", outcome)
+    return outcomes
 
 
 def _job(item: Planned, runs: Path, limits: Limits, execution: Mapping[str, Any]) -> Job:
