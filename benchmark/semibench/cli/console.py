@@ -62,12 +62,13 @@ def reserve_stdout() -> None:
     It covers the prints of plug-ins, of C libraries and of child processes. A stdout that is no longer the process's own, as
     in a test, stays as it is."""
     global _results
-    if _results is not None or sys.stdout is not sys.__stdout__:
+    output, errors = sys.__stdout__, sys.__stderr__
+    if _results is not None or output is None or errors is None or sys.stdout is not output:
         return
-    sys.stdout.flush()
-    own = os.dup(sys.stdout.fileno())
-    _results = open(own, "w", encoding=sys.stdout.encoding, errors="replace", closefd=True)  # noqa: SIM115
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    output.flush()
+    own = os.dup(output.fileno())
+    _results = open(own, "w", encoding=output.encoding, errors="replace", closefd=True)  # noqa: SIM115
+    os.dup2(errors.fileno(), output.fileno())
 
 
 def emit(record: Any) -> None:

@@ -156,7 +156,7 @@ class MirrorBeside:
             elif "failed" in record:
                 self._answered(record["failed"])
                 self._failures[record["failed"]] = record["why"]
-                log.warning("MLflow: %s: %s", record["failed"], record["why"])
+                log.info("MLflow: %s: %s", record["failed"], record["why"])
 
     def _answered(self, folder: str) -> None:
         """Remove the oldest open job of a folder."""
