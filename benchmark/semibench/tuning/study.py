@@ -208,7 +208,7 @@ class Study:
         for one in orphans:
             self.optuna.tell(one.number, state=TrialState.FAIL, skip_if_finished=True)
             if one.params:
-                self.optuna.enqueue_trial(one.params)
+                self.optuna.enqueue_trial(dict(one.params))
             where = "" if one.gone else f" on {one.machine}"
             reporter.note(f"trial {one.number} was killed while running{where}; its values are tried again")
         return len(orphans)
