@@ -22,6 +22,7 @@ from semibench.contracts.identity import canonical, sha256
 from semibench.data.hashes import HashMemory, case_contents
 from semibench.data.roots import cache_dir
 from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_shard
+from semibench.guard import calling, returned
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
 
@@ -237,7 +238,8 @@ def _decoded(
 ) -> Iterator[tuple[str, Case]]:
     doubts: list[str] = []
     for done, ref in enumerate(refs, 1):
-        case = dataset.read(ref)
+        with calling(dataset, "read"):
+            case = returned(dataset, "read", dataset.read(ref), Case)
         check_case(case, ref, dataset)
         doubts += [remark.message for remark in dataset.remarks(ref)]
         yield contents[ref.key], case

@@ -15,6 +15,7 @@ from semibench.contracts.cases import CaseRef, Dataset
 from semibench.contracts.errors import CaseError
 from semibench.contracts.identity import canonical, sha256
 from semibench.data.roots import cache_dir
+from semibench.guard import calling
 from semibench.reporting import Reporter
 
 FRESH = 2_000_000_000
@@ -110,7 +111,8 @@ def case_contents(
         if dataset.fingerprint is not None:
             content[ref.key] = sha256(canonical(["fingerprint", dataset.fingerprint, ref.id]))
             continue
-        files[ref.key] = dataset.files(ref)
+        with calling(dataset, "files"):
+            files[ref.key] = tuple(dataset.files(ref))
         if not files[ref.key]:
             raise CaseError(
                 f"case {ref.key}: files() lists no file and {type(dataset).__name__} has no fingerprint, so its content "

@@ -22,10 +22,11 @@ from filelock import FileLock
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import SYNTHETIC, Case, CaseRef, Dataset, DatasetOptions, Frame, Truth
 from semibench.contracts.errors import UsageError
-from semibench.contracts.generator import Generator
+from semibench.contracts.generator import Fitted, Generator
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.protocol import Synthesis
 from semibench.data.cache import CaseStore
+from semibench.guard import calling, returned
 from semibench.registry import Registered
 from semibench.reporting import Reporter
 from semibench.source_digest import source_digest
@@ -159,20 +160,23 @@ def _generate(
         reporter.advance(done, values)
 
     start = time.perf_counter()
-    fitted = generator.fit(images, draft / "model", seed=seed, device=device, progress=progress)
+    with calling(generator, "fit"):
+        fitted = generator.fit(images, draft / "model", seed=seed, device=device, progress=progress)
+    returned(generator, "fit", fitted, Fitted)
     fit_seconds = time.perf_counter() - start
     start = time.perf_counter()
     real = torch.stack(images)
-    samples, curated = generator.synthesise(
-        draft / "model",
-        real,
-        count,
-        candidates=synthesis.candidates,
-        options=synthesis.curation,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
+    with calling(generator, "sample"):
+        samples, curated = generator.synthesise(
+            draft / "model",
+            real,
+            count,
+            candidates=synthesis.candidates,
+            options=synthesis.curation,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
     if phases:
         reporter.end()
     kept = samples * scale + low
