@@ -17,7 +17,7 @@ import torch
 
 from semibench.contracts.errors import IdentityError, SemibenchError
 from semibench.contracts.method import Method
-from semibench.files import synchronise, write_atomically
+from semibench.files import synchronise, write_atomically, write_with_torch
 
 FORMAT = 1
 """Version of the layout; other versions are refused."""
@@ -115,7 +115,7 @@ class Checkpoints:
         """Write `last.pt`; the old one becomes `previous.pt`. One of the two is complete at every moment."""
 
         def write(temporary: Path) -> None:
-            torch.save({"format": FORMAT, "key": self.key, **content}, temporary)
+            write_with_torch(temporary, {"format": FORMAT, "key": self.key, **content})
             synchronise(temporary)  # before the file that it replaces is put aside
             if self.last.is_file():
                 self.last.replace(self.previous)
@@ -131,7 +131,7 @@ class Checkpoints:
             "method": dict(method.state_dict()),
             "best": {"value": best.value, "iteration": best.iteration},
         }
-        write_atomically(self.best_of(stage, final), lambda temporary: torch.save(content, temporary))
+        write_atomically(self.best_of(stage, final), lambda temporary: write_with_torch(temporary, content))
 
     def load(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
         """Load the newest complete checkpoint; return None if there is no checkpoint.
