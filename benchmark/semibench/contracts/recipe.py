@@ -128,9 +128,9 @@ class Recipe(Frozen):
     """Power of the schedule "poly"."""
     warm_up: float = Field(0.0, ge=0, lt=1)
     """Share of the steps of a stage in which the learning rate rises linearly from near 0."""
-    clip_norm: float | None = Field(None, gt=0)
+    clip_norm: float | None = Field(None, gt=0, le=1e12)
     """Largest norm of the gradient; None: no limit."""
-    clip_value: float | None = Field(None, gt=0)
+    clip_value: float | None = Field(None, gt=0, le=1e12)
     """Largest absolute value of a gradient's elements; None: no limit."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Precision of the forward and backward passes."""

@@ -34,7 +34,6 @@ from semibench.registry import Registered
 from semibench.reporting import Reporter
 from semibench.source_digest import source_digest
 
-
 RECORD, SAMPLES = "record.json", "samples.npy"
 """Files of an artifact."""
 

@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -165,6 +165,9 @@ def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
     endless = [name for name, value in _numbers(values) if not math.isfinite(value)]
     if endless:
         raise UsageError(f"{what}: {', '.join(endless)}: expected a finite number, found NaN or infinity")
+    flags = [name for name, value in values.items() if isinstance(value, bool) and _is_number(model, name)]
+    if flags:
+        raise UsageError(f"{what}: {', '.join(flags)}: expected a number, found true or false")
     try:
         return model(**values)
     except ValidationError as error:
@@ -179,6 +182,13 @@ def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
             else:
                 lines.append(f"{where}: {item['msg']}, found {shown(item['input'])}")
         raise UsageError(f"{what}: " + "; ".join(lines)) from error
+
+
+def _is_number(model: type[BaseModel], name: str) -> bool:
+    """Returns whether a field takes numbers and no flags; pydantic would take true for 1."""
+    field = model.model_fields.get(name)
+    kinds = set() if field is None else {field.annotation, *get_args(field.annotation)}
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
@@ -214,7 +224,7 @@ class _RampRecord(BaseModel, extra="forbid"):
 class _TermRecord(BaseModel, extra="forbid"):
     """What `Term.record` can be."""
 
-    weight: float
+    weight: float = Field(ge=-1e12, le=1e12)
     ramp: _RampRecord
     active: tuple[float, float | None]
 
@@ -228,7 +238,8 @@ def term_records(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dic
         change = {"weight": change} if isinstance(change, int | float) and not isinstance(change, bool) else change
         if not isinstance(change, Mapping) or set(change) - set(records[name]):
             raise UsageError(
-                f"term.{name}: expected a weight or the fields weight, ramp.kind, ramp.end, ramp.levels, active; found {shown(change)}"
+                f"term.{name}: expected a weight or the fields weight, ramp.kind, ramp.end, ramp.levels, active; "
+                f"found {shown(change)}"
             )
         records[name] = merge(records[name], change)
         build(_TermRecord, f"term.{name}", records[name])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from semibench.files import explain, jsonable, write_atomically
 from semibench.runfolder.records import Status
 from semibench.runfolder.state import this_process
+from semibench.untrusted import without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +46,8 @@ class StatusFile:
         """Replaces the file. error: why the run failed or was stopped."""
         process, process_started, host = this_process()
         status = Status(
-            state=state, error=error, started=self.started, ended=None if state == "running" else now(), process=process,
-            process_started=process_started, host=host,
+            state=state, error=None if error is None else without_secrets(error), started=self.started,
+            ended=None if state == "running" else now(), process=process, process_started=process_started, host=host,
         )  # fmt: skip
         try:
             status.to_disk(self.folder)
@@ -73,10 +74,17 @@ class StatusFile:
             log.warning("%s", explain(reason))  # a folder that became read-only: readers find that the process is gone
 
 
+class _LogFormat(logging.Formatter):
+    """Lines of the log, without passwords and tokens."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
 class _LogFile(logging.FileHandler):
     """The log of a run. A full disk loses lines of it and nothing else."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the name is logging's)
+    def handleError(self, record: logging.LogRecord) -> None:
         """Says nothing, where logging would print a traceback for each line."""
 
     def close(self) -> None:
@@ -89,7 +97,7 @@ class _LogFile(logging.FileHandler):
 def logged(path: Path) -> Iterator[None]:
     """Also writes the harness's log messages to the run's log file within the block."""
     handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_LogFormat("%(asctime)s %(levelname)s %(message)s"))
     level = log.level
     log.addHandler(handler)
     log.setLevel(min(level or logging.INFO, logging.INFO))
