@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from semibench.contracts.cards import DatasetCard
+from semibench.contracts.identity import Grid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +122,7 @@ class DatasetOptions(BaseModel, frozen=True, extra="forbid"):
 
     edition: str = "default"
     """A published way to prepare the data set."""
-    size: tuple[int, ...] | None = None
+    size: Grid | None = None
     """The working grid to which a 2D image is resized. None: the harness fills in the recipe's patch; volumes use the
     edition's own grid."""
 

@@ -7,12 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from semibench.contracts.identity import Frozen
+from semibench.contracts.identity import Frozen, Grid
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Strength = Annotated[float, Field(ge=0)]
-Size = Annotated[int, Field(gt=0, le=100_000)]
-"""One side of an image, in pixels or voxels."""
 
 UNCHANGED = (0.0, 1.0, 1.0)
 """(probability, smallest, largest) of a change that never happens."""
@@ -108,7 +106,7 @@ class Recipe(Frozen):
     """Labeled samples in a batch."""
     unlabeled_batch: int = Field(gt=0, le=100_000)
     """Unlabeled samples in a batch."""
-    patch: tuple[Size, ...]
+    patch: Grid
     """Spatial size of the training images."""
     slab: int = Field(1, ge=1, le=1000)
     """Adjacent slices that a 2D network sees as channels."""

@@ -32,6 +32,10 @@ Controls = bool | Literal["both"]
 """Which cells a group has: False: the methods; True: their controls; "both": the methods and their controls."""
 
 
+MOST_NUMBERS = 100_000
+"""Most numbers that a range may have."""
+
+
 def _several(value: Any) -> Any:
     """Wrap a single value in a list."""
     return value if isinstance(value, list | tuple) else [value]
@@ -48,9 +52,12 @@ def numbers(value: Any) -> Any:
             raise ValueError("expected numbers as 0-2, 0,3,5 or a list")
         for piece in part.split(","):
             low, dash, high = piece.strip().partition("-")
-            if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
+            if not low.isdecimal() or (dash and not high.isdecimal()) or (dash and int(high) < int(low)):
                 raise ValueError(f"expected numbers as 0-2 or 0,3,5, found {part!r}")
-            parsed += range(int(low), int(high if dash else low) + 1)
+            first, last = int(low), int(high if dash else low)
+            if last - first >= MOST_NUMBERS:
+                raise ValueError(f"expected at most {MOST_NUMBERS} numbers, found {piece.strip()!r}")
+            parsed += range(first, last + 1)
     return list(dict.fromkeys(parsed))
 
 
