@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from semibench.contracts.errors import UsageError
 from semibench.documents import shown
@@ -227,6 +227,13 @@ class _TermRecord(BaseModel, extra="forbid"):
     weight: float = Field(ge=-1e12, le=1e12)
     ramp: _RampRecord
     active: tuple[float, float | None]
+
+    @field_validator("active")
+    @classmethod
+    def _in_order(cls, active: tuple[float, float | None]) -> tuple[float, float | None]:
+        if active[1] is not None and not active[0] < active[1]:
+            raise ValueError("expected (start, end) with start < end")
+        return active
 
 
 def term_records(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
