@@ -17,6 +17,9 @@ from faults.damage import BINARY_FILE, NOISE, TEXT_FILE, Damage, put
 from faults.feeding import Given
 from faults.inputs_records import fields, run_folder
 
+HARMLESS = ("a file more", "prediction without conventions")
+"""Changes that hide nothing: the other files say for which conventions the predictions were made."""
+
 VERIFY = ("verify", "bundle.zip")
 Files = dict[str, bytes]
 
@@ -27,7 +30,7 @@ def bundles() -> Iterator[Given]:
         right = "refuse" if "middle" not in name and "start" not in name else "either"
         yield Given("bundles", f"bundle {name}", VERIFY, lambda work, d=damage: d(work / "bundle.zip"), right)  # type: ignore[misc, arg-type]
     for name, change in whole().items():
-        yield Given("bundles", name, VERIFY, rebuilt(change), "either" if name == "a file more" else "refuse")
+        yield Given("bundles", name, VERIFY, rebuilt(change), "either" if name in HARMLESS else "refuse")
     for name, change in untrusted().items():
         yield Given("bundles", name, VERIFY, lambda work, c=change: c(work / "bundle.zip"))  # type: ignore[misc]
     for record in ("spec.json", "split.json", "result.json", "provenance.json"):
@@ -324,5 +327,6 @@ def npy_bytes(shape: str, count: int) -> bytes:
 def spoil_deflate(data: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         info = archive.infolist()[0]
-    start = info.header_offset + 30 + len(info.filename)
+    name, extra = struct.unpack("<HH", data[info.header_offset + 26 : info.header_offset + 30])
+    start = info.header_offset + 30 + name + extra
     return data[:start] + b"\xff" * min(20, info.compress_size) + data[start + min(20, info.compress_size) :]

@@ -243,6 +243,10 @@ def settings() -> Iterator[Given]:
     yield Given("set", "--set twice", (*PLAN, "--set", "lr=1", "--set", "lr=1"))
 
 
+SHOWN = ("--runs is a file", "--runs under a file", "verify /dev/zero")
+"""Options with which a plan can be shown, or that fail in their own way."""
+
+
 def options() -> Iterator[Given]:
     """Yields values of other options."""
     base = PLAN[:5]
@@ -330,7 +334,7 @@ def options() -> Iterator[Given]:
         "show nothing": ("show", "method", "\x1b[31m"),
         "unknown command": ("banana",),
     }.items():
-        yield Given("options", name, words)
+        yield Given("options", name, words, right="either" if name in SHOWN else "refuse")
 
 
 def toml_files() -> Iterator[Given]:

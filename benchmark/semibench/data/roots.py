@@ -115,7 +115,7 @@ def _section(file: Path) -> Mapping[str, Any] | None:
         return None
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # of TOML, UTF-8, a number of 5000 digits
         raise UsageError(f"{file} is not a readable TOML file: {error}. Correct it or remove it.") from error
     section = content.get("data", {})
     paths = section.get("paths", {}) if isinstance(section, dict) else None

@@ -7,7 +7,7 @@ from itertools import product
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, create_model
+from pydantic import BaseModel, BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
 from semibench.run.options import Option
@@ -72,7 +72,7 @@ def _axis(name: str, field: FieldInfo) -> tuple[Any, Any]:
     )
     several = BeforeValidator(numbers if is_number else _several)
     kind: Any = GenericAlias(tuple, (single, ...))
-    return Annotated[kind, several, option], ... if field.is_required() else (field.default,)
+    return Annotated[kind, several, option, Field(min_length=1)], ... if field.is_required() else (field.default,)
 
 
 def _shared(field: FieldInfo) -> tuple[Any, Any]:
