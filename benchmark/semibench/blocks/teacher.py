@@ -77,6 +77,14 @@ class Teacher(nn.Module):
             self._count = int(self.updates)
         return min(1.0 - 1.0 / (self._count + 1), self.decay)
 
+    def limit(self, steps: float) -> None:
+        """Limits the length of the average: the decay becomes at most 1 - 1 / steps.
+
+        Args:
+            steps: largest number of steps that the average covers; 1 or less: the teacher equals the network.
+        """
+        self.decay = min(self.decay, 1.0 - 1.0 / max(steps, 1.0))
+
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         """Moves the average one step towards `net`, which must have the same structure.

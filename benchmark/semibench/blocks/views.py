@@ -127,7 +127,8 @@ def draw_geometry(
     matrix[:, a, a] = matrix[:, b, b] = angle.cos()
     matrix[:, a, b], matrix[:, b, a] = -angle.sin(), angle.sin()
     matrix = matrix / factor[:, None, None]
-    return Geometry(start, matrix, tilted | scaled, turns, mirror < policy.flip, plane)
+    flips = mirror < torch.tensor(policy.flip, dtype=torch.float64)
+    return Geometry(start, matrix, tilted | scaled, turns, flips, plane)
 
 
 def apply_geometry(

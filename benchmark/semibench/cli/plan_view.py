@@ -121,7 +121,11 @@ def _optimiser(recipe: Mapping[str, Any]) -> str:
 
 def _weak(policy: Mapping[str, Any]) -> str:
     """What the weak views change, each with its probability."""
-    parts = [f"flip of each axis p={cell(policy['flip'])}"] if policy["flip"] else []
+    flip = policy["flip"]
+    if isinstance(flip, list | tuple):
+        parts = [f"flip of axis {axis} p={cell(chance)}" for axis, chance in enumerate(flip) if chance]
+    else:
+        parts = [f"flip of each axis p={cell(flip)}"] if flip else []
     parts += [f"right-angle turn p={cell(policy['rotate90'])}"] if policy["rotate90"] else []
     chance, degrees = policy["rotate"]
     parts += [f"rotation up to {cell(degrees)}° p={cell(chance)}"] if chance and degrees else []

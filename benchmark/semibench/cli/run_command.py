@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from semibench.cli.compared_runs import compared, ended_in_order
 from semibench.cli.console import emit, stderr, stdout
 from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
@@ -19,6 +20,7 @@ EPILOG = (
     "bench run --protocol synthetic --dataset tus\n\n"
     "bench run --protocol ssmis --dataset la --method mean-teacher --backbone vnet --set labeled=8 --seeds 0-2\n\n"
     "bench run --protocol self --dataset bus-bra --data-root ~/data --recipe paper --set lr=0.02 --set term.consistency=0.3\n\n"
+    "bench run --protocol self --dataset tus --compare --method cps\n\n"
     "bench run --protocol synthetic --dataset tus --plan\n\n"
     "bench run --protocol synthetic --dataset tus --json > result.json"
 )
@@ -34,6 +36,17 @@ Seeds = Annotated[
 PlanOnly = Annotated[
     bool,
     typer.Option("--plan", "--dry-run", help="Print the plan and exit.", rich_help_panel=KEPT, show_default=False),
+]
+
+Compare = Annotated[
+    bool | None,
+    typer.Option(
+        "--compare/--no-compare",
+        help="Also run the labels alone and, where the protocol adds unlabeled images, the method without them, beside this run; "
+        "a table ends the command (default: if no method is named).",
+        rich_help_panel=KEPT,
+        show_default=False,
+    ),
 ]
 
 
@@ -59,13 +72,17 @@ def add(app: typer.Typer) -> None:
         request: Request,
         seeds: Seeds = None,
         plan_only: PlanOnly = False,
+        compare: Compare = None,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
         """Train and score one method on one data set under one protocol.
 
         The run folder (runs/KEY) holds everything. Repeating the command resumes a stopped run and does nothing for a finished one.
+        Without --method, the protocol's default method runs beside its references.
         """
+        if compare is None:
+            compare = request.method is None and seeds is None and not (plan_only or as_json or request.control)
         selected_seeds = seeds_of(seeds) if seeds is not None else (request.seed,)
         environment()
         on_signals(interrupt, signal.SIGTERM)  # the time limit of a scheduler ends a run as Ctrl-C does
@@ -73,7 +90,10 @@ def add(app: typer.Typer) -> None:
         records: list[Any] = []
         for seed in selected_seeds:
             one = request.model_copy(update={"seed": seed})
-            records.append(_one(one, reporter, plan_only=plan_only, as_json=as_json, brief=bool(records)))
+            if compare and not plan_only:
+                records += compared(one, reporter, as_json=as_json, brief=bool(records))
+            else:
+                records.append(_one(one, reporter, plan_only=plan_only, as_json=as_json, brief=bool(records)))
         if as_json:
             emit(records[0] if len(records) == 1 else records)
 
@@ -87,21 +107,14 @@ def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, 
     from semibench.run.execute import execute
     from semibench.run.prepare import prepare
 
-    errors = stderr()
-    try:
+    with ended_in_order(reporter):
         plan = prepare(request, reporter)
         facts = plan.summary()
         if not (plan_only and as_json):
-            show_plan(stdout() if plan_only else errors, facts, brief=brief)
+            show_plan(stdout() if plan_only else stderr(), facts, brief=brief)
         if plan_only:
             return facts
         result = execute(plan, reporter)
-    except KeyboardInterrupt:
-        reporter.close()
-        errors.show("interrupted: the same command resumes from the last checkpoint", style="yellow")
-        raise typer.Exit(1) from None
-    finally:
-        reporter.close()
     if not as_json:
         show_result(stdout(), result)
     return result.record

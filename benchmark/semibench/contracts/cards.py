@@ -162,6 +162,9 @@ class DatasetCard(Card, frozen=True):
 class ProtocolCard(Card, frozen=True):
     """A rule that draws the split."""
 
+    adds_to: str = ""
+    """The protocol with the same labeled and test cases, to whose unlabeled cases this one adds others. Empty: none."""
+
 
 class GeneratorCard(Card, frozen=True):
     """Learns from training cases and samples synthetic ones."""

@@ -33,8 +33,8 @@ class WeakPolicy(Frozen):
     sample. Published scripts draw otherwise: with MGCC's flips and turns one image in six stays as it is here, and one in
     three in its code."""
 
-    flip: Probability = 0.5
-    """Probability for each axis."""
+    flip: Probability | tuple[Probability, ...] = 0.5
+    """Probability for each axis, or one for each spatial axis in their order: (0, 0.5) flips left and right alone."""
     rotate90: Probability = 0.5
     """Probability of a right-angle rotation in the image plane: the last two axes; in 3D the first two spatial axes, if
     their sides are equal (RandomRotFlip of SSL4MIS)."""
@@ -126,6 +126,9 @@ class Recipe(Frozen):
     """Power of the schedule "poly"."""
     warm_up: float = Field(0.0, ge=0, lt=1)
     """Share of the steps of a stage in which the learning rate rises linearly from near 0."""
+    longest_average: float = Field(1.0, gt=0, le=1)
+    """Longest moving average of weights, as a share of the run's iterations. A teacher with decay d averages about 1 / (1 - d)
+    steps, 100 of 30000 as published; in a run of 400 that is a quarter of all, and the teacher lags behind its student."""
     clip_norm: float | None = Field(None, gt=0, le=1e12)
     """Largest norm of the gradient; None: no limit."""
     clip_value: float | None = Field(None, gt=0, le=1e12)

@@ -24,6 +24,7 @@ SIMILAR = ProtocolCard(
     load="semibench.protocols.pooled:SimilarDomain",
     summary="adds unlabeled cases from other data sets of the same task",
     paper="Tang et al., arXiv 2305.09447, Table II",
+    adds_to="self",
 )
 SYNTHETIC = ProtocolCard(
     name="synthetic",
@@ -31,6 +32,7 @@ SYNTHETIC = ProtocolCard(
     load="semibench.protocols.pooled:SyntheticDomain",
     summary="adds unlabeled cases from a generator fitted to the training cases of the same draw",
     paper="Tang et al., arXiv 2305.09447, Tables III and IV",
+    adds_to="self",
 )
 UMDA = ProtocolCard(
     name="umda",

@@ -220,4 +220,14 @@ def build_method(resolved: Resolved, task: Task, plugins: Registry) -> Method:
     builder = Builder(plugins, names.backbone, options.backbone_options, task, options.recipe, resolved.request.weights)
     method: Method = options.method(task, builder, options.method_options)
     method.terms = options.weighted_terms()
+    limit_averages(method, options.recipe)
     return method
+
+
+def limit_averages(method: Method, recipe: Recipe) -> None:
+    """Limits the teachers of a method to the longest average that the recipe allows."""
+    from semibench.blocks import Teacher
+
+    for module in method.modules():
+        if isinstance(module, Teacher):
+            module.limit(recipe.longest_average * recipe.iterations)

@@ -235,6 +235,19 @@ def _generator(
     return plugins.get("generators", str(settings.get("protocol.generator", settings.get("generator", default))))
 
 
+def settable_parts(cell: Cell, plugins: Registry) -> dict[str, set[str]]:
+    """Returns the parts of a run and their top-level fields, as `--set PART.FIELD=VALUE` names them."""
+    names = find_names(cell, plugins)
+    protocol: DrawProtocol = names.protocol.resolve()()
+    own = cell.recipe.rstrip("*") == "own"
+    _, recipe_protocol = base_recipe(
+        plugins, "paper" if own else cell.recipe, dims=names.dims, protocol=names.protocol.name, dataset=names.card.name
+    )
+    generator = _generator(plugins, protocol, recipe_protocol, names.settings)
+    parts = _settable(names, protocol, names.method.resolve(), names.backbone.resolve(), generator)
+    return {part: set(fields) for part, fields in parts.items()}
+
+
 def _settable(
     names: Names, protocol: DrawProtocol, method: type[Any], backbone: type[Any], generator: Registered | None
 ) -> dict[str, Any]:
@@ -256,6 +269,11 @@ def _changed_recipe(recipe: Recipe, given: Nested, dims: int) -> Recipe:
     changed = build(Recipe, "recipe", recipe.model_dump(), given)
     if len(changed.patch) != dims:
         raise UsageError(f"recipe.patch has {len(changed.patch)} sides, but the network has {dims} dims")
+    flip = changed.weak.flip
+    if isinstance(flip, tuple) and len(flip) != dims:
+        raise UsageError(
+            f"recipe.weak.flip has {len(flip)} probabilities; expected one number, or one for each of {dims} axes"
+        )
     return changed.model_copy(update={"name": f"{recipe.name}*" if changed.changed(recipe) else recipe.name})
 
 

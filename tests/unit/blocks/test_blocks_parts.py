@@ -49,6 +49,24 @@ def test_teacher_warm_up_and_decay() -> None:
     assert int(teacher.updates) == 101
 
 
+def test_a_limited_teacher_averages_fewer_steps_and_never_more() -> None:
+    """With a = 1 - 1/20 the average of the steps 1, 2, 3 ... lags behind the last by a / (1 - a) = 19 steps."""
+    net = nn.Linear(1, 1, bias=False)
+    short, long = Teacher(net, 0.99), Teacher(net, 0.9)
+    short.limit(20.0)
+    long.limit(20.0)
+    for step in range(1, 601):
+        with torch.no_grad():
+            net.weight.fill_(float(step))
+        short.update(net)
+        long.update(net)
+    assert float(next(short.net.parameters())) == pytest.approx(600 - 19, abs=1e-3)
+    assert float(next(long.net.parameters())) == pytest.approx(600 - 9, abs=1e-3)
+    short.limit(0.5)
+    short.update(net)
+    assert float(next(short.net.parameters())) == 600.0
+
+
 @pytest.mark.parametrize("rule", ["none", "ema", "copy"])
 def test_teacher_buffers(rule: str) -> None:
     net = small_net()

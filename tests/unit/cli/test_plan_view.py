@@ -51,6 +51,12 @@ def test_split_optimiser_and_views_show() -> None:
     assert "strong views" not in planned("-m", "supervised"), "no stream of `supervised` has strong views"
 
 
+def test_a_probability_of_each_axis_shows_and_must_fit_the_dims() -> None:
+    assert "flip of axis 1 p=0.5, right-angle turn" in planned("--set", "recipe.weak.flip=[0, 0.5]")
+    refused = bench(*RUN, "--set", "recipe.weak.flip=[0, 0.5, 0.5]", "--plan")
+    assert refused.exit_code == 2 and "weak.flip has 3 probabilities; expected one number" in refused.output
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     lines = planned("-m", "cps", "--preset", "ssl4mis", width=width).splitlines()

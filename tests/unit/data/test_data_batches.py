@@ -93,6 +93,15 @@ def test_one_image_in_six_stays_as_it_is_under_flips_and_turns() -> None:
     assert share == pytest.approx(1 / 6, abs=4 * math.sqrt(1 / 6 * 5 / 6 / 4000))
 
 
+def test_each_axis_can_have_a_probability_of_its_own() -> None:
+    image = torch.arange(9.0).reshape(1, 1, 3, 3).repeat(1000, 1, 1, 1)
+    policy = WeakPolicy(flip=(0.0, 0.3), rotate90=0.0, rotate=(0.0, 0.0))
+    seen, _, _ = weak_view(image, policy=policy, generator=generator())
+    same, mirrored = (seen == image).flatten(1).all(1), (seen == image.flip(3)).flatten(1).all(1)
+    assert bool((same | mirrored).all())
+    assert mirrored.float().mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 1000))
+
+
 def test_right_angle_turns_need_a_square_and_keep_to_their_plane() -> None:
     policy = WeakPolicy(flip=0.0, rotate90=1.0, rotate=(0.0, 0.0))
     flat = torch.rand((4, 1, 8, 12), generator=generator())

@@ -16,53 +16,53 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "fde28a9442db38303cb70491149998ba8c1f2787f69fd26b2fc5a6afebc07b0f",
+        "898d0663d6d47ee9cfa1d23659d20c2bcfd59e37ae29a1c6b43a9777d4faca23",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
-        "dbe32a9f8cee6c1ae4af9069cdce105d4cdef537e60fa27e3318924f221d3904",
+        "d4fc83112f90a67f922f7a9c63a3c4a7504a8bbf1417977daa111f0534b22e42",
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "3beb0784a408de2bd153bb448d801d4dc6b5f5ddf6edffce31dc5179d14bb534",
+        "44b2a03eadd619275da3f3ea6d1f28f9e676dc9f1b386a0b5555ed9501ee852b",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
-        "ced37d569dd501a0903b727194d27f1fa2a1fa64a3555aa660abdeeabcd218ae",
+        "c6121a38a7181050e1792c680380d08ac21e86764d829b2f9c2493db728e794d",
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
-        "5f5c734a9489011862044967acab53c13d9203ca11f088ae410e0156c985e58f",
+        "80d3b608dc8638e37cf961f49c0247a0380834afe05689155a1753c5392fdb92",
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
-        "b1682821e836e03a76d761680b2d2a8d572f928a2fecbd68db46a1f831038b91",
+        "16e182e334d5224717e74ea92093ac14cf348959964134bb42103f2a4e0b31b9",
     ),
     (
         {
             "protocol": "ssmis", "dataset": "la", "method": "mean-teacher", "backbone": "vnet", "settings": ("labeled=8",),
             "recipe": "smoke",
         },
-        "252f9c534043f2645d03bb9076e5154a97fa32aa35c398e4930ebef4de17f212",
+        "5dd1180e521fc5a48bf4b5bf772ddf3c40be69c84105f09f9af4979b3b7360b4",
     ),
     (
         {
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "ca478ca4b5642b487233019e96b1e30d9d6067e87251f03a223817bd2dc0fd01",
+        "2bf08704b7ce25a04205591416131d686c2d5fdc64c6882a7f951cdad5fa59ac",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
-        "a273f6d3f3fcc33405201bbbb3b16a6cddd839b76e204d2a33ab433442200dfe",
+        "ad4c716a623a63492f969f7b827a082d1683cdb407941a6fbf9e5e13b28cfc36",
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
-        "ed873664c532e7825cf3f5050700fb8832e7bb527d8eed8840b132d0db1d8bac",
+        "a35eae787c9695c40a9710977f976389450572bc164e767649b312611c248bf0",
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "0b3be159849b451757132efed2b61ba87dc27de6a126e7e20bf115197caaf65c",
+        "6760e5ea1fc6f820904337aaa776e7ae6d5b674b434222d7b9bdb71d6f5fd756",
     ),
 ]  # fmt: skip
 

@@ -1,0 +1,89 @@
+"""Runs that a first run is shown beside: the labels alone, and the method without what a protocol adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semibench.contracts.errors import UsageError
+from semibench.contracts.identity import Score
+from semibench.registry import Registered, Registry
+from semibench.run.request import Request
+from semibench.run.resolve import find_names, settable_parts
+from semibench.run.settings import assign, parse
+from semibench.runfolder.records import Result, ScoreSummary
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row of a first comparison. title: what the row is."""
+
+    title: str
+    request: Request
+
+
+def comparison(request: Request, plugins: Registry) -> tuple[Compared, ...]:
+    """Returns the rows of the comparison that a request without a method asks for, the request itself last.
+
+    All rows have the same network, recipe, draw and seed. If the protocol adds something to another one with the same split
+    (`ProtocolCard.adds_to`), the rows beside it run under that one.
+
+    Args:
+        request: names no method, or any.
+        plugins: the registry.
+
+    Returns:
+        The labels alone, the method under the protocol that this one adds to (if there is one), the request.
+    """
+    names = find_names(request, plugins)
+    card = names.protocol.card
+    plain = card.adds_to or names.protocol.name
+    reference = _labels_alone(plugins, names.dims)
+    method = names.method
+    rows: list[Compared] = []
+    if reference is not None and reference.full_name != method.full_name:
+        rows.append(Compared("labels alone", _beside(request, plain, reference, names.backbone, plugins)))
+    if card.adds_to:
+        without = _beside(request, plain, method, names.backbone, plugins)
+        rows.append(Compared(f"{method.name}, {plain}", without))
+    return (*rows, Compared(f"{method.name}, {names.protocol.name}" if card.adds_to else method.name, request))
+
+
+def main_dice(result: Result) -> ScoreSummary | None:
+    """Returns the Dice that boards rank: of the last weights, the method's own predictor and Semibench's convention."""
+    for score in result.scores:
+        if (score.checkpoint, score.convention, score.metric) == ("last", Score().convention, "dice"):
+            return score
+    return None
+
+
+def _labels_alone(plugins: Registry, dims: int) -> Registered | None:
+    """Returns the method that declares itself the reference for labels alone."""
+    for item in plugins.cards("methods"):
+        if item.card.reference == "labels alone" and dims in item.card.dims:
+            return item
+    return None
+
+
+def _beside(request: Request, protocol: str, method: Registered, backbone: Registered, plugins: Registry) -> Request:
+    """Returns the request with another protocol and method, without the settings that these don't have."""
+    changed = request.model_copy(
+        update={
+            "protocol": protocol,
+            "method": method.full_name,
+            "backbone": backbone.full_name,
+            "preset": request.preset if request.method == method.name else None,
+            "control": False,
+            "tuned": None,
+            "settings": (),
+        }
+    )
+    parts = settable_parts(changed, plugins)
+    return changed.model_copy(update={"settings": tuple(text for text in request.settings if _has(parts, text))})
+
+
+def _has(parts: dict[str, set[str]], text: str) -> bool:
+    try:
+        assign(parse([text]), parts)
+    except UsageError:
+        return False
+    return True
