@@ -30,7 +30,13 @@ def loader() -> type[yaml.SafeLoader]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        pass
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:  # "2020-13-01", "!!int x"
+                why = f" ({one_line(error)})" if isinstance(error, ValueError) else ""
+                what = f"{shown(node.value)} can't be read as {node.tag.rpartition(':')[2]}{why}"
+                raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER, list("-+.0123456789"))
     return Loader
@@ -117,14 +123,8 @@ def _constructed(node: Any) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise NotPlainError(error.problem or one_line(error), mark.line + 1 if mark else 1) from error
-    except (
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        RecursionError,
-    ) as error:  # "2020-13-01", "!!int x", "!!bool perhaps"
-        raise NotPlainError(one_line(error) or type(error).__name__) from error
+    except RecursionError as error:
+        raise NotPlainError("the values are nested too deeply") from error
 
 
 def shown(value: Any) -> str:

@@ -31,6 +31,7 @@ MALFORMED = {
     "a date that isn't": ("text: 2026-13-45", "month must be in 1..12"),
     "a number that isn't": ("text: !!float nothing", "could not convert"),
     "a flag that isn't": ("text: !!bool perhaps", "perhaps"),
+    "a moment that isn't": ("text: !!timestamp soon", "soon"),
     "a merge of a number": ("<<: 4", "expected a mapping"),
     "a key that is a list": ("? [1, 2]\n: 3", "unhashable key"),
     "a control character": ("text: a\x07b", "special characters are not allowed"),
