@@ -44,10 +44,10 @@ MALFORMED = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_documents_end_in_one_line_at_once(name: str) -> None:
     text, reason = MALFORMED[name]
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(UsageError) as refused:
         parse_document(text, Note, "note.yaml")
-    assert time.monotonic() - started < 5.0
+    assert time.process_time() - started < 5.0
     message = str(refused.value)
     assert message.startswith("note.yaml:") and reason in message and "\n" not in message and len(message) < 500
 
