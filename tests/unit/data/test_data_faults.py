@@ -99,7 +99,9 @@ def test_damaged_times_count_as_none_and_are_written_anew(tmp_path: Path, conten
 
 def test_times_that_cannot_be_kept_are_no_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    Timings(tmp_path / "taken").put("a", 1.0)
+    timings = Timings(tmp_path / "taken")
+    timings.put("a", 1.0)
+    assert timings.get("a") is None
 
 
 # ---- decoded cases -----------------------------------------------------------------------------------------------------
