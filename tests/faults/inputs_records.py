@@ -131,7 +131,9 @@ def checkpoints() -> Iterator[Given]:
         yield Given("checkpoints", f"{name}, both", RUN, interrupted(spoilt(damage)), "either")
         yield Given("checkpoints", f"last {name}, previous well", RUN, interrupted(only_last(damage)), "either")
     for name, change in changes():
-        yield Given("checkpoints", name, RUN, interrupted(only_last(saved(change))), "either")  # the one before is whole
+        yield Given(
+            "checkpoints", name, RUN, interrupted(only_last(saved(change))), "either"
+        )  # the one before is whole
     yield Given("checkpoints", "pickle that runs a command", RUN, interrupted(both(_dangerous)), "refuse")
 
 
