@@ -10,9 +10,10 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -87,31 +88,62 @@ def import_heavy_modules() -> None:
 
 def one(given: Given, work: Path) -> Answered:
     """Runs one command in a child process and judges how it ends."""
-    output = work.with_name(f"{work.name}.output")
+    code, text, seconds = forked(given.words, work, seconds=SECONDS, before=_limit_memory)
+    return Answered(given, judge(given, code, text), "\n".join(text.strip().splitlines()[-3:]), seconds)
+
+
+def forked(
+    words: Sequence[str],
+    folder: Path,
+    *,
+    seconds: float,
+    before: Callable[[], object] = lambda: None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int | None, str, float]:
+    """Runs `bench` in a child of this process, which has imported everything.
+
+    Args:
+        words: of the command.
+        folder: the working directory.
+        seconds: after which the child is killed.
+        before: called in the child.
+        environment: more variables of the environment.
+
+    Returns:
+        Its exit code (minus the signal that ended it; None if it was killed), what it printed, and the seconds.
+    """
+    handle, name = tempfile.mkstemp(prefix="faults-output-")
     start = time.monotonic()
     child = os.fork()
     if child == 0:
-        _be_bench(given.words, work, output)
-    code = _wait(child, start + SECONDS)
-    seconds = time.monotonic() - start
-    text = output.read_bytes().decode("utf-8", "replace")
-    answer = judge(given, code, text)
-    return Answered(given, answer, "\n".join(text.strip().splitlines()[-3:]), seconds)
+        _be_bench(words, folder, handle, before, environment or {})
+    code = _wait(child, start + seconds)
+    took = time.monotonic() - start
+    os.close(handle)
+    text = Path(name).read_bytes().decode("utf-8", "replace")
+    Path(name).unlink()
+    return code, text, took
 
 
-def _be_bench(words: tuple[str, ...], work: Path, output: Path) -> None:
+def _limit_memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _be_bench(
+    words: Sequence[str], folder: Path, output: int, before: Callable[[], object], environment: Mapping[str, str]
+) -> None:
     """The child: never returns."""
     code = 70
     try:
         os.setsid()
-        os.chdir(work)
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
+        os.chdir(folder)
+        os.environ.update(environment)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", encoding="utf-8"), os.fdopen(2, "w", encoding="utf-8")
-        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
-        limit = pages * resource.getpagesize() + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        before()
         from semibench.cli.app import main
 
         main(list(words))

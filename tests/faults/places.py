@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +15,6 @@ from pathlib import Path
 from faults.trials import Ended, Line, command, digits, ended
 
 KIND = "mean teacher"
-LIMITED = """
-import resource, runpy, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
-runpy.run_module("semibench.cli", run_name="__main__")
-"""
-"""A program that runs `bench` with a limit on the size of files."""
 
 
 def taken(place: Path, sizes: int) -> Iterator[Line]:
@@ -111,12 +106,16 @@ def _limited(place: Path, cache: Path, right: str, sizes: list[int]) -> Line:
     for size in sizes:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        words = command(KIND)
-        failed = ended([words[0], "-c", LIMITED.format(size=size), *words[3:]], place, cache)
+        failed = ended(command(KIND), place, cache, before=lambda size=size: _limit(size))  # type: ignore[misc]
         found = state(place / "runs")
         healed = ended(command(KIND), place, cache)
         _note(line, failed, found, healed, digits(place / "runs") == right, f"{size} bytes")
     return line
+
+
+def _limit(size: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def _read_only(place: Path, cache: Path, right: str) -> Iterator[Line]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from faults.feeding import forked, import_heavy_modules
 
 KINDS: dict[str, tuple[str, ...]] = {
     "mean teacher": (
@@ -111,26 +112,17 @@ class Ended:
 
 
 def ended(
-    words: Sequence[str], folder: Path, cache: Path, *, limit: float = 300.0, more: Mapping[str, str] | None = None
+    words: Sequence[str],
+    folder: Path,
+    cache: Path,
+    *,
+    limit: float = 600.0,
+    before: Callable[[], object] = lambda: None,
 ) -> Ended:
-    """Runs a command to its end."""
-    import time
-
-    start = time.monotonic()
-    try:
-        done = subprocess.run(
-            list(words),
-            cwd=folder,
-            env=environment(cache, more),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=limit,
-        )
-    except subprocess.TimeoutExpired as late:
-        return Ended(None, str(late.stderr or ""), limit)
-    return Ended(done.returncode, done.stdout + done.stderr, time.monotonic() - start)
+    """Runs a command to its end, in a child of this process. before: called in the child."""
+    import_heavy_modules()
+    place = {"SEMIBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return Ended(*forked(words[3:], folder, seconds=limit, before=before, environment=place))
 
 
 def environment(cache: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
