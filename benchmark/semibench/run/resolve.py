@@ -254,7 +254,7 @@ def _settable(
 ) -> dict[str, Any]:
     """Returns the parts of a run and their fields, for `--set`."""
     return {
-        "recipe": Recipe.model_fields,
+        "recipe": set(Recipe.model_fields) - {"name", "dims"},
         "method": method.Options.model_fields,
         "term": method.terms,
         "backbone": backbone.Options.model_fields,
