@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -103,12 +104,21 @@ def _once(found: Sequence[Finding]) -> list[Finding]:
     return list(first.values())
 
 
+def _instead(path: Path) -> str:
+    """Returns what is where a file should be."""
+    if path.is_dir():
+        return "a folder"
+    return "a link to nothing" if path.is_symlink() else "none"
+
+
 def _files(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> bool:
     if dataset.fingerprint is not None:
         return True
     files = dataset.files(ref)
     problems = [
-        f"{path}: expected a file, found none; unpack the archive again" for path in files if not path.is_file()
+        f"{path}: expected a file, found {_instead(path)}; unpack the archive again"
+        for path in files
+        if not path.is_file()
     ]
     problems += [
         f"{path}: expected content, found an empty file; unpack the archive again"

@@ -39,9 +39,17 @@ def test_links_to_folders_and_files_are_followed_but_never_in_circles(tmp_path: 
     (data / "lost.png").symlink_to(tmp_path / "nothing.png")
     (data / "again").symlink_to(data)
     (tmp_path / "store" / "up").symlink_to(data)
-    assert seen(data) == ["a.png", "c.png", "linked/b.png"]
+    assert seen(data) == ["a.png", "c.png", "linked/b.png", "lost.png"]
     (data / "twin").symlink_to(tmp_path / "store")  # the same folder twice is no circle
-    assert seen(data) == ["a.png", "c.png", "linked/b.png", "twin/b.png"]
+    assert seen(data) == ["a.png", "c.png", "linked/b.png", "lost.png", "twin/b.png"]
+
+
+def test_a_link_to_nothing_and_a_folder_in_place_of_a_file_lose_no_case(tmp_path: Path) -> None:
+    touch(*(tmp_path / "masks" / f"{name}.png" for name in "abc"), tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.png").symlink_to(tmp_path / "nothing.png")
+    touch(tmp_path / "images" / "c.png" / "inside.txt")
+    cases = find_case_files(tmp_path, MASKS)
+    assert [files.one("image") for files in cases.values()] == [tmp_path / "images" / f"{name}.png" for name in "abc"]
 
 
 def test_what_systems_leave_is_passed_over(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def find_case_files(base: Path, patterns: Sequence[FilePattern]) -> dict[str, Ca
         LayoutError: if a folder can't be listed, or a file has a name that isn't UTF-8.
     """
     cases: dict[str, CaseFiles] = {}
-    for file in walk_files(base):
+    for file in walk_files(base, folders=True):  # a folder with the name of a file is no reason to lose its case
         pattern, match = _match(file.relative, patterns)
         if pattern is not None and match is not None:
             case = cases.setdefault(pattern.case.format(**match), CaseFiles())

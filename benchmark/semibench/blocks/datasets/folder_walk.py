@@ -15,15 +15,17 @@ SYSTEM_FILES = frozenset({"desktop.ini", "thumbs.db", "icon\r"})
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file in a folder.
+    """A file in a folder, or a link to one that is gone.
 
     Attributes:
         path: where it is.
         relative: its path inside the folder, with "/", in composed Unicode (NFC): macOS stores names decomposed.
+        is_folder: True for a folder, which may have the name that a file should have.
     """
 
     path: Path
     relative: str
+    is_folder: bool = False
 
 
 def composed(text: str) -> str:
@@ -46,14 +48,15 @@ def passed_over(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) or name.casefold() in SYSTEM_FILES
 
 
-def walk_files(base: Path) -> list[FoundFile]:
+def walk_files(base: Path, *, folders: bool = False) -> list[FoundFile]:
     """Lists all files under a folder.
 
     Links to folders and files are followed; a link that leads back to a folder above itself is passed over. So are files that
-    `passed_over` names.
+    `passed_over` names. A link to nothing is listed: reading it says that its file is gone.
 
     Args:
         base: an existing folder.
+        folders: True to list folders, too.
 
     Returns:
         The files, sorted by path.
@@ -63,7 +66,7 @@ def walk_files(base: Path) -> list[FoundFile]:
     """
     found: list[FoundFile] = []
     _walk(base, "", frozenset(), found)
-    return sorted(found, key=lambda file: file.path)
+    return sorted((file for file in found if folders or not file.is_folder), key=lambda file: file.path)
 
 
 def _walk(folder: Path, lead: str, above: frozenset[str], found: list[FoundFile]) -> None:
@@ -72,7 +75,9 @@ def _walk(folder: Path, lead: str, above: frozenset[str], found: list[FoundFile]
         return
     try:
         entries = [
-            (path.name, path.is_dir(), path.is_file()) for path in folder.iterdir() if not passed_over(path.name)
+            (path.name, path.is_dir(), path.is_file() or path.is_symlink())
+            for path in folder.iterdir()
+            if not passed_over(path.name)
         ]
     except OSError as error:
         raise LayoutError(
@@ -85,6 +90,7 @@ def _walk(folder: Path, lead: str, above: frozenset[str], found: list[FoundFile]
             )
         relative = lead + composed(name)
         if is_folder:
+            found.append(FoundFile(folder / name, relative, True))
             _walk(folder / name, f"{relative}/", above | {here}, found)
         elif is_file:
             found.append(FoundFile(folder / name, relative))
