@@ -200,6 +200,8 @@ class RecipeCard(Declared, frozen=True):
 
     name: str
     """Name of the recipe, e.g. "paper"."""
+    extends: str = ""
+    """Another recipe, whose values for the run come first and those of this card over them. Empty: none."""
     dims: Literal[2, 3] | None = None
     """Dimensions of the network; None: both."""
     protocols: tuple[str, ...] = ()

@@ -108,6 +108,9 @@ class Recipe(Frozen):
     """Unlabeled samples in a batch."""
     patch: Grid
     """Spatial size of the training images."""
+    size: Grid | None = None
+    """Grid to which volumes are resampled; None: their own. Images, and slices of volumes, always get the size of the patch.
+    Scores are computed on the native grid in any case."""
     slab: int = Field(1, ge=1, le=1000)
     """Adjacent slices that a 2D network sees as channels."""
     optimiser: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
@@ -168,3 +171,18 @@ class Recipe(Frozen):
         """
         mine, theirs = self.model_dump(mode="json"), base.model_dump(mode="json")
         return {key: value for key, value in mine.items() if value != theirs[key]}
+
+
+def grid_options(recipe: Recipe, dims: int) -> dict[str, Any]:
+    """Return what a recipe sets for the options of a data set: the size of its grid, if any.
+
+    Args:
+        recipe: the recipe of a run.
+        dims: dimensions of the cases, not of the network.
+
+    Returns:
+        Option -> value; empty if the cases keep their own grid.
+    """
+    if dims == 2:
+        return {"size": list(recipe.patch)}
+    return {"size": list(recipe.size)} if recipe.dims == 3 and recipe.size is not None else {}

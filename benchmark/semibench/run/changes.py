@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import PhantomOptions
-from semibench.contracts.recipe import network_options
+from semibench.contracts.recipe import grid_options, network_options
 from semibench.files import jsonable
 from semibench.run.request import parts_of, without
 from semibench.run.settings import Nested, default_options, merge, term_records
@@ -42,7 +42,7 @@ def split_name(options: Mapping[str, Any]) -> str:
 def _defaults(resolved: Resolved) -> dict[str, Nested]:
     """Returns the default of every option, by part."""
     names, options, data = resolved.names, resolved.options, resolved.data
-    size = {"size": list(options.recipe.patch)} if names.card.dims == 2 else {}
+    size = grid_options(options.recipe, names.card.dims)
     known = options.backbone.Options.model_fields
     network = network_options(options.recipe.model_dump(), names.backbone.name, known)
     protocol, generator = _protocol_defaults(resolved)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semibench.contracts.cards import DatasetCard
+from semibench.contracts.cards import DatasetCard, RecipeCard
 from semibench.contracts.errors import UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.recipe import Recipe
 from semibench.registry import Registered, Registry
@@ -17,17 +17,33 @@ def base_recipe(
 ) -> tuple[Recipe, dict[str, Any]]:
     """Returns the recipe of this name for a protocol and data set, and the protocol options that come with it.
 
-    All matching cards are merged; a more specific card overrides a more general one.
+    All matching cards are merged; a more specific card overrides a more general one. The cards of a recipe that they extend
+    come before them.
 
     Raises:
         UnknownNameError: if no card has the name.
-        UsageError: if no card of the name has values for this combination.
+        UsageError: if no card of the name has values for this combination, or recipes extend each other in a circle.
     """
-    matches: list[tuple[int, Any]] = []
-    names = set()
+    cards = _matching(plugins, name, dims, protocol, dataset, ())
+    if not any(card.values for card in cards):
+        names = {item.card.name for item in plugins.cards("recipes")}
+        if name not in names:
+            raise UnknownNameError("recipe", name, names | {"own"})
+        raise UsageError(f"recipe {name!r} has no values for {dims}D, protocol {protocol!r}, data set {dataset!r}")
+    values = merge(*(card.values for card in cards))
+    options = merge(*(card.protocol for card in cards))
+    return build(Recipe, f"recipe {name!r}", {"name": name, "dims": dims}, values), options
+
+
+def _matching(
+    plugins: Registry, name: str, dims: int, protocol: str, dataset: str, extending: tuple[str, ...]
+) -> list[RecipeCard]:
+    """Returns the cards of a recipe that apply, those of recipes that it extends first, then the general ones."""
+    if name in extending:
+        raise UsageError(f"recipes extend each other in a circle: {' -> '.join((*extending, name))}")
+    matches: list[tuple[int, RecipeCard]] = []
     for item in plugins.cards("recipes"):
         card = item.card
-        names.add(card.name)
         fits = (
             card.dims in (None, dims)
             and protocol in (card.protocols or (protocol,))
@@ -35,14 +51,10 @@ def base_recipe(
         )
         if card.name == name and fits:
             matches.append((sum((card.dims is not None, bool(card.protocols), bool(card.datasets))), card))
-    if not any(card.values for _, card in matches):
-        if name not in names:
-            raise UnknownNameError("recipe", name, names | {"own"})
-        raise UsageError(f"recipe {name!r} has no values for {dims}D, protocol {protocol!r}, data set {dataset!r}")
     cards = [card for _, card in sorted(matches, key=lambda pair: pair[0])]
-    values = merge(*(card.values for card in cards))
-    options = merge(*(card.protocol for card in cards))
-    return build(Recipe, f"recipe {name!r}", {"name": name, "dims": dims}, values), options
+    bases = dict.fromkeys(card.extends for card in cards if card.extends)
+    extended = [_matching(plugins, base, dims, protocol, dataset, (*extending, name)) for base in bases]
+    return [card for base in extended for card in base] + cards
 
 
 def own_recipe(base: Recipe, name: str, method: Registered, preset: str | None, settings: Mapping[str, Any]) -> Recipe:

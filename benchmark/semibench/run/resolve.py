@@ -16,7 +16,7 @@ from semibench.contracts.cases import Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
 from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
-from semibench.contracts.recipe import Recipe, network_options
+from semibench.contracts.recipe import Recipe, grid_options, network_options
 from semibench.contracts.schedule import Term
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
@@ -269,6 +269,8 @@ def _changed_recipe(recipe: Recipe, given: Nested, dims: int) -> Recipe:
     changed = build(Recipe, "recipe", recipe.model_dump(), given)
     if len(changed.patch) != dims:
         raise UsageError(f"recipe.patch has {len(changed.patch)} sides, but the network has {dims} dims")
+    if changed.size is not None and len(changed.size) != 3:
+        raise UsageError(f"recipe.size has {len(changed.size)} sides; it is the grid of volumes, which have 3")
     flip = changed.weak.flip
     if isinstance(flip, tuple) and len(flip) != dims:
         raise UsageError(
@@ -284,9 +286,9 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     """Opens the data sets and validates the protocol's options, some of which depend on them."""
     from semibench.data.catalog import DataCatalog
 
-    card, patch = names.card, options.recipe.patch
+    card = names.card
     phantom_options = build(PhantomOptions, "phantom", options.given["phantom"])
-    opening = _Opening(request.data_root, phantom_options, patch, reporter)
+    opening = _Opening(request.data_root, phantom_options, options.recipe, reporter)
     dataset, phantom = opening.open(names.dataset, request.phantom, options.given["dataset"])
     catalog = DataCatalog({card.name: dataset})
     protocol_options = build(
@@ -311,11 +313,11 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
 
 @dataclass(frozen=True)
 class _Opening:
-    """Opens data sets for one request. patch: of the recipe; 2D images get this size."""
+    """Opens data sets for one request, on the grid that the recipe asks for."""
 
     data_root: Path | None
     phantom_options: PhantomOptions
-    patch: tuple[int, ...]
+    recipe: Recipe
     reporter: Reporter
 
     def open(
@@ -332,8 +334,7 @@ class _Opening:
         from semibench.data.roots import locate
 
         cls = item.resolve()
-        layers = [{"size": list(self.patch)}] if item.card.dims == 2 else []
-        parsed = build(cls.Options, f"data set {item.name!r}", *layers, options or {})
+        parsed = build(cls.Options, f"data set {item.name!r}", grid_options(self.recipe, item.card.dims), options or {})
         if phantom != "always":
             location = locate(item.name, self.data_root, aliases=item.card.folders)
             if location.path is not None:

@@ -84,7 +84,7 @@ def semsim_budget(dataset: str, iterations: int, source: str) -> RecipeCard:
 
 
 def generic_ssl_views(*datasets: str) -> list[RecipeCard]:
-    """Returns the views of GenericSSL for the volumes it trained on, for every recipe, 3D and by slices."""
+    """Returns the views of GenericSSL for the volumes it trained on, 3D and by slices. Short recipes have views of their own."""
     return [
         RecipeCard(
             name=name,
@@ -92,7 +92,7 @@ def generic_ssl_views(*datasets: str) -> list[RecipeCard]:
             values={"weak": GENERIC_SSL_WEAK},
             source="views of GenericSSL: no flips, no right-angle turns" if name == "paper" else "",
         )
-        for name in ("paper", "quick", "smoke")
+        for name in ("paper", "smoke")
     ]
 
 
@@ -104,7 +104,7 @@ def sliced_volumes(dataset: str) -> list[RecipeCard]:
             name=name,
             dims=3,
             datasets=(dataset,),
-            values={"patch": patch},
+            values={"patch": patch, **({"size": patch} if name == "quick" else {})},
             source="ours: the papers train slice by slice" if name == "paper" else "",
         )
         for name, patch in patches.items()

@@ -14,7 +14,7 @@ from semibench import DatasetCard, DatasetOptions, PhantomOptions
 from semibench.blocks import Drawing, Normalise, PhantomDataset, random_stream
 from semibench_plugins.phantoms.spec import Spec
 
-REVISION = 2
+REVISION = 3
 """The version of the pixels of phantoms of images. Raise it with any change that alters a value: it is part of the run key."""
 
 _SCENE, _VIEW, _LAYOUT = 0, 1, 2

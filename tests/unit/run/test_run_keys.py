@@ -16,53 +16,53 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "898d0663d6d47ee9cfa1d23659d20c2bcfd59e37ae29a1c6b43a9777d4faca23",
+        "30fab1127795d2016d570feba767f24e5064768c2db129877e06db3286cd9914",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
-        "d4fc83112f90a67f922f7a9c63a3c4a7504a8bbf1417977daa111f0534b22e42",
+        "0f290db97ac5b1cf47d33673536c650342dd8aa37e5f6a7b0345e39d2bad61ee",
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "44b2a03eadd619275da3f3ea6d1f28f9e676dc9f1b386a0b5555ed9501ee852b",
+        "694ba3ab7a1a47d060ef5e598236ad913edf1142310b2e923333adcd891088aa",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
-        "c6121a38a7181050e1792c680380d08ac21e86764d829b2f9c2493db728e794d",
+        "7861c7dcdc61e126c78918253019622b5a3efdebf316f367a9755161e05183bc",
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
-        "80d3b608dc8638e37cf961f49c0247a0380834afe05689155a1753c5392fdb92",
+        "e02cd80d92d02943d95b37fecf41444ce24acc116545121d02da9e23da34e130",
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
-        "16e182e334d5224717e74ea92093ac14cf348959964134bb42103f2a4e0b31b9",
+        "5ba17c39952c9d769e4f7c6ff4cb70a45bd3b618bb751e6ea0134aab1ba639b8",
     ),
     (
         {
             "protocol": "ssmis", "dataset": "la", "method": "mean-teacher", "backbone": "vnet", "settings": ("labeled=8",),
             "recipe": "smoke",
         },
-        "5dd1180e521fc5a48bf4b5bf772ddf3c40be69c84105f09f9af4979b3b7360b4",
+        "43e963da55a1ec7da1c3babcb0f79050de42f18e8eaf47df60fcc605f76e946b",
     ),
     (
         {
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "2bf08704b7ce25a04205591416131d686c2d5fdc64c6882a7f951cdad5fa59ac",
+        "491318817d8005b712574f619a5ea94871bc7a18195a3fee6f2302a433911622",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
-        "ad4c716a623a63492f969f7b827a082d1683cdb407941a6fbf9e5e13b28cfc36",
+        "9f352f57848790c0df61b6ab7524adfcc182530cdf24bb75750cd1ff9f9ad009",
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
-        "a35eae787c9695c40a9710977f976389450572bc164e767649b312611c248bf0",
+        "21c8df61d57fbb429b81e116a09c02300a14a64e477a6f69f19304194642dab8",
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "6760e5ea1fc6f820904337aaa776e7ae6d5b674b434222d7b9bdb71d6f5fd756",
+        "9c895ce2e1091d06651bc36efc2ff43ec429b33a88aa0f6228a776cde3c244d2",
     ),
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ RECIPES: tuple[RecipeCard, ...] = (
         name="paper", dims=3, datasets=("amos22",), values={"iterations": 31800},
         source="DTLP: 300 epochs of 106 iterations (212 unlabeled volumes, 2 + 2)",
     ),
-    RecipeCard(name="quick", dims=3, datasets=("synapse", "amos22"), values={"patch": [32, 48, 48]}),
+    RecipeCard(name="quick", dims=3, datasets=("synapse", "amos22"), values={"patch": [32, 32, 48], "size": [32, 32, 48]}),
     RecipeCard(
         name="paper", dims=3, datasets=("pancreas",), values={"patch": [96, 96, 96]},
         source="MC-Net family: 96^3, 2 + 2, 15000 iterations; Diff-CL's 300 epochs would be 7500 (12 labeled) or 8400 (6)",

@@ -9,14 +9,14 @@ from semibench_plugins.phantoms.tissue import Canvas, Extent, Label, Lesion, add
 from semibench_plugins.phantoms.ultrasound import Tissue
 
 LESIONS = (
-    Lesion((-12, -5), (0.43, 0.7), (0.4, 0.8), (0.05, 0.3), (0, 1), (0.3, 0.9), 1.5, (2, 8), 3.0),  # fibroadenoma
-    Lesion((-12, -5), (0.65, 1.2), (0.65, 1.25), (0.15, 0.4), (2, 8), (0.8, 2.2), 3.5, (2, 8), 2.5),  # carcinoma
+    Lesion((-15, -8), (0.43, 0.7), (0.4, 0.8), (0.05, 0.3), (0, 1), (0.3, 0.9), 1.5, (2, 8), 3.5),  # fibroadenoma
+    Lesion((-15, -8), (0.65, 1.2), (0.65, 1.25), (0.15, 0.4), (2, 8), (0.8, 2.2), 3.0, (2, 8), 3.5),  # carcinoma
     Lesion((-25, -15), (0.1, 0.3), (0.45, 0.95), (0.02, 0.2), (0, 1), (0.2, 0.6), 1.5, (0, 3), 0.6),  # complex cyst
     Lesion(
-        (-6, -1), (0.5, 0.9), (0.4, 0.8), (0.05, 0.3), (0, 2), (0.3, 0.8), 1.0, (4, 9), 1.8
+        (-7, -2), (0.5, 0.9), (0.4, 0.8), (0.05, 0.3), (0, 2), (0.3, 0.8), 1.0, (4, 9), 0.9
     ),  # isoechoic, with a capsule
-    Lesion((-8, 0), (0.5, 1.0), (0.45, 0.95), (0.1, 0.4), (0, 3), (0.4, 1.2), 6.0, (2, 8), 1.6),  # of mixed echo
-    Lesion((4, 8), (0.6, 1.0), (0.4, 0.9), (0.05, 0.3), (0, 1), (0.4, 1.0), 2.0, (-4, 0), 0.7),  # hyperechoic
+    Lesion((-10, -3), (0.5, 1.0), (0.45, 0.95), (0.1, 0.4), (0, 3), (0.4, 1.2), 4.0, (2, 8), 0.8),  # of mixed echo
+    Lesion((4, 8), (0.6, 1.0), (0.4, 0.9), (0.05, 0.3), (0, 1), (0.4, 1.0), 2.0, (-4, 0), 0.2),  # hyperechoic
 )
 
 
@@ -57,9 +57,9 @@ def breast(
         area = float(np.clip(np.exp(body.normal(np.log(0.06), 0.75)), 0.012, 0.4)) * depth * width
         radius = np.sqrt(area / np.pi)
         low = min(0.75 * radius + 2.0, 0.5 * depth)
-        at = (body.uniform(low, max(low + 1, 0.55 * depth)), body.uniform(-0.36, 0.36) * width)
+        at = (body.uniform(low, max(low + 1, 0.55 * depth)), np.clip(body.normal(0, 0.15), -0.36, 0.36) * width)
         c.lesion(body, pick_lesion(body, LESIONS), at, radius)
-    add_distractors(body, c, 0.2, 0.75, vessels=1.0, shadows=0.9)
+    add_distractors(body, c, 0.2, 0.75, vessels=0.6, shadows=0.6)
     c.absorb(body.uniform(0.9, 1.2))
     return c.tissue(body.uniform(0.25, 1.0)), c.label
 

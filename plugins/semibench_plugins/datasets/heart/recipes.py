@@ -21,14 +21,13 @@ RECIPES: tuple[RecipeCard, ...] = (
         values={"patch": [128, 128, 128], "weight_decay": 3e-5},
         source="GenericSSL: 128^3, 2 + 2; its 2400 iterations are raised to the common 3D budget",
     ),
-    RecipeCard(name="quick", dims=3, datasets=("mmwhs",), values={"patch": [48, 48, 48]}),
-    RecipeCard(
+        RecipeCard(
         name="paper",
         dims=3,
         datasets=("mnms",),
         values={"patch": [32, 128, 128], "labeled_batch": 4, "unlabeled_batch": 4, "iterations": 33000, "weight_decay": 3e-5},
         source="GenericSSL: 32 x 128 x 128, 4 + 4, 300 epochs of 110 iterations",
     ),
-    RecipeCard(name="quick", dims=3, datasets=("mnms",), values={"patch": [16, 48, 48]}),
+    RecipeCard(name="quick", dims=3, datasets=("mnms",), values={"patch": [16, 48, 48], "size": [16, 48, 48]}),
     RecipeCard(name="smoke", dims=3, datasets=("mnms",), values={"patch": [16, 32, 32]}),
 )  # fmt: skip

@@ -9,13 +9,13 @@ from semibench_plugins.phantoms.tissue import Canvas, Extent, Label, Lesion, add
 from semibench_plugins.phantoms.ultrasound import Tissue
 
 LESIONS = (
-    Lesion((-12, -6), (0.5, 0.9), (0.6, 1.0), (0.1, 0.4), (0, 2), (0.3, 1.0), 2.0, (0, 5), 4.0),  # solid, hypoechoic
-    Lesion((-12, -6), (0.7, 1.2), (0.9, 1.35), (0.15, 0.4), (1, 6), (0.5, 1.4), 3.5, (-1, 2), 2.0),  # suspicious
+    Lesion((-15, -9), (0.5, 0.9), (0.6, 1.0), (0.1, 0.4), (0, 2), (0.3, 1.0), 2.0, (0, 5), 4.0),  # solid, hypoechoic
+    Lesion((-15, -9), (0.7, 1.2), (0.9, 1.35), (0.15, 0.4), (1, 6), (0.5, 1.4), 3.0, (-1, 2), 2.5),  # suspicious
     Lesion(
-        (-2, 2), (0.6, 0.8), (0.55, 0.9), (0.05, 0.25), (0, 0), (0.3, 0.6), 1.5, (-15, -9), 2.0
+        (-2, 2), (0.6, 0.8), (0.55, 0.9), (0.05, 0.25), (0, 0), (0.3, 0.6), 1.5, (-15, -9), 0.8
     ),  # isoechoic, dark halo
     Lesion((-24, -14), (0.1, 0.4), (0.6, 0.95), (0.05, 0.3), (0, 0), (0.2, 0.6), 6.0, (0, 3), 1.5),  # partly cystic
-    Lesion((4, 7), (0.6, 0.9), (0.6, 0.9), (0.05, 0.3), (0, 0), (0.3, 0.8), 2.0, (-9, -4), 0.8),  # hyperechoic
+    Lesion((4, 7), (0.6, 0.9), (0.6, 0.9), (0.05, 0.3), (0, 0), (0.3, 0.8), 2.0, (-9, -4), 0.3),  # hyperechoic
 )
 
 
@@ -85,6 +85,6 @@ def thyroid(
         across = float(np.clip(across, offset - 0.4 * width, offset + 0.4 * width))
         at = (middle[0] + np.sin(turn) * share * reach_z, across)
         c.lesion(body, kind, at, radius)
-    add_distractors(body, c, 0.2, 0.8, vessels=1.0, shadows=0.9)
+    add_distractors(body, c, 0.2, 0.8, vessels=0.5, shadows=0.5)
     c.absorb(body.uniform(0.9, 1.2))
     return c.tissue(body.uniform(0.3, 1.0)), c.label

@@ -1,0 +1,41 @@
+"""Recipes that extend other recipes."""
+
+from __future__ import annotations
+
+import pytest
+
+from semibench import RecipeCard, UsageError, hookimpl
+from semibench.registry import Registry, Source
+from semibench.run.defaults import base_recipe
+
+BASE = {"labeled_batch": 2, "unlabeled_batch": 2, "patch": [32, 32], "iterations": 10}
+
+
+def registry_of(*cards: RecipeCard) -> Registry:
+    class Plugin:
+        @hookimpl
+        def semibench_recipes(self) -> list[RecipeCard]:
+            return list(cards)
+
+    return Registry([Source("thirds", "1", "thirds", "third_recipes", Plugin)])
+
+
+def test_a_recipe_takes_what_it_extends_and_overrides_it() -> None:
+    plugins = registry_of(
+        RecipeCard(name="long", extends="short", values={"iterations": 100}, protocol={"labeled": 0.2}),
+        RecipeCard(name="short", values=BASE, protocol={"labeled": 0.1, "count": 3}),
+        RecipeCard(name="short", datasets=("la",), values={"patch": [16, 16], "iterations": 20}),
+    )
+    found, protocol = base_recipe(plugins, "long", dims=2, protocol="self", dataset="la")
+    assert (found.name, found.iterations, found.patch) == ("long", 100, (16, 16))
+    assert protocol == {"labeled": 0.2, "count": 3}
+    other, _ = base_recipe(plugins, "long", dims=2, protocol="self", dataset="tus")
+    assert other.patch == (32, 32)
+
+
+def test_recipes_that_extend_each_other_are_refused() -> None:
+    plugins = registry_of(
+        RecipeCard(name="a", extends="b", values=BASE), RecipeCard(name="b", extends="a", values={"iterations": 3})
+    )
+    with pytest.raises(UsageError, match="in a circle: a -> b -> a"):
+        base_recipe(plugins, "a", dims=2, protocol="self", dataset="la")
