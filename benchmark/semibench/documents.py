@@ -32,7 +32,7 @@ def loader() -> type[yaml.SafeLoader]:
     class Loader(yaml.SafeLoader):
         def construct_object(self, node: Any, deep: bool = False) -> Any:
             try:
-                return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+                return super().construct_object(node, deep)
             except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:  # "2020-13-01", "!!int x"
                 why = f" ({one_line(error)})" if isinstance(error, ValueError) else ""
                 what = f"{shown(node.value)} can't be read as {node.tag.rpartition(':')[2]}{why}"
