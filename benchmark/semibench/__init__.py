@@ -6,6 +6,9 @@ The public face: the contracts that a plug-in implements, their cards and errors
 """
 
 from semibench.contracts.lazy_names import lazy_names
+from semibench.installed_packages import hide_damaged_packages
+
+hide_damaged_packages()
 
 __version__ = "0.1.0"
 

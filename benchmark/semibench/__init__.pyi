@@ -32,6 +32,7 @@ from .contracts.cases import (
     LayoutProblem as LayoutProblem,
     PhantomOptions as PhantomOptions,
     PublishedSplits as PublishedSplits,
+    Remark as Remark,
     Split as Split,
     Truth as Truth,
 )

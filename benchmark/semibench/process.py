@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+
+from semibench.installed_packages import hide_damaged_packages_from_mlflow
 
 MLFLOW = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -17,7 +20,10 @@ MLFLOW = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
+"""Settings of MLflow. A request of its own would wait 120 s and be repeated seven times; run folders wait for nothing."""
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 """The signals that ask a process to stop: Ctrl-C, and the time limit of a scheduler."""
@@ -31,6 +37,7 @@ def quiet_mlflow() -> None:
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
+    hide_damaged_packages_from_mlflow()
 
 
 def environment() -> None:
@@ -42,6 +49,23 @@ def environment() -> None:
     quiet_mlflow()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@contextmanager
+def prints_to_stderr() -> Iterator[None]:
+    """Send what a plugin prints to standard error within the block: standard output holds results only.
+
+    Prints of C libraries and child processes, too, unless a test has replaced the stream.
+    """
+    with redirect_stdout(sys.stderr), ExitStack() as stack:
+        output, errors = sys.__stdout__, sys.__stderr__
+        if output is not None and errors is not None and sys.stdout is errors:
+            output.flush()
+            kept = os.dup(output.fileno())
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, output.fileno())
+            os.dup2(errors.fileno(), output.fileno())
+        yield
 
 
 def interrupt() -> None:

@@ -11,7 +11,6 @@ import contextlib
 import difflib
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import traceback
 from collections import defaultdict
@@ -24,8 +23,13 @@ import pluggy
 from semibench import hookspecs
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError, UnknownNameError, UsageError
+from semibench.installed_packages import Package, damaged_packages, packages
+from semibench.process import prints_to_stderr
 
 GROUP = hookspecs.PROJECT
+
+BUILT_IN = "semibench"
+"""The distribution whose plugins keep their short names when another one registers the same."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class Registered:
         who = f"{KINDS[self.kind].singular} {self.full_name!r} (load={self.card.load!r})"
         module_name, attribute = self.card.load.split(":")
         try:
-            loaded = getattr(importlib.import_module(module_name), attribute)
+            with prints_to_stderr():
+                loaded = getattr(importlib.import_module(module_name), attribute)
         except AttributeError as error:
             raise PluginError(f"{who}: the module has no {attribute!r}; correct the card's `load`") from error
         except (Exception, SystemExit) as error:
@@ -124,8 +129,14 @@ class Problem:
     kind: str = ""
     names: tuple[str, ...] = ()
 
+    @property
+    def origin(self) -> str:
+        """The distribution and, where one is at fault, its entry point."""
+        point = f", entry point {self.entry_point!r}" if self.entry_point else ""
+        return f"{self.distribution} {self.version}{point}"
+
     def __str__(self) -> str:
-        return f"{self.distribution} {self.version}, entry point {self.entry_point!r}: {self.message}"
+        return f"{self.origin}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -142,24 +153,29 @@ class Source:
 def installed() -> list[Source]:
     """Return all entry points of the group `semibench`, each once, in a fixed order."""
     sources: dict[tuple[str, str, str], Source] = {}
-    for distribution in importlib.metadata.distributions():
-        points = [point for point in distribution.entry_points if point.group == GROUP]
-        if not points:
-            continue
-        name = (distribution.metadata["Name"] or "unknown").lower().replace("_", "-")
-        for point in points:
-            sources.setdefault(
-                (name, point.name, point.value), Source(name, distribution.version, point.name, point.value, point.load)
-            )
+    for package in packages():
+        for point in package.entry_points:
+            if point.group == GROUP:
+                key = (package.name, point.name, point.value)
+                sources.setdefault(key, Source(package.name, package.version, point.name, point.value, point.load))
     return [sources[key] for key in sorted(sources)]
 
 
-class Registry:
-    """All plugins of this environment. `registry()` builds it once per process; tests build others from sources."""
+def _built_in_first(item: Registered) -> tuple[bool, str]:
+    return item.distribution != BUILT_IN, item.distribution
 
-    def __init__(self, sources: Iterable[Source]) -> None:
+
+class Registry:
+    """All plugins of this environment. `registry()` builds it once per process; tests build others from sources.
+
+    damaged: packages, plugins or not, whose entry points can't be read.
+    """
+
+    def __init__(self, sources: Iterable[Source], damaged: Iterable[Package] = ()) -> None:
         self.sources = tuple(sources)
-        self.problems: list[Problem] = []
+        self.problems = [
+            Problem("metadata", package.name, package.version, "", package.fault or "") for package in damaged
+        ]
         claims: dict[tuple[str, str], list[Registered]] = defaultdict(list)
         for source in self.sources:
             for item in self._load(source):
@@ -169,7 +185,6 @@ class Registry:
         for (kind, name), items in claims.items():
             self._admit(kind, name, items)
 
-    # ---- loading -------------------------------------------------------------------------------------------------
     def _problem(
         self, outcome: str, source: Source, message: str, error: BaseException | None = None, **more: Any
     ) -> None:
@@ -185,7 +200,8 @@ class Registry:
         included), and what goes wrong is known to be this plug-in's.
         """
         try:
-            plugin = source.load()
+            with prints_to_stderr():
+                plugin = source.load()
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             self._problem("import", source, f"{source.value!r} can't be imported: {reason}", error)
@@ -227,7 +243,8 @@ class Registry:
 
     def _cards(self, source: Source, kind: Kind, caller: pluggy.HookCaller) -> list[Registered]:
         try:
-            results = caller()
+            with prints_to_stderr():
+                results = caller()
             returned = [card for result in results for card in result]
         except (Exception, SystemExit) as error:
             self._problem(
@@ -281,18 +298,31 @@ class Registry:
                 healthy.append(claims[0])
         self._items[kind] += healthy
         if len(healthy) > 1:
-            self._ambiguous[kind, name] = healthy
-            for item in healthy:
+            own = next((item for item in healthy if item.distribution == BUILT_IN), None)
+            if own is None:
+                self._ambiguous[kind, name] = healthy
+            all_names = ", ".join(item.full_name for item in healthy)
+            for item in (item for item in healthy if item is not own):
                 source = Source(item.distribution, item.version, item.entry_point, item.module, lambda: None)
-                others = ", ".join(other.full_name for other in healthy)
-                message = f"{single} {name!r} comes from several distributions ({others}); use its full name"
+                message = f"{single} {name!r} comes from several distributions ({all_names}); use its full name"
+                if own is not None:
+                    message = (
+                        f"{single} {name!r} is also built in, and {own.full_name!r} keeps the short name; use {item.full_name!r} "
+                        "for this one, or rename it"
+                    )
                 self._problem("clash", source, message, kind=kind)
 
-    # ---- look-up -------------------------------------------------------------------------------------------------
     def cards(self, kind: str) -> list[Registered]:
-        """Return all healthy plugins of a kind ("methods", "backbones" ...), sorted by name."""
+        """Return all healthy plugins of a kind ("methods", "backbones" ...), sorted by name; of one name, the built-in first."""
         self._check_kind(kind)
-        return sorted(self._items[kind], key=lambda item: (item.name, item.distribution))
+        return sorted(self._items[kind], key=lambda item: (item.name, *_built_in_first(item)))
+
+    def label(self, item: Registered) -> str:
+        """Return the name by which a plugin is told from all others of its kind: the short one, unless another plugin has it."""
+        same = [other for other in self._items[item.kind] if other.name == item.name]
+        if (item.kind, item.name) in self._ambiguous or min(same, key=_built_in_first) is not item:
+            return item.full_name
+        return item.name
 
     def get(self, kind: str, name: str) -> Registered:
         """Look up a plugin.
@@ -303,16 +333,16 @@ class Registry:
 
         Raises:
             PluginError: if it is broken.
-            UsageError: if the name is ambiguous.
+            UsageError: if the name is ambiguous: several distributions, none of them the built-in one, registered it.
             UnknownNameError: otherwise; lists the valid names.
         """
         self._check_kind(kind)
         if (kind, name) in self._ambiguous:
             owners = ", ".join(item.full_name for item in self._ambiguous[kind, name])
             raise UsageError(f"{KINDS[kind].singular} {name!r} is ambiguous; use one of: {owners}")
-        for item in self._items[kind]:
-            if name in (item.name, item.full_name):
-                return item
+        matches = [item for item in self._items[kind] if name in (item.name, item.full_name)]
+        if matches:
+            return min(matches, key=_built_in_first)
         short = name.split(":")[-1]
         for problem in self.problems:
             if short in problem.names and problem.kind == kind:
@@ -356,7 +386,7 @@ def registry() -> Registry:
 
 @functools.cache
 def _scanned(more: tuple[Source, ...]) -> Registry:
-    return Registry([*installed(), *more])
+    return Registry([*installed(), *more], damaged_packages())
 
 
 @contextlib.contextmanager

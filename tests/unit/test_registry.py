@@ -136,6 +136,38 @@ def test_a_name_of_two_distributions_is_asked_for_in_full() -> None:
     assert found.get("methods", "dist-rival:good").distribution == "dist-rival"
 
 
+def test_the_built_in_keeps_its_short_name() -> None:
+    rival = source("rival", methods(method("good", load="rival:Method"), method("other")), "a-rival")
+    found = Registry([rival, source("own", methods(method("good")), "semibench")])
+    own, other = found.get("methods", "good"), found.get("methods", "a-rival:good")
+    assert (own.full_name, other.full_name) == ("semibench:good", "a-rival:good")
+    assert (found.label(own), found.label(other)) == ("good", "a-rival:good")
+    assert [item.full_name for item in found.cards("methods")] == ["semibench:good", "a-rival:good", "a-rival:other"]
+    (problem,) = found.problems
+    assert (problem.outcome, problem.distribution) == ("clash", "a-rival")
+    assert "'semibench:good' keeps the short name" in problem.message and "'a-rival:good'" in problem.message
+    assert found.label(found.get("methods", "other")) == "other"
+
+
+def test_two_names_of_others_stay_ambiguous() -> None:
+    found = Registry([HEALTHY, source("rival", methods(method("good")))])
+    assert [found.label(item) for item in found.cards("methods")] == ["dist-healthy:good", "dist-rival:good"]
+
+
+def test_what_a_plugin_prints_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def load() -> Any:
+        print("hello from the import")
+        return plugin(semibench_methods=hook)
+
+    def hook() -> list[MethodCard]:
+        print("hello from the hook")
+        return [method("chatty")]
+
+    found = Registry([Source("chatty", "1.0", "chatty", "chatty_package", load)])
+    assert [item.name for item in found.cards("methods")] == ["chatty"]
+    assert capsys.readouterr() == ("", "hello from the import\nhello from the hook\n")
+
+
 def test_unknown_names_say_what_was_meant_and_what_failed_to_load() -> None:
     found = Registry([HEALTHY, BROKEN["import"][0]])
     with pytest.raises(UnknownNameError) as caught:

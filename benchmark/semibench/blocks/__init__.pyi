@@ -22,6 +22,10 @@ from .datasets.flat_folders import (
     MASK_FOLDERS as MASK_FOLDERS,
     pair_image_folders as pair_image_folders,
 )
+from .datasets.hdf5_files import (
+    read_h5 as read_h5,
+    read_h5_volume as read_h5_volume,
+)
 from .datasets.id_lists import (
     read_id_list as read_id_list,
     read_packaged_table as read_packaged_table,
@@ -41,9 +45,19 @@ from .datasets.intensity import (
     scale_to_unit as scale_to_unit,
     z_score as z_score,
 )
+from .datasets.itk_files import (
+    metaimage_data_file as metaimage_data_file,
+    read_metaimage as read_metaimage,
+    read_nrrd as read_nrrd,
+)
+from .datasets.nifti_files import (
+    read_nifti as read_nifti,
+    read_nifti_lps as read_nifti_lps,
+)
 from .datasets.official_layout import (
     candidate_folders as candidate_folders,
     find_data_folder as find_data_folder,
+    first_folder as first_folder,
     layout_error as layout_error,
 )
 from .datasets.pattern_dataset import (
@@ -66,9 +80,11 @@ from .datasets.raster_files import (
     read_colour as read_colour,
     read_grey as read_grey,
     read_mask as read_mask,
+    without_image_ending as without_image_ending,
 )
 from .datasets.small_tables import (
     read_table as read_table,
+    unused_rows as unused_rows,
 )
 from .datasets.volume_dataset import (
     PreparedVolume as PreparedVolume,
@@ -79,13 +95,6 @@ from .datasets.volume_dataset import (
 )
 from .datasets.volume_files import (
     map_labels as map_labels,
-    metaimage_data_file as metaimage_data_file,
-    read_h5 as read_h5,
-    read_h5_volume as read_h5_volume,
-    read_metaimage as read_metaimage,
-    read_nifti as read_nifti,
-    read_nifti_lps as read_nifti_lps,
-    read_nrrd as read_nrrd,
     Volume as Volume,
     z_first as z_first,
 )

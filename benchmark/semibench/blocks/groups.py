@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
 import platformdirs
 
+from semibench.blocks.datasets.small_tables import check_rows, table_rows
 from semibench.contracts.errors import LayoutError
 
 TABLE = "semibench_groups.csv"
@@ -58,21 +58,22 @@ def read_group_table(root: Path | None, dataset: str) -> dict[str, str]:
         Case id to group; empty if there is no table. A case that is not listed keeps the group its data set gives it.
 
     Raises:
-        LayoutError: if the table lacks the columns `case` and `group`.
+        LayoutError: if the table can't be read, lacks the columns `case` and `group`, has an empty cell in one of them, or
+            gives a case twice.
 
     Examples:
         >>> read_group_table(folder, "my-data")
         {}
     """
-    for path in group_table_paths(root, dataset):
-        if not path.is_file():
-            continue
-        with path.open(newline="", encoding="utf-8") as stream:
-            table = csv.DictReader(stream)
-            if not {"case", "group"} <= set(table.fieldnames or ()):
-                raise LayoutError(
-                    f"{path}: expected the columns case,group,reason; found {table.fieldnames}. "
-                    f"Remove the file or write it again with `bench data audit {dataset}`."
-                )
-            return {row["case"]: row["group"] for row in table}
-    return {}
+    path = next((path for path in group_table_paths(root, dataset) if path.is_file()), None)
+    if path is None:
+        return {}
+    again = f"Remove the file or write it again with `bench data audit {dataset}`."
+    header, rows = table_rows(path)
+    if not {"case", "group"} <= set(header):
+        raise LayoutError(f"{path}: expected the columns case,group,reason; found {header}. {again}")
+    try:
+        check_rows(path, rows, key="case", filled=("case", "group"))
+    except LayoutError as error:
+        raise LayoutError(f"{error}. {again}") from error
+    return {row.cells["case"]: row.cells["group"] for row in rows}

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from semibench.cli.console import stderr
+from semibench.cli.console import stderr, tolerant_streams
 from semibench.cli.options import DEBUG
 from semibench.contracts.errors import SemibenchError, UsageError
 from semibench.files import explain
@@ -47,16 +47,14 @@ class BenchGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         own = list(super().list_commands(ctx))
-        return own + [item.name for item in _plugin_commands() if item.name not in own]
+        return list(dict.fromkeys([*own, *(item.name for item in _plugin_commands())]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         built_in = super().get_command(ctx, cmd_name)
         if built_in is not None:
             return built_in
-        for item in _plugin_commands():
-            if cmd_name in (item.name, item.full_name):
-                return PluginCommand(item)
-        return None
+        found = [item for item in _plugin_commands() if cmd_name in (item.name, item.full_name)]
+        return PluginCommand(found[0]) if found else None
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -141,5 +139,6 @@ def build() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `bench` as the console script does; always raises SystemExit."""
+    tolerant_streams()
     build()(args=None if arguments is None else list(arguments), prog_name="bench")
     sys.exit(0)

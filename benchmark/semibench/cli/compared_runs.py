@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from semibench.run.execute import Result as Ended
     from semibench.run.request import Request
     from semibench.runfolder.records import Result, ScoreSummary
+    from semibench.tracking.beside import MirrorBeside
 
 PATIENCE = 60.0
 """Seconds in which a reference may save its state after the command was stopped."""
@@ -44,12 +45,13 @@ def ended_in_order(reporter: Screen) -> Iterator[None]:
         reporter.close()
 
 
-def compared(request: Request, reporter: Screen, *, as_json: bool, brief: bool) -> list[Result]:
+def compared(request: Request, reporter: Screen, mirror: MirrorBeside, *, as_json: bool, brief: bool) -> list[Result]:
     """Executes a run beside its references and prints a table of them.
 
     Args:
         request: the run.
         reporter: receives progress.
+        mirror: mirrors them in MLflow.
         as_json: print no tables.
         brief: the plan differs from one that was shown before only in its replicate.
 
@@ -72,16 +74,16 @@ def compared(request: Request, reporter: Screen, *, as_json: bool, brief: bool) 
         if beside:
             reporter.note(f"beside it: {'; '.join(row.title for row in beside)} (--no-compare leaves them out)")
         with running(todo, reporter) as references:
-            result = execute(plan, reporter)
-            rows = [(row, _result(row, references, reporter)) for row in beside]
+            result = execute(plan, reporter, mirror)
+            rows = [(row, _result(row, references, reporter, mirror)) for row in beside]
     if not as_json:
-        show_result(stdout(), result)
+        show_result(stdout(), result, mirrored=request.track and mirror.works)
         if rows:
             show_comparison(stdout(), [*rows, (own, result)])
     return [result.record, *(other.record for _, other in rows)]
 
 
-def _result(row: Compared, references: References, reporter: Screen) -> Ended:
+def _result(row: Compared, references: References, reporter: Screen, mirror: MirrorBeside) -> Ended:
     """Waits for a reference and returns its result; one that failed in its process is run again here, where its error shows."""
     from semibench.run.execute import execute
     from semibench.run.prepare import prepare
@@ -89,7 +91,7 @@ def _result(row: Compared, references: References, reporter: Screen) -> Ended:
     references.wait(row)
     request = row.request.model_copy(update={"force": False})
     plan = prepare(request, reporter, estimate=False)
-    return execute(plan, Reporter() if plan.state == "done" else reporter)
+    return execute(plan, Reporter() if plan.state == "done" else reporter, mirror)
 
 
 class References:

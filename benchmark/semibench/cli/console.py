@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -48,11 +49,49 @@ def stderr() -> Output:
     return _console(sys.stderr)
 
 
+def tolerant_streams() -> None:
+    """Lets both streams replace the letters that their encoding lacks, such as a dash on a terminal that only knows ASCII.
+
+    What is written to a closed stream is lost, as its user wants it."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+_results: TextIO | None = None
+"""The stream for results once `reserve_stdout` has been called; None: sys.stdout."""
+
+
+def reserve_stdout() -> None:
+    """Keeps standard output for `emit`, in this process: whatever else writes to it goes to standard error.
+
+    It covers the prints of plug-ins, of C libraries and of child processes. A stdout that is no longer the process's own, as
+    in a test, stays as it is."""
+    global _results
+    output, errors = sys.__stdout__, sys.__stderr__
+    if _results is not None or output is None or errors is None or sys.stdout is not output:
+        return
+    output.flush()
+    own = os.dup(output.fileno())
+    _results = open(own, "w", encoding=output.encoding, errors="replace", closefd=True)  # noqa: SIM115
+    os.dup2(errors.fileno(), output.fileno())
+
+
 def emit(record: Any) -> None:
-    """Prints one JSON document on standard output. NaN becomes null, which every JSON reader accepts."""
+    """Prints one JSON document on standard output. NaN becomes null, which every JSON reader accepts.
+
+    Where the output can't hold a letter, all letters beyond ASCII are written as JSON escapes: nothing is lost."""
     text = json.dumps(jsonable(record), indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write(CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", without_secrets(text)) + "\n")
-    sys.stdout.flush()
+    text = CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", without_secrets(text))
+    stream = _results or sys.stdout
+    try:
+        text.encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text), indent=2, allow_nan=False)
+    stream.write(text + "\n")
+    stream.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> RenderableType:

@@ -121,7 +121,7 @@ def data(plugins: Any, data_root: Path | None) -> list[dict[str, Any]]:
 
     rows = []
     for item in plugins.cards("datasets"):
-        location = locate(item.name, data_root)
+        location = locate(item.name, data_root, aliases=item.card.folders)
         rows.append({"name": item.name, "path": location.path, "source": location.source})
     return rows
 
@@ -140,6 +140,8 @@ def store() -> dict[str, Any]:
     }
     if file is None:
         return record | {"state": "a server or another database; not checked"}
+    if file.is_dir():
+        return record | {"state": "not readable as an MLflow store: it is a folder"}
     if not file.is_file():
         return record | {"state": "doesn't exist yet; the first run creates it"}
     try:
@@ -182,8 +184,11 @@ def _draw(record: dict[str, Any]) -> None:
     for line in record["runs"]:
         console.show(f"\n{line}", style="yellow", soft_wrap=True)
     for problem in record["problems"]:
-        console.show(f"\nPROBLEM ({problem['outcome']}): {problem['distribution']} {problem['version']}, entry point "
-                      f"{problem['entry_point']!r}: {problem['message']}", style="bold red", soft_wrap=True)  # fmt: skip
+        point = f", entry point {problem['entry_point']!r}" if problem["entry_point"] else ""
+        origin = f"{problem['distribution']} {problem['version']}{point}"
+        console.show(
+            f"\nPROBLEM ({problem['outcome']}): {origin}: {problem['message']}", style="bold red", soft_wrap=True
+        )
         if problem["traceback"]:
             console.show(problem["traceback"].rstrip(), soft_wrap=True)
     console.show(

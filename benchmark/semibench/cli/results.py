@@ -25,8 +25,8 @@ def class_rows(scores: Iterable[ScoreSummary], metric: str = "dice") -> tuple[li
     return ["checkpoint", "predictor", "convention", *names], rows
 
 
-def show_result(console: Output, result: Result) -> None:
-    """Prints tables of scores, and where to find the files of the run."""
+def show_result(console: Output, result: Result, *, mirrored: bool = False) -> None:
+    """Prints tables of scores, and where to find the files of the run. mirrored: also in MLflow."""
     scores = result.record.scores
     for convention, (columns, rows) in score_rows(scores).items():
         console.show(
@@ -50,7 +50,7 @@ def show_result(console: Output, result: Result) -> None:
             f"pictures:   {result.folder / 'pictures'} ({', '.join(picture.name for picture in pictures)})",
             soft_wrap=True,
         )
-    if (result.folder / "mlflow.json").is_file():
+    if mirrored:
         console.show("in MLflow:  bench ui", soft_wrap=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from semibench.cli.options import Debug, Json
 from semibench.cli.progress import Screen, reporter_for
 from semibench.process import environment, interrupt, on_signals
 from semibench.run.request import KEPT, MOST, REPLICATES, Request
+
+if TYPE_CHECKING:
+    from semibench.tracking.beside import MirrorBeside
 
 EPILOG = (
     "Examples:\n\n"
@@ -81,6 +84,8 @@ def add(app: typer.Typer) -> None:
         The run folder (runs/KEY) holds everything. Repeating the command resumes a stopped run and does nothing for a finished one.
         Without --method, the protocol's default method runs beside its references.
         """
+        from semibench.tracking.beside import mirroring
+
         if compare is None:
             compare = request.method is None and seeds is None and not (plan_only or as_json or request.control)
         selected_seeds = seeds_of(seeds) if seeds is not None else (request.seed,)
@@ -88,18 +93,36 @@ def add(app: typer.Typer) -> None:
         on_signals(interrupt, signal.SIGTERM)  # the time limit of a scheduler ends a run as Ctrl-C does
         reporter = reporter_for(stderr())
         records: list[Any] = []
-        for seed in selected_seeds:
-            one = request.model_copy(update={"seed": seed})
-            if compare and not plan_only:
-                records += compared(one, reporter, as_json=as_json, brief=bool(records))
-            else:
-                records.append(_one(one, reporter, plan_only=plan_only, as_json=as_json, brief=bool(records)))
+        with mirroring(request.tracking_uri, reporter) as mirror:
+            for seed in selected_seeds:
+                one = request.model_copy(update={"seed": seed})
+                brief = bool(records)
+                if plan_only:
+                    records.append(_planned(one, reporter, as_json=as_json, brief=brief))
+                elif compare:
+                    records += compared(one, reporter, mirror, as_json=as_json, brief=brief)
+                else:
+                    records.append(_one(one, reporter, mirror, as_json=as_json, brief=brief))
         if as_json:
             emit(records[0] if len(records) == 1 else records)
 
 
-def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, brief: bool) -> Any:
-    """Plans one run and, unless `plan_only`, executes it; returns what --json prints.
+def _planned(request: Request, reporter: Screen, *, as_json: bool, brief: bool) -> Any:
+    """Plans one run; returns what --json prints.
+
+    brief: the plan differs from one that was shown before only in its replicate."""
+    from semibench.cli.plan_view import show_plan
+    from semibench.run.prepare import prepare
+
+    with ended_in_order(reporter):
+        facts = prepare(request, reporter).summary()
+    if not as_json:
+        show_plan(stdout(), facts, brief=brief)
+    return facts
+
+
+def _one(request: Request, reporter: Screen, mirror: MirrorBeside, *, as_json: bool, brief: bool) -> Any:
+    """Plans one run and executes it; returns what --json prints.
 
     brief: the plan differs from one that was shown before only in its replicate."""
     from semibench.cli.plan_view import show_plan
@@ -109,12 +132,8 @@ def _one(request: Request, reporter: Screen, *, plan_only: bool, as_json: bool, 
 
     with ended_in_order(reporter):
         plan = prepare(request, reporter)
-        facts = plan.summary()
-        if not (plan_only and as_json):
-            show_plan(stdout() if plan_only else stderr(), facts, brief=brief)
-        if plan_only:
-            return facts
-        result = execute(plan, reporter)
+        show_plan(stderr(), plan.summary(), brief=brief)
+        result = execute(plan, reporter, mirror)
     if not as_json:
-        show_result(stdout(), result)
+        show_result(stdout(), result, mirrored=request.track and mirror.works)
     return result.record

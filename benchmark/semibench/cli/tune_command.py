@@ -58,6 +58,7 @@ def add(app: typer.Typer) -> None:
         study = _study(asked, search_, naming)
         screen = stderr()
         show_search(screen, study)
+        _check_given_up(study, effort.give_up)
         finished = search(study, effort, execution, screen)
         tuned = study.freeze()
         if as_json:
@@ -65,7 +66,7 @@ def add(app: typer.Typer) -> None:
                   "tuned": None if tuned is None else tuned.record() | {"importance": tuned.importance}})  # fmt: skip
         else:
             show_end(stdout(), study, tuned, finished)
-        if not finished or tuned is None:
+        if not finished or study.progress().completed == 0:
             raise typer.Exit(1)
 
 
@@ -81,6 +82,16 @@ def _study(asked: dict[str, Any], search_: Search, naming: Naming) -> Study:
         raise UsageError("expected --protocol and --dataset, or --join STUDY")
     spec = make_spec(Cell(**asked), search_, name=naming.study, storage=naming.storage)
     return Study.open(spec, naming.studies)
+
+
+def _check_given_up(study: Study, machine: str | None) -> None:
+    """Raises UsageError if no running trial is held by this machine, or if its process is known to work."""
+    if machine is None:
+        return
+    held = study.held()
+    if not any(one.machine == machine and one.gone is not False for one in held):
+        found = "; ".join(map(str, held)) or "no trial is running"
+        raise UsageError(f"--give-up {machine}: expected a machine that left a trial running; found: {found}")
 
 
 def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | None) -> StudySpec:
@@ -132,7 +143,7 @@ def search(study: Study, effort: Effort, execution: Execution, screen: Output) -
     try:
         work(
             study, effort.trials, timeout=effort.timeout, device=execution.device, threads=execution.threads,
-            reporter=reporter, ended=on_end,
+            reporter=reporter, ended=on_end, give_up=effort.give_up,
         )  # fmt: skip
         for process in helpers:
             process.wait()
@@ -148,11 +159,22 @@ def search(study: Study, effort: Effort, execution: Execution, screen: Output) -
         reporter.close()
     searched = study.spec.sampler == "grid" and not interrupted and effort.timeout is None
     finished = searched or study.progress().finished >= effort.trials
+    if not finished and not interrupted:
+        _show_held(screen, study, effort.trials)
     study.freeze()
     draw(study)
     if mirror is not None:
         mirror.finish(finished)
     return finished and not interrupted
+
+
+def _show_held(screen: Output, study: Study, trials: int) -> None:
+    """Says which running trials of others the study waits for, and how it goes on if they have died."""
+    for one in study.held():
+        words = f"the study waits for it: {one}"
+        if one.gone is None:
+            words += f". If it has died, go on with: bench tune --join {study.spec.name} --trials {trials} --give-up {one.machine}"
+        screen.show(words, style="yellow", soft_wrap=True)
 
 
 def _trial_printer(screen: Output, trials: int) -> Callable[[Any, Any], None]:
@@ -214,6 +236,14 @@ def show_search(screen: Output, study: Study) -> None:
 
 def show_end(out: Output, study: Study, tuned: Tuned | None, finished: bool) -> None:
     """Prints the best configuration, the importance of its settings, its cost, and how to use it."""
+    progress = study.progress()
+    if tuned is None and progress.equal:
+        out.show(
+            f"all {progress.completed} completed trials have the same validation Dice ({progress.value:.4f}): none is the best, "
+            "and no configuration is written. The settings made no difference; search other ranges, or use more iterations",
+            style="yellow", soft_wrap=True,
+        )  # fmt: skip
+        return
     if tuned is None:
         out.show("no trial was completed", style="red")
         return

@@ -41,6 +41,13 @@ class Effort(BaseModel, frozen=True):
     timeout: Annotated[float | None, Field(ge=0), Option("Seconds after which no new trial starts.", panel=EFFORT)] = (
         None
     )
+    give_up: Annotated[
+        str | None,
+        Option(
+            "Give up the trials that a machine left running when it died, and try their values again.", panel=EFFORT,
+            metavar="MACHINE",
+        ),
+    ] = None  # fmt: skip
     jobs: Annotated[int, Field(ge=1), Option("Processes on this machine.", ("--jobs", "-j"), EFFORT)] = 1
 
 

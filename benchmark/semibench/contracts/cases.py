@@ -115,6 +115,18 @@ class LayoutProblem:
     """One line: which file, what was expected, what was found, what to do."""
     files: tuple[Path, ...] = ()
     """All files of the case concerned, which is then not decoded."""
+    level: Literal["error", "warning"] = "error"
+    """A warning doesn't make the data set wrong: a row of a table without an image, in a part of the data set."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something doubtful about the files of a case that can be read."""
+
+    message: str
+    """One line: which file, what was expected, what was found, how it was read or what to do."""
+    level: Literal["error", "warning"] = "warning"
+    """An error: `bench data verify` fails. A run goes on in both cases, with a warning."""
 
 
 class DatasetOptions(BaseModel, frozen=True, extra="forbid"):
@@ -189,6 +201,13 @@ class Dataset(ABC):
         Raises:
             CaseError: if the case cannot be read; names the file.
         """
+
+    def remarks(self, ref: CaseRef) -> list[Remark]:
+        """Return what is doubtful about the files of a case though `read` accepts them; nothing by default.
+
+        Called after `read`. `bench data verify` shows the remarks, and so does a run that decodes the case.
+        """
+        return []
 
     @abstractmethod
     def truth(self, ref: CaseRef) -> Truth | None:

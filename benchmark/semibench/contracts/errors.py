@@ -25,10 +25,16 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        plain = {_plain(known_name): known_name for known_name in names}
+        near = [plain[word] for word in difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.5)]
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"no {kind} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}.")
         self.kind, self.name = kind, name
+
+
+def _plain(name: str) -> str:
+    """Returns a name without capitals and punctuation."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 class PluginError(SemibenchError):

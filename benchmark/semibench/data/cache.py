@@ -23,8 +23,12 @@ from semibench.data.hashes import HashMemory, case_contents
 from semibench.data.roots import cache_dir
 from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_shard
 from semibench.files import NO_ROOM, NOT_ALLOWED, explain
+from semibench.guard import calling, returned
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
+
+SHOWN = 5
+"""Number of doubtful files that a run names."""
 
 
 @dataclass(frozen=True)
@@ -260,8 +264,15 @@ def _look_up(
 def _decoded(
     dataset: Dataset, refs: Sequence[CaseRef], contents: Mapping[str, str], reporter: Reporter
 ) -> Iterator[tuple[str, Case]]:
+    doubts: list[str] = []
     for done, ref in enumerate(refs, 1):
-        case = dataset.read(ref)
+        with calling(dataset, "read"):
+            case = returned(dataset, "read", dataset.read(ref), Case)
         check_case(case, ref, dataset)
+        doubts += [remark.message for remark in dataset.remarks(ref)]
         yield contents[ref.key], case
         reporter.advance(done)
+    for words in doubts[:SHOWN]:
+        reporter.warn(words)
+    if len(doubts) > SHOWN:
+        reporter.warn(f"{len(doubts) - SHOWN} more doubtful files: bench data verify {dataset.card.name}")

@@ -9,6 +9,7 @@ from functools import cached_property
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Dataset, Split
 from semibench.contracts.errors import PluginError, UnknownNameError
+from semibench.guard import calling, returned, returned_mapping
 
 
 class DataCatalog:
@@ -39,7 +40,10 @@ class DataCatalog:
         if name not in self._datasets:
             raise UnknownNameError("data set of this run", name, self._datasets)
         if name not in self._cases:
-            refs = self._datasets[name].index()
+            with calling(self._datasets[name], "index"):
+                refs = list(self._datasets[name].index())
+            for ref in refs:
+                returned(self._datasets[name], "index", ref, CaseRef, "a list of CaseRef")
             check_index(self._datasets[name], refs, name)
             self._cases[name] = tuple(refs)
         return self._cases[name]
@@ -55,7 +59,11 @@ class DataCatalog:
     @cached_property
     def _splits(self) -> Mapping[str, Split]:
         known = {ref.key for ref in self.cases()}
-        splits = self._datasets[self.main].splits()
+        dataset = self._datasets[self.main]
+        with calling(dataset, "splits"):
+            splits = returned_mapping(dataset, "splits", dataset.splits(), "name -> Split")
+        for split in splits.values():
+            returned(dataset, "splits", split, Split, "name -> Split")
         for name, split in splits.items():
             unknown = [ref.key for refs in split.roles().values() for ref in refs if ref.key not in known]
             if unknown:

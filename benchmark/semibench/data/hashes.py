@@ -15,6 +15,7 @@ from semibench.contracts.cases import CaseRef, Dataset
 from semibench.contracts.errors import CaseError
 from semibench.contracts.identity import canonical, sha256
 from semibench.data.roots import cache_dir
+from semibench.guard import calling
 from semibench.reporting import Reporter
 
 FRESH = 2_000_000_000
@@ -157,7 +158,8 @@ def case_contents(
         if dataset.fingerprint is not None:
             content[ref.key] = sha256(canonical(["fingerprint", dataset.fingerprint, ref.id]))
             continue
-        files[ref.key] = dataset.files(ref)
+        with calling(dataset, "files"):
+            files[ref.key] = tuple(dataset.files(ref))
         if not files[ref.key]:
             raise CaseError(
                 f"case {ref.key}: files() lists no file and {type(dataset).__name__} has no fingerprint, so its content "
@@ -166,7 +168,10 @@ def case_contents(
         for path in files[ref.key]:
             if not path.is_file():
                 raise CaseError(f"case {ref.key}: expected the file {path}, found none. See `bench data verify`.")
-    hashes = memory.many((p for paths in files.values() for p in paths), reread=reread, reporter=reporter)
+    try:
+        hashes = memory.many((p for paths in files.values() for p in paths), reread=reread, reporter=reporter)
+    except OSError as error:
+        raise CaseError(f"{error.filename or 'a file'}: can't be read ({error.strerror}); make it readable") from error
     for key, paths in files.items():
         content[key] = sha256(canonical(["files", *(hashes[path] for path in paths)]))
     return content

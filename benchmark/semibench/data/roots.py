@@ -11,6 +11,7 @@ from typing import Any
 
 import platformdirs
 
+from semibench.blocks.datasets.folder_walk import plain_name, printable, sub_folders
 from semibench.blocks.groups import cache_dir
 from semibench.contracts.errors import UsageError
 
@@ -38,13 +39,20 @@ class Location:
     source: str | None
     tried: tuple[Attempt, ...]
 
+    @property
+    def named(self) -> bool:
+        """Whether the user named any folder at all: then files are wanted, and no phantom may stand in for them unasked."""
+        return any(attempt.path is not None for attempt in self.tried)
+
     def explain(self) -> str:
         """Describe every source that was tried, and how to name a folder, as text for the user."""
         if self.path is not None:
             head = f"data set {self.name!r}: {self.path} (from {self.source})"
         else:
             head = f"data set {self.name!r}: no folder found"
-        lines = [f"  {a.source}: {a.outcome}" + (f" ({a.path})" if a.path is not None else "") for a in self.tried]
+        lines = [
+            f"  {a.source}: {a.outcome}" + (f" ({printable(a.path)})" if a.path is not None else "") for a in self.tried
+        ]
         advice = (
             f"  To name a folder: --data-root FOLDER (that contains {self.name}/), or {DATA}=FOLDER, or in {CONFIG} or "
             f'{config_files()[-1]}\n    [data]\n    root = "FOLDER"\n    [data.paths]\n'
@@ -67,12 +75,13 @@ def config_files() -> tuple[Path, ...]:
 def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[str] = ()) -> Location:
     """Find the folder of a data set.
 
-    The sources are, in this order: `data_root` (--data-root), SEMIBENCH_DATA, ./semibench.toml, the user's configuration file
-    (see `config_files`). In a configuration file `[data.paths] name` precedes `[data] root`. The first existing folder wins.
+    A given `data_root` (--data-root) is the only place. Without one, the sources are, in this order: SEMIBENCH_DATA,
+    ./semibench.toml, the user's configuration file (see `config_files`). In a configuration file `[data.paths] name` precedes
+    `[data] root`. The first existing folder wins.
 
     Args:
         name: name of the data set.
-        data_root: a folder that contains data sets.
+        data_root: a folder that contains data sets, or the folder of this one.
         aliases: other names of its folder. Capitals and punctuation are ignored, so BUSBRA is bus-bra.
 
     Raises:
@@ -80,11 +89,11 @@ def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[
     """
     names = (name, *aliases)
     tried: list[Attempt] = []
-    roots: list[tuple[str, Path | None, bool]] = [
-        ("--data-root", None if data_root is None else Path(data_root).expanduser(), True),
-        (DATA, Path(os.environ[DATA]).expanduser() if os.environ.get(DATA) else None, True),
-    ]
-    for file in config_files():
+    given = None if data_root is None else Path(data_root).expanduser()
+    roots: list[tuple[str, Path | None, bool]] = [("--data-root", given, True)]
+    if given is None:
+        roots.append((DATA, Path(os.environ[DATA]).expanduser() if os.environ.get(DATA) else None, True))
+    for file in config_files() if given is None else ():
         section = _section(file)
         if section is None:
             roots.append((str(file), None, True))
@@ -96,7 +105,7 @@ def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[
         home = None
         if folder is None:
             outcome = "not set" if not source.endswith(".toml") else "no such file"
-        elif not folder.is_dir():
+        elif not _is_folder(folder):
             outcome = "no such folder"
         elif not is_root:
             home, outcome = folder, "found"
@@ -104,6 +113,8 @@ def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[
             home = _child(folder, names)
             outcome = "found" if home else f"has no folder {' or '.join(names)}"
         tried.append(Attempt(source, home or folder, outcome))
+        if home is not None and printable(home) != str(home):
+            raise UsageError(f"{printable(home)}: expected a path in UTF-8, found other bytes in it; rename the folder")
         if home is not None:
             return Location(name, home, source, tuple(tried))
     return Location(name, None, None, tuple(tried))
@@ -133,15 +144,22 @@ def _resolved(value: str | None, file: Path) -> Path | None:
     return None if not value else (file.parent / Path(value).expanduser()).resolve()
 
 
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
+def _is_folder(path: Path) -> bool:
+    """Returns whether a folder exists; False for text that can't be a path."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _child(root: Path, names: Sequence[str]) -> Path | None:
-    """Return the folder of that name under a root: an exact match, else one that differs in capitals and punctuation."""
+    """Return the folder of a data set under a root: of exactly one of the names, else of one that differs in capitals and
+    punctuation; else the root itself, if it has such a name."""
+    inside = {plain_name(path.name): path for path in reversed(sub_folders(root))}
     for name in names:
         if (root / name).is_dir():
             return root / name
-    plain = {_plain(name) for name in names}
-    near = sorted(p for p in root.iterdir() if _plain(p.name) in plain and p.is_dir())
-    return near[0] if near else None
+        if plain_name(name) in inside:
+            return inside[plain_name(name)]
+    own = plain_name(root.resolve().name)
+    return root if own in {plain_name(name) for name in names} else None

@@ -24,11 +24,12 @@ from filelock import FileLock, Timeout
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import SYNTHETIC, Case, CaseRef, Dataset, DatasetOptions, Frame, Truth
 from semibench.contracts.errors import UsageError, one_line
-from semibench.contracts.generator import Generator
+from semibench.contracts.generator import Fitted, Generator
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.protocol import Synthesis
 from semibench.data.cache import CaseStore
 from semibench.files import DamagedFileError, read_json
+from semibench.guard import calling, returned
 from semibench.process import interrupt, stopping
 from semibench.registry import Registered
 from semibench.reporting import Reporter
@@ -228,21 +229,24 @@ def _generate(
 
     with stopping(stop):
         start = time.perf_counter()
-        fitted = generator.fit(images, draft / "model", seed=seed, device=device, progress=progress)
+        with calling(generator, "fit"):
+            fitted = generator.fit(images, draft / "model", seed=seed, device=device, progress=progress)
+        returned(generator, "fit", fitted, Fitted)
         fit_seconds = time.perf_counter() - start
         obey()
         start = time.perf_counter()
         real = torch.stack(images)
-        samples, curated = generator.synthesise(
-            draft / "model",
-            real,
-            count,
-            candidates=synthesis.candidates,
-            options=synthesis.curation,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
+        with calling(generator, "sample"):
+            samples, curated = generator.synthesise(
+                draft / "model",
+                real,
+                count,
+                candidates=synthesis.candidates,
+                options=synthesis.curation,
+                seed=seed,
+                device=device,
+                progress=progress,
+            )
     obey()
     if phases:
         reporter.end()

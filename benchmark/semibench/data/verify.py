@@ -52,11 +52,12 @@ def verify(
     """
     reporter = Reporter() if reporter is None else reporter
     problems = dataset.inspect()
-    findings = [Finding("error", "layout", None, problem.message) for problem in problems]
+    findings = [Finding(problem.level, "layout", None, problem.message) for problem in problems]
     try:
         refs = dataset.index()
     except LayoutError as error:
-        return findings or [Finding("error", "layout", None, error.brief)]
+        named = [finding for finding in findings if finding.level == "error"]
+        return findings if named else [*findings, Finding("error", "layout", None, error.brief)]
     except SemibenchError as error:
         return [*findings, Finding("error", "index", None, one_line(error))]
     try:
@@ -68,7 +69,7 @@ def verify(
         findings.append(
             Finding("warning", "count", None, f"the official data set has {expected} cases, found {len(refs)}")
         )
-    reported = {path for problem in problems for path in problem.files}
+    reported = {path for problem in problems if problem.level == "error" for path in problem.files}
     sound = [ref for ref in refs if reported.isdisjoint(dataset.files(ref))] if reported else refs
     readable = [ref for ref in sound if _files(dataset, ref, findings)]
     if reread and dataset.fingerprint is None:
@@ -126,7 +127,18 @@ def _hashes(
     """Read every file again: a change that keeps size and time would otherwise go unnoticed."""
     owner = {path: ref.id for ref in refs for path in dataset.files(ref)}
     before = {path: memory.known(path) for path in owner}
-    after = memory.many(owner, reread=True, reporter=reporter)
+    try:
+        after = memory.many(owner, reread=True, reporter=reporter)
+    except OSError as error:
+        findings.append(
+            Finding(
+                "error",
+                "hash",
+                None,
+                f"{error.filename or 'a file'}: can't be read ({error.strerror}); make it readable",
+            )
+        )
+        return
     for path, case in owner.items():
         if before[path] is not None and before[path] != after[path]:
             message = f"the bytes of {path} changed, but not its size and time; earlier runs used other data"
@@ -139,6 +151,7 @@ def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] |
         case = dataset.read(ref)
         check_case(case, ref, dataset)
         truth = dataset.truth(ref)
+        findings += [Finding(remark.level, "case", ref.id, remark.message) for remark in dataset.remarks(ref)]
     except SemibenchError as error:
         findings.append(Finding("error", "case", ref.id, one_line(error)))
         return None

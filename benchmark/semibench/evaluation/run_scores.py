@@ -20,6 +20,7 @@ from semibench.evaluation.scoring import COUNTS, applicable, score_cases, valida
 from semibench.evaluation.summary import check_table, summarise
 from semibench.evaluation.validation_cases import validation_cases
 from semibench.files import write_atomically
+from semibench.guard import calling, returned, returned_mapping, wrong_return
 from semibench.registry import Registry
 from semibench.reporting import Reporter
 from semibench.runfolder.records import ScoreSummary
@@ -42,16 +43,19 @@ def conventions_for(
     skipped: list[str] = []
     items = [plugins.get("conventions", name) for name in names] if names else plugins.cards("conventions")
     for item in items:
-        convention: Convention = item.resolve()()
+        cls = item.resolve()
+        with calling(cls, "__init__"):
+            convention: Convention = cls()
+        label = plugins.label(item)
         reason = applicable(convention, dims=dims, case_dims=case_dims)
         if reason is None and not names and item.card.datasets and dataset not in item.card.datasets:
-            reason = f"made for {', '.join(item.card.datasets)}; ask for it with --convention {item.name}"
+            reason = f"made for {', '.join(item.card.datasets)}; ask for it with --convention {label}"
         if reason is None:
-            conventions[item.name] = convention
+            conventions[label] = convention
         elif names:
-            raise UsageError(f"convention {item.name!r}: {reason}")
+            raise UsageError(f"convention {label!r}: {reason}")
         else:
-            skipped.append(f"{item.name}: {reason}")
+            skipped.append(f"{label}: {reason}")
     return conventions, skipped
 
 
@@ -60,6 +64,15 @@ def divisor_of(method: Method) -> int:
     from semibench.contracts.backbone import Backbone
 
     return math.lcm(1, *(module.divisor for module in method.modules() if isinstance(module, Backbone)))
+
+
+def predictors_of(method: Method) -> Mapping[str, Any]:
+    """Return what a method says can be scored; raise PluginError unless it is names and functions, at least one."""
+    with calling(method, "predictors"):
+        predictors = returned_mapping(method, "predictors", method.predictors(), "name -> function, at least one")
+    if not predictors or not all(map(callable, predictors.values())):
+        raise wrong_return(method, "predictors", "name -> function, at least one", predictors)
+    return predictors
 
 
 class Truths:
@@ -72,7 +85,11 @@ class Truths:
     def __getitem__(self, ref: CaseRef) -> Truth | None:
         if ref in self._cached:
             return self._cached[ref]
-        truth = self._datasets[ref.dataset].truth(ref)
+        dataset = self._datasets[ref.dataset]
+        with calling(dataset, "truth"):
+            truth = dataset.truth(ref)
+        if truth is not None:
+            returned(dataset, "truth", truth, Truth, "a Truth or None")
         size = 0 if truth is None else truth.label.nbytes
         if size <= self._bytes_left:
             self._cached[ref] = truth
@@ -99,7 +116,7 @@ def validator(
     loaded = list(pairs(store, Truths(datasets), validation_cases(refs, most)))
 
     def measure(trained: Method) -> float:
-        name, predictor = next(iter(trained.predictors().items()))
+        name, predictor = next(iter(predictors_of(trained).items()))
         return validate({name: predictor}, loaded, classes=classes, network=network, model=trained)[name]
 
     return measure
@@ -133,7 +150,7 @@ def score_run(
     for checkpoint in ("last", "best"):
         if not load(checkpoint):
             continue
-        predictors = dict(method.predictors())
+        predictors = dict(predictors_of(method))
         keep = _keeper(predictions / checkpoint) if predictions is not None else None
         reporter.phase(f"score {checkpoint}", len(refs))
         start = time.perf_counter()

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from semibench.blocks.components import largest_component
 from semibench.blocks.metrics import overlap
 from semibench.contracts.cases import Case, Truth
-from semibench.contracts.errors import CaseError, UnsupportedError
+from semibench.contracts.errors import CaseError, PluginError, UnsupportedError
 from semibench.contracts.method import IGNORE
 from semibench.contracts.metric import Convention, Inference
 from semibench.evaluation.inference import Network, Predictor, native_labels, predict_many, resolve, working_labels
+from semibench.guard import calling, who, wrong_return
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,9 +105,9 @@ def score_cases(
             images = torch.stack([case.image for case, _ in chunk])
             for name, predictor in predictors.items():
                 for plan, members in plans.items():
-                    predictions = predict_many(predictor, images, plan, network)
+                    predictions = _predicted(predictor, name, images, plan, network, model)
                     for (case, truth), probabilities in zip(chunk, predictions, strict=True):
-                        _check_classes(probabilities, classes, name)
+                        _check_classes(probabilities, classes, name, model)
                         native = None
                         if keep is not None or any(conventions[m].grid == "native" for m in members):
                             native = native_labels(probabilities, case.frame, plan.resize)
@@ -165,9 +166,9 @@ def validate(
             plan = resolve(Inference(), dims=network.dims, case_dims=chunk[0][0].image.ndim - 1)
             images = torch.stack([case.image for case, _ in chunk])
             for name, predictor in predictors.items():
-                predictions = predict_many(predictor, images, plan, network)
+                predictions = _predicted(predictor, name, images, plan, network, model)
                 for (case, truth), probabilities in zip(chunk, predictions, strict=True):
-                    _check_classes(probabilities, classes, name)
+                    _check_classes(probabilities, classes, name, model)
                     native = native_labels(probabilities, case.frame)
                     prediction, label, _ = _pair(case, truth, native, "native", len(classes))
                     totals[name] += [overlap(prediction == k, label == k).dice() for k in range(1, len(classes))]
@@ -197,10 +198,19 @@ def _plans(conventions: Mapping[str, Convention], network: Network, case_dims: i
     return plans
 
 
-def _check_classes(probabilities: Tensor, classes: Sequence[str], predictor: str) -> None:
+def _predicted(
+    predictor: Predictor, name: str, images: Tensor, plan: Inference, network: Network, model: nn.Module | None
+) -> Tensor:
+    """Return the probabilities of some cases; what the predictor raises, or a wrong shape, is an error that names the method."""
+    with calling(predictor if model is None else model, f"predictors()[{name!r}]"):
+        return predict_many(predictor, images, plan, network)
+
+
+def _check_classes(probabilities: Tensor, classes: Sequence[str], predictor: str, model: nn.Module | None) -> None:
     if probabilities.shape[0] != len(classes):
-        raise ValueError(
-            f"predictor {predictor!r} returns {probabilities.shape[0]} classes; the task has {len(classes)}: "
+        owner = "" if model is None else f"{who(model)}: "
+        raise PluginError(
+            f"{owner}predictor {predictor!r} returns {probabilities.shape[0]} classes; the task has {len(classes)}: "
             f"{', '.join(classes)}"
         )
 
@@ -229,13 +239,24 @@ def _pair(
     return prediction, reference, spacing
 
 
+def _numbers(values: Any, convention: Convention, classes: int) -> dict[int, dict[str, float]]:
+    """Return what a convention's `score` returned as numbers: foreground class -> metric -> value."""
+    try:
+        return {k: {name: float(values[k][name]) for name in convention.metrics} for k in range(1, classes)}
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        expected = f"class -> metric -> number for the classes 1..{classes - 1} and the metrics {', '.join(convention.metrics)}"
+        raise wrong_return(convention, "score", expected, values) from error
+
+
 def _rows(
     case: Case, truth: Truth | None, prediction: Labels, convention: Convention, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     prediction, reference, spacing = _pair(case, truth, prediction, convention.grid, len(classes))
     if convention.largest_component:
         prediction = largest_component(torch.from_numpy(prediction)[None])[0].numpy()
-    values = convention.score(prediction, reference, spacing, len(classes))
+    with calling(convention, "score"):
+        values = convention.score(prediction, reference, spacing, len(classes))
+    numbers = _numbers(values, convention, len(classes))
     rows = []
     for index in range(1, len(classes)):
         counts = overlap(prediction == index, reference == index)
@@ -251,7 +272,7 @@ def _rows(
                 "truth_voxels": counts.reference,
                 "prediction_voxels": counts.prediction,
                 "common_voxels": counts.true_positive,
-                **{name: float(values[index][name]) for name in convention.metrics},
+                **numbers[index],
             }
         )
     return rows

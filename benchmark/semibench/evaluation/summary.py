@@ -11,6 +11,7 @@ from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Convention
 from semibench.evaluation.overlap_check import violates_dice_of_iou
 from semibench.evaluation.scoring import COUNTS, KEYS
+from semibench.guard import calling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,7 @@ def summarise(frame: pd.DataFrame, conventions: Mapping[str, Convention] | None 
             classes: list[dict[str, Any]] = []
             for label, cases in part.groupby("class", sort=False):
                 values = cases[metric].to_numpy(dtype=float)
-                mean = _mean(values) if convention is None else float(convention.aggregate(values))
+                mean = _mean(values) if convention is None else _aggregated(convention, values)
                 both = cases["empty_truth"] & cases["empty_prediction"]
                 classes.append(
                     {
@@ -118,6 +119,11 @@ def summarise(frame: pd.DataFrame, conventions: Mapping[str, Convention] | None 
             rows += [*classes, {**head, **over, "n": int(part["case"].nunique()), **total}]
     columns = ["predictor", "convention", "metric", "class", "mean", "std", "n", *_ADDED]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _aggregated(convention: Convention, values: np.ndarray) -> float:
+    with calling(convention, "aggregate"):
+        return float(convention.aggregate(values))
 
 
 _ADDED = ("defined", "empty_truth", "empty_prediction", "empty_both")

@@ -1,23 +1,22 @@
 """Drive a matrix: pass cells to an engine, collect the outcomes, mirror finished runs.
 
-Only this process writes the tracking store. If it is killed, the next matrix catches up: finished run folders that are not
-mirrored yet are mirrored first.
+Only one process, which this one starts, writes the tracking store. If it is killed, the next matrix catches up: finished run
+folders that are not mirrored yet are mirrored first.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from semibench.contracts.engine import Engine, Job, Outcome
 from semibench.files import read_cached_json, write_json
+from semibench.guard import calling, returned, wrong_return
 from semibench.matrix.limits import Limits
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.process import stopping
@@ -26,12 +25,10 @@ from semibench.runfolder.format import RunFolderError, is_run_folder
 from semibench.runfolder.reading import state_of
 from semibench.runfolder.records import Status
 from semibench.runfolder.writing import now
+from semibench.tracking.beside import MirrorBeside
 
 POLL = 0.1
 """Seconds between two polls of the engine."""
-
-ANNOUNCE_EVERY = 30.0
-"""Seconds between two calls of the listeners while cells run, so that a leaderboard is not updated after each of hundreds."""
 
 
 @dataclass
@@ -86,11 +83,11 @@ def run_matrix(
     by_name = {item.short: item for item in items}
     jobs = [_job(item, runs, limits or Limits(), execution or {}) for item in items]
     progress = Progress(len(jobs))
-    mirror = _Mirror(tracking_uri, reporter) if track else None
+    mirror = MirrorBeside(tracking_uri, reporter) if track else None
     if mirror is not None:
         for item in mirror_first:
             if item.folder is not None:
-                mirror.put(item.folder)
+                mirror.put(item.folder, ended=True, missing_only=True)
 
     def stop() -> None:
         progress.stopping = True
@@ -98,14 +95,15 @@ def run_matrix(
 
     with stopping(stop):
         try:
-            engine.start(jobs)
+            with calling(engine, "start"):
+                engine.start(jobs)
             while len(progress.outcomes) < len(jobs):
-                for outcome in engine.poll():
+                for outcome in _polled(engine, by_name):
                     item = by_name[outcome.name]
                     progress.outcomes[outcome.name] = outcome
                     _correct(item, outcome)
                     if mirror is not None and item.folder is not None and is_run_folder(item.folder):
-                        mirror.put(item.folder)
+                        mirror.put(item.folder, ended=True, missing_only=True)
                     display.ended(item, outcome, progress)
                 progress.running = _running(jobs, progress)
                 display.update(progress)
@@ -115,6 +113,16 @@ def run_matrix(
             if mirror is not None:
                 mirror.finish()
     return {by_name[name].key: outcome for name, outcome in progress.outcomes.items()}
+
+
+def _polled(engine: Engine, known: Mapping[str, Planned]) -> list[Outcome]:
+    """Return the outcomes that an engine reports; raise PluginError for anything else, and for a cell that it was not given."""
+    with calling(engine, "poll"):
+        outcomes = list(engine.poll())
+    for outcome in outcomes:
+        if returned(engine, "poll", outcome, Outcome, "a list of Outcome").name not in known:
+            raise wrong_return(engine, "poll", f"outcomes of its own cells ({', '.join(known)})", outcome)
+    return outcomes
 
 
 def _job(item: Planned, runs: Path, limits: Limits, execution: Mapping[str, Any]) -> Job:
@@ -155,48 +163,3 @@ def _running(jobs: Sequence[Job], progress: Progress) -> dict[str, dict[str, Any
             if record:
                 found[job.name] = record
     return found
-
-
-class _Mirror:
-    """Writes run folders to the tracking store, in one thread of this process, in the order they end."""
-
-    def __init__(self, uri: str | None, reporter: Reporter) -> None:
-        self.uri, self.reporter = uri, reporter
-        self.queue: SimpleQueue[Path | None] = SimpleQueue()
-        self.failed = 0
-        self.thread = threading.Thread(target=self._work, name="mirror", daemon=True)
-        self.thread.start()
-
-    def put(self, folder: Path) -> None:
-        self.queue.put(folder)
-
-    def finish(self) -> None:
-        """Wait until everything is written."""
-        self.queue.put(None)
-        self.thread.join()
-        if self.failed:
-            self.reporter.warn(
-                f"{self.failed} runs could not be written to MLflow; their folders are complete, and the next matrix tries again"
-            )
-
-    def _work(self) -> None:
-        from semibench.tracking.listening import announce
-
-        unannounced: list[Path] = []
-        announced_at = time.monotonic()
-        while (folder := self.queue.get()) is not None:
-            from semibench.tracking import is_mirrored, mirror
-
-            try:
-                if not is_mirrored(folder, self.uri):
-                    mirror(folder, self.uri, self.reporter)
-                    unannounced.append(folder)
-            except Exception as error:
-                self.failed += 1
-                if self.failed == 1:
-                    self.reporter.warn(f"MLflow could not be written ({type(error).__name__}: {error})")
-            if unannounced and self.queue.empty() and time.monotonic() - announced_at > ANNOUNCE_EVERY:
-                announce(unannounced, self.uri, self.reporter)
-                unannounced, announced_at = [], time.monotonic()
-        if unannounced:
-            announce(unannounced, self.uri, self.reporter)

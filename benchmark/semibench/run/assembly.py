@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import CaseRef, Dataset, Split
-from semibench.contracts.errors import IdentityError, UnsupportedError
+from semibench.contracts.errors import IdentityError, PluginError, UnsupportedError
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.recipe import Recipe, network_options
 from semibench.files import write_json
+from semibench.guard import calling, who
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.resolve import Resolved
@@ -142,7 +143,7 @@ class Builder:
     def __call__(
         self, name: str | None = None, *, channels: int | None = None, outputs: int | None = None, **options: Any
     ) -> Backbone:
-        own = name is None or name in (self.item.name, self.item.full_name)
+        own = name is None or name in (self.plugins.label(self.item), self.item.full_name)
         item = self.item if own else self.plugins.get("backbones", str(name))
         if self.task.dims not in item.card.dims:
             raise UnsupportedError(
@@ -150,13 +151,16 @@ class Builder:
             )
         cls = item.resolve()
         base = self.options if own else network_options(self.recipe.model_dump(), item.name, cls.Options.model_fields)
-        net: Backbone = cls(
-            dims=self.task.dims,
-            channels=self.task.channels if channels is None else channels,
-            outputs=len(self.task.classes) if outputs is None else outputs,
-            patch=self.task.patch,
-            options=build(cls.Options, f"backbone {item.name!r}", base, options),
-        )
+        built = build(cls.Options, f"backbone {item.name!r}", base, options)
+        with calling(cls, "__init__"):
+            net: Backbone = cls(
+                dims=self.task.dims,
+                channels=self.task.channels if channels is None else channels,
+                outputs=len(self.task.classes) if outputs is None else outputs,
+                patch=self.task.patch,
+                options=built,
+            )
+        _check_initialised(net, ("decoder", "channels", "strides", "divisor"))
         if own and self.weights is not None:
             load_weights(net, self.weights, item.name)
         return net
@@ -204,6 +208,16 @@ def load_weights(net: Backbone, path: Path, name: str) -> None:
     net.load_state_dict(state, strict=False)
 
 
+def _check_initialised(module: Any, attributes: Sequence[str]) -> None:
+    """Raises PluginError if a network or method doesn't have what its base class, or its own constructor, must set."""
+    lacking = [name for name in ("_parameters", *attributes) if not hasattr(module, name)]
+    if lacking:
+        raise PluginError(
+            f"{who(module)}: __init__() leaves {', '.join(lacking)} unset; call super().__init__() with the same arguments first, "
+            "and set what the contract names"
+        )
+
+
 def build_method(resolved: Resolved, task: Task, plugins: Registry) -> Method:
     """Returns the method of a run with its resolved terms; its initial weights are drawn from the replicate's seed.
 
@@ -213,12 +227,15 @@ def build_method(resolved: Resolved, task: Task, plugins: Registry) -> Method:
     from semibench.training.seeding import seed_construction
 
     names, options = resolved.names, resolved.options
-    reason = options.method.unsupported(task, options.method_options)
+    with calling(options.method, "unsupported"):
+        reason = options.method.unsupported(task, options.method_options)
     if reason:
         raise UnsupportedError(f"method {names.method.name!r}: {reason}")
     seed_construction(resolved.spec.replicate.seed)
     builder = Builder(plugins, names.backbone, options.backbone_options, task, options.recipe, resolved.request.weights)
-    method: Method = options.method(task, builder, options.method_options)
+    with calling(options.method, "__init__"):
+        method: Method = options.method(task, builder, options.method_options)
+    _check_initialised(method, ("notes",))
     method.terms = options.weighted_terms()
     limit_averages(method, options.recipe)
     return method

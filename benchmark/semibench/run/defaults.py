@@ -8,7 +8,7 @@ from typing import Any
 from semibench.contracts.cards import DatasetCard, RecipeCard
 from semibench.contracts.errors import UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.recipe import Recipe
-from semibench.registry import Registered, Registry
+from semibench.registry import BUILT_IN, Registered, Registry
 from semibench.run.settings import build, merge
 
 
@@ -93,8 +93,9 @@ def own_recipe(base: Recipe, name: str, method: Registered, preset: str | None, 
 
 
 def default_method(plugins: Registry, protocol: str, dims: int) -> Registered:
-    """Returns the protocol's default method for these dims; of several, the one that supports fewer dims."""
-    for item in sorted(plugins.cards("methods"), key=lambda item: len(item.card.dims)):
+    """Returns the protocol's default method for these dims: a built-in one if there is one; of several, the one that supports
+    fewer dims."""
+    for item in sorted(plugins.cards("methods"), key=lambda item: (item.distribution != BUILT_IN, len(item.card.dims))):
         if protocol in item.card.default_for and dims in item.card.dims:
             return item
     names = ", ".join(item.name for item in plugins.cards("methods") if dims in item.card.dims)
@@ -105,7 +106,7 @@ def default_backbone(plugins: Registry, method: Registered, dims: int) -> Regist
     """Returns the backbone that the method names, or else the default one for these dims."""
     if method.card.backbone is not None:
         return plugins.get("backbones", method.card.backbone)
-    for item in plugins.cards("backbones"):
+    for item in sorted(plugins.cards("backbones"), key=lambda item: item.distribution != BUILT_IN):
         if dims in item.card.default_for:
             return item
     raise UsageError(f"there is no default backbone in {dims}D; name one with --backbone")

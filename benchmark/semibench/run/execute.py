@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semibench.contracts.errors import BusyError, SemibenchError
+from semibench.contracts.errors import BusyError
 from semibench.contracts.identity import SHORT
-from semibench.registry import registry
+from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
 from semibench.run.prepare import Plan
@@ -24,6 +25,7 @@ from semibench.runfolder.records import SplitRecord
 from semibench.runfolder.state import LOCK
 from semibench.runfolder.tables import SCORES_FILE
 from semibench.runfolder.writing import StatusFile, logged, write_table
+from semibench.tracking.beside import MirrorBeside, mirroring
 
 log = logging.getLogger("semibench")
 
@@ -37,11 +39,16 @@ class Result:
     new: bool = True
 
 
-def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
+def execute(plan: Plan, reporter: Reporter | None = None, mirror: MirrorBeside | None = None) -> Result:
     """Executes a run, or returns the result of a finished one.
 
-    The run folder holds everything, also of a failed run; MLflow mirrors it. Errors of the run are propagated after status.json
-    records them.
+    The run folder holds everything, also of a failed run; MLflow mirrors it beside the run. Errors of the run are propagated after
+    status.json records them.
+
+    Args:
+        plan: the run.
+        reporter: receives progress and warnings.
+        mirror: mirrors this run among others, and is finished by the caller; by default one for this run, which is waited for.
 
     Raises:
         BusyError: if another process is working on the run.
@@ -50,38 +57,66 @@ def execute(plan: Plan, reporter: Reporter | None = None) -> Result:
 
     reporter = reporter or Reporter()
     request = plan.resolved.request
+    if request.track and mirror is None:
+        with mirroring(request.tracking_uri, reporter) as own:
+            return execute(plan, reporter, own)
+    mirror = mirror if request.track else None
     if plan.state == "done" and not request.force:
         reporter.note(f"run {plan.key[:SHORT]} is already done ({plan.folder}); --force runs it again")
-        _mirror(plan, reporter)
-        return Result(plan.folder, read_object(plan.folder, records.Result), new=False)
+        _mirror(plan, mirror)
+        record = read_object(plan.folder, records.Result)
+        if missing := unscored(request.conventions, record, registry()):
+            reporter.warn(how_to_score(plan, missing))
+        return Result(plan.folder, record, new=False)
     plan.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(plan.folder / LOCK, timeout=0), logged(plan.folder / LOG_FILE):
-            return _guarded(plan, reporter)
+            return _guarded(plan, reporter, mirror)
     except Timeout as error:
         raise BusyError(f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it") from error
 
 
-def _guarded(plan: Plan, reporter: Reporter) -> Result:
+def unscored(conventions: Sequence[str], record: records.Result, plugins: Registry) -> list[str]:
+    """Returns the conventions that a finished run has no scores under. conventions: names as the user gave them."""
+    labels = [plugins.label(plugins.get("conventions", name)) for name in conventions]
+    scored = {score.convention for score in record.scores}
+    return [label for label in labels if label not in scored]
+
+
+def how_to_score(plan: Plan, conventions: Sequence[str]) -> str:
+    """Returns a sentence on how a finished run gets the scores that it lacks."""
+    names = ", ".join(conventions)
+    if not any((plan.folder / PREDICTIONS).glob("*/*/*.npz")):
+        return f"run {plan.key[:SHORT]} was not scored under {names}, and its predictions were not kept: --force runs it again"
+    words = " ".join(f"-c {name}" for name in conventions)
+    runs = plan.resolved.request.runs
+    where = "" if runs == Path("runs") else f" --runs {runs}"
+    return (
+        f"run {plan.key[:SHORT]} was not scored under {names}; this does it from its kept predictions: "
+        f"bench rescore {plan.key[:SHORT]} {words}{where}"
+    )
+
+
+def _guarded(plan: Plan, reporter: Reporter, mirror: MirrorBeside | None) -> Result:
     status = StatusFile(plan.folder)
     write_spec(plan.folder, plan.spec)
     plan.record.to_disk(plan.folder)
     plan.summary().to_disk(plan.folder)
     status.write("running")
-    _mirror(plan, reporter)
+    _mirror(plan, mirror)
     try:
         record = _work(plan, reporter)
     except KeyboardInterrupt:
         status.write("interrupted", "stopped by a signal; run the same command again to resume")
-        _mirror(plan, reporter)
+        _mirror(plan, mirror)
         raise
     except Exception as error:
         log.error("%s", traceback.format_exc())
         status.write("failed", f"{type(error).__name__}: {error}")
-        _mirror(plan, reporter, ended=True)
+        _mirror(plan, mirror, ended=True)
         raise
     status.write("done")
-    _mirror(plan, reporter, ended=True)
+    _mirror(plan, mirror, ended=True)
     return Result(plan.folder, record)
 
 
@@ -151,24 +186,7 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
     return record
 
 
-def _mirror(plan: Plan, reporter: Reporter, *, ended: bool = False) -> None:
-    """Mirrors the run in MLflow. An error, such as an unreachable store, is only a warning, since the run folder is complete.
-
-    ended: also notify the listeners."""
-    if not plan.resolved.request.track:
-        return
-    from semibench.tracking import mirror
-
-    try:
-        mirror(plan.folder, plan.resolved.request.tracking_uri, reporter)
-    except Exception as error:
-        if not isinstance(error, SemibenchError):  # the message of a SemibenchError suffices
-            log.error("%s", traceback.format_exc())
-        reporter.warn(
-            f"MLflow could not be written ({type(error).__name__}: {error}); the run folder {plan.folder} is complete"
-        )
-        return
-    if ended:
-        from semibench.tracking.listening import announce
-
-        announce([plan.folder], plan.resolved.request.tracking_uri, reporter)
+def _mirror(plan: Plan, mirror: MirrorBeside | None, *, ended: bool = False) -> None:
+    """Lets the run folder be mirrored in its present state. ended: also notify the listeners."""
+    if mirror is not None:
+        mirror.put(plan.folder, ended=ended)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semibench.contracts.cases import Split
+from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, one_line
 from semibench.contracts.identity import SHORT, RunSpec
+from semibench.guard import calling, returned, wrong_return
 from semibench.protocols.checks import check
 from semibench.protocols.controls import with_unlabeled_of
 from semibench.registry import Registry, registry
@@ -31,6 +32,7 @@ from semibench.runfolder.state import State
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Task
+    from semibench.contracts.protocol import DrawProtocol
 
 LARGEST_TRIAL = 2**20
 """Largest number of voxels in a batch for which the time is measured on a CPU; a larger batch would take minutes."""
@@ -99,9 +101,23 @@ def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
 
     In a control, the unlabeled pool is the labeled one, whatever the protocol drew."""
     data, replicate = resolved.data, resolved.spec.replicate
-    split = resolved.options.protocol.draw(data.catalog, data.protocol_options, replicate.draw, replicate.fold)
+    protocol = resolved.options.protocol
+    with calling(protocol, "draw"):
+        drawn = protocol.draw(data.catalog, data.protocol_options, replicate.draw, replicate.fold)
+    split = checked_split(protocol, drawn)
     warnings = check(split, published=replicate.draw is None)
     return with_unlabeled_of(resolved.spec.entry, split), warnings
+
+
+def checked_split(protocol: DrawProtocol, drawn: Any) -> Split:
+    """Returns what a protocol drew, if it is a split of cases; raises PluginError otherwise."""
+    split = returned(protocol, "draw", drawn, Split)
+    for role, refs in split.roles().items():
+        foreign = next((ref for ref in refs if not isinstance(ref, CaseRef)), None)
+        if not isinstance(refs, tuple) or foreign is not None:
+            found = refs if foreign is None else foreign
+            raise wrong_return(protocol, "draw", f"a Split whose {role!r} is a tuple of CaseRef", found)
+    return split
 
 
 def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:
@@ -156,7 +172,8 @@ def _random_start(resolved: Resolved) -> list[str]:
 def _check_method(resolved: Resolved, split: Split) -> None:
     """Raises UnsupportedError if the method can't do the task, or needs unlabeled cases and there are none."""
     name, method = resolved.names.method.name, resolved.options.method
-    reason = method.unsupported(_task(resolved, split), resolved.options.method_options)
+    with calling(method, "unsupported"):
+        reason = method.unsupported(_task(resolved, split), resolved.options.method_options)
     if reason:
         raise UnsupportedError(f"method {name!r}: {reason}")
     pools = {stream.pool for stream in method.streams.values()}

@@ -31,8 +31,8 @@ MOST = 2**63
 class Cell(Asked, frozen=True, extra="forbid"):
     """What to run, by names. `resolve` fills in what is left out.
 
-    settings: texts "name=value" (see `semibench.run.settings`). phantom: "auto" uses the procedural stand-in if no files are
-    configured. weights: file with start weights for the backbone. tuned: a study of `bench tune`, by name, folder or file.
+    settings: texts "name=value" (see `semibench.run.settings`). phantom: "auto" uses the procedural stand-in if no folder
+    for data is named. weights: file with start weights for the backbone. tuned: a study of `bench tune`, by name, folder or file.
     control: use the labeled images as the unlabeled ones, the same as the setting `unlabeled_from=labeled`. conventions: empty
     for all that apply.
     """
@@ -108,7 +108,7 @@ class Cell(Asked, frozen=True, extra="forbid"):
     phantom: Annotated[
         Phantom,
         Option(
-            "Force or forbid the procedural stand-in for the data set (default: only where no files are found).",
+            "Force or forbid the procedural stand-in for the data set (default: only where no folder for data is named).",
             ("--phantom/--no-phantom",), switch=("always", "never"),
         ),
     ] = "auto"  # fmt: skip

@@ -18,6 +18,7 @@ from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track,
 from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
 from semibench.contracts.recipe import Recipe, grid_options, network_options
 from semibench.contracts.schedule import Term
+from semibench.guard import calling, returned
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.controls import asks_for_control
@@ -291,23 +292,30 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     opening = _Opening(request.data_root, phantom_options, options.recipe, reporter)
     dataset, phantom = opening.open(names.dataset, request.phantom, options.given["dataset"])
     catalog = DataCatalog({card.name: dataset})
+    with calling(options.protocol, "defaults"):
+        protocol_defaults = dict(options.protocol.defaults(catalog))
     protocol_options = build(
         options.protocol.Options,
         f"protocol {names.protocol.name!r}",
-        dict(options.protocol.defaults(catalog)),
+        protocol_defaults,
         options.recipe_protocol,
         options.given["protocol"],
     )
-    reason = options.protocol.unsupported(card, protocol_options)
+    with calling(options.protocol, "unsupported"):
+        reason = options.protocol.unsupported(card, protocol_options)
     if reason:
         raise UnsupportedError(f"protocol {names.protocol.name!r}: {reason}")
-    sources = {name: plugins.get("datasets", name) for name in options.protocol.sources(card, protocol_options)}
+    with calling(options.protocol, "sources"):
+        sources = {name: plugins.get("datasets", name) for name in options.protocol.sources(card, protocol_options)}
     others = {name: opening.open(item, "always" if phantom else "never")[0] for name, item in sources.items()}
     if others:
         catalog = DataCatalog({card.name: dataset, **others})
     if options.generator is not None:
         protocol_options = _with_generator(protocol_options, options, options.generator)
-    synthesis = None if options.control else options.protocol.synthesis(protocol_options)
+    with calling(options.protocol, "synthesis"):
+        synthesis = None if options.control else options.protocol.synthesis(protocol_options)
+    if synthesis is not None:
+        returned(options.protocol, "synthesis", synthesis, Synthesis, "a Synthesis or None")
     return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources)
 
 
@@ -323,13 +331,14 @@ class _Opening:
     def open(
         self, item: Registered, phantom: Phantom, options: Mapping[str, Any] | None = None
     ) -> tuple[Dataset, bool]:
-        """Opens a data set on its files, or its phantom, with a prominent warning, if no files are configured.
+        """Opens a data set on its files, or its phantom, with a prominent warning, if no folder for files is named anywhere.
 
         Returns:
             The data set, and whether it is a phantom.
 
         Raises:
-            LayoutError: if real files are required but missing; the message shows the expected tree.
+            LayoutError: if real files are required, or a folder for them is named, but they are missing; the message shows the
+                expected tree.
         """
         from semibench.data.roots import locate
 
@@ -338,14 +347,18 @@ class _Opening:
         if phantom != "always":
             location = locate(item.name, self.data_root, aliases=item.card.folders)
             if location.path is not None:
-                return cls(location.path, parsed), False
+                with calling(cls, "__init__"):
+                    return cls(location.path, parsed), False
             message = f"{location.explain()}\n  expected there:\n{item.card.tree}"
             if phantom == "never":
                 raise LayoutError(message)
+            if location.named:
+                raise LayoutError(f"{message}\n  or ask for the procedural stand-in: --phantom")
             self.reporter.warn(
                 f"PHANTOM DATA: {message}\nUsing a procedural phantom instead; its numbers say nothing about real images."
             )
-        return cls.phantom(parsed, self.phantom_options), True
+        with calling(cls, "phantom"):
+            return cls.phantom(parsed, self.phantom_options), True
 
 
 def _with_generator(protocol_options: Any, options: Options, item: Registered) -> Any:
@@ -374,7 +387,8 @@ def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: 
     """Returns the spec of the run; hashes the files of the data sets."""
     from semibench.data.hashes import data_digest
 
-    has_draw, has_fold = options.protocol.replicate(data.protocol_options)
+    with calling(options.protocol, "replicate"):
+        has_draw, has_fold = options.protocol.replicate(data.protocol_options)
     if cell.fold is not None and not has_fold:
         raise UsageError(f"--fold {cell.fold}: this split has no folds; set folds=K, or leave out --fold")
     datasets = data.catalog.datasets

@@ -16,6 +16,7 @@ import psutil
 import torch
 from filelock import FileLock
 
+from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.method import Batch, Method, Samples, Task
 from semibench.contracts.recipe import Recipe
@@ -100,7 +101,7 @@ class RandomSource:
         yield torch.randint(len(self.task.classes), self.task.patch, dtype=torch.uint8)
 
 
-class TooLargeError(Exception):
+class TooLargeError(SemibenchError):
     """An iteration takes too much time or memory for a measurement; the message says which."""
 
 

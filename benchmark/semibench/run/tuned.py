@@ -85,7 +85,7 @@ def find_tuned(study: str | Path, studies: Path = STUDIES) -> Path:
             return path
     ready = sorted(path.parent.name for path in studies.glob(f"*/{TUNED}"))
     unfinished = (studies / study / "study.json").is_file()
-    hint = f"the study has no finished trial yet: bench tune --join {study}" if unfinished else "bench tune creates one"
+    hint = f"the study has no best trial yet: bench tune --join {study}" if unfinished else "bench tune creates one"
     raise UsageError(f"--tuned {study}: found no {TUNED}; {hint}. Tuned studies here: {', '.join(ready) or 'none'}")
 
 

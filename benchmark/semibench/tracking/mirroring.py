@@ -72,13 +72,13 @@ def mirror(
     reporter = reporter or Reporter()
     run = RunFolder(folder)
     address = store_uri(uri)
-    client = open_store(address)
+    client = open_store(address, reporter)
     target = _find(client, run, address) or _create(client, run, address)
     run_id = str(target.info.run_id)
     _log_facts(client, run, target)
-    _log_steps(client, run, target)
+    _log_steps(client, run, target, reporter)
     _log_scores(client, run, run_id)
-    left_out = _upload(client, run, run_id, checkpoints or _from_environment())
+    left_out = _upload(client, run, run_id, checkpoints or _from_environment(), reporter)
     for name in left_out:
         reporter.note(f"MLflow: {name} is larger than {LARGEST // 2**20} MiB and stays in the run folder only")
     state = STATES.get(run.state, "RUNNING")
@@ -140,7 +140,9 @@ def _experiment(client: MlflowClient, run: RunFolder, address: str) -> str:
         }
         try:
             return str(client.create_experiment(name, artifact_location=location, tags=tags))
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
             found = client.get_experiment_by_name(name)  # another process has just created it
             if found is None:
                 raise
@@ -162,7 +164,9 @@ def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
     if isinstance(noted, str):
         try:
             known = client.get_run(noted)
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             known = None
         if known is not None and _same(known, run):
             return known
@@ -232,7 +236,7 @@ def _log_facts(client: MlflowClient, run: RunFolder, target: Run) -> None:
         client.log_batch(target.info.run_id, tags=chunk)
 
 
-def _log_steps(client: MlflowClient, run: RunFolder, target: Run) -> None:
+def _log_steps(client: MlflowClient, run: RunFolder, target: Run, reporter: Reporter) -> None:
     """Log the metrics of new steps.
 
     Time stamps are derived from the step, so that MLflow stores a row once even if it is sent twice (by a killed mirror).
@@ -246,6 +250,7 @@ def _log_steps(client: MlflowClient, run: RunFolder, target: Run) -> None:
         done += len(chunk)
         tags = [RunTag("semibench.rows", str(done)), RunTag("semibench.rows_digest", run.steps_digest(done))]
         client.log_batch(run_id, metrics=chunk, tags=tags)
+        reporter.advance(done)
 
 
 def _log_scores(client: MlflowClient, run: RunFolder, run_id: str) -> None:
@@ -261,22 +266,27 @@ def _log_scores(client: MlflowClient, run: RunFolder, run_id: str) -> None:
         client.log_batch(run_id, metrics=chunk)
 
 
-def _upload(client: MlflowClient, run: RunFolder, run_id: str, checkpoints: Checkpoints) -> list[str]:
-    """Upload files of the folder; return the checkpoints that are too large."""
-    for name in RECORDS:
+def _upload(
+    client: MlflowClient, run: RunFolder, run_id: str, checkpoints: Checkpoints, reporter: Reporter
+) -> list[str]:
+    """Upload files of the folder; return the checkpoints that are too large. reporter: told of each file."""
+    for number, name in enumerate(RECORDS):
         if (run.path / name).is_file():
             client.log_artifact(run_id, str(run.path / name))
+        reporter.advance(number)
     if any((run.path / "pictures").glob("*.png")):
         client.log_artifacts(run_id, str(run.path / "pictures"), "pictures")
     for file in sorted((run.path / "generated").rglob("*")):
         if file.is_file() and file.suffix in GENERATED and file.stat().st_size < LARGEST // 8:
             client.log_artifact(run_id, str(file), str(file.parent.relative_to(run.path).as_posix()))
+            reporter.advance(len(RECORDS))
     left_out = []
     if run.state != "running":
         for name in UPLOADS[checkpoints]:
             file = run.path / "checkpoints" / f"{name}.pt"
             if file.is_file() and file.stat().st_size <= LARGEST:
                 client.log_artifact(run_id, str(file), "checkpoints")
+                reporter.advance(len(RECORDS))
             elif file.is_file():
                 left_out.append(f"checkpoints/{file.name}")
     return left_out

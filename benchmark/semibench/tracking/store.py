@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semibench.contracts.errors import SemibenchError
 from semibench.process import quiet_mlflow
+from semibench.reporting import Reporter
+from semibench.tracking.answering import why_unreachable
+from semibench.tracking.sqlite_files import PREFIX, mend, sqlite_file, sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -21,17 +25,7 @@ def store_uri(uri: str | None = None, folder: Path | None = None) -> str:
     given = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if given:
         return given
-    return f"sqlite:///{(folder or Path.cwd()).absolute() / 'mlflow.db'}"
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the absolute path of a SQLite store's file; None for a server or another data base."""
-    if not uri.startswith("sqlite:"):
-        return None
-    text = uri.split("?", 1)[0].removeprefix("sqlite:///")
-    if not text or text.startswith(("sqlite:", ":memory:")):
-        raise SemibenchError(f"expected a SQLite store as sqlite:///path/to/mlflow.db, found {uri!r}")
-    return Path(text).absolute()
+    return sqlite_uri((folder or Path.cwd()).absolute() / "mlflow.db")
 
 
 def artifact_root(uri: str) -> Path | None:
@@ -43,29 +37,42 @@ def artifact_root(uri: str) -> Path | None:
 _opened: set[str] = set()
 
 
-def open_store(uri: str) -> MlflowClient:
+def open_store(uri: str, reporter: Reporter | None = None) -> MlflowClient:
     """Return a client of the store; afterwards the store exists and responds. Imports mlflow.
 
-    A process first opens the store under `<file>.lock`, because creating or migrating a SQLite store is not safe for several
-    processes. Raise SemibenchError with the store's address if it cannot be opened.
+    A server is asked for a few seconds first. A process opens a SQLite store under `<file>.lock`, because creating or migrating
+    one is not safe for several processes; a store whose creation was cut off is moved aside and made anew.
+
+    Args:
+        uri: address of the store.
+        reporter: receives a note about a store that was moved aside.
+
+    Raises:
+        SemibenchError: if the store can't be opened; names its address.
     """
     quiet_mlflow()
     import logging
 
+    from filelock import FileLock, Timeout
+
     for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    from filelock import FileLock, Timeout
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
-    from sqlalchemy.exc import SQLAlchemyError
-
     file = sqlite_file(uri)
     try:
+        if file is None and uri not in _opened:
+            reason = why_unreachable(uri)
+            if reason is not None:
+                raise SemibenchError(reason)
         if file is None or str(file) in _opened:
-            return _probe(MlflowClient(tracking_uri=uri))
+            client = _client(uri)
+            _opened.add(uri)
+            return client
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock", timeout=LOCK_SECONDS):
-            client = _probe(MlflowClient(tracking_uri=uri))
+            moved = mend(file)
+            if moved is not None:
+                (reporter or Reporter()).note(moved)
+            client = _client(uri)
         _opened.add(str(file))
         return client
     except Timeout as error:
@@ -73,11 +80,27 @@ def open_store(uri: str) -> MlflowClient:
             f"waited {LOCK_SECONDS:.0f} s for another process to open the MLflow store {uri}; if none is running, "
             f"delete {file}.lock"
         ) from error
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except Exception as error:  # of MLflow, SQLAlchemy or the file system
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise SemibenchError(
-            f"the MLflow store {uri} cannot be opened: {str(error).splitlines()[0]}. Give another with --tracking-uri or "
+            f"the MLflow store {uri} cannot be opened: {lines[0].rstrip('.')}. Give another with --tracking-uri or "
             "MLFLOW_TRACKING_URI; run folders are complete without it"
         ) from error
+
+
+def _client(uri: str) -> MlflowClient:
+    """Return a client that has answered. MLflow makes a folder named after the escaped path, which is removed."""
+    from mlflow.tracking import MlflowClient
+
+    file = sqlite_file(uri)
+    stray = None if file is None else Path(uri.split("?", 1)[0].removeprefix(PREFIX)).absolute().parent
+    if file is None or stray is None or stray == file.parent or stray.exists():
+        return _probe(MlflowClient(tracking_uri=uri))
+    try:
+        return _probe(MlflowClient(tracking_uri=uri))
+    finally:
+        with contextlib.suppress(OSError):
+            stray.rmdir()
 
 
 def _probe(client: MlflowClient) -> MlflowClient:

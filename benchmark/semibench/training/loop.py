@@ -17,6 +17,7 @@ from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.method import Batch, Method, Pools, Task
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock
+from semibench.guard import calling, raised_by_plugin
 from semibench.process import interrupt, stopping
 from semibench.reporting import Reporter
 from semibench.runfolder.tables import STEPS_FILE
@@ -228,7 +229,8 @@ class _Training:
         self.best = None
         seeding.seed_begin(self.seed, plan.name)
         self.method.train()
-        self.method.begin(plan.name, self.data.pools)
+        with calling(self.method, "begin"):
+            self.method.begin(plan.name, self.data.pools)
         self.build()
 
     def build(self) -> None:
@@ -249,7 +251,9 @@ class _Training:
             iteration = plan.offset + step
             try:
                 self.iterate(plan, step, iteration)
-            except SemibenchError:
+            except SemibenchError as error:
+                if raised_by_plugin(error):
+                    self.watch.settle()
                 raise
             except Exception:
                 self.watch.settle()
@@ -286,10 +290,10 @@ class _Training:
         method.train()
         self.watch.begin(iteration, clock, batch)
         self.optimise.begin(clock)
-        with autocast(self.recipe.precision, self.device):
+        with autocast(self.recipe.precision, self.device), calling(method, "step"):
             method.step(batch, clock, self.optimise)
         self.optimise.end()
-        with torch.no_grad():
+        with torch.no_grad(), calling(method, "after_step"):
             method.after_step(clock)
         if method.notes:
             self.watch.notes(method.notes)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semibench.contracts.errors import PluginError
 from semibench.contracts.method import Losses, Method
 from semibench.contracts.schedule import Clock
+from semibench.guard import wrong_return
 from semibench.training.precision import LossScale
 from semibench.training.records import Watch
 from semibench.training.schedules import Driver
@@ -56,6 +57,8 @@ class Optimisation:
             raise PluginError(
                 f"{self.owner}: optimise() was called with gradients disabled (no_grad or inference_mode)"
             )
+        if not isinstance(losses, Mapping):
+            raise wrong_return(self.method, "losses", "a mapping from the names of terms to scalars", losses)
         if losses:
             self._backward(losses, drivers)
         if not step:

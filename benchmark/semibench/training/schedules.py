@@ -14,6 +14,7 @@ from semibench.contracts.errors import PluginError, UsageError
 from semibench.contracts.method import Method, Optimiser
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Stage
+from semibench.guard import calling, returned, returned_mapping
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ def allot(total: int, shares: Sequence[float]) -> list[int]:
 
 def plan_stages(method: Method, iterations: int) -> list[StagePlan]:
     """Return the stages of a method with their iterations. Raise PluginError for missing or duplicate names."""
-    stages = tuple(method.stages())
+    with calling(method, "stages"):
+        stages = tuple(method.stages())
+    for stage in stages:
+        returned(method, "stages", stage, Stage, "a sequence of Stage")
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names) or not all(names):
         raise PluginError(f"{type(method).__name__}: stages need different names, got {names}")
@@ -206,7 +210,10 @@ def build_drivers(method: Method, recipe: Recipe) -> dict[str, Driver]:
 
     Raise PluginError if there are none although the method has parameters to train.
     """
-    contracts = method.optimisers()
+    with calling(method, "optimisers"):
+        contracts = returned_mapping(method, "optimisers", method.optimisers(), "name -> Optimiser")
+    for contract in contracts.values():
+        returned(method, "optimisers", contract, Optimiser, "name -> Optimiser")
     owner = type(method).__name__
     if not contracts and trainable((method,)):
         raise PluginError(

@@ -8,6 +8,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from semibench.files import jsonable, read_cached_json, write_json
 from semibench.reporting import Reporter
 from semibench.run.tuned import TUNED
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 log = logging.getLogger("semibench")
+LOCK_SECONDS = 300.0
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 
 
@@ -33,16 +36,17 @@ class StudyMirror:
         self.uri = store_uri(uri)
         self.broken = False
         self._client: MlflowClient | None = None
+        self._file_lock: FileLock | None = None
 
     @property
     def client(self) -> MlflowClient:
         if self._client is None:
-            self._client = open_store(self.uri)
+            self._client = open_store(self.uri, self.reporter)
         return self._client
 
     def trial(self, trial: FrozenTrial, progress: StudyProgress) -> None:
-        """Write a trial that ended."""
-        self._guarded(lambda: self._trial(trial))
+        """Write a trial that ended, and others that the store missed."""
+        self._guarded(self._trials)
 
     def finish(self, done: bool) -> None:
         """Write values, pictures and the frozen configuration to the parent run when this process ends its part of the study."""
@@ -57,12 +61,13 @@ class StudyMirror:
             self.broken = True
             log.error("%s", traceback.format_exc())
             self.reporter.warn(
-                f"MLflow could not be written ({type(error).__name__}: {error}); the study continues without it"
+                f"MLflow could not be written ({type(error).__name__}: {error}); the study continues without it, and the next "
+                "`bench tune` with this store writes what it missed"
             )
 
     def _parent(self) -> tuple[str, str]:
-        """Return the ids of experiment and parent run; create missing ones while holding the study's lock."""
-        with self.study.lock():
+        """Return the ids of experiment and parent run; create missing ones."""
+        with self._lock():
             noted = read_cached_json(self.study.folder / "mlflow.json").get(self.uri)
             if noted:
                 return str(noted["experiment"]), str(noted["run"])
@@ -88,10 +93,36 @@ class StudyMirror:
             write_json(self.study.folder / "mlflow.json", known | {self.uri: {"experiment": experiment, "run": run}})
             return experiment, run
 
-    def _trial(self, trial: FrozenTrial) -> None:
+    def _lock(self) -> FileLock:
+        """Return a lock for all processes that write this study: each trial becomes one run. It may be taken twice."""
+        if self._file_lock is None:
+            self._file_lock = FileLock(self.study.folder / "mlflow.lock", timeout=LOCK_SECONDS)
+        return self._file_lock
+
+    def _trials(self) -> None:
+        """Write every trial that ended and that the store doesn't have."""
+        file = self.study.folder / "mlflow.json"
+        with self._lock():
+            experiment, parent = self._parent()
+            known = read_cached_json(file)
+            written = known[self.uri].get("trials")
+            if written is None:  # noted by an older version
+                written = self._written(experiment, parent)
+            for trial in self.study.optuna.get_trials(deepcopy=False):
+                if trial.state.is_finished() and trial.number not in written:
+                    self._trial(trial, experiment, parent)
+                    written.append(trial.number)
+                    write_json(file, known | {self.uri: known[self.uri] | {"trials": written}})
+
+    def _written(self, experiment: str, parent: str) -> list[int]:
+        """Return the numbers of the trials that the store has."""
+        below = f"tags.`mlflow.parentRunId` = '{parent}'"
+        runs = self.client.search_runs([experiment], below, max_results=5000)
+        return [int(run.data.tags["semibench.trial"]) for run in runs if "semibench.trial" in run.data.tags]
+
+    def _trial(self, trial: FrozenTrial, experiment: str, parent: str) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        experiment, parent = self._parent()
         start = int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else int(time.time() * 1000)
         tags = {
             "mlflow.parentRunId": parent,
@@ -119,6 +150,7 @@ class StudyMirror:
     def _finish(self, done: bool) -> None:
         from mlflow.entities import Metric
 
+        self._trials()
         _, run = self._parent()
         progress, now = self.study.progress(), int(time.time() * 1000)
         metrics = {

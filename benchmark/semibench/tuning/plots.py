@@ -38,6 +38,7 @@ def draw(study: Study) -> list[Path]:
     for name, plot in plots.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of axes with one value
             drawn = plot()
         axes = list(drawn.flat) if hasattr(drawn, "flat") else [drawn]
         figure = axes[0].figure

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from semibench.contracts.errors import IdentityError, SemibenchError, UsageError
 from semibench.files import read_json, write_json
@@ -21,19 +21,22 @@ from semibench.reporting import Reporter
 from semibench.run.request import Cell, Request
 from semibench.run.settings import texts
 from semibench.run.tuned import STUDIES, TUNED, Tuned
-from semibench.runfolder.state import process_is_gone, this_process
+from semibench.tuning.holding import Held, holder
+from semibench.tuning.proposing import Pruner, Sampler, pruner_of, sampler_of
 from semibench.tuning.space import Dimension
+from semibench.tuning.storage import open_storage
 from semibench.tuning.trial import Pruned, run_trial
 
 if TYPE_CHECKING:
     import optuna
 
-Sampler = Literal["tpe", "cmaes", "gp", "random", "grid"]
-Pruner = Literal["median", "hyperband", "none"]
 FAILURES = 5
 """Number of trials that may fail in a row before a process gives up."""
 
 LOCK_SECONDS = 120.0
+
+STUDY = "study.json"
+"""File with the specification of a study, in its folder."""
 
 
 class StudySpec(BaseModel, frozen=True, extra="forbid"):
@@ -79,14 +82,24 @@ class StudySpec(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass
 class StudyProgress:
-    """The progress of a study. seconds: training time of all trials that ended."""
+    """The progress of a study.
+
+    best: the highest value; None before a trial is complete, and where several are and all have the same value. value: of the
+    last complete trial. seconds: training time of all trials that ended.
+    """
 
     completed: int
     pruned: int
     failed: int
     running: int
     best: float | None
+    value: float | None
     seconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether several trials are complete and all have the same value."""
+        return self.completed > 1 and self.best is None
 
     @property
     def finished(self) -> int:
@@ -101,11 +114,17 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.spec, self.folder = spec, folder
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        self.optuna = optuna.create_study(
-            study_name=spec.name, storage=self._storage(), direction="maximize", load_if_exists=True,
-            sampler=self._sampler(0), pruner=_pruner(spec),
-        )  # fmt: skip
+        try:
+            self.optuna = optuna.create_study(
+                study_name=spec.name, storage=open_storage(folder, spec.storage), direction="maximize", load_if_exists=True,
+                sampler=sampler_of(spec, 0), pruner=pruner_of(spec),
+            )  # fmt: skip
+        except SemibenchError:
+            if new:
+                folder.rmdir()
+            raise
         with self.lock():
             if spec.sampler == "grid" and not self.optuna.get_trials(deepcopy=False):
                 for point in product(*(dimension.grid() for dimension in spec.space)):
@@ -120,57 +139,28 @@ class Study:
         Raise IdentityError if the name belongs to a different study; the message lists the differences.
         """
         folder = studies / spec.name
-        stored = read_json(folder / "study.json")
-        if stored:
-            there, here = (one.model_dump(mode="json") for one in (StudySpec(**stored), spec))
+        stored = _stored(folder)
+        if stored is not None:
+            there, here = (one.model_dump(mode="json") for one in (stored, spec))
             differences = [
                 f"{name}: {there[name]!r} there, {here[name]!r} here" for name in here if there[name] != here[name]
             ]
             if differences:
                 lines = "\n  ".join(text[:400] for text in differences)
                 raise IdentityError(f"study {spec.name!r} exists, but is different; choose --study NAME:\n  {lines}")
-        else:
-            write_json(folder / "study.json", spec.model_dump(mode="json"))
-        return cls(spec, folder)
+        study = cls(spec, folder)
+        if stored is None:  # only now: a wrong storage leaves nothing behind
+            write_json(folder / STUDY, spec.model_dump(mode="json"))
+        return study
 
     @classmethod
     def join(cls, name: str, studies: Path = STUDIES) -> Study:
         """Open an existing study by name. Raise UsageError if it does not exist."""
-        stored = read_json(studies / name / "study.json")
-        if not stored:
-            names = ", ".join(sorted(path.parent.name for path in studies.glob("*/study.json"))) or "none"
+        stored = _stored(studies / name)
+        if stored is None:
+            names = ", ".join(sorted(path.parent.name for path in studies.glob(f"*/{STUDY}"))) or "none"
             raise UsageError(f"there is no study {name!r} in {studies}; known: {names}")
-        return cls(StudySpec(**stored), studies / name)
-
-    def _storage(self) -> Any:
-        from optuna.storages import JournalStorage, RDBStorage
-        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-        if self.spec.storage is not None:
-            return RDBStorage(self.spec.storage)
-        journal = str(self.folder / "journal.log")
-        return JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
-
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Return a new sampler for a trial, seeded by the trial's number.
-
-        A continued study therefore does not repeat the same random numbers, and a study run by a single process always gives
-        the same trials.
-        """
-        from optuna import samplers
-
-        spec, seed = self.spec, self.spec.seed * 100003 + number
-        match spec.sampler:
-            case "tpe":
-                return samplers.TPESampler(
-                    seed=seed, n_startup_trials=min(10, 2 * len(spec.space) + 2), constant_liar=True
-                )
-            case "cmaes":
-                return samplers.CmaEsSampler(seed=seed)
-            case "gp":
-                return samplers.GPSampler(seed=seed)
-            case "random" | "grid":  # the points of a grid are queued when the study is created
-                return samplers.RandomSampler(seed=seed)
+        return cls(stored, studies / name)
 
     def lock(self) -> AbstractContextManager[Any]:
         """Return a lock to hold while counting and requesting trials; a data base needs none."""
@@ -188,25 +178,40 @@ class Study:
         count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
         values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
         seconds = sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials)
+        best = None if len(values) > 1 and len(set(values)) == 1 else max(values, default=None)
         return StudyProgress(
             count[TrialState.COMPLETE], count[TrialState.PRUNED], count[TrialState.FAIL], count[TrialState.RUNNING],
-            max(values, default=None), seconds,
+            best, values[-1] if values else None, seconds,
         )  # fmt: skip
 
-    def fail_orphaned_trials(self, reporter: Reporter) -> int:
-        """Mark trials of killed processes on this machine as failed and queue their values again; return their number."""
+    def held(self) -> list[Held]:
+        """Return the trials that are running, and who runs them. A trial whose process has ended is among them."""
         from optuna.trial import TrialState
 
-        orphans = 0
-        for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            attributes = trial.user_attrs
-            process, host = attributes.get("process"), attributes.get("host")
-            if process is not None and process_is_gone(int(process), attributes.get("process_started"), host):
-                self.optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-                self.optuna.enqueue_trial(trial.params)
-                reporter.note(f"trial {trial.number} was killed while running; its values are tried again")
-                orphans += 1
-        return orphans
+        return [
+            Held.of(trial, locked=self.spec.storage is None)
+            for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        ]
+
+    def fail_orphaned_trials(self, reporter: Reporter, give_up: str | None = None) -> int:
+        """Mark trials of killed processes as failed and queue their values again; return their number.
+
+        Call it while holding the study's lock.
+
+        Args:
+            reporter: receives a note for each.
+            give_up: a machine whose trials are treated as killed, since nothing can be known about its processes.
+        """
+        from optuna.trial import TrialState
+
+        orphans = [one for one in self.held() if one.gone or (one.gone is None and one.machine == give_up)]
+        for one in orphans:
+            self.optuna.tell(one.number, state=TrialState.FAIL, skip_if_finished=True)
+            if one.params:
+                self.optuna.enqueue_trial(dict(one.params))
+            where = "" if one.gone else f" on {one.machine}"
+            reporter.note(f"trial {one.number} was killed while running{where}; its values are tried again")
+        return len(orphans)
 
     def ask(self, target: int) -> optuna.Trial | None:
         """Return the next trial, or None if enough trials have ended or are running."""
@@ -216,19 +221,24 @@ class Study:
             progress = self.progress()
             if progress.finished + progress.running >= target:
                 return None
-            self.optuna.sampler = self._sampler(len(self.optuna.get_trials(deepcopy=False)))
+            self.optuna.sampler = sampler_of(self.spec, len(self.optuna.get_trials(deepcopy=False)))
             waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
             if self.spec.sampler == "grid" and not waiting:
                 return None
             trial = self.optuna.ask()
-            for name, value in zip(("process", "process_started", "host"), this_process(), strict=True):
+            for name, value in holder().items():
                 trial.set_user_attr(name, value)
             return trial
 
+    def is_finished(self, number: int) -> bool:
+        """Return whether a trial has ended, for whatever reason."""
+        return self.optuna.get_trials(deepcopy=False)[number].state.is_finished()
+
     def freeze(self) -> Tuned | None:
-        """Write the best configuration so far with its cost; return None before any trial is complete."""
+        """Write the best configuration so far with its cost; return None, and write none, as long as no trial is the best."""
         progress = self.progress()
-        if progress.completed == 0:
+        if progress.best is None:
+            (self.folder / TUNED).unlink(missing_ok=True)  # of the first of several trials that are all equal
             return None
         best, spec = self.optuna.best_trial, self.spec
         tuned = Tuned(
@@ -266,16 +276,18 @@ class Study:
         return {name: float(value) for name, value in shares.items()}
 
 
-def _pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
-    from optuna import pruners
-
-    match spec.pruner:
-        case "median":
-            return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=spec.iterations // 4)
-        case "hyperband":
-            return pruners.HyperbandPruner(min_resource=max(1, spec.iterations // 9), max_resource=spec.iterations)
-        case "none":
-            return pruners.NopPruner()
+def _stored(folder: Path) -> StudySpec | None:
+    """Return the specification in a study's folder; None if there is none."""
+    stored = read_json(folder / STUDY)
+    try:
+        return StudySpec(**stored) if stored else None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise SemibenchError(
+            f"{folder / STUDY} is not the definition of a study: {field}: {problem['msg']}. Another version of Semibench wrote "
+            "it, or it was changed by hand; put a copy back, or choose another name with --study"
+        ) from error
 
 
 Ended = Callable[["optuna.trial.FrozenTrial", StudyProgress], None]
@@ -283,7 +295,7 @@ Ended = Callable[["optuna.trial.FrozenTrial", StudyProgress], None]
 
 def work(
     study: Study, target: int, *, timeout: float | None = None, device: str = "auto", threads: int | None = None,
-    reporter: Reporter | None = None, ended: Sequence[Ended] = (),
+    reporter: Reporter | None = None, ended: Sequence[Ended] = (), give_up: str | None = None,
 ) -> int:  # fmt: skip
     """Run trials until `target` have ended in the whole study or the time is over.
 
@@ -297,6 +309,7 @@ def work(
         threads: CPU threads of a trial.
         reporter: receives progress.
         ended: called with each trial that ended.
+        give_up: a machine whose trials are given up.
 
     Returns:
         The number of trials that this process ran.
@@ -304,13 +317,14 @@ def work(
     Raises:
         SemibenchError: if more than FAILURES trials fail in a row.
     """
+    from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
 
     reporter = reporter or Reporter()
     started, count, failures = time.monotonic(), 0, 0
     while timeout is None or time.monotonic() - started < timeout:
         with study.lock():
-            study.fail_orphaned_trials(reporter)
+            study.fail_orphaned_trials(reporter, give_up)
         trial = study.ask(target)
         if trial is None:
             break
@@ -329,19 +343,27 @@ def work(
         except Pruned:
             state = TrialState.PRUNED
         except KeyboardInterrupt:
-            study.optuna.tell(trial, state=TrialState.FAIL)
+            study.optuna.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             study.optuna.enqueue_trial(trial.params)
             raise
         except UsageError:
-            study.optuna.tell(trial, state=TrialState.FAIL)
+            study.optuna.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise
         except Exception as problem:
             state, error = TrialState.FAIL, f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"
         reporter.close()
-        trial.set_user_attr("seconds", time.monotonic() - began)
-        if error:
-            trial.set_user_attr("error", error)
-        frozen = study.optuna.tell(trial, value, state=state)
+        try:
+            trial.set_user_attr("seconds", time.monotonic() - began)
+            if error:
+                trial.set_user_attr("error", error)
+            frozen = study.optuna.tell(trial, value, state=state)
+        except (UpdateFinishedTrialError, ValueError):
+            if not study.is_finished(trial.number):
+                raise
+            reporter.warn(
+                f"trial {trial.number} was given up by another process while it ran here; its result is dropped"
+            )
+            continue
         count += 1
         failures = failures + 1 if error else 0
         for notify in ended:

@@ -75,12 +75,7 @@ def report_left_out(runs: Path) -> None:
 
 def mirror_and_notify(folder: Path, tracking_uri: str | None, reporter: Reporter) -> None:
     """Mirrors a folder in MLflow and notifies the listeners. A failure becomes a warning, since the folder itself is complete."""
-    from semibench.tracking import mirror
-    from semibench.tracking.listening import announce
+    from semibench.tracking.beside import mirroring
 
-    try:
-        mirror(folder, tracking_uri, reporter)
-    except Exception as error:
-        reporter.warn(f"could not write to MLflow ({type(error).__name__}: {error}); the folder {folder} is complete")
-        return
-    announce([folder], tracking_uri, reporter)
+    with mirroring(tracking_uri, reporter) as mirror:
+        mirror.put(folder, ended=True)

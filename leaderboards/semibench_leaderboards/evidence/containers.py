@@ -345,6 +345,8 @@ def _from_png(data: bytes, name: str) -> NDArray[Any]:
 
 def _from_nifti(data: bytes, name: str) -> NDArray[Any]:
     import nibabel
+    import nibabel.filebasedimages
+    import nibabel.spatialimages
     from nibabel.wrapstruct import WrapStructError
 
     if name.lower().endswith(".gz"):

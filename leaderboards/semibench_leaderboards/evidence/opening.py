@@ -15,9 +15,11 @@ from semibench.contracts.protocol import DrawProtocol
 from semibench.data.catalog import DataCatalog
 from semibench.data.hashes import data_digest
 from semibench.data.roots import locate
+from semibench.guard import calling
 from semibench.protocols.controls import with_unlabeled_of
 from semibench.registry import registry
 from semibench.reporting import Reporter
+from semibench.run.prepare import checked_split
 from semibench.run.settings import build
 from semibench.runfolder.records import CaseRow
 
@@ -53,8 +55,9 @@ class RunInputs:
     def split(self) -> Split:
         """The split that the protocol draws now, as the entry uses it."""
         replicate = self.spec.replicate
-        split = self.protocol.draw(self.catalog, self.options, replicate.draw, replicate.fold)
-        return with_unlabeled_of(self.spec.entry, split)
+        with calling(self.protocol, "draw"):
+            drawn = self.protocol.draw(self.catalog, self.options, replicate.draw, replicate.fold)
+        return with_unlabeled_of(self.spec.entry, checked_split(self.protocol, drawn))
 
     def refs(self, rows: Sequence[CaseRow]) -> list[CaseRef]:
         """Cases of a role in split.json. Raises RunInputsError for a case that the local data don't have."""
@@ -85,7 +88,9 @@ def open_inputs(spec: RunSpec, data_root: Path | None = None) -> RunInputs:
     protocol_item = plugins.get("protocols", spec.track.protocol.name)
     protocol: DrawProtocol = protocol_item.resolve()()
     chosen = build(protocol.Options, f"protocol {protocol_item.name!r}", spec.track.protocol.options)
-    for name in protocol.sources(card, chosen):
+    with calling(protocol, "sources"):
+        sources = tuple(protocol.sources(card, chosen))
+    for name in sources:
         other = plugins.get("datasets", name).card
         size = {"size": list(patch)} if other.dims == 2 and patch else {}
         datasets[name] = _opened(name, size, phantom, data_root)

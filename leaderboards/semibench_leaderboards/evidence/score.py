@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semibench.blocks.datasets.folder_walk import composed
 from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.contracts.identity import SHORT, Entry, Part, RunSpec, canonical, sha256
@@ -82,14 +83,14 @@ def files_by_case(container: Container, refs: Sequence[CaseRef]) -> dict[str, st
     case_of_stem: dict[str, str] = {}
     for ref in refs:
         for stem in {ref.id, prediction_name(ref), ref.key, ref.id.replace("/", "_")}:
-            case_of_stem.setdefault(stem, ref.key)
+            case_of_stem.setdefault(composed(stem), ref.key)
     files: dict[str, list[str]] = {}
     unknown = []
     for name in container.names():
         ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
         if ending is None:
             continue
-        stem = name[: -len(ending)]
+        stem = composed(name[: -len(ending)])
         parts = stem.split("/")
         key = next(
             (case_of_stem[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in case_of_stem), None

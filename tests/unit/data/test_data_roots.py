@@ -54,12 +54,39 @@ def test_paths_in_a_file_are_relative_to_it(places: Path) -> None:
     assert locate("busi").path == (places / "here" / "busi").resolve()
 
 
-def test_a_root_without_the_data_set_is_passed_over_and_said(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_root_is_the_only_place(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (places / "empty").mkdir()
     monkeypatch.setenv("SEMIBENCH_DATA", str(places / "env"))
-    found = locate("busi", places / "empty")
-    assert found.path == places / "env" / "busi"
-    assert [attempt.outcome for attempt in found.tried] == ["has no folder busi", "found"]
+    for root, outcome in ((places / "empty", "has no folder busi"), (places / "nowhere", "no such folder")):
+        found = locate("busi", root)
+        assert found.path is None and found.named
+        assert [(attempt.source, attempt.outcome) for attempt in found.tried] == [("--data-root", outcome)]
+
+
+def test_a_root_of_the_environment_without_the_data_set_is_passed_over_and_said(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (places / "empty").mkdir()
+    monkeypatch.setenv("SEMIBENCH_DATA", str(places / "empty"))
+    (places / "work" / "semibench.toml").write_text(f'[data]\nroot = "{places / "here"}"\n')
+    found = locate("busi")
+    assert found.path == places / "here" / "busi"
+    assert [a.outcome for a in found.tried if a.path is not None] == ["has no folder busi", "found"]
+
+
+def test_no_folder_is_named_on_a_fresh_machine(places: Path) -> None:
+    assert not locate("busi").named
+
+
+def test_the_folder_of_the_data_set_itself_may_be_given(places: Path) -> None:
+    (places / "given" / "BUSI").mkdir()
+    assert locate("busi", places / "given" / "BUSI").path == places / "given" / "BUSI"
+    assert locate("busi", places / "given").path == places / "given" / "busi"  # the exact name comes first
+
+
+@pytest.mark.parametrize("root", ["a\0b", "x" * 5000])
+def test_a_root_that_cannot_be_a_path_is_no_folder(root: str, places: Path) -> None:
+    assert [attempt.outcome for attempt in locate("busi", root).tried] == ["no such folder"]
 
 
 def test_what_was_tried_and_what_to_do_are_explained(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:

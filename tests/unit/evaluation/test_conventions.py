@@ -12,7 +12,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semibench import Case, CaseError, CaseRef, Convention, Frame, Inference, Truth, UnsupportedError
+from semibench import (
+    Case,
+    CaseError,
+    CaseRef,
+    Convention,
+    Frame,
+    Inference,
+    PluginError,
+    Truth,
+    UnsupportedError,
+)
 from semibench.evaluation.inference import Network, window_starts
 from semibench.evaluation.overlap_check import SMOOTHING
 from semibench.evaluation.run_scores import conventions_for
@@ -332,7 +342,7 @@ def test_wrong_cases_are_named() -> None:
     ):
         with pytest.raises(CaseError, match=f"toy/x.*{message}"):
             table({"main": threshold}, [(good, wrong)], {"s": Semibench1()})
-    with pytest.raises(ValueError, match="'main' returns 2 classes; the task has 3"):
+    with pytest.raises(PluginError, match="'main' returns 2 classes; the task has 3"):
         score_cases({"main": threshold}, [(good, truth)], FLAT, classes=("a", "b", "c"), network=NET)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from semibench import Engine, EngineOptions, Job, Outcome
+from semibench import Engine, EngineOptions, Job, Outcome, PluginError
 from semibench.cli.console import Output
 from semibench.cli.matrix_view import (
     LineDisplay,
@@ -145,6 +145,25 @@ def test_the_driver_writes_tasks_and_corrects_what_a_killed_process_left(tmp_pat
         and Cell(**task["cell"]) == items[0].cell
     )
     assert not (runs / JOURNAL / items[0].short / "outcome.json").exists()  # the earlier attempt's word is gone
+
+
+def test_an_engine_that_reports_a_foreign_cell_is_named(tmp_path: Path) -> None:
+    class Foreign(Scripted):
+        def poll(self) -> list[Outcome]:
+            return [Outcome("nobody's", "done")]
+
+    class Broken(Scripted):
+        def start(self, jobs: Sequence[Job]) -> None:
+            raise ConnectionError("no scheduler")
+
+    items = planned(1, tmp_path / "runs")
+    for engine, said in (
+        (Foreign([]), r"Foreign: poll\(\) must return outcomes of its own cells"),
+        (Broken([]), r"Broken: start\(\) raised ConnectionError: no scheduler"),
+    ):
+        with pytest.raises(PluginError, match=said):
+            run_matrix(items, engine, tmp_path / "runs", track=False)
+        assert engine.closed
 
 
 def task(folder: Path, **cell: Any) -> Path:

@@ -263,12 +263,12 @@ def test_a_failure_that_a_late_nan_explains_is_reported_as_the_nan(tmp_path: Pat
         toys.run(toys.build(Late), tmp_path)
 
 
-def test_other_failures_pass_through(tmp_path: Path) -> None:
+def test_other_failures_name_class_and_hook(tmp_path: Path) -> None:
     class Failing(toys.Supervised):
         def losses(self, batch: Batch, clock: Clock) -> Losses:
             raise ValueError("a bug of the method")
 
-    with pytest.raises(ValueError, match="a bug of the method"):
+    with pytest.raises(PluginError, match=r"Failing: losses\(\) raised ValueError: a bug of the method"):
         toys.run(toys.build(Failing), tmp_path)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from semibench.blocks.datasets.folder_walk import FoundFile, composed, walk_files
+from semibench.blocks.datasets.official_layout import first_folder
 from semibench.contracts.cases import LayoutProblem
 
-NEVER_STRAY = ("readme*", "license*", "licence*", "attribution*", "mandatory_citation*", "*.pdf", "thumbs.db",
-               "dataset.json", "semibench_groups.csv", "sha256sums*")  # fmt: skip
-"""Names that occur in any archive. Like hidden files, they are never reported."""
+NEVER_STRAY = ("readme*", "license*", "licence*", "attribution*", "mandatory_citation*", "*.pdf", "dataset.json",
+               "semibench_groups.csv", "sha256sums*")  # fmt: skip
+"""Names that occur in any archive. Like hidden files and those of an operating system, they are never reported."""
 
 RASTER_ENDINGS = r"\.(?:png|jpe?g|bmp|tiff?)"
 """Regular expression that matches the endings of image files."""
@@ -78,18 +80,21 @@ def find_case_files(base: Path, patterns: Sequence[FilePattern]) -> dict[str, Ca
     """Finds the cases under a folder.
 
     Args:
-        base: the folder of the data set. Sub-folders are searched too; hidden files are skipped.
+        base: the folder of the data set. Sub-folders are searched too, linked ones as well; hidden files are passed over.
         patterns: the files of a case. If several patterns match a file, the first one counts.
 
     Returns:
         Case name -> its files, sorted by case name.
+
+    Raises:
+        LayoutError: if a folder can't be listed, or a file has a name that isn't UTF-8.
     """
     cases: dict[str, CaseFiles] = {}
-    for path, relative in _walk(base):
-        pattern, match = _match(relative, patterns)
+    for file in walk_files(base):
+        pattern, match = _match(file.relative, patterns)
         if pattern is not None and match is not None:
             case = cases.setdefault(pattern.case.format(**match), CaseFiles())
-            case.files.setdefault(pattern.role, []).append(path)
+            case.files.setdefault(pattern.role, []).append(file.path)
             case.groups |= match
     return dict(sorted(cases.items()))
 
@@ -112,21 +117,66 @@ def layout_problems(
     """
     stray = _stray(base, patterns, known)
     problems: list[LayoutProblem] = []
+    of_role = {pattern.role: pattern for pattern in reversed(patterns)}  # the first pattern of a role shows its place
     for case, files in cases.items():
-        for pattern in patterns:
-            have = files.files.get(pattern.role, [])
-            if not have and pattern.required:
+        for pattern in reversed(of_role.values()):
+            if not files.files.get(pattern.role) and pattern.required:
                 beside = base if "/" in pattern.path else files.every()[0].parent
                 problems.append(_missing(beside / pattern.path.format(**files.groups), pattern, case, files, stray))
-            elif len(have) > 1 and not pattern.many:
-                problems.append(_clash(have, pattern, case, files))
+    problems += clashes(cases, patterns)
     expected = ", ".join(dict.fromkeys(pattern.path for pattern in patterns))
-    for path in stray:
-        ending = _other_ending(path, base, patterns)
-        words = f"only files of {title} ({expected}), found another" if ending is None else _endings(ending, path)
-        advice = "" if ending is None else f"rename it if it belongs to {title}, else "
-        problems.append(LayoutProblem(f"{path}: expected {words}; {advice}move it out of the folder", (path,)))
+    for file in stray:
+        endings = _other_ending(file, patterns)
+        words = f"only files of {title} ({expected}), found another" if endings is None else _endings(*endings)
+        advice = "" if endings is None else f"rename it if it belongs to {title}, else "
+        problems.append(
+            LayoutProblem(f"{file.path}: expected {words}; {advice}move it out of the folder", (file.path,))
+        )
     return problems
+
+
+def clashes(cases: Mapping[str, CaseFiles], patterns: Sequence[FilePattern]) -> list[LayoutProblem]:
+    """Reports cases with several files where one is expected: nobody can tell which one is meant.
+
+    Args:
+        cases: the cases of a folder, from `find_case_files`.
+        patterns: the files of a case.
+
+    Returns:
+        One problem for each such case and role.
+    """
+    roles = {pattern.role for pattern in patterns if not pattern.many}
+    return [
+        _clash(have, role, case, files)
+        for case, files in cases.items()
+        for role, have in files.files.items()
+        if role in roles and len(have) > 1
+    ]
+
+
+def incomplete(
+    cases: Mapping[str, CaseFiles], patterns: Sequence[FilePattern], roles: Sequence[str]
+) -> list[LayoutProblem]:
+    """Reports cases that lack a file of one of some roles.
+
+    Args:
+        cases: the cases of a folder, from `find_case_files`.
+        patterns: the files of a case.
+        roles: the roles that every case must have.
+
+    Returns:
+        One problem for each missing file.
+    """
+    return [
+        LayoutProblem(
+            f"{files.every()[0]}: expected the {role} of {case} beside it, found none; unpack the archive again or take the "
+            "case out",
+            files.every(),
+        )
+        for case, files in cases.items()
+        for role in dict.fromkeys(pattern.role for pattern in patterns if pattern.role in roles)
+        if not files.files.get(role)
+    ]
 
 
 def image_and_mask_patterns(
@@ -136,7 +186,8 @@ def image_and_mask_patterns(
 
     Args:
         base: the folder of the data set.
-        images: possible names of the image folder. The first existing one is used, else the first one. "" is `base` itself.
+        images: possible names of the image folder, in any case of letters. The first existing one is used, else the first
+            one. "" is `base` itself.
         masks: possible names of the mask folder, chosen the same way. A mask is named like its image, optionally followed by
             _mask, _GT, _seg or _label.
         required: True if every image must have a mask.
@@ -148,32 +199,53 @@ def image_and_mask_patterns(
         >>> [pattern.path for pattern in image_and_mask_patterns(folder, ["images"], ["masks"], required=True)]
         ['images/{case}.png', 'images/{case}_mask.png']
     """
-    image, mask = (next((n for n in names if (base / n).is_dir()), names[0]) for names in (images, masks))
-    lead = f"{image}/" if image else ""
-    separate = (base / mask).is_dir() and mask != image
+    image_folder, mask_folder = first_folder(base, images), first_folder(base, masks)
+    image = images[0] if image_folder is None else _inside(base, image_folder)
+    mask = masks[0] if mask_folder is None else _inside(base, mask_folder)
+    lead = f"{re.escape(image)}/" if image else ""
+    separate = mask_folder is not None and mask != image
     marked = r"[_-](?:mask|gt|seg|label|segmentation)"
+    if separate and image_folder is not None and _named_like_masks(image_folder, marked):
+        marked = (
+            r"(?!)"  # the images themselves end in _seg, or the like: a mask then has exactly the name of its image
+        )
     stem = r"(?P<case>[^/]+?)" if separate else rf"(?P<case>(?:(?!{marked}\.)[^/])+)"
     drawn = (
-        rf"{mask}/(?P<case>[^/]+?)(?:{marked})?{RASTER_ENDINGS}"
+        rf"{re.escape(mask)}/(?P<case>[^/]+?)(?:{marked})?{RASTER_ENDINGS}"
         if separate
         else rf"{lead}(?P<case>[^/]+?){marked}{RASTER_ENDINGS}"
     )
-    where = f"{mask}/{{case}}.png" if separate else f"{lead}{{case}}_mask.png"
+    shown = f"{image}/" if image else ""
+    where = f"{mask}/{{case}}.png" if separate else f"{shown}{{case}}_mask.png"
     return (
-        FilePattern("image", rf"{lead}{stem}{RASTER_ENDINGS}", "{case}", f"{lead}{{case}}.png"),
+        FilePattern("image", rf"{lead}{stem}{RASTER_ENDINGS}", "{case}", f"{shown}{{case}}.png"),
         FilePattern("mask", drawn, "{case}", where, required=required),
     )
 
 
-def _missing(expected: Path, pattern: FilePattern, case: str, files: CaseFiles, stray: list[Path]) -> LayoutProblem:
+def _inside(base: Path, folder: Path) -> str:
+    """Returns the name of a folder inside another one, in composed Unicode; "" for the same folder."""
+    return "" if folder == base else composed(folder.relative_to(base).as_posix())
+
+
+def _named_like_masks(folder: Path, marked: str) -> bool:
+    """Returns whether any image of a folder has the ending that otherwise marks a mask."""
+    return any(re.search(rf"{marked}{RASTER_ENDINGS}$", path.name, re.IGNORECASE) for path in folder.iterdir())
+
+
+def _missing(
+    expected: Path, pattern: FilePattern, case: str, files: CaseFiles, stray: list[FoundFile]
+) -> LayoutProblem:
     """Reports a missing file, or a file of that name with the wrong ending, which is then removed from `stray`."""
-    stem = expected.name.removesuffix(pattern.ending)
-    for path in stray:
-        if path.parent == expected.parent and path.name.partition(".")[0] == stem:
-            stray.remove(path)
+    stem = composed(expected.name).removesuffix(pattern.ending)
+    for file in stray:
+        name = composed(file.path.name)
+        if file.path.parent == expected.parent and (name == stem or name.startswith(f"{stem}.")):
+            stray.remove(file)
             return LayoutProblem(
-                f"{path}: expected {_endings(pattern.ending, path)}; rename it, or convert it where it has another format",
-                (path, *files.every()),
+                f"{file.path}: expected {_endings(pattern.ending, name.removeprefix(stem))}; rename it, or convert it where "
+                "it has another format",
+                (file.path, *files.every()),
             )
     others = ", ".join(path.name for path in files.every()[:2])
     return LayoutProblem(
@@ -183,38 +255,51 @@ def _missing(expected: Path, pattern: FilePattern, case: str, files: CaseFiles, 
     )
 
 
-def _endings(ending: str, path: Path) -> str:
-    return f"the ending {ending}, found {''.join(path.suffixes) or 'none'}"
+def _endings(ending: str, found: str) -> str:
+    return f"the ending {ending}, found {found or 'none'}"
 
 
-def _other_ending(path: Path, base: Path, patterns: Sequence[FilePattern]) -> str | None:
-    """Returns the ending that would make a stray file part of the layout, or None."""
-    stem = path.relative_to(base).as_posix().removesuffix("".join(path.suffixes))
-    endings = (pattern.ending for pattern in patterns if _match(stem + pattern.ending, (pattern,))[0] is not None)
-    return next(endings, None)
+def _other_ending(file: FoundFile, patterns: Sequence[FilePattern]) -> tuple[str, str] | None:
+    """Returns the ending that would make a stray file part of the layout, and its own; None if no ending would."""
+    suffixes = PurePosixPath(file.relative).suffixes
+    for first in range(len(suffixes) - 1, -2, -1):  # the last suffix alone, then more of them, then none
+        found = "".join(suffixes[first:]) if first >= 0 else ""
+        stem = file.relative.removesuffix(found)
+        for pattern in patterns:
+            if _match(stem + pattern.ending, (pattern,))[0] is not None:
+                return pattern.ending, found
+    return None
 
 
-def _clash(have: Sequence[Path], pattern: FilePattern, case: str, files: CaseFiles) -> LayoutProblem:
+def _clash(have: Sequence[Path], role: str, case: str, files: CaseFiles) -> LayoutProblem:
     names = " and ".join(str(path) for path in have)
+    form = (
+        " (their names differ only in the form of Unicode)" if len({composed(str(path)) for path in have}) == 1 else ""
+    )
     return LayoutProblem(
-        f"{names}: expected one file as the {pattern.role} of {case}, found {len(have)}; remove all but the right one",
+        f"{names}: expected one file as the {role} of {case}, found {len(have)}{form}; remove all but the right one",
         files.every(),
     )
 
 
-def _stray(base: Path, patterns: Sequence[FilePattern], known: Sequence[str]) -> list[Path]:
+def _stray(base: Path, patterns: Sequence[FilePattern], known: Sequence[str]) -> list[FoundFile]:
     """Finds files that no pattern matches, in the folders of the layout only: other folders may hold other data sets."""
-    files = [(path, relative, _match(relative, patterns)[0] is not None) for path, relative in _walk(base)]
-    ours = {relative.partition("/")[0] if "/" in relative else "" for _, relative, matched in files if matched}
-    ours |= {pattern.path.partition("/")[0] for pattern in patterns if "/" in pattern.path}
+    files = [(file, _match(file.relative, patterns)[0] is not None) for file in walk_files(base)]
+    ours = {_top(file.relative) for file, matched in files if matched}
+    ours |= {_top(pattern.path) for pattern in patterns if "/" in pattern.path}
     return [
-        path
-        for path, relative, matched in files
+        file
+        for file, matched in files
         if not matched
-        and (relative.partition("/")[0] if "/" in relative else "") in ours
-        and not any(fnmatch.fnmatch(path.name.lower(), glob) for glob in NEVER_STRAY)
-        and not any(fnmatch.fnmatch(relative.lower(), glob.lower()) for glob in known)
+        and _top(file.relative) in ours
+        and not any(fnmatch.fnmatch(file.path.name.lower(), glob) for glob in NEVER_STRAY)
+        and not any(fnmatch.fnmatch(file.relative.lower(), glob.lower()) for glob in known)
     ]
+
+
+def _top(relative: str) -> str:
+    """Returns the first folder of a relative path; "" if there is none."""
+    return relative.partition("/")[0] if "/" in relative else ""
 
 
 def _match(relative: str, patterns: Sequence[FilePattern]) -> tuple[FilePattern | None, dict[str, str] | None]:
@@ -223,11 +308,3 @@ def _match(relative: str, patterns: Sequence[FilePattern]) -> tuple[FilePattern 
         if match:
             return pattern, {name: value for name, value in match.groupdict().items() if value is not None}
     return None, None
-
-
-def _walk(base: Path) -> Iterator[tuple[Path, str]]:
-    """Yields the files in a folder and their relative paths, sorted, without hidden ones."""
-    for path in sorted(base.rglob("*")):
-        relative = path.relative_to(base)
-        if path.is_file() and not any(part.startswith((".", "__MACOSX")) for part in relative.parts):
-            yield path, relative.as_posix()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from semibench.blocks.datasets.official_layout import first_folder, layout_error
-from semibench.blocks.datasets.raster_files import image_files
+from semibench.blocks.datasets.file_patterns import clashes, find_case_files, image_and_mask_patterns
+from semibench.blocks.datasets.official_layout import layout_error
 from semibench.contracts.cards import DatasetCard
 
-SUFFIX = re.compile(r"[_-](?:mask|gt|seg|label|segmentation)$", re.IGNORECASE)
 MASK_FOLDERS = ("masks", "mask", "label", "labels", "GT", "gt")
 
 
@@ -40,35 +38,17 @@ def pair_image_folders(
         >>> mask.name
         'a_mask.png'
     """
-    image_folder = first_folder(base, images)
-    mask_folder = first_folder(base, masks)
-    if image_folder is None or not image_files(image_folder):
-        raise layout_error(base, card, f"no images in {image_folder or base}")
-    same = mask_folder is None
-    files = image_files(image_folder)
-    pictures = _by_stem([p for p in files if not (same and SUFFIX.search(p.stem))], base, card)
-    drawn = image_files(mask_folder) if mask_folder is not None else [p for p in files if SUFFIX.search(p.stem)]
-    labels = _by_stem(drawn, base, card, strip=pictures)
-    orphans = sorted(set(labels) - set(pictures))
+    patterns = image_and_mask_patterns(base, images, masks, required=required)
+    cases = find_case_files(base, patterns)
+    pairs = {case: (files.one("image"), files.one("mask")) for case, files in cases.items()}
+    if not any(image for image, _ in pairs.values()):
+        raise layout_error(base, card, f"no images in {base / patterns[0].path.rpartition('/')[0]}")
+    for problem in clashes(cases, patterns):
+        raise layout_error(base, card, problem.message)
+    orphans = [case for case, (image, _) in pairs.items() if image is None]
     if orphans:
         raise layout_error(base, card, f"{len(orphans)} masks have no image, e.g. {', '.join(orphans[:5])}")
-    bare = sorted(set(pictures) - set(labels))
+    bare = [case for case, (_, mask) in pairs.items() if mask is None]
     if required and bare:
-        raise layout_error(
-            base, card, f"{len(bare)} of {len(pictures)} images have no mask, e.g. {', '.join(bare[:5])}"
-        )
-    return {stem: (path, labels.get(stem)) for stem, path in pictures.items()}
-
-
-def _by_stem(
-    paths: Sequence[Path], base: Path, card: DatasetCard, strip: dict[str, Path] | None = None
-) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for path in paths:
-        stem = path.stem
-        if strip is not None and stem not in strip:
-            stem = SUFFIX.sub("", stem)
-        if stem in named:
-            raise layout_error(base, card, f"two files of one case: {named[stem].name} and {path.name}")
-        named[stem] = path
-    return named
+        raise layout_error(base, card, f"{len(bare)} of {len(pairs)} images have no mask, e.g. {', '.join(bare[:5])}")
+    return {case: (image, mask) for case, (image, mask) in pairs.items() if image is not None}

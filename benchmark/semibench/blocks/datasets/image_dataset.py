@@ -17,9 +17,9 @@ from torch import Tensor
 
 from semibench.blocks.datasets.file_dataset import FileDataset
 from semibench.blocks.datasets.intensity import imagenet_normalised
-from semibench.blocks.datasets.raster_files import merge_masks, read_grey
+from semibench.blocks.datasets.raster_files import merge_masks, picture_remarks, read_grey
 from semibench.blocks.datasets.working_grid import Box, case_on_grid
-from semibench.contracts.cases import Case, CaseRef, DatasetOptions, Truth
+from semibench.contracts.cases import Case, CaseRef, DatasetOptions, Remark, Truth
 from semibench.contracts.errors import CaseError
 
 
@@ -94,6 +94,25 @@ class ImageDataset(FileDataset):
             LayoutError: if the files are not laid out as expected.
         """
 
+    def image_entries(self, *, complete: bool = False) -> dict[str, ImageEntry]:
+        """Builds the entries of data sets that find their files by pattern, with the roles "image" and "mask".
+
+        Each image is a group of its own, in the first domain.
+
+        Args:
+            complete: True if every image must have a mask.
+
+        Returns:
+            Case id -> entry.
+
+        Raises:
+            LayoutError: under the conditions of `found_cases`.
+        """
+        return {
+            case: ImageEntry(files.files["image"][0], tuple(files.files.get("mask", ())), case, self.card.domains[0])
+            for case, files in self.found_cases(complete=complete)[1].items()
+        }
+
     def pixels(self, path: Path) -> NDArray[np.uint8]:
         """Reads the native image as uint8: grey (H, W), the default, or colour (H, W, 3)."""
         return read_grey(path)
@@ -108,14 +127,23 @@ class ImageDataset(FileDataset):
 
     @cached_property
     def entries(self) -> dict[str, ImageEntry]:
-        """Case id -> entry, sorted by id; located once per object."""
-        return dict(sorted(self.locate().items()))
+        """Case id -> entry, sorted by id; located once per object.
+
+        Raises:
+            LayoutError: if there are none, or the files are not laid out as expected.
+        """
+        entries = dict(sorted(self.locate().items()))
+        if not entries:
+            raise self.nothing_found()
+        return entries
 
     def index(self) -> list[CaseRef]:
-        return [
-            CaseRef(self.card.name, name, self.group_table.get(name, entry.group), entry.domain, bool(entry.masks))
-            for name, entry in self.entries.items()
-        ]
+        return self.grouped(
+            [
+                CaseRef(self.card.name, name, self.group_table.get(name, entry.group), entry.domain, bool(entry.masks))
+                for name, entry in self.entries.items()
+            ]
+        )
 
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
         entry = self._entry(ref)
@@ -140,6 +168,9 @@ class ImageDataset(FileDataset):
         if self.options.edition == "imagenet":
             case.image = imagenet_normalised(case.image)
         return case
+
+    def remarks(self, ref: CaseRef) -> list[Remark]:
+        return [Remark(words) for path in self.files(ref) for words in picture_remarks(path)]
 
     def truth(self, ref: CaseRef) -> Truth | None:
         entry = self._entry(ref)

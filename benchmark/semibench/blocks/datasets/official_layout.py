@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from semibench.blocks.datasets.folder_walk import composed, passed_over, plain_name, printable, sub_folders
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.errors import LayoutError
 
@@ -15,21 +16,42 @@ SHOWN = 10
 def candidate_folders(root: Path, card: DatasetCard) -> list[Path]:
     """Lists the folders that may hold a data set.
 
+    Names of folders are compared without capitals and punctuation. A folder inside is a candidate, too, if it has such a name
+    again, or if there is no other: unpacking an archive often adds one.
+
     Args:
         root: the data root.
         card: the card of the data set; its `folders` are tried in `root` and `root/name`.
 
     Returns:
-        The existing folders, most specific first: the card's folders, then `root/name`, then `root`.
+        The existing folders, most specific first: the card's folders, then `root/name`, then `root`, then what they hold.
 
     Examples:
         >>> (folder / "clinic").mkdir()
         >>> candidate_folders(folder, card) == [folder / "clinic", folder]
         True
     """
-    bases = [root / card.name, root]
-    folders = [base / folder for base in bases for folder in card.folders] + bases
-    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    bases = [*_named(root, card.name), root]
+    outer = [found for base in bases for name in card.folders for found in _named(base, name)] + bases
+    outer = [folder for folder in dict.fromkeys(outer) if folder.is_dir()]
+    names = {plain_name(name) for name in (card.name, *(PurePosixPath(folder).name for folder in card.folders))}
+    inner: list[Path] = []
+    for folder in outer:
+        nested = sub_folders(folder)
+        again = [sub for sub in nested if plain_name(sub.name) in names] or (nested if len(nested) == 1 else [])
+        inner += [found for sub in again for name in card.folders for found in _named(sub, name)] + again
+    return list(dict.fromkeys([*outer, *inner]))
+
+
+def _named(base: Path, name: str) -> list[Path]:
+    """Returns the folder of a relative path inside another one: of exactly that name, else of names that differ in capitals and
+    punctuation."""
+    if (base / name).is_dir():
+        return [base / name]
+    folders = [base]
+    for part in PurePosixPath(name).parts:
+        folders = [sub for folder in folders for sub in sub_folders(folder) if plain_name(sub.name) == plain_name(part)]
+    return folders
 
 
 def find_data_folder(root: Path | None, card: DatasetCard, accepts: Callable[[Path], bool]) -> Path:
@@ -93,8 +115,9 @@ def _at_a_glance(root: Path | None) -> str:
     """Summarises the contents of a folder in a few words."""
     if root is None or not root.is_dir():
         return "no folder"
-    names = sorted(entry.name for entry in root.iterdir())
-    return f"only {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "an empty folder"
+    names = [entry.name for entry in _entries(root)]
+    shown = printable(", ".join(names[:3]))
+    return f"only {shown}{' ...' if len(names) > 3 else ''}" if names else "an empty folder"
 
 
 def _listing(root: Path | None) -> str:
@@ -104,18 +127,26 @@ def _listing(root: Path | None) -> str:
     if not root.is_dir():
         return f"  {root} is not a folder"
     lines = [f"  {root}/"]
-    entries = sorted(root.iterdir())
+    entries = _entries(root)
     for entry in entries[:SHOWN]:
         if not entry.is_dir():
             lines.append(f"    {entry.name}")
             continue
-        inside = sorted(item.name for item in entry.iterdir())
+        inside = [item.name for item in _entries(entry)]
         lines.append(
             f"    {entry.name}/  {', '.join(inside[:3])}{' ...' if len(inside) > 3 else ''} ({len(inside)} entries)"
         )
     if len(entries) > SHOWN:
         lines.append(f"    ... and {len(entries) - SHOWN} more")
-    return "\n".join(lines) if entries else f"  {root}/ is empty"
+    return printable("\n".join(lines)) if entries else f"  {root}/ is empty"
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Lists what a folder holds, sorted, without hidden files; empty if it can't be listed."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not passed_over(entry.name))
+    except OSError:
+        return []
 
 
 def first_folder(base: Path, names: Sequence[str]) -> Path | None:
@@ -123,9 +154,21 @@ def first_folder(base: Path, names: Sequence[str]) -> Path | None:
 
     Args:
         base: a folder.
-        names: names of sub-folders, tried in this order; "" is the folder itself.
+        names: names of sub-folders, tried in this order; "" is the folder itself. Capitals don't matter.
 
     Returns:
         The first existing one, or None.
+
+    Examples:
+        >>> (folder / "Masks").mkdir()
+        >>> first_folder(folder, ["labels", "masks"]).name
+        'Masks'
     """
-    return next((base / name for name in names if (base / name).is_dir()), None)
+    folders = {composed(folder.name).casefold(): folder for folder in reversed(sub_folders(base))}
+    for name in names:
+        exact = base / name
+        if exact.is_dir():
+            return exact
+        if composed(name).casefold() in folders:
+            return folders[composed(name).casefold()]
+    return None

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from semibench.blocks.datasets.file_patterns import CaseFiles
-from semibench.blocks.datasets.official_layout import layout_error
 from semibench.blocks.datasets.volume_dataset import VolumeDataset, VolumeEntry
 
 
@@ -38,7 +37,7 @@ class PatternDataset(VolumeDataset):
         The first required pattern matches the image and the second one the label; if there is only one, its file holds both.
 
         Args:
-            cases: case name -> its files, for cases that have an image.
+            cases: case name -> its files; each has an image.
 
         Returns:
             Case id -> entry.
@@ -57,16 +56,4 @@ class PatternDataset(VolumeDataset):
         return image, files.one(roles[1]) if len(roles) > 1 else image
 
     def locate(self) -> Mapping[str, VolumeEntry]:
-        if self.case_files is not None:
-            base, cases = self.case_files
-            role = self.patterns(base)[0].role
-            entries = self.entries_of({case: files for case, files in cases.items() if files.one(role)})
-            if entries:
-                return entries
-        others = [edition for edition in self.card.editions if edition != self.options.edition]
-        hint = f"; other editions: {', '.join(others)} (--set dataset.edition={others[0]})" if others else ""
-        raise layout_error(
-            self.root if self.case_files is None else self.case_files[0],
-            self.card,
-            f"found no files of the edition {self.options.edition!r}{hint}.",
-        )
+        return self.entries_of(self.found_cases()[1])

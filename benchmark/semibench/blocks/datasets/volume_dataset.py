@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,15 +16,11 @@ from pydantic import field_validator
 from torch import Tensor
 
 from semibench.blocks.datasets.file_dataset import FileDataset
-from semibench.blocks.datasets.volume_files import (
-    Volume,
-    map_labels,
-    read_h5_volume,
-    read_metaimage,
-    read_nifti,
-    read_nrrd,
-    z_first,
-)
+from semibench.blocks.datasets.hdf5_files import read_h5_volume
+from semibench.blocks.datasets.itk_files import read_metaimage, read_nrrd
+from semibench.blocks.datasets.nifti_files import nifti_grid, read_nifti
+from semibench.blocks.datasets.volume_files import Volume, map_labels, z_first
+from semibench.blocks.datasets.volume_grid import Grid, on_grid_of_image
 from semibench.blocks.datasets.working_grid import (
     Box,
     Interpolation,
@@ -33,7 +29,7 @@ from semibench.blocks.datasets.working_grid import (
     resize_label,
     scaled_spacing,
 )
-from semibench.contracts.cases import Case, CaseRef, DatasetOptions, Frame, Truth
+from semibench.contracts.cases import Case, CaseRef, DatasetOptions, Frame, Remark, Truth
 from semibench.contracts.errors import CaseError
 
 Scaling = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -102,6 +98,14 @@ class PreparedVolume:
     finish: Scaling | None = None
 
 
+@dataclass
+class _Seen:
+    """What was seen of the files of a case: the grid of the image, and what is doubtful."""
+
+    grid: Grid
+    remarks: list[Remark]
+
+
 class VolumeDataset(FileDataset):
     """Base class for 3D data sets. A subclass sets `card` and implements `locate` and `prepare`.
 
@@ -157,11 +161,12 @@ class VolumeDataset(FileDataset):
         Raises:
             CaseError: if the file can't be read.
         """
-        if path.suffix == ".h5":
+        ending = path.suffix.lower()
+        if ending in (".h5", ".hdf5"):
             return read_h5_volume(path, key, self.h5_spacing)
-        if path.suffix == ".mhd":
+        if ending in (".mhd", ".mha"):
             return read_metaimage(path)
-        return z_first(read_nrrd(path) if path.suffix == ".nrrd" else read_nifti(path, frame=entry.frame))
+        return z_first(read_nrrd(path) if ending == ".nrrd" else read_nifti(path, frame=entry.frame))
 
     def label_classes(self, path: Path) -> Mapping[int, int]:
         """Returns the class of each stored value of a label file. By default the values are the classes."""
@@ -178,7 +183,7 @@ class VolumeDataset(FileDataset):
             CaseError: if the file can't be read or contains an unknown value.
         """
         volume = self.load(entry, path, "label")
-        return Volume(map_labels(volume.array, self.label_classes(path), path), volume.spacing)
+        return replace(volume, array=map_labels(volume.array, self.label_classes(path), path))
 
     @abstractmethod
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
@@ -190,14 +195,23 @@ class VolumeDataset(FileDataset):
 
     @cached_property
     def entries(self) -> dict[str, VolumeEntry]:
-        """Case id -> entry, sorted by id; located once per object."""
-        return dict(sorted(self.locate().items()))
+        """Case id -> entry, sorted by id; located once per object.
+
+        Raises:
+            LayoutError: if there are none, or the files are not laid out as expected.
+        """
+        entries = dict(sorted(self.locate().items()))
+        if not entries:
+            raise self.nothing_found()
+        return entries
 
     def index(self) -> list[CaseRef]:
-        return [
-            CaseRef(self.card.name, name, self.group_table.get(name, e.group), e.domain, e.label is not None)
-            for name, e in self.entries.items()
-        ]
+        return self.grouped(
+            [
+                CaseRef(self.card.name, name, self.group_table.get(name, e.group), e.domain, e.label is not None)
+                for name, e in self.entries.items()
+            ]
+        )
 
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
         entry = self._entry(ref)
@@ -212,7 +226,9 @@ class VolumeDataset(FileDataset):
                 f"{entry.image}: expected finite voxels, found {int((~np.isfinite(native)).sum())} NaN or infinite ones; "
                 "restore the original file"
             )
-        label = None if entry.label is None else self.load_label(entry, entry.label).array
+        self._seen[ref.id] = _Seen(Grid(native.shape, volume.affine), [Remark(words) for words in volume.remarks])
+        stored = None if entry.label is None else self._label_on_grid(ref, entry, entry.label)
+        label = None if stored is None else stored.array
         if label is not None and label.shape != native.shape:
             raise CaseError(
                 f"{entry.label}: the label has the shape {label.shape}, its image {native.shape}; restore the original file"
@@ -233,8 +249,41 @@ class VolumeDataset(FileDataset):
         entry = self._entry(ref)
         if entry.label is None:
             return None
-        label = self.load_label(entry, entry.label)
+        label = self._label_on_grid(ref, entry, entry.label)
         return Truth(torch.from_numpy(np.ascontiguousarray(label.array)), label.spacing)
+
+    def remarks(self, ref: CaseRef) -> list[Remark]:
+        if ref.id not in self._seen:
+            self.read(ref)
+        return list(dict.fromkeys(self._seen[ref.id].remarks))
+
+    @cached_property
+    def _seen(self) -> dict[str, _Seen]:
+        """Case id -> what was seen of its files when they were last read."""
+        return {}
+
+    def _label_on_grid(self, ref: CaseRef, entry: VolumeEntry, path: Path) -> Volume:
+        """Reads a label and brings it to the axes of its image."""
+        label = self.load_label(entry, path)
+        if label.affine is None and ref.id not in self._seen:  # there is nothing to compare with the image
+            return label
+        if ref.id not in self._seen:
+            image = self._header(entry)
+            self._seen[ref.id] = _Seen(
+                Grid(image.array.shape, image.affine), [Remark(words) for words in image.remarks]
+            )
+        seen = self._seen[ref.id]
+        label, remarks = on_grid_of_image(label, seen.grid, path, entry.image)
+        seen.remarks += [Remark(words) for words in label.remarks] + remarks
+        return label
+
+    def _header(self, entry: VolumeEntry) -> Volume:
+        """Reads where an image lies: from its header alone, if the class reads NIfTI files as this one does."""
+        loads = (type(self).load, type(self).load_image)
+        name = entry.image.name.lower()
+        if loads == (VolumeDataset.load, VolumeDataset.load_image) and name.endswith((".nii", ".nii.gz")):
+            return z_first(nifti_grid(entry.image, frame=entry.frame))
+        return self.load_image(entry)
 
     @classmethod
     def normaliser(cls, options: DatasetOptions) -> Callable[[Tensor], Tensor] | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench import CaseError, CaseRef
+from semibench import CaseError, CaseRef, LayoutProblem
 from semibench.blocks import (
     Box,
     CaseFiles,
@@ -90,24 +90,46 @@ class Pancreas(PatternDataset):
         for case, files in cases.items():
             name = case if case.startswith("image") else f"image{case}"
             image, label = self.image_and_label(files)
+            self._slices[image] = tuple(files.files.get("slice", ()))
             if not (self.options.drop_copies and name in TWINS):
                 entries[name] = VolumeEntry(image, label, TWINS.get(name, name), self.domain_of(case))
         return entries
 
+    @cached_property
+    def _slices(self) -> dict[Path, tuple[Path, ...]]:
+        """First DICOM file of a patient -> all of them."""
+        return {}
+
+    def inspect_files(self) -> list[LayoutProblem]:
+        problems = super().inspect_files()
+        for case, files in self.case_files[1].items() if self.case_files is not None else ():
+            words = _several_series(files.files.get("slice", ()))
+            if words:
+                problems.append(LayoutProblem(f"PANCREAS_{case}: {words}", files.every()))
+        return problems
+
     def files(self, ref: CaseRef) -> tuple[Path, ...]:
         entry = self._entry(ref)
         return (
-            super().files(ref) if entry.image.suffix == ".h5" else tuple(filter(None, (*_series(entry), entry.label)))
+            tuple(filter(None, (*self._slices[entry.image], entry.label)))
+            if _is_raw(entry.image)
+            else super().files(ref)
         )
 
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        if path.suffix == ".h5":
+        if not _is_raw(path):
             return super().load(entry, path, key)
-        return read_nifti(path) if key == "label" else read_dicom_series(_series(entry))
+        if key == "label":
+            return read_nifti(path)
+        slices = self._slices[entry.image]
+        words = _several_series(slices)
+        if words:
+            raise CaseError(f"{entry.group}: {words}")
+        return read_dicom_series(slices)
 
     def load_label(self, entry: VolumeEntry, path: Path) -> Volume:
         volume = super().load_label(entry, path)
-        if path.suffix == ".h5":
+        if not _is_raw(path):
             return volume
         y, z = FLIPS[self.options.label_flip]
         return Volume(np.ascontiguousarray(volume.array[:, ::y, ::z]), volume.spacing)
@@ -164,5 +186,17 @@ def _check_alignment(image: NDArray[Any], label: NDArray[np.uint8], entry: Volum
     )
 
 
-def _series(entry: VolumeEntry) -> list[Path]:
-    return sorted(entry.image.parent.glob("*.dcm")) or [entry.image]
+def _is_raw(path: Path) -> bool:
+    """Returns whether a file is of the archive, and not one of MC-Net's."""
+    return path.suffix.lower() != ".h5"
+
+
+def _several_series(slices: Sequence[Path]) -> str:
+    """Returns what is wrong if the slices of a patient lie in several folders, one for each series; else ""."""
+    folders: dict[Path, int] = {}
+    for path in slices:
+        folders[path.parent] = folders.get(path.parent, 0) + 1
+    if len(folders) < 2:
+        return ""
+    shown = " and ".join(f"{folder} ({count} files)" for folder, count in folders.items())
+    return f"expected the slices of one series in one folder, found {len(folders)}: {shown}; move all but the CT out"

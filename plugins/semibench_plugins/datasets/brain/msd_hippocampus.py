@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +13,13 @@ from torch import Tensor
 from semibench import DatasetOptions
 from semibench.blocks import (
     FilePattern,
+    PatternDataset,
     PreparedVolume,
     Volume,
-    VolumeDataset,
     VolumeEntry,
     VolumeOptions,
     centred_box,
     crop_or_pad,
-    find_data_folder,
-    layout_error,
     read_nifti,
     z_score,
 )
@@ -41,7 +39,7 @@ class MSDHippocampusOptions(VolumeOptions, frozen=True, extra="forbid"):
     """size: the grid to which a volume is padded or cropped around its centre, without resizing (None: 48, 64, 48)."""
 
 
-class MSDHippocampus(VolumeDataset):
+class MSDHippocampus(PatternDataset):
     """Case id: e.g. "hippocampus_001". Group: the case id (one volume per patient is published). One domain.
 
     A volume has zero mean and unit variance; padding is 0, the mean.
@@ -53,16 +51,6 @@ class MSDHippocampus(VolumeDataset):
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
-
-    def locate(self) -> Mapping[str, VolumeEntry]:
-        base = find_data_folder(self.root, self.card, lambda folder: (folder / "imagesTr").is_dir())
-        entries = {}
-        for path in sorted((base / "imagesTr").glob("hippocampus_*.nii.gz")):
-            name, label = path.name.removesuffix(".nii.gz"), base / "labelsTr" / path.name
-            entries[name] = VolumeEntry(path, label if label.is_file() else None, name, self.card.domains[0])
-        if not entries:
-            raise layout_error(base, self.card, f"no hippocampus_NNN.nii.gz in {base / 'imagesTr'}")
-        return entries
 
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
         return read_nifti(path)

@@ -13,7 +13,6 @@ from semibench.blocks import (
     ImageDataset,
     ImageEntry,
     SplitRules,
-    find_data_folder,
     half_of_groups,
     layout_error,
     read_table,
@@ -47,21 +46,30 @@ class BUSBRA(ImageDataset):
 
     @cached_property
     def _base(self) -> Path:
-        return find_data_folder(self.root, self.card, lambda folder: (folder / TABLE).is_file())
+        return self.found_cases(complete=True)[0]
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = self._base
-        entries: dict[str, ImageEntry] = {}
-        missing: list[str] = []
-        for row in read_table(base / TABLE, self.card, ("ID", "Case", "Device")):
-            image = base / "Images" / f"{row['ID']}.png"
-            mask = base / "Masks" / f"mask_{row['ID'].removeprefix('bus_')}.png"
-            missing += [str(path.relative_to(base)) for path in (image, mask) if not path.is_file()]
-            entries[row["ID"]] = ImageEntry(image, (mask,), group=row["Case"], domain=self._domain(row))
+        base, cases = self.found_cases(complete=True)
+        columns = ("ID", "Case", "Device")
+        rows = {row["ID"]: row for row in read_table(base / TABLE, self.card, columns, key="ID", filled=columns)}
+        images = {f"bus_{case}": files for case, files in cases.items()}
+        missing = [name for name in rows if name not in images]
         if missing:
-            names = ", ".join(missing[:5])
+            names = ", ".join(f"{name}.png" for name in missing[:5])
             raise layout_error(base, self.card, f"{len(missing)} files that {TABLE} names are missing, e.g. {names}")
-        return entries
+        unlisted = [name for name in images if name not in rows]
+        if unlisted:
+            names = ", ".join(unlisted[:5])
+            raise layout_error(base, self.card, f"{len(unlisted)} images are not in {TABLE}, e.g. {names}")
+        return {
+            name: ImageEntry(
+                images[name].files["image"][0],
+                (images[name].files["mask"][0],),
+                group=row["Case"],
+                domain=self._domain(row),
+            )
+            for name, row in rows.items()
+        }
 
     def _domain(self, row: Mapping[str, str]) -> str:
         for prefix, name in DEVICES.items():
@@ -86,7 +94,11 @@ class BUSBRA(ImageDataset):
         column = f"valid_{fold}"
         roles: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
         meaning = {"1": "train", "0": "validation", "nan": "test", "": "test"}
-        for row in read_table(table, self.card, ("ID", column)):
+        for row in read_table(table, self.card, ("ID", column), key="ID", filled=("ID",)):
+            if row[column].lower() not in meaning:
+                raise layout_error(
+                    table.parent, self.card, f"{table.name}: expected 0, 1 or nan in {column}, found {row[column]!r}"
+                )
             roles[meaning[row[column].lower()]].append(row["ID"])
         labeled_groups = half_of_groups((groups.get(name, name) for name in roles["train"]), salt=str(fold))
         labeled = [name for name in roles["train"] if groups.get(name, name) in labeled_groups]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 
 from pydantic import model_validator
 
-from semibench import LayoutError
 from semibench.blocks import (
     RASTER_ENDINGS,
+    CaseFiles,
     FilePattern,
     IdSplit,
     ImageDataset,
     ImageEntry,
     SplitRules,
-    find_data_folder,
-    image_files,
     layout_error,
 )
 from semibench_plugins.datasets.breast import cards, published_splits
@@ -27,15 +24,6 @@ from semibench_plugins.datasets.breast.phantom import BreastPhantom
 from semibench_plugins.datasets.mgcc_options import MgccOptions
 
 KINDS = tuple(published_splits.BUSI_COUNTS)
-MASK = re.compile(r"^(?P<image>.+)_mask(?:_(?P<number>\d+))?$")
-
-_KIND = r"(?P<kind>benign|malignant|normal)/"
-PATTERNS = (
-    FilePattern("image", _KIND + rf"(?P<case>(?:(?!_mask)[^/])+){RASTER_ENDINGS}", "{kind}/{case}", "{kind}/{case}.png"),
-    FilePattern("mask", _KIND + rf"(?P<case>[^/]+)_mask{RASTER_ENDINGS}", "{kind}/{case}", "{kind}/{case}_mask.png"),
-    FilePattern("further mask", _KIND + rf"(?P<case>[^/]+)_mask_\d+{RASTER_ENDINGS}", "{kind}/{case}", "{kind}/{case}_mask_1.png",
-                required=False, many=True),
-)  # fmt: skip
 
 
 class BUSIOptions(MgccOptions, frozen=True, extra="forbid"):
@@ -81,45 +69,26 @@ class BUSI(ImageDataset):
     options: BUSIOptions
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
-        return PATTERNS
+        return _patterns(self.options.include)
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_data_folder(self.root, self.card, _has_class_folders)
+        base, cases = self.found_cases(complete=True)
         entries: dict[str, ImageEntry] = {}
+        for files in cases.values():
+            name, image = files.groups["case"], files.files["image"][0]
+            if name in entries:
+                raise layout_error(
+                    base,
+                    self.card,
+                    f"two images are called {name}: {entries[name].image} and {image}; rename one of them",
+                )
+            masks = files.files["mask"] if self.options.first_mask_only else files.files["mask"] + _further(files)
+            entries[name] = ImageEntry(image, tuple(masks), group=name, domain=self.card.domains[0])
+        present = {files.groups["kind"].lower() for files in cases.values()}
         for kind in self.options.include:
-            folder = base / kind
-            if not folder.is_dir():
-                raise layout_error(self.root, self.card, f"the folder {folder} is missing (option include={kind})")
-            entries.update(self._folder(folder))
+            if kind not in present:
+                raise layout_error(self.root, self.card, f"no images in {base / kind} (option include={kind})")
         return entries
-
-    def _folder(self, folder: Path) -> dict[str, ImageEntry]:
-        images: dict[str, Path] = {}
-        masks: dict[str, dict[int, Path]] = {}
-        for path in image_files(folder):
-            match = MASK.match(path.stem)
-            if match:
-                masks.setdefault(match["image"], {})[int(match["number"] or 0)] = path
-            else:
-                images[path.stem] = path
-        orphans = sorted(set(masks) - set(images))
-        bare = sorted(set(images) - set(masks))
-        if orphans or bare:
-            raise self._unpaired(folder, orphans, bare)
-        entries = {}
-        for name, image in images.items():
-            ordered = tuple(masks[name][number] for number in sorted(masks[name]))
-            used = ordered[:1] if self.options.first_mask_only else ordered
-            entries[name] = ImageEntry(image, used, group=name, domain=self.card.domains[0])
-        return entries
-
-    def _unpaired(self, folder: Path, orphans: list[str], bare: list[str]) -> LayoutError:
-        parts = []
-        if bare:
-            parts.append(f"{len(bare)} images have no mask file ({', '.join(bare[:5])})")
-        if orphans:
-            parts.append(f"{len(orphans)} masks have no image ({', '.join(orphans[:5])})")
-        return layout_error(self.root, self.card, f"in {folder} {' and '.join(parts)}; unzip the archive again")
 
     def split_rules(self) -> SplitRules:
         """Returns mgcc-<seed> (526/254) and mgcc-code-<seed> (546/234) for all images, and benchmark647-<n> and
@@ -143,5 +112,24 @@ class BUSI(ImageDataset):
         return rules
 
 
-def _has_class_folders(base: Path) -> bool:
-    return any((base / kind).is_dir() for kind in KINDS)
+def _patterns(include: Sequence[str]) -> tuple[FilePattern, ...]:
+    """Returns the patterns of some class folders. Some copies have the masks in a folder of their own: benign/images and
+    benign/mask."""
+    kind = rf"(?P<kind>{'|'.join(include)})/"
+    images, masks = r"(?:images?/)?", r"(?:images?/)?(?P<case>[^/]+)_mask"
+    apart = r"(?:masks?|labels?|gt)/(?P<case>(?:(?!_mask)[^/])+)(?:_mask)?"
+    number = r"_(?P<number>\d+)"
+    further = rf"(?:images?/|masks?/|labels?/|gt/)?(?P<case>[^/]+)_mask{number}"
+    return (
+        FilePattern("image", rf"{kind}{images}(?P<case>(?:(?!_mask)[^/])+){RASTER_ENDINGS}", "{kind}/{case}",
+                    "{kind}/{case}.png"),
+        FilePattern("mask", rf"{kind}{masks}{RASTER_ENDINGS}", "{kind}/{case}", "{kind}/{case}_mask.png"),
+        FilePattern("mask", rf"{kind}{apart}{RASTER_ENDINGS}", "{kind}/{case}", "{kind}/{case}_mask.png"),
+        FilePattern("further mask", rf"{kind}{further}{RASTER_ENDINGS}", "{kind}/{case}", "{kind}/{case}_mask_1.png",
+                    required=False, many=True),
+    )  # fmt: skip
+
+
+def _further(files: CaseFiles) -> list[Path]:
+    """Returns the further masks of an image, in the order of their numbers."""
+    return sorted(files.files.get("further mask", ()), key=lambda path: int(path.stem.rpartition("_")[2]))

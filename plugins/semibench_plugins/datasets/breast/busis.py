@@ -10,10 +10,7 @@ from semibench.blocks import (
     FilePattern,
     ImageDataset,
     ImageEntry,
-    find_data_folder,
     image_and_mask_patterns,
-    image_files,
-    pair_image_folders,
 )
 from semibench_plugins.datasets.breast import cards
 from semibench_plugins.datasets.breast.phantom import BreastPhantom
@@ -33,14 +30,4 @@ class BUSIS(ImageDataset):
         return image_and_mask_patterns(base, IMAGE_FOLDERS, MASK_FOLDERS, required=False)
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_data_folder(self.root, self.card, _has_images)
-        pairs = pair_image_folders(base, self.card, IMAGE_FOLDERS, required=False)
-        domain = self.card.domains[0]
-        return {
-            name: ImageEntry(image, () if mask is None else (mask,), group=name, domain=domain)
-            for name, (image, mask) in pairs.items()
-        }
-
-
-def _has_images(base: Path) -> bool:
-    return any((base / name).is_dir() and bool(image_files(base / name)) for name in IMAGE_FOLDERS)
+        return self.image_entries()

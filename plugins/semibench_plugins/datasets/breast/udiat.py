@@ -11,10 +11,9 @@ from semibench.blocks import (
     ImageDataset,
     ImageEntry,
     SplitRules,
-    find_data_folder,
     image_and_mask_patterns,
-    pair_image_folders,
     read_table,
+    without_image_ending,
 )
 from semibench_plugins.datasets.breast import cards, published_splits
 from semibench_plugins.datasets.breast.phantom import BreastPhantom
@@ -36,22 +35,16 @@ class UDIAT(ImageDataset):
         return image_and_mask_patterns(base, IMAGE_FOLDERS, MASK_FOLDERS, required=True)
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        pairs = pair_image_folders(self._base(), self.card, IMAGE_FOLDERS, MASK_FOLDERS, required=True)
-        domain = self.card.domains[0]
-        return {
-            name: ImageEntry(image, (mask,), group=name, domain=domain)
-            for name, (image, mask) in pairs.items()
-            if mask is not None
-        }
+        return self.image_entries(complete=True)
 
     def split_rules(self) -> SplitRules:
         """Returns csc-pa-fold<k>-<labeled>, stratified by class if DatasetB.csv (columns name, class) is present."""
-        table = self._base() / "DatasetB.csv"
+        table = self.found_cases()[0] / "DatasetB.csv"
         refs = self.index()
         classes = {ref.id: "" for ref in refs}
         if table.is_file():
-            rows = read_table(table, self.card, ("name", "class"))
-            classes |= {Path(row["name"]).stem: row["class"] for row in rows if Path(row["name"]).stem in classes}
+            named = {without_image_ending(row["name"]): row["class"] for row in self._class_rows(table)}
+            classes |= {name: kind for name, kind in named.items() if name in classes}
         rules = {
             f"csc-pa-fold{fold + 1}-{labeled}": partial(published_splits.csc_pa, classes, fold, labeled)
             for labeled in published_splits.CSC_PA_LABELED["udiat"]
@@ -59,9 +52,5 @@ class UDIAT(ImageDataset):
         }
         return rules if len(refs) == self.card.cases else {}
 
-    def _base(self) -> Path:
-        return find_data_folder(self.root, self.card, _has_both)
-
-
-def _has_both(base: Path) -> bool:
-    return any((base / name).is_dir() for name in IMAGE_FOLDERS) and any((base / n).is_dir() for n in MASK_FOLDERS)
+    def _class_rows(self, table: Path) -> list[dict[str, str]]:
+        return read_table(table, self.card, ("name", "class"), key="name", filled=("name", "class"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,22 +10,21 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
-from semibench import CaseError
+from semibench import CaseError, LayoutProblem
 from semibench.blocks import (
     FilePattern,
     ImageDataset,
     ImageEntry,
-    find_data_folder,
-    image_files,
     layout_error,
     read_mask,
     read_table,
+    unused_rows,
+    without_image_ending,
 )
 from semibench_plugins.datasets.fetal import cards
 from semibench_plugins.datasets.fetal.phantom import FetalPhantom
 
 TABLE = "training_set_pixel_size_and_HC.csv"
-NAME = re.compile(r"^(?P<fetus>\d+)_\d*HC$")
 FILLED = 0.9
 """A filled head covers at least this share of the outline's convex hull (an ellipse covers all of it)."""
 GAP = 3
@@ -53,24 +51,41 @@ class HC18(ImageDataset):
         return PATTERNS
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_data_folder(self.root, self.card, lambda folder: (folder / "training_set").is_dir())
-        rows = read_table(base / TABLE, self.card, ("filename", "pixel size(mm)"))
-        sizes = {Path(row["filename"]).stem: float(row["pixel size(mm)"]) for row in rows}
-        paths = {path.stem: path for path in image_files(base / "training_set")}
+        base, cases = self.found_cases(complete=True)
+        sizes = self._sizes(base)
         entries = {}
-        for name, path in paths.items():
-            match = NAME.match(name)
-            if not match:
-                continue
-            outline = paths.get(f"{name}_Annotation")
-            if name not in sizes or outline is None:
-                lacking = f"no row in {TABLE}" if name not in sizes else f"no {name}_Annotation.png"
-                raise layout_error(base, self.card, f"{path.name} has {lacking}")
+        for name, files in cases.items():
+            image = files.files["image"][0]
+            if name not in sizes:
+                raise layout_error(base, self.card, f"{image.name} has no row in {TABLE}")
             spacing = (sizes[name], sizes[name])
-            entries[name] = ImageEntry(path, (outline,), match["fetus"], self.card.domains[0], spacing)
-        if not entries:
-            raise layout_error(base, self.card, f"no NNN_HC.png in {base / 'training_set'}")
+            fetus = name.partition("_")[0]
+            entries[name] = ImageEntry(image, (files.files["outline"][0],), fetus, self.card.domains[0], spacing)
         return entries
+
+    def inspect_files(self) -> list[LayoutProblem]:
+        problems = super().inspect_files()
+        if self.case_files is None or not (self.case_files[0] / TABLE).is_file():
+            return problems
+        base, cases = self.case_files
+        return problems + unused_rows(base / TABLE, self._sizes(base), cases)
+
+    def _sizes(self, base: Path) -> dict[str, float]:
+        """Returns image name -> mm per pixel."""
+        columns = ("filename", "pixel size(mm)")
+        sizes = {}
+        for row in read_table(base / TABLE, self.card, columns, key="filename", filled=columns):
+            try:
+                size = float(row["pixel size(mm)"])
+            except ValueError:
+                size = 0.0
+            if not 0 < size < float("inf"):
+                raise layout_error(
+                    base, self.card, f"{TABLE}: expected the pixel size of {row['filename']} in mm, found "
+                    f"{row['pixel size(mm)']!r}"
+                )  # fmt: skip
+            sizes[without_image_ending(row["filename"])] = size
+        return sizes
 
     def mask(self, entry: ImageEntry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         return fill_outline(read_mask(entry.masks[0], shape), entry.masks[0])

@@ -32,8 +32,9 @@ OFFICIAL = (
     FilePattern("mask", _STEM + r"_gt\.nii(?:\.gz)?", _CASE, f"training/{{patient}}/{_CASE}_gt.nii.gz"),
 )
 SSL4MIS = (
-    FilePattern("volume", r"data/(?P<patient>patient\d{3})_frame(?P<frame>0[12])\.h5", _CASE, f"data/{_CASE}.h5"),
+    FilePattern("volume", r"data/(?P<patient>patient\d{3})_frame(?P<frame>\d{2})\.h5", _CASE, f"data/{_CASE}.h5"),
 )
+"""SSL4MIS numbers the two frames of a patient 01 and 02, or as in the cine."""
 
 
 class ACDCOptions(VolumeOptions, frozen=True, extra="forbid"):
@@ -59,25 +60,26 @@ class ACDC(PatternDataset):
         return OFFICIAL if self.options.edition == "official" else SSL4MIS
 
     def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
-        domain = self.card.domains[0]
-        if self.options.edition == "ssl4mis":
-            files = {case: (f.one("volume"), f.groups["patient"]) for case, f in cases.items()}
-            return {case: VolumeEntry(path, path, patient, domain) for case, (path, patient) in files.items() if path}
         patients: dict[str, list[CaseFiles]] = {}
         for files_of in cases.values():
             patients.setdefault(files_of.groups["patient"], []).append(files_of)
         entries = {}
         for patient, frames in patients.items():
-            if len(frames) != FRAMES:
-                folder = (frames[0].one("image") or Path()).parent
+            numbers = [int(files_of.groups["frame"]) for files_of in frames]
+            if self.options.edition == "ssl4mis" and set(numbers) <= {1, FRAMES}:
+                pass  # already ED and ES; one of them may be left out
+            elif len(frames) == FRAMES:
+                numbers = [1, FRAMES]
+            else:
+                folder = frames[0].every()[0].parent
+                found = ", ".join(files_of.groups["frame"] for files_of in frames)
                 raise layout_error(
-                    folder.parent.parent, self.card, f"{folder}: expected 2 annotated frames, found {len(frames)}; "
-                    "unzip the archive again"
+                    self.root, self.card, f"{folder}: expected 2 annotated frames of {patient}, found {len(frames)} ({found}); "
+                    "unzip the archive again, or take the patient out"
                 )  # fmt: skip
-            for number, files_of in enumerate(frames, 1):
-                image = files_of.one("image")
-                if image is not None:
-                    entries[f"{patient}_frame{number:02d}"] = VolumeEntry(image, files_of.one("mask"), patient, domain)
+            for number, files_of in zip(numbers, frames, strict=True):
+                image, label = self.image_and_label(files_of)
+                entries[f"{patient}_frame{number:02d}"] = VolumeEntry(image, label, patient, self.card.domains[0])
         return entries
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:

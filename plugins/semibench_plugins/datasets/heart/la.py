@@ -14,15 +14,13 @@ from semibench import CaseError
 from semibench.blocks import (
     Box,
     FilePattern,
+    PatternDataset,
     PreparedVolume,
     Volume,
-    VolumeDataset,
     VolumeEntry,
     VolumeOptions,
-    candidate_folders,
     crop_or_pad,
     foreground_box,
-    layout_error,
     read_nrrd,
     z_score,
 )
@@ -34,12 +32,12 @@ SPACING = (0.625, 0.625, 0.625)
 MARGIN = 15
 LEAST = 112
 """UA-MT's patch length. In x and y, a label shorter than this is first widened to it."""
-OFFICIAL = "2018LA_Seg_Training Set"
-H5_FOLDERS = ("h5", f"h5/{OFFICIAL}", OFFICIAL, "")
-RAW_FOLDERS = (f"raw/{OFFICIAL}", OFFICIAL, "Training Set", "raw", "")
 
 _SET = r"(?:2018LA_Seg_Training Set/|Training Set/)?"
-PROCESSED = (FilePattern("volume", rf"(?:h5/)?{_SET}(?P<case>[^/]+)(?:\.h5|/mri_norm2\.h5)", "{case}", "h5/{case}.h5"),)
+PROCESSED = (
+    FilePattern("volume", rf"(?:h5/|data/)?{_SET}(?P<case>[^/]+)(?:\.h5|/mri_norm2\.h5)", "{case}", "h5/{case}.h5"),
+)
+"""UA-MT's repository has the files in data/."""
 RAW = (
     FilePattern("image", rf"(?P<set>(?:raw/)?{_SET})(?P<case>[^/]+)/lgemri\.nrrd", "{case}", "{set}{case}/lgemri.nrrd"),
     FilePattern("mask", rf"(?P<set>(?:raw/)?{_SET})(?P<case>[^/]+)/laendo\.nrrd", "{case}", "{set}{case}/laendo.nrrd"),
@@ -53,7 +51,7 @@ class LAOptions(VolumeOptions, frozen=True, extra="forbid"):
     edition: str = "uamt"
 
 
-class LA(VolumeDataset):
+class LA(PatternDataset):
     """Case id: the 20-character code. Group: the case id (the challenge hides which scans share a patient). One domain."""
 
     card = cards.LA
@@ -67,24 +65,11 @@ class LA(VolumeDataset):
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PROCESSED if self.options.edition == "uamt" else RAW
 
-    def locate(self) -> Mapping[str, VolumeEntry]:
-        processed = self.options.edition == "uamt"
-        for base in candidate_folders(self.root, self.card) if self.root is not None else ():
-            entries = _h5_files(base) if processed else _nrrd_files(base)
-            if entries:
-                return entries
-        expected = "processed HDF5 files" if processed else "lgemri.nrrd with laendo.nrrd"
-        other = "margin-15 (reads NRRD)" if processed else "uamt (reads HDF5)"
-        raise layout_error(
-            self.root, self.card, f"found no {expected} for the edition {self.options.edition!r}; "
-            f"another edition is {other}: --set dataset.edition={other.split(' ')[0]}."
-        )  # fmt: skip
-
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
-        return read_nrrd(path) if path.suffix == ".nrrd" else super().load(entry, path, key)
+        return read_nrrd(path) if path.suffix.lower() == ".nrrd" else super().load(entry, path, key)
 
     def label_classes(self, path: Path) -> Mapping[int, int]:
-        return {0: 0, 1: 1} if path.suffix == ".h5" else {0: 0, 255: 1}
+        return {0: 0, 1: 1} if path.suffix.lower() == ".h5" else {0: 0, 255: 1}
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
         whole = tuple((0, n) for n in image.shape)
@@ -110,26 +95,3 @@ def crop_box(label: NDArray[np.uint8]) -> Box | None:
         return None
     margins = [MARGIN + max(LEAST - (stop - start), 0) // 2 for start, stop in tight[:2]]
     return (*(foreground_box(label, (*margins, 0)) or ())[:2], (0, label.shape[2]))
-
-
-def _h5_files(base: Path) -> dict[str, VolumeEntry]:
-    for name in H5_FOLDERS:
-        folder = base / name
-        if not folder.is_dir():
-            continue
-        files = {path.stem: path for path in sorted(folder.glob("*.h5"))}
-        files |= {path.parent.name: path for path in sorted(folder.glob("*/mri_norm2.h5"))}
-        if files:
-            return {case: VolumeEntry(path, path, case, cards.LA.domains[0]) for case, path in files.items()}
-    return {}
-
-
-def _nrrd_files(base: Path) -> dict[str, VolumeEntry]:
-    for folder in RAW_FOLDERS:
-        entries = {}
-        for image in sorted((base / folder).glob("*/lgemri.nrrd")):
-            name, label = image.parent.name, image.with_name("laendo.nrrd")
-            entries[name] = VolumeEntry(image, label if label.is_file() else None, name, cards.LA.domains[0])
-        if entries:
-            return entries
-    return {}

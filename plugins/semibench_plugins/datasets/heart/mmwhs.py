@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,13 @@ from numpy.typing import NDArray
 from semibench import CaseError
 from semibench.blocks import (
     FilePattern,
+    PatternDataset,
     PreparedVolume,
     Volume,
-    VolumeDataset,
     VolumeEntry,
     VolumeOptions,
     crop_or_pad,
-    find_data_folder,
     foreground_box,
-    layout_error,
     read_nifti_lps,
     scale_percentiles,
     scale_to_unit,
@@ -36,8 +33,6 @@ CLASSES = {0: 0, 205: 1, 420: 2, 421: 2, 500: 3, 820: 4, 550: 0, 600: 0, 850: 0}
 """421 is a stray value of the left atrium in one case. 550, 600 and 850 are right atrium, right ventricle and pulmonary artery."""
 STRAY = "mr_train_1002"
 """The case whose label has stray marks near the borders, which GenericSSL erases before the crop."""
-FOLDERS = {"mr": ("mr_train", "MR/imagesTr", "MR"), "ct": ("ct_train", "CT/imagesTr", "CT")}
-NAME = re.compile(r"^(?P<id>(?P<domain>mr|ct)_train_\d+)_image\.nii(?:\.gz)?$")
 
 _CASE = r"(?P<case>(?:mr|ct)_train_\d+)"
 _IMAGE, _LABEL = rf"{_CASE}_image\.nii(?:\.gz)?", rf"{_CASE}_label\.nii(?:\.gz)?"
@@ -59,7 +54,7 @@ class MMWHSOptions(VolumeOptions, frozen=True, extra="forbid"):
     edition: str = "genericssl"
 
 
-class MMWHS(VolumeDataset):
+class MMWHS(PatternDataset):
     """Case id: e.g. "mr_train_1001". Group: the case id (MR and CT come from different patients). Domain: mr or ct."""
 
     card = cards.MMWHS
@@ -71,21 +66,11 @@ class MMWHS(VolumeDataset):
     """GenericSSL's lists. Their validation cases are labeled target volumes."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
-        return NESTED if any((base / modality / "imagesTr").is_dir() for modality in ("MR", "CT")) else FLAT
+        nested = any((base / modality / "imagesTr").is_dir() for modality in ("MR", "CT"))
+        return NESTED + FLAT if nested else FLAT + NESTED
 
-    def locate(self) -> Mapping[str, VolumeEntry]:
-        base = find_data_folder(self.root, self.card, _has_volumes)
-        entries: dict[str, VolumeEntry] = {}
-        for folders in FOLDERS.values():
-            folder = next((base / f for f in folders if (base / f).is_dir()), None)
-            for path in sorted(folder.iterdir()) if folder else ():
-                match = NAME.match(path.name)
-                if match:
-                    name, domain = match["id"], match["domain"]
-                    entries[name] = VolumeEntry(path, _label_of(path), name, domain)
-        if not entries:
-            raise layout_error(self.root, self.card, f"no *_train_*_image.nii.gz in {base}")
-        return entries
+    def domain_of(self, case: str) -> str:
+        return case[:2].lower()
 
     def load(self, entry: VolumeEntry, path: Path, key: Literal["image", "label"]) -> Volume:
         return read_nifti_lps(path)
@@ -119,15 +104,3 @@ class MMWHS(VolumeDataset):
 def positive(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Clips to 0 and the 98th percentile, as GenericSSL does before its z-score (which its later min-max scaling undoes)."""
     return np.clip(image, 0, max(float(np.percentile(image, 98)), 0))
-
-
-def _label_of(image: Path) -> Path | None:
-    name = image.name.replace("_image.", "_label.")
-    folders = [image.parent]
-    if image.parent.name == "imagesTr":
-        folders.append(image.parent.with_name("labelsTr"))
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
-
-
-def _has_volumes(base: Path) -> bool:
-    return any((base / folder).is_dir() for folders in FOLDERS.values() for folder in folders)

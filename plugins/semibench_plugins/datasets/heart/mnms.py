@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from semibench import CaseError
 from semibench.blocks import (
+    CaseFiles,
     FilePattern,
     Interpolation,
+    PatternDataset,
     PreparedVolume,
-    VolumeDataset,
     VolumeEntry,
     VolumeOptions,
     crop_or_pad,
-    find_data_folder,
     foreground_box,
     layout_error,
     scale_percentiles,
@@ -27,7 +27,6 @@ from semibench_plugins.datasets.heart import cards, published_splits
 from semibench_plugins.datasets.heart.phantom import HeartPhantom
 
 GRID = (32, 144, 144)
-PARTS = ("Training/Labeled", "Validation", "Testing", "Labeled")
 
 _STEM = r"(?P<part>Training/Labeled|Validation|Testing|Labeled(?:/vendor[A-D])?)/(?P<case>[^/]+)/(?P=case)_sa"
 PATTERNS = (
@@ -44,7 +43,7 @@ class MNMsOptions(VolumeOptions, frozen=True, extra="forbid"):
     edition: str = "genericssl"
 
 
-class MNMs(VolumeDataset):
+class MNMs(PatternDataset):
     """Case id: "<code>_sa_<frame>". Group: the patient (code), so that both frames stay together. Domain: the vendor.
 
     Frames and vendors come from the packaged table of the 345 published patients. The 25 unlabeled training patients
@@ -61,29 +60,21 @@ class MNMs(VolumeDataset):
     def patterns(self, base: Path) -> Sequence[FilePattern]:
         return PATTERNS
 
-    def locate(self) -> Mapping[str, VolumeEntry]:
-        base = find_data_folder(self.root, self.card, _has_patients)
+    def entries_of(self, cases: Mapping[str, CaseFiles]) -> Mapping[str, VolumeEntry]:
         table = published_splits.mnms_frames()
-        entries: dict[str, VolumeEntry] = {}
-        unknown = []
-        for image in _images(base):
-            code = image.parent.name
-            if code not in table:
-                unknown.append(code)
-                continue
-            vendor, frames = table[code]
-            label = image.with_name(f"{code}_sa_gt.nii.gz")
-            for frame in frames:
-                name = published_splits.mnms_case(code, frame)
-                entries[name] = VolumeEntry(image, label if label.is_file() else None, code, vendor, frame)
+        unknown = [code for code in cases if code not in table]
         if unknown:
             raise layout_error(
-                base,
+                self.root,
                 self.card,
                 f"{len(unknown)} patients are not among the 345 published ones: {', '.join(unknown[:5])}",
             )
-        if not entries:
-            raise layout_error(base, self.card, "no <code>_sa.nii.gz in the patients' folders")
+        entries: dict[str, VolumeEntry] = {}
+        for code, files in cases.items():
+            vendor, frames = table[code]
+            image, label = self.image_and_label(files)
+            for frame in frames:
+                entries[published_splits.mnms_case(code, frame)] = VolumeEntry(image, label, code, vendor, frame)
         return entries
 
     def prepare(self, entry: VolumeEntry, image: NDArray[Any], label: NDArray[np.uint8] | None) -> PreparedVolume:
@@ -104,13 +95,3 @@ class MNMs(VolumeDataset):
 def middle(length: int) -> tuple[int, int]:
     """Returns the middle two thirds of an axis: length//2 minus and plus length//3."""
     return length // 2 - length // 3, length // 2 + length // 3
-
-
-def _images(base: Path) -> list[Path]:
-    paths = [path for part in PARTS for path in sorted((base / part).glob("*/*_sa.nii.gz"))]
-    paths += sorted((base / "Labeled").glob("vendor*/*/*_sa.nii.gz"))
-    return [path for path in paths if path.name == f"{path.parent.name}_sa.nii.gz"]
-
-
-def _has_patients(base: Path) -> bool:
-    return any((base / part).is_dir() for part in PARTS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench.blocks import FilePattern, ImageDataset, ImageEntry, layout_error, read_colour
+from semibench.blocks import FilePattern, ImageDataset, ImageEntry, first_folder, read_colour
 from semibench_plugins.datasets.skin import cards, published_splits
 from semibench_plugins.datasets.skin.phantom import SkinPhantom
 
@@ -36,18 +36,10 @@ class ISIC2018(ImageDataset):
     """MedicalMatch's 1838/756 lists, of which the first 181 or 55 ids are labeled."""
 
     def patterns(self, base: Path) -> Sequence[FilePattern]:
-        return REPACKED if (base / "Image").is_dir() else OFFICIAL
+        return REPACKED if first_folder(base, ["Image"]) is not None else OFFICIAL
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        domain = self.card.domains[0]
-        entries = {}
-        for case, files in self.case_files[1].items() if self.case_files is not None else ():
-            image, mask = files.one("image"), files.one("mask")
-            if image is not None:
-                entries[case] = ImageEntry(image, () if mask is None else (mask,), case, domain)
-        if not entries:
-            raise layout_error(self.root, self.card, "found no ISIC_NNNNNNN images here.")
-        return entries
+        return self.image_entries()
 
     def pixels(self, path: Path) -> NDArray[np.uint8]:
         return read_colour(path)

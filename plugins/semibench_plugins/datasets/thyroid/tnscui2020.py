@@ -13,9 +13,7 @@ from semibench.blocks import (
     FilePattern,
     ImageDataset,
     ImageEntry,
-    find_data_folder,
     image_and_mask_patterns,
-    pair_image_folders,
 )
 from semibench_plugins.datasets.mgcc_options import MgccOptions
 from semibench_plugins.datasets.thyroid import cards
@@ -44,13 +42,7 @@ class TNSCUI2020(ImageDataset):
         return image_and_mask_patterns(base, ("image", "images"), ("mask", "masks"), required=True)
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_data_folder(self.root, self.card, _has_images)
-        pairs = pair_image_folders(base, self.card, ("image", "images"), ("mask", "masks"), required=False)
-        domain = self.card.domains[0]
-        return {
-            name: ImageEntry(image, () if mask is None else (mask,), group=name, domain=domain)
-            for name, (image, mask) in pairs.items()
-        }
+        return self.image_entries()
 
     def box(self, image: NDArray[np.uint8]) -> Box | None:
         return bright_box(image) if self.options.drop_borders else None
@@ -65,7 +57,3 @@ def bright_box(image: NDArray[np.uint8]) -> Box | None:
             return None
         box.append((int(bright[0]), int(bright[-1]) + 1))
     return tuple(box)
-
-
-def _has_images(base: Path) -> bool:
-    return any((base / name).is_dir() for name in ("image", "images"))

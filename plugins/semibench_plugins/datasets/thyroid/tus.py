@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from semibench import LayoutProblem
 from semibench.blocks import (
     MASK_FOLDERS,
     FilePattern,
     ImageDataset,
     ImageEntry,
-    find_data_folder,
     image_and_mask_patterns,
     layout_error,
-    pair_image_folders,
     read_table,
+    unused_rows,
+    without_image_ending,
 )
 from semibench_plugins.datasets.mgcc_options import MgccOptions
 from semibench_plugins.datasets.thyroid import cards
@@ -38,21 +40,28 @@ class TUS(ImageDataset):
         return image_and_mask_patterns(base, ("images", "image"), MASK_FOLDERS, required=True)
 
     def locate(self) -> Mapping[str, ImageEntry]:
-        base = find_data_folder(self.root, self.card, lambda folder: (folder / TABLE).is_file())
-        pairs = pair_image_folders(base, self.card, ("images", "image"), required=False)
-        rows = {Path(row["id"]).stem: row for row in read_table(base / TABLE, self.card, ("id", "patient", "machine"))}
-        unlisted = sorted(set(pairs) - set(rows))
-        if unlisted:
-            raise layout_error(
-                base, self.card, f"{len(unlisted)} images are not in {TABLE}, e.g. {', '.join(unlisted[:5])}"
-            )
+        base, _ = self.found_cases()
+        rows = self._rows(base)
         entries = {}
-        for name, (image, mask) in pairs.items():
-            row = rows[name]
-            domain = f"machine-{row['machine'].removeprefix('machine-')}"
+        for name, entry in self.image_entries().items():
+            if name not in rows:
+                raise layout_error(base, self.card, f"the image {name} is not in {TABLE}; add its patient and machine")
+            domain = f"machine-{rows[name]['machine'].removeprefix('machine-')}"
             if domain not in self.card.domains:
                 raise layout_error(
-                    base, self.card, f"{TABLE}: machine {row['machine']!r} of {name}; expected 1, 2 or 3"
+                    base, self.card, f"{TABLE}: machine {rows[name]['machine']!r} of {name}; expected 1, 2 or 3"
                 )
-            entries[name] = ImageEntry(image, () if mask is None else (mask,), group=row["patient"], domain=domain)
+            entries[name] = replace(entry, group=rows[name]["patient"], domain=domain)
         return entries
+
+    def inspect_files(self) -> list[LayoutProblem]:
+        problems = super().inspect_files()
+        if self.case_files is None or not (self.case_files[0] / TABLE).is_file():
+            return problems
+        base, cases = self.case_files
+        return problems + unused_rows(base / TABLE, self._rows(base), cases)
+
+    def _rows(self, base: Path) -> dict[str, dict[str, str]]:
+        columns = ("id", "patient", "machine")
+        rows = read_table(base / TABLE, self.card, columns, key="id", filled=columns)
+        return {without_image_ending(row["id"]): row for row in rows}

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,13 @@ REF = CaseRef("tus", "a/b c", "g", "d", True)
 def test_wrong_label_maps_say_what_is_wrong(array: np.ndarray, words: str) -> None:
     with pytest.raises(CaseError, match=words):
         checked_labels(array.astype(int), (4, 5), 2, REF)
+
+
+def test_predictions_of_another_form_of_unicode_are_found(tmp_path: Path) -> None:
+    case = CaseRef("tus", unicodedata.normalize("NFC", "Übung"), "g", "d", True)
+    name = f"{unicodedata.normalize('NFD', 'Übung')}.npy"
+    np.save(tmp_path / name, np.zeros(3))
+    assert files_by_case(open_container(tmp_path), [case]) == {case.key: name}
 
 
 def test_files_are_found_by_id_and_by_safe_name(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_acdc_frames_labels_and_spacing(tmp_path: Path) -> None:
 
 def test_acdc_needs_two_frames(tmp_path: Path) -> None:
     folder = acdc_patient(tmp_path, 7, (1, 12, 20))
-    with pytest.raises(LayoutError, match=r"patient007: expected 2 annotated frames, found 3"):
+    with pytest.raises(LayoutError, match=r"expected 2 annotated frames of patient007, found 3 \(01, 12, 20\)"):
         ACDC(tmp_path, ACDC.Options()).index()
     for name in folder.glob("*frame20*"):
         name.unlink()
@@ -96,7 +96,9 @@ def test_acdc_processed_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert ref.id == "patient001_frame02" and case.spacing is None and not data.inspect()
     assert np.array_equal(case.image[0].numpy(), image) and case.label is not None
     assert np.array_equal(case.label.numpy(), label)
-    with pytest.raises(LayoutError, match=r"edition 'official'; other editions: ssl4mis"):
+    with pytest.raises(
+        LayoutError, match=r"edition 'official', but files of the edition 'ssl4mis': --set dataset.edition=ssl4mis"
+    ):
         ACDC(tmp_path, ACDC.Options()).index()
 
 
