@@ -256,7 +256,22 @@ def test_a_tuned_run_is_told_from_an_untuned_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_study_goes_on_with_two_processes_and_its_best_is_run(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    base = ("-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom")
+    # long enough steps, and enough of them, that no two weights give the same Dice
+    base = (
+        "-p",
+        "self",
+        "-d",
+        "discs",
+        "-m",
+        "trouble",
+        "-r",
+        "tiny",
+        "--phantom",
+        "--set",
+        "lr=1",
+        "--set",
+        "iterations=6",
+    )
     process = bench.start("tune", *base, "--study", "s", "--trials", "6", "--set", "sleep=0.5")
     deadline = time.monotonic() + 240
     while not (tmp_path / "studies" / "s" / "trials" / "0002").is_dir() and time.monotonic() < deadline:
