@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from semibench.contracts.errors import UsageError
+from semibench.contracts.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     import yaml
@@ -30,10 +30,111 @@ def loader() -> type[yaml.SafeLoader]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        pass
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:  # "2020-13-01", "!!int x"
+                why = f" ({one_line(error)})" if isinstance(error, ValueError) else ""
+                what = f"{shown(node.value)} can't be read as {node.tag.rpartition(':')[2]}{why}"
+                raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER, list("-+.0123456789"))
     return Loader
+
+
+LARGEST = 1 << 20
+"""Most characters of a document that a user writes."""
+
+MOST_VALUES = 100_000
+"""Most values of a document, with those that it repeats by aliases counted each time."""
+
+DEEPEST = 50
+"""Most values inside each other."""
+
+
+class NotPlainError(ValueError):
+    """A text is not YAML, or more than a document that a user writes. line: where, from 1."""
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def composed(text: str) -> yaml.Node | None:
+    """Return the nodes of a YAML text, None if it is empty.
+
+    Raises:
+        NotPlainError: for anything else, for a text that is too large or nested too deeply, and for aliases that repeat a value in
+            itself or more often than any document needs.
+    """
+    import yaml
+
+    if len(text) > LARGEST:
+        raise NotPlainError(f"expected at most {LARGEST} characters, found {len(text)}")
+    try:
+        node = yaml.compose(text, Loader=loader())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise NotPlainError(error.problem or one_line(error), mark.line + 1 if mark else 1) from error
+    except yaml.YAMLError as error:  # a character that YAML doesn't allow
+        raise NotPlainError(one_line(error).split(" in ")[0]) from error
+    except RecursionError as error:
+        raise NotPlainError("the values are nested too deeply") from error
+    if node is not None:
+        _refuse_endless(node, {}, [])
+    return node
+
+
+def _refuse_endless(node: Any, sizes: dict[int, int], parents: list[int]) -> int:
+    """Return the number of values under a node; raise NotPlainError if there are too many."""
+    import yaml
+
+    line = node.start_mark.line + 1
+    if id(node) in parents:
+        raise NotPlainError("an alias repeats a value inside itself", line)
+    if len(parents) > DEEPEST:
+        raise NotPlainError(f"more than {DEEPEST} values inside each other", line)
+    if id(node) not in sizes:
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        inner = [*parents, id(node)]
+        flat = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+        sizes[id(node)] = 1 + sum(_refuse_endless(child, sizes, inner) for child in flat)
+    if sizes[id(node)] > MOST_VALUES:
+        raise NotPlainError(f"more than {MOST_VALUES} values; an alias repeats its value each time", line)
+    return sizes[id(node)]
+
+
+def plain_value(text: str) -> Any:
+    """Return the value of a YAML text.
+
+    Raises:
+        NotPlainError: as `composed` does, and for a value that isn't what its tag says.
+    """
+    node = composed(text)
+    return None if node is None else _constructed(node)
+
+
+def _constructed(node: Any) -> Any:
+    import yaml
+
+    builder = loader()("")
+    try:
+        return builder.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise NotPlainError(error.problem or one_line(error), mark.line + 1 if mark else 1) from error
+    except RecursionError as error:
+        raise NotPlainError("the values are nested too deeply") from error
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages quote it: its beginning, if it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text)} characters)"
+
+
+LONGEST = 200
+"""Characters of a value in a message."""
 
 
 def read_document(path: Path, model: type[Model]) -> Model:
@@ -48,7 +149,13 @@ def read_document(path: Path, model: type[Model]) -> Model:
     """
     if not path.is_file():
         raise UsageError(f"{path}: the file does not exist")
-    return parse_document(path.read_text(encoding="utf-8"), model, str(path))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path}: expected a text in UTF-8, found other bytes ({error.reason}); save it as UTF-8"
+        ) from error
+    return parse_document(text, model, str(path))
 
 
 def parse_document(text: str, model: type[Model], name: str) -> Model:
@@ -56,14 +163,13 @@ def parse_document(text: str, model: type[Model], name: str) -> Model:
     import yaml
 
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{name}:{line}: not valid YAML: {error.problem}") from error
-    if not isinstance(node, yaml.MappingNode):
-        raise UsageError(f"{name}:1: expected keys and values, found {'nothing' if node is None else node.tag}")
-    _refuse_duplicates(node, name)
-    values = yaml.load(text, Loader=loader())
+        node = composed(text)
+        if not isinstance(node, yaml.MappingNode):
+            raise UsageError(f"{name}:1: expected keys and values, found {'nothing' if node is None else node.tag}")
+        _refuse_duplicates(node, name)
+        values = _constructed(node)
+    except NotPlainError as error:
+        raise UsageError(f"{name}:{error.line}: not valid YAML: {error}") from error
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -98,7 +204,7 @@ def _message(item: Mapping[str, Any], node: Any, name: str, model: type[BaseMode
     path = ".".join(str(part) for part in location) or "the file"
     if item["type"] == "missing":
         return f"{name}:{line}: {path} is missing"
-    return f"{name}:{line}: {path}: {item['msg']}, found {item['input']!r}"
+    return f"{name}:{line}: {path}: {item['msg']}, found {shown(item['input'])}"
 
 
 def _is_branch(part: str) -> bool:

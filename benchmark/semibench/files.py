@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json, to_jsonable_python
 
-from semibench.contracts.errors import SemibenchError
+from semibench.contracts.errors import SemibenchError, one_line
 
 
 class DamagedFileError(SemibenchError):
     """A file is not the JSON object it should be; the message names the file and says what is wrong with it."""
+
+
+LITTLE = 1 << 20
+"""Bytes of free space below which a failed write has this reason."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def explain(error: OSError) -> str:
+    """Returns an error of the operating system as one line for readers: which file, what is wrong, what to do."""
+    name = error.filename if error.filename is not None else "a file"
+    what = f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {error.strerror or one_line(error)}"
+    if error.errno in NO_ROOM:
+        return f"{what}; free some space (or raise the quota), then run the same command again"
+    if error.errno in NOT_ALLOWED:
+        return f"{what}; give yourself the permission, or name another folder (--runs, SEMIBENCH_CACHE)"
+    return what
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -28,7 +48,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write: called with the path of the temporary file, which it must write.
 
     Raises:
-        OSError: if the file can't be written.
+        OSError: if the file can't be written; it names the file.
 
     Examples:
         >>> write_atomically(folder / "note.txt", lambda temporary: temporary.write_text("done"))
@@ -39,6 +59,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         synchronise(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # writing to an open file names none
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -46,6 +70,32 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_with_torch(path: Path, content: Any) -> None:
+    """Writes what torch.save writes, to a file that isn't replaced atomically; see `write_atomically`.
+
+    Raises:
+        OSError: if the file can't be written. torch says RuntimeError, whatever the reason.
+    """
+    import torch
+
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:
+        if shutil.disk_usage(path.parent).free > LITTLE and not _is_limited(path):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+def _is_limited(path: Path) -> bool:
+    """Returns whether a file can't grow any more, for a quota or a limit on the size of files."""
+    try:
+        with path.open("ab") as handle:
+            handle.write(bytes(LITTLE))
+    except OSError:
+        return True
+    return False
 
 
 def synchronise(path: Path) -> None:

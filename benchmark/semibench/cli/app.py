@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from semibench.cli.console import stderr, tolerant_streams
 from semibench.cli.options import DEBUG
 from semibench.contracts.errors import SemibenchError, UsageError
+from semibench.files import explain
 
 EPILOG = (
     "First steps:  bench run --protocol synthetic --dataset tus  ·  bench list methods  ·  bench show method mgcc  ·  "
@@ -58,11 +59,14 @@ class BenchGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except SemibenchError as error:
+        except BrokenPipeError:  # the reader of a pipe has ended; typer knows what to do
+            raise
+        except (SemibenchError, OSError) as error:
             if ctx.meta.get(DEBUG):
                 stderr().show("".join(traceback.format_exception(error)), end="")
             else:
-                stderr().show(f"error: {error}", style="red", soft_wrap=True)
+                text = explain(error) if isinstance(error, OSError) else str(error)
+                stderr().show(f"error: {text}", style="red", soft_wrap=True)
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 

@@ -15,15 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from semibench.files import jsonable
+from semibench.untrusted import CONTROL, printable, without_secrets
 
 PIPE_WIDTH = 140
 """Width in columns if the output isn't a terminal and COLUMNS isn't set."""
 
 
 class Output(Console):
-    """A rich console. `show` prints texts and tables."""
+    """A rich console."""
 
-    show = Console.print
+    def show(self, *content: RenderableType, **style: Any) -> None:
+        """Prints texts and tables. Texts come from anybody: control characters are written out, and passwords left out."""
+        self.print(*(safe(item) if isinstance(item, str) else item for item in content), **style)
+
+
+def safe(text: str) -> str:
+    """Returns a text that a terminal shows as it is, without passwords and tokens."""
+    return printable(without_secrets(text))
 
 
 def _console(file: TextIO) -> Output:
@@ -76,6 +84,7 @@ def emit(record: Any) -> None:
 
     Where the output can't hold a letter, all letters beyond ASCII are written as JSON escapes: nothing is lost."""
     text = json.dumps(jsonable(record), indent=2, ensure_ascii=False, allow_nan=False)
+    text = CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", without_secrets(text))
     stream = _results or sys.stdout
     try:
         text.encode(stream.encoding or "ascii")
@@ -89,10 +98,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
     """Returns a table that reads well in a terminal, a log file and a bug report. title: printed above it."""
     content = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        content.add_column(column, overflow="fold", no_wrap=number == 0)
+        content.add_column(safe(column), overflow="fold", no_wrap=number == 0)
     for row in rows:
         content.add_row(*[cell(value) for value in row])
-    return Group(Text(title, style="bold"), content) if title else content
+    return Group(Text(safe(title), style="bold"), content) if title else content
 
 
 def cell(value: Any) -> str:
@@ -107,10 +116,12 @@ def cell(value: Any) -> str:
         return ", ".join(cell(item) for item in value)
     if isinstance(value, dict):
         return ", ".join(
-            f"{key}=({cell(inner)})" if isinstance(inner, (list, tuple, dict)) else f"{key}={cell(inner)}"
+            f"{safe(str(key))}=({cell(inner)})"
+            if isinstance(inner, (list, tuple, dict))
+            else f"{safe(str(key))}={cell(inner)}"
             for key, inner in value.items()
         )
-    return str(value)
+    return safe(str(value))
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semibench.cli.console import Output, duration
+from semibench.cli.console import Output, duration, safe
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def figures(values: Mapping[str, float] | None, most: int = 7) -> str:
     texts = [f"{name.removeprefix('loss/')} {shown[name]:.3g}" for name in names[:most]]
     if len(names) > most:
         texts.append(f"+{len(names) - most}")
-    return " · ".join(texts)
+    return safe(" · ".join(texts))
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Screen(Reporter):
 
     def phase(self, name: str, total: int) -> None:
         now = time.monotonic()
-        self.open.append(Phase(name, total, now, now))
+        self.open.append(Phase(safe(name), total, now, now))
         self.begun(self.open[-1])
 
     def advance(self, done: int, values: Mapping[str, float] | None = None) -> None:
@@ -143,12 +143,12 @@ class Bars(Screen):
             )
 
             self.drawing = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.fields[figures]}", markup=False),
                 console=self.console,
                 refresh_per_second=5,
             )

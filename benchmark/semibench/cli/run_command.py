@@ -13,7 +13,7 @@ from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
 from semibench.cli.progress import Screen, reporter_for
 from semibench.process import environment, interrupt, on_signals
-from semibench.run.request import KEPT, REPLICATES, Request
+from semibench.run.request import KEPT, MOST, REPLICATES, Request
 
 if TYPE_CHECKING:
     from semibench.tracking.beside import MirrorBeside
@@ -58,7 +58,10 @@ def seeds_of(text: str) -> tuple[int, ...]:
     from semibench.matrix.cells import numbers
 
     try:
-        return tuple(numbers(text))
+        seeds = tuple(numbers(text))
+        if not seeds or max(seeds) >= MOST:
+            raise ValueError
+        return seeds
     except ValueError as error:
         raise typer.BadParameter(f"expected seeds as 0-2 or 0,1,5, found {text!r}", param_hint="--seeds") from error
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semibench.cli.console import stderr
 from semibench.cli.options import Debug
 from semibench.contracts.errors import SemibenchError, UsageError
+from semibench.process import interrupt, on_signals
+
+if TYPE_CHECKING:
+    import psutil
+
+PATIENCE = 5.0
+"""Seconds that a server has to end after it was asked to."""
 
 
 def server_command(uri: str, host: str, port: int) -> list[str]:
-    """Returns the command that starts an MLflow server with one worker on a store."""
+    """Returns the command that starts an MLflow server with one worker on a store.
+
+    The store's address isn't in it, since everybody on a machine can list commands and an address may hold a password;
+    MLFLOW_BACKEND_STORE_URI names it."""
     from semibench.tracking.store import artifact_root
 
     command = [
@@ -22,8 +35,6 @@ def server_command(uri: str, host: str, port: int) -> list[str]:
         "-m",
         "mlflow",
         "server",
-        "--backend-store-uri",
-        uri,
         "--host",
         host,
         "--port",
@@ -32,6 +43,40 @@ def server_command(uri: str, host: str, port: int) -> list[str]:
     root = artifact_root(uri)
     artifacts = ["--default-artifact-root", root.as_uri()] if root is not None else []
     return [*command, "--workers", "1", *artifacts]
+
+
+def serve(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Runs a server until it ends and returns its exit code. It and its workers end with this process.
+
+    Raises:
+        KeyboardInterrupt: if Ctrl-C, SIGTERM or the end of the terminal ended this process.
+    """
+    import psutil
+
+    server = psutil.Popen(list(command), env=dict(environment))
+    stops = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    restore = on_signals(interrupt, *stops)
+    try:
+        return int(server.wait())
+    finally:
+        restore()
+        _end(server)
+
+
+def _end(server: psutil.Popen) -> None:
+    """Ends a process and those that it started, politely at first."""
+    import psutil
+
+    try:
+        processes = [*server.children(recursive=True), server]
+    except psutil.NoSuchProcess:
+        return
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(processes, timeout=PATIENCE)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def add(app: typer.Typer) -> None:
@@ -51,8 +96,6 @@ def add(app: typer.Typer) -> None:
         debug: Debug = False,
     ) -> None:
         """Open the MLflow user interface on the runs (stop it with Ctrl-C)."""
-        import subprocess
-
         from semibench.process import quiet_mlflow
         from semibench.tracking.store import open_store, sqlite_file, store_uri
 
@@ -69,9 +112,9 @@ def add(app: typer.Typer) -> None:
             )
         open_store(uri)
         stderr().show(f"MLflow on {uri}: open http://{host}:{port} in a browser; stop it with Ctrl-C.")
-        environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_BACKEND_STORE_URI": uri}
         try:
-            code = subprocess.run(server_command(uri, host, port), env=environment, check=False).returncode
+            code = serve(server_command(uri, host, port), environment)
         except KeyboardInterrupt:
             return
         if code not in (0, -2, -15, 130):

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 class BackboneOptions(BaseModel, frozen=True, extra="forbid"):
     """Options that every backbone has."""
 
-    width: float = 1.0
+    width: float = Field(1.0, gt=0, le=64)
     """Factor on all published channel counts, so that small runs are possible; 1 is the published network. Each count is
     rounded to the nearest integer that the network's norms and heads accept."""
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from semibench.contracts.cards import DatasetCard
+from semibench.contracts.identity import Grid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,7 +134,7 @@ class DatasetOptions(BaseModel, frozen=True, extra="forbid"):
 
     edition: str = "default"
     """A published way to prepare the data set."""
-    size: tuple[int, ...] | None = None
+    size: Grid | None = None
     """The working grid to which a 2D image is resized. None: the harness fills in the recipe's patch; volumes use the
     edition's own grid."""
 
@@ -141,11 +142,11 @@ class DatasetOptions(BaseModel, frozen=True, extra="forbid"):
 class PhantomOptions(BaseModel, frozen=True, extra="forbid"):
     """Which procedural stand-in to make."""
 
-    cases: int | None = None
+    cases: int | None = Field(None, ge=1, le=100_000)
     """Number of cases; None: the phantom's own number."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the phantom, not of training."""
-    scale: float = 1.0
+    scale: float = Field(1.0, gt=0, le=8)
     """Factor on the native size of the phantom's images or volumes."""
 
 

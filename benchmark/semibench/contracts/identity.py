@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 NUMERICS = 2
 """Increased by hand whenever a change of the harness changes the digits of a run; tests pin the digits."""
@@ -38,6 +39,20 @@ class Frozen(BaseModel, frozen=True, extra="forbid"):
     def digest(self) -> str:
         """Return the sha256 of the canonical JSON, with every default written out. It does not depend on paths or the machine."""
         return sha256(canonical(self.model_dump(mode="json")))
+
+
+MOST_VOXELS = 2**31
+"""Largest grid that an option may ask for."""
+
+
+def _bounded(sides: tuple[int, ...]) -> tuple[int, ...]:
+    if math.prod(sides) > MOST_VOXELS:
+        raise ValueError(f"expected at most {MOST_VOXELS} voxels")
+    return sides
+
+
+Grid = Annotated[tuple[Annotated[int, Field(gt=0, le=100_000)], ...], AfterValidator(_bounded)]
+"""The sides of an image, in pixels or voxels."""
 
 
 class Part(Frozen):

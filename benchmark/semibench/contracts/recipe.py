@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from semibench.contracts.identity import Frozen
+from semibench.contracts.identity import Frozen, Grid
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Strength = Annotated[float, Field(ge=0)]
 
 UNCHANGED = (0.0, 1.0, 1.0)
 """(probability, smallest, largest) of a change that never happens."""
+
+
+def _in_order(change: tuple[float, float, float]) -> tuple[float, float, float]:
+    _, low, high = change
+    if not 0 < low <= high:
+        raise ValueError("expected 0 < smallest <= largest")
+    return change
+
+
+Changed = Annotated[tuple[Probability, float, float], AfterValidator(_in_order)]
+"""(probability, smallest, largest) of a change, both greater than 0."""
 
 
 class WeakPolicy(Frozen):
@@ -19,24 +33,24 @@ class WeakPolicy(Frozen):
     sample. Published scripts draw otherwise: with MGCC's flips and turns one image in six stays as it is here, and one in
     three in its code."""
 
-    flip: float | tuple[float, ...] = 0.5
+    flip: Probability | tuple[Probability, ...] = 0.5
     """Probability for each axis, or one for each spatial axis in their order: (0, 0.5) flips left and right alone."""
-    rotate90: float = 0.5
+    rotate90: Probability = 0.5
     """Probability of a right-angle rotation in the image plane: the last two axes; in 3D the first two spatial axes, if
     their sides are equal (RandomRotFlip of SSL4MIS)."""
-    rotate: tuple[float, float] = (0.25, 20.0)
+    rotate: tuple[Probability, Strength] = (0.25, 20.0)
     """(probability, largest angle in degrees) of a rotation in the image plane."""
-    scale: tuple[float, float, float] = UNCHANGED
+    scale: Changed = UNCHANGED
     """(probability, smallest factor, largest factor)."""
     crop: bool = True
     """Take random crops of the patch where the grid is larger; otherwise central ones."""
-    blur: tuple[float, float, float] = UNCHANGED
+    blur: Changed = UNCHANGED
     """(probability, smallest sigma, largest sigma) of a Gaussian blur, in voxels."""
-    brightness: tuple[float, float, float] = UNCHANGED
+    brightness: Changed = UNCHANGED
     """(probability, smallest factor, largest factor) on intensities, which are scaled to 0..1 by the sample's range."""
-    contrast: tuple[float, float, float] = UNCHANGED
+    contrast: Changed = UNCHANGED
     """(probability, smallest factor, largest factor) on the distance to the sample's mean."""
-    gamma: tuple[float, float, float] = UNCHANGED
+    gamma: Changed = UNCHANGED
     """(probability, smallest exponent, largest exponent) on intensities scaled to 0..1."""
 
     @property
@@ -69,13 +83,13 @@ def network_options(recipe: Mapping[str, Any], name: str, known: Collection[str]
 class StrongPolicy(Frozen):
     """Intensity changes of strong views. Each is (probability, largest strength s), drawn for each sample."""
 
-    jitter: tuple[float, float] = (0.8, 0.5)
+    jitter: tuple[Probability, Strength] = (0.8, 0.5)
     """Change of brightness and contrast, in units of the image's range."""
-    gamma: tuple[float, float] = (0.5, 0.5)
+    gamma: tuple[Probability, Strength] = (0.5, 0.5)
     """Exponent in [1 - s, 1 + s]."""
-    blur: tuple[float, float] = (0.5, 1.5)
+    blur: tuple[Probability, Strength] = (0.5, 1.5)
     """Sigma in pixels."""
-    noise: tuple[float, float] = (0.5, 0.05)
+    noise: tuple[Probability, Strength] = (0.5, 0.05)
     """Standard deviation of Gaussian noise, in units of the image's range."""
 
 
@@ -86,41 +100,41 @@ class Recipe(Frozen):
     """Name of the recipe."""
     dims: Literal[2, 3]
     """Dimensions of the network."""
-    iterations: int = Field(gt=0)
+    iterations: int = Field(gt=0, le=10**9)
     """Batches drawn, over all stages."""
-    labeled_batch: int = Field(gt=0)
+    labeled_batch: int = Field(gt=0, le=100_000)
     """Labeled samples in a batch."""
-    unlabeled_batch: int = Field(gt=0)
+    unlabeled_batch: int = Field(gt=0, le=100_000)
     """Unlabeled samples in a batch."""
-    patch: tuple[int, ...]
+    patch: Grid
     """Spatial size of the training images."""
-    size: tuple[int, ...] | None = None
+    size: Grid | None = None
     """Grid to which volumes are resampled; None: their own. Images, and slices of volumes, always get the size of the patch.
     Scores are computed on the native grid in any case."""
-    slab: int = Field(1, ge=1)
+    slab: int = Field(1, ge=1, le=1000)
     """Adjacent slices that a 2D network sees as channels."""
     optimiser: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
     """Kind of optimiser."""
-    lr: float = Field(0.01, gt=0)
+    lr: float = Field(0.01, gt=0, le=1e6)
     """Learning rate at the start."""
-    momentum: float = 0.9
+    momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of SGD and RMSprop."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """Betas of Adam and AdamW."""
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, le=1e6)
     """Weight decay."""
     schedule: Literal["poly", "constant"] = "poly"
     """Course of the learning rate."""
-    power: float = 0.9
+    power: float = Field(0.9, ge=0, le=1000)
     """Power of the schedule "poly"."""
     warm_up: float = Field(0.0, ge=0, lt=1)
     """Share of the steps of a stage in which the learning rate rises linearly from near 0."""
     longest_average: float = Field(1.0, gt=0, le=1)
     """Longest moving average of weights, as a share of the run's iterations. A teacher with decay d averages about 1 / (1 - d)
     steps, 100 of 30000 as published; in a run of 400 that is a quarter of all, and the teacher lags behind its student."""
-    clip_norm: float | None = None
+    clip_norm: float | None = Field(None, gt=0, le=1e12)
     """Largest norm of the gradient; None: no limit."""
-    clip_value: float | None = None
+    clip_value: float | None = Field(None, gt=0, le=1e12)
     """Largest absolute value of a gradient's elements; None: no limit."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Precision of the forward and backward passes."""
@@ -132,16 +146,16 @@ class Recipe(Frozen):
     """Geometric augmentation of the weak view."""
     strong: StrongPolicy = StrongPolicy()
     """Intensity changes of the strong views."""
-    widths: dict[str, float] = {"*": 1.0}
+    widths: dict[str, Annotated[float, Field(gt=0, le=64)]] = {"*": 1.0}
     """Backbone -> factor on its published channel counts ("*": all others), the default of its option `width`."""
     networks: dict[str, dict[str, Any]] = {}
     """Backbone -> defaults of its other options. "*": for every backbone that has the option; an entry for one backbone
     overrides it. For example {"*": {"norm": "instance"}, "vnet": {"has_dropout": false}}."""
-    evaluate_every: int = Field(200, ge=0)
+    evaluate_every: int = Field(200, ge=0, le=10**9)
     """Iterations between evaluations on validation; 0: never."""
-    evaluate_cases: int = Field(0, ge=0)
+    evaluate_cases: int = Field(0, ge=0, le=10**9)
     """Maximum number of validation cases scored during training; 0: all."""
-    checkpoint_every: int = Field(200, ge=0)
+    checkpoint_every: int = Field(200, ge=0, le=10**9)
     """Iterations between checkpoints; 0: never."""
     keep_best: bool = True
     """Score validation and keep the best weights."""

@@ -17,11 +17,12 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from semibench.contracts.cases import Case, CaseRef, Dataset, Frame
-from semibench.contracts.errors import CaseError
+from semibench.contracts.errors import CaseError, SemibenchError
 from semibench.contracts.identity import canonical, sha256
 from semibench.data.hashes import HashMemory, case_contents
 from semibench.data.roots import cache_dir
 from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_shard
+from semibench.files import NO_ROOM, NOT_ALLOWED, explain
 from semibench.guard import calling, returned
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
@@ -96,6 +97,11 @@ class CaseStore:
             locations[key] = _Location(location.shard, location.record, location.labels and key in with_label)
         return CaseStore(locations, by_key)
 
+    def check_sizes(self) -> None:
+        """Raise DamagedShard if a file was cut while the store maps it: reading beyond its end would kill the process."""
+        for shard in {id(location.shard): location.shard for location in self._locations.values()}.values():
+            shard.check_size()
+
     def shape(self, ref: CaseRef) -> tuple[int, ...]:
         """Return (C, *spatial) of the working grid, without reading pixels."""
         return self._location(ref).record.shape
@@ -107,6 +113,7 @@ class CaseStore:
     def image(self, ref: CaseRef) -> Tensor:
         """Return the image, float32 (C, *spatial)."""
         location = self._location(ref)
+        location.shard.check_size()
         return torch.from_numpy(location.shard.image(location.record))
 
     def has_label(self, ref: CaseRef) -> bool:
@@ -122,6 +129,7 @@ class CaseStore:
         location = self._location(ref)
         if not location.labels:
             raise LookupError(f"this store hides the label of case {ref.key}")
+        location.shard.check_size()
         label = location.shard.label(location.record)
         return None if label is None else torch.from_numpy(label)
 
@@ -183,6 +191,26 @@ def _open(
     stored, missing = _look_up(home, refs, contents, memory)
     if not missing:
         return stored
+    try:
+        return _complete(home, dataset, refs, contents, memory, reporter)
+    except OSError as error:
+        if error.errno not in (*NO_ROOM, *NOT_ALLOWED):
+            raise
+        raise SemibenchError(
+            f"{len(missing)} cases of {dataset.card.name} must be decoded, and the cache can't be written: {explain(error)}. "
+            "SEMIBENCH_CACHE names the folder of the cache"
+        ) from error
+
+
+def _complete(
+    home: Path,
+    dataset: Dataset,
+    refs: Sequence[CaseRef],
+    contents: Mapping[str, str],
+    memory: HashMemory,
+    reporter: Reporter,
+) -> dict[str, _Location]:
+    """Decode the cases that no intact shard contains, and return where each case is stored."""
     home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / ".lock")
     try:

@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -22,8 +22,13 @@ FRESH = 2_000_000_000
 """Nanoseconds. A file that changed more recently is hashed but not remembered, because it may change again unnoticed."""
 
 
+QUERY = "SELECT size, changed, sha256 FROM files WHERE path = ?"
+
+
 class HashMemory:
     """Remembers the sha256 of files by (path, size, modification time) in a small SQLite file. Several processes may use it.
+
+    A damaged file is made anew. Where the file can't be written, what it holds is used and nothing is added.
 
     Args:
         file: the SQLite file; `<cache>/hashes.sqlite` by default.
@@ -31,24 +36,67 @@ class HashMemory:
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = cache_dir() / "hashes.sqlite" if file is None else file
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.file}.lock"), self._open() as base:
+        self._mode = "rwc"
+        self._note = ""
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.file}.lock"):
+                try:
+                    self._create()
+                except sqlite3.OperationalError:
+                    raise
+                except sqlite3.DatabaseError as error:
+                    self._make_anew(error)
+        except (OSError, sqlite3.OperationalError):  # a shared cache that only its owner may write
+            self._mode = "ro"
+
+    def _create(self) -> None:
+        self.file.touch()  # with the umask's permissions, which SQLite would restrict
+        with self._open() as base:
             base.execute(
                 "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, sha256 TEXT)"
             )
 
+    def _make_anew(self, error: sqlite3.Error) -> None:
+        self._note = f"{self.file} was damaged ({error}); it is made anew, so the files are hashed again"
+        self.file.unlink(missing_ok=True)
+        Path(f"{self.file}-journal").unlink(missing_ok=True)
+        self._create()
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.file, timeout=60.0)) as base, base:
+        uri = f"{self.file.absolute().as_uri()}?mode={self._mode}"
+        with closing(sqlite3.connect(uri, timeout=60.0, uri=True)) as base, base:
             yield base
+
+    def _remembered(self, paths: Iterable[Path]) -> dict[Path, tuple[int, int, str]]:
+        """Return size, time and hash by path, as far as the memory has them and can be read."""
+        rows = {}
+        try:
+            with self._open() as base:
+                for path in paths:
+                    row = base.execute(QUERY, (str(path.resolve()),)).fetchone()
+                    if row is not None:
+                        rows[path] = row
+        except sqlite3.OperationalError:  # locked for a minute, or there is none in a folder that can't be written
+            return rows
+        except sqlite3.DatabaseError as error:
+            if self._mode != "ro":
+                with FileLock(f"{self.file}.lock"):
+                    self._make_anew(error)
+            return {}
+        return rows
+
+    def _remember(self, rows: list[tuple[str, int, int, str]]) -> None:
+        """Store rows; a memory that can't be written is not worth an error."""
+        if rows and self._mode != "ro":
+            with suppress(sqlite3.DatabaseError), self._open() as base:
+                base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
 
     def known(self, path: Path) -> str | None:
         """Return the remembered hash of a file if its size and time are unchanged, else None."""
         state = path.stat()
-        with self._open() as base:
-            row = base.execute(
-                "SELECT size, changed, sha256 FROM files WHERE path = ?", (str(path.resolve()),)
-            ).fetchone()
+        row = self._remembered([path]).get(path)
         return row[2] if row is not None and row[:2] == (state.st_size, state.st_mtime_ns) else None
 
     def sha256(self, path: Path, *, reread: bool = False) -> str:
@@ -58,14 +106,15 @@ class HashMemory:
     def many(self, paths: Iterable[Path], *, reread: bool = False, reporter: Reporter | None = None) -> dict[Path, str]:
         """Hash many files with two transactions; report a phase "hash" if files must be read."""
         paths = list(dict.fromkeys(paths))
-        full = {path: str(path.resolve()) for path in paths}
         states = {path: path.stat() for path in paths}
-        with self._open() as base:
-            memory = {}
-            for path in paths:
-                row = base.execute("SELECT size, changed, sha256 FROM files WHERE path = ?", (full[path],)).fetchone()
-                if row is not None and row[:2] == (states[path].st_size, states[path].st_mtime_ns):
-                    memory[path] = row[2]
+        memory = {
+            path: row[2]
+            for path, row in self._remembered(paths).items()
+            if row[:2] == (states[path].st_size, states[path].st_mtime_ns)
+        }
+        if self._note and reporter:
+            reporter.note(self._note)
+            self._note = ""
         result = {} if reread else dict(memory)
         todo = [path for path in paths if path not in result]
         if todo and reporter:
@@ -76,12 +125,10 @@ class HashMemory:
                 result[path] = hashlib.file_digest(stream, "sha256").hexdigest()
             state = path.stat()
             if time.time_ns() - state.st_mtime_ns > FRESH:
-                rows.append((full[path], state.st_size, state.st_mtime_ns, result[path]))
+                rows.append((str(path.resolve()), state.st_size, state.st_mtime_ns, result[path]))
             if reporter:
                 reporter.advance(done)
-        if rows:
-            with self._open() as base:
-                base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+        self._remember(rows)
         if todo and reporter:
             reporter.end()
         return {path: result[path] for path in paths}

@@ -126,12 +126,14 @@ def _section(file: Path) -> Mapping[str, Any] | None:
         return None
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # of TOML, UTF-8, a number of 5000 digits
         raise UsageError(f"{file} is not a readable TOML file: {error}. Correct it or remove it.") from error
     section = content.get("data", {})
     paths = section.get("paths", {}) if isinstance(section, dict) else None
     if not isinstance(paths, dict) or not all(isinstance(value, str) for value in paths.values()):
         raise UsageError(f'{file}: expected [data] root = "FOLDER" and [data.paths] name = "FOLDER"; found {section!r}')
+    if any("\0" in text for text in (*paths.values(), str(section.get("root", "")))):
+        raise UsageError(f"{file}: a folder's name can't hold the character \\0; found {section!r}")
     if not isinstance(section.get("root", ""), str):
         raise UsageError(f"{file}: [data] root must be a string; found {section['root']!r}")
     return section

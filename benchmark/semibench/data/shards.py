@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -63,6 +63,7 @@ class Shard:
             stated = index.pop("digest")
             if sha256(canonical(index)) != stated:
                 raise DamagedShard(f"{folder}: index.json was changed")
+            self._sizes = {folder / name: int(expected["size"]) for name, expected in index["files"].items()}
             for name, expected in index["files"].items():
                 file = folder / name
                 if file.stat().st_size != expected["size"] or memory.sha256(file) != expected["sha256"]:
@@ -70,6 +71,19 @@ class Shard:
             self.records = {record["id"]: _record(record) for record in index["cases"]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedShard(f"{folder}: {error}") from error
+
+    def check_size(self) -> None:
+        """Raise DamagedShard if a file is shorter than it was. A file that was removed stays readable while it is mapped."""
+        for file, size in self._sizes.items():
+            try:
+                found = file.stat().st_size
+            except OSError:
+                continue
+            if found < size:
+                raise DamagedShard(
+                    f"{file} was cut to {found} of {size} bytes while this process reads it. Run the same command again: "
+                    "it decodes these cases again and resumes"
+                )
 
     @cached_property
     def _images(self) -> np.ndarray:
@@ -94,7 +108,8 @@ class Shard:
 def write_shard(folder: Path, cases: Iterable[tuple[str, Case]]) -> Path:
     """Write (content, case) pairs as a new shard under `folder`; it appears only when it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+    draft = folder / f".draft-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    draft.mkdir()  # not mkdtemp, whose folders are for their owner only
     try:
         records: list[dict[str, Any]] = []
         with ExitStack() as stack:

@@ -133,6 +133,7 @@ class TrainingData:
 
     def batch(self, iteration: int) -> dict[str, Samples]:
         """Return the samples of an iteration (from 0), by stream."""
+        self._store.check_sizes()
         return {name: self._samples(name, stream, iteration) for name, stream in self._streams.items()}
 
     def passes(self, iteration: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from itertools import product
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, create_model
+from pydantic import BaseModel, BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
 from semibench.run.options import Option
@@ -32,6 +32,10 @@ Controls = bool | Literal["both"]
 """Which cells a group has: False: the methods; True: their controls; "both": the methods and their controls."""
 
 
+MOST_NUMBERS = 100_000
+"""Most numbers that a range may have."""
+
+
 def _several(value: Any) -> Any:
     """Wrap a single value in a list."""
     return value if isinstance(value, list | tuple) else [value]
@@ -48,9 +52,12 @@ def numbers(value: Any) -> Any:
             raise ValueError("expected numbers as 0-2, 0,3,5 or a list")
         for piece in part.split(","):
             low, dash, high = piece.strip().partition("-")
-            if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
+            if not low.isdecimal() or (dash and not high.isdecimal()) or (dash and int(high) < int(low)):
                 raise ValueError(f"expected numbers as 0-2 or 0,3,5, found {part!r}")
-            parsed += range(int(low), int(high if dash else low) + 1)
+            first, last = int(low), int(high if dash else low)
+            if last - first >= MOST_NUMBERS:
+                raise ValueError(f"expected at most {MOST_NUMBERS} numbers, found {piece.strip()!r}")
+            parsed += range(first, last + 1)
     return list(dict.fromkeys(parsed))
 
 
@@ -65,7 +72,7 @@ def _axis(name: str, field: FieldInfo) -> tuple[Any, Any]:
     )
     several = BeforeValidator(numbers if is_number else _several)
     kind: Any = GenericAlias(tuple, (single, ...))
-    return Annotated[kind, several, option], ... if field.is_required() else (field.default,)
+    return Annotated[kind, several, option, Field(min_length=1)], ... if field.is_required() else (field.default,)
 
 
 def _shared(field: FieldInfo) -> tuple[Any, Any]:

@@ -24,6 +24,10 @@ COMPETITOR, REPLICATES, KEPT = "Who competes, and for how long", "Replicates", "
 """Panels of `bench run --help`."""
 
 
+MOST = 2**63
+"""Seeds, draws and folds are smaller."""
+
+
 class Cell(Asked, frozen=True, extra="forbid"):
     """What to run, by names. `resolve` fills in what is left out.
 
@@ -81,12 +85,18 @@ class Cell(Asked, frozen=True, extra="forbid"):
             ("--control/",), COMPETITOR,
         ),
     ] = False  # fmt: skip
-    draw: Annotated[int, Field(ge=0), Option("Which random split.", panel=REPLICATES, axis="Random splits.")] = 0
+    draw: Annotated[
+        int, Field(ge=0, lt=MOST), Option("Which random split.", panel=REPLICATES, axis="Random splits.")
+    ] = 0
     fold: Annotated[
-        int | None, Field(ge=0), Option("Which fold of the split.", panel=REPLICATES, axis="Folds of each split.")
+        int | None,
+        Field(ge=0, lt=MOST),
+        Option("Which fold of the split.", panel=REPLICATES, axis="Folds of each split."),
     ] = None
     seed: Annotated[
-        int, Field(ge=0), Option("Training randomness.", panel=REPLICATES, written=True, axis="Training seeds.")
+        int,
+        Field(ge=0, lt=MOST),
+        Option("Training randomness.", panel=REPLICATES, written=True, axis="Training seeds."),
     ] = 0
     settings: Annotated[
         tuple[str, ...],
@@ -162,8 +172,9 @@ class Cell(Asked, frozen=True, extra="forbid"):
         return Request(**{name: getattr(self, name) for name in Cell.model_fields} | more)
 
     def to_command(self, *, leave_out: Iterable[str] = ()) -> str:
-        """Returns the equivalent `bench run` command line."""
-        return shlex.join(["bench", "run", *self.words(leave_out=leave_out)])
+        """Returns the equivalent `bench run` command line, which runs this and nothing beside it."""
+        alone = ["--no-compare"] if self.method is None else []
+        return shlex.join(["bench", "run", *self.words(leave_out=leave_out), *alone])
 
 
 class Execution(Asked, frozen=True, extra="forbid"):

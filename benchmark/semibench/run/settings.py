@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from semibench.contracts.errors import UsageError
+from semibench.documents import shown
 from semibench.files import jsonable
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -37,26 +38,21 @@ def parse(texts: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise UsageError(f"--set {text!r}: expected name=value, e.g. --set lr=0.02")
+            raise UsageError(f"--set {shown(text)}: expected name=value, e.g. --set lr=0.02")
         if name in settings:
             raise UsageError(f"--set {name} is given twice")
         try:
             settings[name] = read(value)
         except ValueError as error:
-            raise UsageError(f"--set {name}: {value!r} is not a YAML value: {error}") from error
+            raise UsageError(f"--set {name}: {shown(value)} is not a YAML value: {error}") from error
     return settings
 
 
 def read(text: str) -> Any:
     """Returns the value of a YAML text. Raises ValueError if it isn't YAML."""
-    import yaml
+    from semibench.documents import plain_value
 
-    from semibench.documents import loader
-
-    try:
-        return yaml.load(text, Loader=loader())
-    except (yaml.YAMLError, ValueError, IndexError, RecursionError) as error:  # "!!int x", "2020-13-01", "[[[[..."
-        raise ValueError(str(error)) from error
+    return plain_value(text)
 
 
 def write(value: Any) -> str:
@@ -165,8 +161,15 @@ def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
     Raises:
         UsageError: with one entry for each invalid field.
     """
+    values = merge(*layers)
+    endless = [name for name, value in _numbers(values) if not math.isfinite(value)]
+    if endless:
+        raise UsageError(f"{what}: {', '.join(endless)}: expected a finite number, found NaN or infinity")
+    flags = [name for name, value in values.items() if isinstance(value, bool) and _is_number(model, name)]
+    if flags:
+        raise UsageError(f"{what}: {', '.join(flags)}: expected a number, found true or false")
     try:
-        return model(**merge(*layers))
+        return model(**values)
     except ValidationError as error:
         lines = []
         for item in error.errors():
@@ -177,8 +180,27 @@ def build(model: type[Model], what: str, *layers: Mapping[str, Any]) -> Model:
                 names = ", ".join(model.model_fields) or "none"
                 lines.append(f"{where}: unknown option{hint} Known: {names}")
             else:
-                lines.append(f"{where}: {item['msg']}, found {item['input']!r}")
+                lines.append(f"{where}: {item['msg']}, found {shown(item['input'])}")
         raise UsageError(f"{what}: " + "; ".join(lines)) from error
+
+
+def _is_number(model: type[BaseModel], name: str) -> bool:
+    """Returns whether a field takes numbers and no flags; pydantic would take true for 1."""
+    field = model.model_fields.get(name)
+    kinds = set() if field is None else {field.annotation, *get_args(field.annotation)}
+    return bool(kinds & {int, float}) and bool not in kinds
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Yields the fractions in nested values, each with its dotted name."""
+    if isinstance(value, float):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _numbers(inner, f"{name}.{number}")
 
 
 def default_options(model: type[BaseModel]) -> Nested:
@@ -191,6 +213,29 @@ def default_options(model: type[BaseModel]) -> Nested:
     return defaults
 
 
+class _RampRecord(BaseModel, extra="forbid"):
+    """What `Ramp` can be."""
+
+    kind: Literal["constant", "sigmoid", "linear", "cosine", "decline"]
+    end: float = Field(gt=0)
+    levels: int = Field(ge=0, le=10_000)
+
+
+class _TermRecord(BaseModel, extra="forbid"):
+    """What `Term.record` can be."""
+
+    weight: float = Field(ge=-1e12, le=1e12)
+    ramp: _RampRecord
+    active: tuple[float, float | None]
+
+    @field_validator("active")
+    @classmethod
+    def _in_order(cls, active: tuple[float, float | None]) -> tuple[float, float | None]:
+        if active[1] is not None and not active[0] < active[1]:
+            raise ValueError("expected (start, end) with start < end")
+        return active
+
+
 def term_records(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the records of all terms (see `Term.record`) with changes applied; a plain number changes the weight."""
     records = {name: term.record() for name, term in defaults.items()}
@@ -200,8 +245,10 @@ def term_records(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dic
         change = {"weight": change} if isinstance(change, int | float) and not isinstance(change, bool) else change
         if not isinstance(change, Mapping) or set(change) - set(records[name]):
             raise UsageError(
-                f"term.{name}: expected a weight or the fields weight, ramp.kind, ramp.end, ramp.levels, active; found {change!r}"
+                f"term.{name}: expected a weight or the fields weight, ramp.kind, ramp.end, ramp.levels, active; "
+                f"found {shown(change)}"
             )
         records[name] = merge(records[name], change)
+        build(_TermRecord, f"term.{name}", records[name])
         records[name]["weight"] = float(records[name]["weight"])
     return records

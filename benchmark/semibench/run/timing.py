@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,13 +51,14 @@ class Timings:
     def get(self, key: str) -> float | None:
         """Returns seconds, or None if nothing was measured."""
         value = read_cached_json(self.path).get(key)
-        return float(value) if isinstance(value, int | float) else None
+        return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
 
     def put(self, key: str, seconds: float) -> None:
-        """Stores a time and replaces an older one. Several processes may write at once."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.path}.lock"):
-            write_json(self.path, read_cached_json(self.path) | {key: seconds})
+        """Stores a time and replaces an older one, unless the folder can't be written. Several processes may write at once."""
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock"):
+                write_json(self.path, read_cached_json(self.path) | {key: seconds})
 
 
 class RandomSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,22 +28,47 @@ def plugin_used(item: Registered) -> PluginUsed:
     )
 
 
+HARMLESS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "protocol.allow": "never"}
+"""Settings with which git starts no other program to see what changed, and fetches nothing."""
+
+
 def git_state(folder: Path | None = None) -> GitState | None:
-    """Returns the git state of a folder, or None outside a checkout. folder: default is the current one."""
+    """Returns the git state of a folder, or None outside a checkout. folder: default is the current one.
 
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", *words], cwd=folder or Path.cwd(), capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
+    The folder may come from anybody: no program that its .git/config names is started (a monitor, hooks, filters, a transport)."""
+    where = folder or Path.cwd()
+    commit = _git(where, HARMLESS, "rev-parse", "HEAD")
+    names = _git(where, HARMLESS, "config", "--list", "--name-only", "-z", "--includes")
+    if commit is None or names is None:
         return None
-    return GitState(commit=commit, dirty=bool(git("status", "--porcelain", "--untracked-files=no")))
+    filters = {
+        name: "false" if name.endswith("required") else "" for name in names.split("\0") if FILTER.fullmatch(name)
+    }
+    changes = _git(
+        where, HARMLESS | filters, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"
+    )
+    return GitState(commit=commit.strip(), dirty=changes is None or bool(changes.strip()))
+
+
+FILTER = re.compile(r"filter\..+\.(clean|smudge|process|required)", re.DOTALL | re.IGNORECASE)
+
+
+def _git(folder: Path, settings: Mapping[str, str], *words: str) -> str | None:
+    """Returns what a git command prints; None if it fails. settings: override those of the folder."""
+    environment = os.environ | {
+        "GIT_CONFIG_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_COUNT": str(len(settings)),
+        **{f"GIT_CONFIG_KEY_{number}": name for number, name in enumerate(settings)},
+        **{f"GIT_CONFIG_VALUE_{number}": value for number, value in enumerate(settings.values())},
+    }  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=10, check=False,
+            encoding="utf-8", errors="surrogateescape",
+        )  # fmt: skip
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def versions() -> dict[str, str]:

@@ -61,4 +61,6 @@ def parse_scores(data: bytes, where: str) -> pd.DataFrame:
     missing = [name for name in (*SCORE_KEY, "value") if name not in table.columns]
     if missing:
         raise RunFolderError(f"{where} lacks the columns {', '.join(missing)}")
+    if not pd.api.types.is_numeric_dtype(table["value"]):
+        raise RunFolderError(f"{where}: expected numbers in the column value, found {table['value'].dtype}")
     return table

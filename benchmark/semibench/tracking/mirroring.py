@@ -23,6 +23,7 @@ from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
 from semibench.runfolder.tables import SCORES_FILE, STEPS_FILE
 from semibench.tracking.notes import description
 from semibench.tracking.store import artifact_root, open_store, sqlite_file, store_uri
+from semibench.untrusted import without_secrets
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -213,7 +214,7 @@ def _remember(run: RunFolder, address: str, run_id: str) -> None:
 def _store_name(address: str) -> str:
     """Return a store's address without a password, independent of the working directory."""
     file = sqlite_file(address)
-    return f"sqlite:///{file}" if file is not None else re.sub(r"//[^/@]*@", "//", address)
+    return f"sqlite:///{file}" if file is not None else without_secrets(address, mark="")
 
 
 # ---- what is logged ------------------------------------------------------------------------------------------------

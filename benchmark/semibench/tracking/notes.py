@@ -10,6 +10,7 @@ from semibench.contracts.identity import SHORT
 from semibench.runfolder.reading import RunFolder
 from semibench.runfolder.records import ScoreSummary
 from semibench.tracking.tables import markdown_table, score_rows
+from semibench.untrusted import in_markdown, printable
 
 LIMIT = 7500
 """Maximum number of characters; MLflow cuts tags at 8000."""
@@ -26,7 +27,7 @@ def results_tables(scores: Sequence[ScoreSummary]) -> list[str]:
     """Return Markdown tables of all scores: one per convention, a row per metric, a column per checkpoint and predictor."""
     lines: list[str] = []
     for convention, (columns, rows) in score_rows(scores).items():
-        lines += [f"**{convention}**: mean ± standard deviation over test cases", ""]
+        lines += [f"**{in_markdown(convention)}**: mean ± standard deviation over test cases", ""]
         lines += [markdown_table(columns, rows), ""]
     return lines
 
@@ -34,7 +35,7 @@ def results_tables(scores: Sequence[ScoreSummary]) -> list[str]:
 def description(run: RunFolder) -> str:
     """Describe the run, its state, its results and the location of its files."""
     spec = run.spec
-    lines = [f"## {spec.name}", "", f"Track: **{spec.track.title}**", ""]
+    lines = [f"## {in_markdown(spec.name)}", "", f"Track: **{in_markdown(spec.track.title)}**", ""]
     if spec.track.is_phantom:
         lines += [
             "> **Phantom data**: procedural stand-ins, not patients. Never compare with results on real files.",
@@ -42,7 +43,7 @@ def description(run: RunFolder) -> str:
         ]
     lines += [f"State: **{run.state}**"]
     if run.error:
-        lines += ["", "```", run.error[:1500], "```"]
+        lines += ["", "```", printable(run.error[:1500]).replace("```", "'''"), "```"]
     if run.result is not None:
         lines += ["", "### Results", "", *results_tables(run.result.scores)]
         training = run.result.training.filled()

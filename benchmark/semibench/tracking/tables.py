@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from semibench.runfolder.records import ScoreSummary
+from semibench.untrusted import in_markdown
 
 
 def spread(mean: Any, std: Any) -> str:
@@ -21,8 +22,8 @@ def spread(mean: Any, std: Any) -> str:
 
 
 def markdown_row(cells: Iterable[str]) -> str:
-    """A row of a Markdown table; bars inside the cells are escaped."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """A row of a Markdown table; bars and HTML inside the cells are escaped."""
+    return "| " + " | ".join(map(in_markdown, cells)) + " |"
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right_aligned: int = 0) -> str:

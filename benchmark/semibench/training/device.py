@@ -70,6 +70,9 @@ eighth of its width on 8 images of 64 x 64, one thread is 1.3 times as fast as t
 1.5 times as fast as one."""
 
 
+MOST_THREADS = 4096
+
+
 def set_threads(threads: int | None = None, *, voxels: int | None = None) -> int:
     """Set how many threads torch uses on the CPU, and return the number.
 
@@ -80,8 +83,8 @@ def set_threads(threads: int | None = None, *, voxels: int | None = None) -> int
             which threads only slow down; else all cores.
         voxels: voxels of a batch.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"the number of threads must be at least 1, got {threads}")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"the number of threads must be 1 to {MOST_THREADS}, got {threads}")
     if threads is None and "OMP_NUM_THREADS" not in os.environ and voxels is not None:
         threads = 1 if voxels < WORTH_THREADS else (os.cpu_count() or 1)
     if threads is not None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from semibench.contracts.errors import DivergedError, SemibenchError
+from semibench.contracts.errors import DivergedError, IdentityError, SemibenchError, one_line
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.method import Batch, Method, Pools, Task
 from semibench.contracts.recipe import Recipe
@@ -22,7 +22,7 @@ from semibench.process import interrupt, stopping
 from semibench.reporting import Reporter
 from semibench.runfolder.tables import STEPS_FILE
 from semibench.training import seeding
-from semibench.training.checkpoints import Best, Checkpoints, read, restore_state
+from semibench.training.checkpoints import Best, Checkpoints, read, restore_optimiser, restore_state
 from semibench.training.device import PeakMemory, set_deterministic, synchronize, tune_allocator
 from semibench.training.optimise import Optimisation
 from semibench.training.precision import (
@@ -359,24 +359,42 @@ class _Training:
 
     def restore(self, content: Mapping[str, Any]) -> tuple[int, int]:
         """Restore a checkpoint: weights, frozen parameters, optimisers, values. Return (stage number, step)."""
-        number, step = int(content["stage"]), int(content["step"])
+        number, step, done = content["stage"], content["step"], content["iteration"]
+        if number >= len(self.plan) or step > self.plan[number].steps or done != self.plan[number].offset + step:
+            raise self.misfit(f"it is at step {step} of stage {number}, iteration {done}")
         restore_state(self.method, content["method"], self.checkpoints.last)
+        self.refuse_broken_weights(self.plan[number], step)
         frozen = set(content["frozen"])
+        unknown = frozen - {name for name, _ in self.method.named_parameters()}
+        if unknown:
+            raise self.misfit(f"it freezes {min(unknown)}, which the method hasn't")
         for name, parameter in self.method.named_parameters():
             parameter.requires_grad_(name not in frozen)
         self.build()
-        for name, state in content["optimisers"].items():
-            self.drivers[name].optimiser.load_state_dict(state)
-        self.scale.load(content["scale"])
+        if set(content["optimisers"]) != set(self.drivers):
+            raise self.misfit(
+                f"it has the optimisers {sorted(content['optimisers'])}, the method {sorted(self.drivers)}"
+            )
+        try:
+            for name, state in content["optimisers"].items():
+                restore_optimiser(self.drivers[name].optimiser, state)
+            self.scale.load(content["scale"])
+        except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+            raise self.misfit(f"its optimisers: {one_line(error)}") from error
         best = content["best"]
         self.best = Best(best["value"], best["iteration"]) if best else None
         self.earlier_seconds, self.earlier_busy = float(content["seconds"]), float(content["busy"])
         self.earlier_peak = float(content["peak_memory"])
-        done = int(content["iteration"])
         self.trained = int(content.get("trained", done))
-        if self.steps.path.is_file():
-            self.steps.load(before=done)
-        elif done > 0:
-            self.reporter.warn(f"{self.steps.path} is missing; the values of the first {done} iterations are lost")
+        if done > 0 and not self.steps.load(before=done):
+            self.reporter.warn(
+                f"{self.steps.path} is missing or damaged; the values of the first {done} iterations are lost"
+            )
         self.reporter.advance(done)
         return number, step
+
+    def misfit(self, what: str) -> IdentityError:
+        """Return the error of a checkpoint that doesn't fit this training."""
+        return IdentityError(
+            f"{self.checkpoints.folder}: the checkpoint doesn't fit this training: {what}; start again with --restart"
+        )

@@ -67,15 +67,19 @@ class Steps:
 
         write_atomically(self.path, lambda temporary: parquet.write_table(self.table(), temporary))
 
-    def load(self, before: int) -> None:
-        """Load the rows of an earlier process whose step is below `before`."""
+    def load(self, before: int) -> bool:
+        """Load the rows of an earlier process whose step is below `before`; return whether the file could be read."""
         import pyarrow.parquet as parquet
 
-        table = parquet.read_table(self.path)
-        columns = (table.column(name).to_pylist() for name in ("step", "stage", "name", "value"))
-        for step, stage, name, value in zip(*columns, strict=True):
-            if step < before:
-                self.add(step, stage, name, value)
+        try:
+            table = parquet.read_table(self.path)
+            columns = [table.column(name).to_pylist() for name in ("step", "stage", "name", "value")]
+            for step, stage, name, value in zip(*columns, strict=True):
+                if step < before:
+                    self.add(step, stage, name, value)
+        except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+            return False
+        return True
 
 
 @dataclass

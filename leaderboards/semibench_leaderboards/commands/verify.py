@@ -33,7 +33,7 @@ def verify_command(
     """Recompute every number of a bundle from its predictions and the local data, and check everything else that it claims.
 
     Checked are the digests of the files, the key, the data digest, the split, every value of every case, and every mean. Nothing
-    in the file is executed. The exit code is 1 if something is wrong or nothing could be computed.
+    in the file is executed. The exit code is 1 if something is wrong or a score can't be recomputed.
     """
     from semibench_leaderboards.evidence.containers import open_container
     from semibench_leaderboards.evidence.verify import verify_run
@@ -52,6 +52,7 @@ def verify_command(
                 "path": str(verification.path),
                 "key": verification.key,
                 "well": verification.well,
+                "unverified": verification.unverified,
                 "checks": [vars(c) for c in verification.checks],
                 "scores": verification.scores,
             }
@@ -95,6 +96,8 @@ def _show(verification: Verification) -> None:
     console.show()
     if not verification.scores:
         console.show("NOT VERIFIED: no number could be recomputed", style="bold red")
+    elif verification.unverified and all(check.outcome != "wrong" for check in verification.checks):
+        console.show(f"NOT VERIFIED: can't be recomputed: {', '.join(verification.unverified)}", style="bold red")
     elif verification.well:
         within = "digit for digit" if exact else f"within {worst:.2g}"
         console.show(f"verified: {values} values in {len(verification.scores)} scores agree {within}", style="bold")

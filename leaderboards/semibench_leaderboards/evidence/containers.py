@@ -4,17 +4,22 @@ sizes."""
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import math
 import stat
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench.contracts.errors import SemibenchError, UsageError
+from semibench.contracts.errors import SemibenchError, UsageError, one_line
 
 LARGEST_FILE = 2 * 2**30
 LARGEST_TOTAL = 64 * 2**30
@@ -23,6 +28,12 @@ MOST_FILES = 200_000
 
 MOST_VOXELS = 2**30
 """Limit of one label map."""
+
+SUSPICIOUS, SQUEEZED = 256 * 2**20, 200
+"""An entry of more bytes that unpacks to so many times its size is made to fill the memory; whole predictions are smaller."""
+
+MOST_NAMES = 2**20
+"""Limit of the bytes of an array of names."""
 
 ENDINGS = (".npz", ".npy", ".png", ".nii.gz", ".nii")
 """Endings of label map files."""
@@ -44,6 +55,15 @@ class Container(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """The bytes of a file. Raises ContainerError where the file is missing or too large."""
+
+    def digest(self, name: str) -> str:
+        """The sha256 of a file, which is read in pieces. Raises ContainerError as `read` does."""
+        with self._stream(name) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    @abstractmethod
+    def _stream(self, name: str) -> Any:
+        """Opens a file for reading."""
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -85,12 +105,19 @@ class Folder(Container):
         return list(self._files)
 
     def read(self, name: str) -> bytes:
+        with self._stream(name) as stream:
+            return bytes(stream.read())
+
+    def _stream(self, name: str) -> BinaryIO:
         file = self._files.get(name)
         if file is None:
             raise ContainerError(f"{self.path} has no file {name}")
-        if file.stat().st_size > LARGEST_FILE:
-            raise ContainerError(f"{file} is larger than {LARGEST_FILE // 2**30} GiB")
-        return file.read_bytes()
+        try:
+            if file.stat().st_size > LARGEST_FILE:
+                raise ContainerError(f"{file} is larger than {LARGEST_FILE // 2**30} GiB")
+            return file.open("rb")
+        except OSError as error:
+            raise ContainerError(f"{file} can't be read ({error.strerror})") from error
 
 
 class Zip(Container):
@@ -145,16 +172,40 @@ class Zip(Container):
             raise ContainerError(f"{self.path} has no file {name}")
         return _member(self._zip, info, f"{self.path}: {name}")
 
+    @contextmanager
+    def _stream(self, name: str) -> Iterator[Any]:
+        info = self._infos.get(name)
+        if info is None:
+            raise ContainerError(f"{self.path} has no file {name}")
+        _refuse_bomb(info, f"{self.path}: {name}")
+        try:
+            with self._zip.open(info) as stream:
+                yield stream
+        except UNPACKING as error:
+            raise ContainerError(f"{self.path}: {name} can't be unpacked: {error}") from error
+
     def close(self) -> None:
         self._zip.close()
 
 
+UNPACKING = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, EOFError, ValueError, RuntimeError)
+"""What zipfile raises for damaged entries; RuntimeError: encrypted ones."""
+
+
+def _refuse_bomb(info: zipfile.ZipInfo, what: str) -> None:
+    if info.file_size > SUSPICIOUS and info.file_size > SQUEEZED * info.compress_size:
+        raise ContainerError(
+            f"{what}: {info.compress_size} bytes would unpack to {info.file_size}; don't trust this file"
+        )
+
+
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> bytes:
     """The bytes of an entry, at most as many as its header says."""
+    _refuse_bomb(info, what)
     try:
         with archive.open(info) as stream:
             data = stream.read(info.file_size + 1)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, ValueError) as error:
+    except UNPACKING as error:
         raise ContainerError(f"{what} can't be unpacked: {error}") from error
     if len(data) != info.file_size:
         raise ContainerError(f"{what}: expected {info.file_size} bytes, found more or fewer")
@@ -195,9 +246,13 @@ def read_labels(data: bytes, name: str) -> NDArray[Any]:
             array = _from_nifti(data, name)
         else:
             raise ContainerError(f"{name}: label maps are {', '.join(ENDINGS)} files")
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ContainerError(f"{name} is not a readable label map: {error}") from error
+    except UNREADABLE as error:
+        raise ContainerError(f"{name} is not a readable label map: {one_line(error)}") from error
     return _whole_numbers(array, name)
+
+
+UNREADABLE = (*UNPACKING, KeyError, TypeError, IndexError, SyntaxError, OverflowError, MemoryError)
+"""What numpy, Pillow and nibabel raise for malformed files, besides errors of their own."""
 
 
 def _whole_numbers(array: NDArray[Any], name: str) -> NDArray[Any]:
@@ -206,7 +261,7 @@ def _whole_numbers(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.dtype.kind in "ui":
         return array
     if array.dtype.kind == "f":
-        whole = array.astype(np.int64, copy=True) if np.isfinite(array).all() else None
+        whole = array.astype(np.int64, copy=True) if (np.abs(array) < 2**31).all() else None  # NaN isn't smaller either
         if whole is not None and (whole == array).all():
             return whole
         raise ContainerError(
@@ -223,6 +278,9 @@ def _from_npy(data: bytes, name: str) -> NDArray[Any]:
     if kind.hasobject:
         raise ContainerError(f"{name} holds Python objects; label maps are plain numbers")
     _check_size(shape, name)
+    there = len(data) - stream.tell()
+    if math.prod(shape) * kind.itemsize != there:
+        raise ContainerError(f"{name}: its header says {shape} of {kind}, and {there} bytes follow")
     return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
 
 
@@ -232,14 +290,33 @@ def read_working(data: bytes, name: str) -> NDArray[Any] | None:
     Raises ContainerError as `read_labels` does.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            has_working = WORKING in {info.filename.removesuffix(".npy") for info in archive.infolist()}
-        return _whole_numbers(_from_npz(data, name, WORKING), name) if has_working else None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ContainerError(f"{name} is not a readable label map: {error}") from error
+        return _whole_numbers(_from_npz(data, name, WORKING), name) if WORKING in _arrays(data) else None
+    except UNREADABLE as error:
+        raise ContainerError(f"{name} is not a readable label map: {one_line(error)}") from error
 
 
-def _from_npz(data: bytes, name: str, array_name: str = "label") -> NDArray[Any]:
+def _arrays(data: bytes) -> set[str]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {info.filename.removesuffix(".npy") for info in archive.infolist()}
+
+
+def read_names(data: bytes, name: str, array_name: str) -> tuple[str, ...]:
+    """Reads an array of names from the bytes of an .npz file; empty where there is none.
+
+    Raises ContainerError where it isn't a list of texts.
+    """
+    try:
+        if array_name not in _arrays(data):
+            return ()
+        array = _from_npz(data, name, array_name, largest=MOST_NAMES)
+    except UNREADABLE as error:
+        raise ContainerError(f"{name} can't be read: {one_line(error)}") from error
+    if array.dtype.kind != "U" or array.ndim != 1:
+        raise ContainerError(f"{name}: expected a list of names in {array_name!r}, found {array.dtype} {array.shape}")
+    return tuple(str(item) for item in array)
+
+
+def _from_npz(data: bytes, name: str, array_name: str = "label", largest: int = LARGEST_FILE) -> NDArray[Any]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if array_name not in infos and len(infos) != 1:
@@ -247,15 +324,19 @@ def _from_npz(data: bytes, name: str, array_name: str = "label") -> NDArray[Any]
                 f"{name}: expected an array called {array_name!r}, found {', '.join(sorted(infos)) or 'none'}"
             )
         info = infos.get(array_name) or next(iter(infos.values()))
-        if info.file_size > LARGEST_FILE:
-            raise ContainerError(f"{name} would unpack to more than {LARGEST_FILE // 2**30} GiB")
+        if info.file_size > largest:
+            raise ContainerError(f"{name}: {info.filename} would unpack to more than {largest} bytes")
         return _from_npy(_member(archive, info, name), name)
 
 
 def _from_png(data: bytes, name: str) -> NDArray[Any]:
     from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+    try:
+        opened = Image.open(io.BytesIO(data), formats=("PNG",))
+    except Image.DecompressionBombError as error:
+        raise ContainerError(f"{name}: {one_line(error)}") from error
+    with opened as image:
         _check_size(image.size, name)
         if image.mode not in ("1", "L", "P", "I", "I;16"):
             raise ContainerError(f"{name}: expected a PNG of one channel with the labels as values, found {image.mode}")
@@ -269,10 +350,11 @@ def _from_nifti(data: bytes, name: str) -> NDArray[Any]:
     from nibabel.wrapstruct import WrapStructError
 
     if name.lower().endswith(".gz"):
+        most = min(LARGEST_FILE, max(SUSPICIOUS, SQUEEZED * len(data)))
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            data = stream.read(LARGEST_FILE + 1)
-        if len(data) > LARGEST_FILE:
-            raise ContainerError(f"{name} would unpack to more than {LARGEST_FILE // 2**30} GiB")
+            data = stream.read(most + 1)
+        if len(data) > most:
+            raise ContainerError(f"{name} would unpack to more than {most // 2**20} MiB; don't trust this file")
     broken = (
         nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, WrapStructError
     )  # fmt: skip
@@ -281,9 +363,12 @@ def _from_nifti(data: bytes, name: str) -> NDArray[Any]:
     except broken as error:
         raise ContainerError(f"{name} is not a NIfTI file: {error}") from error
     _check_size(image.shape, name)
+    stated = math.prod(image.shape) * image.get_data_dtype().itemsize
+    if min(image.shape, default=0) < 0 or stated > len(data):
+        raise ContainerError(f"{name}: its header says {image.shape}, {stated} bytes; the file has {len(data)}")
     return np.asarray(image.dataobj)
 
 
 def _check_size(shape: tuple[int, ...], name: str) -> None:
-    if int(np.prod(shape, dtype=np.float64)) > MOST_VOXELS:
+    if min(shape, default=0) < 0 or math.prod(shape) > MOST_VOXELS:
         raise ContainerError(f"{name}: {shape} are more than {MOST_VOXELS} voxels")

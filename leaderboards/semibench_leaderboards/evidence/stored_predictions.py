@@ -24,7 +24,7 @@ from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.runfolder.format import PREDICTIONS
 from semibench.runfolder.records import ScoreSummary
-from semibench_leaderboards.evidence.containers import Container, ContainerError, read_labels, read_working
+from semibench_leaderboards.evidence.containers import Container, ContainerError, read_labels, read_names, read_working
 from semibench_leaderboards.evidence.opening import RunInputs
 
 Labels = NDArray[Any]
@@ -51,18 +51,12 @@ class StoredPredictions:
             if len(parts) == 4 and parts[0] == PREDICTIONS and name.endswith(".npz"):
                 folder = "/".join(parts[:3])
                 folders = by_predictor.setdefault((parts[1], parts[2].split("@")[0]), {})
-                if folder not in folders:
+                if not folders.get(folder):  # a file that lacks them says nothing of the others
                     folders[folder] = self._conventions(name)
         return by_predictor
 
     def _conventions(self, name: str) -> tuple[str, ...]:
-        import io
-
-        try:
-            with np.load(io.BytesIO(self.container.read(name)), allow_pickle=False) as stored:
-                return tuple(str(item) for item in stored["conventions"]) if "conventions" in stored.files else ()
-        except (ValueError, OSError) as error:
-            raise ContainerError(f"{self.container.path}: {name} can't be read: {error}") from error
+        return read_names(self.container.read(name), f"{self.container.path}: {name}", "conventions")
 
     def labels(self, folder: str, ref: CaseRef) -> Labels:
         """The label map of a case on the native grid. Raises ContainerError where there is none."""

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import SHORT, sha256
+from semibench.contracts.errors import SemibenchError, one_line
+from semibench.contracts.identity import SHORT
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.runfolder.format import SPEC_FILE, FolderRecord, RunFolderError, parse_spec
@@ -55,13 +55,16 @@ class Verification:
     """A record for each (checkpoint, predictor, convention, metric): the number of compared values, and the largest differences of
     a case and of the mean."""
 
+    unverified: list[str] = field(default_factory=list)
+    """Claimed scores that can't be computed again."""
+
     def add(self, name: str, outcome: Outcome, text: str) -> None:
         self.checks.append(Check(name, outcome, text))
 
     @property
     def well(self) -> bool:
-        """Whether nothing is wrong and at least one number was recomputed."""
-        return bool(self.scores) and all(check.outcome != "wrong" for check in self.checks)
+        """Whether nothing is wrong and every number was recomputed."""
+        return bool(self.scores) and not self.unverified and all(check.outcome != "wrong" for check in self.checks)
 
 
 def verify_run(container: Container, data_root: Path | None = None, reporter: Reporter | None = None) -> Verification:
@@ -101,19 +104,26 @@ def verify_run(container: Container, data_root: Path | None = None, reporter: Re
     except SemibenchError as error:
         verification.add("data", "wrong" if isinstance(error, RunInputsError) else "unknown", str(error))
         return verification
+    except Exception as error:  # a plug-in met options in the spec that it didn't expect
+        verification.add(
+            "data", "wrong", f"can't be opened as {SPEC_FILE} says ({type(error).__name__}: {one_line(error)})"
+        )
+        return verification
     _scores(container, inputs, refs, result, verification, reporter)
     return verification
 
 
 def _files(container: Container, verification: Verification) -> None:
     listed = read_manifest(container)["files"]
+    if not all(isinstance(facts, dict) for facts in listed.values()):
+        raise ContainerError(f'{container.path}: {MANIFEST}: expected the digest of each file under "files"')
     present = set(container.names()) - {MANIFEST}
     problems = [f"{name} isn't in the manifest" for name in sorted(present - set(listed))]
     problems += [f"{name} is missing" for name in sorted(set(listed) - present)]
     problems += [
         f"{name} was changed"
         for name in sorted(present & set(listed))
-        if sha256(container.read(name)) != listed[name].get("sha256")
+        if container.digest(name) != listed[name].get("sha256")
     ]
     listed_problems = "; ".join(problems[:4]) + (f" and {len(problems) - 4} more" if len(problems) > 4 else "")
     text = listed_problems or f"{len(present)} files have the digests of the manifest"
@@ -154,6 +164,10 @@ def _scores(
     reporter: Reporter | None,
 ) -> None:  # fmt: skip
     claimed = _table(container)
+    repeated = int(claimed.duplicated([*SCORE_KEY]).sum())
+    if repeated:
+        verification.add(SCORES_FILE, "wrong", f"{repeated} rows repeat another one")
+        claimed = claimed.drop_duplicates([*SCORE_KEY])
     stored = StoredPredictions(container)
     means = {(s.checkpoint, s.predictor, s.convention, s.metric): s.mean for s in result.scores}
     listed = {
@@ -173,6 +187,7 @@ def _scores(
             continue
         for name, why in again.skipped.items():
             verification.add(f"{checkpoint}/{predictor}/{name}", "unknown", f"not recomputed: {why}")
+            verification.unverified.append(f"{checkpoint}/{predictor}/{name}")
         if again.table is None:
             continue
         fresh = {(r.convention, r.metric): r.mean for r in again.records}

@@ -15,6 +15,7 @@ import numpy as np
 from semibench.contracts.identity import SHORT, canonical, sha256
 from semibench.runfolder.reading import flatten
 from semibench.tracking.tables import markdown_row, markdown_table
+from semibench.untrusted import in_markdown
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
 from semibench_leaderboards.ranking.rows import Row
@@ -234,18 +235,21 @@ def _row_note(board: Board, ranking: Ranking, row: Row) -> str:
     rank = f"rank **{position}** of {len(ranking.order)}" if position else "not ranked"
     if not position and row.name in ranking.unranked:
         rank += f" ({ranking.unranked[row.name]})"
-    lines += [f"A row of **{board.title}**: {rank}, {row.states.text} runs.", ""]
+    lines += [f"A row of **{in_markdown(board.title)}**: {rank}, {row.states.text} runs.", ""]
     if row.statistics.mean is not None:
         low, high = row.statistics.low, row.statistics.high
         span = "" if low is None else f", 95 % interval over cases {tables.number(low)} to {tables.number(high)}"
-        lines += [f"**{tables.caption(board)}**: {tables.mean_text(row)} over runs{span}.", ""]
+        lines += [f"**{in_markdown(tables.caption(board))}**: {tables.mean_text(row)} over runs{span}.", ""]
     gain = tables.attribution(ranking, row)
     if gain.unlabeled_worth is not None:
         text = tables.difference_text(gain.unlabeled_worth)
-        lines += [f"Its unlabeled images are worth **{text}** (the row minus {gain.unlabeled_worth.against}).", ""]
+        lines += [
+            f"Its unlabeled images are worth **{text}** (the row minus {in_markdown(gain.unlabeled_worth.against)}).",
+            "",
+        ]
     same = _peers(ranking, row.name)
     if same:
-        lines += [f"Can't be told apart from: {', '.join(same)}.", ""]
+        lines += [f"Can't be told apart from: {in_markdown(', '.join(same))}.", ""]
     if len(row.statistics.per_class) > 1:
         means = [(name, tables.number(value)) for name, value in row.statistics.per_class.items()]
         lines += [markdown_table(["class", "mean"], means), ""]
@@ -259,7 +263,7 @@ def _row_note(board: Board, ranking: Ranking, row: Row) -> str:
             for record, mean in zip(row.states.counted, row.statistics.means, strict=True)
         ]
         lines += [markdown_table(["run", "draw", "fold", "seed", "mean"], runs), ""]
-    lines += [f"- {note}" for note in row.doubts.notes]
+    lines += [f"- {in_markdown(note)}" for note in row.doubts.notes]
     lines.append(f"\nRow `{row.key[:SHORT]}`; rebuilt by `bench leaderboard --sync`.")
     return _cut("\n".join(lines), RUN_NOTE)
 
@@ -274,7 +278,7 @@ def _peers(ranking: Ranking, name: str) -> list[str]:
 
 def _board_run(board: Board, ranking: Ranking, records: Sequence[RunRecord]) -> ParentRun:
     start, end, _ = _times(records)
-    note = "\n".join([f"## Leaderboard of {board.title}", "", tables.to_markdown(board, ranking)])
+    note = "\n".join([f"## Leaderboard of {in_markdown(board.title)}", "", tables.to_markdown(board, ranking)])
     tags = {
         KIND: BOARD,
         ROW: BOARD,
@@ -294,7 +298,12 @@ def _experiment_note(board: Board, ranking: Ranking) -> str:
     """Table of the board, cut at the last row that fits, and the record of the track."""
     link = f"[open the leaderboard](#/experiments/{EXPERIMENT_ID}/runs?viewStateShareKey={SHARED})"
     lines = [f"One track of Semibench: top-level runs are its **rows**, their runs are nested below; {link}.", ""]
-    lines += [f"**{tables.caption(board)}**", "", *(f"> {warning}" for warning in board.warnings), ""]
+    lines += [
+        f"**{in_markdown(tables.caption(board))}**",
+        "",
+        *(f"> {in_markdown(warning)}" for warning in board.warnings),
+        "",
+    ]
     heads = ["#", "row", "mean ± std", "95 % interval", "same", "runs"]
     every, cells = tables.grid(board, ranking)
     shown = [every.index(head) for head in heads]

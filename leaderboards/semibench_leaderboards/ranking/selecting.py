@@ -27,10 +27,13 @@ def chosen_runs(runs: Path, run_filter: RunFilter, *, scores: bool = True) -> li
         return records
     every = read_runs(runs, scores=False)
     if not every:
-        broken = "".join(f"\n{line}" for line in left_out(runs))
-        raise UsageError(
-            f"{runs} holds no runs yet; make one with `bench run`, or name another folder with --runs{broken}"
-        )
+        broken = left_out(runs)
+        if broken:
+            lines = "".join(f"\n{line}" for line in broken)
+            raise UsageError(
+                f"none of the runs in {runs} can be read; run them again with --force, or put the files back{lines}"
+            )
+        raise UsageError(f"{runs} holds no runs yet; make one with `bench run`, or name another folder with --runs")
     for kind, value in run_filter.conditions.items():
         _check_filter(runs, kind, value, {getattr(record, kind) for record in every})
     combination = ", ".join(f"{kind} {value}" for kind, value in run_filter.conditions.items())

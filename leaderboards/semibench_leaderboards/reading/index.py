@@ -126,6 +126,8 @@ class Index:
             return True
 
     def _connect(self) -> sqlite3.Connection:
+        if self.file is not None:
+            self.file.touch()  # with the umask's permissions, which SQLite would restrict
         connection = sqlite3.connect(self.file or ":memory:", timeout=WAIT, isolation_level=None)
         try:
             if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:

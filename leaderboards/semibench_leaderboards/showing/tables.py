@@ -11,6 +11,7 @@ from typing import Any
 from semibench.contracts.identity import SHORT
 from semibench.files import jsonable
 from semibench.tracking.tables import markdown_table, metric_label
+from semibench.untrusted import in_markdown
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
 from semibench_leaderboards.ranking.references import EXPLAINED, Attribution, PairedDifference, control_of, other_code
@@ -344,9 +345,9 @@ def to_csv(ranked: Sequence[tuple[Board, Ranking]]) -> str:
 
 def to_markdown(board: Board, ranking: Ranking) -> str:
     """A table with caption, warnings and footnotes."""
-    text = [f"**{caption(board)}**", "", *(f"> {warning}" for warning in board.warnings), ""]
+    text = [f"**{in_markdown(caption(board))}**", "", *(f"> {in_markdown(line)}" for line in board.warnings), ""]
     text += [markdown_table(*grid(board, ranking)), ""]
-    return "\n".join([*text, *(f"- {note}" for note in footnotes(board, ranking)), ""])
+    return "\n".join([*text, *(f"- {in_markdown(note)}" for note in footnotes(board, ranking)), ""])
 
 
 _LATEX = {

@@ -275,7 +275,7 @@ def test_doctor_shows_problems_with_tracebacks_and_exits_with_1(bench: Callable[
     assert record["machine"]["devices"][-1] == "cpu"
     assert record["versions"]["torch"]
     assert record["store"]["state"].startswith("doesn't exist yet")
-    assert {"name": "tus", "path": None, "source": None} in record["data"]
+    assert {"name": "tus", "path": None, "source": None, "named": False} in record["data"]
     text = bench("doctor").stdout
     assert "PROBLEM (import)" in text
     assert "Traceback" in text
@@ -569,12 +569,12 @@ def test_ui_starts_one_worker_on_the_store(
     (tmp_path / "mlflow.db").touch()
     calls: list[tuple[list[str], Mapping[str, str]]] = []
 
-    def run(words: list[str], *, env: Mapping[str, str], check: bool) -> types.SimpleNamespace:
+    def serve(words: list[str], env: Mapping[str, str]) -> int:
         calls.append((words, env))
-        return types.SimpleNamespace(returncode=len(calls) - 1)
+        return len(calls) - 1
 
     monkeypatch.setattr("semibench.tracking.store.open_store", lambda uri: None)
-    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr(ui_command, "serve", serve)
     assert bench("ui").exit_code == 0
     assert calls[0][1]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     assert calls[0][1]["MLFLOW_DISABLE_TELEMETRY"] == "true"

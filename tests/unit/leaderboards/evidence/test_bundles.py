@@ -437,3 +437,129 @@ def test_the_commands(submitted: Path, truths: dict[str, np.ndarray], tmp_path: 
     assert bench("rerun", "Perfect (submitted)", "--runs", str(tmp_path / "runs")).exit_code == 2
     result = bench("rescore", made["key"][:10], "--runs", str(tmp_path / "runs"), "-c", "csc-pa", "--no-track")
     assert result.exit_code == 0 and "csc-pa: added" in result.stdout
+
+
+# ---- bundles that are made to deceive or to do harm -----------------------------------------------------------------
+
+
+def scores(edit: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[dict[str, bytes]], None]:
+    def change(files: dict[str, bytes]) -> None:
+        out = io.BytesIO()
+        edit(pd.read_parquet(io.BytesIO(files["scores.parquet"]), engine="pyarrow")).to_parquet(out, index=False)
+        files["scores.parquet"] = out.getvalue()
+
+    return change
+
+
+def first_prediction(arrays: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, bytes]], None]:
+    def change(files: dict[str, bytes]) -> None:
+        name = min(name for name in files if name.startswith("predictions/"))
+        with np.load(io.BytesIO(files[name])) as stored:
+            edited = arrays({key: stored[key] for key in stored.files})
+        out = io.BytesIO()
+        np.savez_compressed(out, allow_pickle=True, **edited)
+        files[name] = out.getvalue()
+
+    return change
+
+
+def test_repeated_rows_are_wrong(bundle: Path) -> None:
+    found = verified(changed(bundle, scores(lambda table: table.loc[table.index.repeat(2)])))
+    assert not found.well and "repeat another one" in wrong(found)["scores.parquet"]
+
+
+def test_a_table_of_texts_is_refused(bundle: Path) -> None:
+    with pytest.raises(ContainerError, match="expected numbers in the column value"):
+        verified(changed(bundle, scores(lambda table: table.assign(value="good"))))
+
+
+def without_conventions(files: dict[str, bytes]) -> None:
+    for name in [name for name in files if name.startswith("predictions/")]:
+        with np.load(io.BytesIO(files[name])) as stored:
+            arrays = {key: stored[key] for key in stored.files if key != "conventions"}
+        out = io.BytesIO()
+        np.savez_compressed(out, **arrays)
+        files[name] = out.getvalue()
+
+
+def test_what_cannot_be_computed_again_is_not_verified(bundle: Path) -> None:
+    whole = verified(bundle)
+    assert whole.well and not whole.unverified
+    found = verified(changed(bundle, without_conventions))
+    assert not found.well and found.unverified
+    answer = bench("verify", str(changed(bundle, without_conventions)))
+    assert answer.exit_code == 1 and "NOT VERIFIED" in answer.stdout
+
+
+def test_one_file_without_its_conventions_hides_no_other(bundle: Path) -> None:
+    lost = first_prediction(lambda arrays: {key: value for key, value in arrays.items() if key != "conventions"})
+    assert verified(changed(bundle, lost)).well
+
+
+def npy(shape: str, body: bytes, kind: str = "|u1") -> bytes:
+    """An array file whose header may lie."""
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+
+
+def zipped(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(f"{name}.npy", data)
+    return out.getvalue()
+
+
+LIES = {
+    "more voxels than bytes": npy("(4000, 4000)", b"abc"),
+    "more than any volume": npy("(4000, 4000, 4000)", b"abc"),
+    "a negative side": npy("(-3, 4)", bytes(12)),
+    "sides beyond numbers": npy("(" + "9" * 300 + ",)", b""),
+    "nested": npy("(" * 99 + ")" * 99, b""),
+    "code": npy("exit()", b""),
+    "no header": b"hello",
+    "a newer version": b"\x93NUMPY\x09\x00" + bytes(99),
+    "cut": npy("(3, 4)", bytes(11)),
+    "huge fractions": npy("(1,)", np.float64(1e300).tobytes(), "<f8"),
+    "no numbers": npy("(1,)", np.float64(np.nan).tobytes(), "<f8"),
+    "texts": npy("(1,)", "a".encode("utf-32-le"), "<U1"),
+    "objects": npy("(1,)", b"abc", "|O"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_headers_that_lie_are_refused_before_anything_is_allocated(name: str) -> None:
+    for ending, data in ((".npy", LIES[name]), (".npz", zipped(label=LIES[name]))):
+        with pytest.raises(ContainerError, match="case"):
+            read_labels(data, f"case{ending}")
+
+
+def test_damaged_compression_is_refused() -> None:
+    data = bytearray(zipped(label=npy("(40, 40)", bytes(range(200)) * 8)))
+    start = data.index(b"label.npy") + len(b"label.npy")
+    data[start : start + 12] = b"\xff" * 12
+    with pytest.raises(ContainerError):
+        read_labels(bytes(data), "case.npz")
+
+
+def test_headers_of_volumes_are_compared_with_the_file() -> None:
+    data = bytearray(nibabel.Nifti1Image(np.zeros((5, 5, 5), np.uint8), np.eye(4)).to_bytes())
+    data[42:48] = b"".join(int(side).to_bytes(2, "little") for side in (900, 900, 900))
+    with pytest.raises(ContainerError, match=r"case\.nii"):
+        read_labels(bytes(data), "case.nii")
+
+
+def test_bombs_are_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "SUSPICIOUS", 10**6)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.bin", bytes(3 * 10**6))
+    with open_container(tmp_path / "bomb.zip") as container:
+        for read in (container.read, container.digest):
+            with pytest.raises(ContainerError, match="don't trust this file"):
+                read("bomb.bin")
+    with pytest.raises(ContainerError, match="don't trust this file"):
+        read_labels(zipped(label=npy("(3000000,)", bytes(3 * 10**6))), "case.npz")
+    names = zipped(label=npy("(1,)", b"a"), conventions=bytes(containers.MOST_NAMES + 10))
+    with pytest.raises(ContainerError, match="would unpack"):
+        containers.read_names(names, "case.npz", "conventions")
