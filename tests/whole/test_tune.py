@@ -167,12 +167,6 @@ def test_a_continued_study_is_the_uninterrupted_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="known: parts, straight"):
         Study.join("else", tmp_path)
 
-    tuned = straight.freeze()
-    assert tuned is not None
-    best = max((value for _, value in tried(straight) if value is not None))
-    assert tuned.validation == best and tuned.trials == 3 and tuned.labels_from == "unlabeled"
-    assert read_tuned(find_tuned("straight", tmp_path)) == tuned
-
 
 def test_failing_trials_are_told_and_end_the_study_when_there_are_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
