@@ -63,11 +63,11 @@ def main() -> int:
         place = Path(name)
         lines: list[Line] = []
         if "kills" in parts:
-            lines += killed(place / "kills", chosen.moments)
+            lines += printed(killed(place / "kills", chosen.moments))
         if "places" in parts:
-            lines += taken(place / "places", chosen.sizes)
+            lines += printed(taken(place / "places", chosen.sizes))
         if "servers" in parts:
-            lines += absent(place / "servers")
+            lines += printed(absent(place / "servers"))
         answered = list(told(fed(place, chosen.group, chosen.every))) if "inputs" in parts else []
     if chosen.out:
         facts = [[one.given.group, one.given.name, one.answer, one.text, one.seconds] for one in answered]
@@ -77,6 +77,13 @@ def main() -> int:
     if answered:
         print(f"\n{table(answered)}")
     return int(any(line.faults for line in lines) or any(one.answer in BAD for one in answered))
+
+
+def printed(lines: Iterable[Line]) -> Iterator[Line]:
+    """Prints each line as it comes, since the table is long in coming."""
+    for line in lines:
+        print(f"{line.fault}: {line.good} of {line.tried} well, {line.equal} digits equal", file=sys.stderr, flush=True)
+        yield line
 
 
 def fed(place: Path, groups: list[str] | None, every: int) -> Iterator[Answered]:

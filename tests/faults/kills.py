@@ -37,11 +37,11 @@ def _kind(place: Path, kind: str, moments: int, rng: random.Random) -> Line:
     if reference.code != 0 or not right:
         raise RuntimeError(f"{kind} doesn't run: {reference.text[-2000:]}")
     shutil.rmtree(cache / "generated", ignore_errors=True)
-    again = ended(command(kind), _fresh(place / "timed"), _own_cache(cache, place / "timed-cache"))
+    span = _whole(kind, _fresh(place / "timed"), _own_cache(cache, place / "timed-cache"))
     for number in range(moments):
         folder, own = _fresh(place / "killed"), _own_cache(cache, place / "own-cache")
         sign = SIGNALS[number % len(SIGNALS)]
-        moment = rng.uniform(0.05, 0.98) * again.seconds
+        moment = rng.uniform(0.05, 0.98) * span
         stopped = _stop(kind, folder, own, moment, sign)
         resumed = ended(command(kind), folder, own)
         same = digits(folder / "runs") == right
@@ -75,6 +75,13 @@ def _own_cache(cache: Path, own: Path) -> Path:
     shutil.rmtree(own, ignore_errors=True)
     shutil.copytree(cache, own)
     return own
+
+
+def _whole(kind: str, folder: Path, cache: Path) -> float:
+    """Returns the seconds of a run in a process of its own."""
+    start = time.monotonic()
+    subprocess.run(command(kind), cwd=folder, env=environment(cache), capture_output=True, check=True)
+    return time.monotonic() - start
 
 
 def _stop(kind: str, folder: Path, cache: Path, moment: float, sign: signal.Signals) -> float | None:

@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "--set",
         "iterations=24",
         "--set",
-        "checkpoint_every=4",
+        "recipe.checkpoint_every=4",
     ),
     "BCP": (
         "--protocol",
@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "--set",
         "iterations=12",
         "--set",
-        "checkpoint_every=3",
+        "recipe.checkpoint_every=3",
     ),
     "CSC-PA": (
         "--protocol",
@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "--set",
         "iterations=12",
         "--set",
-        "checkpoint_every=3",
+        "recipe.checkpoint_every=3",
     ),
     "synthetic MGCC": (
         "--protocol",
@@ -60,7 +60,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "--set",
         "iterations=12",
         "--set",
-        "checkpoint_every=3",
+        "recipe.checkpoint_every=3",
         "--set",
         "count=4",
     ),

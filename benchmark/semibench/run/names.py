@@ -45,7 +45,9 @@ def find_names(cell: Cell, plugins: Registry) -> Names:
         backbone = plugins.get("backbones", method.card.backbone)
     dims = choose_dims(cell.dims, dataset.card, method, backbone)
     method = method or default_method(plugins, protocol.name, dims)
-    backbone = backbone or default_backbone(plugins, method, dims)
+    backbone = backbone or default_backbone(
+        plugins, method, dims=dims, recipe=cell.recipe, protocol=protocol.name, dataset=dataset.card.name
+    )
     if method.card.protocols and protocol.name not in method.card.protocols:
         raise UnsupportedError(
             f"method {method.name!r} supports the protocols {', '.join(method.card.protocols)}, not {protocol.name!r}"
