@@ -167,12 +167,6 @@ def test_a_continued_study_is_the_uninterrupted_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="known: parts, straight"):
         Study.join("else", tmp_path)
 
-    tuned = straight.freeze()
-    assert tuned is not None
-    best = max((value for _, value in tried(straight) if value is not None))
-    assert tuned.validation == best and tuned.trials == 3 and tuned.labels_from == "unlabeled"
-    assert read_tuned(find_tuned("straight", tmp_path)) == tuned
-
 
 def test_failing_trials_are_told_and_end_the_study_when_there_are_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -256,7 +250,22 @@ def test_a_tuned_run_is_told_from_an_untuned_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_study_goes_on_with_two_processes_and_its_best_is_run(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    base = ("-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom")
+    # long enough steps, and enough of them, that no two weights give the same Dice
+    base = (
+        "-p",
+        "self",
+        "-d",
+        "discs",
+        "-m",
+        "trouble",
+        "-r",
+        "tiny",
+        "--phantom",
+        "--set",
+        "lr=1",
+        "--set",
+        "iterations=6",
+    )
     process = bench.start("tune", *base, "--study", "s", "--trials", "6", "--set", "sleep=0.5")
     deadline = time.monotonic() + 240
     while not (tmp_path / "studies" / "s" / "trials" / "0002").is_dir() and time.monotonic() < deadline:

@@ -116,13 +116,14 @@ def hidden_commands(app: typer.Typer, plugins: Any) -> list[dict[str, Any]]:
 
 
 def data(plugins: Any, data_root: Path | None) -> list[dict[str, Any]]:
-    """Returns the folder of each data set and what configured it; no folder means that its phantom is used."""
+    """Returns the folder of each data set and what named it. Without one, its phantom is used, unless a folder for data that
+    doesn't hold it is named somewhere."""
     from semibench.data.roots import locate
 
     rows = []
     for item in plugins.cards("datasets"):
         location = locate(item.name, data_root, aliases=item.card.folders)
-        rows.append({"name": item.name, "path": location.path, "source": location.source})
+        rows.append({"name": item.name, "path": location.path, "source": location.source, "named": location.named})
     return rows
 
 
@@ -177,7 +178,8 @@ def _draw(record: dict[str, Any]) -> None:
     rows = [[state[column] for column in columns] for state in record["plugins"]]
     console.show(table(("distribution", "version", "entry point", "state"), rows))
     console.show()
-    rows = [[row["name"], row["path"] or "phantom is used", row["source"]] for row in record["data"]]
+    absent = {True: "not in the named folder", False: "phantom is used"}
+    rows = [[row["name"], row["path"] or absent[row["named"]], row["source"]] for row in record["data"]]
     console.show(table(("data set", "folder", "named by"), rows))
     console.show()
     console.show(table(("MLflow store", ""), record["store"].items()))

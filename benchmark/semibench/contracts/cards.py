@@ -210,6 +210,8 @@ class RecipeCard(Declared, frozen=True):
     """Data sets it applies to; empty: all."""
     values: dict[str, Any] = {}
     """Fields of `Recipe`."""
+    backbone: str = ""
+    """The network of a run that names none and whose method prefers none. Empty: the harness's default for the dims."""
     protocol: dict[str, Any] = {}
     """Defaults of the protocol's options under this recipe, e.g. the number of synthetic cases."""
     source: str = ""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import Score
 from semibench.registry import Registered, Registry
+from semibench.run.names import find_names
 from semibench.run.request import Request
-from semibench.run.resolve import find_names, settable_parts
+from semibench.run.resolve import settable_parts
 from semibench.run.settings import assign, parse
 from semibench.runfolder.records import Result, ScoreSummary
 

@@ -102,11 +102,17 @@ def default_method(plugins: Registry, protocol: str, dims: int) -> Registered:
     raise UsageError(f"protocol {protocol!r} has no default method in {dims}D; name one with --method: {names}")
 
 
-def default_backbone(plugins: Registry, method: Registered, dims: int) -> Registered:
-    """Returns the backbone that the method names, or else the default one for these dims."""
+def default_backbone(
+    plugins: Registry, method: Registered, *, dims: int, recipe: str, protocol: str, dataset: str
+) -> Registered:
+    """Returns the backbone that the method names, else that of the recipe, else the harness's default for these dims."""
     if method.card.backbone is not None:
         return plugins.get("backbones", method.card.backbone)
-    for item in sorted(plugins.cards("backbones"), key=lambda item: item.distribution != BUILT_IN):
+    base = "paper" if recipe.rstrip("*") == "own" else recipe
+    named = [card.backbone for card in _matching(plugins, base, dims, protocol, dataset, ()) if card.backbone]
+    if named:
+        return plugins.get("backbones", named[-1])
+    for item in plugins.cards("backbones"):
         if dims in item.card.default_for:
             return item
     raise UsageError(f"there is no default backbone in {dims}D; name one with --backbone")

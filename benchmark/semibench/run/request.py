@@ -172,8 +172,9 @@ class Cell(Asked, frozen=True, extra="forbid"):
         return Request(**{name: getattr(self, name) for name in Cell.model_fields} | more)
 
     def to_command(self, *, leave_out: Iterable[str] = ()) -> str:
-        """Returns the equivalent `bench run` command line."""
-        return shlex.join(["bench", "run", *self.words(leave_out=leave_out)])
+        """Returns the equivalent `bench run` command line, which runs this and nothing beside it."""
+        alone = ["--no-compare"] if self.method is None else []
+        return shlex.join(["bench", "run", *self.words(leave_out=leave_out), *alone])
 
 
 class Execution(Asked, frozen=True, extra="forbid"):

@@ -64,6 +64,7 @@ QUICK = [
     RecipeCard(
         name="quick",
         dims=3,
+        backbone="unet",
         values={**ADAM, "optimiser": "adamw", "lr": 4e-3, "iterations": 900, "labeled_batch": 2, "unlabeled_batch": 2,
                 "patch": [32, 32, 32], "size": [32, 32, 32],
                 "weak": {**TILTS, "rotate": [0.5, 15.0], "scale": [0.5, 0.85, 1.2]},

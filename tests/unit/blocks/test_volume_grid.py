@@ -115,6 +115,7 @@ def test_a_label_that_lies_elsewhere_fails_verification_and_warns_a_run(affine: 
 
 def test_files_that_do_not_say_where_they_lie_are_compared_by_shape(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(IMAGE, None)
+    image.header.set_zooms((0.8, 1.0, 2.5))
     data = scans(tmp_path, LABEL[::-1].copy())
     nibabel.save(image, tmp_path / "s1.nii.gz")
     assert data.remarks(data.index()[0]) == []
@@ -122,3 +123,13 @@ def test_files_that_do_not_say_where_they_lie_are_compared_by_shape(tmp_path: Pa
     nibabel.save(image, tmp_path / "s1.nii.gz")
     with pytest.raises(CaseError, match=r"s1_gt\.nii\.gz: the label has the shape \(4, 7, 4\), its image \(4, 7, 5\)"):
         Scans(tmp_path, DatasetOptions()).read(data.index()[0])
+
+
+def test_other_spacing_without_a_place_is_told(tmp_path: Path) -> None:
+    data = scans(tmp_path)
+    for name, array, zooms in (("s1", IMAGE, (1, 1, 5)), ("s1_gt", LABEL, (1, 1, 1))):
+        image = nibabel.Nifti1Image(array, None)
+        image.header.set_zooms(zooms)
+        nibabel.save(image, tmp_path / f"{name}.nii.gz")
+    (remark,) = data.remarks(data.index()[0])
+    assert "s1_gt.nii.gz: expected the spacing of s1.nii.gz, 5 x 1 x 1 mm, found 1 x 1 x 1 mm" in remark.message

@@ -275,7 +275,7 @@ def test_doctor_shows_problems_with_tracebacks_and_exits_with_1(bench: Callable[
     assert record["machine"]["devices"][-1] == "cpu"
     assert record["versions"]["torch"]
     assert record["store"]["state"].startswith("doesn't exist yet")
-    assert {"name": "tus", "path": None, "source": None} in record["data"]
+    assert {"name": "tus", "path": None, "source": None, "named": False} in record["data"]
     text = bench("doctor").stdout
     assert "PROBLEM (import)" in text
     assert "Traceback" in text

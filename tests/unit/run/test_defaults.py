@@ -7,6 +7,8 @@ import pytest
 from semibench import RecipeCard, UsageError, hookimpl
 from semibench.registry import Registry, Source
 from semibench.run.defaults import base_recipe
+from semibench.run.request import Request
+from semibench.run.resolve import resolve
 
 BASE = {"labeled_batch": 2, "unlabeled_batch": 2, "patch": [32, 32], "iterations": 10}
 
@@ -39,3 +41,16 @@ def test_recipes_that_extend_each_other_are_refused() -> None:
     )
     with pytest.raises(UsageError, match="in a circle: a -> b -> a"):
         base_recipe(plugins, "a", dims=2, protocol="self", dataset="la")
+
+
+def test_a_recipe_may_name_the_network_of_runs_that_name_none() -> None:
+    """Volumes: the V-Net of the papers under their recipe, a U-Net in short runs; a method's own network comes first."""
+    asked = {"protocol": "ssmis", "dataset": "la", "phantom": "always"}
+    found = {
+        (recipe, method): resolve(Request(**asked, method=method, recipe=recipe)).names.backbone.name
+        for recipe in ("paper", "quick", "standard")
+        for method in ("mean-teacher", "dtlp-net")
+    }
+    assert [found[recipe, "mean-teacher"] for recipe in ("paper", "quick", "standard")] == ["vnet", "unet", "unet"]
+    assert {found[recipe, "dtlp-net"] for recipe in ("paper", "quick", "standard")} == {"diff-vnet"}
+    assert resolve(Request(**asked, method="mean-teacher", backbone="vnet")).names.backbone.name == "vnet"

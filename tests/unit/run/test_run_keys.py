@@ -16,7 +16,7 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "30fab1127795d2016d570feba767f24e5064768c2db129877e06db3286cd9914",
+        "9d8f728d4309af81e846100c2cdf77949a709d8a9d2396156f57203a57a7fd30",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},

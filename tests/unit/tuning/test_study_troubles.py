@@ -14,7 +14,7 @@ from semibench.cli import tune_command
 from semibench.contracts.errors import SemibenchError, UsageError
 from semibench.reporting import Reporter
 from semibench.run.request import Cell
-from semibench.run.tuned import TUNED
+from semibench.run.tuned import TUNED, find_tuned, read_tuned
 from semibench.tuning import study as module
 from semibench.tuning.space import Dimension
 from semibench.tuning.storage import JOURNAL
@@ -183,3 +183,5 @@ def test_equal_trials_have_no_best(values: list[float], tmp_path: Path) -> None:
     work(study, 4)
     tuned = study.freeze()
     assert tuned is not None and tuned.best_trial == 3 and not study.progress().equal
+    assert (tuned.validation, tuned.trials, tuned.labels_from) == (0.75, 4, "unlabeled")
+    assert read_tuned(find_tuned("s", tmp_path)) == tuned

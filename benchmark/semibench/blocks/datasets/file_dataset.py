@@ -139,7 +139,7 @@ class FileDataset(Dataset):
 
     def inspect(self) -> list[LayoutProblem]:
         try:
-            return [*self.inspect_files(), *self._table_problems()]
+            return [*self.inspect_files(), *self._copies(), *self._table_problems()]
         except LayoutError as error:
             return [LayoutProblem(error.brief)]
 
@@ -156,6 +156,21 @@ class FileDataset(Dataset):
             return []
         base, cases = self.case_files
         return layout_problems(base, cases, self.patterns(base), self.known, self.card.title)
+
+    def _copies(self) -> list[LayoutProblem]:
+        """Reports other folders with files of the edition, which are not read."""
+        if self.case_files is None or self.root is None:
+            return []
+        base, cases = self.case_files
+        seen = {path for files in cases.values() for path in files.every()}
+        problems = []
+        for folder in candidate_folders(self.root, self.card):
+            more = {path for f in find_case_files(folder, self.patterns(folder)).values() for path in f.every()} - seen
+            if more:
+                words = f"{folder}: expected one copy of {self.card.title}, found {len(more)} more files of it"
+                problems.append(LayoutProblem(f"{words}; only {base} is read: move one of them away", level="warning"))
+            seen |= more
+        return problems
 
     def _table_problems(self) -> list[LayoutProblem]:
         """Reports rows of the group table that name no case. A table of which no row does is an error of `grouped`."""

@@ -226,7 +226,9 @@ class VolumeDataset(FileDataset):
                 f"{entry.image}: expected finite voxels, found {int((~np.isfinite(native)).sum())} NaN or infinite ones; "
                 "restore the original file"
             )
-        self._seen[ref.id] = _Seen(Grid(native.shape, volume.affine), [Remark(words) for words in volume.remarks])
+        self._seen[ref.id] = _Seen(
+            Grid(native.shape, volume.affine, spacing), [Remark(words) for words in volume.remarks]
+        )
         stored = None if entry.label is None else self._label_on_grid(ref, entry, entry.label)
         label = None if stored is None else stored.array
         if label is not None and label.shape != native.shape:
@@ -270,7 +272,7 @@ class VolumeDataset(FileDataset):
         if ref.id not in self._seen:
             image = self._header(entry)
             self._seen[ref.id] = _Seen(
-                Grid(image.array.shape, image.affine), [Remark(words) for words in image.remarks]
+                Grid(image.array.shape, image.affine, image.spacing), [Remark(words) for words in image.remarks]
             )
         seen = self._seen[ref.id]
         label, remarks = on_grid_of_image(label, seen.grid, path, entry.image)

@@ -15,6 +15,9 @@ from semibench.contracts.cases import Remark
 HALF = 0.5
 """Voxels by which label and image may differ in space: headers store rounded numbers."""
 
+SAME = 0.01
+"""Relative difference up to which two spacings are the same."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -23,10 +26,12 @@ class Grid:
     Attributes:
         shape: its sides.
         affine: from indices to mm; None if its file doesn't say.
+        spacing: mm per voxel; None if its file doesn't say.
     """
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64] | None
+    spacing: tuple[float, ...] | None = None
 
 
 def on_grid_of_image(label: Volume, grid: Grid, label_file: Path, image_file: Path) -> tuple[Volume, list[Remark]]:
@@ -45,7 +50,7 @@ def on_grid_of_image(label: Volume, grid: Grid, label_file: Path, image_file: Pa
         The label, and what was found: a warning for a label that was turned, an error for one that lies elsewhere.
     """
     if label.affine is None or grid.affine is None or label.array.ndim != len(grid.shape):
-        return label, []
+        return label, _other_spacing(label, grid, label_file, image_file)
     between = np.linalg.inv(grid.affine) @ label.affine
     if _distance(between, label.array.shape) <= HALF:
         return label, []
@@ -63,6 +68,15 @@ def on_grid_of_image(label: Volume, grid: Grid, label_file: Path, image_file: Pa
     words = f"{label_file}: expected a label at the place of {image_file.name}, found it up to {away:.1f} voxels away"
     advice = "restore the original file, or copy the header of the image to it where only the header is wrong"
     return label, [Remark(f"{words} by its header; read voxel by voxel: {advice}", "error")]
+
+
+def _other_spacing(label: Volume, grid: Grid, label_file: Path, image_file: Path) -> list[Remark]:
+    """Returns a warning if label and image, which don't both say where they lie, differ in spacing."""
+    if label.spacing is None or grid.spacing is None or np.allclose(label.spacing, grid.spacing, rtol=SAME, atol=0):
+        return []
+    own, images = (" x ".join(f"{mm:g}" for mm in spacing) for spacing in (label.spacing, grid.spacing))
+    words = f"{label_file}: expected the spacing of {image_file.name}, {images} mm, found {own} mm"
+    return [Remark(f"{words}; distances to the label are measured with its own: correct the wrong header")]
 
 
 def _distance(between: NDArray[np.float64], shape: tuple[int, ...]) -> float:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from semibench.registry import registry
-from semibench.run.resolve import Options, find_names, resolve_options
+from semibench.run.names import find_names
+from semibench.run.resolve import Options, resolve_options
 from semibench_leaderboards.suites import Overrides, expand, load, names
 from semibench_leaderboards.suites.expansion import SuiteCell, is_about_training
 from semibench_leaderboards.suites.schema import Suite

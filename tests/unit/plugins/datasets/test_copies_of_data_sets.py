@@ -199,6 +199,16 @@ def test_a_checkout_of_ua_mt_is_la(tmp_path: Path) -> None:
     assert ids(data) == sorted(cases) and data.inspect() == []
 
 
+def test_a_second_copy_is_told(tmp_path: Path) -> None:
+    busi(tmp_path)
+    shutil.copytree(tmp_path / "Dataset_BUSI_with_GT", tmp_path / "busi")
+    (problem,) = opened(BUSI, tmp_path).inspect()
+    assert (
+        problem.level == "warning"
+        and "busi: expected one copy of BUSI, found 7 more files of it; only" in problem.message
+    )
+
+
 # ---- tables -----------------------------------------------------------------------------------------------------------
 
 
