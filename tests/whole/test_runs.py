@@ -315,7 +315,7 @@ def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_fails_the_run_and_says_so(tmp_path: Path) -> None:
     from semibench import DivergedError
 
-    plan = prepare(request(tmp_path, method="supervised", settings=(*FEW, "lr=1e30", "iterations=40")), estimate=False)
+    plan = prepare(request(tmp_path, method="supervised", settings=(*FEW, "lr=1e6", "iterations=40")), estimate=False)
     with pytest.raises(DivergedError, match=r"step"):
         execute(plan)
     status = json.loads((plan.folder / "status.json").read_text())
