@@ -54,7 +54,8 @@ def serve(command: Sequence[str], environment: Mapping[str, str]) -> int:
     import psutil
 
     server = psutil.Popen(list(command), env=dict(environment))
-    stops = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # SIGINT too: in a command that a shell started in the background it is ignored unless a handler is set
+    stops = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     restore = on_signals(interrupt, *stops)
     try:
         return int(server.wait())

@@ -59,7 +59,7 @@ class Cell(Asked, frozen=True, extra="forbid"):
     recipe: Annotated[
         str,
         Option(
-            "Budget, optimiser and views: smoke, quick, paper, or own, that of the method's preset.",
+            "Budget, optimiser and views: smoke, quick, standard, paper, or own, that of the method's preset.",
             ("--recipe", "-r"), COMPETITOR, written=True,
             axis="Names with commas (default: quick).",
         ),
