@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from faults.inputs_records import RUN, run_folder
+from faults.feeding import SMALL
+from faults.inputs_records import run_folder
 
 
 def bench(*words: str, cwd: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -26,7 +27,7 @@ def bench(*words: str, cwd: Path, environment: dict[str, str] | None = None) -> 
 def make_base(base: Path) -> str:
     """Makes the base folder; returns the run's key."""
     base.mkdir(parents=True)
-    done = bench(*(word for word in RUN if word != "--no-pictures"), cwd=base)
+    done = bench(*(word for word in SMALL if word != "--no-pictures"), cwd=base)
     if done.returncode:
         raise RuntimeError(done.stderr)
     key = run_folder(base).name

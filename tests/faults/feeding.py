@@ -24,6 +24,12 @@ SECONDS = 120.0
 MEMORY = 2_600 * 2**20
 """Bytes of address space that an input may take beyond what the process has."""
 
+SMOKE = ("run", "--protocol", "self", "--dataset", "tus", "--recipe", "smoke", "--method", "mean-teacher")
+"""The run that inputs go into."""
+
+SMALL = (*SMOKE, "--set", "phantom.scale=0.1", "--set", "phantom.cases=30", "--no-track", "--no-pictures")
+"""The same on few small images, with nothing beside it."""
+
 Answer = Literal["clear", "served", "traceback", "wrongly served", "wrongly refused", "memory", "hang", "crash"]
 GOOD: tuple[Answer, ...] = ("clear", "served")
 BAD: tuple[Answer, ...] = ("traceback", "wrongly served", "wrongly refused", "memory", "hang", "crash")

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from faults.damage import NOISE
-from faults.feeding import Given
+from faults.feeding import SMALL, Given
 from faults.inputs_bundles import npy_bytes, spoil_deflate, zip_bytes
-from faults.inputs_records import RUN, run_folder
+from faults.inputs_records import run_folder
 
 # ---- predictions -----------------------------------------------------------------------------------------------------
 
@@ -150,22 +150,7 @@ def given(ending: str | None, data: bytes) -> Callable[[Path], object]:
 
 def weights() -> Iterator[Given]:
     """Yields files of start weights."""
-    words: tuple[str, ...] = (
-        "run",
-        "--protocol",
-        "self",
-        "--dataset",
-        "tus",
-        "--recipe",
-        "smoke",
-        "--method",
-        "mean-teacher",
-        "--set",
-        "phantom.scale=0.1",
-        "--set",
-        "phantom.cases=30",
-    )
-    words += ("--no-track", "--no-pictures", "--set", "iterations=1")
+    words = (*SMALL, "--set", "iterations=1")
     for ending in (".pt", ".pth", ".safetensors"):
         for name, data in {
             "empty": b"",
@@ -206,5 +191,5 @@ def contents_of_weights() -> dict[str, Any]:
         "other names": {"banana": torch.zeros(3)},
         "nested": {"state_dict": {"state_dict": {"a": torch.zeros(3)}}},
         "nested numbers": {"state_dict": 3},
-        "an object": RUN,
+        "an object": SMALL,
     }

@@ -7,25 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from faults.damage import BINARY_FILE, TEXT_FILE, Damage, dropped, edited, put
-from faults.feeding import Given
+from faults.feeding import SMALL, Given
 
-RUN = (
-    "run",
-    "--protocol",
-    "self",
-    "--dataset",
-    "tus",
-    "--recipe",
-    "smoke",
-    "--method",
-    "mean-teacher",
-    "--set",
-    "phantom.scale=0.1",
-    "--set",
-    "phantom.cases=30",
-    "--no-track",
-    "--no-pictures",
-)
 """The command that made the run of the base folder."""
 
 LIST = ("runs",)
@@ -54,21 +37,21 @@ def records(key: str) -> Iterator[Given]:
         for name, damage in TEXT_FILE.items():
             harmless = file == "provenance.json" and name in ("empty object", "NaN")
             right = "either" if harmless or (file == "status.json" and "link to nothing" in name) else "refuse"
-            yield Given("records", f"{file} {name}, run", RUN, in_run(file, damage), right)
+            yield Given("records", f"{file} {name}, run", SMALL, in_run(file, damage), right)
             yield Given("records", f"{file} {name}, runs", LIST, in_run(file, damage), "either")
             yield Given(
                 "records", f"{file} {name}, export", export, in_run(file, damage), "either" if harmless else "refuse"
             )
     for file in ("plan.json", "steps.parquet", "log.txt"):
         for name, damage in (TEXT_FILE if file == "plan.json" else BINARY_FILE).items():
-            yield Given("records", f"{file} {name}, run", RUN, in_run(file, damage), "either")
+            yield Given("records", f"{file} {name}, run", SMALL, in_run(file, damage), "either")
             yield Given("records", f"{file} {name}, page", PAGE, in_run(file, damage), "either")
     for name, damage in BINARY_FILE.items():
         harmless = name == "flipped in the middle"
         yield Given(
             "records",
             f"scores.parquet {name}, run",
-            RUN,
+            SMALL,
             in_run("scores.parquet", damage),
             "either" if name.startswith("flipped") or name in ("zeros",) else "refuse",
         )
@@ -128,13 +111,13 @@ def checkpoints() -> Iterator[Given]:
     """Yields damaged checkpoints of an interrupted run."""
     for name, damage in BINARY_FILE.items():
         spoilt = both if name not in ("folder", "link to nothing") else only_last
-        yield Given("checkpoints", f"{name}, both", RUN, interrupted(spoilt(damage)), "either")
-        yield Given("checkpoints", f"last {name}, previous well", RUN, interrupted(only_last(damage)), "either")
+        yield Given("checkpoints", f"{name}, both", SMALL, interrupted(spoilt(damage)), "either")
+        yield Given("checkpoints", f"last {name}, previous well", SMALL, interrupted(only_last(damage)), "either")
     for name, change in changes():
         yield Given(
-            "checkpoints", name, RUN, interrupted(only_last(saved(change))), "either"
+            "checkpoints", name, SMALL, interrupted(only_last(saved(change))), "either"
         )  # the one before is whole
-    yield Given("checkpoints", "pickle that runs a command", RUN, interrupted(both(_dangerous)), "refuse")
+    yield Given("checkpoints", "pickle that runs a command", SMALL, interrupted(both(_dangerous)), "refuse")
 
 
 def interrupted(damage: Callable[[Path], object]) -> Callable[[Path], object]:

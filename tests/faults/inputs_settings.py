@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faults.damage import NOISE
-from faults.feeding import Given
+from faults.feeding import SMOKE, Given
 
-PLAN = (
-    "run",
-    "--protocol",
-    "self",
-    "--dataset",
-    "tus",
-    "--recipe",
-    "smoke",
-    "--method",
-    "mean-teacher",
-    "--plan",
-    "--no-track",
-)
+PLAN = (*SMOKE, "--plan", "--no-track")
 
 NUMBERS = (
     "nan",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from semibench.cli.console import _console, cell, emit, table
-from semibench.tracking.mirroring import _store_name
+from semibench.tracking.store import store_name
 from semibench.tracking.tables import markdown_table
 from semibench.untrusted import in_markdown, printable, without_secrets
 
@@ -27,7 +27,7 @@ INNOCENT = [
 @pytest.mark.parametrize(("text", "secret", "shown"), SECRETS)
 def test_no_user_password_or_token_is_left(text: str, secret: str, shown: str) -> None:
     assert without_secrets(text) == shown and secret not in shown
-    assert secret not in _store_name(text.split("'")[1] if "'" in text else text)
+    assert secret not in store_name(text.split("'")[1] if "'" in text else text)
 
 
 @pytest.mark.parametrize("text", INNOCENT)

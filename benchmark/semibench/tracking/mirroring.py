@@ -22,8 +22,7 @@ from semibench.runfolder.reading import RunFolder
 from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
 from semibench.runfolder.tables import SCORES_FILE, STEPS_FILE
 from semibench.tracking.notes import description
-from semibench.tracking.store import artifact_root, open_store, sqlite_file, store_uri
-from semibench.untrusted import without_secrets
+from semibench.tracking.store import artifact_root, open_store, store_name, store_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -93,7 +92,7 @@ def mirror(
 def is_mirrored(folder: Path, uri: str | None = None) -> bool:
     """Return whether the store has this folder in its present state. The folder records it; the store is not asked."""
     run = RunFolder(folder)
-    store = _store_name(store_uri(uri))
+    store = store_name(store_uri(uri))
     noted = read_cached_json(run.path / NOTE)
     return store in noted and _mirrored(noted).get(store) == _run_state(run)
 
@@ -160,7 +159,7 @@ def _find(client: MlflowClient, run: RunFolder, address: str) -> Run | None:
     """Return the MLflow run of this folder: the one in mlflow.json if the store still has it, else by key and code."""
     from mlflow.exceptions import MlflowException
 
-    noted = read_cached_json(run.path / NOTE).get(_store_name(address))
+    noted = read_cached_json(run.path / NOTE).get(store_name(address))
     if isinstance(noted, str):
         try:
             known = client.get_run(noted)
@@ -205,16 +204,10 @@ def _create(client: MlflowClient, run: RunFolder, address: str) -> Run:
 
 def _remember(run: RunFolder, address: str, run_id: str) -> None:
     """Record in the folder, for each store, the MLflow run id and the mirrored state; atomic."""
-    known, store = read_cached_json(run.path / NOTE), _store_name(address)
+    known, store = read_cached_json(run.path / NOTE), store_name(address)
     mirrored = _mirrored(known) | {store: _run_state(run)}
     if known.get(store) != run_id or known.get("mirrored") != mirrored:
         write_json(run.path / NOTE, {**known, store: run_id, "mirrored": mirrored})
-
-
-def _store_name(address: str) -> str:
-    """Return a store's address without a password, independent of the working directory."""
-    file = sqlite_file(address)
-    return f"sqlite:///{file}" if file is not None else without_secrets(address, mark="")
 
 
 # ---- what is logged ------------------------------------------------------------------------------------------------

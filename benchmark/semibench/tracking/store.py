@@ -12,6 +12,7 @@ from semibench.process import quiet_mlflow
 from semibench.reporting import Reporter
 from semibench.tracking.answering import why_unreachable
 from semibench.tracking.sqlite_files import PREFIX, mend, sqlite_file, sqlite_uri
+from semibench.untrusted import without_secrets
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -107,3 +108,9 @@ def _probe(client: MlflowClient) -> MlflowClient:
     """Make one small call, which creates the tables and detects a wrong address."""
     client.search_experiments(max_results=1)
     return client
+
+
+def store_name(address: str) -> str:
+    """Return a store's address without a password, independent of the working directory."""
+    file = sqlite_file(address)
+    return f"sqlite:///{file}" if file is not None else without_secrets(address, mark="")

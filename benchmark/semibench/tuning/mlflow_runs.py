@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from filelock import FileLock
 from semibench.files import jsonable, read_cached_json, write_json
 from semibench.reporting import Reporter
 from semibench.run.tuned import TUNED
-from semibench.tracking.store import artifact_root, open_store, store_uri
+from semibench.tracking.store import artifact_root, open_store, store_name, store_uri
 from semibench.tuning.study import Study, StudyProgress
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class StudyMirror:
     def __init__(self, study: Study, uri: str | None, reporter: Reporter) -> None:
         self.study, self.reporter = study, reporter
         self.uri = store_uri(uri)
+        self.store = store_name(self.uri)
         self.broken = False
         self._client: MlflowClient | None = None
         self._file_lock: FileLock | None = None
@@ -68,7 +70,7 @@ class StudyMirror:
     def _parent(self) -> tuple[str, str]:
         """Return the ids of experiment and parent run; create missing ones."""
         with self._lock():
-            noted = read_cached_json(self.study.folder / "mlflow.json").get(self.uri)
+            noted = self._noted(read_cached_json(self.study.folder / "mlflow.json"))
             if noted:
                 return str(noted["experiment"]), str(noted["run"])
             spec = self.study.spec
@@ -90,8 +92,13 @@ class StudyMirror:
             }
             run = str(self.client.create_run(experiment, tags=tags, run_name=f"study {spec.name}").info.run_id)
             known = read_cached_json(self.study.folder / "mlflow.json")
-            write_json(self.study.folder / "mlflow.json", known | {self.uri: {"experiment": experiment, "run": run}})
+            write_json(self.study.folder / "mlflow.json", known | {self.store: {"experiment": experiment, "run": run}})
             return experiment, run
+
+    def _noted(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the study's note says of this store; older versions noted its address as it was given."""
+        noted: dict[str, Any] = known.get(self.store) or known.get(self.uri) or {}
+        return noted
 
     def _lock(self) -> FileLock:
         """Return a lock for all processes that write this study: each trial becomes one run. It may be taken twice."""
@@ -105,14 +112,15 @@ class StudyMirror:
         with self._lock():
             experiment, parent = self._parent()
             known = read_cached_json(file)
-            written = known[self.uri].get("trials")
+            noted = self._noted(known)
+            written = noted.get("trials")
             if written is None:  # noted by an older version
                 written = self._written(experiment, parent)
             for trial in self.study.optuna.get_trials(deepcopy=False):
                 if trial.state.is_finished() and trial.number not in written:
                     self._trial(trial, experiment, parent)
                     written.append(trial.number)
-                    write_json(file, known | {self.uri: known[self.uri] | {"trials": written}})
+                    write_json(file, known | {self.store: noted | {"trials": written}})
 
     def _written(self, experiment: str, parent: str) -> list[int]:
         """Return the numbers of the trials that the store has."""

@@ -1,4 +1,4 @@
-"""Recipes: `paper` (the published budget of a setting), `standard` (a night on two CPU cores, or an hour of a GPU), `quick`
+"""Recipes: `paper` (the published budget of a setting), `standard` (ten times the iterations of `quick`), `quick`
 (minutes on two CPU cores) and `smoke` (seconds).
 
 Sources: "SSL4MIS" = HiLab-git/SSL4MIS; "UA-MT family" = the 3D V-Net repositories; MGCC = arXiv 2305.09447, IV-B; DTLP =
@@ -46,8 +46,8 @@ SHORT_NETWORKS: dict[str, dict[str, Any]] = {
     "deeplabv3plus": {"dropout": 0.0},
     "swin-unet": {"drop_path": 0.0},
 }
-"""Networks of short runs. Batch norm's running statistics of a few hundred batches of four cost .06 to .11 Dice, and dropout
-of half the channels leaves a narrow network too few."""
+"""Networks of short runs, chosen on validation (docs/recipes.md): batch norm's running statistics are made of few small
+batches, and dropout of half the channels leaves a narrow network too few."""
 
 TILTS = {"flip": 0.0, "rotate90": 0.0, "rotate": [0.5, 20.0], "scale": [0.5, 0.8, 1.25]}
 """Views that every anatomy allows: no mirror images and no right-angle turns."""

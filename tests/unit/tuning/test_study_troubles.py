@@ -16,6 +16,7 @@ from semibench.reporting import Reporter
 from semibench.run.request import Cell
 from semibench.run.tuned import TUNED, find_tuned, read_tuned
 from semibench.tuning import study as module
+from semibench.tuning.mlflow_runs import StudyMirror
 from semibench.tuning.space import Dimension
 from semibench.tuning.storage import JOURNAL
 from semibench.tuning.study import STUDY, Study, StudySpec, work
@@ -185,3 +186,22 @@ def test_equal_trials_have_no_best(values: list[float], tmp_path: Path) -> None:
     assert tuned is not None and tuned.best_trial == 3 and not study.progress().equal
     assert (tuned.validation, tuned.trials, tuned.labels_from) == (0.75, 4, "unlabeled")
     assert read_tuned(find_tuned("s", tmp_path)) == tuned
+
+
+def test_a_study_notes_its_store_without_a_password_and_however_it_is_named(
+    values: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values += [0.5, 0.25]
+    study = Study.open(spec(), tmp_path)
+    assert "hidden" not in StudyMirror(study, "http://me:hidden@tracking.example/x?token=hidden", Told()).store
+    monkeypatch.chdir(tmp_path)
+    for address in ("sqlite:///mlflow.db", f"sqlite:///{tmp_path / 'mlflow.db'}"):
+        work(study, 1)
+        mirror = StudyMirror(study, address, Told())
+        mirror.finish(done=False)
+        assert not mirror.broken
+    note = json.loads((tmp_path / "s" / "mlflow.json").read_text())
+    assert list(note) == [f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    experiment = note[mirror.store]["experiment"]
+    parents = mirror.client.search_runs([experiment], "tags.`semibench.kind` = 'study'")
+    assert [run.info.run_id for run in parents] == [note[mirror.store]["run"]]

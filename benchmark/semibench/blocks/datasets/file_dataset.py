@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ from semibench.blocks.datasets.published_lists import PublishedLists, SplitRules
 from semibench.blocks.groups import TABLE, read_group_table
 from semibench.contracts.cases import CaseRef, Dataset, DatasetOptions, LayoutProblem, PhantomOptions, Split
 from semibench.contracts.errors import LayoutError, SemibenchError, UsageError
+
+Entry = TypeVar("Entry")
 
 
 class FileDataset(Dataset):
@@ -114,6 +116,22 @@ class FileDataset(Dataset):
             others = f" ({len(problems) - 1} other problems: see bench data verify)" if len(problems) > 1 else ""
             raise LayoutError(f"data set {self.card.name!r}: {problems[0].message}{others}", problems[0].message)
         return base, cases
+
+    def in_order(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+        """Sorts the located cases by name.
+
+        Args:
+            entries: case name -> its entry.
+
+        Returns:
+            The same, sorted.
+
+        Raises:
+            LayoutError: if there are none.
+        """
+        if not entries:
+            raise self.nothing_found()
+        return dict(sorted(entries.items()))
 
     def nothing_found(self, base: Path | None = None) -> LayoutError:
         """Builds the error for a folder without any file of the edition; it names the edition whose files are there.

@@ -132,10 +132,7 @@ class ImageDataset(FileDataset):
         Raises:
             LayoutError: if there are none, or the files are not laid out as expected.
         """
-        entries = dict(sorted(self.locate().items()))
-        if not entries:
-            raise self.nothing_found()
-        return entries
+        return self.in_order(self.locate())
 
     def index(self) -> list[CaseRef]:
         return self.grouped(

@@ -200,10 +200,7 @@ class VolumeDataset(FileDataset):
         Raises:
             LayoutError: if there are none, or the files are not laid out as expected.
         """
-        entries = dict(sorted(self.locate().items()))
-        if not entries:
-            raise self.nothing_found()
-        return entries
+        return self.in_order(self.locate())
 
     def index(self) -> list[CaseRef]:
         return self.grouped(
