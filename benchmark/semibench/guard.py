@@ -28,10 +28,11 @@ CONTRACTS = "semibench.contracts."
 def calling(part: object, hook: str) -> Iterator[None]:
     """Within the block, a plug-in is called: turn what it raises into a PluginError.
 
-    Errors that the harness raises on purpose pass, and so do those of the machine: no memory, a full disk.
+    Errors that the harness raises on purpose pass, and so do those of the machine: no memory, a full disk. A plug-in that
+    calls `sys.exit` doesn't end the command in silence.
 
     Args:
-        part: an instance of the plug-in's class, or the class.
+        part: an instance of the plug-in's class, the class, or the registered card of a function.
         hook: the method of the contract that is called.
 
     Raises:
@@ -41,7 +42,7 @@ def calling(part: object, hook: str) -> Iterator[None]:
         yield
     except (SemibenchError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if _is_of_the_machine(error):
             raise
         raise PluginError(_sentence(part, hook, error)) from error
@@ -87,9 +88,11 @@ def wrong_return(part: object, hook: str, expected: str, found: object) -> Plugi
 
 
 def who(part: object) -> str:
-    """Name a plug-in: its full name, distribution and class; the class alone if no card names it."""
-    from semibench.registry import KINDS, registry
+    """Name a plug-in: its full name, distribution and class or function; the class alone if no card names it."""
+    from semibench.registry import KINDS, Registered, registry
 
+    if isinstance(part, Registered):
+        return f"{KINDS[part.kind].singular} {part.full_name!r} ({part.distribution} {part.version}, {part.card.load})"
     cls = part if isinstance(part, type) else type(part)
     for ancestor in cls.__mro__:
         load = f"{ancestor.__module__}:{ancestor.__name__}"
@@ -102,7 +105,9 @@ def who(part: object) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _sentence(part: object, hook: str, error: Exception) -> str:
+def _sentence(part: object, hook: str, error: Exception | SystemExit) -> str:
+    from semibench.registry import Registered
+
     words = one_line(error)
     hook = _innermost(part, error.__traceback__) or hook
     text = f"{who(part)}: {hook}() raised {type(error).__name__}: {words[:500]}"
@@ -114,7 +119,8 @@ def _sentence(part: object, hook: str, error: Exception) -> str:
     signature = None if called is None else _contract_signature(part, called[1])
     if signature is not None:
         return f"{text}; the contract calls it as {signature}"
-    return f"{text} (--debug and the run's log.txt show where)"
+    function = isinstance(part, Registered)
+    return f"{text} (--debug shows where)" if function else f"{text} (--debug and the run's log.txt show where)"
 
 
 def _innermost(part: object, trace: TracebackType | None) -> str | None:
@@ -150,7 +156,7 @@ def _contract_signature(part: object, name: str) -> str | None:
     return f"{name}({', '.join(names)})"
 
 
-def _is_of_the_machine(error: Exception) -> bool:
+def _is_of_the_machine(error: BaseException) -> bool:
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return True
     return isinstance(error, OSError) and error.errno in OF_THE_MACHINE

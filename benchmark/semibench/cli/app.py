@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from semibench.cli.console import stderr, tolerant_streams
 from semibench.cli.options import DEBUG
-from semibench.contracts.errors import SemibenchError, UsageError
+from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageError
 from semibench.files import explain
+from semibench.untrusted import printable
 
 EPILOG = (
     "First steps:  bench run --protocol synthetic --dataset tus  ·  bench list methods  ·  bench show method mgcc  ·  "
@@ -24,12 +27,16 @@ EPILOG = (
 )
 
 
+CLICK = (typer.Exit, typer.Abort, next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException"))
+"""How a command ends on purpose: with an exit code, or with words about its options."""
+
+
 class PluginCommand(TyperCommand):
     """A command from another package. Its module is imported when the command is called, not when it is listed."""
 
-    def __init__(self, registered: Any) -> None:
-        summary = registered.card.summary or f"from {registered.distribution}"
-        super().__init__(name=registered.name, help=summary, callback=None)
+    def __init__(self, registered: Any, name: str) -> None:
+        summary = escape(printable(registered.card.summary)) or f"from {registered.distribution}"
+        super().__init__(name=name, help=summary, callback=None)
         self.registered = registered
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -47,18 +54,19 @@ class BenchGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         own = list(super().list_commands(ctx))
-        return list(dict.fromkeys([*own, *(item.name for item in _plugin_commands())]))
+        return list(dict.fromkeys([*own, *_plugin_commands()]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         built_in = super().get_command(ctx, cmd_name)
         if built_in is not None:
             return built_in
-        found = [item for item in _plugin_commands() if cmd_name in (item.name, item.full_name)]
-        return PluginCommand(found[0]) if found else None
+        found = _plugin_command(cmd_name)
+        return None if found is None else PluginCommand(found, cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _naming_plugin(ctx):
+                return super().invoke(ctx)
         except BrokenPipeError:  # the reader of a pipe has ended; typer knows what to do
             raise
         except (SemibenchError, OSError) as error:
@@ -70,13 +78,48 @@ class BenchGroup(TyperGroup):
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 
-def _plugin_commands() -> list[Any]:
-    """Returns the commands of all packages, including Semibench's own leaderboards.
+def _plugin_commands() -> list[str]:
+    """Returns the names of the commands of all packages, including Semibench's own leaderboards; the full name of one that
+    another package's command is called, too.
 
     This reads cards only and takes a tenth of a second, only to list the commands or to find one that isn't built in."""
     from semibench.registry import registry
 
-    return registry().cards("commands")
+    known = registry()
+    return [known.label(item) for item in known.cards("commands")]
+
+
+def _plugin_command(name: str) -> Any:
+    """Returns the registered command of this name; None without one.
+
+    Raises:
+        UsageError: if several distributions have a command of this name.
+        PluginError: if the command's card is broken.
+    """
+    from semibench.registry import registry
+
+    try:
+        return registry().get("commands", name)
+    except UnknownNameError:
+        return None
+
+
+@contextmanager
+def _naming_plugin(ctx: Any) -> Iterator[None]:
+    """Within the block, an error of another package's command names that package, as an error of any plug-in does."""
+    try:
+        yield
+    except (*CLICK, SemibenchError, BrokenPipeError):
+        raise
+    except Exception:
+        from semibench.guard import calling
+        from semibench.registry import BUILT_IN
+
+        item = ctx.invoked_subcommand and _plugin_command(ctx.invoked_subcommand)
+        if not item or item.distribution == BUILT_IN:
+            raise
+        with calling(item, item.card.load.partition(":")[2]):
+            raise
 
 
 def _version(show: bool) -> None:

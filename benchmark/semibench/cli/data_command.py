@@ -75,6 +75,7 @@ def open_dataset(name: str, data_root: Path | None, settings: list[str] | None, 
     """
     from semibench.contracts.cases import PhantomOptions
     from semibench.data.roots import locate
+    from semibench.guard import calling
     from semibench.registry import registry
     from semibench.run.settings import assign, build, parse
 
@@ -83,13 +84,16 @@ def open_dataset(name: str, data_root: Path | None, settings: list[str] | None, 
     given = assign(parse(settings or ()), {"dataset": cls.Options.model_fields, "phantom": PhantomOptions.model_fields})
     options = build(cls.Options, f"data set {item.name!r}", given["dataset"])
     if phantom:
-        stand_in: Dataset = cls.phantom(options, build(PhantomOptions, "phantom", given["phantom"]))
+        choice = build(PhantomOptions, "phantom", given["phantom"])
+        with calling(cls, "phantom"):
+            stand_in: Dataset = cls.phantom(options, choice)
         return stand_in
     location = locate(item.name, data_root, aliases=item.card.folders)
     if location.path is None:
         obtain = f"\n  how to obtain it: {item.card.obtain}" if item.card.obtain else ""
         raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}{obtain}")
-    dataset: Dataset = cls(location.path, options)
+    with calling(cls, "__init__"):
+        dataset: Dataset = cls(location.path, options)
     return dataset
 
 

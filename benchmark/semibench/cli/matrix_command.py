@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from semibench.cli.progress import Screen
     from semibench.contracts.engine import Engine, Outcome
     from semibench.matrix.planning import Planned
-    from semibench.registry import Registry
+    from semibench.registry import Registered, Registry
 
 PER_MATRIX = ("device", "runs", "keep_predictions", "pictures", "tracking_uri", "track")
 """Fields of `Execution` that are the same for all cells."""
@@ -147,13 +147,22 @@ def _cells(plugins: Registry, file: str | None, axes: dict[str, str], changes: d
         if Path(file).suffix in (".yaml", ".yml") or Path(file).is_file():
             cells = _narrowed(read_document(Path(file), MatrixFile).expand(), axes)
         else:
-            suite = plugins.get("suites", file)
-            cells_of, stand_in = suite.resolve(), changes.get("phantom") == "always"
             recipes = [part.strip() or None for part in axes.get("recipes", "").split(",")]
-            cells = [cell for name in recipes for cell in cells_of(suite.name, recipe=name, phantom=stand_in)]
+            cells = _cells_of_suite(plugins.get("suites", file), recipes, changes.get("phantom") == "always")
             cells = _narrowed(cells, {name: value for name, value in axes.items() if name != "recipes"})
     settings, others = changes.get("settings", ()), {k: v for k, v in changes.items() if k != "settings"}
     return [cell.model_copy(update=others).changed(settings) for cell in cells]
+
+
+def _cells_of_suite(suite: Registered, recipes: Sequence[str | None], phantom: bool) -> list[Cell]:
+    """Returns the cells of a suite, under each of some recipes. None: the suite's own."""
+    from semibench.guard import calling, returned
+
+    function = suite.card.load.partition(":")[2]
+    cells_of = suite.resolve()
+    with calling(suite, function):
+        cells = [cell for recipe in recipes for cell in cells_of(suite.name, recipe=recipe, phantom=phantom)]
+    return [returned(suite, function, cell, Cell, "a list of Cell") for cell in cells]
 
 
 def _product(axes: Mapping[str, str]) -> list[Cell]:
@@ -195,18 +204,21 @@ def _narrowed(cells: list[Cell], axes: Mapping[str, str]) -> list[Cell]:
 
 def _engine(plugins: Registry, choice: EngineChoice, runs: Path) -> Engine:
     """Returns the engine, ready to start. Raises UsageError if it can't be used here; the message says what to do."""
+    from semibench.guard import calling
     from semibench.matrix.planning import JOURNAL
     from semibench.run.settings import build, parse
 
     name, given = choice.engine, {} if choice.jobs is None else {"jobs": choice.jobs}
     item = plugins.get("engines", name)
     cls: type[Engine] = item.resolve()
-    reason = cls.unavailable()
+    with calling(cls, "unavailable"):
+        reason = cls.unavailable()
     if reason:
         hint = f"; pip install 'semibench[{item.card.extra}]'" if item.card.extra and "not installed" in reason else ""
         raise UsageError(f"engine {name!r}: {reason}{hint}")
     parsed = build(cls.Options, f"engine {name!r}", given, parse(choice.engine_set))
-    return cls(parsed, (runs / JOURNAL / name).absolute())
+    with calling(cls, "__init__"):
+        return cls(parsed, (runs / JOURNAL / name).absolute())
 
 
 def _gpus(requested: float | None, device: str) -> float:

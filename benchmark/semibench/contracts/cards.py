@@ -42,21 +42,15 @@ class Declared(BaseModel, frozen=True, extra="forbid"):
         return {cls.renamed.get(name, name): value for name, value in values.items()} if old else values
 
 
-class Card(Declared, frozen=True):
-    """What every plugin declares."""
+class Loadable(Declared, frozen=True):
+    """What a card declares that names a class or function to import when it is used."""
 
     name: str
     """The name that users type, in lower case ("mean-teacher")."""
-    title: str
-    """The name that tables and pages show."""
     load: str
-    """Where the class is: "package.module:Class"."""
+    """Where the class or function is: "package.module:Class"."""
     summary: str = ""
     """One line."""
-    paper: str = ""
-    """Citation."""
-    url: str = ""
-    """Home page."""
 
     @field_validator("name")
     @classmethod
@@ -73,6 +67,17 @@ class Card(Declared, frozen=True):
         if not LOAD.match(value):
             raise ValueError(f"load is 'package.module:Class'; got {value!r}")
         return value
+
+
+class Card(Loadable, frozen=True):
+    """What every plugin declares."""
+
+    title: str
+    """The name that tables and pages show."""
+    paper: str = ""
+    """Citation."""
+    url: str = ""
+    """Home page."""
 
 
 class MethodCard(Card, frozen=True):
@@ -233,28 +238,18 @@ class SuiteCard(Card, frozen=True):
     """
 
 
-class CommandCard(Declared, frozen=True):
-    """A sub-command of `bench` that another package adds."""
+class CommandCard(Loadable, frozen=True):
+    """A sub-command of `bench` that another package adds.
 
-    name: str
-    """Name of the sub-command."""
-    load: str
-    """A typer app or a function: "package.module:name"."""
-    summary: str = ""
-    """One line for `bench --help`."""
+    `name` is the sub-command, `load` names a typer app or a function ("package.module:name"), and `bench --help` shows the
+    `summary`.
+    """
 
 
-class ListenerCard(Declared, frozen=True):
+class ListenerCard(Loadable, frozen=True):
     """A callback invoked after runs finish, e.g. to update a leaderboard.
 
     `load` names a function `(folders, *, tracking_uri, reporter)`: `folders` are the run folders (done or failed, already
     mirrored), `tracking_uri` is the store, or None for the default one. Any exception becomes a warning; the runs are
     complete without the callback.
     """
-
-    name: str
-    """Name of the listener."""
-    load: str
-    """The function: "package.module:name"."""
-    summary: str = ""
-    """One line."""

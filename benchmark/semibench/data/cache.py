@@ -269,7 +269,8 @@ def _decoded(
         with calling(dataset, "read"):
             case = returned(dataset, "read", dataset.read(ref), Case)
         check_case(case, ref, dataset)
-        doubts += [remark.message for remark in dataset.remarks(ref)]
+        with calling(dataset, "remarks"):
+            doubts += [remark.message for remark in dataset.remarks(ref)]
         yield contents[ref.key], case
         reporter.advance(done)
     for words in doubts[:SHOWN]:

@@ -201,7 +201,8 @@ def _generate(
     device: str, reporter: Reporter, seed: int,
 ) -> None:  # fmt: skip
     cls = item.resolve()
-    generator: Generator = cls(cls.Options(**synthesis.options))
+    with calling(cls, "__init__"):
+        generator: Generator = cls(cls.Options(**synthesis.options))
     images = [torch.as_tensor(np.asarray(store.image(ref))).float() for ref in training]
     low, high = min(float(i.min()) for i in images), max(float(i.max()) for i in images)
     scale = (high - low) or 1.0

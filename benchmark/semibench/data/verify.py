@@ -14,6 +14,7 @@ from semibench.contracts.errors import LayoutError, SemibenchError, one_line
 from semibench.data.cache import check_case
 from semibench.data.catalog import check_index
 from semibench.data.hashes import HashMemory
+from semibench.guard import calling
 from semibench.reporting import Reporter
 
 
@@ -52,10 +53,12 @@ def verify(
         reporter: receives progress.
     """
     reporter = Reporter() if reporter is None else reporter
-    problems = dataset.inspect()
+    with calling(dataset, "inspect"):
+        problems = dataset.inspect()
     findings = [Finding(problem.level, "layout", None, problem.message) for problem in problems]
     try:
-        refs = dataset.index()
+        with calling(dataset, "index"):
+            refs = dataset.index()
     except LayoutError as error:
         named = [finding for finding in findings if finding.level == "error"]
         return findings if named else [*findings, Finding("error", "layout", None, error.brief)]
@@ -114,7 +117,8 @@ def _instead(path: Path) -> str:
 def _files(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> bool:
     if dataset.fingerprint is not None:
         return True
-    files = dataset.files(ref)
+    with calling(dataset, "files"):
+        files = dataset.files(ref)
     problems = [
         f"{path}: expected a file, found {_instead(path)}; unpack the archive again"
         for path in files
@@ -158,10 +162,13 @@ def _hashes(
 def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] | None:
     """Return the label values of a case; None if it has no label or cannot be read."""
     try:
-        case = dataset.read(ref)
+        with calling(dataset, "read"):
+            case = dataset.read(ref)
         check_case(case, ref, dataset)
-        truth = dataset.truth(ref)
-        findings += [Finding(remark.level, "case", ref.id, remark.message) for remark in dataset.remarks(ref)]
+        with calling(dataset, "truth"):
+            truth = dataset.truth(ref)
+        with calling(dataset, "remarks"):
+            findings += [Finding(remark.level, "case", ref.id, remark.message) for remark in dataset.remarks(ref)]
     except SemibenchError as error:
         findings.append(Finding("error", "case", ref.id, one_line(error)))
         return None

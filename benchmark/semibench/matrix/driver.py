@@ -91,7 +91,8 @@ def run_matrix(
 
     def stop() -> None:
         progress.stopping = True
-        engine.stop()
+        with calling(engine, "stop"):
+            engine.stop()
 
     with stopping(stop):
         try:
@@ -109,9 +110,12 @@ def run_matrix(
                 display.update(progress)
                 time.sleep(POLL)
         finally:
-            engine.close()
-            if mirror is not None:
-                mirror.finish()
+            try:
+                with calling(engine, "close"):
+                    engine.close()
+            finally:
+                if mirror is not None:
+                    mirror.finish()
     return {by_name[name].key: outcome for name, outcome in progress.outcomes.items()}
 
 

@@ -124,7 +124,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
 
 def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     """Validates the options that don't depend on the data. Defaults come from recipe and preset."""
-    protocol: DrawProtocol = names.protocol.resolve()()
+    protocol = _protocol(names)
     method, backbone = names.method.resolve(), names.backbone.resolve()
     own = cell.recipe.rstrip("*") == "own"
     preset_name = cell.preset
@@ -185,10 +185,16 @@ def _generator(
     return plugins.get("generators", str(settings.get("protocol.generator", settings.get("generator", default))))
 
 
+def _protocol(names: Names) -> DrawProtocol:
+    cls = names.protocol.resolve()
+    with calling(cls, "__init__"):
+        return returned(cls, "__init__", cls(), DrawProtocol)
+
+
 def settable_parts(cell: Cell, plugins: Registry) -> dict[str, set[str]]:
     """Returns the parts of a run and their top-level fields, as `--set PART.FIELD=VALUE` names them."""
     names = find_names(cell, plugins)
-    protocol: DrawProtocol = names.protocol.resolve()()
+    protocol = _protocol(names)
     own = cell.recipe.rstrip("*") == "own"
     _, recipe_protocol = base_recipe(
         plugins, "paper" if own else cell.recipe, dims=names.dims, protocol=names.protocol.name, dataset=names.card.name

@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from semibench.contracts.errors import one_line
+from semibench.guard import calling
 from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 
@@ -24,9 +26,11 @@ def announce(
     succeeded = 0
     for item in (plugins or registry()).cards("listeners"):
         try:
-            item.resolve()(list(folders), tracking_uri=tracking_uri, reporter=reporter)
+            listener = item.resolve()
+            with calling(item, item.card.load.partition(":")[2]):
+                listener(list(folders), tracking_uri=tracking_uri, reporter=reporter)
             succeeded += 1
-        except Exception as error:  # anything a plug-in raises
+        except Exception as error:  # PluginError, and what the guard lets pass, such as a full disk
             log.error("%s", traceback.format_exc())
-            reporter.warn(f"{item.full_name} failed after the run ({type(error).__name__}: {error})")
+            reporter.warn(f"the runs are complete, but a listener failed after them: {one_line(error)}")
     return succeeded

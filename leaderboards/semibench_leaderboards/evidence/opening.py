@@ -86,7 +86,9 @@ def open_inputs(spec: RunSpec, data_root: Path | None = None) -> RunInputs:
     patch = spec.recipe.options.get("patch")
     datasets = {card.name: _opened(card.name, options, phantom, data_root)}
     protocol_item = plugins.get("protocols", spec.track.protocol.name)
-    protocol: DrawProtocol = protocol_item.resolve()()
+    cls = protocol_item.resolve()
+    with calling(cls, "__init__"):
+        protocol: DrawProtocol = cls()
     chosen = build(protocol.Options, f"protocol {protocol_item.name!r}", spec.track.protocol.options)
     with calling(protocol, "sources"):
         sources = tuple(protocol.sources(card, chosen))
