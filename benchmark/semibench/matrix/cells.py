@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
-from semibench.run.options import Option
+from semibench.run.options import Option, WithoutNul
 from semibench.run.request import Cell
 from semibench.run.settings import parse, texts
 
@@ -89,7 +89,7 @@ def _fields() -> type[BaseModel]:
             fields[AXES[name]] = _axis(name, field)
         elif name not in OWN:
             fields[name] = _shared(field)
-    return create_model("GroupFields", **fields)
+    return create_model("GroupFields", __base__=WithoutNul, **fields)
 
 
 class Group(_fields(), frozen=True, extra="forbid"):  # type: ignore[misc, call-arg]

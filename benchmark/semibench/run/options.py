@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 from pydantic.fields import FieldInfo
 
 
@@ -55,7 +56,19 @@ class Option:
         return [word for item in values for word in (flag, str(item))]
 
 
-class Asked(BaseModel, frozen=True, extra="forbid"):
+class WithoutNul(BaseModel, frozen=True, extra="forbid"):
+    """A record whose texts and paths don't hold the character NUL, which no name or path may."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        texts = value if isinstance(value, (list, tuple)) else (value,)
+        if any(isinstance(text, (str, Path)) and "\0" in str(text) for text in texts):
+            raise ValueError("expected a text without the character NUL")
+        return value
+
+
+class Asked(WithoutNul, frozen=True, extra="forbid"):
     """Base of the parts of a request. Their fields are options of the command line."""
 
     def words(self, *, leave_out: Iterable[str] = ()) -> list[str]:

@@ -60,7 +60,9 @@ class RunInputs:
         return with_unlabeled_of(self.spec.entry, checked_split(self.protocol, drawn))
 
     def refs(self, rows: Sequence[CaseRow]) -> list[CaseRef]:
-        """Cases of a role in split.json. Raises RunInputsError for a case that the local data don't have."""
+        """Cases of a role in split.json. Raises RunInputsError for no case, and for one that the local data don't have."""
+        if not rows:
+            raise RunInputsError("expected test cases in the run's split.json, found none")
         known = {ref.key: ref for name in self.datasets for ref in self.catalog.cases(name)}
         keys = [row.key for row in rows]
         unknown = [key for key in keys if key not in known]

@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from semibench import Term, UsageError
+from semibench.matrix.cells import Group
 from semibench.run.request import Request
 from semibench.run.resolve import resolve
 from semibench.run.settings import parse, term_records
@@ -148,3 +150,13 @@ def test_settings_that_are_no_values_end_in_one_short_line(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse([text]) and settled(text)
     assert len(str(refused.value)) < 1000 and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("field", ["data_root", "weights", "tuned", "dataset", "conventions", "runs"])
+def test_no_text_of_a_request_holds_nul(field: str) -> None:
+    value = ("a\0b",) if field == "conventions" else "a\0b"
+    with pytest.raises(ValidationError, match="without the character NUL"):
+        Request(**{"protocol": "self", "dataset": "tus", field: value})
+    if field in ("data_root", "weights"):
+        with pytest.raises(ValidationError, match="without the character NUL"):
+            Group(**{"protocols": "self", "datasets": "tus", field: value})

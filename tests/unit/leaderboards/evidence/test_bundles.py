@@ -330,6 +330,11 @@ def test_another_key_split_or_data_and_lost_files_are_found(bundle: Path) -> Non
 
     assert "test: 0 cases removed, 1 added" in wrong(verified(changed(bundle, easier)))["split"]
 
+    def empty(files: dict[str, bytes]) -> None:
+        files["split.json"] = b"{}"
+
+    assert "expected test cases" in wrong(verified(changed(bundle, empty)))["data"]
+
     def careless(files: dict[str, bytes]) -> None:
         files["split.json"] = files["split.json"].replace(b'"tus"', b'"sut"')
 
