@@ -98,11 +98,18 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """Open the MLflow user interface on the runs (stop it with Ctrl-C)."""
         from semibench.process import quiet_mlflow
+        from semibench.tracking.answering import why_unreachable
         from semibench.tracking.store import open_store, sqlite_file, store_uri
 
         quiet_mlflow()
         uri = store_uri(tracking_uri)
         if uri.startswith(("http://", "https://")):
+            reason = why_unreachable(uri)
+            if reason is not None:
+                raise SemibenchError(
+                    f"the store {uri} is a server that doesn't answer ({reason}); start it, or name another store with "
+                    "--tracking-uri"
+                )
             stderr().show(f"The store is a server: open {uri} in a browser.")
             return
         file = sqlite_file(uri)

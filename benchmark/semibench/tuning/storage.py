@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semibench.contracts.errors import SemibenchError, UsageError, one_line
+from semibench.tracking.answering import why_unreachable
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -31,14 +32,20 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
 def _database(url: str) -> BaseStorage:
     from optuna.storages import RDBStorage
 
+    reason = why_unreachable(url)
+    if reason is not None:
+        raise UsageError(_refused(url, reason))
     try:
         return RDBStorage(url)
-    except Exception as error:  # no such driver, no such host, a wrong password, tables of another program
-        raise UsageError(
-            f"--storage {shown_url(url)} can't be opened: {type(error).__name__}: {one_line(error)[:300]}. Expected the URL of a "
-            "data base, such as sqlite:///trials.db or postgresql+psycopg2://user@host/name; without --storage the study's folder "
-            "keeps the trials"
-        ) from error
+    except Exception as error:  # no such driver, a wrong password, tables of another program
+        raise UsageError(_refused(url, f"{type(error).__name__}: {one_line(error)[:300]}")) from error
+
+
+def _refused(url: str, reason: str) -> str:
+    return (
+        f"--storage {shown_url(url)} can't be opened: {reason.rstrip('.')}. Expected the URL of a data base that answers, such as "
+        "sqlite:///trials.db or postgresql+psycopg2://user@host/name; without --storage the study's folder keeps the trials"
+    )
 
 
 def shown_url(url: str) -> str:

@@ -173,8 +173,6 @@ def test_what_a_command_prints_at_import_stays_out_of_results(tmp_path: Path) ->
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: noisy\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[semibench]\nnoisy = noisy_cards\n")
-    import os
-
     paths = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
     answer = bench_process("speak", folder=tmp_path, environment=paths)
     assert json.loads(answer.stdout) == {"said": 1} and "noise" in answer.stderr, answer

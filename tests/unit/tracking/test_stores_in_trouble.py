@@ -13,17 +13,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.command_line import bench
 from support.leaderboard_toys import spec_of, write_run
 from support.store_support import put_store
 from support.stuck_servers import stuck_server
+from support.waiting_driver import NAME
 
-from semibench.contracts.errors import SemibenchError
+from semibench.contracts.errors import SemibenchError, UsageError
 from semibench.reporting import Reporter
 from semibench.tracking import is_mirrored, open_store, store_uri
-from semibench.tracking.answering import SECONDS, why_unreachable
+from semibench.tracking.answering import ENTERING, SECONDS, why_unreachable
 from semibench.tracking.beside import MirrorBeside, mirroring
 from semibench.tracking.sqlite_files import mend, sqlite_file, sqlite_uri
 from semibench.tracking.unmirrored import FOLDER, remember, unmirrored
+from semibench.tuning.storage import open_storage
 
 
 class Told(Reporter):
@@ -55,13 +58,40 @@ def test_what_answers_and_what_does_not(closed: str) -> None:
     with stuck_server() as stuck, stuck_server(answers=1) as healthy:
         assert why_unreachable(healthy) is None
         assert why_unreachable(stuck, seconds=0.5) == "no answer within 0.5 s"
-        assert why_unreachable(stuck.replace("http", "postgresql"), seconds=0.5) is None  # its port is open
+        assert (
+            why_unreachable(healthy.replace("http", "postgresql")) is None
+        )  # its port is open, and there is no driver
     assert "refused" in str(why_unreachable(closed))
     assert "refused" in str(why_unreachable(closed.replace("http", "postgresql+psycopg2")))
     assert why_unreachable("http://no-such-host.invalid:5000") is not None
     assert "wrong" in str(why_unreachable("http://host:port"))
     for local in ("sqlite:////tmp/mlflow.db", "file:///tmp/mlruns", "databricks"):
         assert why_unreachable(local) is None
+
+
+def test_a_data_base_must_let_its_clients_in(closed: str) -> None:
+    """Its driver waits for it without a limit, also in `bench tune`, whose trials may be in one."""
+    with stuck_server() as stuck:
+        address = stuck.replace("http", NAME)
+        began = time.monotonic()
+        assert why_unreachable(address, entering=0.5) == "it takes connections and lets no client in within 0.5 s"
+        with pytest.raises(SemibenchError, match=r"lets no client in within 10 s.*run folders are complete without it"):
+            open_store(address)
+        with pytest.raises(
+            UsageError, match=r"--storage .*lets no client in within 10 s.*the study's folder keeps the trials"
+        ):
+            open_storage(Path("study"), address)
+        assert time.monotonic() - began < 2 * ENTERING + 10
+    with pytest.raises(UsageError, match=r"--storage .*refused"):
+        open_storage(Path("study"), closed.replace("http", NAME))
+
+
+def test_the_page_of_a_server_that_never_answers_is_an_error(closed: str) -> None:
+    with stuck_server() as stuck, stuck_server(answers=1) as healthy:
+        for address in (stuck, closed):
+            answer = bench("ui", "--tracking-uri", address)
+            assert answer.exit_code == 1 and "doesn't answer" in answer.stderr and "--tracking-uri" in answer.stderr
+        assert bench("ui", "--tracking-uri", healthy).exit_code == 0
 
 
 def test_a_store_that_never_answers_is_an_error_within_seconds() -> None:
