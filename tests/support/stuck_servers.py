@@ -1,4 +1,5 @@
-"""Servers that trouble a client: one that takes connections and never answers, and one that answers to its probe only."""
+"""Servers that trouble a client: one that takes connections and never answers, one that answers to its probe only, and one that
+goes away."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def stuck_server(*, answers: int = 0) -> Iterator[str]:
+def stuck_server(*, answers: int = 0, answer: str = "OK", leaves: bool = False) -> Iterator[str]:
     """Yields the address of a server that answers its first requests and leaves all later ones waiting.
 
-    answers: how many requests get an answer.
+    answers: how many requests get an answer. answer: its content. leaves: later connections are closed instead.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         stop, waiting, left = threading.Event(), [], [answers]
@@ -26,7 +27,10 @@ def stuck_server(*, answers: int = 0) -> Iterator[str]:
                     if left[0] > 0:
                         left[0] -= 1
                         connection.recv(65536)
-                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK")
+                        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer.encode())}\r\nConnection: close\r\n\r\n"
+                        connection.sendall((head + answer).encode())
+                        connection.close()
+                    elif leaves:
                         connection.close()
 
         thread = threading.Thread(target=serve)

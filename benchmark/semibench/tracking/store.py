@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semibench.contracts.errors import SemibenchError
+from semibench.contracts.errors import SemibenchError, one_line
 from semibench.process import quiet_mlflow
 from semibench.reporting import Reporter
 from semibench.tracking.answering import why_unreachable
@@ -86,6 +87,24 @@ def open_store(uri: str, reporter: Reporter | None = None) -> MlflowClient:
         raise SemibenchError(
             f"the MLflow store {uri} cannot be opened: {lines[0].rstrip('.')}. Give another with --tracking-uri or "
             "MLFLOW_TRACKING_URI; run folders are complete without it"
+        ) from error
+
+
+@contextlib.contextmanager
+def needing_store(uri: str) -> Iterator[None]:
+    """Within the block, a command that can't do without its store uses it.
+
+    Raises:
+        SemibenchError: if the store fails, as one does that goes away; names its address.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        raise SemibenchError(
+            f"the MLflow store {uri} failed: {one_line(error)[:500]}; the same command goes on once it works again"
         ) from error
 
 

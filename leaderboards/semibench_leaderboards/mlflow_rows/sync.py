@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from semibench.contracts.errors import BusyError, SemibenchError
 from semibench.contracts.identity import SHORT
 from semibench.reporting import Reporter
-from semibench.tracking.store import open_store, sqlite_file, store_uri
+from semibench.tracking.store import needing_store, open_store, sqlite_file, store_uri
 from semibench_leaderboards.mlflow_rows.content import BOARD, FINGERPRINT, fingerprint, track_content
 from semibench_leaderboards.mlflow_rows.store import RowStore, StoredTrack
 
@@ -70,14 +70,14 @@ def sync(
 
     Raises:
         BusyError: another sync of the store took longer than ten minutes.
-        SemibenchError: the store can't be opened.
+        SemibenchError: the store can't be opened, or goes away.
     """
     reporter = reporter or Reporter()
     address = store_uri(uri)
     client = open_store(address)
     store = RowStore(client)
     report = SyncReport()
-    with _locked(address, runs):
+    with _locked(address, runs), needing_store(address):
         by_track, bounds = _records_by_track(runs, tracks)
         stored = store.read(by_track)
         if _mirror_missing(by_track, stored, address, report, reporter):

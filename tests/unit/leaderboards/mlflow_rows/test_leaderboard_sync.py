@@ -16,6 +16,7 @@ import pytest
 from support.command_line import bench
 from support.leaderboard_toys import spec_of, three_seeds, write_run
 from support.store_support import put_store
+from support.stuck_servers import stuck_server
 
 from semibench.contracts.cards import ListenerCard
 from semibench.hookspecs import hookimpl
@@ -275,14 +276,28 @@ def fail(folders: list[Path], *, tracking_uri: str | None, reporter: Reporter) -
     raise RuntimeError("no disk")
 
 
+def leave(folders: list[Path], *, tracking_uri: str | None, reporter: Reporter) -> None:
+    raise SystemExit(3)
+
+
 def test_a_listener_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    cards = [ListenerCard(name=name, load=f"{__name__}:{name}", summary="s") for name in ("fail", "listen")]
+    cards = [ListenerCard(name=name, load=f"{__name__}:{name}", summary="s") for name in ("fail", "leave", "listen")]
     hooks: Callable[[], list[ListenerCard]] = hookimpl(lambda: cards)
     plugin = type("Plugin", (), {"semibench_listeners": staticmethod(hooks)})
     plugins = Registry([Source("tests", "1", "tests", "semibench.protocols.cards", lambda: plugin)])
     told = Told()
     assert announce([Path("runs/abc")], None, told, plugins) == 1
-    assert told.warnings == ["tests:fail failed after the run (RuntimeError: no disk)", "heard of abc"]
+    failed, left, heard = told.warnings
+    assert f"listener 'tests:fail' (tests 1, {__name__}:fail): fail() raised RuntimeError: no disk" in failed
+    assert "the runs are complete" in failed and "leave() raised SystemExit: 3" in left and heard == "heard of abc"
+
+
+def test_a_store_that_goes_away_in_a_sync_is_one_line(runs: Path) -> None:
+    """It answers the probe and the first question, and is gone then."""
+    with stuck_server(answers=2, answer='{"experiments": []}', leaves=True) as address:
+        answer = bench("leaderboard", "--sync", "--runs", str(runs), "--tracking-uri", address)
+    assert answer.exit_code == 1 and isinstance(answer.exception, SystemExit)
+    assert f"the MLflow store {address} failed" in answer.stderr and "once it works again" in answer.stderr
 
 
 def test_references_of_other_tracks_reach_the_rows(tmp_path: Path, store: str) -> None:
