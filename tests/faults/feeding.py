@@ -27,8 +27,14 @@ MEMORY = 2_600 * 2**20
 SMOKE = ("run", "--protocol", "self", "--dataset", "tus", "--recipe", "smoke", "--method", "mean-teacher")
 """The run that inputs go into."""
 
-SMALL = (*SMOKE, "--set", "phantom.scale=0.1", "--set", "phantom.cases=30", "--no-track", "--no-pictures")
+FEW = ("--set", "phantom.scale=0.1", "--set", "phantom.cases=16")
+"""Few small images."""
+
+SMALL = (*SMOKE, *FEW, "--set", "iterations=3", "--convention", "semibench-1", "--no-track", "--no-pictures")
 """The same on few small images, with nothing beside it."""
+
+UNFORESEEN = "(--debug and the run's log.txt show where)"
+"""The end of the guard's sentence for an error that a plug-in didn't foresee: one line, but no answer to a malformed input."""
 
 Answer = Literal["clear", "served", "traceback", "wrongly served", "wrongly refused", "memory", "hang", "crash"]
 GOOD: tuple[Answer, ...] = ("clear", "served")
@@ -41,13 +47,15 @@ def unchanged(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Given:
-    """One input. right: the answers that are right. damage: makes the input out of a copy of the base folder."""
+    """One input. right: the answers that are right. damage: makes the input out of a copy of the base folder. equal: whether a run
+    that is served must end with the digits of the base folder's run."""
 
     group: str
     name: str
     words: tuple[str, ...]
     damage: Callable[[Path], object] = unchanged
     right: Literal["refuse", "serve", "either"] = "refuse"
+    equal: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,17 +126,52 @@ def forked(
     Returns:
         Its exit code (minus the signal that ended it; None if it was killed), what it printed, and the seconds.
     """
-    handle, name = tempfile.mkstemp(prefix="faults-output-")
-    start = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        _be_bench(words, folder, handle, before, environment or {})
-    code = _wait(child, start + seconds)
-    took = time.monotonic() - start
-    os.close(handle)
-    text = Path(name).read_bytes().decode("utf-8", "replace")
-    Path(name).unlink()
-    return code, text, took
+    child = Child(words, folder, before=before, environment=environment)
+    code = child.wait(seconds)
+    if code is None:
+        child.kill()
+    return code, child.text(), time.monotonic() - child.start
+
+
+class Child:
+    """`bench` in a fork of this process, which has imported everything. The arguments are those of `forked`."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        folder: Path,
+        *,
+        before: Callable[[], object] = lambda: None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        handle, name = tempfile.mkstemp(prefix="faults-output-")
+        self.output = Path(name)
+        self.start = time.monotonic()
+        self.process = os.fork()
+        if self.process == 0:
+            _be_bench(words, folder, handle, before, environment or {})
+        os.close(handle)
+
+    def wait(self, seconds: float) -> int | None:
+        """Returns the exit code, minus the signal that ended the child; None if it goes on after these seconds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(self.process, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+        return None
+
+    def kill(self) -> None:
+        """Ends the child and those that it started."""
+        os.killpg(self.process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
+
+    def text(self) -> str:
+        """Returns what it printed, once."""
+        text = self.output.read_bytes().decode("utf-8", "replace")
+        self.output.unlink()
+        return text
 
 
 def _limit_memory() -> None:
@@ -168,18 +211,6 @@ def _be_bench(
         os._exit(code)
 
 
-def _wait(child: int, deadline: float) -> int | None:
-    """Returns the exit code, minus the signal that ended the child, or None if it had to be killed."""
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
-
-
 def judge(given: Given, code: int | None, text: str) -> Answer:
     """Names how a command answered."""
     if code is None:
@@ -188,7 +219,7 @@ def judge(given: Given, code: int | None, text: str) -> Answer:
         return "memory"
     if code < 0:
         return "memory" if -code == signal.SIGKILL else "crash"
-    if "Traceback (most recent call last)" in text:
+    if "Traceback (most recent call last)" in text or UNFORESEEN in text:
         return "traceback"
     if code == 0:
         return "wrongly served" if given.right == "refuse" else "served"

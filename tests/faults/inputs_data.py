@@ -38,7 +38,7 @@ def pictures() -> Iterator[Given]:
     for file in ("benign (1).png", "benign (1)_mask.png"):
         for name, (damage, right) in damages.items():
             yield Given("images", f"{file} {name}", VERIFY_PICTURES, _busi(png, file, damage), right)  # type: ignore[arg-type]
-    yield Given("images", "well", VERIFY_PICTURES, _busi(png, "", lambda file: None), "either")
+    yield Given("images", "well", VERIFY_PICTURES, _busi(png, "", lambda file: None), "serve")
 
 
 def _bomb() -> bytes:
@@ -50,15 +50,16 @@ def _bomb() -> bytes:
 def _busi(png: Callable[[Any], bytes], file: str, damage: Damage) -> Callable[[Path], object]:
     def change(work: Path) -> None:
         rng = np.random.default_rng(3)
-        folder = work / "data" / "busi" / "benign"
-        folder.mkdir(parents=True)
-        for number in range(1, 4):
-            mask = np.zeros((40, 50), np.uint8)
-            mask[10:20, 10 : 20 + number] = 255
-            (folder / f"benign ({number}).png").write_bytes(png(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)))
-            (folder / f"benign ({number})_mask.png").write_bytes(png(mask))
+        for kind in ("benign", "malignant", "normal"):
+            folder = work / "data" / "busi" / kind
+            folder.mkdir(parents=True)
+            for number in range(1, 4):
+                mask = np.zeros((40, 50), np.uint8)
+                mask[10:20, 10 : 20 + number] = 255 * (kind != "normal")
+                (folder / f"{kind} ({number}).png").write_bytes(png(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)))
+                (folder / f"{kind} ({number})_mask.png").write_bytes(png(mask))
         if file:
-            damage(folder / file)
+            damage(work / "data" / "busi" / "benign" / file)
 
     return change
 
@@ -69,7 +70,7 @@ def volumes() -> Iterator[Given]:
         yield Given("volumes", f"h5 {name}", VERIFY_VOLUMES, _la(damage), "either" if "middle" in name else "refuse")
     for name, make in hdf5().items():
         yield Given("volumes", f"h5 {name}", VERIFY_VOLUMES, _la(make))
-    yield Given("volumes", "h5 well", VERIFY_VOLUMES, _la(lambda file: None), "either")
+    yield Given("volumes", "h5 well", VERIFY_VOLUMES, _la(lambda file: None), "serve")
 
 
 def hdf5() -> dict[str, Damage]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from faults.damage import NOISE
-from faults.feeding import SMALL, Given
+from faults.feeding import FEW, SMALL, Given
 from faults.inputs_bundles import npy_bytes, spoil_deflate, zip_bytes
 from faults.inputs_records import run_folder
 
@@ -29,20 +29,23 @@ SCORE = (
     "tus",
     "--recipe",
     "smoke",
-    "--set",
-    "phantom.scale=0.1",
-    "--set",
-    "phantom.cases=30",
+    *FEW,
+    "--convention",
+    "semibench-1",
     "--no-track",
+    "--name",
+    "somebody",
 )
 
 
-def predictions() -> Iterator[Given]:
-    """Yields label maps to score, one of which is malformed."""
+def predictions(base: Path) -> Iterator[Given]:
+    """Yields label maps to score, one of which is malformed. base: folder with the run whose predictions are the others."""
     import nibabel
     from PIL import Image
 
-    label = np.zeros((21, 24), dtype=np.uint8)
+    with np.load(min(_stored(base).iterdir())) as first:
+        label = np.zeros_like(first["label"])
+    rows, columns = label.shape
 
     def image(array: Any, **more: Any) -> bytes:
         out = io.BytesIO()
@@ -67,11 +70,11 @@ def predictions() -> Iterator[Given]:
         "npy objects": (".npy", npy(np.array([{}], dtype=object), True)),
         "npy fractions": (".npy", npy(label + 0.5)),
         "npy nan": (".npy", npy(label * np.nan)),
-        "npy structured": (".npy", npy(np.zeros((21, 24), dtype="u1,u1"))),
+        "npy structured": (".npy", npy(np.zeros((rows, columns), dtype="u1,u1"))),
         "npy cut": (".npy", npy(label)[:-5]),
         "npy of version 9": (".npy", b"\x93NUMPY\x09\x00" + npy(label)[8:]),
         "npy header 4000^3": (".npy", npy_bytes("(4000, 4000, 4000)", 9)),
-        "npy header negative": (".npy", npy_bytes("(-21, 24)", 504)),
+        "npy header negative": (".npy", npy_bytes(f"(-{rows}, {columns})", rows * columns)),
         "npy header huge numbers": (".npy", npy_bytes("(" + "9" * 400 + ",)", 9)),
         "npz empty": (".npz", b""),
         "npz garbage": (".npz", NOISE),
@@ -83,8 +86,8 @@ def predictions() -> Iterator[Given]:
         "png empty": (".png", b""),
         "png cut": (".png", image(label)[:60]),
         "png garbage": (".png", NOISE),
-        "png colour": (".png", image(np.zeros((21, 24, 3), np.uint8))),
-        "png alpha": (".png", image(np.zeros((21, 24, 4), np.uint8))),
+        "png colour": (".png", image(np.zeros((rows, columns, 3), np.uint8))),
+        "png alpha": (".png", image(np.zeros((rows, columns, 4), np.uint8))),
         "png 255": (".png", image(label + 255)),
         "png other size": (".png", image(np.zeros((9, 9), np.uint8))),
         "png is a jpeg": (".png", b"\xff\xd8\xff\xe0" + NOISE),
@@ -97,10 +100,10 @@ def predictions() -> Iterator[Given]:
         "nifti head only": (".nii", good[:100]),
         "nifti dims 900^3 short": (".nii", dims(nifti(np.zeros((9, 9, 9), np.uint8)), 900, 900, 900)),
         "nifti dims 32767^3": (".nii", dims(nifti(np.zeros((9, 9, 9), np.uint8)), 32767, 32767, 32767)),
-        "nifti dims negative": (".nii", dims(good, -21, 24)),
+        "nifti dims negative": (".nii", dims(good, -rows, columns)),
         "nifti dims none": (".nii", dims(good)),
         "nifti complex": (".nii", nifti(label.astype(np.complex64))),
-        "nifti three axes": (".nii", nifti(np.zeros((21, 24, 5), np.uint8))),
+        "nifti three axes": (".nii", nifti(np.zeros((rows, columns, 5), np.uint8))),
         "nifti type unknown": (".nii", good[:70] + b"\x99\x99" + good[72:]),
         "nifti.gz garbage": (".nii.gz", NOISE),
         "nifti.gz cut": (".nii.gz", gzip.compress(good)[:50]),
@@ -112,6 +115,13 @@ def predictions() -> Iterator[Given]:
     for name, (ending, data) in contents.items():
         yield Given("predictions", name, SCORE, given(ending, data))
     yield Given("predictions", "well", SCORE, given(None, b""), "serve")
+    for ending, data in (
+        (".png", image(label)),
+        (".npy", npy(label)),
+        (".nii", good),
+        (".nii.gz", gzip.compress(good)),
+    ):
+        yield Given("predictions", f"well, one as {ending}", SCORE, given(ending, data), "serve")
     yield Given("predictions", "none", SCORE, lambda work: (work / "given").mkdir())
     yield Given("predictions", "one lost", SCORE, given("", b""))
 
@@ -129,12 +139,15 @@ def flat_png(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
+def _stored(work: Path) -> Path:
+    return next((run_folder(work) / "predictions" / "last").iterdir())
+
+
 def given(ending: str | None, data: bytes) -> Callable[[Path], object]:
     """Returns a damage that copies a run's predictions to `given/` and replaces the first (None: none; "": removes it)."""
 
     def damage(work: Path) -> None:
-        source = next((run_folder(work) / "predictions" / "last").iterdir())
-        shutil.copytree(source, work / "given")
+        shutil.copytree(_stored(work), work / "given")
         first = min((work / "given").iterdir())
         if ending is None:
             return
@@ -170,6 +183,17 @@ def weights() -> Iterator[Given]:
     for name, content in contents_of_weights().items():
         yield Given("weights", name, (*words, "--weights", "w.pt"), lambda work, c=content: _save(c, work / "w.pt"))  # type: ignore[misc]
 
+    yield Given("weights", "well", (*words, "--weights", "w.pt"), _own_weights, "serve")
+
+
+def _own_weights(work: Path) -> None:
+    """Saves the network of the run as start weights."""
+    import torch
+
+    content = torch.load(run_folder(work) / "checkpoints" / "last.pt", weights_only=True)["method"]
+    own = {name.removeprefix("student."): value for name, value in content.items() if name.startswith("student.")}
+    torch.save(own, work / "w.pt")
+
 
 def _save(content: Any, file: Path) -> None:
     import torch
@@ -188,6 +212,7 @@ def contents_of_weights() -> dict[str, Any]:
         "empty": {},
         "keys are numbers": {1: torch.zeros(3), "a": torch.zeros(3)},
         "values are numbers": {"a": 1.0},
+        "names of one layer, other shapes": {"blocks.0.0.weight": torch.zeros(3)},
         "other names": {"banana": torch.zeros(3)},
         "nested": {"state_dict": {"state_dict": {"a": torch.zeros(3)}}},
         "nested numbers": {"state_dict": 3},

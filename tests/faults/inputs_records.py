@@ -111,13 +111,16 @@ def checkpoints() -> Iterator[Given]:
     """Yields damaged checkpoints of an interrupted run."""
     for name, damage in BINARY_FILE.items():
         spoilt = both if name not in ("folder", "link to nothing") else only_last
-        yield Given("checkpoints", f"{name}, both", SMALL, interrupted(spoilt(damage)), "either")
-        yield Given("checkpoints", f"last {name}, previous well", SMALL, interrupted(only_last(damage)), "either")
+        yield Given("checkpoints", f"{name}, both", SMALL, interrupted(spoilt(damage)), "either", equal=True)
+        yield Given(
+            "checkpoints", f"last {name}, previous well", SMALL, interrupted(only_last(damage)), "either", equal=True
+        )
     for name, change in changes():
         yield Given(
-            "checkpoints", name, SMALL, interrupted(only_last(saved(change))), "either"
+            "checkpoints", name, SMALL, interrupted(only_last(saved(change))), "either", equal=True
         )  # the one before is whole
     yield Given("checkpoints", "pickle that runs a command", SMALL, interrupted(both(_dangerous)), "refuse")
+    yield Given("checkpoints", "well", SMALL, interrupted(lambda folder: None), "serve", equal=True)
 
 
 def interrupted(damage: Callable[[Path], object]) -> Callable[[Path], object]:

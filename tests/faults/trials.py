@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,19 +120,12 @@ def ended(
 ) -> Ended:
     """Runs a command to its end, in a child of this process. before: called in the child."""
     import_heavy_modules()
-    place = {"SEMIBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return Ended(*forked(words[3:], folder, seconds=limit, before=before, environment=place))
+    return Ended(*forked(words[3:], folder, seconds=limit, before=before, environment=places(cache)))
 
 
-def environment(cache: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns the environment of a run with its own cache."""
-    return {
-        **os.environ,
-        "SEMIBENCH_CACHE": str(cache),
-        "OMP_NUM_THREADS": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        **(more or {}),
-    }
+def places(cache: Path) -> dict[str, str]:
+    """Returns the variables of a run with its own cache."""
+    return {"SEMIBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def digits(runs: Path) -> str:
