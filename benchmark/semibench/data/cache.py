@@ -20,6 +20,7 @@ from semibench.contracts.cases import Case, CaseRef, Dataset, Frame
 from semibench.contracts.errors import CaseError, SemibenchError
 from semibench.contracts.identity import canonical, sha256
 from semibench.data.hashes import HashMemory, case_contents
+from semibench.data.png_checksums import check_pngs
 from semibench.data.roots import cache_dir
 from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_shard
 from semibench.files import NO_ROOM, NOT_ALLOWED, explain
@@ -266,6 +267,7 @@ def _decoded(
 ) -> Iterator[tuple[str, Case]]:
     doubts: list[str] = []
     for done, ref in enumerate(refs, 1):
+        check_pngs(dataset, ref)
         with calling(dataset, "read"):
             case = returned(dataset, "read", dataset.read(ref), Case)
         check_case(case, ref, dataset)

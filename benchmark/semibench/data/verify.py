@@ -14,6 +14,7 @@ from semibench.contracts.errors import LayoutError, SemibenchError, one_line
 from semibench.data.cache import check_case
 from semibench.data.catalog import check_index
 from semibench.data.hashes import HashMemory
+from semibench.data.png_checksums import check_pngs
 from semibench.guard import calling
 from semibench.reporting import Reporter
 
@@ -162,6 +163,7 @@ def _hashes(
 def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] | None:
     """Return the label values of a case; None if it has no label or cannot be read."""
     try:
+        check_pngs(dataset, ref)
         with calling(dataset, "read"):
             case = dataset.read(ref)
         check_case(case, ref, dataset)

@@ -332,6 +332,11 @@ def _from_npz(data: bytes, name: str, array_name: str = "label", largest: int = 
 def _from_png(data: bytes, name: str) -> NDArray[Any]:
     from PIL import Image
 
+    from semibench.data.png_checksums import png_damage
+
+    damage = png_damage(data)
+    if damage is not None:
+        raise ContainerError(f"{name}: expected a whole PNG file, but {damage}")
     try:
         opened = Image.open(io.BytesIO(data), formats=("PNG",))
     except Image.DecompressionBombError as error:
