@@ -55,7 +55,7 @@ class AandD(Method):
     terms: Mapping[str, Term] = {
         "deno": Term(search=(0.3, 3.0)),
         "diff": Term(search=(0.3, 3.0)),
-        "unsup": Term(10.0, Ramp("sigmoid"), search=(1.0, 20.0)),
+        "unsup": Term(10.0, Ramp("sigmoid"), search=(1.0, 20.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "code": {"options": CODE},

@@ -13,7 +13,20 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Backbones, Batch, Clock, Method, MethodOptions, Optimise, Samples, Task, Term, UsageError
+from semibench import (
+    IGNORE,
+    Backbones,
+    Batch,
+    Clock,
+    Confidence,
+    Method,
+    MethodOptions,
+    Optimise,
+    Samples,
+    Task,
+    Term,
+    UsageError,
+)
 from semibench.blocks import cross_entropy, frozen_statistics
 from semibench_plugins.methods.systems.csc_pa import affinity, edges, masking, presets, prototypes
 
@@ -64,8 +77,8 @@ class CSCPA(Method):
     terms: Mapping[str, Term] = {
         "sup": Term(),
         "affinity": Term(),  # not searched: in the default `pal_mode` it has no gradient
-        "unsup": Term(1.0, search=(0.1, 3.0)),
-        "affinity_unlabeled": Term(),
+        "unsup": Term(1.0, search=(0.1, 3.0), unlabeled=True),
+        "affinity_unlabeled": Term(unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = presets.all_presets()
 
@@ -108,7 +121,9 @@ class CSCPA(Method):
         confidence: Literal["threshold", "percentile"] = Field(
             "threshold", description="confident pseudo-labels: p > tau, or entropy below a percentile (the code)"
         )
-        tau: float = Field(0.8, ge=0.0, lt=1.0, description="lowest confidence that counts; useful range .6 to .95")
+        tau: Confidence = Field(
+            0.8, ge=0.0, lt=1.0, description="lowest confidence that counts; useful range .6 to .95"
+        )
         drop: float = Field(
             20.0, ge=0.0, le=100.0, description="percent of pixels that the percentile drops at first; ends at 0"
         )

@@ -68,12 +68,12 @@ class DTLPNet(Method):
     terms: Mapping[str, Term] = {
         "deno": Term(search=(0.3, 3.0)),
         "diff": Term(search=(0.3, 3.0)),
-        "mix": Term(search=(0.3, 3.0)),
-        "mic": Term(1.0, search=(0.05, 3.0)),
-        "kd": Term(0.1, search=(0.02, 1.0)),
-        "rec": Term(0.1, search=(0.02, 1.0)),
-        "coor": Term(1.0, search=(0.3, 2.0)),
-        "plain": Term(0.0),
+        "mix": Term(search=(0.3, 3.0), unlabeled=True),
+        "mic": Term(1.0, search=(0.05, 3.0), unlabeled=True),
+        "kd": Term(0.1, search=(0.02, 1.0), unlabeled=True),
+        "rec": Term(0.1, search=(0.02, 1.0), unlabeled=True),
+        "coor": Term(1.0, search=(0.3, 2.0), unlabeled=True),
+        "plain": Term(0.0, unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
