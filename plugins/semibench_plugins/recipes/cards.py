@@ -70,7 +70,7 @@ QUICK = [
         dims=3,
         backbone="unet",
         values={**ADAM, "optimiser": "adamw", "lr": 4e-3, "iterations": 900, "labeled_batch": 2, "unlabeled_batch": 2,
-                "patch": [32, 32, 32], "size": [32, 32, 32],
+                "patch": [32, 32, 32], "size": [32, 32, 32], "channels_last": True,
                 "weak": {**TILTS, "rotate": [0.5, 15.0], "scale": [0.5, 0.85, 1.2]},
                 **SHORT_SCHEDULES, "evaluate_every": 300, "checkpoint_every": 100,
                 "widths": {**QUICK_WIDTHS, "diff-vnet": 0.125}, "networks": SHORT_NETWORKS},

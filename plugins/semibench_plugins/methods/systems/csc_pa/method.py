@@ -60,8 +60,10 @@ class CSCPA(Method):
     PAL the pixel affinity loss (`affinity`, equations 12 to 14). The first twentieth of the run is supervised: L1 alone,
     with the halves of the labeled batch as partners (its size must be even) and no F_e; its last tenth fills the container.
 
-    Scored: `enhanced`, F' with each image as its own partner and the mean of both attention modules; and `plain`, F
-    alone, which the released code predicts from (`inference` says which is the default). Terms: `sup` and `affinity` occur
+    Scored: `plain`, F alone, which the released code predicts from; and `enhanced`, F' with each image as its own partner and
+    the mean of both attention modules (`inference` says which is the default). No label ever passes through the module for
+    unlabeled images: pseudo-labels are what it makes of them, so in short runs it ends on background alone, and `enhanced`
+    with it. Terms: `sup` and `affinity` occur
     in both stages, `unsup` and `affinity_unlabeled` in the second. PAL is as in the released code, which logs it without a
     gradient, because what the paper prints makes features equal across edges; preset `ours` has a PAL that teaches the
     prediction, preset `printed` takes equations 5 and 12 to the letter. Other options follow the paper; where their
@@ -150,8 +152,8 @@ class CSCPA(Method):
             description="whether passes over images with hidden patches move batch norm's running statistics (the code)",
         )
         inference: Literal["enhanced", "plain"] = Field(
-            "enhanced",
-            description="what the default predictor classifies: F', each image being its own partner; or F (the code)",
+            "plain",
+            description="what the default predictor classifies: F (the code), or F', each image being its own partner",
         )
 
     @classmethod
