@@ -64,7 +64,9 @@ QUICK = [
                 **SHORT_SCHEDULES, "evaluate_every": 200, "checkpoint_every": 100, "widths": QUICK_WIDTHS,
                 "networks": SHORT_NETWORKS},
     ),
-    RecipeCard(name="quick", protocols=("synthetic",), protocol={"count": 96}),
+    RecipeCard(  # the first command: a generator is trained, too, and the references run beside
+        name="quick", protocols=("synthetic",), values={"iterations": 240, "evaluate_every": 120}, protocol={"count": 96}
+    ),
     RecipeCard(
         name="quick",
         dims=3,
