@@ -74,8 +74,8 @@ class Term:
     search: tuple[float, float] | None = None
     """(low, high) of the weight for `bench tune`, on a logarithmic scale; None: it is not searched."""
     unlabeled: bool = False
-    """Whether it learns from predictions on unlabeled samples. Recipes may ramp such a term where it has no ramp of its own
-    (`Recipe.unlabeled_ramp`)."""
+    """Whether a network that learns from labels, too, learns here from predictions on unlabeled samples. Recipes may ramp such a
+    term where it has no ramp of its own (`Recipe.unlabeled_ramp`)."""
 
     def at(self, progress: float) -> float:
         """Return weight x ramp inside `active`, else 0.
