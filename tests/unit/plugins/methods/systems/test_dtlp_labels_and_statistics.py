@@ -77,7 +77,8 @@ BOTH = {"teachers": "t1+t2"}
 
 
 def test_one_teacher_or_both() -> None:
-    """Eq. 10 by hand from the parts that `teach` returns; the default is teacher 1; "t1" has no share of teacher 2, and the ramp starts near there."""
+    """Eq. 10 by hand from the parts that `teach` returns. The default is teacher 1, "t1" has no share of teacher 2, and the
+    ramp starts near there."""
     torch.manual_seed(0)
     images, parts = torch.randn(2, 1, 32, 32), {}
     weights = method().state_dict()
