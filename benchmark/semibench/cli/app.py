@@ -29,7 +29,9 @@ EPILOG = (
 )
 
 
-CLICK = (typer.Exit, typer.Abort, next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException"))
+CLICK: tuple[type[BaseException], ...] = (
+    typer.Exit, typer.Abort, *(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+)  # fmt: skip
 """How a command ends on purpose: with an exit code, or with words about its options."""
 
 

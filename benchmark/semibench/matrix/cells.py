@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import product
 from types import GenericAlias
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from semibench.run.options import Option, WithoutNul
@@ -34,6 +35,9 @@ Controls = bool | Literal["both"]
 
 MOST_NUMBERS = 100_000
 """Most numbers that a range may have."""
+
+MOST_CELLS = 100_000
+"""Most cells that a group may have; more can't be planned in reasonable time."""
 
 
 def _several(value: Any) -> Any:
@@ -104,6 +108,13 @@ class Group(_fields(), frozen=True, extra="forbid"):  # type: ignore[misc, call-
     """Settings as for `--set`, by name, the same for all cells."""
     control: Controls = False
 
+    @model_validator(mode="after")
+    def _not_endless(self) -> Self:
+        count = math.prod(len(getattr(self, plural)) for plural in AXES.values())
+        if count > MOST_CELLS:
+            raise ValueError(f"expected at most {MOST_CELLS} cells, found a product of {count}")
+        return self
+
     def cells(self) -> list[Cell]:
         """Return all combinations; seeds vary fastest, so that rows are filled one by one. Controls follow the methods."""
         shared = {name: getattr(self, name) for name in Cell.model_fields if name not in AXES and name not in OWN}
@@ -158,7 +169,7 @@ class MatrixFile(BaseModel, frozen=True, extra="forbid"):
 
     title: str = ""
     note: str = ""
-    cells: tuple[Group, ...]
+    cells: Annotated[tuple[Group, ...], Field(min_length=1)]
 
     def expand(self) -> list[Cell]:
         """Return the cells of all groups in order, each once."""

@@ -192,7 +192,8 @@ def _generator(
 def _protocol(names: Names) -> DrawProtocol:
     cls = names.protocol.resolve()
     with calling(cls, "__init__"):
-        return returned(cls, "__init__", cls(), DrawProtocol)
+        protocol: DrawProtocol = cls()
+    return protocol
 
 
 def settable_parts(cell: Cell, plugins: Registry) -> dict[str, set[str]]:

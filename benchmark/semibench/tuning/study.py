@@ -34,9 +34,26 @@ FAILURES = 5
 """Number of trials that may fail in a row before a process gives up."""
 
 LOCK_SECONDS = 120.0
+MOST_LETTERS = 200
+"""Most bytes of a study's name; file systems take 255 for a folder, and locks add some."""
 
 STUDY = "study.json"
 """File with the specification of a study, in its folder."""
+
+
+def _folder(studies: Path, name: str) -> Path:
+    """Return the folder of a study. Raise UsageError for a name that leads elsewhere or can't be the name of a folder."""
+    if (
+        name in ("", ".", "..")
+        or Path(name).name != name
+        or not name.isprintable()
+        or len(name.encode()) > MOST_LETTERS
+    ):
+        raise UsageError(
+            f"expected the name of a study, which becomes the name of a folder: at most {MOST_LETTERS} letters and no slash; "
+            f"found {name[:80]!r}"
+        )
+    return studies / name
 
 
 class StudySpec(BaseModel, frozen=True, extra="forbid"):
@@ -138,7 +155,7 @@ class Study:
 
         Raise IdentityError if the name belongs to a different study; the message lists the differences.
         """
-        folder = studies / spec.name
+        folder = _folder(studies, spec.name)
         stored = _stored(folder)
         if stored is not None:
             there, here = (one.model_dump(mode="json") for one in (stored, spec))
@@ -156,11 +173,12 @@ class Study:
     @classmethod
     def join(cls, name: str, studies: Path = STUDIES) -> Study:
         """Open an existing study by name. Raise UsageError if it does not exist."""
-        stored = _stored(studies / name)
+        folder = _folder(studies, name)
+        stored = _stored(folder)
         if stored is None:
             names = ", ".join(sorted(path.parent.name for path in studies.glob(f"*/{STUDY}"))) or "none"
             raise UsageError(f"there is no study {name!r} in {studies}; known: {names}")
-        return cls(stored, studies / name)
+        return cls(stored, folder)
 
     def lock(self) -> AbstractContextManager[Any]:
         """Return a lock to hold while counting and requesting trials; a data base needs none."""

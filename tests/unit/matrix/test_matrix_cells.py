@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from semibench import UsageError
 from semibench.documents import parse_document
@@ -203,3 +204,12 @@ def test_controls_of_a_group() -> None:
     assert sorted(map(str, groups)) == sorted(map(str, left))
     with pytest.raises(UsageError, match="control"):
         parse_document(YAML.replace("seeds: 0-2", "seeds: 0-2\n    control: twice"), MatrixFile, "x.yaml")
+
+
+def test_a_product_without_end_and_an_empty_list_are_refused() -> None:
+    axes = {"protocols": "self", "datasets": "tus", "seeds": "0-999", "draws": "0-999"}
+    with pytest.raises(ValidationError, match="expected at most 100000 cells, found a product of 1000000"):
+        Group(**axes)
+    assert len(Group(**{**axes, "draws": "0-9"}).cells()) == 10_000
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        MatrixFile(cells=())

@@ -205,3 +205,12 @@ def test_a_study_notes_its_store_without_a_password_and_however_it_is_named(
     experiment = note[mirror.store]["experiment"]
     parents = mirror.client.search_runs([experiment], "tags.`semibench.kind` = 'study'")
     assert [run.info.run_id for run in parents] == [note[mirror.store]["run"]]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../elsewhere", "a/b", "/tmp/a", "a\0b", "\x1b[31mred", "x" * 300])
+def test_the_name_of_a_study_is_the_name_of_a_folder(name: str, tmp_path: Path) -> None:
+    studies = tmp_path / "inside" / "studies"
+    for act in (lambda: Study.open(spec(name), studies), lambda: Study.join(name, studies)):
+        with pytest.raises(UsageError, match="expected the name of a study"):
+            act()
+    assert not list(tmp_path.iterdir())
