@@ -320,6 +320,9 @@ def options() -> Iterator[Given]:
         "split out /proc": ("split", "--protocol", "self", "--dataset", "tus", "--out", "/proc/nothing/x"),
         "new in /proc": ("new", "method", "toy", "--out", "/proc/nothing"),
         "show nothing": ("show", "method", "\x1b[31m"),
+        "study elsewhere": ("tune", *PLAN[1:5], "--study", "../../elsewhere", "--trials", "1"),
+        "join elsewhere": ("tune", "--join", "../../elsewhere"),
+        "command of nobody": ("nobody:banana",),
         "unknown command": ("banana",),
     }.items():
         yield Given("options", name, words, right="either" if name in SHOWN else "refuse")

@@ -29,6 +29,8 @@ TEXTS: dict[str, bytes] = {
     "null": b"null\n",
     "tab": b"cells:\n\t- protocols: self\n",
     "cut": MATRIX[:40].encode(),
+    "no cells": b"cells: []\n",
+    "product without end": MATRIX.replace("[0]", "0-9999").encode() + b"    draws: 0-9999\n    folds: 0-9999\n",
     "bomb": BOMB.encode(),
     "bomb under cells": ("cells: [1]\n" + BOMB).encode(),
     "recursive": b"cells: &a [*a]\n",

@@ -113,9 +113,9 @@ def _naming_plugin(ctx: Any) -> Iterator[None]:
     """Within the block, an error of another package's command names that package, as an error of any plug-in does."""
     try:
         yield
-    except (*CLICK, SemibenchError, BrokenPipeError):
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, (*CLICK, SemibenchError, BrokenPipeError)):
+            raise
         from semibench.guard import calling
         from semibench.registry import BUILT_IN
 

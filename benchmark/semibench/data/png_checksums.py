@@ -1,7 +1,7 @@
 """Check the checksums that a PNG file carries.
 
-Readers of pictures stop at the last pixel and then look at no checksum, so that a flipped byte of a small mask gives a wrong mask
-without a word.
+Readers of pictures stop at the last pixel and then look at no checksum, so a flipped byte of a small mask gives a wrong mask, and
+nothing says so.
 """
 
 from __future__ import annotations
