@@ -65,19 +65,19 @@ def recall(subject: Any, figures: Mapping[str, Any]) -> None:
     subject.__dict__.update(outcomes=outcomes, chance=figures["chance"])
 
 
+def code_of(subject: Any) -> str:
+    """Of everything that decides whether the method of a `LearningSubject` learns."""
+    from support import learning_record
+
+    return learning_record.code_of(subject.small)
+
+
 def learning_checks(name: str) -> list[Any]:
     """The checks of learning of a method; they share one subject and what it trained."""
     from semibench.conformance import checks_of
     from semibench.conformance.learning import LEARNING_CHECKS
 
     return [check for check in checks_of(name, "method", slow=True) if check.fact in LEARNING_CHECKS]
-
-
-def code_of(subject: Any) -> str:
-    """Of everything that decides whether the method of a `LearningSubject` learns."""
-    from support.learning_record import code_digest
-
-    return code_digest([subject.small.method.__module__, subject.small.backbone.__module__, type(subject).__module__])
 
 
 def failed_and_declared(checks: list[Any]) -> tuple[dict[str, str], set[str]]:
