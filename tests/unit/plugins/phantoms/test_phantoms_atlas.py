@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from speed.atlas_scores import atlas_scores, mean_dice
 
 from semibench import DatasetOptions, PhantomOptions
 from semibench.registry import registry
 from semibench_plugins.datasets.cards import CARDS
-from semibench_plugins.phantoms.atlas import atlas_scores, mean_dice
 from semibench_plugins.phantoms.volume_parts import Label
 
 CARD = {card.name: card for card in CARDS}
