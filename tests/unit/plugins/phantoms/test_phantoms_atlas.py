@@ -50,6 +50,7 @@ def test_the_vote_of_all_can_differ_from_every_copy() -> None:
     assert scores.voted == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CARD))
 def test_no_atlas_solves_a_phantom(name: str) -> None:
     phantom_class = registry().get("datasets", name).resolve().phantom_class
