@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import PhantomOptions
-from semibench.contracts.recipe import grid_options, network_options
+from semibench.contracts.recipe import network_options
 from semibench.files import jsonable
+from semibench.run.defaults import grid_of
 from semibench.run.request import parts_of, without
 from semibench.run.settings import Nested, default_options, merge, term_records
 from semibench.runfolder.plans import ChangedSetting
@@ -42,7 +43,7 @@ def split_name(options: Mapping[str, Any]) -> str:
 def _defaults(resolved: Resolved) -> dict[str, Nested]:
     """Returns the default of every option, by part."""
     names, options, data = resolved.names, resolved.options, resolved.data
-    size = grid_options(options.recipe, names.card.dims)
+    size = grid_of(names.dataset.resolve(), options.recipe, names.card.dims)
     known = options.backbone.Options.model_fields
     network = network_options(options.recipe.model_dump(), names.backbone.name, known)
     protocol, generator = _protocol_defaults(resolved)
@@ -62,7 +63,10 @@ def _protocol_defaults(resolved: Resolved) -> tuple[Nested, Nested]:
     """Returns the default options of the protocol and those of its generator."""
     options, data = resolved.options, resolved.data
     protocol = merge(
-        default_options(options.protocol.Options), options.protocol.defaults(data.catalog), options.recipe_protocol
+        default_options(options.protocol.Options),
+        options.protocol.defaults(data.catalog),
+        _of_data(resolved),
+        options.recipe_protocol,
     )
     if options.generator is None:
         return protocol, {}
@@ -71,6 +75,14 @@ def _protocol_defaults(resolved: Resolved) -> tuple[Nested, Nested]:
     protocol["curation"] = default_options(generator.Curation)
     presets = generator.presets.get(options.recipe.name.rstrip("*"), {})
     return protocol, merge(default_options(generator.Options), presets)
+
+
+def _of_data(resolved: Resolved) -> Mapping[str, Any]:
+    """Returns the option values of the protocol that the data set proposes."""
+    main = resolved.data.catalog.datasets[resolved.data.catalog.main]
+    return main.protocol_defaults(
+        resolved.names.protocol.name, frozenset(resolved.options.protocol.Options.model_fields)
+    )
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

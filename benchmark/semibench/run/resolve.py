@@ -15,13 +15,14 @@ from semibench.contracts.cases import Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
 from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
-from semibench.contracts.recipe import Recipe, grid_options, network_options
+from semibench.contracts.recipe import Recipe, network_options
 from semibench.contracts.schedule import Term
-from semibench.guard import calling, returned
+from semibench.data.declared.naming import find_dataset
+from semibench.guard import calling, returned, returned_mapping
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.controls import asks_for_control
-from semibench.run.defaults import base_recipe, own_recipe
+from semibench.run.defaults import base_recipe, grid_of, own_recipe
 from semibench.run.names import Names, find_names
 from semibench.run.request import Cell, Phantom, Request
 from semibench.run.settings import Nested, assign, build, merge, term_records
@@ -243,6 +244,7 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     catalog = DataCatalog({card.name: dataset})
     with calling(options.protocol, "defaults"):
         protocol_defaults = dict(options.protocol.defaults(catalog))
+    protocol_defaults |= defaults_of_data(names, options.protocol, dataset)
     protocol_options = build(
         options.protocol.Options,
         f"protocol {names.protocol.name!r}",
@@ -255,7 +257,7 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     if reason:
         raise UnsupportedError(f"protocol {names.protocol.name!r}: {reason}")
     with calling(options.protocol, "sources"):
-        sources = {name: plugins.get("datasets", name) for name in options.protocol.sources(card, protocol_options)}
+        sources = {name: find_dataset(plugins, name) for name in options.protocol.sources(card, protocol_options)}
     others = {name: opening.open(item, "always" if phantom else "never")[0] for name, item in sources.items()}
     if others:
         catalog = DataCatalog({card.name: dataset, **others})
@@ -266,6 +268,13 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     if synthesis is not None:
         returned(options.protocol, "synthesis", synthesis, Synthesis, "a Synthesis or None")
     return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources)
+
+
+def defaults_of_data(names: Names, protocol: DrawProtocol, dataset: Dataset) -> dict[str, Any]:
+    """Returns the option values of the protocol that the data set proposes."""
+    with calling(dataset, "protocol_defaults"):
+        proposed = dataset.protocol_defaults(names.protocol.name, frozenset(protocol.Options.model_fields))
+        return dict(returned_mapping(dataset, "protocol_defaults", proposed, "option -> value"))
 
 
 @dataclass(frozen=True)
@@ -289,12 +298,16 @@ class _Opening:
             LayoutError: if real files are required, or a folder for them is named, but they are missing; the message shows the
                 expected tree.
         """
-        from semibench.data.roots import locate
+        from semibench.data.declared.naming import DeclaredSet, place_of
 
         cls = item.resolve()
-        parsed = build(cls.Options, f"data set {item.name!r}", grid_options(self.recipe, item.card.dims), options or {})
+        parsed = build(cls.Options, f"data set {item.name!r}", grid_of(cls, self.recipe, item.card.dims), options or {})
+        if isinstance(item, DeclaredSet):
+            phantom = _without_phantom(item.name, phantom)
+            for line in item.told():
+                self.reporter.note(line)
         if phantom != "always":
-            location = locate(item.name, self.data_root, aliases=item.card.folders)
+            location = place_of(item, self.data_root)
             if location.path is not None:
                 with calling(cls, "__init__"):
                     return cls(location.path, parsed), False
@@ -308,6 +321,15 @@ class _Opening:
             )
         with calling(cls, "phantom"):
             return cls.phantom(parsed, self.phantom_options), True
+
+
+def _without_phantom(name: str, phantom: Phantom) -> Phantom:
+    """Returns that a declared data set is real; raises UsageError where a phantom is asked for."""
+    if phantom == "always":
+        raise UsageError(
+            f"data set {name!r} is declared by its folder and has no phantom; leave out --phantom, or take a built-in data set"
+        )
+    return "never"
 
 
 def _with_generator(protocol_options: Any, options: Options, item: Registered) -> Any:
