@@ -306,6 +306,8 @@ class _Opening:
             phantom = _without_phantom(item.name, phantom)
             for line in item.told():
                 self.reporter.note(line)
+            for line in item.doubts():
+                self.reporter.warn(line)
         if phantom != "always":
             location = place_of(item, self.data_root)
             if location.path is not None:

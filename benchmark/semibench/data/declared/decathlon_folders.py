@@ -59,7 +59,7 @@ def find_decathlon(folder: Path, declaration: Declaration) -> Found:
     cases = [_case(case, files, labels.get(case)) for case, files in training.items()]
     cases += _test_cases(folder, declaration, set(training), notes)
     unique_ids(folder, ((case.id, case.relative) for case in cases))
-    facts = _facts(folder, warnings, len(training))
+    facts = _facts(folder, warnings, len(training), len(labels))
     described = facts.get("channels")
     found_channels = {len(case.images) for case in cases}
     if len(found_channels) > 1:
@@ -139,7 +139,7 @@ def _test_cases(folder: Path, declaration: Declaration, training: set[str], note
     return cases
 
 
-def _facts(folder: Path, warnings: list[str], found: int) -> dict[str, Any]:
+def _facts(folder: Path, warnings: list[str], found: int, labeled: int) -> dict[str, Any]:
     """Reads channels, classes and modality from dataset.json; {} if there is none."""
     file = folder / DESCRIPTION
     if not file.is_file():
@@ -163,9 +163,9 @@ def _facts(folder: Path, warnings: list[str], found: int) -> dict[str, Any]:
     if isinstance(content.get("name"), str) and content["name"].strip():
         facts["title"] = content["name"].strip()[:200]
     promised = content.get("numTraining")
-    if isinstance(promised, int) and promised != found:
+    if isinstance(promised, int) and promised not in (found, labeled):
         warnings.append(
-            f"{file}: numTraining is {promised}, but imagesTr/ has {found} cases; add the files, or correct it"
+            f"{file}: numTraining is {promised}, but imagesTr/ has {found} cases, {labeled} with label; add the files, or correct it"
         )
     return facts
 

@@ -139,7 +139,7 @@ class Declaration(BaseModel, frozen=True, extra="forbid"):
 
     def record(self) -> dict[str, Any]:
         """Returns what enters the key of a run: everything that decides what a case is, and no title."""
-        return self.model_dump(mode="json", exclude={"title", "modality", "network_dims"})
+        return self.model_dump(mode="json", exclude={"name", "title", "modality", "network_dims"})
 
     def card(self, name: str, domains: tuple[str, ...], cases_have_labels: bool) -> DatasetCard:
         """Returns the card of the data set that this declares, once nothing is left to decide."""

@@ -13,6 +13,9 @@ from semibench.blocks.groups import TABLE
 from semibench.contracts.errors import LayoutError
 from semibench.data.declared.declaration import FILE
 
+PICTURE = "semibench_look.png"
+"""The contact picture that `bench data new` draws into the folder; never a case."""
+
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 ARRAY_ENDINGS = (".h5", ".hdf5", ".npz")
 ENDINGS = (*VOLUME_ENDINGS, *ARRAY_ENDINGS, *sorted(EXTENSIONS))
@@ -79,12 +82,12 @@ def refuse(folder: Path, expected: str, found: str, advice: str) -> LayoutError:
 
 def readable_files(folder: Path) -> list[FoundFile]:
     """Lists the files of a folder and its sub-folders that can be read as images or labels."""
-    return [file for file in walk_files(folder) if ending_of(file.relative)]
+    return [file for file in walk_files(folder) if ending_of(file.relative) and file.path.name != PICTURE]
 
 
 def contents(folder: Path) -> str:
     """Describes what a folder holds, in a few words, for messages."""
-    files = [file for file in walk_files(folder) if file.path.name not in (FILE, TABLE)]
+    files = [file for file in walk_files(folder) if file.path.name not in (FILE, TABLE, PICTURE)]
     if not files:
         return "an empty folder"
     tops: dict[str, list[str]] = {}

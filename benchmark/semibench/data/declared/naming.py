@@ -19,6 +19,7 @@ from semibench.registry import Registered, Registry
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:
+    from semibench.data.declared.declaration import Declaration
     from semibench.data.declared.look import Look
 
 LOCAL = "local"
@@ -43,6 +44,11 @@ class DeclaredSet(Registered):
         """Returns what was decided about the folder, one line each, for the user."""
         assert self.look is not None
         return [f"{self.name}: {note}" for note in self.look.notes]
+
+    def doubts(self) -> list[str]:
+        """Returns what is suspicious about the folder, one line each."""
+        assert self.look is not None
+        return [f"{self.name}: {warning}" for warning in self.look.warnings]
 
 
 def is_path(name: str) -> bool:
@@ -88,7 +94,14 @@ def find_dataset(plugins: Registry, name: str, reporter: Reporter | None = None)
 
 
 def declared_set(
-    path: Path, plugins: Registry, reporter: Reporter | None = None, *, name: str | None = None
+    path: Path,
+    plugins: Registry,
+    reporter: Reporter | None = None,
+    *,
+    name: str | None = None,
+    chosen: str | None = None,
+    start: Declaration | None = None,
+    read_labels: bool = False,
 ) -> DeclaredSet:
     """Looks at a folder, or the folder of a list, and returns it as a data set.
 
@@ -97,6 +110,9 @@ def declared_set(
         plugins: the registry, whose names the data set doesn't take.
         reporter: receives progress.
         name: the name that it is registered under; None: that, if it is, else the one in semibench.yaml, else the folder's.
+        chosen: a name that stands before that in semibench.yaml.
+        start: the declaration to complete; None: that of its semibench.yaml.
+        read_labels: read every label even if the classes are declared.
     """
     from semibench.data.declared.declaration import read_declaration
     from semibench.data.declared.look import look_at
@@ -110,11 +126,11 @@ def declared_set(
             f"{path}: expected a folder with images and labels, or a CSV or JSON list, found {what} there; correct the path"
         )
     home = path.parent if is_list else path
-    declaration = read_declaration(home)
+    declaration = start or read_declaration(home)
     if is_list:
         declaration = declaration.model_copy(update={"layout": "list", "list": path.name})
-    look = look_at(home, declaration, reporter=reporter)
-    own = name or _registered_name(path) or declaration.name or _name_of(path)
+    look = look_at(home, declaration, read_labels=read_labels, reporter=reporter)
+    own = name or _registered_name(path) or chosen or declaration.name or _name_of(path)
     taken = {item.name for item in plugins.cards("datasets")}
     if own in taken:
         own = f"{own}-{LOCAL}"
