@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import PhantomOptions
+from semibench.contracts.identity import SHORT
+from semibench.contracts.protocol import OWN_SPLIT
 from semibench.contracts.recipe import network_options
 from semibench.files import jsonable
 from semibench.run.defaults import grid_of
@@ -33,10 +35,12 @@ def changed_settings(resolved: Resolved) -> dict[str, ChangedSetting]:
 
 
 def split_name(options: Mapping[str, Any]) -> str:
-    """Returns the name of the split that a protocol's options select: "drawn", or that of a published one.
+    """Returns the name of the split that a protocol's options select: "drawn", that of a published one, or "own" with its digest.
 
     Protocols name it `split`, or `source` if their split is the only source of cases; others draw theirs.
     """
+    if options.get(OWN_SPLIT):
+        return f"own {str(options[OWN_SPLIT])[:SHORT]}"
     return str(options.get("split", options.get("source", "drawn")))
 
 

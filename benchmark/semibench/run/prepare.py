@@ -101,8 +101,8 @@ def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
 
     In a control, the unlabeled pool is the labeled one, whatever the protocol drew."""
     data, replicate = resolved.data, resolved.spec.replicate
-    split = drawn_split(resolved.options.protocol, data.catalog, data.protocol_options, replicate)
-    warnings = check(split, published=replicate.draw is None)
+    split = drawn_split(resolved.options.protocol, data.catalog, data.protocol_options, replicate, data.own)
+    warnings = check(split, published=replicate.draw is None and data.own is None)
     return with_unlabeled_of(resolved.spec.entry, split), warnings
 
 

@@ -11,7 +11,7 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Dataset, PhantomOptions, Split
 from semibench.contracts.errors import LayoutError, SemibenchError
 from semibench.contracts.identity import RunSpec
-from semibench.contracts.protocol import DrawProtocol
+from semibench.contracts.protocol import OWN_SPLIT, DrawProtocol
 from semibench.data.catalog import DataCatalog
 from semibench.data.declared.naming import find_dataset, place_of
 from semibench.data.hashes import data_digest
@@ -20,6 +20,7 @@ from semibench.protocols.controls import with_unlabeled_of
 from semibench.registry import Registered, registry
 from semibench.reporting import Reporter
 from semibench.run.drawing import drawn_split
+from semibench.run.own_split import known_split
 from semibench.run.settings import build
 from semibench.runfolder.records import CaseRow
 
@@ -41,6 +42,8 @@ class RunInputs:
     """Options of the protocol."""
     dims: int
     """Dims of the network that predicted; those of the cases where they aren't known."""
+    own_split: str | None = None
+    """Digest of a split of one's own."""
 
     @property
     def datasets(self) -> Mapping[str, Dataset]:
@@ -54,7 +57,8 @@ class RunInputs:
 
     def split(self) -> Split:
         """The split that the protocol draws now, as the entry uses it."""
-        split = drawn_split(self.protocol, self.catalog, self.options, self.spec.replicate)
+        own = None if self.own_split is None else known_split(self.own_split)
+        split = drawn_split(self.protocol, self.catalog, self.options, self.spec.replicate, own)
         return with_unlabeled_of(self.spec.entry, split)
 
     def refs(self, rows: Sequence[CaseRow]) -> list[CaseRef]:
@@ -85,7 +89,9 @@ def open_inputs(spec: RunSpec, data_root: Path | None = None) -> RunInputs:
     datasets = {card.name: _opened(item, options, phantom, data_root)}
     protocol_item = plugins.get("protocols", spec.track.protocol.name)
     protocol: DrawProtocol = protocol_item.resolve()()
-    chosen = build(protocol.Options, f"protocol {protocol_item.name!r}", spec.track.protocol.options)
+    options_of_protocol = dict(spec.track.protocol.options)
+    own = options_of_protocol.pop(OWN_SPLIT, None)
+    chosen = build(protocol.Options, f"protocol {protocol_item.name!r}", options_of_protocol)
     with calling(protocol, "sources"):
         sources = tuple(protocol.sources(card, chosen))
     for name in sources:
@@ -93,7 +99,7 @@ def open_inputs(spec: RunSpec, data_root: Path | None = None) -> RunInputs:
         size = {"size": list(patch)} if other.card.dims == 2 and patch else {}
         datasets[name] = _opened(other, size, phantom, data_root)
     dims = int(spec.entry.backbone.options.get("dims", card.dims))
-    return RunInputs(spec, card, DataCatalog(datasets), protocol, chosen, dims)
+    return RunInputs(spec, card, DataCatalog(datasets), protocol, chosen, dims, own)
 
 
 def _opened(

@@ -10,7 +10,6 @@ from typing import Any
 from semibench.blocks.datasets.folder_walk import composed
 from semibench.blocks.datasets.small_tables import table_rows
 from semibench.contracts.errors import LayoutError
-from semibench.data.declared.documents import json_document
 from semibench.data.declared.found import (
     ARRAY_ENDINGS,
     KINDS,
@@ -22,6 +21,7 @@ from semibench.data.declared.found import (
     stem_of,
     unique_ids,
 )
+from semibench.data.json_files import json_document
 
 COLUMNS = {
     "case": ("case", "case_id", "id", "name"),

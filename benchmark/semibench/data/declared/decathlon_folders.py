@@ -10,7 +10,6 @@ from typing import Any
 from semibench.blocks.datasets.folder_walk import FoundFile
 from semibench.blocks.datasets.official_layout import first_folder
 from semibench.data.declared.declaration import Declaration
-from semibench.data.declared.documents import json_document
 from semibench.data.declared.found import (
     KINDS,
     Found,
@@ -23,6 +22,7 @@ from semibench.data.declared.found import (
     unique_ids,
     with_channels,
 )
+from semibench.data.json_files import json_document
 
 DESCRIPTION = "dataset.json"
 FOLDS = "splits_final.json"
@@ -165,7 +165,7 @@ def _facts(folder: Path, warnings: list[str], found: int, labeled: int) -> dict[
     promised = content.get("numTraining")
     if isinstance(promised, int) and promised not in (found, labeled):
         warnings.append(
-            f"{file}: numTraining is {promised}, but imagesTr/ has {found} cases, {labeled} with label; add the files, or correct it"
+            f"{file}: numTraining is {promised}, imagesTr/ has {found} cases, {labeled} with label: add the files, or correct it"
         )
     return facts
 

@@ -36,6 +36,7 @@ def find_cases(folder: Path, declaration: Declaration) -> Found:
     if not found.cases:
         raise refuse(folder, "cases", contents(folder), "add images")
     found = replace(found, cases=tuple(_with_label_key(case, declaration) for case in found.cases))
+    found = _without_bare_tests(found, declaration)
     return _with_domains(_with_groups(found, declaration), declaration)
 
 
@@ -75,6 +76,22 @@ def _with_label_key(case: FoundCase, declaration: Declaration) -> FoundCase:
     if case.label is None or case.label != case.images[0] or ending_of(case.label.name) not in ARRAY_ENDINGS:
         return case
     return case if declaration.label_key in array_keys(case.label) else replace(case, label=None)
+
+
+def _without_bare_tests(found: Found, declaration: Declaration) -> Found:
+    """Leaves out the cases that a list tests and that have no label, or makes them unlabeled if the declaration says so."""
+    bare = {case.id for case in found.cases if case.role in ("test", "validation") and case.label is None}
+    if not bare:
+        return found
+    if declaration.test_images == "unlabeled":
+        cases = [replace(case, role="unlabeled") if case.id in bare else case for case in found.cases]
+        return replace(found, cases=tuple(cases))
+    note = (
+        f"{len(bare)} test or validation cases have no label: left out (test_images: unlabeled in semibench.yaml adds them to the "
+        "unlabeled ones)"
+    )
+    kept = tuple(case for case in found.cases if case.id not in bare)
+    return replace(found, cases=kept, notes=(*found.notes, note))
 
 
 def _with_groups(found: Found, declaration: Declaration) -> Found:
