@@ -131,7 +131,7 @@ def _channels(cases: Sequence[FoundCase], declaration: Declaration, dims: int, n
     path = images[0][0]
     if count == 1 and is_picture(path):
         pictures = [files[0] for files in images[:COLOURS_LOOKED_AT]]
-        coloured = [file for file in pictures if picture_kind(file) == "colour" and _is_coloured(file)]
+        coloured = [file for file in pictures if _is_coloured(file)]
         if coloured:
             notes.append(f"images in colour: three channels ({coloured[0].name})")
             return ("red", "green", "blue")
@@ -146,8 +146,21 @@ def _channels(cases: Sequence[FoundCase], declaration: Declaration, dims: int, n
 
 
 def _is_coloured(file: Path) -> bool:
-    colours = read_colour(file)
+    """Returns whether a picture is in colour; a damaged one is told when it is read for use."""
+    try:
+        if picture_kind(file) != "colour":
+            return False
+        colours = read_colour(file)
+    except CaseError:
+        return False
     return bool((colours != colours[..., :1]).any())
+
+
+def _is_deep(file: Path) -> bool:
+    try:
+        return picture_kind(file) == "deep"
+    except CaseError:
+        return False
 
 
 def _classes(
@@ -190,7 +203,7 @@ def _scale(case: FoundCase, declaration: Declaration, dims: int, modality: str, 
     if declaration.window is not None:
         return {"scale": "window"}
     picture = is_picture(case.images[0])
-    if picture and picture_kind(case.images[0]) != "deep":
+    if picture and not _is_deep(case.images[0]):
         notes.append("values: divided by 255")
         return {"scale": "divide by 255"}
     words = modality.lower().replace(",", " ").split()
