@@ -17,7 +17,7 @@ from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track,
 from semibench.contracts.protocol import OWN_SPLIT, UNLABELED_FROM, DrawProtocol, Synthesis
 from semibench.contracts.recipe import Recipe, network_options
 from semibench.contracts.schedule import Term
-from semibench.data.declared.naming import find_dataset
+from semibench.data.declared.naming import find_dataset, is_path
 from semibench.guard import calling, returned, returned_mapping
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
@@ -264,7 +264,8 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     if reason:
         raise UnsupportedError(f"protocol {names.protocol.name!r}: {reason}")
     with calling(options.protocol, "sources"):
-        sources = {name: find_dataset(plugins, name) for name in options.protocol.sources(card, protocol_options)}
+        others_named = options.protocol.sources(card, protocol_options)
+    sources = {name: _named_dataset(plugins, name) for name in others_named}
     others = {name: opening.open(item, "always" if phantom else "never")[0] for name, item in sources.items()}
     if others:
         catalog = DataCatalog({card.name: dataset, **others})
@@ -276,6 +277,16 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
         returned(options.protocol, "synthesis", synthesis, Synthesis, "a Synthesis or None")
     own = chosen_split(request.split, options.own_split, catalog)
     return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources, own)
+
+
+def _named_dataset(plugins: Registry, name: str) -> Registered:
+    """Returns another data set of a run. Its name stands in the key, so it can't be a path."""
+    if is_path(name):
+        raise UsageError(
+            f"data set {name!r}: expected a name, as it stands in the key of the run, found a path; give the folder a name with "
+            "bench data register"
+        )
+    return find_dataset(plugins, name)
 
 
 def defaults_of_data(names: Names, protocol: DrawProtocol, dataset: Dataset) -> dict[str, Any]:

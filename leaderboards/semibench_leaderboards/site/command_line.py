@@ -10,7 +10,7 @@ from typing import Any
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
 from semibench.contracts.recipe import network_options
-from semibench.data.declared.naming import find_dataset
+from semibench.data.declared.naming import LOCAL, find_dataset
 from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
@@ -46,7 +46,7 @@ def cell_of(spec: RunSpec, *, study: Any = None, tuning: str = "default") -> Cel
     track, entry = spec.track, spec.entry
     changes: dict[str, Any] = {
         "protocol": track.protocol.short,
-        "dataset": track.dataset.short,
+        "dataset": track.dataset.name if track.dataset.name.startswith(f"{LOCAL}:") else track.dataset.short,
         "method": entry.method.short,
         "backbone": entry.backbone.short,
         "recipe": spec.recipe.short.rstrip("*"),

@@ -15,7 +15,7 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
 from semibench.data.roots import Attempt, Location, cache_dir, locate, registered_folders
 from semibench.files import read_cached_json, write_json
-from semibench.registry import Registered, Registry
+from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class DeclaredSet(Registered):
 def is_path(name: str) -> bool:
     """Returns whether the name of a data set is written as a path: ./mydata, ../mydata, ~/mydata, /data/mine, .\\mydata."""
     return name.startswith((".", "~")) or "/" in name or "\\" in name or Path(name).is_absolute()
+
+
+def short_name(name: str) -> str:
+    """Returns the name under which boards and studies know what a request calls its data set."""
+    if not is_path(name):
+        return name.split(":")[-1]
+    return find_dataset(registry(), name).name
 
 
 def find_dataset(plugins: Registry, name: str, reporter: Reporter | None = None) -> Registered:

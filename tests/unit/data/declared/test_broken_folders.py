@@ -34,6 +34,10 @@ def bare(folder: Path) -> Path:
     return picture_folders(folder, [], bare=NAMES)
 
 
+def unmarked(folder: Path) -> None:
+    picture_folders(folder, [], images="{}.png", bare=NAMES)
+
+
 def table(folder: Path, text: str) -> None:
     picture_folders(folder, NAMES, images="x/{}.png", masks="y/{}.png")
     (folder / "cases.csv").write_text(text, encoding="utf-8")
@@ -116,7 +120,7 @@ FOUND: dict[str, tuple[Make, str]] = {
     "an empty image folder": (lambda folder: (folder / "images").mkdir(parents=True), "found an empty folder"),
     "no masks at all": (bare, "no labeled case"),
     "an empty mask folder": (lambda folder: (bare(folder) / "masks").mkdir(), "put the masks there"),
-    "pictures without a mark": (lambda folder: picture_folders(folder, [], images="{}.png", bare=NAMES), "masks beside their images"),
+    "pictures without a mark": (unmarked, "masks beside their images"),
     "two images of one name": (two_images, "p01.jpg and p01.png"),
     "two images of one id": (two_images_of_two_folders, "two for 'a_1'"),
     "a mask without its image": (orphan, "none for 1 of 8 masks, e.g. p05.png"),
