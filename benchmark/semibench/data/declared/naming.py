@@ -80,21 +80,19 @@ def find_dataset(plugins: Registry, name: str, reporter: Reporter | None = None)
     if is_path(name):
         return declared_set(Path(name).expanduser(), plugins, reporter)
     owner, _, short = name.rpartition(":")
-    folders = registered_folders()
-    try:
-        if owner == LOCAL:
-            raise UnknownNameError("data set", name, folders)
-        return plugins.get("datasets", name)
-    except UnknownNameError as error:
-        folder = folders.get(short) if owner in ("", LOCAL) else None
-        if folder is None and owner == LOCAL:
-            folder = _remembered(short)
-        if folder is not None:
-            return declared_set(folder, plugins, reporter, name=short)
-        if owner == LOCAL:
+    if owner == LOCAL:
+        folder = registered_folders().get(short) or _remembered(short)
+        if folder is None:
             raise UsageError(
                 f"data set {name!r} is declared by a folder that isn't known here; name it: bench data register {short} FOLDER"
-            ) from error
+            )
+        return declared_set(folder, plugins, reporter, name=short)
+    try:
+        return plugins.get("datasets", name)
+    except UnknownNameError as error:
+        folder = registered_folders().get(name) if not owner else None
+        if folder is not None:
+            return declared_set(folder, plugins, reporter, name=name)
         if Path(name).is_dir():
             error.args = (f"{error} There is a folder {name!r} here: write -d ./{name} to use it.",)
         raise
@@ -147,6 +145,12 @@ def declared_set(
         "datasets", card, LOCAL, __version__, LOCAL, "semibench.data.declared.dataset",
         home.resolve(), look,
     )  # fmt: skip
+
+
+def own_names(plugins: Registry) -> dict[str, Path]:
+    """Returns the names that `bench data register` gave, with their folders."""
+    taken = {item.name for item in plugins.cards("datasets")}
+    return {name: folder for name, folder in registered_folders().items() if name not in taken}
 
 
 def place_of(item: Registered, data_root: Path | None) -> Location:
