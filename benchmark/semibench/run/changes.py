@@ -10,6 +10,7 @@ from semibench.contracts.identity import SHORT
 from semibench.contracts.protocol import OWN_SPLIT
 from semibench.contracts.recipe import network_options
 from semibench.files import jsonable
+from semibench.run.data_choices import defaults_of_data
 from semibench.run.defaults import grid_of
 from semibench.run.request import parts_of, without
 from semibench.run.settings import Nested, default_options, merge, term_records
@@ -69,7 +70,7 @@ def _protocol_defaults(resolved: Resolved) -> tuple[Nested, Nested]:
     protocol = merge(
         default_options(options.protocol.Options),
         options.protocol.defaults(data.catalog),
-        _of_data(resolved),
+        defaults_of_data(resolved.names.protocol.name, options.protocol, data.catalog.datasets[data.catalog.main]),
         options.recipe_protocol,
     )
     if options.generator is None:
@@ -79,14 +80,6 @@ def _protocol_defaults(resolved: Resolved) -> tuple[Nested, Nested]:
     protocol["curation"] = default_options(generator.Curation)
     presets = generator.presets.get(options.recipe.name.rstrip("*"), {})
     return protocol, merge(default_options(generator.Options), presets)
-
-
-def _of_data(resolved: Resolved) -> Mapping[str, Any]:
-    """Returns the option values of the protocol that the data set proposes."""
-    main = resolved.data.catalog.datasets[resolved.data.catalog.main]
-    return main.protocol_defaults(
-        resolved.names.protocol.name, frozenset(resolved.options.protocol.Options.model_fields)
-    )
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -17,11 +17,11 @@ from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track,
 from semibench.contracts.protocol import OWN_SPLIT, UNLABELED_FROM, DrawProtocol, Synthesis
 from semibench.contracts.recipe import Recipe, network_options
 from semibench.contracts.schedule import Term
-from semibench.data.declared.naming import find_dataset, is_path
-from semibench.guard import calling, returned, returned_mapping
+from semibench.guard import calling, returned
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.controls import asks_for_control
+from semibench.run.data_choices import defaults_of_data, drawn_options, named_dataset, without_phantom
 from semibench.run.defaults import base_recipe, grid_of, own_recipe
 from semibench.run.names import Names, find_names
 from semibench.run.own_split import ChosenSplit, chosen_split
@@ -249,7 +249,7 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     catalog = DataCatalog({card.name: dataset})
     with calling(options.protocol, "defaults"):
         protocol_defaults = dict(options.protocol.defaults(catalog))
-    protocol_defaults |= defaults_of_data(names, options.protocol, dataset)
+    protocol_defaults |= defaults_of_data(names.protocol.name, options.protocol, dataset)
     if request.split is not None or options.own_split:  # no published split stands in the key beside one's own
         protocol_defaults |= drawn_options(options.protocol)
     protocol_options = build(
@@ -265,7 +265,7 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
         raise UnsupportedError(f"protocol {names.protocol.name!r}: {reason}")
     with calling(options.protocol, "sources"):
         others_named = options.protocol.sources(card, protocol_options)
-    sources = {name: _named_dataset(plugins, name) for name in others_named}
+    sources = {name: named_dataset(plugins, name) for name in others_named}
     others = {name: opening.open(item, "always" if phantom else "never")[0] for name, item in sources.items()}
     if others:
         catalog = DataCatalog({card.name: dataset, **others})
@@ -277,29 +277,6 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
         returned(options.protocol, "synthesis", synthesis, Synthesis, "a Synthesis or None")
     own = chosen_split(request.split, options.own_split, catalog)
     return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources, own)
-
-
-def _named_dataset(plugins: Registry, name: str) -> Registered:
-    """Returns another data set of a run. Its name stands in the key, so it can't be a path."""
-    if is_path(name):
-        raise UsageError(
-            f"data set {name!r}: expected a name, as it stands in the key of the run, found a path; give the folder a name with "
-            "bench data register"
-        )
-    return find_dataset(plugins, name)
-
-
-def defaults_of_data(names: Names, protocol: DrawProtocol, dataset: Dataset) -> dict[str, Any]:
-    """Returns the option values of the protocol that the data set proposes."""
-    with calling(dataset, "protocol_defaults"):
-        proposed = dataset.protocol_defaults(names.protocol.name, frozenset(protocol.Options.model_fields))
-        return dict(returned_mapping(dataset, "protocol_defaults", proposed, "option -> value"))
-
-
-def drawn_options(protocol: DrawProtocol) -> dict[str, str]:
-    """Returns the options with which a protocol uses no published split."""
-    fields = protocol.Options.model_fields
-    return {name: "drawn" for name in ("source", "split") if name in fields and fields[name].default == "drawn"}
 
 
 @dataclass(frozen=True)
@@ -328,7 +305,7 @@ class _Opening:
         cls = item.resolve()
         parsed = build(cls.Options, f"data set {item.name!r}", grid_of(cls, self.recipe, item.card.dims), options or {})
         if isinstance(item, DeclaredSet):
-            phantom = _without_phantom(item.name, phantom)
+            phantom = without_phantom(item.name, phantom)
             for line in item.told():
                 self.reporter.note(line)
             for line in item.doubts():
@@ -348,15 +325,6 @@ class _Opening:
             )
         with calling(cls, "phantom"):
             return cls.phantom(parsed, self.phantom_options), True
-
-
-def _without_phantom(name: str, phantom: Phantom) -> Phantom:
-    """Returns that a declared data set is real; raises UsageError where a phantom is asked for."""
-    if phantom == "always":
-        raise UsageError(
-            f"data set {name!r} is declared by its folder and has no phantom; leave out --phantom, or take a built-in data set"
-        )
-    return "never"
 
 
 def _with_generator(protocol_options: Any, options: Options, item: Registered) -> Any:
