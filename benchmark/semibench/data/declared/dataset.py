@@ -76,21 +76,15 @@ class DeclaredDataset(FileDataset):
                 f"data set {self.card.name!r}: expected the declaration of the run, {key}={options.declared.get(key)!r}, found "
                 f"{key}={now.get(key)!r} in {self.root}; restore its semibench.yaml, or change that file instead of the option"
             )
-        if options.cases and options.cases != self.cases_digest():
+        if options.cases and options.cases != cases_digest(self.found):
             raise UsageError(
                 f"data set {self.card.name!r}: expected the cases of the run, found others, or other groups, domains or roles, in "
                 f"{self.root}; restore the files and lists of that run"
             )
 
-    @classmethod
-    def cases_digest(cls) -> str:
-        """Returns a digest of who the cases are: ids, groups, domains, labels, roles and folds. Paths don't count."""
-        rows = [[case.id, case.group, case.domain, case.label is not None, case.role] for case in cls.found.cases]
-        return sha256(canonical({"cases": sorted(rows, key=str), "folds": cls.found.folds}))
-
     def settings(self) -> dict[str, Any]:
         declared = type(self).declaration.record()
-        return super().settings() | {"declared": declared, "cases": self.cases_digest()}
+        return super().settings() | {"declared": declared, "cases": cases_digest(self.found)}
 
     @cached_property
     def _by_id(self) -> Mapping[str, FoundCase]:
@@ -270,6 +264,12 @@ def _sides(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
+def cases_digest(found: Found) -> str:
+    """Returns a digest of who the cases are: ids, groups, domains, labels, roles and folds. Paths don't count."""
+    rows = [[case.id, case.group, case.domain, case.label is not None, case.role] for case in found.cases]
+    return sha256(canonical({"cases": sorted(rows, key=str), "folds": found.folds}))
+
+
 def declared_class(name: str, declaration: Declaration, found: Found) -> type[DeclaredDataset]:
     """Returns the class of a data set, once its declaration leaves nothing open.
 
@@ -280,10 +280,9 @@ def declared_class(name: str, declaration: Declaration, found: Found) -> type[De
     """
     domains = tuple(sorted({case.domain or DEFAULT_DOMAIN for case in found.cases}))
     labeled = any(case.label is not None for case in found.cases)
-    bare = type("Bare", (DeclaredDataset,), {"found": found})
     options: dict[str, Any] = {
         "declared": (dict[str, Any], declaration.record()),
-        "cases": (str, bare.cases_digest()),
+        "cases": (str, cases_digest(found)),
     }
     if declaration.size is not None:
         options["size"] = (Grid | None, declaration.size)

@@ -45,7 +45,8 @@ def find_decathlon(folder: Path, declaration: Declaration) -> Found:
         raise refuse(
             folder, "the folder imagesTr/", contents(folder), "add it, or give another layout in semibench.yaml"
         )
-    notes, warnings = ["images in imagesTr/, labels in labelsTr/"], []
+    notes = ["images in imagesTr/, labels in labelsTr/"]
+    warnings: list[str] = []
     training = _images(images)
     labels = _labels(first_folder(folder, ("labelsTr",)))
     orphans = [case for case in labels if case not in training]
