@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from semibench.contracts.cases import PhantomOptions
 from semibench.contracts.identity import SHORT
 from semibench.contracts.protocol import OWN_SPLIT
-from semibench.contracts.recipe import network_options
+from semibench.contracts.recipe import limited_confidence, network_options
+from semibench.contracts.schedule import ramped
 from semibench.files import jsonable
 from semibench.run.data_choices import defaults_of_data
 from semibench.run.defaults import grid_of
@@ -54,8 +55,11 @@ def _defaults(resolved: Resolved) -> dict[str, Nested]:
     protocol, generator = _protocol_defaults(resolved)
     return {
         "recipe": without(options.base.model_dump(mode="json"), "name", "dims"),
-        "method": default_options(options.method.Options),
-        "term": term_records(options.method.terms, {}),
+        "method": merge(
+            default_options(options.method.Options),
+            limited_confidence(options.method.Options, options.recipe.highest_confidence),
+        ),
+        "term": term_records(ramped(options.method.terms, options.recipe.unlabeled_ramp), {}),
         "backbone": merge(default_options(options.backbone.Options), network),
         "protocol": protocol,
         "dataset": merge(default_options(names.dataset.resolve().Options), size),
