@@ -30,7 +30,10 @@ SMOKE = ("run", "--protocol", "self", "--dataset", "tus", "--recipe", "smoke", "
 FEW = ("--set", "phantom.scale=0.1", "--set", "phantom.cases=16")
 """Few small images."""
 
-SMALL = (*SMOKE, *FEW, "--set", "iterations=3", "--convention", "semibench-1", "--no-track", "--no-pictures")
+SCORED = ("--convention", "semibench-1", "--convention", "mgcc-2023")
+"""Scores on the grid of the files and on that of the network."""
+
+SMALL = (*SMOKE, *FEW, "--set", "iterations=3", *SCORED, "--no-track", "--no-pictures")
 """The same on few small images, with nothing beside it."""
 
 UNFORESEEN = "(--debug and the run's log.txt show where)"

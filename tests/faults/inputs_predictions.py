@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from faults.damage import NOISE
-from faults.feeding import FEW, SMALL, Given
+from faults.feeding import FEW, SCORED, SMALL, Given
 from faults.inputs_bundles import npy_bytes, spoil_deflate, zip_bytes
 from faults.inputs_records import run_folder
 
@@ -30,8 +30,7 @@ SCORE = (
     "--recipe",
     "smoke",
     *FEW,
-    "--convention",
-    "semibench-1",
+    *SCORED,
     "--no-track",
     "--name",
     "somebody",

@@ -34,7 +34,7 @@ from semibench.evaluation.scoring import score_cases, score_prediction
 from semibench.guard import calling, raised_by_plugin, who
 from semibench.registry import Source, also_registered
 from semibench.run.assembly import _check_initialised
-from semibench.run.prepare import checked_split
+from semibench.run.drawing import checked_split
 
 
 class Raising(toys.Supervised):

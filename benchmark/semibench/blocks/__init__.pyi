@@ -54,6 +54,10 @@ from .datasets.nifti_files import (
     read_nifti as read_nifti,
     read_nifti_lps as read_nifti_lps,
 )
+from .datasets.npz_files import (
+    npz_keys as npz_keys,
+    read_npz as read_npz,
+)
 from .datasets.official_layout import (
     candidate_folders as candidate_folders,
     find_data_folder as find_data_folder,
@@ -85,6 +89,10 @@ from .datasets.raster_files import (
 from .datasets.small_tables import (
     read_table as read_table,
     unused_rows as unused_rows,
+)
+from .datasets.stored_pictures import (
+    picture_kind as picture_kind,
+    read_stored_picture as read_stored_picture,
 )
 from .datasets.volume_dataset import (
     PreparedVolume as PreparedVolume,

@@ -16,6 +16,7 @@ import typer
 from semibench.cli.console import Output, duration, stderr, stdout, table
 from semibench.cli.progress import Screen
 from semibench.contracts.identity import SHORT
+from semibench.data.declared.naming import short_name
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class References:
 
     def _log(self, row: Compared) -> Path:
         name = row.title.replace(", ", "-").replace(" ", "-")
-        return row.request.runs / LOGS / f"{row.request.dataset}-{name}.txt"
+        return row.request.runs / LOGS / f"{short_name(row.request.dataset)}-{name}.txt"
 
 
 def _first_words(row: Compared, text: bytes) -> str:
@@ -200,7 +201,7 @@ def show_comparison(console: Output, rows: Sequence[tuple[Compared, Ended]]) -> 
     runs = "" if request.runs == Path("runs") else f" --runs {request.runs}"
     console.show(
         f"\nThis is one seed of one split; --seeds 0-2 runs three.\n"
-        f"leaderboard with intervals and ranks: bench leaderboard --dataset {request.dataset}{runs}",
+        f"leaderboard with intervals and ranks: bench leaderboard --dataset {short_name(request.dataset)}{runs}",
         soft_wrap=True,
     )
 

@@ -13,6 +13,7 @@ import typer
 
 from semibench.cli.console import emit, stderr, stdout, table
 from semibench.cli.options import DataRoot, Debug, Json, PhantomChoice, Settings
+from semibench.cli.own_data_command import new, register
 from semibench.cli.progress import reporter_for
 from semibench.contracts.errors import LayoutError, SemibenchError
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from semibench.contracts.cases import Dataset
 
-Name = Annotated[str, typer.Argument(help="A data set: `bench list datasets`.")]
+Name = Annotated[str, typer.Argument(help="A data set: `bench list datasets`, or a folder of your own: ./mydata.")]
+NEW = "Examples:  bench data new ./mydata  ·  bench data new ./mydata --name my-clinic --force"
+REGISTER = "Examples:  bench data register my-clinic ./mydata  ·  bench data register my-clinic ~/data/mine --user"
 
 
 def add(app: typer.Typer) -> None:
@@ -29,22 +32,25 @@ def add(app: typer.Typer) -> None:
     group = typer.Typer(
         name="data",
         no_args_is_help=True,
-        help="Locate the files of data sets, check them, and find duplicate images.",
+        help="Locate the files of data sets, check them, find duplicate images, and declare data sets of your own.",
         epilog="Examples:  bench data where tus  ·  bench data verify bus-bra --data-root ~/data  ·  bench data audit busi --write",
     )
     group.command("where")(where)
     group.command("verify")(verify)
     group.command("audit")(audit)
+    group.command("new", epilog=NEW)(new)
+    group.command("register", epilog=REGISTER)(register)
     app.add_typer(group)
 
 
 def where(name: Name, data_root: DataRoot = None, as_json: Json = False, debug: Debug = False) -> None:
     """Show where the files of a data set are searched, and the expected folder tree."""
-    from semibench.data.roots import locate
+    from semibench.data.declared.naming import find_dataset, place_of
     from semibench.registry import registry
 
-    card = registry().get("datasets", name).card
-    location = locate(card.name, data_root, aliases=card.folders)
+    item = find_dataset(registry(), name)
+    card = item.card
+    location = place_of(item, data_root)
     if as_json:
         tried = [{"source": a.source, "path": a.path, "outcome": a.outcome} for a in location.tried]
         emit(
@@ -74,12 +80,12 @@ def open_dataset(name: str, data_root: Path | None, settings: list[str] | None, 
         LayoutError: if there are no files; the message shows where they are searched and the expected tree.
     """
     from semibench.contracts.cases import PhantomOptions
-    from semibench.data.roots import locate
+    from semibench.data.declared.naming import find_dataset, place_of
     from semibench.guard import calling
     from semibench.registry import registry
     from semibench.run.settings import assign, build, parse
 
-    item = registry().get("datasets", name)
+    item = find_dataset(registry(), name)
     cls = item.resolve()
     given = assign(parse(settings or ()), {"dataset": cls.Options.model_fields, "phantom": PhantomOptions.model_fields})
     options = build(cls.Options, f"data set {item.name!r}", given["dataset"])
@@ -88,7 +94,7 @@ def open_dataset(name: str, data_root: Path | None, settings: list[str] | None, 
         with calling(cls, "phantom"):
             stand_in: Dataset = cls.phantom(options, choice)
         return stand_in
-    location = locate(item.name, data_root, aliases=item.card.folders)
+    location = place_of(item, data_root)
     if location.path is None:
         obtain = f"\n  how to obtain it: {item.card.obtain}" if item.card.obtain else ""
         raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}{obtain}")
@@ -165,7 +171,7 @@ def audit(
     if write:
         if dataset.root is None:
             raise SemibenchError("a phantom has no files, so no group table can be written")
-        written = write_group_table(report, name, dataset.root)
+        written = write_group_table(report, dataset.card.name, dataset.root)
     if as_json:
         emit({"name": name, "summary": report.summary(), "pairs": _records(report.pairs), "crossings": _records(report.crossings),
               "groups": _records(report.rows), "written": written})  # fmt: skip

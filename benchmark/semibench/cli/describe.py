@@ -29,11 +29,12 @@ def describe(plugins: Registry, kind: str, name: str) -> dict[str, Any]:
         UnknownNameError: for an unknown name.
         PluginError: if the class is broken.
     """
+    from semibench.data.declared.naming import find_dataset
     from semibench.registry import KINDS
 
     if kind == "recipes":
         return _recipe(plugins, name)
-    item = plugins.get(kind, name)
+    item = find_dataset(plugins, name) if kind == "datasets" else plugins.get(kind, name)
     record: dict[str, Any] = {
         "kind": KINDS[kind].singular,
         "name": item.name,

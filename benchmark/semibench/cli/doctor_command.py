@@ -118,12 +118,17 @@ def hidden_commands(app: typer.Typer, plugins: Any) -> list[dict[str, Any]]:
 def data(plugins: Any, data_root: Path | None) -> list[dict[str, Any]]:
     """Returns the folder of each data set and what named it. Without one, its phantom is used, unless a folder for data that
     doesn't hold it is named somewhere."""
+    from semibench.data.declared.naming import own_names
     from semibench.data.roots import locate
 
     rows = []
     for item in plugins.cards("datasets"):
         location = locate(item.name, data_root, aliases=item.card.folders)
         rows.append({"name": item.name, "path": location.path, "source": location.source, "named": location.named})
+    rows += [
+        {"name": name, "path": folder if folder.exists() else None, "source": "[data.paths]", "named": True}
+        for name, folder in own_names(plugins).items()
+    ]
     return rows
 
 

@@ -99,6 +99,23 @@ def _cards(plugins: Any, kind: str, as_json: bool) -> None:
     columns = COLUMNS[kind]
     rows = [[*(_column(item.card, column) for column in columns), item.distribution] for item in items]
     stdout().show(table([*(column.replace("_", " ") for column in columns), "from"], rows))
+    if kind == "datasets":
+        _own_data_sets(plugins)
+
+
+def _own_data_sets(plugins: Any) -> None:
+    """Shows the names that `bench data register` gave."""
+    from semibench.cli.console import stderr
+    from semibench.contracts.errors import UsageError
+    from semibench.data.declared.naming import own_names
+
+    try:
+        named = own_names(plugins)
+    except UsageError as error:  # of a configuration file: the list is right all the same
+        stderr().show(str(error), style="yellow")
+        return
+    for name, folder in named.items():
+        stdout().show(f"your own: {name} ({folder})", soft_wrap=True)
 
 
 def _column(card: Any, column: str) -> Any:

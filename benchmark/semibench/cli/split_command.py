@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from semibench.contracts.cases import Split
 
 
-ASKED = ("protocol", "dataset", "recipe", "draw", "fold", "settings", "data_root", "phantom")
+ASKED = ("protocol", "dataset", "recipe", "draw", "fold", "settings", "split", "data_root", "phantom")
 """Fields of a cell that a split depends on; a recipe may come with protocol options."""
 
 
@@ -38,12 +40,17 @@ def add(app: typer.Typer) -> None:
 
     @app.command(
         "split",
-        epilog="Examples:  bench split -p ssmis -d la --set labeled=8  ·  bench split -p umda -d mmwhs --draw 1 --json",
+        epilog="Examples:  bench split -p ssmis -d la --set labeled=8  ·  bench split -p umda -d mmwhs --draw 1 --json  ·  "
+        "bench split -p self -d tus --out split.json",
     )
     @with_options
     def split_command(
         cell: Annotated[Cell, Fields(Cell, only=ASKED)],
         ids: Annotated[bool, typer.Option("--ids", help="List the cases too.")] = False,
+        out: Annotated[
+            Path | None,
+            typer.Option("--out", metavar="FILE", help="Write the split to a JSON or CSV file, which --split reads."),
+        ] = None,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
@@ -59,6 +66,8 @@ def add(app: typer.Typer) -> None:
         finally:
             reporter.close()
         replicate = resolved.spec.replicate
+        if out is not None:
+            write_split(out, split, resolved.names.card.name)
         if as_json:
             head = {
                 "protocol": resolved.spec.track.protocol.model_dump(mode="json"),
@@ -76,9 +85,40 @@ def add(app: typer.Typer) -> None:
         stdout().show(f"validation from: {split.validation_from} · excluded: {len(split.excluded)}")
         for warning in warnings:
             stderr().show(f"WARNING: {warning}", style="bold yellow")
+        if out is not None:
+            stdout().show(f"written: {out} (use it with --split {out})", soft_wrap=True)
         if ids:
             for role, refs in split.roles().items():
                 stdout().show(f"\n{role}: " + (" ".join(ref.key for ref in refs) or "none"), soft_wrap=True)
+
+
+def write_split(file: Path, split: Split, main: str) -> None:
+    """Writes a split as `--split` reads it, as JSON or, by its ending, as CSV.
+
+    Raises:
+        UsageError: for another ending, or a folder that isn't there.
+    """
+    from semibench.contracts.errors import UsageError
+    from semibench.files import write_atomically, write_json
+    from semibench.run.own_split import split_record
+
+    if file.suffix.lower() not in (".json", ".csv"):
+        raise UsageError(
+            f"--out {file}: expected a name that ends in .json or .csv, found {file.suffix or 'no ending'!r}; add it"
+        )
+    if not file.parent.is_dir() or file.is_dir():
+        raise UsageError(f"--out {file}: expected a file in a folder that is there, found none; make the folder first")
+    if file.suffix.lower() == ".json":
+        write_json(file, split_record(split, main))
+        return
+    roles = split_record(split, main)
+    rows = [("case", "role"), *((name, role) for role, names in roles.items() for name in names)]
+
+    def write(draft: Path) -> None:
+        with draft.open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(rows)
+
+    write_atomically(file, write)
 
 
 def summary(split: Split) -> list[tuple[str, int, int, int, str]]:

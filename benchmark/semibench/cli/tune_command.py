@@ -112,7 +112,7 @@ def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | N
         fixed=parse(cell.settings),
     )  # fmt: skip
     return StudySpec(
-        name=name or f"{cell.protocol}-{cell.dataset}-{names.method.name}",
+        name=name or f"{cell.protocol}-{names.dataset.name}-{names.method.name}",
         request=cell.model_copy(update={"method": names.method.name, "backbone": names.backbone.name}),
         space=tuple(space),
         sampler=search_.sampler,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -160,6 +160,9 @@ class Dataset(ABC):
     """The card that the hook returns."""
     Options: ClassVar[type[DatasetOptions]] = DatasetOptions
     """The options of this data set."""
+    adds_bare_cases: ClassVar[bool] = False
+    """Whether cases without a label join the unlabeled ones of a split that a protocol draws inside this data set. The built-in
+    data sets are drawn from their cases with a label alone, as in the papers."""
     fingerprint: str | None = None
     """Phantoms and synthetic sets only: identifies the content, in place of the bytes of files."""
 
@@ -223,6 +226,15 @@ class Dataset(ABC):
 
     def splits(self) -> Mapping[str, Split]:
         """Return the published splits by name, limited to cases that are present; none by default."""
+        return {}
+
+    def protocol_defaults(self, protocol: str, options: Collection[str]) -> Mapping[str, Any]:
+        """Return option values of a protocol that suit these cases; none by default.
+
+        Args:
+            protocol: name of the protocol.
+            options: names of its options.
+        """
         return {}
 
     @classmethod

@@ -49,13 +49,19 @@ UNLABELED_FROM = "unlabeled_from"
 the track."""
 
 
+OWN_SPLIT = "own_split"
+"""Name of the option that holds the digest of a split of one's own (`--split FILE`). The harness uses it in place of a draw.
+It stands among the protocol's options in the track, and only where there is one."""
+
+
 class OfEveryProtocol(BaseModel, frozen=True, extra="forbid"):
-    """The option that the harness adds to those of a protocol, for `bench show`."""
+    """The options that the harness adds to those of a protocol, for `bench show`."""
 
     unlabeled_from: Literal["split", "labeled"] = Field(
         "split",
         description="unlabeled images: those that the protocol draws, or the labeled ones (a control; --control)",
     )
+    own_split: str = Field("", description="digest of a split of one's own; give its file with --split")
 
 
 class ProtocolOptions(BaseModel, frozen=True, extra="forbid"):

@@ -15,7 +15,7 @@ from semibench.blocks.datasets.folder_walk import plain_name, printable, sub_fol
 from semibench.blocks.groups import cache_dir
 from semibench.contracts.errors import UsageError
 
-__all__ = ["Attempt", "Location", "cache_dir", "config_files", "locate"]
+__all__ = ["Attempt", "Location", "cache_dir", "config_files", "locate", "registered_folders"]
 
 DATA = "SEMIBENCH_DATA"
 CONFIG = "semibench.toml"
@@ -118,6 +118,17 @@ def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[
         if home is not None:
             return Location(name, home, source, tuple(tried))
     return Location(name, None, None, tuple(tried))
+
+
+def registered_folders() -> dict[str, Path]:
+    """Return name -> folder of every `[data.paths]`, ./semibench.toml before the user's file. May raise UsageError."""
+    folders: dict[str, Path] = {}
+    for file in config_files():
+        for name, text in ((_section(file) or {}).get("paths") or {}).items():
+            folder = _resolved(text, file)
+            if folder is not None:
+                folders.setdefault(name, folder)
+    return folders
 
 
 def _section(file: Path) -> Mapping[str, Any] | None:

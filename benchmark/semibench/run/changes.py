@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import PhantomOptions
-from semibench.contracts.recipe import grid_options, limited_confidence, network_options
+from semibench.contracts.identity import SHORT
+from semibench.contracts.protocol import OWN_SPLIT
+from semibench.contracts.recipe import limited_confidence, network_options
 from semibench.contracts.schedule import ramped
 from semibench.files import jsonable
+from semibench.run.data_choices import defaults_of_data
+from semibench.run.defaults import grid_of
 from semibench.run.request import parts_of, without
 from semibench.run.settings import Nested, default_options, merge, term_records
 from semibench.runfolder.plans import ChangedSetting
@@ -33,17 +37,19 @@ def changed_settings(resolved: Resolved) -> dict[str, ChangedSetting]:
 
 
 def split_name(options: Mapping[str, Any]) -> str:
-    """Returns the name of the split that a protocol's options select: "drawn", or that of a published one.
+    """Returns the name of the split that a protocol's options select: "drawn", that of a published one, or "own" with its digest.
 
     Protocols name it `split`, or `source` if their split is the only source of cases; others draw theirs.
     """
+    if options.get(OWN_SPLIT):
+        return f"own {str(options[OWN_SPLIT])[:SHORT]}"
     return str(options.get("split", options.get("source", "drawn")))
 
 
 def _defaults(resolved: Resolved) -> dict[str, Nested]:
     """Returns the default of every option, by part."""
     names, options, data = resolved.names, resolved.options, resolved.data
-    size = grid_options(options.recipe, names.card.dims)
+    size = grid_of(names.dataset.resolve(), options.recipe, names.card.dims)
     known = options.backbone.Options.model_fields
     network = network_options(options.recipe.model_dump(), names.backbone.name, known)
     protocol, generator = _protocol_defaults(resolved)
@@ -66,7 +72,10 @@ def _protocol_defaults(resolved: Resolved) -> tuple[Nested, Nested]:
     """Returns the default options of the protocol and those of its generator."""
     options, data = resolved.options, resolved.data
     protocol = merge(
-        default_options(options.protocol.Options), options.protocol.defaults(data.catalog), options.recipe_protocol
+        default_options(options.protocol.Options),
+        options.protocol.defaults(data.catalog),
+        defaults_of_data(resolved.names.protocol.name, options.protocol, data.catalog.datasets[data.catalog.main]),
+        options.recipe_protocol,
     )
     if options.generator is None:
         return protocol, {}

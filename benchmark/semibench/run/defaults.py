@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from semibench.contracts.cards import DatasetCard, RecipeCard
+from semibench.contracts.cases import Dataset
 from semibench.contracts.errors import UnknownNameError, UnsupportedError, UsageError
-from semibench.contracts.recipe import Recipe
+from semibench.contracts.recipe import Recipe, grid_options
 from semibench.registry import BUILT_IN, Registered, Registry
 from semibench.run.settings import build, merge
 
@@ -139,3 +140,15 @@ def choose_dims(asked: int | None, card: DatasetCard, method: Registered | None,
             return dims
     parts = [f"{item.kind[:-1]} {item.name!r}: {item.card.dims}" for item in (method, backbone) if item is not None]
     raise UnsupportedError(f"no common dims: tried {candidates}; {'; '.join(parts)}")
+
+
+def grid_of(dataset: type[Dataset], recipe: Recipe, dims: int) -> dict[str, Any]:
+    """Returns what a recipe sets for the options of a data set: its grid, unless the data set has one of its own as default.
+
+    Args:
+        dataset: the class of the data set.
+        recipe: the recipe of a run.
+        dims: dimensions of its cases.
+    """
+    own = dataset.Options.model_fields["size"].default
+    return grid_options(recipe, dims) if own is None else {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.errors import UnsupportedError
+from semibench.data.declared.naming import find_dataset
 from semibench.registry import Registered, Registry
 from semibench.run.defaults import choose_dims, default_backbone, default_method
 from semibench.run.request import Cell
@@ -38,7 +39,7 @@ class Names:
 def find_names(cell: Cell, plugins: Registry) -> Names:
     """Looks up the named plug-ins, fills in those that are left out, and determines the dims."""
     settings = parse(cell.settings)
-    dataset, protocol = plugins.get("datasets", cell.dataset), plugins.get("protocols", cell.protocol)
+    dataset, protocol = find_dataset(plugins, cell.dataset), plugins.get("protocols", cell.protocol)
     method = plugins.get("methods", cell.method) if cell.method else None
     backbone = plugins.get("backbones", cell.backbone) if cell.backbone else None
     if method is not None and backbone is None and method.card.backbone is not None:

@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semibench.contracts.cases import CaseRef, Split
+from semibench.contracts.cases import Split
 from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, one_line
 from semibench.contracts.identity import SHORT, RunSpec
-from semibench.guard import calling, returned, wrong_return
+from semibench.guard import calling
 from semibench.protocols.checks import check
 from semibench.protocols.controls import with_unlabeled_of
 from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_timing_key
 from semibench.run.changes import changed_settings, split_name
+from semibench.run.drawing import drawn_split
 from semibench.run.request import Request, parts_of
 from semibench.run.resolve import Resolved, resolve
 from semibench.run.selection import why_no_best
@@ -32,7 +33,6 @@ from semibench.runfolder.state import State
 
 if TYPE_CHECKING:
     from semibench.contracts.method import Task
-    from semibench.contracts.protocol import DrawProtocol
 
 LARGEST_TRIAL = 2**20
 """Largest number of voxels in a batch for which the time is measured on a CPU; a larger batch would take minutes."""
@@ -101,23 +101,9 @@ def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
 
     In a control, the unlabeled pool is the labeled one, whatever the protocol drew."""
     data, replicate = resolved.data, resolved.spec.replicate
-    protocol = resolved.options.protocol
-    with calling(protocol, "draw"):
-        drawn = protocol.draw(data.catalog, data.protocol_options, replicate.draw, replicate.fold)
-    split = checked_split(protocol, drawn)
-    warnings = check(split, published=replicate.draw is None)
+    split = drawn_split(resolved.options.protocol, data.catalog, data.protocol_options, replicate, data.own)
+    warnings = check(split, published=replicate.draw is None and data.own is None)
     return with_unlabeled_of(resolved.spec.entry, split), warnings
-
-
-def checked_split(protocol: DrawProtocol, drawn: Any) -> Split:
-    """Returns what a protocol drew, if it is a split of cases; raises PluginError otherwise."""
-    split = returned(protocol, "draw", drawn, Split)
-    for role, refs in split.roles().items():
-        foreign = next((ref for ref in refs if not isinstance(ref, CaseRef)), None)
-        if not isinstance(refs, tuple) or foreign is not None:
-            found = refs if foreign is None else foreign
-            raise wrong_return(protocol, "draw", f"a Split whose {role!r} is a tuple of CaseRef", found)
-    return split
 
 
 def prepare(request: Request, reporter: Reporter | None = None, *, estimate: bool = True) -> Plan:

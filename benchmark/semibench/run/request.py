@@ -102,6 +102,12 @@ class Cell(Asked, frozen=True, extra="forbid"):
         tuple[str, ...],
         Option("Any recipe field, option or weight; repeatable.", ("--set",), metavar="NAME=VALUE"),
     ] = ()
+    split: Annotated[
+        Path | None,
+        Option(
+            "A split of your own, JSON or CSV: case or group -> labeled, unlabeled, validation, test.", metavar="FILE"
+        ),
+    ] = None
     data_root: Annotated[
         Path | None, Option("Folder with one folder per data set (default: SEMIBENCH_DATA, semibench.toml).")
     ] = None

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 from semibench.contracts.cases import Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
-from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
-from semibench.contracts.recipe import Recipe, grid_options, limited_confidence, network_options
+from semibench.contracts.protocol import OWN_SPLIT, UNLABELED_FROM, DrawProtocol, Synthesis
+from semibench.contracts.recipe import Recipe, limited_confidence, network_options
 from semibench.contracts.schedule import Term, ramped
 from semibench.guard import calling, returned
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.controls import asks_for_control
-from semibench.run.defaults import base_recipe, own_recipe
+from semibench.run.data_choices import defaults_of_data, drawn_options, named_dataset, without_phantom
+from semibench.run.defaults import base_recipe, grid_of, own_recipe
 from semibench.run.names import Names, find_names
+from semibench.run.own_split import ChosenSplit, chosen_split
 from semibench.run.request import Cell, Phantom, Request
 from semibench.run.settings import Nested, assign, build, merge, term_records
 
@@ -37,7 +39,7 @@ class Options:
     recipe: named `name*` if a setting changed it. base: the recipe before the method's own and the settings. own: whether the
     recipe is the method's own. preset: of the method, by name. terms: as records, for the spec. given: the settings by part.
     recipe_protocol: protocol options that come with the recipe. control: whether the labeled images are the unlabeled
-    ones.
+    ones. own_split: digest of a split of one's own, in a request that was made from a spec.
     """
 
     recipe: Recipe
@@ -54,6 +56,7 @@ class Options:
     given: Mapping[str, Nested]
     recipe_protocol: Mapping[str, Any]
     control: bool = False
+    own_split: Any = None
 
     def weighted_terms(self) -> dict[str, Term]:
         """Returns the terms as the method takes them."""
@@ -65,7 +68,7 @@ class Data:
     """The data sets and the protocol's options, which depend on them.
 
     catalog: data sets by name, the main one first. phantom_options: None for real files. sources: plug-ins of the other data
-    sets.
+    sets. own: a split of one's own, in place of a draw.
     """
 
     catalog: DataCatalog
@@ -73,6 +76,7 @@ class Data:
     synthesis: Synthesis | None
     phantom_options: PhantomOptions | None
     sources: Mapping[str, Registered]
+    own: ChosenSplit | None = None
 
     @property
     def phantom(self) -> bool:
@@ -137,6 +141,7 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     generator = _generator(plugins, protocol, recipe_protocol, names.settings)
     given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
     control = asks_for_control(cell.control, given["protocol"].pop(UNLABELED_FROM, None), names.method)
+    own_split = given["protocol"].pop(OWN_SPLIT, None)
     recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
     recipe = _changed_recipe(recipe, given["recipe"], names.dims)
     network = network_options(recipe.model_dump(), names.backbone.name, backbone.Options.model_fields)
@@ -167,6 +172,7 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
         given=given,
         recipe_protocol=recipe_protocol,
         control=control,
+        own_split=own_split,
     )
 
 
@@ -218,7 +224,7 @@ def _settable(
         "method": method.Options.model_fields,
         "term": method.terms,
         "backbone": backbone.Options.model_fields,
-        "protocol": set(protocol.Options.model_fields) - {"generator_options"} | {UNLABELED_FROM},
+        "protocol": set(protocol.Options.model_fields) - {"generator_options"} | {UNLABELED_FROM, OWN_SPLIT},
         "dataset": names.dataset.resolve().Options.model_fields,
         "phantom": PhantomOptions.model_fields,
         "generator": generator.resolve().Options.model_fields if generator else (),
@@ -254,6 +260,9 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     catalog = DataCatalog({card.name: dataset})
     with calling(options.protocol, "defaults"):
         protocol_defaults = dict(options.protocol.defaults(catalog))
+    protocol_defaults |= defaults_of_data(names.protocol.name, options.protocol, dataset)
+    if request.split is not None or options.own_split:  # no published split stands in the key beside one's own
+        protocol_defaults |= drawn_options(options.protocol)
     protocol_options = build(
         options.protocol.Options,
         f"protocol {names.protocol.name!r}",
@@ -266,7 +275,8 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
     if reason:
         raise UnsupportedError(f"protocol {names.protocol.name!r}: {reason}")
     with calling(options.protocol, "sources"):
-        sources = {name: plugins.get("datasets", name) for name in options.protocol.sources(card, protocol_options)}
+        others_named = options.protocol.sources(card, protocol_options)
+    sources = {name: named_dataset(plugins, name) for name in others_named}
     others = {name: opening.open(item, "always" if phantom else "never")[0] for name, item in sources.items()}
     if others:
         catalog = DataCatalog({card.name: dataset, **others})
@@ -276,7 +286,8 @@ def open_data(request: Request, names: Names, options: Options, plugins: Registr
         synthesis = None if options.control else options.protocol.synthesis(protocol_options)
     if synthesis is not None:
         returned(options.protocol, "synthesis", synthesis, Synthesis, "a Synthesis or None")
-    return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources)
+    own = chosen_split(request.split, options.own_split, catalog)
+    return Data(catalog, protocol_options, synthesis, phantom_options if phantom else None, sources, own)
 
 
 @dataclass(frozen=True)
@@ -300,12 +311,18 @@ class _Opening:
             LayoutError: if real files are required, or a folder for them is named, but they are missing; the message shows the
                 expected tree.
         """
-        from semibench.data.roots import locate
+        from semibench.data.declared.naming import DeclaredSet, place_of
 
         cls = item.resolve()
-        parsed = build(cls.Options, f"data set {item.name!r}", grid_options(self.recipe, item.card.dims), options or {})
+        parsed = build(cls.Options, f"data set {item.name!r}", grid_of(cls, self.recipe, item.card.dims), options or {})
+        if isinstance(item, DeclaredSet):
+            phantom = without_phantom(item.name, phantom)
+            for line in item.told():
+                self.reporter.note(line)
+            for line in item.doubts():
+                self.reporter.warn(line)
         if phantom != "always":
-            location = locate(item.name, self.data_root, aliases=item.card.folders)
+            location = place_of(item, self.data_root)
             if location.path is not None:
                 with calling(cls, "__init__"):
                     return cls(location.path, parsed), False
@@ -349,6 +366,9 @@ def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: 
 
     with calling(options.protocol, "replicate"):
         has_draw, has_fold = options.protocol.replicate(data.protocol_options)
+    if data.own is not None:
+        has_draw, has_fold = data.own.split.has_draw, data.own.split.has_folds
+    own = {} if data.own is None else {OWN_SPLIT: data.own.digest}
     if cell.fold is not None and not has_fold:
         raise UsageError(f"--fold {cell.fold}: this split has no folds; set folds=K, or leave out --fold")
     datasets = data.catalog.datasets
@@ -357,7 +377,7 @@ def form_spec(cell: Cell, names: Names, options: Options, data: Data, reporter: 
     cases = [ref for name in datasets for ref in data.catalog.cases(name)]
     return RunSpec(
         track=Track(
-            protocol=Part(name=names.protocol.full_name, options=data.protocol_options.model_dump(mode="json")),
+            protocol=Part(name=names.protocol.full_name, options=data.protocol_options.model_dump(mode="json") | own),
             dataset=Part(
                 name=names.dataset.full_name, options=datasets[names.card.name].settings() | {"phantom": phantom}
             ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from semibench.data.declared.naming import short_name
 from semibench.files import jsonable, read_cached_json, write_json
 from semibench.reporting import Reporter
 from semibench.run.tuned import TUNED
@@ -74,7 +75,7 @@ class StudyMirror:
             if noted:
                 return str(noted["experiment"]), str(noted["run"])
             spec = self.study.spec
-            name = f"tuning: {spec.request.protocol} / {spec.request.dataset}"
+            name = f"tuning: {spec.request.protocol} / {short_name(spec.request.dataset)}"
             existing = self.client.get_experiment_by_name(name)
             if existing is not None:
                 experiment = str(existing.experiment_id)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from semibench.contracts.errors import IdentityError, SemibenchError, UsageError
+from semibench.data.declared.naming import short_name
 from semibench.files import read_json, write_json
 from semibench.reporting import Reporter
 from semibench.run.request import Cell, Request
@@ -262,7 +263,7 @@ class Study:
         tuned = Tuned(
             study=spec.name,
             protocol=spec.request.protocol.split(":")[-1],
-            dataset=spec.request.dataset.split(":")[-1],
+            dataset=short_name(spec.request.dataset),
             phantom=spec.phantom,
             method=spec.method,
             backbone=spec.backbone,

@@ -18,7 +18,7 @@ from semibench_leaderboards.commands.options import option
 from semibench_leaderboards.evidence.requests import Submission
 from semibench_leaderboards.panels import OUTPUT, SCORE, WHICH
 
-TASK = ("protocol", "dataset", "recipe", "draw", "fold", "seed", "data_root")
+TASK = ("protocol", "dataset", "recipe", "draw", "fold", "seed", "split", "data_root")
 """Fields of a cell that say what the predictions are for."""
 
 TEXTS = {

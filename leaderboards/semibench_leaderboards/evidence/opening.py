@@ -11,15 +11,16 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Dataset, PhantomOptions, Split
 from semibench.contracts.errors import LayoutError, SemibenchError
 from semibench.contracts.identity import RunSpec
-from semibench.contracts.protocol import DrawProtocol
+from semibench.contracts.protocol import OWN_SPLIT, DrawProtocol
 from semibench.data.catalog import DataCatalog
+from semibench.data.declared.naming import find_dataset, place_of
 from semibench.data.hashes import data_digest
-from semibench.data.roots import locate
 from semibench.guard import calling
 from semibench.protocols.controls import with_unlabeled_of
-from semibench.registry import registry
+from semibench.registry import Registered, registry
 from semibench.reporting import Reporter
-from semibench.run.prepare import checked_split
+from semibench.run.drawing import drawn_split
+from semibench.run.own_split import known_split
 from semibench.run.settings import build
 from semibench.runfolder.records import CaseRow
 
@@ -41,6 +42,8 @@ class RunInputs:
     """Options of the protocol."""
     dims: int
     """Dims of the network that predicted; those of the cases where they aren't known."""
+    own_split: str | None = None
+    """Digest of a split of one's own."""
 
     @property
     def datasets(self) -> Mapping[str, Dataset]:
@@ -54,10 +57,9 @@ class RunInputs:
 
     def split(self) -> Split:
         """The split that the protocol draws now, as the entry uses it."""
-        replicate = self.spec.replicate
-        with calling(self.protocol, "draw"):
-            drawn = self.protocol.draw(self.catalog, self.options, replicate.draw, replicate.fold)
-        return with_unlabeled_of(self.spec.entry, checked_split(self.protocol, drawn))
+        own = None if self.own_split is None else known_split(self.own_split)
+        split = drawn_split(self.protocol, self.catalog, self.options, self.spec.replicate, own)
+        return with_unlabeled_of(self.spec.entry, split)
 
     def refs(self, rows: Sequence[CaseRow]) -> list[CaseRef]:
         """Cases of a role in split.json. Raises RunInputsError for no case, and for one that the local data don't have."""
@@ -81,36 +83,37 @@ def open_inputs(spec: RunSpec, data_root: Path | None = None) -> RunInputs:
         UsageError: this version doesn't know an option.
     """
     plugins = registry()
-    item = plugins.get("datasets", spec.track.dataset.name)
+    item = find_dataset(plugins, spec.track.dataset.name)
     card: DatasetCard = item.card
     options = dict(spec.track.dataset.options)
     phantom = options.pop("phantom", None)
     patch = spec.recipe.options.get("patch")
-    datasets = {card.name: _opened(card.name, options, phantom, data_root)}
+    datasets = {card.name: _opened(item, options, phantom, data_root)}
     protocol_item = plugins.get("protocols", spec.track.protocol.name)
     cls = protocol_item.resolve()
     with calling(cls, "__init__"):
         protocol: DrawProtocol = cls()
-    chosen = build(protocol.Options, f"protocol {protocol_item.name!r}", spec.track.protocol.options)
+    options_of_protocol = dict(spec.track.protocol.options)
+    own = options_of_protocol.pop(OWN_SPLIT, None)
+    chosen = build(protocol.Options, f"protocol {protocol_item.name!r}", options_of_protocol)
     with calling(protocol, "sources"):
         sources = tuple(protocol.sources(card, chosen))
     for name in sources:
-        other = plugins.get("datasets", name).card
-        size = {"size": list(patch)} if other.dims == 2 and patch else {}
-        datasets[name] = _opened(name, size, phantom, data_root)
+        other = find_dataset(plugins, name)
+        size = {"size": list(patch)} if other.card.dims == 2 and patch else {}
+        datasets[name] = _opened(other, size, phantom, data_root)
     dims = int(spec.entry.backbone.options.get("dims", card.dims))
-    return RunInputs(spec, card, DataCatalog(datasets), protocol, chosen, dims)
+    return RunInputs(spec, card, DataCatalog(datasets), protocol, chosen, dims, own)
 
 
 def _opened(
-    name: str, options: Mapping[str, Any], phantom: Mapping[str, Any] | None, data_root: Path | None
+    item: Registered, options: Mapping[str, Any], phantom: Mapping[str, Any] | None, data_root: Path | None
 ) -> Dataset:
-    item = registry().get("datasets", name)
     cls: type[Dataset] = item.resolve()
     chosen = build(cls.Options, f"data set {item.name!r}", options)
     if phantom is not None:
         return cls.phantom(chosen, build(PhantomOptions, "phantom", phantom))
-    location = locate(item.name, data_root, aliases=item.card.folders)
+    location = place_of(item, data_root)
     if location.path is None:
         raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}")
     return cls(location.path, chosen)

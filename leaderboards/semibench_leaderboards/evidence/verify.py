@@ -12,6 +12,7 @@ import pandas as pd
 
 from semibench.contracts.errors import SemibenchError, one_line
 from semibench.contracts.identity import SHORT
+from semibench.data.declared.naming import find_dataset
 from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.runfolder.format import SPEC_FILE, FolderRecord, RunFolderError, parse_spec
@@ -152,8 +153,9 @@ def _code(provenance: Provenance, verification: Verification) -> None:
     changed = []
     for role, used in provenance.plugins.items():
         if role in ("dataset", "protocol") or role.startswith("dataset:"):
-            kind = "protocols" if role == "protocol" else "datasets"
-            if plugin_used(registry().get(kind, used.name)).source != used.source:
+            plugins = registry()
+            item = plugins.get("protocols", used.name) if role == "protocol" else find_dataset(plugins, used.name)
+            if plugin_used(item).source != used.source:
                 changed.append(f"{role} {used.name}")
     if changed:
         verification.add("code", "unknown", f"the code of {', '.join(changed)} has changed since the run")

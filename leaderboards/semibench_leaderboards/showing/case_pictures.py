@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Dataset, Frame, PhantomOptions
 from semibench.contracts.errors import SemibenchError, UsageError
-from semibench.data.roots import locate
+from semibench.data.declared.naming import find_dataset, place_of
 from semibench.evaluation.run_scores import prediction_name
 from semibench.pictures import Overlay, overlays, slice_of
 from semibench.registry import registry
@@ -43,7 +43,7 @@ class Viewer:
 
     def __init__(self, record: RunRecord, data_root: Path | None = None) -> None:
         part = record.spec.track.dataset
-        item = registry().get("datasets", part.name)
+        item = find_dataset(registry(), part.name)
         cls: type[Dataset] = item.resolve()
         options = {name: value for name, value in part.options.items() if name != "phantom"}
         dataset_options = cls.Options.model_validate(options)
@@ -52,7 +52,7 @@ class Viewer:
         if phantom is not None:
             self.dataset = cls.phantom(dataset_options, PhantomOptions.model_validate(phantom))
         else:
-            location = locate(item.name, data_root, aliases=item.card.folders)
+            location = place_of(item, data_root)
             if location.path is None:
                 raise NoPictureError(f"no pictures: {location.explain()}")
             self.dataset = cls(location.path, dataset_options)

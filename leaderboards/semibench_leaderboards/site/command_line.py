@@ -10,6 +10,7 @@ from typing import Any
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import RunSpec
 from semibench.contracts.recipe import network_options
+from semibench.data.declared.naming import LOCAL, find_dataset
 from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
@@ -45,7 +46,7 @@ def cell_of(spec: RunSpec, *, study: Any = None, tuning: str = "default") -> Cel
     track, entry = spec.track, spec.entry
     changes: dict[str, Any] = {
         "protocol": track.protocol.short,
-        "dataset": track.dataset.short,
+        "dataset": track.dataset.name if track.dataset.name.startswith(f"{LOCAL}:") else track.dataset.short,
         "method": entry.method.short,
         "backbone": entry.backbone.short,
         "recipe": spec.recipe.short.rstrip("*"),
@@ -131,7 +132,8 @@ def _listed(seeds: Sequence[int]) -> str:
 def _options(kind: str, name: str) -> Nested:
     """The default options of a plug-in; empty where it isn't installed, so that all options are written out."""
     try:
-        return default_options(registry().get(kind, name).resolve().Options)
+        item = find_dataset(registry(), name) if kind == "datasets" else registry().get(kind, name)
+        return default_options(item.resolve().Options)
     except SemibenchError:
         return NOTHING
 
@@ -190,7 +192,7 @@ def _dataset(name: str, recipe: Nested) -> Nested:
     """The data set's default options. Images have the size of the recipe's patch."""
     implied = dict(_options("datasets", name))
     patch = recipe.get("patch")
-    if "size" in implied and isinstance(patch, Iterable) and len(list(patch)) == 2:
+    if implied.get("size", 0) is None and isinstance(patch, Iterable) and len(list(patch)) == 2:
         implied["size"] = list(patch)
     return implied
 

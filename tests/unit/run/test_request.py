@@ -26,7 +26,7 @@ NUMBERS = st.integers(0, 99)
 CELLS: dict[str, st.SearchStrategy[Any]] = {
     "protocol": WORDS, "dataset": WORDS, "method": NAMES, "backbone": NAMES, "recipe": WORDS, "preset": NAMES,
     "dims": st.sampled_from([None, 2, 3]), "weights": PATHS, "tuned": PATHS, "draw": NUMBERS, "fold": st.none() | NUMBERS,
-    "seed": NUMBERS, "settings": st.lists(WORDS).map(tuple), "data_root": PATHS,
+    "seed": NUMBERS, "settings": st.lists(WORDS).map(tuple), "split": PATHS, "data_root": PATHS,
     "control": st.booleans(), "phantom": st.sampled_from(["auto", "always", "never"]), "conventions": st.lists(WORDS).map(tuple),
 }  # fmt: skip
 EXECUTIONS: dict[str, st.SearchStrategy[Any]] = {
