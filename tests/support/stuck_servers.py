@@ -15,8 +15,8 @@ def stuck_server(
 ) -> Iterator[str]:
     """Yields the address of a server that answers its first requests and leaves all later ones waiting.
 
-    answers: how many requests get an answer. answer: its content. leaves: later connections are closed instead. asked: receives each
-    connection.
+    answers: how many requests get an answer. answer: its content. leaves: later connections are closed instead.
+    asked: receives each connection.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         stop, left = threading.Event(), [answers]

@@ -21,7 +21,7 @@ from support.waiting_driver import NAME
 from semibench.contracts.errors import SemibenchError, UsageError
 from semibench.reporting import Reporter
 from semibench.tracking import is_mirrored, open_store, store_uri
-from semibench.tracking.answering import ENTERING, why_unreachable
+from semibench.tracking.answering import why_unreachable
 from semibench.tracking.beside import MirrorBeside, mirroring
 from semibench.tracking.sqlite_files import mend, sqlite_file, sqlite_uri
 from semibench.tracking.unmirrored import FOLDER, remember, unmirrored
@@ -72,7 +72,6 @@ def test_a_data_base_must_let_its_clients_in(closed: str) -> None:
     """Its driver waits for it without a limit, also in `bench tune`, whose trials may be in one."""
     with stuck_server() as stuck:
         address = stuck.replace("http", NAME)
-        began = time.monotonic()
         assert why_unreachable(address, entering=0.5) == "it takes connections and lets no client in within 0.5 s"
         with pytest.raises(SemibenchError, match=r"lets no client in within 10 s.*run folders are complete without it"):
             open_store(address)
@@ -80,7 +79,6 @@ def test_a_data_base_must_let_its_clients_in(closed: str) -> None:
             UsageError, match=r"--storage .*lets no client in within 10 s.*the study's folder keeps the trials"
         ):
             open_storage(Path("study"), address)
-        assert time.monotonic() - began < 2 * ENTERING + 10
     with pytest.raises(UsageError, match=r"--storage .*refused"):
         open_storage(Path("study"), closed.replace("http", NAME))
 
