@@ -48,6 +48,12 @@ def calling(part: object, hook: str) -> Iterator[None]:
         raise PluginError(_sentence(part, hook, error)) from error
 
 
+def made(cls: type[Any]) -> Any:
+    """Return an instance of a plug-in's class that takes no arguments."""
+    with calling(cls, "__init__"):
+        return cls()
+
+
 def raised_by_plugin(error: BaseException) -> bool:
     """Whether the guard made an error from one that a plug-in raised."""
     return isinstance(error, PluginError) and error.__cause__ is not None

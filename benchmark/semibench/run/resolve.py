@@ -17,7 +17,7 @@ from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track,
 from semibench.contracts.protocol import OWN_SPLIT, UNLABELED_FROM, DrawProtocol, Synthesis
 from semibench.contracts.recipe import Recipe, limited_confidence, network_options
 from semibench.contracts.schedule import Term, ramped
-from semibench.guard import calling, returned
+from semibench.guard import calling, made, returned
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.controls import asks_for_control
@@ -128,7 +128,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
 
 def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     """Validates the options that don't depend on the data. Defaults come from recipe and preset."""
-    protocol = _protocol(names)
+    protocol: DrawProtocol = made(names.protocol.resolve())
     method, backbone = names.method.resolve(), names.backbone.resolve()
     own = cell.recipe.rstrip("*") == "own"
     preset_name = cell.preset
@@ -195,17 +195,10 @@ def _generator(
     return plugins.get("generators", str(settings.get("protocol.generator", settings.get("generator", default))))
 
 
-def _protocol(names: Names) -> DrawProtocol:
-    cls = names.protocol.resolve()
-    with calling(cls, "__init__"):
-        protocol: DrawProtocol = cls()
-    return protocol
-
-
 def settable_parts(cell: Cell, plugins: Registry) -> dict[str, set[str]]:
     """Returns the parts of a run and their top-level fields, as `--set PART.FIELD=VALUE` names them."""
     names = find_names(cell, plugins)
-    protocol = _protocol(names)
+    protocol: DrawProtocol = made(names.protocol.resolve())
     own = cell.recipe.rstrip("*") == "own"
     _, recipe_protocol = base_recipe(
         plugins, "paper" if own else cell.recipe, dims=names.dims, protocol=names.protocol.name, dataset=names.card.name

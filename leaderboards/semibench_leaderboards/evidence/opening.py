@@ -15,7 +15,7 @@ from semibench.contracts.protocol import OWN_SPLIT, DrawProtocol
 from semibench.data.catalog import DataCatalog
 from semibench.data.declared.naming import find_dataset, place_of
 from semibench.data.hashes import data_digest
-from semibench.guard import calling
+from semibench.guard import calling, made
 from semibench.protocols.controls import with_unlabeled_of
 from semibench.registry import Registered, registry
 from semibench.reporting import Reporter
@@ -90,9 +90,7 @@ def open_inputs(spec: RunSpec, data_root: Path | None = None) -> RunInputs:
     patch = spec.recipe.options.get("patch")
     datasets = {card.name: _opened(item, options, phantom, data_root)}
     protocol_item = plugins.get("protocols", spec.track.protocol.name)
-    cls = protocol_item.resolve()
-    with calling(cls, "__init__"):
-        protocol: DrawProtocol = cls()
+    protocol: DrawProtocol = made(protocol_item.resolve())
     options_of_protocol = dict(spec.track.protocol.options)
     own = options_of_protocol.pop(OWN_SPLIT, None)
     chosen = build(protocol.Options, f"protocol {protocol_item.name!r}", options_of_protocol)
