@@ -13,11 +13,12 @@ from semibench.conformance.learning import LEARNING_CHECKS, LearningSubject
 from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunSubject
 from semibench.conformance.methods import METHOD_CHECKS
 from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolSubject
-from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredSubject
+from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredSubject, registration_checks
 from semibench.conformance.subject import BackboneSubject, MethodSubject
 from semibench.contracts.deprecation import deprecated
 from semibench.contracts.errors import UnknownNameError, UsageError
-from semibench.registry import Registered, Registry, registry
+from semibench.local_files import Reference, kinds_of
+from semibench.registry import KINDS, Registered, Registry, registry
 
 CHECKS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
     "method": {**METHOD_CHECKS, **METHOD_RUN_CHECKS, **LEARNING_CHECKS},
@@ -161,7 +162,7 @@ def checks_of(
     item = plugins.get(f"{kind}s", name)
     name = item.name
     registered = RegisteredSubject(item)
-    checks = [BoundCheck(kind, name, 0, fact, registered) for fact in REGISTRATION_CHECKS]
+    checks = [BoundCheck(kind, name, 0, fact, registered) for fact in registration_checks(item)]
     cls = item.resolve()
     given = options or {}
     if kind == "method":
@@ -198,6 +199,9 @@ def kind_of(name: str, plugins: Registry) -> str:
         PluginError: if only a broken plug-in has the name.
         UnknownNameError: if none has it.
     """
+    reference = Reference.of(name)
+    if reference is not None:
+        return _kind_in_file(name, reference)
     names = {kind: [item.name for item in plugins.cards(f"{kind}s")] for kind in CHECKS}
     kinds = [kind for kind, short in names.items() if name in short or name in _full_names(plugins, kind)]
     if len(kinds) > 1:
@@ -207,6 +211,15 @@ def kind_of(name: str, plugins: Registry) -> str:
             if name in (*problem.names, problem.entry_point, problem.distribution):
                 plugins.get(problem.kind or "methods", name)
         raise UnknownNameError("plug-in", name, {short for each in names.values() for short in each})
+    return kinds[0]
+
+
+def _kind_in_file(name: str, reference: Reference) -> str:
+    """Returns the kind of what a file holds. Raises UsageError if it holds none with a battery, or several."""
+    kinds = [KINDS[kind].singular for kind in kinds_of(reference) if KINDS[kind].singular in CHECKS]
+    if len(kinds) != 1:
+        found = f"{' and '.join(kinds)}: say which with --kind" if kinds else "nothing with a battery"
+        raise UsageError(f"{name}: expected one of {', '.join(CHECKS)}; found {found}")
     return kinds[0]
 
 

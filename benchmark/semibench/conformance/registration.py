@@ -64,3 +64,8 @@ REGISTRATION_CHECKS: Mapping[str, Check] = {
     name.removeprefix("check_"): function for name, function in globals().items() if name.startswith("check_")
 }
 """All checks of registration, by name."""
+
+
+def registration_checks(item: Registered) -> list[str]:
+    """Returns the names of the checks that apply to a plug-in: a class in a file needs no card, and is imported with it."""
+    return list(REGISTRATION_CHECKS) if item.file is None else ["class_resolves"]

@@ -67,12 +67,13 @@ def _labels_alone(plugins: Registry, dims: int) -> Registered | None:
 
 def _beside(request: Request, protocol: str, method: Registered, backbone: Registered, plugins: Registry) -> Request:
     """Returns the request with another protocol and method, without the settings that these don't have."""
+    named = plugins.get("methods", request.method) if request.method else None
     changed = request.model_copy(
         update={
             "protocol": protocol,
-            "method": method.full_name,
-            "backbone": backbone.full_name,
-            "preset": request.preset if request.method == method.name else None,
+            "method": method.reference,
+            "backbone": backbone.reference,
+            "preset": request.preset if named and named.full_name == method.full_name else None,
             "control": False,
             "tuned": None,
             "settings": (),

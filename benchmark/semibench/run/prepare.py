@@ -83,8 +83,8 @@ class Plan:
         return PlanRecord.make(
             key=self.key[:SHORT], state=self.state, reasons=self.reasons, folder=str(self.folder),
             protocol=names.protocol.name, dataset=names.card.name, data="phantom" if data.phantom else "real",
-            split=split_name(self.spec.track.protocol.options), method=names.method.name, preset=options.preset,
-            backbone=names.backbone.name, backbone_options=dict(options.backbone_options), settings=parts_of(self.spec),
+            split=split_name(self.spec.track.protocol.options), method=self.spec.entry.method.short, preset=options.preset,
+            backbone=self.spec.entry.backbone.short, backbone_options=dict(options.backbone_options), settings=parts_of(self.spec),
             changed=changed_settings(self.resolved),
             strong_views=any(stream.strong for stream in options.method.streams.values()),
             recipe=recipe.name, dims=names.dims, classes=list(names.card.classes), iterations=recipe.iterations,
@@ -145,6 +145,7 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split, warnings = draw_split(resolved)
     warnings += _random_start(resolved)
+    warnings += [item.assumed for item in resolved.plugins.values() if item.assumed]
     no_best = why_no_best(recipe, split)
     if no_best and split.validation and recipe.keep_best:
         warnings.append(f"only the last weights are kept and scored, not the best on validation: {no_best}")

@@ -1,0 +1,186 @@
+"""Plug-ins in files without a package: found, told, digested, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.command_line import bench, in_one_line
+from support.local_files import BESIDE, METHOD, TINY
+
+from semibench.contracts.errors import PluginError, UsageError
+from semibench.matrix.cells import without_needless_controls
+from semibench.matrix.driver import _portable
+from semibench.registry import registry
+from semibench.run.comparison import comparison
+from semibench.run.prepare import prepare
+from semibench.run.request import Cell, Request
+from semibench.run.resolve import resolve
+from semibench.runfolder.provenance import plugin_used
+from semibench.source_digest import file_digest, source_digest
+from semibench_leaderboards.reading.installed_code import installed_source
+
+NAME = "./sharpened.py:Sharpened"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a method in a file that imports another one beside it."""
+    (tmp_path / "sharpened.py").write_text(METHOD)
+    (tmp_path / "confidence.py").write_text(BESIDE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def request(**fields: object) -> Request:
+    given = {"protocol": "self", "dataset": "tus", "recipe": "smoke", "phantom": "always", "settings": tuple(TINY)}
+    return Request(**{**given, "method": NAME, **fields})  # type: ignore[arg-type]
+
+
+def test_a_file_has_a_name_of_its_own_and_no_path_in_the_key(here: Path) -> None:
+    spec = resolve(request()).spec
+    assert spec.entry.method.name == "local:sharpened" and spec.entry.method.short == "local:sharpened"
+    assert str(here) not in spec.model_dump_json() and "sharpened.py" not in spec.model_dump_json()
+    absolute = resolve(request(method=str(here / "sharpened.py") + ":Sharpened")).spec
+    assert absolute.key == spec.key
+    only = resolve(request(method="sharpened.py")).spec
+    assert only.key == spec.key, "the one method of a file needs no class"
+
+
+def test_what_a_card_would_say_is_inferred_and_told(here: Path) -> None:
+    item = registry().get("methods", NAME)
+    assert item.card.dims == (2, 3) and item.card.protocols == () and item.card.uses_unlabeled
+    assert item.card.summary == "Learns from labels and from its own confidence."
+    plan = prepare(request(), estimate=False)
+    told = [text for text in plan.warnings if "sharpened.py" in text]
+    assert told == [
+        "no card in sharpened.py: Sharpened is taken for a method of 2D and 3D, for every protocol, that uses unlabeled images"
+    ]
+    assert registry().label(item) == "local:sharpened", "boards show that it is local"
+
+
+def test_a_card_and_attributes_of_the_class_are_believed(here: Path) -> None:
+    text = METHOD.replace(
+        "    terms = {",
+        '    dims = (2,)\n    protocols = ("self",)\n    streams = {"labeled": Stream("labeled")}\n    terms = {',
+    )
+    (here / "declared.py").write_text(
+        text.replace("import Method,", "import Method, Stream,").replace("Sharpened", "Declared")
+    )
+    card = registry().get("methods", "./declared.py:Declared").card
+    assert (card.dims, card.protocols, card.uses_unlabeled) == ((2,), ("self",), False)
+    own = 'card = MethodCard(name="carded", title="With a card", load="carded:Carded", dims=(3,))\n    terms = {'
+    text = METHOD.replace("    terms = {", f"    {own}").replace("import Method,", "import Method, MethodCard,")
+    (here / "carded.py").write_text(text.replace("Sharpened", "Carded"))
+    item = registry().get("methods", "./carded.py:Carded")
+    assert (item.full_name, item.card.title, item.card.dims, item.assumed) == ("local:carded", "With a card", (3,), "")
+
+
+def test_the_digest_covers_what_lies_beside_and_is_the_same_in_another_folder(here: Path, tmp_path: Path) -> None:
+    used = plugin_used(registry().get("methods", NAME))
+    assert used.file == "sharpened.py:Sharpened" and used.version == "file" and used.distribution == "local"
+    assert used.source == file_digest(here / "sharpened.py")
+    elsewhere = here / "copy"
+    elsewhere.mkdir()
+    for name in ("sharpened.py", "confidence.py"):
+        shutil.copy(here / name, elsewhere / name)
+    assert file_digest(elsewhere / "sharpened.py") == used.source
+    (elsewhere / "confidence.py").write_text(BESIDE + "# a comment changes nothing\n")
+    assert file_digest(elsewhere / "sharpened.py") == used.source
+    (elsewhere / "confidence.py").write_text(BESIDE.replace("1e-6", "1e-5"))
+    assert file_digest(elsewhere / "sharpened.py") != used.source
+
+
+def test_the_digest_covers_the_blocks_that_a_file_uses(here: Path) -> None:
+    (here / "without.py").write_text(METHOD.replace("from semibench.blocks import supervised_loss\n", ""))
+    item = registry().get("methods", "./without.py:Sharpened")
+    assert source_digest(item.card.load.split(":")[0]) != file_digest(here / "sharpened.py")
+
+
+def test_other_processes_get_the_file_by_its_path(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell(protocol="self", dataset="tus", method=NAME)
+    elsewhere = _portable(cell)
+    assert elsewhere.method == f"{here / 'sharpened.py'}:Sharpened" and elsewhere.backbone is None
+    beside = comparison(request(), registry())
+    assert beside[-1].request.method == NAME
+    assert [row.title for row in comparison(request(protocol="synthetic"), registry())][1] == "sharpened, self"
+    without = comparison(request(protocol="synthetic"), registry())[1].request
+    assert without.method == f"{here / 'sharpened.py'}:Sharpened"
+
+
+def test_a_method_that_uses_no_unlabeled_image_is_its_own_control(here: Path) -> None:
+    text = METHOD.replace("    terms = {", '    streams = {"labeled": Stream("labeled")}\n    terms = {')
+    (here / "alone.py").write_text(
+        text.replace("import Method,", "import Method, Stream,").replace("Sharpened", "Alone")
+    )
+    cells = [
+        Cell(protocol="self", dataset="tus", method=name, control=control)
+        for name in (NAME, "./alone.py:Alone")
+        for control in (False, True)
+    ]
+    assert without_needless_controls(cells, registry()) == cells[:3]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("./no_such.py:Sharpened", UsageError, "no such file; expected FILE.py:CLASS"),
+        ("./sharpened.py:Sharpend", UsageError, "has no class 'Sharpend'; its plug-ins: Sharpened"),
+        ("./sharpened.py:Plain", PluginError, "expected a subclass of semibench.Method, found"),
+        ("./sharpened", UsageError, "names no class in a Python file; expected FILE.py:CLASS"),
+        ("./a-b.py:Sharpened", UsageError, "rename the file to a_b.py"),
+        ("./broken.py:Sharpened", PluginError, "broken.py can't be imported (line 3): ModuleNotFoundError"),
+        ("./syntax.py:Sharpened", PluginError, "syntax.py can't be imported (line 2): SyntaxError"),
+        ("./confidence.py", UsageError, "expected one method in the file, found none"),
+        ("./folder.py", UsageError, "is a folder"),
+        ("local:never-seen", UsageError, "name the file (./FILE.py:CLASS), or its folder (--plugins FOLDER)"),
+    ],
+)  # fmt: skip
+def test_bad_references_are_one_clear_line(here: Path, name: str, error: type[Exception], words: str) -> None:
+    (here / "a-b.py").write_text(METHOD)
+    (here / "broken.py").write_text("import json\n\nimport no_such_module_anywhere\n")
+    (here / "syntax.py").write_text("x = 1\nclass Sharpened(:\n")
+    (here / "folder.py").mkdir()
+    with pytest.raises(error) as caught:
+        registry().get("methods", name)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    shown = bench("run", "-p", "self", "-d", "tus", "-m", name, "--plan")
+    assert shown.exit_code == (2 if error is UsageError else 1)
+    assert words in in_one_line(shown.output) and "Traceback" not in shown.output
+
+
+def test_a_network_is_no_method(here: Path) -> None:
+    (here / "net.py").write_text("from torch import nn\nclass Net(nn.Module):\n    pass\n")
+    with pytest.raises(PluginError, match=r"can't be used as a method: expected a subclass of semibench.Method, found"):
+        registry().get("methods", "./net.py:Net")
+    with pytest.raises(PluginError, match=r"can't be used as a backbone: expected a subclass of .*, found a method"):
+        registry().get("backbones", NAME)
+
+
+@pytest.mark.slow
+def test_a_run_is_shown_as_local_and_its_changed_or_missing_file_is_told(here: Path) -> None:
+    words = ["-p", "self", "-d", "tus", "-m", NAME, "--recipe", "smoke", "--phantom", "--no-track", "--device", "cpu",
+             "--threads", "1", "-c", "semibench-1", "--no-predictions", "--no-pictures"]  # fmt: skip
+    words += [word for text in TINY for word in ("--set", text)]
+    done = bench("run", *words, "--json")
+    assert done.exit_code == 0, done.output
+    key = json.loads(done.stdout)["key"]
+    board = bench("leaderboard")
+    assert "local:sharpened" in board.output and "stale" not in board.output
+    again = bench("rerun", key[:12], "--json")
+    assert again.exit_code == 0 and json.loads(again.stdout)["same"], again.output
+    (here / "confidence.py").write_text(BESIDE.replace("1e-6", "1e-3"))
+    installed_source.cache_clear()
+    stale = bench("leaderboard")
+    assert "stale, run it again: the code of method local:sharpened has changed since" in in_one_line(stale.output)
+    (here / "gone").mkdir()
+    for name in ("sharpened.py", "confidence.py"):
+        (here / name).rename(here / "gone" / name)
+    gone = bench("rerun", key[:12], "--into", "third")
+    assert gone.exit_code == 2
+    assert (
+        "used the method 'local:sharpened' from the file sharpened.py:Sharpened, which isn't in this folder"
+        in in_one_line(gone.output)
+    )
