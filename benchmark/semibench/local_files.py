@@ -62,9 +62,7 @@ class Reference:
 
 
 def _install(folder: Path) -> str:
-    """Make a folder importable as a package of `semibench_local`; return the package's name.
-
-    The folder also ends the search path, so that a file may say `import losses` for a file beside it."""
+    """Make a folder importable as a package of `semibench_local`; return the package's name."""
     name = f"{LOCAL_PACKAGE}.f{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
     for full, places in ((LOCAL_PACKAGE, []), (name, [str(folder)])):
         if full not in sys.modules:
@@ -72,9 +70,25 @@ def _install(folder: Path) -> str:
             package.__path__ = places
             package.__spec__ = importlib.util.spec_from_loader(full, loader=None, is_package=True)
             sys.modules[full] = package
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
     return name
+
+
+_folders: list[str] = []
+"""Folders at the end of the search path, so that a file may say `import losses` for a file beside it."""
+
+
+def _look_beside(folder: Path) -> None:
+    """Let `import losses` find the file in this folder, not one of the same name in the folder of another plug-in."""
+    text = str(folder)
+    for other in _folders:
+        if other in sys.path:
+            sys.path.remove(other)
+    _folders[:] = [text, *(other for other in _folders if other != text)]
+    sys.path.extend(_folders)
+    for file in folder.glob("*.py"):
+        place = getattr(sys.modules.get(file.stem), "__file__", None)
+        if place is not None and Path(place).parent != folder and str(Path(place).parent) in _folders:
+            del sys.modules[file.stem]
 
 
 def import_file(path: Path) -> ModuleType:
@@ -98,6 +112,8 @@ def import_file(path: Path) -> ModuleType:
         )
     file = path.resolve()
     name = f"{_install(file.parent)}.{file.stem}"
+    if name not in sys.modules:
+        _look_beside(file.parent)
     try:
         with prints_to_stderr():
             return importlib.import_module(name)

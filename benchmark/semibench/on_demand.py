@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from semibench.contracts.errors import UsageError
 from semibench.local_files import Reference, find_in_file
-from semibench.registered import Registered
+from semibench.registered import KINDS, Registered
 
 _found: dict[tuple[str, str], Registered] = {}
 """What was found in files so far, by kind and full name."""
@@ -20,15 +21,19 @@ def find(kind: str, name: str) -> Registered | None:
         None if the text names neither.
 
     Raises:
-        UsageError: if there is no such file or class.
+        UsageError: if there is no such file or class, or another file has a plug-in of the same name.
         PluginError: if the file can't be imported, or the class isn't of this kind.
     """
     reference = Reference.of(name)
     if reference is None:
         return _found.get((kind, name))
     item = find_in_file(kind, reference)
-    _found[kind, item.full_name] = item
-    return item
+    before = _found.setdefault((kind, item.full_name), item)
+    if before.file != item.file:  # runs of both would have one key
+        raise UsageError(
+            f"two files define {KINDS[kind].singular} {item.full_name!r}: {before.file} and {item.file}; rename one of the classes"
+        )
+    return before
 
 
 def found() -> list[Registered]:

@@ -10,6 +10,7 @@ import pytest
 from support.command_line import bench, in_one_line
 from support.local_files import BESIDE, METHOD, TINY
 
+from semibench import on_demand
 from semibench.contracts.errors import PluginError, UsageError
 from semibench.matrix.cells import without_needless_controls
 from semibench.matrix.driver import _portable
@@ -31,6 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "sharpened.py").write_text(METHOD)
     (tmp_path / "confidence.py").write_text(BESIDE)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(on_demand, "_found", {})
     return tmp_path
 
 
@@ -91,6 +93,26 @@ def test_the_digest_covers_what_lies_beside_and_is_the_same_in_another_folder(he
     assert file_digest(elsewhere / "sharpened.py") == used.source
     (elsewhere / "confidence.py").write_text(BESIDE.replace("1e-6", "1e-5"))
     assert file_digest(elsewhere / "sharpened.py") != used.source
+
+
+def test_a_file_gets_what_lies_beside_it_and_not_its_namesake_elsewhere(here: Path) -> None:
+    for name, value in (("one", 1), ("two", 2)):
+        (here / name).mkdir()
+        (here / name / "confidence.py").write_text(f"{BESIDE}\nVALUE = {value}\n")
+        (here / name / "valued.py").write_text(
+            METHOD.replace("class Sharpened(Method):", f"class {name.title()}(Method):\n    value = confidence.VALUE")
+        )
+    first, second = (registry().get("methods", f"{name}/valued.py").resolve() for name in ("one", "two"))
+    assert (first.value, second.value) == (1, 2)
+
+
+def test_two_files_with_one_class_are_refused(here: Path) -> None:
+    (here / "other").mkdir()
+    shutil.copy(here / "confidence.py", here / "other" / "confidence.py")
+    (here / "other" / "sharpened.py").write_text(METHOD.replace("Term(0.1", "Term(0.2"))
+    assert registry().get("methods", NAME) is registry().get("methods", "local:sharpened")
+    with pytest.raises(UsageError, match=r"two files define method 'local:sharpened': .*; rename one of the classes"):
+        registry().get("methods", "other/sharpened.py")
 
 
 def test_the_digest_covers_the_blocks_that_a_file_uses(here: Path) -> None:
