@@ -24,7 +24,7 @@ from semibench.contracts.errors import PluginError, SemibenchError, UsageError, 
 from semibench.contracts.identity import LOCAL
 from semibench.hookspecs import hookimpl
 from semibench.process import prints_to_stderr
-from semibench.registered import KINDS, Registered, Source
+from semibench.registered import KINDS, Registered, Source, is_plain_network
 from semibench.source_digest import LOCAL_PACKAGE
 
 VERSION = "file"
@@ -150,13 +150,6 @@ def kind_of_class(cls: Any) -> str | None:
             if issubclass(cls, getattr(importlib.import_module(module), name)):
                 return kind.name
     return None
-
-
-def is_plain_network(cls: Any) -> bool:
-    """Whether a class is a torch module that isn't written for Semibench."""
-    from torch import nn
-
-    return isinstance(cls, type) and issubclass(cls, nn.Module) and kind_of_class(cls) is None
 
 
 def plugin_classes(module: ModuleType) -> dict[str, str]:

@@ -24,6 +24,11 @@ def find(kind: str, name: str) -> Registered | None:
         UsageError: if there is no such file or class, or another file has a plug-in of the same name.
         PluginError: if the file can't be imported, or the class isn't of this kind.
     """
+    if kind == "backbones" and name.lower().startswith("monai:"):
+        from semibench.adapted.monai_networks import find_network
+
+        network = find_network(name)
+        return _found.setdefault((kind, network.full_name), network)
     reference = Reference.of(name)
     if reference is None:
         return _found.get((kind, name))

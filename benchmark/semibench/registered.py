@@ -100,6 +100,10 @@ class Registered:
             raise PluginError(f"{who}: the module has no {attribute!r}; correct the card's `load`") from error
         except (Exception, SystemExit) as error:
             raise PluginError(f"{who} can't be imported: {type(error).__name__}: {error}") from error
+        if self.kind == "backbones" and is_plain_network(loaded):
+            from semibench.adapted.backbone import adapted
+
+            return adapted(loaded)
         base_path = KINDS[self.kind].base
         if base_path is not None:
             base_module, base_name = base_path.split(":")
@@ -107,6 +111,16 @@ class Registered:
             if not (isinstance(loaded, type) and issubclass(loaded, base)):
                 raise PluginError(f"{who}: expected a subclass of semibench.{base_name}, found {loaded!r}")
         return loaded
+
+
+def is_plain_network(cls: Any) -> bool:
+    """Whether a class is a torch module that isn't written for Semibench."""
+    import torch
+
+    from semibench.contracts.backbone import Backbone
+    from semibench.contracts.method import Method
+
+    return isinstance(cls, type) and issubclass(cls, torch.nn.Module) and not issubclass(cls, Backbone | Method)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def _stamps(files: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def _digest_and_files(module_name: str) -> tuple[str, list[Path]]:
-    """Returns the digest of a module's sources, and their files."""
+    """Returns the digest of a module's sources, and their files. Of MONAI, its networks and their parts count."""
     top = module_name.split(".")[0]
     if top == LOCAL_PACKAGE:
         package, _, stem = module_name.rpartition(".")
@@ -119,6 +119,8 @@ def _digest_and_files(module_name: str) -> tuple[str, list[Path]]:
     while todo:
         name = todo.pop()
         if name in seen or not (name.split(".")[0] == top or name.startswith("semibench.blocks.")):
+            continue
+        if top == "monai" and not name.startswith("monai.networks."):
             continue
         harness = top == "semibench" and not name.startswith(("semibench.blocks", "semibench.protocols"))
         if harness and name != module_name:  # else every plug-in would change with every line of the harness

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from semibench.adapted.backbone import PlainNetwork
 from semibench.conformance.backbones import BACKBONE_CHECKS
 from semibench.conformance.datasets import DATASET_CHECKS, DatasetSubject
 from semibench.conformance.generators import GENERATOR_CHECKS, GeneratorSubject
 from semibench.conformance.learning import LEARNING_CHECKS, LearningSubject
 from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunSubject
 from semibench.conformance.methods import METHOD_CHECKS
+from semibench.conformance.plain_networks import plain_checks, plain_subjects
 from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolSubject
 from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredSubject, registration_checks
 from semibench.conformance.subject import BackboneSubject, MethodSubject
@@ -199,6 +201,8 @@ def kind_of(name: str, plugins: Registry) -> str:
         PluginError: if only a broken plug-in has the name.
         UnknownNameError: if none has it.
     """
+    if name.lower().startswith("monai:"):
+        return "backbone"
     reference = Reference.of(name)
     if reference is not None:
         return _kind_in_file(name, reference)
@@ -238,7 +242,14 @@ def _subject(
 
 
 def _backbones(item: Registered) -> list[BoundCheck]:
-    subjects = [(dims, BackboneSubject(item.resolve(), dims, card=item.card)) for dims in item.card.dims]
+    cls = item.resolve()
+    if issubclass(cls, PlainNetwork):
+        return [
+            BoundCheck("backbone", item.name, subject.dims, fact, subject)
+            for subject in plain_subjects(cls, item.card)
+            for fact in plain_checks(subject)
+        ]
+    subjects = [(dims, BackboneSubject(cls, dims, card=item.card)) for dims in item.card.dims]
     return [
         BoundCheck("backbone", item.name, dims, fact, subject) for dims, subject in subjects for fact in BACKBONE_CHECKS
     ]

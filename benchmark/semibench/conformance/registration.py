@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError
+from semibench.contracts.identity import NAMED_IN_FULL
 from semibench.registry import Registered
 
 HEAVY = ("torch", "pandas", "numpy", "monai", "mlflow", "diffusers", "nibabel", "SimpleITK", "skimage")
@@ -67,5 +68,6 @@ REGISTRATION_CHECKS: Mapping[str, Check] = {
 
 
 def registration_checks(item: Registered) -> list[str]:
-    """Returns the names of the checks that apply to a plug-in: a class in a file needs no card, and is imported with it."""
-    return list(REGISTRATION_CHECKS) if item.file is None else ["class_resolves"]
+    """Returns the names of the checks that apply to a plug-in. One that was found on demand, in a file or in MONAI, has no card
+    of its author's."""
+    return ["class_resolves"] if item.distribution in NAMED_IN_FULL else list(REGISTRATION_CHECKS)
