@@ -11,6 +11,7 @@ from typing import Any
 
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError
+from semibench.contracts.metric import undeclared
 from semibench.process import prints_to_stderr
 
 
@@ -110,6 +111,9 @@ class Registered:
             base = getattr(importlib.import_module(base_module), base_name)
             if not (isinstance(loaded, type) and issubclass(loaded, base)):
                 raise PluginError(f"{who}: expected a subclass of semibench.{base_name}, found {loaded!r}")
+        lacking = undeclared(loaded) if self.kind == "conventions" else None
+        if lacking is not None:
+            raise PluginError(f"{who}: {lacking}")
         return loaded
 
 

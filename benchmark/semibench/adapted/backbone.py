@@ -31,8 +31,8 @@ class Levels(tuple[int, ...]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, SupportsIndex) and not -len(self) <= index.__index__() < len(self):
             raise UnsupportedError(
-                f"network {self.network} gives {len(self) or 'no'} encoder map{'' if len(self) == 1 else 's'}, and this method asks "
-                f"for another; it needs a network that is written as a backbone (semibench.Backbone)"
+                f"network {self.network} gives {len(self) or 'no'} encoder map{'' if len(self) == 1 else 's'}, and this method "
+                f"asks for another; it needs a network that is written as a backbone (semibench.Backbone)"
             )
         return super().__getitem__(index)
 
