@@ -206,3 +206,55 @@ def test_a_run_is_shown_as_local_and_its_changed_or_missing_file_is_told(here: P
         "used the method 'local:sharpened' from the file sharpened.py:Sharpened, which isn't in this folder"
         in in_one_line(gone.output)
     )
+
+
+# ---- folders -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of files: a method and what it imports, a network, a recipe by its hook, and a file that is broken."""
+    monkeypatch.setenv("SEMIBENCH_PLUGINS", "")
+    made = here / "ideas"
+    made.mkdir()
+    for name in ("sharpened.py", "confidence.py"):
+        (here / name).rename(made / name)
+    (made / "net.py").write_text("from torch import nn\n\n\nclass Net(nn.Module):\n    pass\n")
+    (made / "short.py").write_text(
+        "from semibench import RecipeCard, hookimpl\n\n\n@hookimpl\ndef semibench_recipes():\n"
+        '    return [RecipeCard(name="short", extends="smoke", values={"iterations": 3}, source="ours")]\n'
+    )
+    (made / "broken.py").write_text("import semibench, no_such_module_anywhere\n")
+    return made
+
+
+def test_a_named_folder_is_listed_shown_and_examined(folder: Path) -> None:
+    shown = bench("list", "methods", "--plugins", "ideas")
+    assert "sharpened" in shown.output and "local" in shown.output
+    assert "net" in bench("list", "backbones").output, "the option holds for the whole process"
+    assert "short" in bench("show", "recipe", "short").output
+    described = in_one_line(bench("show", "method", "local:sharpened").output)
+    assert "method local:sharpened" in described and "from local file" in described and "sharpened.py" in described
+    problems = [problem for problem in registry().problems if problem.distribution == "local"]
+    assert [(problem.outcome, problem.entry_point) for problem in problems] == [("import", "broken.py")]
+    assert "broken.py can't be imported (line 1): ModuleNotFoundError" in problems[0].message
+    assert registry().get("methods", "sharpened") is registry().get("methods", "ideas/sharpened.py")
+    assert resolve(request(method="local:sharpened")).spec.key == resolve(request(method="sharpened")).spec.key
+
+
+def test_the_configuration_file_names_folders_relative_to_itself(folder: Path, here: Path) -> None:
+    (here / "semibench.toml").write_text('plugins = ["ideas"]\n')
+    assert registry().get("methods", "sharpened").full_name == "local:sharpened"
+    (here / "semibench.toml").write_text('plugins = ["nowhere"]\n')
+    (missing,) = [problem for problem in registry().problems if problem.distribution == "local"]
+    assert "nowhere" in missing.message and "is neither a file nor a folder" in missing.message
+    (here / "semibench.toml").write_text("plugins = 3\n")
+    (wrong,) = [problem for problem in registry().problems if problem.distribution == "local"]
+    assert 'expected plugins = ["FILE OR FOLDER", ...]' in wrong.message
+    assert bench("list", "methods").exit_code == 0, "a damaged list of plug-ins ends no command"
+
+
+def test_a_folder_that_does_not_exist_is_one_clear_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMIBENCH_PLUGINS", "")
+    result = bench("list", "--plugins", "no-such-folder")
+    assert result.exit_code == 2 and "no-such-folder: no such file or folder" in in_one_line(result.output)

@@ -191,3 +191,23 @@ assert [ref.has_label for ref in case.refs] == [True] * 5 + [False]
 assert len({ref.group for ref in case.refs}) == 3
 """
     assert environment.call("-c", code, cwd=tmp_path).returncode == 0
+    (tmp_path / "files").rename(tmp_path / "my-dataset")
+    checked = environment.json(
+        "check", "my-dataset", "--data-root", ".", "--only", "two_steps_are_trained", cwd=tmp_path
+    )
+    assert checked["failed"] == 0
+    for number in (0, 3):
+        (tmp_path / "my-dataset" / "images" / f"p{number // 2}_{number}.png").write_bytes(b"damaged")
+    broken = environment.call(
+        "-m",
+        "semibench.cli",
+        "check",
+        "my-dataset",
+        "--data-root",
+        ".",
+        "--only",
+        "every_case_is_read",
+        cwd=tmp_path,
+        check=False,
+    )
+    assert broken.returncode == 1 and "(and 1 more)" in " ".join(broken.stdout.split())

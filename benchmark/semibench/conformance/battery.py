@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from semibench.adapted.backbone import PlainNetwork
 from semibench.conformance.backbones import BACKBONE_CHECKS
+from semibench.conformance.conventions import CONVENTION_CHECKS, ConventionSubject
 from semibench.conformance.datasets import DATASET_CHECKS, DatasetSubject
 from semibench.conformance.generators import GENERATOR_CHECKS, GeneratorSubject
 from semibench.conformance.learning import LEARNING_CHECKS, LearningSubject
@@ -16,9 +18,10 @@ from semibench.conformance.methods import METHOD_CHECKS
 from semibench.conformance.plain_networks import plain_checks, plain_subjects
 from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolSubject
 from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredSubject, registration_checks
+from semibench.conformance.splits import RECIPE_CHECKS, SPLIT_CHECKS, RecipeSubject, SplitSubject
 from semibench.conformance.subject import BackboneSubject, MethodSubject
 from semibench.contracts.deprecation import deprecated
-from semibench.contracts.errors import UnknownNameError, UsageError
+from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
 from semibench.local_files import Reference, kinds_of
 from semibench.registry import KINDS, Registered, Registry, registry
 
@@ -28,6 +31,9 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
     "dataset": DATASET_CHECKS,
     "protocol": PROTOCOL_CHECKS,
     "generator": GENERATOR_CHECKS,
+    "convention": CONVENTION_CHECKS,
+    "split": SPLIT_CHECKS,
+    "recipe": RECIPE_CHECKS,
 }
 """Kind -> its checks by name. `REGISTRATION_CHECKS` apply to every kind."""
 
@@ -52,6 +58,9 @@ class BoundCheck:
         | DatasetSubject
         | ProtocolSubject
         | GeneratorSubject
+        | ConventionSubject
+        | SplitSubject
+        | RecipeSubject
         | RegisteredSubject
     )
     known: str = ""
@@ -127,7 +136,8 @@ def battery(
     for kind, selected in by_kind.items():
         if kind not in CHECKS:
             raise UnknownNameError("kind with a battery", kind, CHECKS)
-        for name in [item.full_name for item in plugins.cards(f"{kind}s")] if selected is None else selected:
+        every = dict.fromkeys(item.full_name for item in plugins.cards(f"{kind}s"))
+        for name in every if selected is None else selected:
             short = name.split(":")[-1]
             checks += checks_of(name, kind, options=(options or {}).get(short), slow=slow, plugins=plugins)
     return checks
@@ -141,6 +151,7 @@ def checks_of(
     known: Mapping[str, str] | None = None,
     slow: bool = False,
     plugins: Registry | None = None,
+    data_root: Path | None = None,
 ) -> list[BoundCheck]:
     """Returns all checks of one registered plug-in, starting with those of its registration.
 
@@ -152,10 +163,12 @@ def checks_of(
             `known_failures`.
         slow: also train a method for a while, in 2D if it supports that, and check what it learned (takes a minute).
         plugins: the registry to look in. Default: the installed plug-ins.
+        data_root: folder with the real files of a data set, every case of which is then read; its phantom is checked without.
 
     Raises:
         UnknownNameError: for an unknown kind or name.
-        UsageError: for a known failure of a check that doesn't exist.
+        LayoutError: if the folder doesn't hold the data set.
+        UsageError: for a folder of data where the plug-in is no data set, or a known failure of a check that doesn't exist.
     """
     plugins = plugins or registry()
     kind = kind or kind_of(name, plugins)
@@ -163,9 +176,11 @@ def checks_of(
         raise UnknownNameError("kind with a battery", kind, CHECKS)
     item = plugins.get(f"{kind}s", name)
     name = item.name
+    if data_root is not None and kind != "dataset":
+        raise UsageError(f"--data-root is for data sets; {name!r} is a {kind}")
     registered = RegisteredSubject(item)
     checks = [BoundCheck(kind, name, 0, fact, registered) for fact in registration_checks(item)]
-    cls = item.resolve()
+    cls = None if kind == "recipe" else item.resolve()
     given = options or {}
     if kind == "method":
         for dims, plain in method_subjects(plugins, item):
@@ -180,7 +195,9 @@ def checks_of(
     elif kind == "backbone":
         checks += _backbones(item)
     else:
-        other = _subject(item, cls, given)
+        other = _subject(item, cls, given, plugins)
+        if data_root is not None:
+            other = _with_files(item, other, data_root)
         checks += [BoundCheck(kind, name, 0, fact, other) for fact in CHECKS[kind]]
     reasons = {**getattr(cls, "known_failures", {}), **(known or {})}
     facts = {*CHECKS[kind], *REGISTRATION_CHECKS} | {f"{check.dims}d-{check.fact}" for check in checks if check.dims}
@@ -232,13 +249,31 @@ def _full_names(plugins: Registry, kind: str) -> list[str]:
 
 
 def _subject(
-    item: Registered, cls: Any, options: Mapping[str, Any]
-) -> DatasetSubject | ProtocolSubject | GeneratorSubject:
+    item: Registered, cls: Any, options: Mapping[str, Any], plugins: Registry
+) -> DatasetSubject | ProtocolSubject | GeneratorSubject | ConventionSubject | SplitSubject | RecipeSubject:
+    if item.kind == "conventions":
+        return ConventionSubject(cls, item.card)
+    if item.kind == "splits":
+        return SplitSubject(cls, item.card, plugins)
+    if item.kind == "recipes":
+        own = (other for other in plugins.cards("recipes") if other.full_name == item.full_name)
+        return RecipeSubject(tuple(other.card for other in own), plugins)
     if item.kind == "datasets":
         return DatasetSubject(cls, item.card)
     if item.kind == "protocols":
         return ProtocolSubject(cls, options)
     return GeneratorSubject(cls, item.card, options)
+
+
+def _with_files(item: Registered, subject: Any, data_root: Path) -> DatasetSubject:
+    """Returns the subject of a data set with its real files. Raises LayoutError if the folder doesn't hold them."""
+    from semibench.data.roots import locate
+
+    location = locate(item.name, data_root, aliases=item.card.folders)
+    if location.path is None:
+        raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}")
+    with_files: DatasetSubject = replace(subject, root=location.path, data_root=data_root)
+    return with_files
 
 
 def _backbones(item: Registered) -> list[BoundCheck]:
