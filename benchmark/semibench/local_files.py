@@ -262,7 +262,7 @@ def sources_of(place: Path, named_by: str) -> Iterator[Source]:
             if not file.name.startswith(("_", "test", "conftest", ".")) and _mentions_semibench(file):
                 yield source_of(file)
     else:
-        yield Source(LOCAL, VERSION, place.name, str(place), lambda: _hooks(place, named_by), place)
+        yield Source(LOCAL, VERSION, place.name, str(place), lambda: _hooks(place, named_by), place.resolve())
 
 
 def _mentions_semibench(file: Path) -> bool:

@@ -11,9 +11,13 @@ from support.command_line import bench, in_one_line
 from support.local_files import BESIDE, METHOD, TINY
 
 from semibench import on_demand
+from semibench.cli.tune_command import make_spec
+from semibench.cli.tune_options import Search
 from semibench.contracts.errors import PluginError, UsageError
-from semibench.matrix.cells import without_needless_controls
+from semibench.documents import parse_document
+from semibench.matrix.cells import MatrixFile, without_needless_controls
 from semibench.matrix.driver import _portable
+from semibench.matrix.planning import plan_cells
 from semibench.registry import registry
 from semibench.run.comparison import comparison
 from semibench.run.prepare import prepare
@@ -258,3 +262,13 @@ def test_a_folder_that_does_not_exist_is_one_clear_line(here: Path, monkeypatch:
     monkeypatch.setenv("SEMIBENCH_PLUGINS", "")
     result = bench("list", "--plugins", "no-such-folder")
     assert result.exit_code == 2 and "no-such-folder: no such file or folder" in in_one_line(result.output)
+
+
+def test_matrix_files_and_studies_take_a_file(here: Path) -> None:
+    text = f"cells:\n  - {{protocols: self, datasets: tus, methods: [{NAME}], recipes: smoke, phantom: always}}\n"
+    (planned,) = plan_cells(parse_document(text, MatrixFile, "x.yaml").expand(), here / "runs")
+    assert planned.state == "missing" and planned.key == resolve(planned.cell.request()).spec.key
+    cell = Cell(**{name: getattr(request(), name) for name in Cell.model_fields})
+    study = make_spec(cell, Search(), name=None, storage=None)
+    assert study.request.method == f"{here / 'sharpened.py'}:Sharpened", "later processes may start elsewhere"
+    assert study.name == "self-tus-sharpened" and study.request.backbone == "unet"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import LOCAL
+from semibench.registry import registry
 from semibench.runfolder.records import PluginUsed, Provenance
 from semibench.source_digest import file_digest
 
-FIELDS = ("method", "backbone")
-"""Roles of plug-ins that a request may name by a file."""
+KINDS = {"method": "methods", "backbone": "backbones"}
+"""Roles of plug-ins that a request may name by a file -> their kinds."""
 
 
 def recorded_file(plugin: PluginUsed) -> Path | None:
@@ -32,18 +33,23 @@ def recorded_source(plugin: PluginUsed) -> str | None:
 def references(provenance: Provenance) -> dict[str, str]:
     """Role -> FILE.py:CLASS of the methods and backbones without a package, as the run recorded them."""
     used = {
-        role: plugin for role, plugin in provenance.plugins.items() if role in FIELDS and plugin.distribution == LOCAL
+        role: plugin for role, plugin in provenance.plugins.items() if role in KINDS and plugin.distribution == LOCAL
     }
     return {role: f"./{plugin.file}" for role, plugin in used.items() if plugin.file}
 
 
 def references_to_repeat(run: str, provenance: Provenance) -> dict[str, str]:
-    """The same, checked: each file must be there.
+    """The same, checked: each file must be there. Plug-ins of a named folder (`--plugins`) are found by their names.
 
     Raises:
         UsageError: a file is gone.
     """
-    found = references(provenance)
+    listed = {role: {item.full_name for item in registry().cards(kind)} for role, kind in KINDS.items()}
+    found = {
+        role: reference
+        for role, reference in references(provenance).items()
+        if provenance.plugins[role].name not in listed[role]
+    }
     for role in found:
         plugin = provenance.plugins[role]
         if recorded_file(plugin) is None:

@@ -25,7 +25,7 @@ def test_names_are_looked_up_with_hints() -> None:
 
 def test_a_battery_of_all_kinds_and_its_old_form() -> None:
     kinds = {check.kind for check in battery()}
-    assert kinds == set(CHECKS)
+    assert kinds == set(CHECKS) - {"split"}, "Semibench has no splits of other packages' data sets"
     new = [str(check) for check in battery({"method": ["supervised"], "backbone": ["vnet"]})]
     with pytest.warns(DeprecationWarning) as warned:
         assert [str(check) for check in battery(methods=["supervised"], backbones=["vnet"])] == new
