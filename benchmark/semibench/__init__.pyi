@@ -96,6 +96,7 @@ from .contracts.protocol import (
     Synthesis as Synthesis,
 )
 from .contracts.recipe import (
+    Confidence as Confidence,
     Recipe as Recipe,
     StrongPolicy as StrongPolicy,
     WeakPolicy as WeakPolicy,

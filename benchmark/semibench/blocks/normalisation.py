@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Part = TypeVar("Part", bound=nn.Module)
@@ -16,9 +17,32 @@ Norm = Literal["batch", "instance", "group"]
 GROUP_CHANNELS = 8
 """Channels that share their statistics under group norm, where the channel count allows it."""
 
+
+class _InstanceNorm2d(nn.InstanceNorm2d):
+    """Instance norm, computed as group norm of one channel a group, which costs less than half on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _instance_norm(self, input)
+
+
+class _InstanceNorm3d(nn.InstanceNorm3d):
+    """Instance norm, computed as group norm of one channel a group, which costs less than half on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _instance_norm(self, input)
+
+
+def _instance_norm(layer: nn.InstanceNorm2d | nn.InstanceNorm3d, maps: Tensor) -> Tensor:
+    """Maps (B, C, *spatial) -> the same, each channel of each image normalised by its own mean and variance."""
+    if maps.is_contiguous():
+        return functional.group_norm(maps, layer.num_features, layer.weight, layer.bias, layer.eps)
+    # the kernel for channels-last maps is slower than that of instance norm
+    return functional.instance_norm(maps, weight=layer.weight, bias=layer.bias, eps=layer.eps)
+
+
 _INSTANCE: dict[type[nn.Module], type[nn.InstanceNorm2d | nn.InstanceNorm3d]] = {
-    nn.BatchNorm2d: nn.InstanceNorm2d,
-    nn.BatchNorm3d: nn.InstanceNorm3d,
+    nn.BatchNorm2d: _InstanceNorm2d,
+    nn.BatchNorm3d: _InstanceNorm3d,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from semibench.contracts.identity import Frozen, Grid
 
@@ -81,6 +81,32 @@ def network_options(recipe: Mapping[str, Any], name: str, known: Collection[str]
     return {**width, **shared, **networks.get(name, {})}
 
 
+class ConfidenceThreshold:
+    """Marks an option of a method as the confidence from which a prediction counts."""
+
+
+Confidence = Annotated[float, ConfidenceThreshold()]
+"""Type of an option that says from which confidence, in [0, 1], a prediction counts as a label. Short recipes limit its default
+(`Recipe.highest_confidence`)."""
+
+
+def limited_confidence(options: type[BaseModel], highest: float) -> dict[str, float]:
+    """Return the defaults that `Recipe.highest_confidence` changes.
+
+    Args:
+        options: the options of a method.
+        highest: largest confidence threshold.
+
+    Returns:
+        Option -> `highest`, for each option of type `Confidence` whose default is larger.
+    """
+    return {
+        name: highest
+        for name, field in options.model_fields.items()
+        if any(isinstance(mark, ConfidenceThreshold) for mark in field.metadata) and field.default > highest
+    }
+
+
 class StrongPolicy(Frozen):
     """Intensity changes of strong views. Each is (probability, largest strength s), drawn for each sample."""
 
@@ -133,6 +159,13 @@ class Recipe(Frozen):
     longest_average: float = Field(1.0, gt=0, le=1)
     """Longest moving average of weights, as a share of the run's iterations. A teacher with decay d averages about 1 / (1 - d)
     steps, 100 of 30000 as published; in a run of 400 that is a quarter of all, and the teacher lags behind its student."""
+    unlabeled_ramp: float = Field(0.0, ge=0, le=2)
+    """Share of a stage over which the weights of terms on unlabeled samples grow, exp(-5 (1 - t)^2), where the method gives them
+    no ramp of its own; 0: as the method declares. A network that has seen few labels predicts the background with confidence,
+    and at full weight from the first step it learns that."""
+    highest_confidence: float = Field(1.0, gt=0, le=1)
+    """Largest default for an option that says from which confidence a prediction counts (`Confidence`). A network reaches .95
+    after thousands of iterations; before that only the background does."""
     clip_norm: float | None = Field(None, gt=0, le=1e12)
     """Largest norm of the gradient; None: no limit."""
     clip_value: float | None = Field(None, gt=0, le=1e12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 
@@ -73,6 +73,9 @@ class Term:
     """(start, end) of the progress in which it counts; the start is included, the end is not."""
     search: tuple[float, float] | None = None
     """(low, high) of the weight for `bench tune`, on a logarithmic scale; None: it is not searched."""
+    unlabeled: bool = False
+    """Whether a network that learns from labels, too, learns here from predictions on unlabeled samples. Recipes may ramp such a
+    term where it has no ramp of its own (`Recipe.unlabeled_ramp`)."""
 
     def at(self, progress: float) -> float:
         """Return weight x ramp inside `active`, else 0.
@@ -81,6 +84,19 @@ class Term:
             progress: share of the stage that is done.
         """
         return self.weight * self.ramp(progress) if self.active[0] <= progress < self.active[1] else 0.0
+
+    def ramped(self, end: float) -> Term:
+        """Return the term as a recipe's `unlabeled_ramp` makes it.
+
+        Args:
+            end: share of the stage at which a sigmoid ramp is complete; 0: the term stays as it is.
+
+        Returns:
+            A term on unlabeled samples without a ramp of its own, with that ramp; any other term unchanged.
+        """
+        if not end or not self.unlabeled or self.ramp.kind != "constant":
+            return self
+        return replace(self, ramp=Ramp("sigmoid", end))
 
     def record(self) -> dict[str, Any]:
         """Return plain values for the run key; an infinite end of `active` becomes None."""
@@ -101,6 +117,19 @@ class Term:
         """
         low, high = record["active"]
         return cls(record["weight"], Ramp(**record["ramp"]), (low, math.inf if high is None else high), search)
+
+
+def ramped(terms: Mapping[str, Term], end: float) -> dict[str, Term]:
+    """Return the terms of a method under a recipe's `unlabeled_ramp`.
+
+    Args:
+        terms: name -> term, as the method declares them.
+        end: share of a stage at which the ramp is complete; 0: the terms stay as they are.
+
+    Returns:
+        Name -> term. Terms on unlabeled samples without a ramp of their own have a sigmoid ramp that ends there.
+    """
+    return {name: term.ramped(end) for name, term in terms.items()}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import PhantomOptions
-from semibench.contracts.recipe import grid_options, network_options
+from semibench.contracts.recipe import grid_options, limited_confidence, network_options
+from semibench.contracts.schedule import ramped
 from semibench.files import jsonable
 from semibench.run.request import parts_of, without
 from semibench.run.settings import Nested, default_options, merge, term_records
@@ -48,8 +49,11 @@ def _defaults(resolved: Resolved) -> dict[str, Nested]:
     protocol, generator = _protocol_defaults(resolved)
     return {
         "recipe": without(options.base.model_dump(mode="json"), "name", "dims"),
-        "method": default_options(options.method.Options),
-        "term": term_records(options.method.terms, {}),
+        "method": merge(
+            default_options(options.method.Options),
+            limited_confidence(options.method.Options, options.recipe.highest_confidence),
+        ),
+        "term": term_records(ramped(options.method.terms, options.recipe.unlabeled_ramp), {}),
         "backbone": merge(default_options(options.backbone.Options), network),
         "protocol": protocol,
         "dataset": merge(default_options(names.dataset.resolve().Options), size),

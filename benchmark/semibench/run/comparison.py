@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import Score
 from semibench.registry import Registered, Registry
-from semibench.run.names import find_names
+from semibench.run.defaults import base_recipe
+from semibench.run.names import Names, find_names
 from semibench.run.request import Request
 from semibench.run.resolve import settable_parts
-from semibench.run.settings import assign, parse
+from semibench.run.settings import assign, parse, texts
 from semibench.runfolder.records import Result, ScoreSummary
 
 
@@ -42,9 +44,9 @@ def comparison(request: Request, plugins: Registry) -> tuple[Compared, ...]:
     method = names.method
     rows: list[Compared] = []
     if reference is not None and reference.full_name != method.full_name:
-        rows.append(Compared("labels alone", _beside(request, plain, reference, names.backbone, plugins)))
+        rows.append(Compared("labels alone", _beside(request, plain, reference, names, plugins)))
     if card.adds_to:
-        without = _beside(request, plain, method, names.backbone, plugins)
+        without = _beside(request, plain, method, names, plugins)
         rows.append(Compared(f"{method.name}, {plain}", without))
     return (*rows, Compared(f"{method.name}, {names.protocol.name}" if card.adds_to else method.name, request))
 
@@ -65,22 +67,40 @@ def _labels_alone(plugins: Registry, dims: int) -> Registered | None:
     return None
 
 
-def _beside(request: Request, protocol: str, method: Registered, backbone: Registered, plugins: Registry) -> Request:
-    """Returns the request with another protocol and method, without the settings that these don't have."""
-    named = plugins.get("methods", request.method) if request.method else None
+def _beside(request: Request, protocol: str, method: Registered, names: Names, plugins: Registry) -> Request:
+    """Returns the request with another protocol and method, without the settings that these don't have.
+
+    Where the recipe has other values under the request's own protocol, they become settings: all rows train alike.
+    """
     changed = request.model_copy(
         update={
             "protocol": protocol,
             "method": method.reference,
-            "backbone": backbone.reference,
-            "preset": request.preset if named and named.full_name == method.full_name else None,
+            "backbone": names.backbone.reference,
+            "preset": request.preset if request.method and names.method.full_name == method.full_name else None,
             "control": False,
             "tuned": None,
             "settings": (),
         }
     )
     parts = settable_parts(changed, plugins)
-    return changed.model_copy(update={"settings": tuple(text for text in request.settings if _has(parts, text))})
+    kept = tuple(text for text in request.settings if _has(parts, text))
+    given = assign(parse(kept), parts).get("recipe", {})
+    implied = {
+        f"recipe.{name}": value for name, value in _recipe(request, protocol, names, plugins) if name not in given
+    }
+    return changed.model_copy(update={"settings": (*texts(implied), *kept)})
+
+
+def _recipe(request: Request, protocol: str, names: Names, plugins: Registry) -> list[tuple[str, Any]]:
+    """Returns the fields in which the recipe under the request's protocol differs from the one under another protocol."""
+    if request.recipe.rstrip("*") == "own":
+        return []
+    own, other = (
+        base_recipe(plugins, request.recipe, dims=names.dims, protocol=name, dataset=names.card.name)[0]
+        for name in (names.protocol.name, protocol)
+    )
+    return list(own.changed(other).items())
 
 
 def _has(parts: dict[str, set[str]], text: str) -> bool:

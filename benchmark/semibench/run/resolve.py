@@ -15,8 +15,8 @@ from semibench.contracts.cases import Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track, sha256
 from semibench.contracts.protocol import UNLABELED_FROM, DrawProtocol, Synthesis
-from semibench.contracts.recipe import Recipe, grid_options, network_options
-from semibench.contracts.schedule import Term
+from semibench.contracts.recipe import Recipe, grid_options, limited_confidence, network_options
+from semibench.contracts.schedule import Term, ramped
 from semibench.guard import calling, returned
 from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
@@ -148,9 +148,13 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
         protocol=protocol,
         method=method,
         method_options=build(
-            method.Options, f"method {names.method.name!r}", preset.get("options", {}), given["method"]
+            method.Options,
+            f"method {names.method.name!r}",
+            limited_confidence(method.Options, recipe.highest_confidence),
+            preset.get("options", {}),
+            given["method"],
         ),
-        terms=term_records(method.terms, merge(preset.get("terms", {}), given["term"])),
+        terms=term_records(ramped(method.terms, recipe.unlabeled_ramp), merge(preset.get("terms", {}), given["term"])),
         backbone=backbone,
         backbone_options=build(
             backbone.Options,

@@ -49,6 +49,10 @@ SHORT_NETWORKS: dict[str, dict[str, Any]] = {
 """Networks of short runs, chosen on validation (docs/recipes.md): batch norm's running statistics are made of few small
 batches, and dropout of half the channels leaves a narrow network too few."""
 
+SHORT_SCHEDULES = {"longest_average": 0.05, "unlabeled_ramp": 1.0, "highest_confidence": 0.8}
+"""What published schedules reach in tens of thousands of iterations, for all methods alike: a teacher that follows its student,
+terms on unlabeled samples that wait until there is something to learn from them, thresholds that a young network reaches."""
+
 TILTS = {"flip": 0.0, "rotate90": 0.0, "rotate": [0.5, 20.0], "scale": [0.5, 0.8, 1.25]}
 """Views that every anatomy allows: no mirror images and no right-angle turns."""
 
@@ -57,18 +61,20 @@ QUICK = [
         name="quick",
         dims=2,
         values={**ADAM, "iterations": 400, "labeled_batch": 4, "unlabeled_batch": 4, "patch": [64, 64], "weak": TILTS,
-                "longest_average": 0.05, "evaluate_every": 200, "checkpoint_every": 100, "widths": QUICK_WIDTHS,
+                **SHORT_SCHEDULES, "evaluate_every": 200, "checkpoint_every": 100, "widths": QUICK_WIDTHS,
                 "networks": SHORT_NETWORKS},
     ),
-    RecipeCard(name="quick", protocols=("synthetic",), protocol={"count": 96}),
+    RecipeCard(  # the first command: a generator is trained, too, and the references run beside
+        name="quick", protocols=("synthetic",), values={"iterations": 240, "evaluate_every": 120}, protocol={"count": 96}
+    ),
     RecipeCard(
         name="quick",
         dims=3,
         backbone="unet",
         values={**ADAM, "optimiser": "adamw", "lr": 4e-3, "iterations": 900, "labeled_batch": 2, "unlabeled_batch": 2,
-                "patch": [32, 32, 32], "size": [32, 32, 32],
+                "patch": [32, 32, 32], "size": [32, 32, 32], "channels_last": True,
                 "weak": {**TILTS, "rotate": [0.5, 15.0], "scale": [0.5, 0.85, 1.2]},
-                "longest_average": 0.05, "evaluate_every": 300, "checkpoint_every": 100,
+                **SHORT_SCHEDULES, "evaluate_every": 300, "checkpoint_every": 100,
                 "widths": {**QUICK_WIDTHS, "diff-vnet": 0.125}, "networks": SHORT_NETWORKS},
     ),
 ]  # fmt: skip

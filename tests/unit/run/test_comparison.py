@@ -37,6 +37,20 @@ def test_the_synthetic_protocol_stands_beside_labels_alone_and_the_method_withou
     )
 
 
+def values(request: Request) -> dict[str, Any]:
+    return {name: value for name, value in resolve(request).spec.recipe.options.items() if name != "name"}
+
+
+@pytest.mark.parametrize("settings", [(), ("recipe.iterations=7",)])
+def test_what_a_recipe_sets_for_one_protocol_holds_for_every_row(settings: tuple[str, ...]) -> None:
+    found = rows(protocol="synthetic", recipe="quick", settings=settings)
+    recipes = [values(request) for request in found.values()]
+    assert recipes[0] == recipes[1] == recipes[2]
+    assert recipes[0] != values(Request(protocol="self", dataset="tus", recipe="quick", phantom="always")), (
+        "quick has fewer iterations where a generator is trained, too"
+    )
+
+
 def test_all_rows_have_the_same_labels_and_the_same_test_cases() -> None:
     splits: list[Split] = [draw_split(resolve(request))[0] for request in rows(protocol="synthetic").values()]
     assert len({(split.labeled, split.validation, split.test) for split in splits}) == 1

@@ -6,9 +6,10 @@ import pytest
 
 from semibench import RecipeCard, UsageError, hookimpl
 from semibench.registry import Registry, Source
+from semibench.run.changes import changed_settings
 from semibench.run.defaults import base_recipe
 from semibench.run.request import Request
-from semibench.run.resolve import resolve
+from semibench.run.resolve import Options, Resolved, resolve
 
 BASE = {"labeled_batch": 2, "unlabeled_batch": 2, "patch": [32, 32], "iterations": 10}
 
@@ -54,3 +55,34 @@ def test_a_recipe_may_name_the_network_of_runs_that_name_none() -> None:
     assert [found[recipe, "mean-teacher"] for recipe in ("paper", "quick", "standard")] == ["vnet", "unet", "unet"]
     assert {found[recipe, "dtlp-net"] for recipe in ("paper", "quick", "standard")} == {"diff-vnet"}
     assert resolve(Request(**asked, method="mean-teacher", backbone="vnet")).names.backbone.name == "vnet"
+
+
+def fixmatch(recipe: str, *settings: str, preset: str | None = None) -> Resolved:
+    request = Request(
+        protocol="self",
+        dataset="tus",
+        method="fixmatch",
+        recipe=recipe,
+        settings=settings,
+        preset=preset,
+        phantom="always",
+    )
+    return resolve(request)
+
+
+def test_quick_ramps_and_limits_and_a_setting_wins() -> None:
+    def options(recipe: str, *settings: str, preset: str | None = None) -> Options:
+        return fixmatch(recipe, *settings, preset=preset).options
+
+    quick, paper = options("quick"), options("paper")
+    assert (paper.terms["pixel"]["ramp"]["kind"], paper.method_options.threshold) == ("constant", 0.95)
+    assert (quick.terms["pixel"]["ramp"], quick.method_options.threshold) == (
+        {"kind": "sigmoid", "end": 1.0, "levels": 0},
+        0.8,
+    )
+    assert quick.terms["sup"]["ramp"]["kind"] == "constant"
+    own = options("quick", "method.threshold=0.9", "term.pixel.ramp.kind=constant")
+    assert (own.terms["pixel"]["ramp"]["kind"], own.method_options.threshold) == ("constant", 0.9)
+    preset = options("quick", preset="ssl4mis")
+    assert preset.terms["pixel"]["ramp"]["levels"] == 200, "a preset's own ramp stays"
+    assert not changed_settings(fixmatch("quick"))

@@ -58,8 +58,8 @@ class AdaOutput(Method):
     terms: Mapping[str, Term] = {
         "sup": Term(),
         "sup_aux": Term(0.1, search=(0.01, 0.5)),
-        "adv": Term(1e-3, search=(1e-4, 1e-2)),
-        "adv_aux": Term(2e-4, search=(2e-5, 2e-3)),
+        "adv": Term(1e-3, search=(1e-4, 1e-2), unlabeled=True),
+        "adv_aux": Term(2e-4, search=(2e-5, 2e-3), unlabeled=True),
         "critic": Term(),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -37,7 +37,7 @@ class CCT(Method):
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
-        "consistency": Term(30.0, Ramp("sigmoid", end=0.1), search=(0.01, 30.0)),
+        "consistency": Term(30.0, Ramp("sigmoid", end=0.1), search=(0.01, 30.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ssl4mis": {

@@ -61,8 +61,8 @@ class DCT(Method):
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
-        "agreement": Term(10.0, Ramp("sigmoid", end=80 / 600), search=(0.01, 10.0)),
-        "difference": Term(0.5, Ramp("sigmoid", end=80 / 600), search=(0.05, 5.0)),
+        "agreement": Term(10.0, Ramp("sigmoid", end=80 / 600), search=(0.01, 10.0), unlabeled=True),
+        "difference": Term(0.5, Ramp("sigmoid", end=80 / 600), search=(0.05, 5.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ssl4mis": {"options": {"variant": "rotation"}, "terms": SSL4MIS_TERMS, "recipe": SSL4MIS_RECIPE},

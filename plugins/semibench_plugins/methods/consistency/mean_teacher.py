@@ -29,7 +29,9 @@ class MeanTeacher(StudentTeacher):
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
-        "consistency": Term(0.1, Ramp("sigmoid", levels=200), active=(1 / 30, math.inf), search=(0.01, 10.0)),
+        "consistency": Term(
+            0.1, Ramp("sigmoid", levels=200), active=(1 / 30, math.inf), search=(0.01, 10.0), unlabeled=True
+        ),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ssl4mis": {"recipe": SSL4MIS_RECIPE},

@@ -39,7 +39,7 @@ class UAMT(StudentTeacher):
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
-        "consistency": Term(0.1, Ramp("sigmoid", levels=200), search=(0.01, 10.0)),
+        "consistency": Term(0.1, Ramp("sigmoid", levels=200), search=(0.01, 10.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ssl4mis": {"options": {"constants": "binary"}, "recipe": SSL4MIS_RECIPE},

@@ -17,6 +17,7 @@ from semibench_plugins.methods.generalisation.three_decoders.options import Thre
 
 CODE: Mapping[str, Any] = {
     "loss": "code", "difficulty": "ema", "nesterov": True, "labelling": "train", "statistics": "every-pass",
+    "weighted": "both",
 }  # fmt: skip
 TRAINING: Mapping[str, Any] = {
     "optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 3e-5, "weak": GENERIC_SSL_WEAK,
@@ -40,8 +41,9 @@ class AandD(Method):
     Each iteration starts with theta <- .99 theta + .01 (xi + psi) / 2. Symbols are those of DTLP-Net, eq. 1-7, which
     restates the method.
 
-    Where the code differs from the paper there are the options `loss` and `nesterov`. The preset `code` sets both, and two
-    ways of the code that are no defaults here: `statistics`, all passes move the running statistics that inference of the
+    Where the code differs from the paper there are the options `loss` and `nesterov`. The preset `code` sets both, and three
+    ways of the code that are not the defaults here: `weighted`, class weights act on the cross-entropy, too, which weights
+    below 1 slow down; `statistics`, all passes move the running statistics that inference of the
     image path reads, most of them passes of noisy label maps; `labelling`, pseudo-labels are predicted with dropout. By
     default only whole images move the statistics (labeled and unlabeled ones those of encoder and psi, unlabeled ones those
     of theta), and labels are predicted with the statistics of the batch and without dropout. One preset per data set adds
@@ -55,7 +57,7 @@ class AandD(Method):
     terms: Mapping[str, Term] = {
         "deno": Term(search=(0.3, 3.0)),
         "diff": Term(search=(0.3, 3.0)),
-        "unsup": Term(10.0, Ramp("sigmoid"), search=(1.0, 20.0)),
+        "unsup": Term(10.0, Ramp("sigmoid"), search=(1.0, 20.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "code": {"options": CODE},

@@ -34,7 +34,7 @@ class BCP(StudentTeacher):
     Scored: the student (as published) and the teacher.
     """
 
-    terms: Mapping[str, Term] = {"sup": Term(), "pseudo": Term(0.5, search=(0.1, 1.0))}
+    terms: Mapping[str, Term] = {"sup": Term(), "pseudo": Term(0.5, search=(0.1, 1.0), unlabeled=True)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "acdc": {
             "recipe": {

@@ -54,7 +54,7 @@ class CPS(TwoNetworks):
     scores the mean of the logits); `voc`, the paper's supervised loss.
     """
 
-    terms: Mapping[str, Term] = {"sup": Term(), "cross": Term(1.5, search=(0.01, 6.0))}
+    terms: Mapping[str, Term] = {"sup": Term(), "cross": Term(1.5, search=(0.01, 6.0), unlabeled=True)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "voc": {"options": {"loss": "cross_entropy"}},
         "ssl4mis": {"options": {"on": "unlabeled"}, "terms": {"cross": SSL4MIS_TERM}, "recipe": SSL4MIS_RECIPE},

@@ -28,7 +28,7 @@ class CTCT(TwoNetworks):
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
-        "cross": Term(0.1, Ramp("sigmoid", levels=200), search=(0.01, 5.0)),
+        "cross": Term(0.1, Ramp("sigmoid", levels=200), search=(0.01, 5.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "acdc": {"recipe": {**SSL4MIS_RECIPE, "labeled_batch": 8, "unlabeled_batch": 8, "patch": (224, 224)}},

@@ -16,6 +16,7 @@ from semibench import (
     Backbones,
     Batch,
     Clock,
+    Confidence,
     Losses,
     Method,
     MethodOptions,
@@ -74,8 +75,8 @@ class FixMatch(Method):
 
     terms: Mapping[str, Term] = {
         "sup": Term(0.5),
-        "pixel": Term(0.5, search=(0.05, 1.0)),
-        "complementary": Term(0.0, Ramp("sigmoid", levels=200), search=(0.01, 1.0)),
+        "pixel": Term(0.5, search=(0.05, 1.0), unlabeled=True),
+        "complementary": Term(0.0, Ramp("sigmoid", levels=200), search=(0.01, 1.0), unlabeled=True),
     }
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled"), "unlabeled": Stream("unlabeled", strong=1)}
     known_failures: ClassVar[Mapping[str, str]] = {
@@ -96,7 +97,7 @@ class FixMatch(Method):
         """Options of `fixmatch`."""
 
         variant: Literal["s", "a"] = Field("s", description="s: SemSim and UniMatch; a: SSL4MIS (use preset `ssl4mis`)")
-        threshold: float = Field(
+        threshold: Confidence = Field(
             0.95, ge=0.0, description="confidence from which a position counts (s); useful range .7 to .99"
         )
         targets: Literal["hard", "soft"] = Field("hard", description="pseudo-labels: argmax or probabilities (s)")

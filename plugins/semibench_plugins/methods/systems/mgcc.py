@@ -48,7 +48,7 @@ class MGCC(Method):
 
     terms: Mapping[str, Term] = {
         "sup": Term(),
-        "consistency": Term(7.0, Ramp("sigmoid", end=1.5, levels=200), search=(0.05, 20.0)),
+        "consistency": Term(7.0, Ramp("sigmoid", end=1.5, levels=200), search=(0.05, 20.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "code": {"recipe": MGCC_RECIPE},

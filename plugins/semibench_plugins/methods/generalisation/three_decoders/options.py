@@ -22,7 +22,7 @@ class ThreeDecodersOptions(MethodOptions, frozen=True, extra="forbid"):
         "ema", description="moving averages as in A&D's code, sums over the latest iterations (eq. 5, 6), or no weights"
     )
     weighted: Weighted = Field(
-        "both", description="whether class weights act on cross-entropy and Dice (eq. 3), or on the Dice alone"
+        "dice", description="class weights act on the Dice alone (ours), or on cross-entropy and Dice (eq. 3; the code)"
     )
     exponent: float = Field(0.2, ge=0.0, description="exponent of the difficulty (eq. 4); useful range 0 to .5")
     window: int = Field(

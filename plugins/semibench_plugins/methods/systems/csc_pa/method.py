@@ -13,7 +13,20 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Backbones, Batch, Clock, Method, MethodOptions, Optimise, Samples, Task, Term, UsageError
+from semibench import (
+    IGNORE,
+    Backbones,
+    Batch,
+    Clock,
+    Confidence,
+    Method,
+    MethodOptions,
+    Optimise,
+    Samples,
+    Task,
+    Term,
+    UsageError,
+)
 from semibench.blocks import cross_entropy, frozen_statistics
 from semibench_plugins.methods.systems.csc_pa import affinity, edges, masking, presets, prototypes
 
@@ -47,8 +60,10 @@ class CSCPA(Method):
     PAL the pixel affinity loss (`affinity`, equations 12 to 14). The first twentieth of the run is supervised: L1 alone,
     with the halves of the labeled batch as partners (its size must be even) and no F_e; its last tenth fills the container.
 
-    Scored: `enhanced`, F' with each image as its own partner and the mean of both attention modules; and `plain`, F
-    alone, which the released code predicts from (`inference` says which is the default). Terms: `sup` and `affinity` occur
+    Scored: `plain`, F alone, which the released code predicts from; and `enhanced`, F' with each image as its own partner and
+    the mean of both attention modules (`inference` says which is the default). No label ever passes through the module for
+    unlabeled images: pseudo-labels are what it makes of them, so in short runs it ends on background alone, and `enhanced`
+    with it. Terms: `sup` and `affinity` occur
     in both stages, `unsup` and `affinity_unlabeled` in the second. PAL is as in the released code, which logs it without a
     gradient, because what the paper prints makes features equal across edges; preset `ours` has a PAL that teaches the
     prediction, preset `printed` takes equations 5 and 12 to the letter. Other options follow the paper; where their
@@ -64,8 +79,8 @@ class CSCPA(Method):
     terms: Mapping[str, Term] = {
         "sup": Term(),
         "affinity": Term(),  # not searched: in the default `pal_mode` it has no gradient
-        "unsup": Term(1.0, search=(0.1, 3.0)),
-        "affinity_unlabeled": Term(),
+        "unsup": Term(1.0, search=(0.1, 3.0), unlabeled=True),
+        "affinity_unlabeled": Term(unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = presets.all_presets()
 
@@ -108,7 +123,9 @@ class CSCPA(Method):
         confidence: Literal["threshold", "percentile"] = Field(
             "threshold", description="confident pseudo-labels: p > tau, or entropy below a percentile (the code)"
         )
-        tau: float = Field(0.8, ge=0.0, lt=1.0, description="lowest confidence that counts; useful range .6 to .95")
+        tau: Confidence = Field(
+            0.8, ge=0.0, lt=1.0, description="lowest confidence that counts; useful range .6 to .95"
+        )
         drop: float = Field(
             20.0, ge=0.0, le=100.0, description="percent of pixels that the percentile drops at first; ends at 0"
         )
@@ -135,8 +152,8 @@ class CSCPA(Method):
             description="whether passes over images with hidden patches move batch norm's running statistics (the code)",
         )
         inference: Literal["enhanced", "plain"] = Field(
-            "enhanced",
-            description="what the default predictor classifies: F', each image being its own partner; or F (the code)",
+            "plain",
+            description="what the default predictor classifies: F (the code), or F', each image being its own partner",
         )
 
     @classmethod

@@ -120,13 +120,13 @@ class DiffCL(Method):
     terms: Mapping[str, Term] = {
         "diffusion_sup_dice": Term(),
         "diffusion_sup_ce": Term(search=(0.01, 2.0)),
-        "diffusion_cross_dice": Term(search=(0.5, 2.0)),
-        "diffusion_cross_ce": Term(search=(0.5, 2.0)),
+        "diffusion_cross_dice": Term(search=(0.5, 2.0), unlabeled=True),
+        "diffusion_cross_ce": Term(search=(0.5, 2.0), unlabeled=True),
         "segmentation_sup_dice": Term(),
         "segmentation_sup_ce": Term(search=(0.01, 2.0)),
-        "segmentation_cross_dice": Term(search=(0.5, 2.0)),
-        "segmentation_cross_ce": Term(search=(0.5, 2.0)),
-        "contrast": Term(0.5, search=(1e-4, 1.0)),
+        "segmentation_cross_dice": Term(search=(0.5, 2.0), unlabeled=True),
+        "segmentation_cross_ce": Term(search=(0.5, 2.0), unlabeled=True),
+        "contrast": Term(0.5, search=(1e-4, 1.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 

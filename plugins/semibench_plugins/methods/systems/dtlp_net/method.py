@@ -39,8 +39,10 @@ class DTLPNet(Method):
 
     deno, diff (eq. 2, 3): as in A&D, DiceCE = (CE + 1 - Dice) / 2. Teacher 1 is (Blur(Gumbel-softmax(o_xi)) +
     softmax(o_psi)) / 2 (eq. 7; the prose swaps the two symbols and eq. 7 leaves out the blur); teacher 2 is the moving
-    average of encoder and theta. p_t is their mean weighted by exp(-entropy) (eq. 8-10), y_t its argmax without
-    threshold. theta learns
+    average of encoder and theta. With `teachers=t1+t2`, p_t is their mean weighted by exp(-entropy) (eq. 8-10); by default it
+    is teacher 1, since in short runs teacher 2 is sure of its labels before they are right. y_t is the argmax of p_t without
+    threshold. Class weights act on the Dice alone. The presets for Table I and `both-teachers` follow eq. 3 and 10. No
+    recipe ramps these terms: theta learns from nothing else. theta learns
     mix (eq. 12, 13): DiceCE on unlabeled samples with a pasted box of another sample and its label or pseudo-label;
     mic (eq. 14, 15): DiceCE(theta(masked x_u), y_t);
     rec (eq. 16): theta on masked labeled and unlabeled samples against teacher 2 on whole ones, relative squared error;

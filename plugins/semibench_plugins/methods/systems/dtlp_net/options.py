@@ -23,7 +23,8 @@ class DTLPOptions(ThreeDecodersOptions, frozen=True, extra="forbid"):
         description="smallest and largest side of the CutMix box, as a share of the patch; [.667, .667]: as in BCP",
     )
     teachers: Literal["t1+t2", "t1", "t2"] = Field(
-        "t1+t2", description="whose labels theta learns: both teachers' (eq. 10), or those of one alone (Table XI)"
+        "t1",
+        description="whose labels theta learns: those of one teacher (Table XI), or both teachers' (t1+t2, eq. 10)",
     )
     teacher_ramp: float = Field(
         0.0,

@@ -83,10 +83,10 @@ class SemSim(Method):
 
     terms: Mapping[str, Term] = {
         "sup": Term(0.5),
-        "pixel": Term(0.25, search=(0.05, 0.5)),
-        "intra": Term(0.125, search=(0.005, 0.5)),
-        "cross": Term(0.125, search=(0.005, 0.5)),
-        "feature": Term(0.0, search=(0.05, 0.5)),
+        "pixel": Term(0.25, search=(0.05, 0.5), unlabeled=True),
+        "intra": Term(0.125, search=(0.005, 0.5), unlabeled=True),
+        "cross": Term(0.125, search=(0.005, 0.5), unlabeled=True),
+        "feature": Term(0.0, search=(0.05, 0.5), unlabeled=True),
     }
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled"), "unlabeled": Stream("unlabeled", strong=2)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from semibench import MethodOptions
+from semibench import Confidence, MethodOptions
 from semibench_plugins.methods.systems.semsim.affinity import Normalise
 from semibench_plugins.methods.systems.semsim.fusion import Fusion
 from semibench_plugins.methods.systems.semsim.prototypes import Votes
@@ -27,7 +27,7 @@ class SemSimOptions(MethodOptions, frozen=True, extra="forbid"):
     blocks: int = Field(1, ge=1, description="transformer blocks in the fusion")
     scaled_attention: bool = Field(True, description="divide attention logits by the root of the head's channels")
     fusion: Fusion = Field("reverse", description="after the windows: the code's layers, or Eq. 17 to the letter")
-    threshold: float = Field(0.95, ge=0.0, description="confidence tau; useful range .7 to .99")
+    threshold: Confidence = Field(0.95, ge=0.0, description="confidence tau; useful range .7 to .99")
     targets: Literal["hard", "soft"] = Field("hard", description="pseudo-labels: argmax (the code) or probabilities")
     pseudo: Literal["own", "decoder", "averaged"] = Field(
         "own",

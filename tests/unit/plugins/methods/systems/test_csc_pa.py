@@ -223,9 +223,9 @@ def test_the_enhanced_prediction_is_the_classification_of_f_prime() -> None:
         assert torch.allclose(found, expected, atol=1e-5)
         assert not torch.allclose(found, cscpa.net(images), atol=1e-3)
         assert torch.allclose(found[:1], cscpa.enhanced(images[:1]), atol=1e-5)
-    assert list(cscpa.predictors()) == ["enhanced", "plain"]
+    assert list(cscpa.predictors()) == ["plain", "enhanced"]
     assert list(method(fpa=False, epa=False).predictors()) == ["main"]
-    assert list(method(fpa=False).predictors()) == list(method(epa=False).predictors()) == ["enhanced", "plain"]
+    assert list(method(fpa=False).predictors()) == list(method(epa=False).predictors()) == ["plain", "enhanced"]
     with torch.no_grad():
         bare = method(fpa=False).eval()
         assert torch.equal(bare.enhanced(images), bare.net(images)), "an empty container adds nothing"

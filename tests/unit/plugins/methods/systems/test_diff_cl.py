@@ -315,7 +315,8 @@ def test_ramp_on_the_unsupervised_losses() -> None:
 
 
 def test_default_is_the_preset_of_eight_labels() -> None:
-    assert resolved("la-8-ce") == {name: replace(term, search=None) for name, term in DiffCL.terms.items()}
+    plain = {name: replace(term, search=None, unlabeled=False) for name, term in DiffCL.terms.items()}
+    assert resolved("la-8-ce") == plain
     assert DiffCL.Options(**DiffCL.presets["la-8-ce"]["options"]) == DiffCL.Options()
 
 

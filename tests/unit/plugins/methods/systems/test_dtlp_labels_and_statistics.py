@@ -73,20 +73,25 @@ def test_every_pass_moves_the_statistics_on_request() -> None:
     assert counts["net.decoder.up.0.norm.num_batches_tracked"] == 3
 
 
+BOTH = {"teachers": "t1+t2"}
+
+
 def test_one_teacher_or_both() -> None:
-    """Eq. 10 by hand from the parts that `teach` returns; "t1" has no share of teacher 2, and the ramp starts near there."""
+    """Eq. 10 by hand from the parts that `teach` returns. The default is teacher 1, "t1" has no share of teacher 2, and the
+    ramp starts near there."""
     torch.manual_seed(0)
     images, parts = torch.randn(2, 1, 32, 32), {}
     weights = method().state_dict()
     for name, options, progress in (
-        ("t1", {"teachers": "t1"}, 0.5), ("t2", {"teachers": "t2"}, 0.5), ("both", {}, 0.0),
-        ("start", {"teacher_ramp": 1.0}, 0.0), ("end", {"teacher_ramp": 0.5}, 0.5),
+        ("t1", {"teachers": "t1"}, 0.5), ("t2", {"teachers": "t2"}, 0.5), ("both", BOTH, 0.0),
+        ("start", {**BOTH, "teacher_ramp": 1.0}, 0.0), ("end", {**BOTH, "teacher_ramp": 0.5}, 0.5), ("default", {}, 0.5),
     ):  # fmt: skip
         built = method(**options).train()
         built.load_state_dict(weights)
         torch.manual_seed(1)
         parts[name] = built.teach(images, progress)[0]
     one, two = parts["t1"], parts["t2"]
+    assert torch.equal(parts["default"], one)
     first, second = (torch.exp((p * p.log2()).sum(1, keepdim=True)) for p in (one, two))
     assert torch.allclose(parts["both"], (first * one + second * two) / (first + second), atol=1e-5)
     assert torch.allclose(parts["end"], parts["both"], atol=1e-6)
