@@ -72,8 +72,8 @@ def arguments_of(network: type[nn.Module], defaults: Mapping[str, Any] | None = 
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     }
     given = {}
-    for role, names in ROLES.items():
-        found = next((name for name in names if name in parameters), None)
+    for role, usual in ROLES.items():
+        found = next((name for name in usual if name in parameters), None)
         if found is not None:
             given[role] = found
     if given.get("channels") == "channels" and _is_sequence(parameters["channels"]):

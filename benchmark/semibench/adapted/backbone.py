@@ -127,7 +127,7 @@ class PlainNetwork(Backbone):
     def encode(self, images: Tensor) -> list[Tensor]:
         """See `Backbone.encode`."""
         if not self.last:
-            raise UnsupportedError(self.decoder.why)  # type: ignore[arg-type]
+            raise UnsupportedError(self.decoder.why)
         return [self.network(images)]
 
     def new_decoder(self, **variant: Any) -> Decoder:
@@ -135,7 +135,7 @@ class PlainNetwork(Backbone):
         if variant:
             raise UsageError(f"network {type(self).__name__} has no variants of its decoder; got {', '.join(variant)}")
         if not isinstance(self.decoder, LastLayer):
-            raise UnsupportedError(self.decoder.why)  # type: ignore[arg-type]
+            raise UnsupportedError(self.decoder.why)
         layer = copy.deepcopy(self.decoder.layer)
         for module in layer.modules():
             reset = getattr(module, "reset_parameters", None)

@@ -202,8 +202,8 @@ def draw(console: Output, record: Mapping[str, Any]) -> None:
             )
     if record.get("metrics"):
         console.show()
-        rows = [(name, facts["direction"], facts["unit"], facts["range"]) for name, facts in record["metrics"].items()]
-        console.show(table(("metric", "direction", "unit", "range"), rows))
+        declared = [(name, each["direction"], each["unit"], each["range"]) for name, each in record["metrics"].items()]
+        console.show(table(("metric", "direction", "unit", "range"), declared))
     facts = [(fact.replace("_", " "), record[fact]) for fact in FACTS.get(f"{record['kind']}s", ()) if fact in record]
     if facts:
         console.show()

@@ -180,7 +180,7 @@ def checks_of(
         raise UsageError(f"--data-root is for data sets; {name!r} is a {kind}")
     registered = RegisteredSubject(item)
     checks = [BoundCheck(kind, name, 0, fact, registered) for fact in registration_checks(item)]
-    cls = None if kind == "recipe" else item.resolve()
+    cls: Any = None if kind == "recipe" else item.resolve()
     given = options or {}
     if kind == "method":
         for dims, plain in method_subjects(plugins, item):

@@ -72,13 +72,15 @@ def network_options(recipe: Mapping[str, Any], name: str, known: Collection[str]
         known: the options that the backbone has.
 
     Returns:
-        Option -> value: the width (a network that isn't written for Semibench has none), what `networks` says for "*" (as far
-        as the backbone has the option), and what it says for this backbone.
+        Option -> value: the width, what `networks` says for "*" (as far as the backbone has the option), and what it says
+        for this backbone. A network that isn't written for Semibench has no width and gets only what is said for it by name:
+        its options mean something else.
     """
     widths, networks = recipe.get("widths", {}), recipe.get("networks", {})
+    if "width" not in known:
+        return dict(networks.get(name, {}))
     shared = {key: value for key, value in networks.get("*", {}).items() if key in known}
-    width = {"width": widths.get(name, widths.get("*", 1.0))} if "width" in known else {}
-    return {**width, **shared, **networks.get(name, {})}
+    return {"width": widths.get(name, widths.get("*", 1.0)), **shared, **networks.get(name, {})}
 
 
 class ConfidenceThreshold:

@@ -54,8 +54,12 @@ def check_table(
                 f"predictor, convention, class {name}: expected {len(expected)} cases, found {len(scored)}; "
                 f"missing {missing}, not in the split {foreign}"
             )
-    for name, part in frame.groupby("convention", sort=False):
-        declared = STANDARD if conventions is None or str(name) not in conventions else conventions[str(name)].metrics
+    for convention, part in frame.groupby("convention", sort=False):
+        declared = (
+            STANDARD
+            if conventions is None or str(convention) not in conventions
+            else conventions[str(convention)].metrics
+        )
         for metric in (column for column in frame.columns if column in declared):
             values = part[metric].to_numpy(dtype=float)
             wrong = part[(values < declared[metric].low - TOLERANCE) | (values > declared[metric].high + TOLERANCE)]

@@ -219,6 +219,10 @@ def test_options_of_monais_networks_are_validated_and_in_the_key() -> None:
         part.name == "monai:segresnet" and part.options["init_filters"] == 8 and part.options["blocks_down"] == [1, 1]
     )
     assert part.options["norm"] == ["GROUP", {"num_groups": 8}] and "width" not in part.options
+    quick = resolve(request(backbone="monai:SegResNet", recipe="quick")).spec.entry.backbone.options
+    assert quick["norm"] == ["GROUP", {"num_groups": 8}], (
+        "the norm that a recipe sets for the harness's networks isn't meant"
+    )
     again = resolve(Request.from_spec(resolved.spec, track=False))
     assert again.spec.key == resolved.spec.key, "the stored spec alone gives the same run"
     with pytest.raises(UsageError, match="Did you mean 'init_filters'"):
