@@ -159,6 +159,9 @@ def test_their_tests_pass_with_nothing_edited(kind: str, place: tuple[Place, dic
 def test_their_command_runs(kind: str, place: tuple[Place, dict[str, Scaffold], Path], tmp_path: Path) -> None:
     environment, made, _ = place
     words = made[kind].command.split()[1:]
+    if kind == "split":  # of real files only
+        assert environment.json(*words, cwd=tmp_path)["card"]["dataset"] == "tus"
+        return
     record = environment.json(*words, "--no-track", cwd=tmp_path)
     assert any(score["metric"] == "dice" for score in record["scores"])
 
