@@ -20,13 +20,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from atlas_scores import AtlasScores, atlas_scores, mean_dice
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import CaseRef, Dataset, DatasetCard, PhantomOptions
 from semibench.registry import registry
 from semibench_plugins.datasets.cards import CARDS
-from semibench_plugins.phantoms.atlas import AtlasScores, atlas_scores, mean_dice
 
 TRAINING_SHARE = 0.75
 LEVELS = 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,17 +21,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives each process that runs the tests (xdist deals them out in equal pieces, in this order) its part of the slow ones
-    first and then its part of the others, so that at the end there are short ones to share."""
+    """Gives each process that runs the tests (xdist deals them out in equal pieces, in this order) some files with slow tests first
+    and then other tests, so that at the end there are short ones to share. The slow files go round: those of the matrix, which
+    stand side by side and mostly wait, would else wait for each other in one process."""
     parts = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     slow = [item for item in items if item.get_closest_marker("slow")]
-    others = [item for item in items if not item.get_closest_marker("slow")]
-    items[:] = [
-        item
-        for part in range(parts)
-        for group in (slow, others)
-        for item in group[part * len(group) // parts : (part + 1) * len(group) // parts]
-    ]
+    others = iter([item for item in items if not item.get_closest_marker("slow")])
+    files = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in slow))}
+    ordered: list[pytest.Item] = []
+    for part in range(parts):
+        piece = [item for item in slow if files[item.path] % parts == part]
+        size = (len(items) - len(ordered)) // (parts - part)
+        ordered += [*piece, *itertools.islice(others, max(0, size - len(piece)))]
+    items[:] = [*ordered, *others]
 
 
 @pytest.fixture(scope="session", autouse=True)

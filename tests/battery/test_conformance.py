@@ -1,5 +1,6 @@
 """Every check of the battery over every plug-in that Semibench registers. The checks of a plug-in share what they compute, so
-they are one test: `pytest tests/battery -k cps`. (Whether methods learn: test_learning.py.)"""
+they are one test: `pytest tests/battery -k cps`. `tox -e learning` (`pytest --learn`) makes all checks in all dims. (Whether
+methods learn: test_learning.py.)"""
 
 from __future__ import annotations
 
@@ -31,6 +32,12 @@ ONCE = {
 }  # fmt: skip
 """Facts of a method that dims have no part in: they are checked in its lowest dims. (`bench check` makes them in each.)"""
 
+ONCE_IF_RECORDED = {
+    "resumes_to_the_same_digits", "begin_runs_once", "empty_foreground", "runs_with_four_classes", "runs_with_three_channels",
+}  # fmt: skip
+"""Facts that are checked in each of the dims where the code of the method isn't the recorded one (learning_record.json), and
+else in its lowest dims: they take half of the time in 3D, and `tox -e learning`, which writes the record, checked them."""
+
 
 def plugins() -> list[Any]:
     """(kind, name, dims) of everything built in; dims: of the networks, 0 where the kind has none."""
@@ -44,8 +51,18 @@ def plugins() -> list[Any]:
     return found
 
 
+def checked_once(every: list[Any]) -> set[str]:
+    """Facts of a method that are checked in its lowest dims only."""
+    from support.learning_record import code_of, known
+
+    from semibench.conformance import MethodSubject
+
+    subject = next(check.subject for check in every if isinstance(check.subject, MethodSubject))
+    return ONCE | ONCE_IF_RECORDED if known(every[0].name, code_of(subject)) else ONCE
+
+
 @pytest.mark.parametrize(("kind", "name", "dims"), plugins())
-def test_every_fact_holds(kind: str, name: str, dims: int) -> None:
+def test_every_fact_holds(kind: str, name: str, dims: int, pytestconfig: pytest.Config) -> None:
     """A known failure that a class declares is to fail; once it holds, its declaration goes."""
     import torch
 
@@ -55,7 +72,9 @@ def test_every_fact_holds(kind: str, name: str, dims: int) -> None:
     torch.set_num_threads(1)
     every = checks_of(name, kind, options=SMALL.get(name))
     lowest = min(check.dims for check in every if check.dims) if dims else 0
-    skipped = ELSEWHERE if dims == lowest else ELSEWHERE | ONCE
+    skipped = set(ELSEWHERE)
+    if kind == "method" and dims != lowest and not pytestconfig.getoption("--learn"):
+        skipped |= checked_once(every)
     verdicts = [verdict(check) for check in every if check.dims in (0, dims) and check.fact not in skipped]
     assert len(verdicts) > 5
     failed = {found.id: found.reason for found in verdicts if found.state in FAILED}

@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from semibench.conformance import MethodSubject
 from semibench.files import write_atomically
 from semibench.source_digest import bare
 from support.places import TESTS
@@ -64,6 +65,11 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     return round(value, 6) if isinstance(value, float) else value
+
+
+def code_of(subject: MethodSubject) -> str:
+    """Digest of everything that decides whether the method of a subject learns."""
+    return code_digest([subject.method.__module__, subject.backbone.__module__, "semibench.conformance.learning"])
 
 
 def code_digest(modules: Iterable[str], files: Iterable[Path] = ()) -> str:

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def stuck_server(*, answers: int = 0) -> Iterator[str]:
+def stuck_server(*, answers: int = 0, asked: list[object] | None = None) -> Iterator[str]:
     """Yields the address of a server that answers its first requests and leaves all later ones waiting.
 
-    answers: how many requests get an answer.
+    answers: how many requests get an answer. asked: receives each connection.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
-        stop, waiting, left = threading.Event(), [], [answers]
+        stop, left = threading.Event(), [answers]
+        waiting: list[socket.socket] = []
 
         def serve() -> None:
             server.settimeout(0.1)
@@ -23,6 +24,8 @@ def stuck_server(*, answers: int = 0) -> Iterator[str]:
                 with contextlib.suppress(TimeoutError):
                     connection, _ = server.accept()
                     waiting.append(connection)
+                    if asked is not None:
+                        asked.append(connection)
                     if left[0] > 0:
                         left[0] -= 1
                         connection.recv(65536)

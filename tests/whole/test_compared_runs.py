@@ -11,15 +11,20 @@ import sys
 import time
 from pathlib import Path
 
-from support.command_line import bench_process, in_one_line
+import pytest
+from support.command_line import bench, bench_process, in_one_line
 
 SMALL = ("run", "-p", "self", "-d", "tus", "-r", "smoke", "--phantom", "--set", "phantom.cases=60",
          "--set", "phantom.scale=0.2", "--device", "cpu", "--no-track")  # fmt: skip
 
 
-def test_a_first_run_ends_with_a_table_of_it_and_its_references(tmp_path: Path) -> None:
-    environment = {"SEMIBENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    done = bench_process(*SMALL, folder=tmp_path, environment=environment)
+def test_a_first_run_ends_with_a_table_of_it_and_its_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEMIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    done = bench_process(*SMALL)
     assert done.returncode == 0, done.stderr
     assert "beside it: labels alone (--no-compare leaves them out)" in done.stderr
     assert "labels alone: Dice" in done.stderr and "overlays.png" in done.stderr
@@ -27,7 +32,7 @@ def test_a_first_run_ends_with_a_table_of_it_and_its_references(tmp_path: Path) 
     assert "minus labels alone" in said and "bench leaderboard --dataset tus" in said
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 2
 
-    again = bench_process(*SMALL, "--compare", "--json", folder=tmp_path, environment=environment)
+    again = bench(*SMALL, "--compare", "--json")
     mgcc, labels = json.loads(again.stdout)
     dice = dict(re.findall(r"^(labels alone|mgcc) +(\d\.\d{4}) ±.*runs/", done.stdout, re.MULTILINE))
     for title, record in (("mgcc", mgcc), ("labels alone", labels)):
@@ -37,7 +42,7 @@ def test_a_first_run_ends_with_a_table_of_it_and_its_references(tmp_path: Path) 
         ]
         assert f"{found[0]['mean']:.4f}" == dice[title]
 
-    alone = bench_process(*SMALL, "--no-compare", "--seed", "1", folder=tmp_path, environment=environment)
+    alone = bench(*SMALL, "--no-compare", "--seed", "1")
     assert "minus labels alone" not in alone.stdout
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 3
 

@@ -26,6 +26,14 @@ def test_links_fit_the_documentation(contributing: Any) -> None:
     assert contributing.page(text) == expected
 
 
+def test_every_path_of_the_page_is_there() -> None:
+    """Folders and files in code spans, except those with a NAME to fill in."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = [span for span in re.findall(r"`([a-z_]+(?:/[\w.-]+)+/?)`", text) if not re.search("[A-Z]{4}", span)]
+    assert len(paths) > 30
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_every_link_of_the_page_leads_to_a_page(contributing: Any) -> None:
     text = contributing.page((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     targets = [target for _, target in contributing.LINK.findall(text)]

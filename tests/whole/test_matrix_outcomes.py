@@ -35,8 +35,14 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+@pytest.fixture
+def tracked(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, tracked=True)
+
+
 @pytest.mark.slow
-def test_every_outcome_and_its_retry(bench: Bench) -> None:
+def test_every_outcome_and_its_retry(tracked: Bench) -> None:
+    bench = tracked
     kinds = ["none", "fail", "crash", "die", "memory", "torch-memory", "grow", "refuse"]
     marker = bench.folder / "over"
     groups = [{"set": {"how": kind, "marker": str(marker)}} for kind in kinds]
@@ -119,7 +125,8 @@ def test_control_c_saves_and_a_second_call_goes_on(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_two_matrices_with_the_same_cells_both_end_well(bench: Bench) -> None:
+def test_two_matrices_with_the_same_cells_both_end_well(tracked: Bench) -> None:
+    bench = tracked
     words = ("matrix", *BASE, "--seeds", "0-3", "--set", "sleep=0.1", "--set", "iterations=10", "--jobs", "1")
     both = [bench.start(*words, "--json") for _ in range(2)]
     found = [process.communicate(timeout=400) for process in both]

@@ -1,4 +1,4 @@
-"""48 cells over 8 processes while workers are killed at random: every cell is done exactly once, or reported."""
+"""24 cells over 8 processes while workers are killed at random: every cell is done exactly once, or reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.matrix_support import Bench
 
 from semibench.files import read_json
 
-CELLS = 48
+CELLS = 24
 GROUP = {
     "seeds": f"0-{CELLS - 1}",
     "set": {"sleep": 2.0, "iterations": 1, "phantom.cases": 12},
@@ -46,10 +46,10 @@ def kill_one(driver: int, dice: random.Random) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_many_cells_and_a_killer(tmp_path: Path) -> None:
-    bench, dice, kills = Bench(tmp_path), random.Random(0), 0
+    bench, dice, kills = Bench(tmp_path, tracked=True), random.Random(0), 0
     words = (bench.file("cells.yaml", [GROUP]), *OPTIONS)
     process = bench.start("matrix", *words, "--json", log=tmp_path)
-    rest = time.monotonic() + 5.0
+    rest = time.monotonic() + 3.0
     while process.poll() is None:
         time.sleep(0.2)
         if time.monotonic() > rest:
@@ -58,7 +58,7 @@ def test_many_cells_and_a_killer(tmp_path: Path) -> None:
     err = (tmp_path / "err").read_text()
     records = json.loads((tmp_path / "out").read_text())
     endings = Counter(record["outcome"] for record in records)
-    assert len(records) == CELLS and kills > 3
+    assert len(records) == CELLS and kills > 1
     assert set(endings) == {"done", "interrupted"}, err
     assert 1 <= endings["interrupted"] <= kills  # a worker may be killed just after it had finished
     assert process.returncode == 1

@@ -131,8 +131,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, dic
     folder = tmp_path_factory.mktemp("third-party")
     found = Place(folder / "environment")
     made = {kind: write(kind, f"my-{kind}", folder) for kind in KINDS}
-    for scaffold in made.values():
-        found.install("-e", str(scaffold.folder), cwd=folder)
+    found.install(*(word for scaffold in made.values() for word in ("-e", str(scaffold.folder))), cwd=folder)
     yield found, made, folder
 
 
@@ -147,23 +146,38 @@ def test_they_are_listed(place: tuple[Place, dict[str, Scaffold], Path]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_their_tests_pass_with_nothing_edited(kind: str, place: tuple[Place, dict[str, Scaffold], Path]) -> None:
-    environment, made, _ = place
-    done = environment.call("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=made[kind].folder)
+def test_their_tests_pass_with_nothing_edited(place: tuple[Place, dict[str, Scaffold], Path]) -> None:
+    """In one process, which imports torch once. (The tutorial calls pytest in the folder of one of them.)"""
+    environment, made, folder = place
+    words = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "--import-mode=importlib", f"--rootdir={folder}")
+    done = environment.call(*words, *(f"my-{kind}/tests" for kind in made), cwd=folder)
+    for kind in made:
+        assert f"my-{kind}/tests/test_conformance.py::" in done.stdout
     assert "passed" in done.stdout and "failed" not in done.stdout and "skipped" not in done.stdout
 
 
+COMMANDS = """
+import json, sys
+from typer.testing import CliRunner
+from semibench.cli import build
+
+done = [CliRunner().invoke(build(), words, prog_name="bench") for words in json.loads(sys.argv[1])]
+print(json.dumps([[one.exit_code, one.stdout, one.stderr] for one in done]))
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_their_command_runs(kind: str, place: tuple[Place, dict[str, Scaffold], Path], tmp_path: Path) -> None:
+def test_their_commands_run(place: tuple[Place, dict[str, Scaffold], Path], tmp_path: Path) -> None:
+    """One after the other in one process, which imports torch once."""
     environment, made, _ = place
-    words = made[kind].command.split()[1:]
-    if kind == "split":  # of real files only
-        assert environment.json(*words, cwd=tmp_path)["card"]["dataset"] == "tus"
-        return
-    record = environment.json(*words, "--no-track", cwd=tmp_path)
-    assert any(score["metric"] == "dice" for score in record["scores"])
+    runs = {kind: scaffold for kind, scaffold in made.items() if kind != "split"}  # phantoms have no published splits
+    words = [[*scaffold.command.split()[1:], "--no-track", "--json"] for scaffold in runs.values()]
+    told = environment.call("-c", COMMANDS, json.dumps(words), cwd=tmp_path).stdout
+    for kind, (code, output, errors) in zip(runs, json.loads(told.splitlines()[-1]), strict=True):
+        assert code == 0, f"{kind}: {errors}"
+        assert any(score["metric"] == "dice" for score in json.loads(output)["scores"]), kind
+    shown = environment.json(*made["split"].command.split()[1:], cwd=tmp_path)
+    assert shown["card"]["dataset"] == "tus"
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ from semibench.contracts.cards import API, OLDEST_API
 from semibench.registry import KINDS
 from semibench.scaffold import write
 
-SETTING = ("--protocol", "self", "--dataset", "tus", "--recipe", "smoke")
+SETTING = ("--protocol", "self", "--dataset", "tus", "--recipe", "smoke", "--set", "phantom.cases=60",
+           "--set", "phantom.scale=0.25")  # fmt: skip
 ROWS = """
 import json, mlflow
 client = mlflow.MlflowClient("sqlite:///mlflow.db")

@@ -249,7 +249,7 @@ def test_a_tuned_run_is_told_from_an_untuned_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_study_goes_on_with_two_processes_and_its_best_is_run(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, tracked=True)
     # long enough steps, and enough of them, that no two weights give the same Dice
     base = (
         "-p",

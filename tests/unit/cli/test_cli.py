@@ -443,7 +443,7 @@ def test_a_run_from_the_command_line(bench: Callable[..., Result], tmp_path: Pat
         assert word in text
     assert "plan" in first.stderr
     assert (tmp_path / "mlflow.db").is_file()
-    again = bench(*RUN, "--json")
+    again = bench(*RUN, "--no-track", "--json")
     record = json.loads(again.stdout)
     assert record["phantom"] is True
     assert "already done" in again.stderr
@@ -458,12 +458,12 @@ def test_a_run_from_the_command_line(bench: Callable[..., Result], tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_terminated_run_says_interrupted_and_can_go_on(tmp_path: Path) -> None:
-    environment = os.environ | {"SEMIBENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "semibench.cli", *RUN, "--no-track", "--set", "iterations=100000"]
+def test_a_terminated_run_says_interrupted_and_can_go_on(bench: Callable[..., Result], tmp_path: Path) -> None:
+    words = (*RUN, "--no-track", "--set", "iterations=100000")
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "semibench.cli", *words], env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     until = time.monotonic() + 240
     while not list(tmp_path.glob("runs/*/checkpoints/last.pt")) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.1)
@@ -474,10 +474,7 @@ def test_a_terminated_run_says_interrupted_and_can_go_on(tmp_path: Path) -> None
     assert "Traceback" not in errors
     folder = next(tmp_path.glob("runs/*"))
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
-    plan = subprocess.run(
-        [*command, "--plan", "--json"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    assert json.loads(plan.stdout)["state"] == "resumable"
+    assert json.loads(bench(*words, "--plan", "--json").stdout)["state"] == "resumable"
 
 
 def test_seeds() -> None:

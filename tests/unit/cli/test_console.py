@@ -53,6 +53,7 @@ def semibench_methods():
 """
 
 
+@pytest.mark.slow
 def test_a_plug_in_that_prints_and_takes_a_name_leaves_results_and_built_ins_alone(tmp_path: Path) -> None:
     info = tmp_path / "site" / "chatty-1.0.dist-info"
     info.mkdir(parents=True)

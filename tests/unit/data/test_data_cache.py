@@ -259,6 +259,7 @@ def test_a_case_that_breaks_its_promise_is_refused(change: dict[str, object], me
     assert not list(own_cache.rglob("images.f32")), "nothing of a failed decode stays"
 
 
+@pytest.mark.slow
 def test_processes_that_build_at_once_decode_once(tmp_path: Path, own_cache: Path) -> None:
     write_cases(tmp_path / "data", count=6)
     aged(tmp_path / "data")

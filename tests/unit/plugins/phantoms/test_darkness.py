@@ -27,6 +27,7 @@ def test_darkness_needs_both_sorts_of_pixels() -> None:
             darkness(np.zeros((2, 2)), mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["busi", "bus-bra", "tus", "tnscui2020"])
 def test_lesions_are_darker_by_what_real_ones_are(name: str) -> None:
     """Real BUS-BRA: median .66, a quarter below .53, a quarter above .77."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from speed.atlas_scores import atlas_scores, mean_dice
 
 from semibench import DatasetOptions, PhantomOptions
 from semibench.registry import registry
 from semibench_plugins.datasets.cards import CARDS
-from semibench_plugins.phantoms.atlas import atlas_scores, mean_dice
 from semibench_plugins.phantoms.volume_parts import Label
 
 CARD = {card.name: card for card in CARDS}
@@ -50,6 +50,7 @@ def test_the_vote_of_all_can_differ_from_every_copy() -> None:
     assert scores.voted == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CARD))
 def test_no_atlas_solves_a_phantom(name: str) -> None:
     phantom_class = registry().get("datasets", name).resolve().phantom_class

@@ -1,4 +1,5 @@
-"""Diff-CL: the sheet's worked numbers, laws of its parts, who learns from what, presets."""
+"""Diff-CL: the sheet's worked numbers, laws of its parts, who learns from what, presets. (Which of its forms learn:
+tests/battery/test_learning.py.)"""
 
 from __future__ import annotations
 
@@ -16,7 +17,6 @@ from torch.nn import functional as F
 from semibench import IGNORE, Method, Recipe, Samples, Term, UnsupportedError, UsageError
 from semibench.blocks import LabelDiffusion, cross_entropy, soft_dice
 from semibench.conformance import MethodSubject
-from semibench.conformance.learning import LearningSubject
 from semibench.conformance.subject import SmallBackbones
 from semibench.run.settings import build, term_records
 from semibench_plugins.backbones.diffusion_vnet import DiffusionVNet
@@ -351,13 +351,3 @@ def replace_patch(side: int) -> Method:
 def test_options_train(options: dict[str, Any]) -> None:
     rehearsal = case(**options).rehearse(steps=2).run()
     assert all(math.isfinite(value) for call in rehearsal.calls for value in call.values.values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("form", "low", "high"), [("ramp-unsupervised", 0.75, 1.0), ("printed", 0.0, 0.25)])
-def test_which_forms_learn(form: str, low: float, high: float) -> None:
-    """Three labels, blobs on strong noise, one seed. As printed both networks soon call everything foreground, Dice .19. (The
-    default, "ce", is trained in tests/battery.)"""
-    method = type("InThisForm", (DiffCL,), {"terms": resolved(f"la-8-{form}")})
-    found = LearningSubject(case_of(method)).own
-    assert low <= found <= high, found
