@@ -269,6 +269,6 @@ def test_matrix_files_and_studies_take_a_file(here: Path) -> None:
     (planned,) = plan_cells(parse_document(text, MatrixFile, "x.yaml").expand(), here / "runs")
     assert planned.state == "missing" and planned.key == resolve(planned.cell.request()).spec.key
     cell = Cell(**{name: getattr(request(), name) for name in Cell.model_fields})
-    study = make_spec(cell, Search(), name=None, storage=None)
+    study = make_spec(cell, Search(ranges=("entropy=0.01:1",)), name=None, storage=None)
     assert study.request.method == f"{here / 'sharpened.py'}:Sharpened", "later processes may start elsewhere"
     assert study.name == "self-tus-sharpened" and study.request.backbone == "unet"
