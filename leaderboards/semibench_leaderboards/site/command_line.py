@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import RunSpec
+from semibench.contracts.identity import LOCAL, RunSpec
 from semibench.contracts.recipe import network_options
-from semibench.data.declared.naming import LOCAL, find_dataset
+from semibench.data.declared.naming import find_dataset
 from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without

@@ -141,7 +141,7 @@ def declared_set(
     _remember(card.name, home if not is_list else path)
     return DeclaredSet(
         "datasets", card, LOCAL, __version__, LOCAL, "semibench.data.declared.dataset",
-        home.resolve(), look,
+        home=home.resolve(), look=look,
     )  # fmt: skip
 
 
