@@ -87,6 +87,7 @@ from .contracts.method import (
 from .contracts.metric import (
     Convention as Convention,
     Inference as Inference,
+    Metric as Metric,
 )
 from .contracts.protocol import (
     Catalog as Catalog,

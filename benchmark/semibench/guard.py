@@ -102,12 +102,10 @@ def who(part: object) -> str:
     cls = part if isinstance(part, type) else type(part)
     for ancestor in cls.__mro__:
         load = f"{ancestor.__module__}:{ancestor.__name__}"
-        for kind in KINDS.values():
-            for item in registry().cards(kind.name):
-                if getattr(item.card, "load", None) == load:
-                    return (
-                        f"{kind.singular} {item.full_name!r} ({item.distribution} {item.version}, class {cls.__name__})"
-                    )
+        for item in registry().known():
+            if getattr(item.card, "load", None) == load:
+                singular = KINDS[item.kind].singular
+                return f"{singular} {item.full_name!r} ({item.distribution} {item.version}, class {cls.__name__})"
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

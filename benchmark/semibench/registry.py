@@ -10,144 +10,31 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import importlib
-import importlib.util
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from semibench import hookspecs
+from semibench import hookspecs, local_files, on_demand
+from semibench.configuration import plugin_places
 from semibench.contracts import cards
-from semibench.contracts.errors import PluginError, UnknownNameError, UsageError
+from semibench.contracts.errors import PluginError, SemibenchError, UnknownNameError, UsageError
+from semibench.contracts.identity import LOCAL, NAMED_IN_FULL
 from semibench.installed_packages import Package, damaged_packages, packages
 from semibench.process import prints_to_stderr
+from semibench.registered import KINDS, Kind, Problem, Registered, Source
+
+__all__ = [
+    "BUILT_IN", "GROUP", "KINDS", "Kind", "Problem", "Registered", "Registry", "Source", "also_registered", "installed", "registry",
+]  # fmt: skip
 
 GROUP = hookspecs.PROJECT
 
 BUILT_IN = "semibench"
 """The distribution whose plugins keep their short names when another one registers the same."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A plug point: its hook, its card and the class that `load` must name."""
-
-    name: str
-    singular: str
-    hook: str
-    card: type[Any]
-    base: str | None
-
-
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind("methods", "method", "semibench_methods", cards.MethodCard, "semibench.contracts.method:Method"),
-        Kind("backbones", "backbone", "semibench_backbones", cards.BackboneCard, "semibench.contracts.backbone:Backbone"),
-        Kind("datasets", "dataset", "semibench_datasets", cards.DatasetCard, "semibench.contracts.cases:Dataset"),
-        Kind("protocols", "protocol", "semibench_protocols", cards.ProtocolCard, "semibench.contracts.protocol:DrawProtocol"),
-        Kind("generators", "generator", "semibench_generators", cards.GeneratorCard, "semibench.contracts.generator:Generator"),
-        Kind("conventions", "convention", "semibench_conventions", cards.ConventionCard, "semibench.contracts.metric:Convention"),
-        Kind("splits", "split", "semibench_splits", cards.SplitCard, "semibench.contracts.cases:PublishedSplits"),
-        Kind("recipes", "recipe", "semibench_recipes", cards.RecipeCard, None),
-        Kind("engines", "engine", "semibench_engines", cards.EngineCard, "semibench.contracts.engine:Engine"),
-        Kind("suites", "suite", "semibench_suites", cards.SuiteCard, None),
-        Kind("commands", "command", "semibench_commands", cards.CommandCard, None),
-        Kind("listeners", "listener", "semibench_listeners", cards.ListenerCard, None),
-    )
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A healthy card and its origin."""
-
-    kind: str
-    card: Any
-    distribution: str
-    version: str
-    entry_point: str
-    module: str
-
-    @property
-    def name(self) -> str:
-        return str(self.card.name)
-
-    @property
-    def full_name(self) -> str:
-        """The name that specs store: "distribution:name"."""
-        return f"{self.distribution}:{self.name}"
-
-    @property
-    def origin(self) -> str:
-        """The file that defines the class, or the card if it loads nothing."""
-        module = self.card.load.split(":")[0] if getattr(self.card, "load", "") else self.module
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
-        return spec.origin if spec and spec.origin else f"{module} (not found)"
-
-    def resolve(self) -> Any:
-        """Import and return the class.
-
-        Raises:
-            PluginError: if that fails; names the plugin, what was expected and what was found.
-        """
-        who = f"{KINDS[self.kind].singular} {self.full_name!r} (load={self.card.load!r})"
-        module_name, attribute = self.card.load.split(":")
-        try:
-            with prints_to_stderr():
-                loaded = getattr(importlib.import_module(module_name), attribute)
-        except AttributeError as error:
-            raise PluginError(f"{who}: the module has no {attribute!r}; correct the card's `load`") from error
-        except (Exception, SystemExit) as error:
-            raise PluginError(f"{who} can't be imported: {type(error).__name__}: {error}") from error
-        base_path = KINDS[self.kind].base
-        if base_path is not None:
-            base_module, base_name = base_path.split(":")
-            base = getattr(importlib.import_module(base_module), base_name)
-            if not (isinstance(loaded, type) and issubclass(loaded, base)):
-                raise PluginError(f"{who}: expected a subclass of semibench.{base_name}, found {loaded!r}")
-        return loaded
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem with a plugin. names: names of the affected cards, if known."""
-
-    outcome: str
-    distribution: str
-    version: str
-    entry_point: str
-    message: str
-    trace: str = ""
-    kind: str = ""
-    names: tuple[str, ...] = ()
-
-    @property
-    def origin(self) -> str:
-        """The distribution and, where one is at fault, its entry point."""
-        point = f", entry point {self.entry_point!r}" if self.entry_point else ""
-        return f"{self.distribution} {self.version}{point}"
-
-    def __str__(self) -> str:
-        return f"{self.origin}: {self.message}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """An entry point of the group."""
-
-    distribution: str
-    version: str
-    entry_point: str
-    value: str
-    load: Callable[[], Any] = field(compare=False)
 
 
 def installed() -> list[Source]:
@@ -202,6 +89,9 @@ class Registry:
         try:
             with prints_to_stderr():
                 plugin = source.load()
+        except SemibenchError as error:  # of a file: it says all
+            self._problem("import", source, str(error), error.__cause__)
+            return []
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             self._problem("import", source, f"{source.value!r} can't be imported: {reason}", error)
@@ -214,7 +104,7 @@ class Registry:
             self._problem("hook", source, f"pluggy rejects it: {error}", error)
             return []
         callers = manager.get_hookcallers(plugin) or []
-        if not callers:
+        if not callers and source.file is None:  # a file beside plug-ins may hold parts of theirs
             hooks = ", ".join(sorted(kind.hook for kind in KINDS.values()))
             self._problem(
                 "empty", source, f"no function marked @semibench.hookimpl in {source.value!r}; hooks are: {hooks}"
@@ -275,8 +165,12 @@ class Registry:
                 )
                 self._problem("api", source, message, kind=kind.name, names=(card.name,))
             else:
+                module = source.value.split(":")[0] if source.file is None else source.value
+                assumed = "" if source.file is None else local_files.assumed(getattr(card, "load", ""))
                 healthy.append(
-                    Registered(kind.name, card, source.distribution, source.version, source.entry_point, source.value.split(":")[0])
+                    Registered(
+                        kind.name, card, source.distribution, source.version, source.entry_point, module, source.file, assumed
+                    )
                 )  # fmt: skip
         return healthy
 
@@ -317,19 +211,23 @@ class Registry:
         self._check_kind(kind)
         return sorted(self._items[kind], key=lambda item: (item.name, *_built_in_first(item)))
 
+    def known(self) -> list[Registered]:
+        """Return every healthy plugin, and those that were found on demand in this process."""
+        return [item for kind in KINDS for item in self.cards(kind)] + on_demand.found()
+
     def label(self, item: Registered) -> str:
         """Return the name by which a plugin is told from all others of its kind: the short one, unless another plugin has it."""
         same = [other for other in self._items[item.kind] if other.name == item.name]
-        if (item.kind, item.name) in self._ambiguous or min(same, key=_built_in_first) is not item:
+        if item.distribution in NAMED_IN_FULL or (item.kind, item.name) in self._ambiguous:
             return item.full_name
-        return item.name
+        return item.name if min(same, key=_built_in_first) is item else item.full_name
 
     def get(self, kind: str, name: str) -> Registered:
         """Look up a plugin.
 
         Args:
             kind: "methods", "backbones" ...
-            name: its short or full name.
+            name: its short or full name, FILE.py:CLASS, or monai:NETWORK.
 
         Raises:
             PluginError: if it is broken.
@@ -343,6 +241,9 @@ class Registry:
         matches = [item for item in self._items[kind] if name in (item.name, item.full_name)]
         if matches:
             return min(matches, key=_built_in_first)
+        found = on_demand.find(kind, name)
+        if found is not None:
+            return self._only(found)
         short = name.split(":")[-1]
         for problem in self.problems:
             if short in problem.names and problem.kind == kind:
@@ -351,12 +252,32 @@ class Registry:
             if name in (problem.entry_point, problem.distribution) or problem.distribution == name.split(":")[0]:
                 raise PluginError(f"plugin {name!r} is broken. {problem} (see `bench doctor`)")
         error = UnknownNameError(KINDS[kind].singular, name, [item.name for item in self._items[kind]])
+        if name.startswith(f"{LOCAL}:"):
+            error.args = (
+                f"{error} {name!r} was in a file: name the file (./FILE.py:CLASS), or its folder (--plugins FOLDER).",
+            )
         broken = sorted(
             {problem.distribution for problem in self.problems if problem.outcome in ("import", "hook", "raised")}
         )
         if broken:
             error.args = (f"{error} Plugins that failed to load: {', '.join(broken)} (see `bench doctor`).",)
         raise error
+
+    def _only(self, found: Registered) -> Registered:
+        """Returns a plug-in that was found by reference, or the same one as a named folder has it.
+
+        Raises:
+            UsageError: if a folder has another file with a plug-in of this name.
+        """
+        for item in self._items[found.kind]:
+            if item.full_name == found.full_name:
+                if item.file == found.file:
+                    return item
+                raise UsageError(
+                    f"two files define {KINDS[found.kind].singular} {found.full_name!r}: {item.file} and {found.file}; rename "
+                    "one of the classes"
+                )
+        return found
 
     def _check_kind(self, kind: str) -> None:
         if kind not in KINDS:
@@ -381,12 +302,20 @@ _more: list[Source] = []
 
 def registry() -> Registry:
     """Return the registry of this environment, scanned once per process."""
-    return _scanned(tuple(_more))
+    try:
+        places, fault = plugin_places(), ""
+    except UsageError as error:  # a damaged configuration file ends no command that needs nothing from it
+        places, fault = (), str(error)
+    return _scanned(tuple(_more), places, fault)
 
 
 @functools.cache
-def _scanned(more: tuple[Source, ...]) -> Registry:
-    return Registry([*installed(), *more], damaged_packages())
+def _scanned(more: tuple[Source, ...], places: tuple[tuple[Path, str], ...], fault: str) -> Registry:
+    files = [source for place, named_by in places for source in local_files.sources_of(place, named_by)]
+    scanned = Registry([*installed(), *files, *more], damaged_packages())
+    if fault:
+        scanned.problems.append(Problem("configuration", LOCAL, local_files.VERSION, "", fault))
+    return scanned
 
 
 @contextlib.contextmanager

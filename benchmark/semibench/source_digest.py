@@ -15,6 +15,9 @@ from typing import Any
 from semibench.contracts.identity import canonical, sha256
 from semibench.files import read_cached_json, write_json
 
+LOCAL_PACKAGE = "semibench_local"
+"""The package as whose modules files without a package are imported: `semibench_local.FOLDER.FILE`."""
+
 
 def bare(source: str) -> str:
     """Returns source code as an AST dump without comments, docstrings and layout, which can't change a result."""
@@ -27,10 +30,10 @@ def bare(source: str) -> str:
     return ast.dump(tree, annotate_fields=False)
 
 
-def _imports(module: ModuleType, source: str) -> set[str]:
-    """Returns the names of imported modules. Names from lazy packages are resolved to the module that defines them."""
+def _imports(package: str, source: str) -> set[str]:
+    """Returns the names of the modules that a module of a package imports. Names from lazy packages are resolved to the module
+    that defines them."""
     names: set[str] = set()
-    package = module.__package__ or ""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
@@ -106,13 +109,18 @@ def _stamps(files: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def _digest_and_files(module_name: str) -> tuple[str, list[Path]]:
-    """Returns the digest of a module's sources, and their files."""
+    """Returns the digest of a module's sources, and their files. Of MONAI, its networks and their parts count."""
     top = module_name.split(".")[0]
+    if top == LOCAL_PACKAGE:
+        package, _, stem = module_name.rpartition(".")
+        return _digest_beside(Path(importlib.import_module(package).__path__[0]), stem)
     files: list[Path] = []
     todo, seen = [module_name], {}
     while todo:
         name = todo.pop()
         if name in seen or not (name.split(".")[0] == top or name.startswith("semibench.blocks.")):
+            continue
+        if top == "monai" and not name.startswith("monai.networks."):
             continue
         harness = top == "semibench" and not name.startswith(("semibench.blocks", "semibench.protocols"))
         if harness and name != module_name:  # else every plug-in would change with every line of the harness
@@ -125,7 +133,40 @@ def _digest_and_files(module_name: str) -> tuple[str, list[Path]]:
             files.append(file)
         except (ImportError, OSError, TypeError, ValueError, SyntaxError):  # not a module, or not Python source
             continue
-        todo += sorted(_imports(module, source))
+        todo += sorted(_imports(module.__package__ or "", source))
+    return (sha256(canonical(seen)) if seen else "unknown"), files
+
+
+def file_digest(file: Path) -> str:
+    """Returns what `source_digest` returns for a file without a package, and imports neither it nor what lies beside it."""
+    return _digest_beside(file.resolve().parent, file.stem)[0]
+
+
+def _digest_beside(folder: Path, first: str) -> tuple[str, list[Path]]:
+    """Returns the digest of a file without a package, of what it imports from beside it, and of blocks; and the files.
+
+    The digest holds names relative to the folder, so that it is the same wherever the folder is. Nothing beside is imported."""
+    package = f"{LOCAL_PACKAGE}.folder"
+    files: list[Path] = []
+    todo, seen = [first], {}
+    while todo:
+        name = todo.pop().removeprefix(f"{package}.")
+        if name in seen:
+            continue
+        try:
+            if name.startswith("semibench.blocks."):
+                inner = importlib.import_module(name)
+                file, within = Path(inner.__file__ or ""), inner.__package__ or ""
+            else:
+                plain = folder.joinpath(*name.split("."))
+                file = plain / "__init__.py" if plain.is_dir() else plain.with_suffix(".py")
+                within = f"{package}.{name if plain.is_dir() else name.rpartition('.')[0]}".rstrip(".")
+            source = file.read_text(encoding="utf-8")
+            seen[name] = sha256(bare(source))
+            files.append(file)
+        except (ImportError, OSError, TypeError, ValueError, SyntaxError):  # not beside, or not Python source
+            continue
+        todo += sorted(_imports(within, source))
     return (sha256(canonical(seen)) if seen else "unknown"), files
 
 
@@ -135,5 +176,13 @@ def class_digest(cls: type) -> str:
     The contracts of the harness don't count."""
     modules = {base.__module__ for base in cls.__mro__} - {"builtins", "abc"}
     return sha256(
-        canonical({name: source_digest(name) for name in modules if not name.startswith("semibench.contracts")})
+        canonical(
+            {_placeless(name): source_digest(name) for name in modules if not name.startswith("semibench.contracts")}
+        )
     )
+
+
+def _placeless(name: str) -> str:
+    """Returns the name of a module without the part that stands for the folder of a file without a package."""
+    top, *rest = name.split(".")
+    return f"{top}.{rest[-1]}" if top == LOCAL_PACKAGE else name

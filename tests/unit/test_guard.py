@@ -25,6 +25,7 @@ from semibench import (
     Truth,
     hookimpl,
 )
+from semibench.blocks import declared_metrics
 from semibench.contracts.method import Batch, Losses
 from semibench.contracts.protocol import DrawProtocol
 from semibench.contracts.schedule import Clock
@@ -166,7 +167,7 @@ class Odd(Convention):
     """Scores in some wrong way."""
 
     card = ConventionCard(name="odd", title="Odd", load="a:B", version="1", dims=(2,))
-    metrics = ("dice",)
+    metrics = declared_metrics(["dice"])
 
     def __init__(self, returns: Any) -> None:
         self.returns = returns

@@ -97,7 +97,7 @@ def test_the_tutorial_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         shim(folder / name, f'exec "{place.python}" {command} "$@"')
     # no network here: what `pip install -e .` would fetch is there already
     shim(folder / "pip", f'shift; exec "{place.python}" -m pip install -q --no-deps --no-build-isolation "$@"')
-    work = tmp_path / "work"
+    start = work = tmp_path / "work"
     work.mkdir()
     steps = tutorial()
     assert len([step for step in steps if step[0] == "run"]) >= 10
@@ -117,14 +117,14 @@ def test_the_tutorial_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             )
             assert done.returncode == 0, f"$ {text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         else:
-            target = work / what.removeprefix("write ")
-            assert target.is_file(), f"the tutorial replaces {target}, which the scaffold doesn't write"
-            target.write_text(text, encoding="utf-8")
-    assert (work / "mlflow.db").is_file()
-    board = place.bench("leaderboard", "--protocol", "self", "--dataset", "tus", "--format", "json", cwd=work).stdout
+            (work / what.removeprefix("write ")).write_text(text, encoding="utf-8")
+    assert (start / "mlflow.db").is_file()
+    board = place.bench("leaderboard", "--protocol", "self", "--dataset", "tus", "--format", "json", cwd=start).stdout
     ranks = {row["method"]: row["rank"] for row in json.loads(board)["rows"] if row["rank"] is not None}
-    assert set(ranks) == {"my-method", "mean-teacher"} and set(ranks.values()) <= {1, 2}, "both rows are ranked"
-    assert len([path for path in (work / "runs").iterdir() if (path / "result.json").is_file()]) == 8
+    assert set(ranks) == {"local:my-method", "mean-teacher"} and set(ranks.values()) <= {1, 2}, "both rows are ranked"
+    assert len([path for path in (start / "runs").iterdir() if (path / "result.json").is_file()]) == 7
+    packaged = [json.loads(path.read_text(encoding="utf-8")) for path in (work / "runs").glob("*/spec.json")]
+    assert [spec["entry"]["method"]["name"] for spec in packaged] == ["semibench-my-method:my-method"]
 
 
 def shim(path: Path, line: str) -> None:

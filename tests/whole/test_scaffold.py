@@ -170,11 +170,14 @@ print(json.dumps([[one.exit_code, one.stdout, one.stderr] for one in done]))
 def test_their_commands_run(place: tuple[Place, dict[str, Scaffold], Path], tmp_path: Path) -> None:
     """One after the other in one process, which imports torch once."""
     environment, made, _ = place
-    words = [[*scaffold.command.split()[1:], "--no-track", "--json"] for scaffold in made.values()]
+    runs = {kind: scaffold for kind, scaffold in made.items() if kind != "split"}  # phantoms have no published splits
+    words = [[*scaffold.command.split()[1:], "--no-track", "--json"] for scaffold in runs.values()]
     told = environment.call("-c", COMMANDS, json.dumps(words), cwd=tmp_path).stdout
-    for kind, (code, output, errors) in zip(made, json.loads(told.splitlines()[-1]), strict=True):
+    for kind, (code, output, errors) in zip(runs, json.loads(told.splitlines()[-1]), strict=True):
         assert code == 0, f"{kind}: {errors}"
         assert any(score["metric"] == "dice" for score in json.loads(output)["scores"]), kind
+    shown = environment.json(*made["split"].command.split()[1:], cwd=tmp_path)
+    assert shown["card"]["dataset"] == "tus"
 
 
 @pytest.mark.slow
@@ -205,3 +208,13 @@ assert [ref.has_label for ref in case.refs] == [True] * 5 + [False]
 assert len({ref.group for ref in case.refs}) == 3
 """
     assert environment.call("-c", code, cwd=tmp_path).returncode == 0
+    (tmp_path / "files").rename(tmp_path / "my-dataset")
+    checked = environment.json(
+        "check", "my-dataset", "--data-root", ".", "--only", "two_steps_are_trained", cwd=tmp_path
+    )
+    assert checked["failed"] == 0
+    for number in (0, 3):
+        (tmp_path / "my-dataset" / "images" / f"p{number // 2}_{number}.png").write_bytes(b"damaged")
+    words = ("check", "my-dataset", "--data-root", ".", "--only", "every_case_is_read")
+    broken = environment.call("-m", "semibench.cli", *words, cwd=tmp_path, code=1)
+    assert "(and 1 more)" in " ".join(broken.stdout.split())

@@ -117,6 +117,9 @@ from .datasets.working_grid import (
     resize_label as resize_label,
     scaled_spacing as scaled_spacing,
 )
+from .declared_metrics import (
+    declared_metrics as declared_metrics,
+)
 from .difficulty import (
     ClassDifficulty as ClassDifficulty,
 )
@@ -232,6 +235,9 @@ from .strong_views import (
 )
 from .student_teacher import (
     StudentTeacher as StudentTeacher,
+)
+from .surface_dice import (
+    surface_dice as surface_dice,
 )
 from .teacher import (
     Teacher as Teacher,

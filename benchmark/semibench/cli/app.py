@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from semibench.cli.console import stderr, tolerant_streams
 from semibench.cli.options import DEBUG
+from semibench.cli.plugins_option import with_plugins
 from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageError
 from semibench.files import explain
 from semibench.untrusted import printable
@@ -50,7 +51,8 @@ class PluginCommand(TyperCommand):
             group = typer.Typer(add_completion=False)
             group.command(self.registered.name, help=self.registered.card.summary or None)(application)
             application = group
-        return typer.main.get_command(application).make_context(info_name, args, parent, **extra)
+        command = with_plugins(typer.main.get_command(application))
+        return command.make_context(info_name, args, parent, **extra)
 
 
 class BenchGroup(TyperGroup):
@@ -63,7 +65,7 @@ class BenchGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         built_in = super().get_command(ctx, cmd_name)
         if built_in is not None:
-            return built_in
+            return with_plugins(built_in)
         found = _plugin_command(cmd_name)
         return None if found is None else PluginCommand(found, cmd_name)
 

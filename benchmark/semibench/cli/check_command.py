@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semibench.cli.console import duration, emit, stderr, stdout, table
 from semibench.cli.options import Debug, Json
+
+if TYPE_CHECKING:
+    from semibench.conformance.verdicts import Verdict
+
+
+def shown(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, str]]:
+    """Returns the rows of the table. Checks that fail for one and the same reason are one row, which counts the others."""
+    from semibench.conformance.verdicts import FAILED
+
+    same: dict[str, list[Verdict]] = {}
+    for one in verdicts:
+        if one.state in FAILED:
+            same.setdefault(one.reason, []).append(one)
+    rows = []
+    for one in verdicts:
+        text = one.reason or one.found or one.must
+        if one.state not in FAILED:
+            rows.append((one, text))
+        elif same[one.reason][0] is one:
+            others = len(same[one.reason]) - 1
+            rows.append(
+                (
+                    one,
+                    f"{text} (and {others} more fail{'s' if others == 1 else ''} for this reason)" if others else text,
+                )
+            )
+    return rows
 
 
 def add(app: typer.Typer) -> None:
@@ -18,7 +46,9 @@ def add(app: typer.Typer) -> None:
         "check", epilog="Examples:  bench check my-method  ·  bench check unet --kind backbone --junit unet.xml"
     )
     def check_command(
-        name: Annotated[str, typer.Argument(help="A method, backbone, data set, protocol or generator.")],
+        name: Annotated[
+            str, typer.Argument(help="A method, backbone, data set, protocol, generator, convention, split or recipe.")
+        ],
         kind: Annotated[
             str | None, typer.Option("--kind", help="Kind of the plug-in, if several kinds have one of this name.")
         ] = None,
@@ -29,10 +59,20 @@ def add(app: typer.Typer) -> None:
         slow: Annotated[
             bool, typer.Option("--slow", help="Also train a method and check what it learned (minutes).")
         ] = False,
+        data_root: Annotated[
+            Path | None,
+            typer.Option(
+                "--data-root",
+                help="Check a data set on the real files in this folder: every case is read, two steps are trained.",
+            ),
+        ] = None,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
-        """Check that a plug-in keeps its contract. The exit code is 1 if a fact doesn't hold."""
+        """Check that a plug-in keeps its contract. The exit code is 1 if a fact doesn't hold.
+
+        A plug-in may also be a class in a file: bench check ./my_method.py:MyMethod.
+        """
         from semibench.process import environment
 
         environment()
@@ -43,7 +83,7 @@ def add(app: typer.Typer) -> None:
         from semibench.contracts.errors import UnknownNameError
 
         torch.set_num_threads(1)
-        checks = checks_of(name, kind, slow=slow)
+        checks = checks_of(name, kind, slow=slow, data_root=data_root)
         facts = {check.fact for check in checks}
         for fact in only or ():
             if fact not in facts:
@@ -65,10 +105,7 @@ def add(app: typer.Typer) -> None:
             counts = {"checks": len(verdicts), "failed": len(failed), "known": known}
             emit({"kind": checks[0].kind, "name": name, **counts, "results": [one.record() for one in verdicts]})
         else:
-            rows = [
-                (one.fact, f"{one.dims}D" if one.dims else None, one.state, one.reason or one.found or one.must)
-                for one in verdicts
-            ]
+            rows = [(one.fact, f"{one.dims}D" if one.dims else None, one.state, text) for one, text in shown(verdicts)]
             out = stdout()
             out.show(table(("check", "dims", "state", "what must hold, or the outcome"), rows))
             total = duration(sum(one.seconds for one in verdicts))

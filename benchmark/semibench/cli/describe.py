@@ -13,11 +13,12 @@ from semibench.contracts.protocol import OfEveryProtocol
 from semibench.files import jsonable
 
 if TYPE_CHECKING:
+    from semibench.contracts.metric import Metric
     from semibench.registry import Registered, Registry
 
 FACTS = {
     "backbones": ("provides",),
-    "conventions": ("inference", "grid", "metrics", "units", "main", "largest_component"),
+    "conventions": ("inference", "grid", "main", "largest_component"),
 }
 """Class attributes to show, by kind."""
 
@@ -55,6 +56,8 @@ def describe(plugins: Registry, kind: str, name: str) -> dict[str, Any]:
         record["streams"] = jsonable(cls.streams)
     if hasattr(cls, "presets"):
         record["presets"] = jsonable(cls.presets)
+    if kind == "conventions":
+        record["metrics"] = {name: metric_facts(metric) for name, metric in cls.metrics.items()}
     for fact in FACTS.get(kind, ()):
         record[fact] = jsonable(_in_order(getattr(cls, fact)))
     return record
@@ -135,6 +138,11 @@ def term(value: Any) -> dict[str, Any]:
     return {**value.record(), "search": None if value.search is None else list(value.search)}
 
 
+def metric_facts(metric: Metric) -> dict[str, str]:
+    """Returns direction, unit and range of a metric, in words."""
+    return {"direction": metric.direction, "unit": metric.unit, "range": metric.range}
+
+
 def _in_order(value: Any) -> Any:
     """Returns a set as a sorted list, and any other value unchanged."""
     return sorted(value) if isinstance(value, set | frozenset) else value
@@ -193,6 +201,10 @@ def draw(console: Output, record: Mapping[str, Any]) -> None:
             console.show(
                 table((key.rstrip("s"), "values"), [(name, _lines(value)) for name, value in record[key].items()])
             )
+    if record.get("metrics"):
+        console.show()
+        declared = [(name, each["direction"], each["unit"], each["range"]) for name, each in record["metrics"].items()]
+        console.show(table(("metric", "direction", "unit", "range"), declared))
     facts = [(fact.replace("_", " "), record[fact]) for fact in FACTS.get(f"{record['kind']}s", ()) if fact in record]
     if facts:
         console.show()

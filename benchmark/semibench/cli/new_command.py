@@ -16,7 +16,9 @@ def add(app: typer.Typer) -> None:
 
     @app.command("new", epilog="Examples:  bench new method my-method  ·  bench new dataset my-clinic --dir ~/work")
     def new_command(
-        kind: Annotated[str, typer.Argument(help="method, backbone, dataset, protocol or generator.")],
+        kind: Annotated[
+            str, typer.Argument(help="method, backbone, dataset, protocol, generator, convention, split or recipe.")
+        ],
         name: Annotated[str, typer.Argument(help="Lower case letters, digits and dashes: my-method.")],
         directory: Annotated[Path, typer.Option("--dir", help="Where to create the folder NAME.")] = Path(),
         as_json: Json = False,
@@ -29,7 +31,7 @@ def add(app: typer.Typer) -> None:
 
         if kind not in SCAFFOLDS:
             raise UnknownNameError("scaffold", kind, SCAFFOLDS)
-        taken = [item.name for item in registry().cards(SCAFFOLDS[kind])]
+        taken = {item.name for item in registry().cards(SCAFFOLDS[kind])}
         package = write(kind, name, directory, taken=taken)
         steps = [f"cd {package.folder}", "pip install -e .", f"bench check {name}", package.command]
         if as_json:

@@ -15,10 +15,12 @@ from semibench.cli.generated import Fields, with_options
 from semibench.cli.options import Debug, Json
 from semibench.cli.tune_options import Effort, Naming, Search
 from semibench.contracts.errors import UsageError
+from semibench.contracts.identity import NAMED_IN_FULL
 from semibench.process import environment
 from semibench.run.request import Cell, Execution
 
 if TYPE_CHECKING:
+    from semibench.registry import Registered
     from semibench.run.tuned import Tuned
     from semibench.tuning.study import Study, StudySpec
 
@@ -113,7 +115,7 @@ def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | N
     )  # fmt: skip
     return StudySpec(
         name=name or f"{cell.protocol}-{names.dataset.name}-{names.method.name}",
-        request=cell.model_copy(update={"method": names.method.name, "backbone": names.backbone.name}),
+        request=cell.model_copy(update={"method": _named(names.method), "backbone": _named(names.backbone)}),
         space=tuple(space),
         sampler=search_.sampler,
         pruner=search_.pruner,
@@ -126,6 +128,11 @@ def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | N
         iterations=options.recipe.iterations,
         storage=storage,
     )
+
+
+def _named(item: Registered) -> str:
+    """Returns the name by which the other processes of a study, and later ones, find a plug-in."""
+    return item.name if item.distribution not in NAMED_IN_FULL else item.reference
 
 
 def search(study: Study, effort: Effort, execution: Execution, screen: Output) -> bool:

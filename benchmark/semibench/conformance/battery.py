@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from semibench.adapted.backbone import PlainNetwork
 from semibench.conformance.backbones import BACKBONE_CHECKS
+from semibench.conformance.conventions import CONVENTION_CHECKS, ConventionSubject
 from semibench.conformance.datasets import DATASET_CHECKS, DatasetSubject
 from semibench.conformance.generators import GENERATOR_CHECKS, GeneratorSubject
 from semibench.conformance.learning import LEARNING_CHECKS, LearningSubject
 from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunSubject
 from semibench.conformance.methods import METHOD_CHECKS
+from semibench.conformance.plain_networks import plain_checks, plain_subjects
 from semibench.conformance.protocols import PROTOCOL_CHECKS, ProtocolSubject
-from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredSubject
+from semibench.conformance.registration import REGISTRATION_CHECKS, RegisteredSubject, registration_checks
+from semibench.conformance.splits import RECIPE_CHECKS, SPLIT_CHECKS, RecipeSubject, SplitSubject
 from semibench.conformance.subject import BackboneSubject, MethodSubject
 from semibench.contracts.deprecation import deprecated
-from semibench.contracts.errors import UnknownNameError, UsageError
-from semibench.registry import Registered, Registry, registry
+from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
+from semibench.local_files import Reference, kinds_of
+from semibench.registry import KINDS, Registered, Registry, registry
 
 CHECKS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
     "method": {**METHOD_CHECKS, **METHOD_RUN_CHECKS, **LEARNING_CHECKS},
@@ -25,6 +31,9 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
     "dataset": DATASET_CHECKS,
     "protocol": PROTOCOL_CHECKS,
     "generator": GENERATOR_CHECKS,
+    "convention": CONVENTION_CHECKS,
+    "split": SPLIT_CHECKS,
+    "recipe": RECIPE_CHECKS,
 }
 """Kind -> its checks by name. `REGISTRATION_CHECKS` apply to every kind."""
 
@@ -49,6 +58,9 @@ class BoundCheck:
         | DatasetSubject
         | ProtocolSubject
         | GeneratorSubject
+        | ConventionSubject
+        | SplitSubject
+        | RecipeSubject
         | RegisteredSubject
     )
     known: str = ""
@@ -124,7 +136,8 @@ def battery(
     for kind, selected in by_kind.items():
         if kind not in CHECKS:
             raise UnknownNameError("kind with a battery", kind, CHECKS)
-        for name in [item.full_name for item in plugins.cards(f"{kind}s")] if selected is None else selected:
+        every = dict.fromkeys(item.full_name for item in plugins.cards(f"{kind}s"))
+        for name in every if selected is None else selected:
             short = name.split(":")[-1]
             checks += checks_of(name, kind, options=(options or {}).get(short), slow=slow, plugins=plugins)
     return checks
@@ -138,6 +151,7 @@ def checks_of(
     known: Mapping[str, str] | None = None,
     slow: bool = False,
     plugins: Registry | None = None,
+    data_root: Path | None = None,
 ) -> list[BoundCheck]:
     """Returns all checks of one registered plug-in, starting with those of its registration.
 
@@ -149,10 +163,12 @@ def checks_of(
             `known_failures`.
         slow: also train a method for a while, in 2D if it supports that, and check what it learned (takes a minute).
         plugins: the registry to look in. Default: the installed plug-ins.
+        data_root: folder with the real files of a data set, every case of which is then read; its phantom is checked without.
 
     Raises:
         UnknownNameError: for an unknown kind or name.
-        UsageError: for a known failure of a check that doesn't exist.
+        LayoutError: if the folder doesn't hold the data set.
+        UsageError: for a folder of data where the plug-in is no data set, or a known failure of a check that doesn't exist.
     """
     plugins = plugins or registry()
     kind = kind or kind_of(name, plugins)
@@ -160,9 +176,11 @@ def checks_of(
         raise UnknownNameError("kind with a battery", kind, CHECKS)
     item = plugins.get(f"{kind}s", name)
     name = item.name
+    if data_root is not None and kind != "dataset":
+        raise UsageError(f"--data-root is for data sets; {name!r} is a {kind}")
     registered = RegisteredSubject(item)
-    checks = [BoundCheck(kind, name, 0, fact, registered) for fact in REGISTRATION_CHECKS]
-    cls = item.resolve()
+    checks = [BoundCheck(kind, name, 0, fact, registered) for fact in registration_checks(item)]
+    cls: Any = None if kind == "recipe" else item.resolve()
     given = options or {}
     if kind == "method":
         for dims, plain in method_subjects(plugins, item):
@@ -177,7 +195,9 @@ def checks_of(
     elif kind == "backbone":
         checks += _backbones(item)
     else:
-        other = _subject(item, cls, given)
+        other = _subject(item, cls, given, plugins)
+        if data_root is not None:
+            other = _with_files(item, other, data_root)
         checks += [BoundCheck(kind, name, 0, fact, other) for fact in CHECKS[kind]]
     reasons = {**getattr(cls, "known_failures", {}), **(known or {})}
     facts = {*CHECKS[kind], *REGISTRATION_CHECKS} | {f"{check.dims}d-{check.fact}" for check in checks if check.dims}
@@ -198,6 +218,11 @@ def kind_of(name: str, plugins: Registry) -> str:
         PluginError: if only a broken plug-in has the name.
         UnknownNameError: if none has it.
     """
+    if name.lower().startswith("monai:"):
+        return "backbone"
+    reference = Reference.of(name)
+    if reference is not None:
+        return _kind_in_file(name, reference)
     names = {kind: [item.name for item in plugins.cards(f"{kind}s")] for kind in CHECKS}
     kinds = [kind for kind, short in names.items() if name in short or name in _full_names(plugins, kind)]
     if len(kinds) > 1:
@@ -210,13 +235,29 @@ def kind_of(name: str, plugins: Registry) -> str:
     return kinds[0]
 
 
+def _kind_in_file(name: str, reference: Reference) -> str:
+    """Returns the kind of what a file holds. Raises UsageError if it holds none with a battery, or several."""
+    kinds = [KINDS[kind].singular for kind in kinds_of(reference) if KINDS[kind].singular in CHECKS]
+    if len(kinds) != 1:
+        found = f"{' and '.join(kinds)}: say which with --kind" if kinds else "nothing with a battery"
+        raise UsageError(f"{name}: expected one of {', '.join(CHECKS)}; found {found}")
+    return kinds[0]
+
+
 def _full_names(plugins: Registry, kind: str) -> list[str]:
     return [item.full_name for item in plugins.cards(f"{kind}s")]
 
 
 def _subject(
-    item: Registered, cls: Any, options: Mapping[str, Any]
-) -> DatasetSubject | ProtocolSubject | GeneratorSubject:
+    item: Registered, cls: Any, options: Mapping[str, Any], plugins: Registry
+) -> DatasetSubject | ProtocolSubject | GeneratorSubject | ConventionSubject | SplitSubject | RecipeSubject:
+    if item.kind == "conventions":
+        return ConventionSubject(cls, item.card)
+    if item.kind == "splits":
+        return SplitSubject(cls, item.card, plugins)
+    if item.kind == "recipes":
+        own = (other for other in plugins.cards("recipes") if other.full_name == item.full_name)
+        return RecipeSubject(tuple(other.card for other in own), plugins)
     if item.kind == "datasets":
         return DatasetSubject(cls, item.card)
     if item.kind == "protocols":
@@ -224,8 +265,26 @@ def _subject(
     return GeneratorSubject(cls, item.card, options)
 
 
+def _with_files(item: Registered, subject: Any, data_root: Path) -> DatasetSubject:
+    """Returns the subject of a data set with its real files. Raises LayoutError if the folder doesn't hold them."""
+    from semibench.data.roots import locate
+
+    location = locate(item.name, data_root, aliases=item.card.folders)
+    if location.path is None:
+        raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}")
+    with_files: DatasetSubject = replace(subject, root=location.path, data_root=data_root)
+    return with_files
+
+
 def _backbones(item: Registered) -> list[BoundCheck]:
-    subjects = [(dims, BackboneSubject(item.resolve(), dims, card=item.card)) for dims in item.card.dims]
+    cls = item.resolve()
+    if issubclass(cls, PlainNetwork):
+        return [
+            BoundCheck("backbone", item.name, subject.dims, fact, subject)
+            for subject in plain_subjects(cls, item.card)
+            for fact in plain_checks(subject)
+        ]
+    subjects = [(dims, BackboneSubject(cls, dims, card=item.card)) for dims in item.card.dims]
     return [
         BoundCheck("backbone", item.name, dims, fact, subject) for dims, subject in subjects for fact in BACKBONE_CHECKS
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Case, CaseRef, Dataset, PhantomOptions
-from semibench.contracts.errors import LayoutError, PluginError
+from semibench.contracts.errors import LayoutError, PluginError, SemibenchError, one_line
 from semibench.data.catalog import check_index as keep_contract
 from semibench.evaluation.inference import native_labels
 
@@ -31,12 +31,14 @@ READ = {2: 4, 3: 2}
 
 @dataclass(frozen=True, eq=False)
 class DatasetSubject:
-    """A data set with few, small cases. root: official files to check instead of the phantom. scale: of the phantom's size."""
+    """A data set with few, small cases. root: official files to check instead of the phantom, every case of them. data_root: the
+    folder in which `root` was found. scale: of the phantom's size."""
 
     dataset: type[Dataset]
     card: DatasetCard
     root: Path | None = None
     scale: float = 0.25
+    data_root: Path | None = None
 
     @property
     def dims(self) -> int:
@@ -55,10 +57,49 @@ class DatasetSubject:
         return tuple(self.build().index())
 
     @cached_property
-    def cases(self) -> tuple[Case, ...]:
-        """Some decoded cases. Checks share them: don't modify them."""
+    def cases(self) -> Sequence[Case]:
+        """Some decoded cases of a phantom; every readable case of real files, decoded when it is looked at. Checks share them:
+        don't modify them."""
         source = self.build()
+        if self.root is not None:
+            return Readable(source, self.refs)
         return tuple(source.read(ref) for ref in self.refs[: READ[self.dims]])
+
+
+class Readable(Sequence[Case]):
+    """The cases of real files that can be read, decoded one at a time: together they may not fit in memory."""
+
+    def __init__(self, source: Dataset, refs: Sequence[CaseRef]) -> None:
+        self.source, self.refs = source, refs
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [case for ref in self.refs[index] if (case := self._read(ref)) is not None]
+        return self.source.read(self.refs[index])
+
+    def __iter__(self) -> Iterator[Case]:
+        return (case for ref in self.refs if (case := self._read(ref)) is not None)
+
+    def _read(self, ref: CaseRef) -> Case | None:
+        try:
+            return self.source.read(ref)
+        except Exception:  # `every_case_is_read` says so
+            return None
+
+
+def _every(items: Iterable[Any], examine: Callable[[Any], None]) -> None:
+    """Examines all items; raises one AssertionError with the first fault and the number of the others."""
+    faults = []
+    for item in items:
+        try:
+            examine(item)
+        except AssertionError as error:
+            faults.append(str(error))
+    if faults:
+        raise AssertionError(faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
 
 
 Check = Callable[[DatasetSubject], None]
@@ -126,7 +167,8 @@ def check_missing_files_are_said(subject: DatasetSubject) -> None:
 
 def check_images_are_float_and_finite(subject: DatasetSubject) -> None:
     """Images are float32 (C, *spatial) and finite, and C is the card's number of channels."""
-    for read in subject.cases:
+
+    def examine(read: Case) -> None:
         shape = tuple(read.image.shape)
         assert read.image.dtype == torch.float32, f"{read.ref.id}: expected float32, found {read.image.dtype}"
         assert len(shape) == subject.dims + 1 and shape[0] == subject.card.channels, (
@@ -134,25 +176,33 @@ def check_images_are_float_and_finite(subject: DatasetSubject) -> None:
         )
         assert read.image.isfinite().all(), f"{read.ref.id}: NaN or infinity in the image"
 
+    _every(subject.cases, examine)
+
 
 def check_images_have_contrast_and_a_sane_range(subject: DatasetSubject) -> None:
     """No image is constant or holds values beyond 100; raw grey levels and Hounsfield units must be normalised."""
-    for read in subject.cases:
+
+    def examine(read: Case) -> None:
         low, high = float(read.image.min()), float(read.image.max())
         assert high > low, f"{read.ref.id}: every voxel is {low:g}"
         assert max(abs(low), abs(high)) <= 100, f"{read.ref.id}: values from {low:g} to {high:g}; normalise in read()"
+
+    _every(subject.cases, examine)
 
 
 def check_labels_are_classes(subject: DatasetSubject) -> None:
     """Labels are uint8 (*spatial) in 0..K-1 on the image's grid, and exist exactly for cases whose `has_label` is true."""
     classes = len(subject.card.classes)
-    for read in subject.cases:
+
+    def examine(read: Case) -> None:
         assert (read.label is not None) == read.ref.has_label, f"{read.ref.id}: has_label is {read.ref.has_label}"
         if read.label is None:
-            continue
+            return
         assert read.label.dtype == torch.uint8, f"{read.ref.id}: expected uint8 labels, found {read.label.dtype}"
         assert read.label.shape == read.image.shape[1:], f"{read.ref.id}: label {tuple(read.label.shape)}"
         assert int(read.label.max()) < classes, f"{read.ref.id}: label {int(read.label.max())} of {classes} classes"
+
+    _every(subject.cases, examine)
 
 
 def check_some_label_has_foreground(subject: DatasetSubject) -> None:
@@ -182,7 +232,9 @@ def _truths(subject: DatasetSubject) -> Iterator[tuple[Case, Any]]:
 
 def check_truth_is_on_the_native_grid(subject: DatasetSubject) -> None:
     """`truth()` returns uint8 labels of the card's classes, in the shape that `frame` states."""
-    for read, truth in _truths(subject):
+
+    def examine(pair: tuple[Case, Any]) -> None:
+        read, truth = pair
         assert truth.label.dtype == torch.uint8, f"{read.ref.id}: expected uint8, found {truth.label.dtype}"
         assert tuple(truth.label.shape) == read.frame.shape, (
             f"{read.ref.id}: truth {tuple(truth.label.shape)}, frame {read.frame.shape}"
@@ -193,18 +245,24 @@ def check_truth_is_on_the_native_grid(subject: DatasetSubject) -> None:
                 f"{read.ref.id}: spacing {truth.spacing}"
             )
 
+    _every(_truths(subject), examine)
+
 
 def check_frame_leads_back_to_the_truth(subject: DatasetSubject) -> None:
     """The working label, mapped back through the frame, matches the native truth: Dice of the foreground is above 0.6."""
-    for read, truth in _truths(subject):
+
+    def examine(pair: tuple[Case, Any]) -> None:
+        read, truth = pair
         if read.label is None or not (truth.label > 0).any() or not (read.label > 0).any():
-            continue
+            return
         assert len(read.frame.extent) == subject.dims
         hot = torch.stack([(read.label == 0).float(), (read.label > 0).float()])
         back = torch.from_numpy(native_labels(hot, read.frame)) > 0
         native = truth.label > 0
         dice = 2 * float((back & native).sum()) / float(back.sum() + native.sum())
         assert dice > 0.6, f"{read.ref.id}: Dice {dice:.2f} after the round trip; frame.box or shape is wrong"
+
+    _every(_truths(subject), examine)
 
 
 def check_options_refuse_unknown_keys(subject: DatasetSubject) -> None:
@@ -244,6 +302,48 @@ def check_phantom_follows_its_seed(subject: DatasetSubject) -> None:
     assert not same or not torch.equal(other.read(same[0]).image, subject.cases[0].image), (
         "the pixels don't depend on the seed"
     )
+
+
+def check_every_case_is_read(subject: DatasetSubject) -> None:
+    """With real files, `read` and `truth` return every case that `index` lists."""
+    if subject.root is None:
+        return
+    source = subject.build()
+
+    def examine(ref: CaseRef) -> None:
+        try:
+            source.read(ref)
+            source.truth(ref)
+        except Exception as error:
+            raise AssertionError(f"{ref.id}: {one_line(error)}") from error
+
+    _every(subject.refs, examine)
+
+
+def check_two_steps_are_trained(subject: DatasetSubject) -> None:
+    """With real files in a named folder, a run of two iterations of the labels alone trains and scores."""
+    if subject.data_root is None:
+        return
+    from semibench.registry import registry
+    from semibench.run.execute import execute
+    from semibench.run.prepare import prepare
+    from semibench.run.request import Request
+
+    dims = subject.card.network_dims or subject.dims
+    methods = [
+        item for item in registry().cards("methods") if item.card.reference == "labels alone" and dims in item.card.dims
+    ]
+    assert methods, f"no installed method trains on the labels alone in {dims}D"
+    with tempfile.TemporaryDirectory() as folder:
+        request = Request(
+            protocol="self", dataset=subject.card.name, method=methods[0].full_name, recipe="smoke", data_root=subject.data_root,
+            settings=("iterations=2", "evaluate_every=2"), phantom="never", runs=Path(folder), device="cpu", threads=1, track=False,
+            keep_predictions=False, pictures=False,
+        )  # fmt: skip
+        try:
+            execute(prepare(request, estimate=False))
+        except SemibenchError as error:
+            raise AssertionError(str(error)) from error
 
 
 DATASET_CHECKS: Mapping[str, Check] = {

@@ -79,7 +79,7 @@ def _short_run(item: Registered, dims: int, iterations: int) -> ShortRun:
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(toys())
         request = Request(
-            protocol=protocol, dataset=f"blobs-a-{dims}d", method=item.full_name, recipe="smoke", dims=dims,
+            protocol=protocol, dataset=f"blobs-a-{dims}d", method=item.reference, recipe="smoke", dims=dims,
             settings=settings, phantom="always", runs=folder / "runs", device="cpu",
             threads=1, track=False, keep_predictions=False, pictures=False,
         )  # fmt: skip

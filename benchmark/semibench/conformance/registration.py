@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError
+from semibench.contracts.identity import NAMED_IN_FULL
 from semibench.registry import Registered
 
 HEAVY = ("torch", "pandas", "numpy", "monai", "mlflow", "diffusers", "nibabel", "SimpleITK", "skimage")
@@ -64,3 +65,13 @@ REGISTRATION_CHECKS: Mapping[str, Check] = {
     name.removeprefix("check_"): function for name, function in globals().items() if name.startswith("check_")
 }
 """All checks of registration, by name."""
+
+
+def registration_checks(item: Registered) -> list[str]:
+    """Returns the names of the checks that apply to a plug-in. One that was found on demand, in a file or in MONAI, has no card
+    of its author's."""
+    if item.distribution in NAMED_IN_FULL:
+        return [] if item.kind == "recipes" else ["class_resolves"]
+    if item.kind == "recipes":  # their cards are all there is: no class, no title
+        return ["api_is_written_down", "import_of_cards_is_light"]
+    return list(REGISTRATION_CHECKS)

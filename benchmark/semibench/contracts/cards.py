@@ -187,6 +187,8 @@ class ConventionCard(Card, frozen=True):
     """The data sets it is made for; on others it scores only when asked to. Empty: all."""
     version: int = 1
     """Raise it when the numbers change."""
+    default: bool = True
+    """Whether runs are scored under it without being asked to."""
 
 
 class SplitCard(Card, frozen=True):

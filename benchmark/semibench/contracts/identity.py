@@ -55,6 +55,13 @@ Grid = Annotated[tuple[Annotated[int, Field(gt=0, le=100_000)], ...], AfterValid
 """The sides of an image, in pixels or voxels."""
 
 
+LOCAL = "local"
+"""The distribution of plug-ins that are files without a package, and of data sets that their folder declares."""
+
+NAMED_IN_FULL = frozenset({LOCAL, "monai"})
+"""Distributions whose plug-ins users name in full, since they are found on demand and not listed by name."""
+
+
 class Part(Frozen):
     """A plugin with all of its options resolved."""
 
@@ -65,8 +72,9 @@ class Part(Frozen):
 
     @property
     def short(self) -> str:
-        """The name without its distribution, as users type it."""
-        return self.name.split(":", 1)[-1]
+        """The name as users type it: without its distribution, unless it is one of `NAMED_IN_FULL`."""
+        distribution = self.name.rpartition(":")[0]
+        return self.name if distribution in NAMED_IN_FULL else self.name.split(":", 1)[-1]
 
 
 class Track(Frozen):

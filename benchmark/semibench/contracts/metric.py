@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from semibench.contracts.cards import ConventionCard
@@ -32,6 +34,38 @@ class Inference(Frozen):
     "nearest" image and label map."""
 
 
+@dataclass(frozen=True)
+class Metric:
+    """What readers must know of a metric. Boards, statistics and plots use it; nothing is guessed from a name."""
+
+    higher: bool
+    """Whether more is better."""
+    unit: str = ""
+    """Unit, e.g. "mm"; empty for a pure number."""
+    low: float = 0.0
+    """Smallest possible value."""
+    high: float = math.inf
+    """Largest possible value."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.higher, bool):
+            raise TypeError(f"Metric(higher=...) is True where more is better, else False; found {self.higher!r}")
+        if not self.low < self.high:
+            raise ValueError(f"Metric: expected low < high, found {self.low!r} and {self.high!r}")
+
+    @property
+    def range(self) -> str:
+        """The possible values: "0 to 1", "0 or more"."""
+        if math.isinf(self.high):
+            return "any" if math.isinf(self.low) else f"{self.low:g} or more"
+        return f"{self.high:g} or less" if math.isinf(self.low) else f"{self.low:g} to {self.high:g}"
+
+    @property
+    def direction(self) -> str:
+        """Which values are better, in words."""
+        return "more is better" if self.higher else "less is better"
+
+
 class Convention(ABC):
     """A named, versioned way to score. A plugin sets the class attributes and writes `score`."""
 
@@ -41,14 +75,11 @@ class Convention(ABC):
     """How the network is applied to a case."""
     grid: ClassVar[Literal["native", "working"]] = "native"
     """Where cases are scored: "native" scores on the grid of the files, "working" on the data set's working grid."""
-    metrics: ClassVar[tuple[str, ...]]
-    """Names of the metrics that `score` returns."""
-    higher: ClassVar[frozenset[str]] = frozenset({"dice", "iou", "precision", "recall", "f1", "accuracy"})
-    """The metrics for which more is better."""
+    metrics: ClassVar[Mapping[str, Metric]]
+    """The metrics that `score` returns, by name: direction, unit and range of each. `semibench.blocks.declared_metrics` declares
+    the standard ones."""
     main: ClassVar[str] = "dice"
     """The metric that boards sort by."""
-    units: ClassVar[Mapping[str, str]] = {}
-    """Metric -> unit."""
     largest_component: ClassVar[bool] = False
     """Keep only the largest component of each class before scoring."""
 
@@ -78,3 +109,23 @@ class Convention(ABC):
 
         array = np.asarray(values, dtype=float)
         return float(np.nanmean(array)) if np.isfinite(array).any() else float("nan")
+
+
+def undeclared(convention: type[Convention]) -> str | None:
+    """Return what a convention's class must declare and doesn't, as a sentence that says what to write; None if nothing lacks."""
+    example = 'metrics = {"nsd": Metric(higher=True, unit="", low=0, high=1), ...}'
+    metrics = getattr(convention, "metrics", None)
+    if not isinstance(metrics, Mapping) or not metrics:
+        found = ", ".join(map(str, metrics)) if isinstance(metrics, tuple | list) else repr(metrics)
+        return (
+            "every metric must say whether more or less of it is better, its unit and its range; write "
+            f"{example} with semibench.Metric; found only the names {found}"
+        )
+    wrong = [str(name) for name, metric in metrics.items() if not isinstance(metric, Metric)]
+    if wrong:
+        return f"the metrics {', '.join(wrong)} must be a semibench.Metric each, with direction, unit and range; write {example}"
+    if convention.main not in metrics:
+        return (
+            f"main is {convention.main!r}, which isn't among its metrics: {', '.join(metrics)}; set main to one of them"
+        )
+    return None

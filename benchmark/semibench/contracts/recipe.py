@@ -73,9 +73,12 @@ def network_options(recipe: Mapping[str, Any], name: str, known: Collection[str]
 
     Returns:
         Option -> value: the width, what `networks` says for "*" (as far as the backbone has the option), and what it says
-        for this backbone.
+        for this backbone. A network that isn't written for Semibench has no width and gets only what is said for it by name:
+        its options mean something else.
     """
     widths, networks = recipe.get("widths", {}), recipe.get("networks", {})
+    if "width" not in known:
+        return dict(networks.get(name, {}))
     shared = {key: value for key, value in networks.get("*", {}).items() if key in known}
     return {"width": widths.get(name, widths.get("*", 1.0)), **shared, **networks.get(name, {})}
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from semibench.blocks.datasets.folder_walk import plain_name, printable, sub_folders
 from semibench.blocks.groups import cache_dir
+from semibench.configuration import CONFIG, config_files, read_config
 from semibench.contracts.errors import UsageError
 
 __all__ = ["Attempt", "Location", "cache_dir", "config_files", "locate", "registered_folders"]
 
 DATA = "SEMIBENCH_DATA"
-CONFIG = "semibench.toml"
 
 
 @dataclass(frozen=True)
@@ -59,17 +56,6 @@ class Location:
             f'    {self.name} = "FOLDER OF THIS DATA SET"'
         )
         return "\n".join([head, "  tried, in this order:", *lines, *([] if self.path is not None else [advice])])
-
-
-def config_files() -> tuple[Path, ...]:
-    """Return the configuration files in order of precedence: ./semibench.toml, then the user's.
-
-    The user's file is `config.toml` in the platform's configuration folder for `semibench` (`~/.config/semibench` on
-    Linux). A `~/.config/semibench/config.toml` from an earlier version is still read on other platforms.
-    """
-    platform_file = platformdirs.user_config_path("semibench", appauthor=False) / "config.toml"
-    earlier = Path.home() / ".config" / "semibench" / "config.toml"
-    return Path.cwd() / CONFIG, earlier if earlier.is_file() and not platform_file.is_file() else platform_file
 
 
 def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[str] = ()) -> Location:
@@ -133,12 +119,9 @@ def registered_folders() -> dict[str, Path]:
 
 def _section(file: Path) -> Mapping[str, Any] | None:
     """Return the [data] table of a configuration file; None if the file does not exist."""
-    if not file.is_file():
+    content = read_config(file)
+    if content is None:
         return None
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:  # of TOML, UTF-8, a number of 5000 digits
-        raise UsageError(f"{file} is not a readable TOML file: {error}. Correct it or remove it.") from error
     section = content.get("data", {})
     paths = section.get("paths", {}) if isinstance(section, dict) else None
     if not isinstance(paths, dict) or not all(isinstance(value, str) for value in paths.values()):

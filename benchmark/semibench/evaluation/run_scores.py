@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from semibench.contracts.cases import Case, CaseRef, Dataset, Truth
-from semibench.contracts.errors import UsageError
+from semibench.contracts.errors import PluginError, UsageError
 from semibench.contracts.metric import Convention
 from semibench.data.cache import CaseStore
 from semibench.evaluation.inference import Network
@@ -43,11 +43,19 @@ def conventions_for(
     skipped: list[str] = []
     items = [plugins.get("conventions", name) for name in names] if names else plugins.cards("conventions")
     for item in items:
-        cls = item.resolve()
+        label = plugins.label(item)
+        try:
+            cls = item.resolve()
+        except PluginError as error:
+            if names:
+                raise
+            skipped.append(f"{label}: {error}")
+            continue
         with calling(cls, "__init__"):
             convention: Convention = cls()
-        label = plugins.label(item)
         reason = applicable(convention, dims=dims, case_dims=case_dims)
+        if reason is None and not names and not item.card.default:
+            reason = f"ask for it with --convention {label}"
         if reason is None and not names and item.card.datasets and dataset not in item.card.datasets:
             reason = f"made for {', '.join(item.card.datasets)}; ask for it with --convention {label}"
         if reason is None:
@@ -161,7 +169,7 @@ def score_run(
         if checkpoint == "last":
             seconds = (time.perf_counter() - start) / max(1, len(refs) * len(predictors))
         reporter.end()
-        check_table(wide, [ref.key for ref in refs])
+        check_table(wide, [ref.key for ref in refs], conventions)
         tables.append(lengthen(wide, checkpoint, conventions))
         records += summary_records(summarise(wide, conventions), checkpoint, conventions, wide)
     return pd.concat(tables, ignore_index=True), records, seconds
@@ -177,7 +185,7 @@ def lengthen(wide: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Conv
     for name, part in wide.groupby("convention", sort=False):
         convention = conventions[str(name)]
         long = part.melt([*IDENTITY, *COUNTS], list(convention.metrics), "metric", "value")
-        long["unit"] = [convention.units.get(str(metric), "") for metric in long["metric"]]
+        long["unit"] = [convention.metrics[str(metric)].unit for metric in long["metric"]]
         parts.append(long)
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "checkpoint", checkpoint)
@@ -201,9 +209,9 @@ def summary_records(
                 predictor=str(predictor),
                 convention=str(name),
                 metric=str(metric),
-                unit=convention.units.get(str(metric), ""),
+                unit=convention.metrics[str(metric)].unit,
                 main=metric == convention.main,
-                higher=metric in convention.higher,
+                higher=convention.metrics[str(metric)].higher,
                 own_mean=type(convention).aggregate is not Convention.aggregate,
                 mean=_defined(overall["mean"]),
                 std_over_cases=_defined(overall["std"]),

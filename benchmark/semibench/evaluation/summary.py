@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semibench.blocks.declared_metrics import STANDARD
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Convention
 from semibench.evaluation.overlap_check import violates_dice_of_iou
@@ -26,12 +27,14 @@ class TableError(SemibenchError):
     """A table of per-case results contradicts itself or the split it belongs to."""
 
 
-def check_table(frame: pd.DataFrame, cases: Iterable[str] | None = None) -> None:
+def check_table(
+    frame: pd.DataFrame, cases: Iterable[str] | None = None, conventions: Mapping[str, Convention] | None = None
+) -> None:
     """Check a table of `score_cases`; raise TableError for the first violation.
 
     Each (case, predictor, convention, class) must appear once; every (predictor, convention, class) must have the same cases,
-    exactly those of `cases` (keys "dataset/id") if given; rows with both must satisfy Dice = 2 IoU / (1 + IoU); overlap metrics
-    must lie in 0..1, and distances must not be negative.
+    exactly those of `cases` (keys "dataset/id") if given; rows with both must satisfy Dice = 2 IoU / (1 + IoU); values must lie
+    in the range that their convention declares, or without conventions in that of the standard metric of their name.
     """
     missing = [name for name in (*KEYS, *COUNTS) if name not in frame.columns]
     if missing:
@@ -51,12 +54,20 @@ def check_table(frame: pd.DataFrame, cases: Iterable[str] | None = None) -> None
                 f"predictor, convention, class {name}: expected {len(expected)} cases, found {len(scored)}; "
                 f"missing {missing}, not in the split {foreign}"
             )
-    for metric in (name for name in frame.columns if name not in (*KEYS, *COUNTS)):
-        values = frame[metric].to_numpy(dtype=float)
-        top = np.inf if metric.endswith(("_mm", "_voxel")) else 1 + TOLERANCE
-        wrong = frame[(values < -TOLERANCE) | (values > top)]
-        if len(wrong):
-            raise TableError(f"{metric} of {wrong.iloc[0]['case']!r} is {wrong.iloc[0][metric]}, out of its range")
+    for convention, part in frame.groupby("convention", sort=False):
+        declared = (
+            STANDARD
+            if conventions is None or str(convention) not in conventions
+            else conventions[str(convention)].metrics
+        )
+        for metric in (column for column in frame.columns if column in declared):
+            values = part[metric].to_numpy(dtype=float)
+            wrong = part[(values < declared[metric].low - TOLERANCE) | (values > declared[metric].high + TOLERANCE)]
+            if len(wrong):
+                raise TableError(
+                    f"{metric} of {wrong.iloc[0]['case']!r} is {wrong.iloc[0][metric]}, out of its range: "
+                    f"{declared[metric].range}"
+                )
     if {"dice", "iou"} <= set(frame.columns):
         dice, iou = frame["dice"].to_numpy(dtype=float), frame["iou"].to_numpy(dtype=float)
         wrong = frame[violates_dice_of_iou(dice, iou)]

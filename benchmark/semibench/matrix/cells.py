@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_o
 from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 
+from semibench.contracts.errors import SemibenchError
 from semibench.run.options import Option, WithoutNul
 from semibench.run.request import Cell
 from semibench.run.settings import parse, texts
@@ -135,14 +136,21 @@ def without_needless_controls(cells: Sequence[Cell], plugins: Registry) -> list[
     """Leave out the controls of methods that use no unlabeled images, where the method itself is among the cells.
 
     Such a method is its own control. "both" asks for it nevertheless, since a group doesn't know its methods' cards."""
-    supervised = {item.name for item in plugins.cards("methods") if not item.card.uses_unlabeled}
-    supervised |= {item.full_name for item in plugins.cards("methods") if not item.card.uses_unlabeled}
+    named = {cell.method for cell in cells if cell.control and cell.method is not None}
+    supervised = {name for name in named if not _uses_unlabeled(plugins, name)}
     present = set(cells)
 
     def needless(cell: Cell) -> bool:
         return cell.control and cell.method in supervised and cell.model_copy(update={"control": False}) in present
 
     return [cell for cell in cells if not needless(cell)]
+
+
+def _uses_unlabeled(plugins: Registry, method: str) -> bool:
+    try:
+        return bool(plugins.get("methods", method).card.uses_unlabeled)
+    except SemibenchError:  # planning the cell says so
+        return True
 
 
 def as_groups(cells: Iterable[Cell]) -> list[dict[str, Any]]:

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from semibench.contracts.engine import Engine, Job, Outcome
+from semibench.contracts.errors import SemibenchError
 from semibench.files import read_cached_json, write_json
 from semibench.guard import calling, returned, wrong_return
 from semibench.matrix.limits import Limits
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.process import stopping
+from semibench.registry import registry
 from semibench.reporting import Reporter
+from semibench.run.request import Cell
 from semibench.runfolder.format import RunFolderError, is_run_folder
 from semibench.runfolder.reading import state_of
 from semibench.runfolder.records import Status
@@ -139,9 +142,29 @@ def _job(item: Planned, runs: Path, limits: Limits, execution: Mapping[str, Any]
     settings = {"runs": str(runs.absolute()), "threads": limits.threads, **execution}
     write_json(
         folder / "cell.json",
-        {"attempt": attempt, "cell": item.cell.model_dump(mode="json"), "execution": settings, "key": item.key},
+        {
+            "attempt": attempt,
+            "cell": _portable(item.cell).model_dump(mode="json"),
+            "execution": settings,
+            "key": item.key,
+        },
     )
     return Job(item.short, folder, attempt, limits.timeout, limits.memory, limits.threads, limits.gpus or 0.0)
+
+
+def _portable(cell: Cell) -> Cell:
+    """Return the cell with plug-ins in files named by absolute paths: its process may work in another folder."""
+    plugins = registry()
+    changed = {}
+    for role, kind in (("method", "methods"), ("backbone", "backbones")):
+        name = getattr(cell, role)
+        try:
+            item = None if name is None else plugins.get(kind, name)
+        except SemibenchError:  # the cell's own process says so
+            continue
+        if item is not None and item.file is not None:
+            changed[role] = item.reference
+    return cell.model_copy(update=changed)
 
 
 def _correct(item: Planned, outcome: Outcome) -> None:

@@ -75,9 +75,9 @@ def _beside(request: Request, protocol: str, method: Registered, names: Names, p
     changed = request.model_copy(
         update={
             "protocol": protocol,
-            "method": method.full_name,
-            "backbone": names.backbone.full_name,
-            "preset": request.preset if request.method == method.name else None,
+            "method": method.reference,
+            "backbone": names.backbone.reference,
+            "preset": request.preset if request.method and names.method.full_name == method.full_name else None,
             "control": False,
             "tuned": None,
             "settings": (),

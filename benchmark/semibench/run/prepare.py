@@ -25,6 +25,7 @@ from semibench.run.drawing import drawn_split
 from semibench.run.request import Request, parts_of
 from semibench.run.resolve import Resolved, resolve
 from semibench.run.selection import why_no_best
+from semibench.run.settings import build
 from semibench.runfolder.plans import Estimate, PlanRecord
 from semibench.runfolder.provenance import provenance
 from semibench.runfolder.reading import planned_state
@@ -83,8 +84,8 @@ class Plan:
         return PlanRecord.make(
             key=self.key[:SHORT], state=self.state, reasons=self.reasons, folder=str(self.folder),
             protocol=names.protocol.name, dataset=names.card.name, data="phantom" if data.phantom else "real",
-            split=split_name(self.spec.track.protocol.options), method=names.method.name, preset=options.preset,
-            backbone=names.backbone.name, backbone_options=dict(options.backbone_options), settings=parts_of(self.spec),
+            split=split_name(self.spec.track.protocol.options), method=self.spec.entry.method.short, preset=options.preset,
+            backbone=self.spec.entry.backbone.short, backbone_options=dict(options.backbone_options), settings=parts_of(self.spec),
             changed=changed_settings(self.resolved),
             strong_views=any(stream.strong for stream in options.method.streams.values()),
             recipe=recipe.name, dims=names.dims, classes=list(names.card.classes), iterations=recipe.iterations,
@@ -131,6 +132,8 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split, warnings = draw_split(resolved)
     warnings += _random_start(resolved)
+    warnings += _taken_apart(resolved, split)
+    warnings += [item.assumed for item in resolved.plugins.values() if item.assumed]
     no_best = why_no_best(recipe, split)
     if no_best and split.validation and recipe.keep_best:
         warnings.append(f"only the last weights are kept and scored, not the best on validation: {no_best}")
@@ -153,6 +156,22 @@ def _random_start(resolved: Resolved) -> list[str]:
         return []
     names = ", ".join(file.name for file in item.card.weights)
     return [f"{item.name} starts from random weights: it was published with {names}; pass a weight file with --weights"]
+
+
+def _taken_apart(resolved: Resolved, split: Split) -> list[str]:
+    """Returns how a network that isn't written for Semibench is taken apart."""
+    remark = getattr(resolved.options.backbone, "remark", None)
+    if remark is None:
+        return []
+    task = _task(resolved, split)
+    options = build(
+        resolved.options.backbone.Options,
+        f"backbone {resolved.names.backbone.name!r}",
+        resolved.options.backbone_options,
+    )
+    return [
+        remark(dims=task.dims, channels=task.channels, outputs=len(task.classes), patch=task.patch, options=options)
+    ]
 
 
 def _check_method(resolved: Resolved, split: Split) -> None:

@@ -45,14 +45,15 @@ class Cell(Asked, frozen=True, extra="forbid"):
     method: Annotated[
         str | None,
         Option(
-            "`bench list methods` (default: the protocol's).", ("--method", "-m"), COMPETITOR,
+            "`bench list methods`, or a file: ./my_method.py:MyMethod (default: the protocol's).", ("--method", "-m"), COMPETITOR,
             axis="Names with commas (default: the protocol's).",
         ),
     ] = None  # fmt: skip
     backbone: Annotated[
         str | None,
         Option(
-            "`bench list backbones` (default: the method's).", ("--backbone", "-b"), COMPETITOR,
+            "`bench list backbones`, a file: ./net.py:Net, or monai:NETWORK (default: the method's).",
+            ("--backbone", "-b"), COMPETITOR,
             axis="Names with commas (default: the methods').",
         ),
     ] = None  # fmt: skip

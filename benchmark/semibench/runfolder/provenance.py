@@ -25,7 +25,15 @@ def plugin_used(item: Registered) -> PluginUsed:
         distribution=item.distribution,
         version=item.version,
         source=source_digest(item.card.load.split(":")[0]),
+        file=None if item.file is None else _placed(item.file, item.reference),
     )
+
+
+def _placed(file: Path, reference: str) -> str:
+    """Returns FILE.py:CLASS without the folders above the current one, which may name a user."""
+    here = Path.cwd().resolve()
+    shown = file.relative_to(here) if file.is_relative_to(here) else Path(file.name)
+    return f"{shown.as_posix()}{reference.removeprefix(str(file))}"
 
 
 HARMLESS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "protocol.allow": "never"}

@@ -62,12 +62,14 @@ def _moment(value: Any) -> Any:
 
 
 class PluginUsed(Record):
-    """A plug-in used by a run. source: digest of its code."""
+    """A plug-in used by a run. source: digest of its code. file: FILE.py:CLASS of one without a package, relative to the folder
+    in which the run was started; the file's name alone where it was elsewhere."""
 
     name: str = ""
     distribution: str = ""
     version: str = ""
     source: str | None = None
+    file: str | None = None
 
 
 class Machine(Record):

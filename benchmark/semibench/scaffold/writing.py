@@ -36,6 +36,9 @@ SCAFFOLDS: Mapping[str, str] = {
     "dataset": "datasets",
     "protocol": "protocols",
     "generator": "generators",
+    "convention": "conventions",
+    "split": "splits",
+    "recipe": "recipes",
 }
 """What can be written -> kind in the registry."""
 
@@ -46,8 +49,11 @@ TRIES: Mapping[str, str] = {
     "protocol": "bench run --protocol ${name} --dataset tus --method mean-teacher --recipe smoke",
     "generator": "bench run --protocol synthetic --dataset tus --method mean-teacher --recipe smoke "
     "--set protocol.generator=${name}",
+    "convention": "bench run --protocol self --dataset tus --method mean-teacher --recipe smoke --convention ${name}",
+    "split": "bench show split ${name}",  # phantoms have no published splits
+    "recipe": "bench run --protocol self --dataset tus --method mean-teacher --recipe ${name}",
 }
-"""The command that tries the new plug-in on phantom data."""
+"""The command that tries the new plug-in, on phantom data where it can."""
 
 
 @dataclass(frozen=True)

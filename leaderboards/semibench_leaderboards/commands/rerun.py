@@ -12,6 +12,7 @@ from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
 from semibench.cli.progress import reporter_for
 from semibench.contracts.errors import UsageError
+from semibench.runfolder.reading import RunFolder
 from semibench.runfolder.tables import SCORES_FILE
 from semibench_leaderboards.commands import naming, options
 from semibench_leaderboards.commands.options import option
@@ -95,6 +96,8 @@ def _run(folder: Path, target: Path, execution: RerunExecution) -> Path:
         plan = plan_again(folder, request_of(folder, target, execution), reporter)
         if plan.state == "stale" and not execution.force:
             raise UsageError(f"{plan.folder} has a run made with other code; --force repeats it")
+        for reason in RunFolder(folder).provenance.changes(plan.record):
+            reporter.warn(f"since run {folder.name}: {reason}")
         return execute(plan, reporter).folder
     finally:
         reporter.close()

@@ -19,6 +19,7 @@ from semibench.runfolder.reading import RunFolder
 from semibench.runfolder.tables import SCORE_KEY, SCORES_FILE, STEP_KEY, STEPS_FILE
 from semibench_leaderboards.evidence.requests import RerunExecution
 from semibench_leaderboards.reading.differences import differences
+from semibench_leaderboards.reading.recorded_files import references_to_repeat
 
 if TYPE_CHECKING:
     from semibench.run.prepare import Plan
@@ -94,6 +95,7 @@ def request_of(folder: Path, runs: Path, execution: RerunExecution | None = None
     chosen = of_run | (execution or RerunExecution()).model_dump(exclude_none=True)
     scores = run.result.scores if run.result is not None else ()
     conventions = tuple(dict.fromkeys(score.convention for score in scores))
+    chosen |= references_to_repeat(folder.name, run.provenance)
     return Request.from_spec(
         spec, runs=runs, resume=False, conventions=conventions, track=False,
         keep_predictions=(folder / PREDICTIONS).is_dir(), **{name: value for name, value in chosen.items() if value},

@@ -191,7 +191,7 @@ def score_labels(
         metrics = list(dict.fromkeys(metric for convention in left.values() for metric in convention.metrics))
         wide = pd.DataFrame(rows, columns=[*KEYS, *COUNTS, *metrics])
         wide = wide[wide["convention"].isin(list(left))]
-        check_table(wide, [ref.key for ref in refs])
+        check_table(wide, [ref.key for ref in refs], left)
         rescored.table = lengthen(wide, checkpoint, left)
         rescored.records = summary_records(summarise(wide, left), checkpoint, left, wide)
     return rescored

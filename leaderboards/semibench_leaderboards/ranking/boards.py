@@ -25,6 +25,7 @@ from semibench_leaderboards.ranking.rows import Role, Row, RowCosts, RowDoubts, 
 from semibench_leaderboards.ranking.score_request import ScoreRequest
 from semibench_leaderboards.reading.cases import CaseScores, CasesError, ScoredMetric, case_scores, stored_mean
 from semibench_leaderboards.reading.differences import differences, distinct_names, track_record
+from semibench_leaderboards.reading.directions import more_is_better
 from semibench_leaderboards.reading.installed_code import code_changes
 from semibench_leaderboards.reading.records import RunRecord, by_row
 
@@ -202,15 +203,8 @@ def _resolve(runs: Sequence[RunRecord], request: ScoreRequest) -> tuple[ScoredMe
 
 
 def _higher(facts: ScoreSummary | None, shown: ScoredMetric) -> bool:
-    """Whether more is better: as the run recorded it, or else as the convention says."""
-    if facts is None:
-        return True
-    if facts.higher is not None:
-        return facts.higher
-    from semibench.registry import registry
-
-    convention = registry().get("conventions", shown.score.convention).resolve()
-    return shown.metric in convention.higher
+    """Whether more is better; true for a board without scores."""
+    return True if facts is None else more_is_better(facts.convention, shown.metric, facts.higher)
 
 
 def _predictors(members: Sequence[RunRecord], score: Score, *, reference: bool) -> list[str]:

@@ -6,10 +6,11 @@ from functools import cache
 
 from semibench.blocks.groups import cache_dir
 from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import NUMERICS
+from semibench.contracts.identity import NUMERICS, Part
 from semibench.registry import KINDS, registry
 from semibench.runfolder.records import Provenance
 from semibench.source_digest import remembered_digest
+from semibench_leaderboards.reading.recorded_files import recorded_source
 
 STORE = "source-digests.json"
 """File in the cache folder that remembers digests, so that a board is shown without importing the code of its methods."""
@@ -22,11 +23,9 @@ def code_changes(provenance: Provenance) -> tuple[str, ...]:
     """
     changes = []
     for role, plugin in provenance.plugins.items():
-        now = installed_source(role.partition(":")[0], plugin.name)
+        now = installed_source(role.partition(":")[0], plugin.name) or recorded_source(plugin)
         if now is not None and plugin.source not in (None, now):
-            changes.append(
-                f"the code of {role.partition(':')[0]} {plugin.name.partition(':')[2] or plugin.name} has changed"
-            )
+            changes.append(f"the code of {role.partition(':')[0]} {Part(name=plugin.name).short} has changed")
     if provenance.numerics not in (None, str(NUMERICS)):
         changes.append(f"numerics of the harness {provenance.numerics} -> {NUMERICS}")
     return tuple(changes)

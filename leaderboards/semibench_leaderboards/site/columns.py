@@ -12,6 +12,7 @@ from semibench.tracking.tables import metric_label
 from semibench_leaderboards.ranking.boards import Board
 from semibench_leaderboards.ranking.ranks import Ranking
 from semibench_leaderboards.ranking.rows import Row
+from semibench_leaderboards.reading.directions import direction
 from semibench_leaderboards.showing.tables import (
     MARKS,
     NOTHING,
@@ -72,8 +73,9 @@ def metrics_of(board: Board) -> list[FurtherMetric]:
                 name = score.metric
                 if score.mean is None or score.convention != board.score.convention:
                     continue
-                if name != board.metric and name not in metrics:
-                    metrics[name] = FurtherMetric(name, metric_label(name, score.unit), score.higher is not False)
+                higher = direction(score.convention, name, score.higher)
+                if name != board.metric and name not in metrics and higher is not None:
+                    metrics[name] = FurtherMetric(name, metric_label(name, score.unit), higher)
     return list(metrics.values())
 
 

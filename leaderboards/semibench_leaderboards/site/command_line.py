@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from semibench.contracts.errors import SemibenchError
-from semibench.contracts.identity import RunSpec
+from semibench.contracts.identity import LOCAL, RunSpec
 from semibench.contracts.recipe import network_options
-from semibench.data.declared.naming import LOCAL, find_dataset
+from semibench.data.declared.naming import find_dataset
 from semibench.files import jsonable
 from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
 from semibench.run.settings import default_options, merge, term_records, texts
 from semibench_leaderboards.reading.differences import flat
+from semibench_leaderboards.reading.recorded_files import references
 from semibench_leaderboards.reading.records import DrawFold, RunRecord
 
 Nested = Mapping[str, Any]
@@ -34,6 +35,7 @@ def command(records: Sequence[RunRecord]) -> str:
     for (draw, fold), members in by_draw_fold.items():
         cell = cell_of(members[0].spec, study=members[0].study, tuning=members[0].tuning)
         seeds = sorted({record.replicate[2] for record in members})
+        cell = cell.model_copy(update=references(members[0].provenance))
         cell = cell.model_copy(update={"draw": draw or 0, "fold": fold, "seed": seeds[0]})
         more = f" --seeds {_listed(seeds)}" if len(seeds) > 1 else ""
         lines.append(cell.to_command(leave_out=("seed",) if more else ()) + more)

@@ -13,6 +13,14 @@ SEMIBENCH_1 = ConventionCard(
     summary="native grid, correct scores for empty masks, undefined distances kept as NaN and counted, mm and voxels",
 )
 
+SEMIBENCH_2 = ConventionCard(
+    name="semibench-2",
+    title="Semibench 2",
+    load="semibench_plugins.conventions.semibench_2:Semibench2",
+    summary="semibench-1 with NSD: the share of the surfaces within 2 mm, and within 2 voxels, of each other",
+    default=False,
+)
+
 MGCC_2023 = ConventionCard(
     name="mgcc-2023",
     title="MGCC 2023",
@@ -38,4 +46,4 @@ SSL4MIS = ConventionCard(
 @hookimpl
 def semibench_conventions() -> list[ConventionCard]:
     """Returns the conventions of this package."""
-    return [SEMIBENCH_1, MGCC_2023, SSL4MIS, *CONVENTIONS]
+    return [SEMIBENCH_1, SEMIBENCH_2, MGCC_2023, SSL4MIS, *CONVENTIONS]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from semibench import Convention, Inference
+from semibench import Convention, Inference, Metric
+from semibench.blocks import declared_metrics
 from semibench_plugins.datasets.breast.cards import CSC_PA
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class CscPa(Convention):
     card = CSC_PA
     inference = Inference(mode="whole")
     grid = "native"
-    metrics: ClassVar[tuple[str, ...]] = ("dice", "iou")
+    metrics: ClassVar[Mapping[str, Metric]] = declared_metrics(("dice", "iou"))
 
     def score(
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int

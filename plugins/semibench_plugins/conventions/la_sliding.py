@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from semibench import Convention, Inference
+from semibench import Convention, Inference, Metric
+from semibench.blocks import declared_metrics
 from semibench_plugins.conventions.voxel_scores import score_in_voxels
 from semibench_plugins.datasets.heart.cards import LA_SLIDING
 
@@ -30,11 +31,10 @@ class LaSliding(Convention):
     card = LA_SLIDING
     inference = Inference(mode="window", stride=(18, 18, 4), blend="constant")
     grid = "working"
-    metrics: ClassVar[tuple[str, ...]] = ("dice", "iou", "hd95_voxel", "asd_voxel")
-    units: ClassVar[Mapping[str, str]] = {"hd95_voxel": "voxel", "asd_voxel": "voxel"}
+    metrics: ClassVar[Mapping[str, Metric]] = declared_metrics(("dice", "iou", "hd95_voxel", "asd_voxel"))
 
     def score(
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
         """See `Convention.score`. The spacing is ignored."""
-        return score_in_voxels(prediction, truth, classes, self.metrics)
+        return score_in_voxels(prediction, truth, classes, tuple(self.metrics))

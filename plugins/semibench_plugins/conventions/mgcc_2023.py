@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from semibench import Convention, Inference
+from semibench import Convention, Inference, Metric
+from semibench.blocks import declared_metrics
 from semibench_plugins.conventions.cards import MGCC_2023
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ class Mgcc2023(Convention):
     card = MGCC_2023
     inference = Inference(mode="whole")
     grid = "working"
-    metrics: ClassVar[tuple[str, ...]] = ("iou", "f1", "recall", "precision", "accuracy")
-    higher: ClassVar[frozenset[str]] = frozenset(metrics)
+    metrics: ClassVar[Mapping[str, Metric]] = declared_metrics(("iou", "f1", "recall", "precision", "accuracy"))
     main: ClassVar[str] = "iou"
 
     def score(

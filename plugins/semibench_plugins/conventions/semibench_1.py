@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from semibench import Convention, Inference
-from semibench.blocks import OVERLAPS, UNITS, class_metrics
+from semibench import Convention, Inference, Metric
+from semibench.blocks import OVERLAPS, UNITS, class_metrics, declared_metrics
 from semibench_plugins.conventions.cards import SEMIBENCH_1
 
 if TYPE_CHECKING:
@@ -25,11 +25,10 @@ class Semibench1(Convention):
     card = SEMIBENCH_1
     inference = Inference()
     grid = "native"
-    metrics: ClassVar[tuple[str, ...]] = (*OVERLAPS, *UNITS)
-    units: ClassVar[Mapping[str, str]] = UNITS
+    metrics: ClassVar[Mapping[str, Metric]] = declared_metrics((*OVERLAPS, *UNITS))
 
     def score(
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
         """See `Convention.score`."""
-        return class_metrics(prediction, truth, classes, spacing, self.metrics)
+        return class_metrics(prediction, truth, classes, spacing, tuple(self.metrics))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from semibench import Convention, Inference
+from semibench import Convention, Inference, Metric
+from semibench.blocks import declared_metrics
 from semibench_plugins.conventions.cards import SSL4MIS
 from semibench_plugins.conventions.voxel_scores import score_in_voxels
 
@@ -27,11 +28,10 @@ class Ssl4mis(Convention):
     card = SSL4MIS
     inference = Inference(mode="slices", resize="nearest")
     grid = "working"
-    metrics: ClassVar[tuple[str, ...]] = ("dice", "hd95_voxel")
-    units: ClassVar[Mapping[str, str]] = {"hd95_voxel": "voxel"}
+    metrics: ClassVar[Mapping[str, Metric]] = declared_metrics(("dice", "hd95_voxel"))
 
     def score(
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
         """See `Convention.score`. The spacing is ignored."""
-        return score_in_voxels(prediction, truth, classes, self.metrics)
+        return score_in_voxels(prediction, truth, classes, tuple(self.metrics))

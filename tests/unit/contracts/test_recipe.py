@@ -39,7 +39,8 @@ def test_the_warm_up_is_a_share(warm_up: float) -> None:
 
 def test_a_record_from_before_a_field_existed_still_says_what_its_networks_had() -> None:
     assert network_options({"widths": {"*": 0.5}}, "unet", {"width", "norm"}) == {"width": 0.5}
-    assert network_options({}, "unet", set()) == {"width": 1.0}
+    assert network_options({}, "unet", {"width"}) == {"width": 1.0}
+    assert network_options({}, "unet", set()) == {}, "a network that has no width gets none"
 
 
 def test_a_recipe_ramps_terms_on_unlabeled_samples_that_have_no_ramp_of_their_own() -> None:

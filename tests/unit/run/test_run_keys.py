@@ -16,53 +16,53 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "9d8f728d4309af81e846100c2cdf77949a709d8a9d2396156f57203a57a7fd30",
+        "87c187c472a18197bd91f74bb1f2e34d8cf3c7f8b98354106828b5e523f9bb58",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
-        "0f290db97ac5b1cf47d33673536c650342dd8aa37e5f6a7b0345e39d2bad61ee",
+        "48918ee6a0e6482430f7cc34bd7beab541ce7c319ef45f8c57f79eea18380edb",
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "694ba3ab7a1a47d060ef5e598236ad913edf1142310b2e923333adcd891088aa",
+        "e65f6b9dcff21c17ccc2ccedd4ed53f93e292ef60a7df633484fa7b123a3db8c",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
-        "7861c7dcdc61e126c78918253019622b5a3efdebf316f367a9755161e05183bc",
+        "72cc285edcd851ce095383e2751d3302114f625751ef1c93c44c6c1d47c103cd",
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
-        "e02cd80d92d02943d95b37fecf41444ce24acc116545121d02da9e23da34e130",
+        "cf76493768566b752dfdd9e9ae97658f15c0c2ec234461cf9ba4e8480bf890c8",
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
-        "5ba17c39952c9d769e4f7c6ff4cb70a45bd3b618bb751e6ea0134aab1ba639b8",
+        "c8fb222310403f8304ac4bc29cebebfc584b4b2de4496782cc8ef3b1d2640e2b",
     ),
     (
         {
             "protocol": "ssmis", "dataset": "la", "method": "mean-teacher", "backbone": "vnet", "settings": ("labeled=8",),
             "recipe": "smoke",
         },
-        "43e963da55a1ec7da1c3babcb0f79050de42f18e8eaf47df60fcc605f76e946b",
+        "6f402af5251e6c98e284c9831e63041293b42c10b6293bc30edd39a94ea990c2",
     ),
     (
         {
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "491318817d8005b712574f619a5ea94871bc7a18195a3fee6f2302a433911622",
+        "c53ba90876cc23066db0225b5ca9f1de8b163314ab25af501dd2822c0b671a80",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
-        "9f352f57848790c0df61b6ab7524adfcc182530cdf24bb75750cd1ff9f9ad009",
+        "e426e64359ed9dd276952b0113ac1bb5beb585b932b555fdaf61a4ebc70cfae4",
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},
-        "21c8df61d57fbb429b81e116a09c02300a14a64e477a6f69f19304194642dab8",
+        "9a5d1f806e8e1ad8fbe00530552ff383e082270298d7a76501de2be830c85ba9",
     ),
     (
         {"protocol": "ssmis", "dataset": "pancreas", "method": "diff-cl", "recipe": "smoke"},
-        "9c895ce2e1091d06651bc36efc2ff43ec429b33a88aa0f6228a776cde3c244d2",
+        "037ebf323d7d63f4323526e418996585eb074b8a903987c7bc7e25ec7a7f5024",
     ),
 ]  # fmt: skip
 

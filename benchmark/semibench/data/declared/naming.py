@@ -13,6 +13,7 @@ from semibench import __version__
 from semibench.blocks.datasets.folder_walk import printable
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
+from semibench.contracts.identity import LOCAL
 from semibench.data.roots import Attempt, Location, cache_dir, locate, registered_folders
 from semibench.files import read_cached_json, write_json
 from semibench.registry import Registered, Registry, registry
@@ -21,9 +22,6 @@ from semibench.reporting import Reporter
 if TYPE_CHECKING:
     from semibench.data.declared.declaration import Declaration
     from semibench.data.declared.look import Look
-
-LOCAL = "local"
-"""The distribution of data sets that are declared by their folder."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def declared_set(
     _remember(card.name, home if not is_list else path)
     return DeclaredSet(
         "datasets", card, LOCAL, __version__, LOCAL, "semibench.data.declared.dataset",
-        home.resolve(), look,
+        home=home.resolve(), look=look,
     )  # fmt: skip
 
 

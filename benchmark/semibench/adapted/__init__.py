@@ -1,0 +1,1 @@
+"""Any torch module that maps images to logits as a backbone."""
