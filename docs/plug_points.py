@@ -14,12 +14,12 @@ from typing import Any
 import griffe
 
 import semibench
-from semibench import hookspecs
 from semibench.conformance import REGISTRATION_CHECKS
 from semibench.conformance.battery import CHECKS
 from semibench.contracts.cards import Card
 from semibench.contracts.deprecation import DEPRECATIONS
-from semibench.registry import KINDS, Kind, registry
+from semibench.discovery import hookspecs
+from semibench.discovery.registry import KINDS, Kind, registry
 from semibench.scaffold import SCAFFOLDS
 
 FOLDER = "plug_points"

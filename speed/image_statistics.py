@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from semibench import DatasetOptions, PhantomOptions
 from semibench.blocks import FloatArray
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench_plugins.datasets.cards import CARDS
 from semibench_plugins.phantoms.darkness import darkness
 

@@ -189,7 +189,7 @@ BENCH = (
     + """
 import numpy, scipy.stats, sqlite3, pyarrow.parquet, rich.table, typer
 from semibench.cli import app as cli
-import semibench.registry, semibench_leaderboards.commands.leaderboard, semibench_leaderboards.showing.tables
+import semibench.discovery.registry, semibench_leaderboards.commands.leaderboard, semibench_leaderboards.showing.tables
 import semibench_leaderboards.ranking.selecting, semibench_leaderboards.ranking.ranks, contextlib, io
 application = cli.build()
 text = io.StringIO()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import CaseRef, Dataset, DatasetCard, PhantomOptions
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench_plugins.datasets.cards import CARDS
 
 TRAINING_SHARE = 0.75

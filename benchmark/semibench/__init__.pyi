@@ -111,7 +111,7 @@ from .contracts.schedule import (
 from .files import (
     write_atomically as write_atomically,
 )
-from .hookspecs import (
+from .discovery.hookspecs import (
     hookimpl as hookimpl,
 )
 

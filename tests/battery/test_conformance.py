@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 
 pytestmark = pytest.mark.no_cover  # the other tests measure coverage; tracing costs these a quarter more time
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 
 NAMES = [
     item.name

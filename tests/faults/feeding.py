@@ -95,10 +95,10 @@ def import_heavy_modules() -> None:
     import skimage.measure
     import torch
 
-    import semibench.registry
+    import semibench.discovery.registry
     import semibench_leaderboards.commands.verify
 
-    semibench.registry.registry()
+    semibench.discovery.registry.registry()
     torch.set_num_threads(1)
     assert all((numpy, pandas, scipy, skimage, semibench_leaderboards))
 

@@ -11,8 +11,8 @@ import pytest
 from support.command_line import bench_process
 from support.places import DOCS, with_tests
 
+from semibench.discovery.registry import Registry, installed
 from semibench.installed_packages import damaged_packages, packages
-from semibench.registry import Registry, installed
 
 METADATA = "Metadata-Version: 2.1\nName: Odd_Package\nVersion: 2.3\n"
 

@@ -109,7 +109,7 @@ def test_scaffolds_import_the_public_packages_only() -> None:
     ("line", "found"),
     [
         ("from semibench.contracts.errors import UsageError", ["semibench.contracts.errors: UsageError"]),
-        ("import semibench.registry", ["semibench.registry"]),
+        ("import semibench.discovery.registry", ["semibench.discovery.registry"]),
         ("from semibench import registry", ["semibench: registry"]),
         ("def late():\n    from semibench.blocks.losses import dice_ce", ["semibench.blocks.losses: dice_ce"]),
         ("from semibench import blocks, Method\nfrom semibench.blocks import *\nimport torch", []),

@@ -18,13 +18,13 @@ from support.command_line import bench
 from typer.testing import Result
 
 from semibench import ProtocolCard, Split, hookimpl
-from semibench import registry as registry_module
 from semibench.conformance import PROTOCOL_CHECKS, REGISTRATION_CHECKS, parametrize_checks
 from semibench.conformance.battery import CHECKS, checks_of
 from semibench.conformance.learning import LEARNING_CHECKS
 from semibench.conformance.verdicts import verdict
+from semibench.discovery import registry as registry_module
+from semibench.discovery.registry import Registry, Source, installed
 from semibench.protocols.single import SelfDomain
-from semibench.registry import Registry, Source, installed
 
 torch.set_num_threads(1)
 

@@ -17,7 +17,7 @@ from support.plugin_places import Place
 
 from semibench import Backbone, Method
 from semibench.conformance import METHOD_CHECKS, MethodSubject
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 torch.set_num_threads(1)

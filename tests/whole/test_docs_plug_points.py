@@ -15,11 +15,11 @@ import yaml
 from support.places import ROOT
 
 import semibench
-from semibench import hookspecs
 from semibench.conformance import REGISTRATION_CHECKS
 from semibench.conformance.battery import CHECKS
 from semibench.contracts.deprecation import DEPRECATIONS
-from semibench.registry import KINDS, registry
+from semibench.discovery import hookspecs
+from semibench.discovery.registry import KINDS, registry
 
 
 @pytest.fixture(scope="module")

@@ -189,7 +189,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from semibench.conformance import DATASET_CHECKS, DatasetSubject
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 item = registry().get("datasets", "my-dataset")
 root = Path("files")
 for name in ("images", "masks"):

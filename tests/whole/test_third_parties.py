@@ -11,7 +11,7 @@ from support.places import DOCS
 from support.plugin_places import Place, module_wheel, semibench_wheel
 
 from semibench.contracts.cards import API, OLDEST_API
-from semibench.registry import KINDS
+from semibench.discovery.registry import KINDS
 from semibench.scaffold import write
 
 SETTING = ("--protocol", "self", "--dataset", "tus", "--recipe", "smoke", "--set", "phantom.cases=60",

@@ -89,7 +89,7 @@ def _plugin_commands() -> list[str]:
     another package's command is called, too.
 
     This reads cards only and takes a tenth of a second, only to list the commands or to find one that isn't built in."""
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     known = registry()
     return [known.label(item) for item in known.cards("commands")]
@@ -102,7 +102,7 @@ def _plugin_command(name: str) -> Any:
         UsageError: if several distributions have a command of this name.
         PluginError: if the command's card is broken.
     """
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     try:
         return registry().get("commands", name)
@@ -118,8 +118,8 @@ def _naming_plugin(ctx: Any) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, (*CLICK, SemibenchError, BrokenPipeError)):
             raise
-        from semibench.guard import calling
-        from semibench.registry import BUILT_IN
+        from semibench.discovery.guard import calling
+        from semibench.discovery.registry import BUILT_IN
 
         item = ctx.invoked_subcommand and _plugin_command(ctx.invoked_subcommand)
         if not item or item.distribution == BUILT_IN:

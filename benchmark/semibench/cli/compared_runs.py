@@ -61,7 +61,7 @@ def compared(request: Request, reporter: Screen, mirror: MirrorBeside, *, as_jso
     """
     from semibench.cli.plan_view import show_plan
     from semibench.cli.results import show_result
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
     from semibench.run.comparison import comparison
     from semibench.run.execute import execute
     from semibench.run.prepare import prepare

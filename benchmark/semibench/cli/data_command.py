@@ -46,7 +46,7 @@ def add(app: typer.Typer) -> None:
 def where(name: Name, data_root: DataRoot = None, as_json: Json = False, debug: Debug = False) -> None:
     """Show where the files of a data set are searched, and the expected folder tree."""
     from semibench.data.declared.naming import find_dataset, place_of
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     item = find_dataset(registry(), name)
     card = item.card
@@ -81,8 +81,8 @@ def open_dataset(name: str, data_root: Path | None, settings: list[str] | None, 
     """
     from semibench.contracts.cases import PhantomOptions
     from semibench.data.declared.naming import find_dataset, place_of
-    from semibench.guard import calling
-    from semibench.registry import registry
+    from semibench.discovery.guard import calling
+    from semibench.discovery.registry import registry
     from semibench.run.settings import assign, build, parse
 
     item = find_dataset(registry(), name)

@@ -14,7 +14,7 @@ from semibench.files import jsonable
 
 if TYPE_CHECKING:
     from semibench.contracts.metric import Metric
-    from semibench.registry import Registered, Registry
+    from semibench.discovery.registry import Registered, Registry
 
 FACTS = {
     "backbones": ("provides",),
@@ -31,7 +31,7 @@ def describe(plugins: Registry, kind: str, name: str) -> dict[str, Any]:
         PluginError: if the class is broken.
     """
     from semibench.data.declared.naming import find_dataset
-    from semibench.registry import KINDS
+    from semibench.discovery.registry import KINDS
 
     if kind == "recipes":
         return _recipe(plugins, name)

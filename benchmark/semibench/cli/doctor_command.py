@@ -35,8 +35,8 @@ def add(app: typer.Typer) -> None:
         that can't be read.
 
         The exit code is 1 if a plug-in is broken."""
+        from semibench.discovery.registry import registry
         from semibench.process import environment
-        from semibench.registry import registry
 
         environment()
         plugins = registry()

@@ -34,8 +34,8 @@ from semibench.run.request import Cell, Execution
 if TYPE_CHECKING:
     from semibench.cli.progress import Screen
     from semibench.contracts.engine import Engine, Outcome
+    from semibench.discovery.registry import Registered, Registry
     from semibench.matrix.planning import Planned
-    from semibench.registry import Registered, Registry
 
 PER_MATRIX = ("device", "runs", "keep_predictions", "pictures", "tracking_uri", "track")
 """Fields of `Execution` that are the same for all cells."""
@@ -73,8 +73,8 @@ def add(app: typer.Typer) -> None:
         environment()
         from semibench.cli.matrix_view import show_plan, totals
         from semibench.cli.progress import reporter_for
+        from semibench.discovery.registry import registry
         from semibench.matrix.planning import plan_cells, to_run
-        from semibench.registry import registry
 
         plugins = registry()
         cells = _cells(plugins, file, axes, changes)
@@ -156,7 +156,7 @@ def _cells(plugins: Registry, file: str | None, axes: dict[str, str], changes: d
 
 def _cells_of_suite(suite: Registered, recipes: Sequence[str | None], phantom: bool) -> list[Cell]:
     """Returns the cells of a suite, under each of some recipes. None: the suite's own."""
-    from semibench.guard import calling, returned
+    from semibench.discovery.guard import calling, returned
 
     function = suite.card.load.partition(":")[2]
     cells_of = suite.resolve()
@@ -204,7 +204,7 @@ def _narrowed(cells: list[Cell], axes: Mapping[str, str]) -> list[Cell]:
 
 def _engine(plugins: Registry, choice: EngineChoice, runs: Path) -> Engine:
     """Returns the engine, ready to start. Raises UsageError if it can't be used here; the message says what to do."""
-    from semibench.guard import calling
+    from semibench.discovery.guard import calling
     from semibench.matrix.planning import JOURNAL
     from semibench.run.settings import build, parse
 

@@ -26,7 +26,7 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """Write an installable package with a small working plug-in, its tests and its CI file."""
         from semibench.contracts.errors import UnknownNameError
-        from semibench.registry import registry
+        from semibench.discovery.registry import registry
         from semibench.scaffold import SCAFFOLDS, write
 
         if kind not in SCAFFOLDS:

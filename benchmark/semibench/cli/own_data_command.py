@@ -38,7 +38,7 @@ def new(
     from semibench.data.declared.naming import declared_set, slug
     from semibench.data.declared.survey import lines_of, survey
     from semibench.data.declared.writing import contact_picture, declaration_text, picture_file, write_declaration
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     home = folder.parent if folder.is_file() else folder
     file = home / FILE
@@ -95,7 +95,7 @@ def register(
     from semibench.contracts.errors import UsageError
     from semibench.data.declared.naming import declared_set, slug
     from semibench.data.declared.writing import register_name
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     plugins = registry()
     if not NAME.match(name):

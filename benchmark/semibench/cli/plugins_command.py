@@ -29,7 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 def kind_of(word: str) -> str:
     """Returns "methods" for "methods", "method" or "Method". Raises UnknownNameError with a suggestion for other words."""
-    from semibench.registry import KINDS
+    from semibench.discovery.registry import KINDS
 
     lower = word.lower()
     for name, kind in KINDS.items():
@@ -53,7 +53,7 @@ def add(app: typer.Typer) -> None:
         debug: Debug = False,
     ) -> None:  # fmt: skip
         """List what is installed: methods, backbones, data sets, protocols ..."""
-        from semibench.registry import KINDS, registry
+        from semibench.discovery.registry import KINDS, registry
 
         plugins = registry()
         if kind is None:
@@ -82,7 +82,7 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """Show everything about one plug-in: card, options with defaults and ranges, loss terms, origin."""
         from semibench.cli.describe import describe, draw
-        from semibench.registry import registry
+        from semibench.discovery.registry import registry
 
         record = describe(registry(), kind_of(kind), name)
         if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from semibench.configuration import add_plugin_places
+from semibench.discovery.configuration import add_plugin_places
 
 FLAG = "--plugins"
 

@@ -20,7 +20,7 @@ from semibench.process import environment
 from semibench.run.request import Cell, Execution
 
 if TYPE_CHECKING:
-    from semibench.registry import Registered
+    from semibench.discovery.registry import Registered
     from semibench.run.tuned import Tuned
     from semibench.tuning.study import Study, StudySpec
 

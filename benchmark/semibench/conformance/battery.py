@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from semibench.adapted.backbone import PlainNetwork
 from semibench.conformance.backbones import BACKBONE_CHECKS
 from semibench.conformance.conventions import CONVENTION_CHECKS, ConventionSubject
 from semibench.conformance.datasets import DATASET_CHECKS, DatasetSubject
@@ -22,8 +21,9 @@ from semibench.conformance.splits import RECIPE_CHECKS, SPLIT_CHECKS, RecipeSubj
 from semibench.conformance.subject import BackboneSubject, MethodSubject
 from semibench.contracts.deprecation import deprecated
 from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
-from semibench.local_files import Reference, kinds_of
-from semibench.registry import KINDS, Registered, Registry, registry
+from semibench.discovery.adapted.backbone import PlainNetwork
+from semibench.discovery.local_files import Reference, kinds_of
+from semibench.discovery.registry import KINDS, Registered, Registry, registry
 
 CHECKS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
     "method": {**METHOD_CHECKS, **METHOD_RUN_CHECKS, **LEARNING_CHECKS},

@@ -324,7 +324,7 @@ def check_two_steps_are_trained(subject: DatasetSubject) -> None:
     """With real files in a named folder, a run of two iterations of the labels alone trains and scores."""
     if subject.data_root is None:
         return
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
     from semibench.run.execute import execute
     from semibench.run.prepare import prepare
     from semibench.run.request import Request

@@ -22,7 +22,7 @@ from semibench.conformance.toy import toys
 from semibench.conformance.watching import watched
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Inference
-from semibench.registry import Registered
+from semibench.discovery.registry import Registered
 
 STEPS = 2
 """Iterations of the short run per stage of the method."""

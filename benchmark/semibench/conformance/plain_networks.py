@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from semibench.adapted.backbone import PlainNetwork
 from semibench.conformance.backbones import BACKBONE_CHECKS
 from semibench.conformance.subject import PATCH, BackboneSubject
 from semibench.contracts.cards import BackboneCard
 from semibench.contracts.errors import SemibenchError
+from semibench.discovery.adapted.backbone import PlainNetwork
 
 OF_BACKBONES = frozenset({"options", "dropout_is_as_declared", "card_agrees"})
 """Checks of what a plain network doesn't declare: a width, what it provides."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError
 from semibench.contracts.identity import NAMED_IN_FULL
-from semibench.registry import Registered
+from semibench.discovery.registry import Registered
 
 HEAVY = ("torch", "pandas", "numpy", "monai", "mlflow", "diffusers", "nibabel", "SimpleITK", "skimage")
 

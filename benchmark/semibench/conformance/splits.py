@@ -11,8 +11,8 @@ from semibench.contracts.cards import RecipeCard, SplitCard
 from semibench.contracts.cases import CaseRef, PublishedSplits, Split
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.recipe import Recipe
+from semibench.discovery.registry import Registry
 from semibench.protocols.checks import crossings
-from semibench.registry import Registry
 from semibench.run.defaults import base_recipe
 
 

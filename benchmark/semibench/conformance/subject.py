@@ -47,7 +47,7 @@ class SmallBackbones:
     ) -> Backbone:
         cls = self.cls
         if name is not None:
-            from semibench.registry import registry
+            from semibench.discovery.registry import registry
 
             cls = registry().get("backbones", name).resolve()
         parsed = build(cls.Options, f"backbone {name or cls.__name__}", self.options if name is None else {}, options)

@@ -16,8 +16,8 @@ from semibench.conformance.subject import PATCH
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Case, CaseRef, Dataset, DatasetOptions, Frame, PhantomOptions, Split, Truth
 from semibench.contracts.method import IGNORE, Task
-from semibench.hookspecs import hookimpl
-from semibench.registry import Source, also_registered
+from semibench.discovery.hookspecs import hookimpl
+from semibench.discovery.registry import Source, also_registered
 
 DOMAINS = ("a", "b", "c", "d")
 CASES = 16

@@ -23,8 +23,8 @@ from semibench.data.hashes import HashMemory, case_contents
 from semibench.data.png_checksums import check_pngs
 from semibench.data.roots import cache_dir
 from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_shard
+from semibench.discovery.guard import calling, returned
 from semibench.files import NO_ROOM, NOT_ALLOWED, explain
-from semibench.guard import calling, returned
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Dataset, Split
 from semibench.contracts.errors import PluginError, UnknownNameError
-from semibench.guard import calling, returned, returned_mapping
+from semibench.discovery.guard import calling, returned, returned_mapping
 
 
 class DataCatalog:

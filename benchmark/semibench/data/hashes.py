@@ -15,7 +15,7 @@ from semibench.contracts.cases import CaseRef, Dataset
 from semibench.contracts.errors import CaseError
 from semibench.contracts.identity import canonical, sha256
 from semibench.data.roots import cache_dir
-from semibench.guard import calling
+from semibench.discovery.guard import calling
 from semibench.reporting import Reporter
 
 FRESH = 2_000_000_000

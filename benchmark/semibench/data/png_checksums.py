@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semibench.contracts.cases import CaseRef, Dataset
 from semibench.contracts.errors import CaseError
-from semibench.guard import calling
+from semibench.discovery.guard import calling
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HARMLESS = (b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"bKGD", b"hIST", b"sPLT")

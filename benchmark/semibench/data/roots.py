@@ -10,8 +10,8 @@ from typing import Any
 
 from semibench.blocks.datasets.folder_walk import plain_name, printable, sub_folders
 from semibench.blocks.groups import cache_dir
-from semibench.configuration import CONFIG, config_files, read_config
 from semibench.contracts.errors import UsageError
+from semibench.discovery.configuration import CONFIG, config_files, read_config
 
 __all__ = ["Attempt", "Location", "cache_dir", "config_files", "locate", "registered_folders"]
 

@@ -28,10 +28,10 @@ from semibench.contracts.generator import Fitted, Generator
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.protocol import Synthesis
 from semibench.data.cache import CaseStore
+from semibench.discovery.guard import calling, returned
+from semibench.discovery.registry import Registered
 from semibench.files import DamagedFileError, read_json
-from semibench.guard import calling, returned
 from semibench.process import interrupt, stopping
-from semibench.registry import Registered
 from semibench.reporting import Reporter
 from semibench.source_digest import source_digest
 

@@ -15,7 +15,7 @@ from semibench.data.cache import check_case
 from semibench.data.catalog import check_index
 from semibench.data.hashes import HashMemory
 from semibench.data.png_checksums import check_pngs
-from semibench.guard import calling
+from semibench.discovery.guard import calling
 from semibench.reporting import Reporter
 
 

@@ -15,13 +15,13 @@ from semibench.contracts.cases import Case, CaseRef, Dataset, Truth
 from semibench.contracts.errors import PluginError, UsageError
 from semibench.contracts.metric import Convention
 from semibench.data.cache import CaseStore
+from semibench.discovery.guard import calling, returned, returned_mapping, wrong_return
+from semibench.discovery.registry import Registry
 from semibench.evaluation.inference import Network
 from semibench.evaluation.scoring import COUNTS, applicable, score_cases, validate
 from semibench.evaluation.summary import check_table, summarise
 from semibench.evaluation.validation_cases import validation_cases
 from semibench.files import write_atomically
-from semibench.guard import calling, returned, returned_mapping, wrong_return
-from semibench.registry import Registry
 from semibench.reporting import Reporter
 from semibench.runfolder.records import ScoreSummary
 

@@ -18,8 +18,8 @@ from semibench.contracts.cases import Case, Truth
 from semibench.contracts.errors import CaseError, PluginError, UnsupportedError
 from semibench.contracts.method import IGNORE
 from semibench.contracts.metric import Convention, Inference
+from semibench.discovery.guard import calling, who, wrong_return
 from semibench.evaluation.inference import Network, Predictor, native_labels, predict_many, resolve, working_labels
-from semibench.guard import calling, who, wrong_return
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ import numpy as np
 from semibench.blocks.declared_metrics import STANDARD
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.metric import Convention
+from semibench.discovery.guard import calling
 from semibench.evaluation.overlap_check import violates_dice_of_iou
 from semibench.evaluation.scoring import COUNTS, KEYS
-from semibench.guard import calling
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ from semibench.run.request import Cell
 from semibench.run.settings import parse, texts
 
 if TYPE_CHECKING:
-    from semibench.registry import Registry
+    from semibench.discovery.registry import Registry
 
 CELLS = "Which cells (instead of a file)"
 """Panel of `bench matrix --help`."""

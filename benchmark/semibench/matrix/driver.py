@@ -16,12 +16,12 @@ from typing import Any
 
 from semibench.contracts.engine import Engine, Job, Outcome
 from semibench.contracts.errors import SemibenchError
+from semibench.discovery.guard import calling, returned, wrong_return
+from semibench.discovery.registry import registry
 from semibench.files import read_cached_json, write_json
-from semibench.guard import calling, returned, wrong_return
 from semibench.matrix.limits import Limits
 from semibench.matrix.planning import JOURNAL, Planned
 from semibench.process import stopping
-from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.request import Cell
 from semibench.runfolder.format import RunFolderError, is_run_folder

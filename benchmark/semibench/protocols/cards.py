@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semibench.contracts.cards import ProtocolCard
-from semibench.hookspecs import hookimpl
+from semibench.discovery.hookspecs import hookimpl
 
 SELF = ProtocolCard(
     name="self",

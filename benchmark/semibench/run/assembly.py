@@ -11,9 +11,9 @@ from semibench.contracts.cases import CaseRef, Dataset, Split
 from semibench.contracts.errors import IdentityError, PluginError, UnsupportedError
 from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.recipe import Recipe, network_options
+from semibench.discovery.guard import calling, who
+from semibench.discovery.registry import Registered, Registry, registry
 from semibench.files import write_json
-from semibench.guard import calling, who
-from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.resolve import Resolved
 from semibench.run.settings import build

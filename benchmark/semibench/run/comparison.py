@@ -7,7 +7,7 @@ from typing import Any
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import Score
-from semibench.registry import Registered, Registry
+from semibench.discovery.registry import Registered, Registry
 from semibench.run.defaults import base_recipe
 from semibench.run.names import Names, find_names
 from semibench.run.request import Request

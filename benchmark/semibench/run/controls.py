@@ -6,7 +6,7 @@ from typing import Any
 
 from semibench.contracts.errors import UnsupportedError, UsageError
 from semibench.contracts.protocol import UNLABELED_FROM
-from semibench.registry import Registered
+from semibench.discovery.registry import Registered
 
 
 def asks_for_control(flag: bool, unlabeled_from: Any, method: Registered) -> bool:

@@ -8,8 +8,8 @@ from semibench.contracts.cases import Dataset
 from semibench.contracts.errors import UsageError
 from semibench.contracts.protocol import DrawProtocol
 from semibench.data.declared.naming import find_dataset, is_path
-from semibench.guard import calling, returned_mapping
-from semibench.registry import Registered, Registry
+from semibench.discovery.guard import calling, returned_mapping
+from semibench.discovery.registry import Registered, Registry
 from semibench.run.request import Phantom
 
 

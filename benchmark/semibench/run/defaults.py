@@ -9,7 +9,7 @@ from semibench.contracts.cards import DatasetCard, RecipeCard
 from semibench.contracts.cases import Dataset
 from semibench.contracts.errors import UnknownNameError, UnsupportedError, UsageError
 from semibench.contracts.recipe import Recipe, grid_options
-from semibench.registry import BUILT_IN, Registered, Registry
+from semibench.discovery.registry import BUILT_IN, Registered, Registry
 from semibench.run.settings import build, merge
 
 

@@ -9,7 +9,7 @@ from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.identity import Replicate
 from semibench.contracts.protocol import DrawProtocol
 from semibench.data.catalog import DataCatalog
-from semibench.guard import calling, returned, wrong_return
+from semibench.discovery.guard import calling, returned, wrong_return
 from semibench.protocols.ordering import group_of
 from semibench.protocols.single import SelfDomain
 from semibench.run.own_split import ChosenSplit

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from semibench.contracts.errors import BusyError
 from semibench.contracts.identity import SHORT
-from semibench.registry import Registry, registry
+from semibench.discovery.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
 from semibench.run.prepare import Plan

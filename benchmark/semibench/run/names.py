@@ -8,7 +8,7 @@ from typing import Any
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.errors import UnsupportedError
 from semibench.data.declared.naming import find_dataset
-from semibench.registry import Registered, Registry
+from semibench.discovery.registry import Registered, Registry
 from semibench.run.defaults import choose_dims, default_backbone, default_method
 from semibench.run.request import Cell
 from semibench.run.settings import parse

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from semibench.contracts.cases import Split
 from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, one_line
 from semibench.contracts.identity import SHORT, RunSpec
-from semibench.guard import calling
+from semibench.discovery.guard import calling
+from semibench.discovery.registry import Registry, registry
 from semibench.protocols.checks import check
 from semibench.protocols.controls import with_unlabeled_of
-from semibench.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_timing_key
 from semibench.run.changes import changed_settings, split_name

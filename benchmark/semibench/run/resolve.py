@@ -17,8 +17,8 @@ from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track,
 from semibench.contracts.protocol import OWN_SPLIT, UNLABELED_FROM, DrawProtocol, Synthesis
 from semibench.contracts.recipe import Recipe, limited_confidence, network_options
 from semibench.contracts.schedule import Term, ramped
-from semibench.guard import calling, made, returned
-from semibench.registry import Registered, Registry, registry
+from semibench.discovery.guard import calling, made, returned
+from semibench.discovery.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.controls import asks_for_control
 from semibench.run.data_choices import defaults_of_data, drawn_options, named_dataset, without_phantom

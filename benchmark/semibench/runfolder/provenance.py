@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from semibench.contracts.identity import NUMERICS
-from semibench.registry import Registered
+from semibench.discovery.registry import Registered
 from semibench.runfolder.records import GitState, Machine, PluginUsed, Provenance
 from semibench.source_digest import source_digest
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semibench.contracts.errors import one_line
-from semibench.guard import calling
-from semibench.registry import Registry, registry
+from semibench.discovery.guard import calling
+from semibench.discovery.registry import Registry, registry
 from semibench.reporting import Reporter
 
 log = logging.getLogger("semibench")

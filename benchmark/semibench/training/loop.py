@@ -17,7 +17,7 @@ from semibench.contracts.identity import canonical, sha256
 from semibench.contracts.method import Batch, Method, Pools, Task
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock
-from semibench.guard import calling, raised_by_plugin
+from semibench.discovery.guard import calling, raised_by_plugin
 from semibench.process import interrupt, stopping
 from semibench.reporting import Reporter
 from semibench.runfolder.tables import STEPS_FILE

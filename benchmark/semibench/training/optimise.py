@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semibench.contracts.errors import PluginError
 from semibench.contracts.method import Losses, Method
 from semibench.contracts.schedule import Clock
-from semibench.guard import wrong_return
+from semibench.discovery.guard import wrong_return
 from semibench.training.precision import LossScale
 from semibench.training.records import Watch
 from semibench.training.schedules import Driver

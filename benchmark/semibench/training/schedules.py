@@ -14,7 +14,7 @@ from semibench.contracts.errors import PluginError, UsageError
 from semibench.contracts.method import Method, Optimiser
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Stage
-from semibench.guard import calling, returned, returned_mapping
+from semibench.discovery.guard import calling, returned, returned_mapping
 
 
 @dataclass(frozen=True)

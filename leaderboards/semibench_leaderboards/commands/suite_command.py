@@ -29,7 +29,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A suite from `be
 @app.command("list")
 def list_suites(as_json: Json = False, debug: Debug = False) -> None:
     """List the suites that come with Semibench."""
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
     from semibench_leaderboards.suites import expand, load, names
     from semibench_leaderboards.suites.layout import overview
 
@@ -103,7 +103,7 @@ def suite_status(
     debug: Debug = False,
 ) -> None:
     """Show published | reproduced | difference for each value, and which runs are missing."""
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
     from semibench_leaderboards.reading.records import read_runs
     from semibench_leaderboards.suites.layout import records, status_table
     from semibench_leaderboards.suites.status import status
@@ -240,7 +240,7 @@ def _end(console: Output, result: Any) -> None:
 def _without_files(names: Sequence[str]) -> list[str]:
     """The data sets whose files can't be located on this machine."""
     from semibench.data.roots import locate
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     cards = {name: registry().get("datasets", name).card for name in names}
     return [name for name, card in cards.items() if locate(name, None, aliases=card.folders).path is None]

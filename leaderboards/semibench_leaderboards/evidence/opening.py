@@ -15,9 +15,9 @@ from semibench.contracts.protocol import OWN_SPLIT, DrawProtocol
 from semibench.data.catalog import DataCatalog
 from semibench.data.declared.naming import find_dataset, place_of
 from semibench.data.hashes import data_digest
-from semibench.guard import calling, made
+from semibench.discovery.guard import calling, made
+from semibench.discovery.registry import Registered, registry
 from semibench.protocols.controls import with_unlabeled_of
-from semibench.registry import Registered, registry
 from semibench.reporting import Reporter
 from semibench.run.drawing import drawn_split
 from semibench.run.own_split import known_split

@@ -14,9 +14,9 @@ from semibench.blocks.datasets.folder_walk import composed
 from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import CaseError, IdentityError, UsageError
 from semibench.contracts.identity import SHORT, Entry, Part, RunSpec, canonical, sha256
+from semibench.discovery.registry import registry
 from semibench.evaluation.run_scores import conventions_for, prediction_name
 from semibench.files import write_atomically
-from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import unique
 from semibench.run.prepare import draw_split

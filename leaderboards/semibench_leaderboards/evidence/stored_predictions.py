@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from semibench.contracts.cases import Case, CaseRef, Frame
 from semibench.contracts.errors import CaseError, UnsupportedError
 from semibench.contracts.metric import Convention
+from semibench.discovery.registry import registry
 from semibench.evaluation.inference import resolve
 from semibench.evaluation.run_scores import lengthen, one_grid, prediction_name, summary_records
 from semibench.evaluation.scoring import COUNTS, KEYS, applicable, score_prediction
 from semibench.evaluation.summary import check_table, summarise
-from semibench.registry import registry
 from semibench.reporting import Reporter
 from semibench.runfolder.format import PREDICTIONS
 from semibench.runfolder.records import ScoreSummary

@@ -13,7 +13,7 @@ import pandas as pd
 from semibench.contracts.errors import SemibenchError, one_line
 from semibench.contracts.identity import SHORT
 from semibench.data.declared.naming import find_dataset
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench.reporting import Reporter
 from semibench.runfolder.format import SPEC_FILE, FolderRecord, RunFolderError, parse_spec
 from semibench.runfolder.provenance import plugin_used

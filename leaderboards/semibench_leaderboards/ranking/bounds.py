@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import Entry, Track, canonical, sha256
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench.runfolder.records import SplitRecord
 from semibench_leaderboards.ranking.comparison import ComparisonError, cases_by_draw_fold
 from semibench_leaderboards.ranking.rows import Role, Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from semibench.contracts.errors import PluginError, SemibenchError
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 
 
 def more_is_better(convention: str, metric: str, recorded: bool | None) -> bool:

@@ -7,7 +7,7 @@ from functools import cache
 from semibench.blocks.groups import cache_dir
 from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import NUMERICS, Part
-from semibench.registry import KINDS, registry
+from semibench.discovery.registry import KINDS, registry
 from semibench.runfolder.records import Provenance
 from semibench.source_digest import remembered_digest
 from semibench_leaderboards.reading.recorded_files import recorded_source

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import LOCAL
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench.runfolder.records import PluginUsed, Provenance
 from semibench.source_digest import file_digest
 

@@ -14,9 +14,9 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Dataset, Frame, PhantomOptions
 from semibench.contracts.errors import SemibenchError, UsageError
 from semibench.data.declared.naming import find_dataset, place_of
+from semibench.discovery.registry import registry
 from semibench.evaluation.run_scores import prediction_name
 from semibench.pictures import Overlay, overlays, slice_of
-from semibench.registry import registry
 from semibench.runfolder.format import PREDICTIONS
 from semibench_leaderboards.reading.records import RunRecord
 

@@ -11,8 +11,8 @@ from semibench.contracts.errors import SemibenchError
 from semibench.contracts.identity import LOCAL, RunSpec
 from semibench.contracts.recipe import network_options
 from semibench.data.declared.naming import find_dataset
+from semibench.discovery.registry import registry
 from semibench.files import jsonable
-from semibench.registry import registry
 from semibench.run.request import Cell, parts_of, without
 from semibench.run.settings import default_options, merge, term_records, texts
 from semibench_leaderboards.reading.differences import flat

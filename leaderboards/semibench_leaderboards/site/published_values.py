@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench_leaderboards.published.anomalies import MEANINGS
 from semibench_leaderboards.published.counterparts import Counterpart, counterparts, metric_names
 from semibench_leaderboards.published.papers import papers

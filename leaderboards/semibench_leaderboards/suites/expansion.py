@@ -16,7 +16,7 @@ from semibench_leaderboards.suites.overrides import Overrides
 from semibench_leaderboards.suites.schema import Competitor, Grid, Settings, Suite
 
 if TYPE_CHECKING:
-    from semibench.registry import Registry
+    from semibench.discovery.registry import Registry
 
 TRAINING_PARTS = ("recipe", "term", "method", "backbone")
 """Parts of a run whose settings in a grid also hold on a phantom."""
@@ -79,7 +79,7 @@ def expand(suite: Suite, overrides: Overrides | None = None, plugins: Registry |
 
 def _without_needless_controls(cells: list[SuiteCell], plugins: Registry | None) -> list[SuiteCell]:
     """Leaves out the controls of methods that use no unlabeled images, where the suite has the methods themselves, too."""
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     kept = set(without_needless_controls([cell.cell for cell in cells], plugins or registry()))
     return [cell for cell in cells if cell.cell in kept]
@@ -188,7 +188,7 @@ def _cells(
 
 def _installed(plugins: Registry | None) -> dict[str, set[str]]:
     if plugins is None:
-        from semibench.registry import registry
+        from semibench.discovery.registry import registry
 
         plugins = registry()
     return {kind: {name for item in plugins.cards(kind) for name in (item.name, item.full_name)} for kind, _ in KINDS}

@@ -19,7 +19,7 @@ from semibench.run.request import Cell
 from semibench_leaderboards.suites.expansion import SuiteCell
 
 if TYPE_CHECKING:
-    from semibench.registry import Registry
+    from semibench.discovery.registry import Registry
     from semibench_leaderboards.reading.records import RunRecord
 
 

@@ -18,7 +18,7 @@ from semibench_leaderboards.suites.matching import Match, match
 from semibench_leaderboards.suites.schema import MetricSource, Suite
 
 if TYPE_CHECKING:
-    from semibench.registry import Registry
+    from semibench.discovery.registry import Registry
     from semibench_leaderboards.reading.records import RunRecord
 
 

@@ -30,8 +30,8 @@ from semibench.cli.progress import Bars, Lines, Phase, figures, reporter_for
 from semibench.cli.run_command import seeds_of
 from semibench.contracts.errors import LayoutError, UsageError
 from semibench.data.audit import Audit, Crossing, GroupedCase, SimilarPair
+from semibench.discovery.registry import Registry, Source, installed
 from semibench.files import read_json, write_json
-from semibench.registry import Registry, Source, installed
 from semibench.runfolder.records import ScoreSummary
 
 LIGHT = {
@@ -70,7 +70,7 @@ def test_nothing_heavy_is_imported(words: list[str], tmp_path: Path) -> None:
         f"try:\n    main({words!r})\nexcept SystemExit as end:\n    assert end.code in (0, None), end.code\n"
         "found = {name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)\n"
         f"more = [name for name in sorted(found - {LIGHT!r}) if not name.startswith('_')]\nassert not more, more\n"
-        "from semibench.registry import KINDS, registry\n"
+        "from semibench.discovery.registry import KINDS, registry\n"
         "loads = {getattr(i.card, 'load', '').split(':')[0] for kind in KINDS for i in registry().cards(kind)}\n"
         "loads = {name for name in loads if name.startswith('semibench_plugins.')}\n"
         "assert len(loads) > 40 and not loads & set(sys.modules), loads & set(sys.modules)\n"
@@ -222,7 +222,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         source("bad-class", module(semibench_methods=lambda: [wrong])),
     ]  # fmt: skip
     known = Registry(sources)
-    monkeypatch.setattr("semibench.registry.registry", lambda: known)
+    monkeypatch.setattr("semibench.discovery.registry.registry", lambda: known)
 
 
 @pytest.mark.usefixtures("plugins")

@@ -14,7 +14,7 @@ import pytest
 from support.command_line import bench, bench_process
 
 from semibench import CommandCard, EngineCard, SuiteCard, hookimpl
-from semibench.registry import Source, also_registered
+from semibench.discovery.registry import Source, also_registered
 
 COMMANDS = """
 import typer

@@ -23,7 +23,7 @@ from semibench.conformance import (
 )
 from semibench.conformance.verdicts import Verdict
 from semibench.contracts.metric import Convention
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 
 NAMES = ("dice", "hd95_mm", "hd95_voxel")
 

@@ -20,7 +20,7 @@ from semibench.conformance import (
     MethodSubject,
     RegisteredSubject,
 )
-from semibench.registry import Registered, Registry, Source, also_registered, registry
+from semibench.discovery.registry import Registered, Registry, Source, also_registered, registry
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,7 @@ from semibench import API, OLDEST_API, MethodCard, PluginError, blocks, conforma
 from semibench.conformance import checks_of
 from semibench.contracts import cards, deprecation
 from semibench.contracts.deprecation import DEPRECATIONS, Deprecation, deprecated, overdue
-from semibench.registry import KINDS, Registry, Source
+from semibench.discovery.registry import KINDS, Registry, Source
 
 
 def of_api(*versions: int) -> Registry:

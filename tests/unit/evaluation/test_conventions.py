@@ -24,6 +24,7 @@ from semibench import (
     UnsupportedError,
 )
 from semibench.contracts.metric import undeclared
+from semibench.discovery.registry import registry
 from semibench.evaluation.inference import Network, window_starts
 from semibench.evaluation.overlap_check import SMOOTHING
 from semibench.evaluation.run_scores import conventions_for
@@ -38,7 +39,6 @@ from semibench.evaluation.scoring import (
     validate,
 )
 from semibench.evaluation.summary import MEAN, TableError, check_table, summarise
-from semibench.registry import registry
 from semibench_plugins.conventions import cards
 from semibench_plugins.conventions.csc_pa import CscPa
 from semibench_plugins.conventions.cube_sliding import Brats19Sliding, PancreasSliding

@@ -16,9 +16,9 @@ from semibench.blocks import declared_metrics
 from semibench.contracts.cards import ConventionCard
 from semibench.contracts.errors import PluginError
 from semibench.contracts.metric import Convention
+from semibench.discovery.registry import Registry, Source, also_registered, installed, registry
 from semibench.evaluation.run_scores import conventions_for
 from semibench.evaluation.summary import TableError, check_table
-from semibench.registry import Registry, Source, also_registered, installed, registry
 from semibench_leaderboards.reading import directions
 from semibench_plugins.conventions.semibench_1 import Semibench1
 from semibench_plugins.conventions.semibench_2 import Semibench2

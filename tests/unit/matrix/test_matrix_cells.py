@@ -10,11 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 from semibench import UsageError
+from semibench.discovery.registry import registry
 from semibench.documents import parse_document
 from semibench.files import read_json, write_json
 from semibench.matrix.cells import Group, MatrixFile, as_groups, numbers, without_needless_controls
 from semibench.matrix.planning import JOURNAL, plan_cells, to_run
-from semibench.registry import registry
 from semibench.run.execute import execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Cell

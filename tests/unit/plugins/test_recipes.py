@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from semibench.contracts.recipe import Recipe, network_options
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench.run.defaults import base_recipe
 from semibench.run.request import Request
 from semibench.run.resolve import resolve

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from semibench.contracts.cases import Split
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench.run.comparison import comparison
 from semibench.run.prepare import draw_split
 from semibench.run.request import Request

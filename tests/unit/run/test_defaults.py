@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from semibench import RecipeCard, UsageError, hookimpl
-from semibench.registry import Registry, Source
+from semibench.discovery.registry import Registry, Source
 from semibench.run.changes import changed_settings
 from semibench.run.defaults import base_recipe
 from semibench.run.request import Request

@@ -16,8 +16,8 @@ import pytest
 from support import split_file_protocol
 from support.leaderboard_toys import spec_of, write_run
 
+from semibench.discovery.registry import Source, also_registered
 from semibench.files import read_json, write_json
-from semibench.registry import Source, also_registered
 from semibench.run.execute import execute
 from semibench.run.prepare import prepare
 from semibench.run.request import Request

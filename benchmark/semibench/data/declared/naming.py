@@ -15,8 +15,8 @@ from semibench.contracts.cards import DatasetCard
 from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
 from semibench.contracts.identity import LOCAL
 from semibench.data.roots import Attempt, Location, cache_dir, locate, registered_folders
+from semibench.discovery.registry import Registered, Registry, registry
 from semibench.files import read_cached_json, write_json
-from semibench.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from semibench.data.cache import check_case
 from semibench.data.catalog import check_index
 from semibench.data.declared.naming import find_dataset
 from semibench.data.verify import verify
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 
 NAMES = [f"p{number:02d}" for number in range(6)]
 

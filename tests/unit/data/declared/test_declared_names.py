@@ -14,7 +14,7 @@ from support.own_folders import decathlon, declare, picture_folders, save_pictur
 from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
 from semibench.data.declared.declaration import read_declaration
 from semibench.data.declared.naming import find_dataset
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench.run.prepare import draw_split
 from semibench.run.request import Request
 from semibench.run.resolve import Resolved, resolve

@@ -19,8 +19,8 @@ from support.store_support import put_store
 from support.stuck_servers import stuck_server
 
 from semibench.contracts.cards import ListenerCard
-from semibench.hookspecs import hookimpl
-from semibench.registry import Registry, Source
+from semibench.discovery.hookspecs import hookimpl
+from semibench.discovery.registry import Registry, Source
 from semibench.reporting import Reporter
 from semibench.tracking import mirror, open_store
 from semibench.tracking.listening import announce

@@ -228,7 +228,7 @@ def test_the_number_under_the_papers_own_convention() -> None:
 
 
 def test_conventions_named_for_papers_are_installed() -> None:
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     installed = {item.name for item in registry().cards("conventions")}
     for paper in papers().values():
@@ -236,7 +236,7 @@ def test_conventions_named_for_papers_are_installed() -> None:
 
 
 def test_columns_of_classes_are_classes_of_the_data_sets() -> None:
-    from semibench.registry import registry
+    from semibench.discovery.registry import registry
 
     for dataset, prefix in (("synapse", "synapse"), ("mmwhs", "mmwhs-")):
         classes = set(registry().get("datasets", dataset).card.classes)

@@ -10,7 +10,7 @@ from support.command_line import bench
 from support.leaderboard_toys import spec_of, write_run
 
 from semibench.contracts.identity import NUMERICS
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench.runfolder.provenance import plugin_used
 from semibench.runfolder.records import Provenance
 from semibench_leaderboards.ranking.boards import boards

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench.run.names import find_names
 from semibench.run.resolve import Options, resolve_options
 from semibench_leaderboards.suites import Overrides, expand, load, names

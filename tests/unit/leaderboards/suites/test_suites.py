@@ -14,8 +14,8 @@ from support.places import DOCS
 
 from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageError
 from semibench.contracts.identity import RunSpec
+from semibench.discovery.registry import registry
 from semibench.protocols.single import published
-from semibench.registry import registry
 from semibench.run.request import merge_settings
 from semibench.runfolder.records import ModelFigures, ScoreSummary
 from semibench_leaderboards.published import ValueSearch, find, papers, values

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 
 NETWORKS = [("unet", 2), ("unet", 3), ("vnet", 3), ("mgcc-net", 2), ("cmu-net", 2), ("diff-vnet", 2),
             ("diff-vnet", 3), ("diffusion-vnet", 2), ("deeplabv3plus", 2)]  # fmt: skip

@@ -31,7 +31,7 @@ from support.official_layouts import (
 
 from semibench import CaseError, Dataset, LayoutError
 from semibench.blocks import read_id_list
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench_plugins.datasets.abdomen.pancreas import Pancreas
 from semibench_plugins.datasets.abdomen.synapse import Synapse
 from semibench_plugins.datasets.brain.msd_hippocampus import MSDHippocampus

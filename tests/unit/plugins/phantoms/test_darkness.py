@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semibench import DatasetOptions, PhantomOptions
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench_plugins.datasets.cards import CARDS
 from semibench_plugins.phantoms.darkness import darkness
 

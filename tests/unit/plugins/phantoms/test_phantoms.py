@@ -20,7 +20,7 @@ from semibench.blocks import (
     spline_basis,
     tube,
 )
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench_plugins.datasets.cards import CARDS
 from semibench_plugins.datasets.thyroid.tus import TUS
 from semibench_plugins.phantoms import radiology, ultrasound

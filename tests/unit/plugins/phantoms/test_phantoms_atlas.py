@@ -7,7 +7,7 @@ import pytest
 from speed.atlas_scores import atlas_scores, mean_dice
 
 from semibench import DatasetOptions, PhantomOptions
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench_plugins.datasets.cards import CARDS
 from semibench_plugins.phantoms.volume_parts import Label
 

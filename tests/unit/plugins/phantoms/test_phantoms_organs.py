@@ -7,7 +7,7 @@ import pytest
 
 from semibench import DatasetOptions, PhantomOptions
 from semibench.blocks import Drawing
-from semibench.registry import registry
+from semibench.discovery.registry import registry
 from semibench_plugins.datasets.cards import CARDS
 
 CARD = {card.name: card for card in CARDS}

@@ -10,7 +10,7 @@ import pytest
 
 from semibench import BackboneCard, MethodCard, PluginError, UnknownNameError, UsageError, hookimpl
 from semibench.contracts.cards import API
-from semibench.registry import KINDS, Registry, Source, registry
+from semibench.discovery.registry import KINDS, Registry, Source, registry
 
 
 def plugin(**hooks: Callable[..., Any]) -> types.SimpleNamespace:
@@ -217,7 +217,7 @@ def test_the_built_ins_are_healthy_and_come_through_entry_points() -> None:
 
 
 def test_every_hook_has_a_kind_and_a_docstring() -> None:
-    from semibench import hookspecs
+    from semibench.discovery import hookspecs
 
     hooks = {name for name in dir(hookspecs) if name.startswith("semibench_")}
     assert hooks == {kind.hook for kind in KINDS.values()}

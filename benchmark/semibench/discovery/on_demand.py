@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from semibench.contracts.errors import UsageError
-from semibench.local_files import Reference, find_in_file
-from semibench.registered import KINDS, Registered
+from semibench.discovery.local_files import Reference, find_in_file
+from semibench.discovery.registered import KINDS, Registered
 
 _found: dict[tuple[str, str], Registered] = {}
 """What was found in files so far, by kind and full name."""
@@ -25,7 +25,7 @@ def find(kind: str, name: str) -> Registered | None:
         PluginError: if the file can't be imported, or the class isn't of this kind.
     """
     if kind == "backbones" and name.lower().startswith("monai:"):
-        from semibench.adapted.monai_networks import find_network
+        from semibench.discovery.adapted.monai_networks import find_network
 
         network = find_network(name)
         return _found.setdefault((kind, network.full_name), network)

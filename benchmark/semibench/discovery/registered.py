@@ -102,7 +102,7 @@ class Registered:
         except (Exception, SystemExit) as error:
             raise PluginError(f"{who} can't be imported: {type(error).__name__}: {error}") from error
         if self.kind == "backbones" and is_plain_network(loaded):
-            from semibench.adapted.backbone import adapted
+            from semibench.discovery.adapted.backbone import adapted
 
             return adapted(loaded)
         base_path = KINDS[self.kind].base

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, SupportsIndex
 import torch
 from torch import Tensor, nn
 
-from semibench.adapted.arguments import Arguments, arguments_of
-from semibench.adapted.probing import Parts, parts_of
 from semibench.contracts.backbone import Backbone, Decoder
 from semibench.contracts.errors import SemibenchError, UnsupportedError, UsageError, one_line
+from semibench.discovery.adapted.arguments import Arguments, arguments_of
+from semibench.discovery.adapted.probing import Parts, parts_of
 
 
 class Levels(tuple[int, ...]):

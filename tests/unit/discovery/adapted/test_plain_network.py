@@ -11,11 +11,11 @@ import torch
 from support.command_line import bench, in_one_line
 from torch import Tensor, nn
 
-from semibench import on_demand
-from semibench.adapted.backbone import adapted
 from semibench.conformance import checks_of
 from semibench.contracts.errors import UnknownNameError, UnsupportedError, UsageError
-from semibench.registry import registry
+from semibench.discovery import on_demand
+from semibench.discovery.adapted.backbone import adapted
+from semibench.discovery.registry import registry
 from semibench.run.assembly import load_weights
 from semibench.run.prepare import prepare
 from semibench.run.request import Request

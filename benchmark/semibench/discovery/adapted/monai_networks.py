@@ -9,7 +9,7 @@ from typing import Any
 
 from semibench.contracts.cards import BackboneCard
 from semibench.contracts.errors import UnknownNameError, UsageError
-from semibench.registered import Registered
+from semibench.discovery.registered import Registered
 
 MONAI = "monai"
 HOME = "monai.networks.nets"

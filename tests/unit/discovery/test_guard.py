@@ -29,11 +29,11 @@ from semibench.blocks import declared_metrics
 from semibench.contracts.method import Batch, Losses
 from semibench.contracts.protocol import DrawProtocol
 from semibench.contracts.schedule import Clock
+from semibench.discovery.guard import calling, raised_by_plugin, who
+from semibench.discovery.registry import Source, also_registered
 from semibench.evaluation.inference import Network
 from semibench.evaluation.run_scores import predictors_of
 from semibench.evaluation.scoring import score_cases, score_prediction
-from semibench.guard import calling, raised_by_plugin, who
-from semibench.registry import Source, also_registered
 from semibench.run.assembly import _check_initialised
 from semibench.run.drawing import checked_split
 

@@ -10,15 +10,15 @@ import pytest
 from support.command_line import bench, in_one_line
 from support.local_files import BESIDE, METHOD, TINY
 
-from semibench import on_demand
 from semibench.cli.tune_command import make_spec
 from semibench.cli.tune_options import Search
 from semibench.contracts.errors import PluginError, UsageError
+from semibench.discovery import on_demand
+from semibench.discovery.registry import registry
 from semibench.documents import parse_document
 from semibench.matrix.cells import MatrixFile, without_needless_controls
 from semibench.matrix.driver import _portable
 from semibench.matrix.planning import plan_cells
-from semibench.registry import registry
 from semibench.run.comparison import comparison
 from semibench.run.prepare import prepare
 from semibench.run.request import Cell, Request

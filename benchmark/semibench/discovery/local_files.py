@@ -22,9 +22,9 @@ from typing import Any
 
 from semibench.contracts.errors import PluginError, SemibenchError, UsageError, one_line
 from semibench.contracts.identity import LOCAL
-from semibench.hookspecs import hookimpl
+from semibench.discovery.hookspecs import hookimpl
+from semibench.discovery.registered import KINDS, Registered, Source, is_plain_network
 from semibench.process import prints_to_stderr
-from semibench.registered import KINDS, Registered, Source, is_plain_network
 from semibench.source_digest import LOCAL_PACKAGE
 
 VERSION = "file"

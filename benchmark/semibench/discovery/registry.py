@@ -18,14 +18,14 @@ from typing import Any
 
 import pluggy
 
-from semibench import hookspecs, local_files, on_demand
-from semibench.configuration import plugin_places
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError, SemibenchError, UnknownNameError, UsageError
 from semibench.contracts.identity import LOCAL, NAMED_IN_FULL
+from semibench.discovery import hookspecs, local_files, on_demand
+from semibench.discovery.configuration import plugin_places
+from semibench.discovery.registered import KINDS, Kind, Problem, Registered, Source
 from semibench.installed_packages import Package, damaged_packages, packages
 from semibench.process import prints_to_stderr
-from semibench.registered import KINDS, Kind, Problem, Registered, Source
 
 __all__ = [
     "BUILT_IN", "GROUP", "KINDS", "Kind", "Problem", "Registered", "Registry", "Source", "also_registered", "installed", "registry",

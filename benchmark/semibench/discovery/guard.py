@@ -95,7 +95,7 @@ def wrong_return(part: object, hook: str, expected: str, found: object) -> Plugi
 
 def who(part: object) -> str:
     """Name a plug-in: its full name, distribution and class or function; the class alone if no card names it."""
-    from semibench.registry import KINDS, Registered, registry
+    from semibench.discovery.registry import KINDS, Registered, registry
 
     if isinstance(part, Registered):
         return f"{KINDS[part.kind].singular} {part.full_name!r} ({part.distribution} {part.version}, {part.card.load})"
@@ -110,7 +110,7 @@ def who(part: object) -> str:
 
 
 def _sentence(part: object, hook: str, error: Exception | SystemExit) -> str:
-    from semibench.registry import Registered
+    from semibench.discovery.registry import Registered
 
     words = one_line(error)
     hook = _innermost(part, error.__traceback__) or hook

@@ -1,0 +1,1 @@
+"""Finds plug-ins, in packages, in files and by name, and calls them under one guard."""
