@@ -67,7 +67,7 @@ def test_what_is_public_stands_on_a_page(pages: Any) -> None:
     homes = {
         f"semibench.{node.module}": [alias.name for alias in node.names]
         for node in stub.body
-        if isinstance(node, ast.ImportFrom) and node.module not in ("contracts.cards", "hookspecs")
+        if isinstance(node, ast.ImportFrom) and node.module not in ("contracts.cards", "discovery.hookspecs")
     }
     absent = [
         f"{home}.{name}" for home, names in homes.items() for name in names if not {home, f"{home}.{name}"} & shown

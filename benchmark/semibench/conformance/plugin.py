@@ -1,7 +1,7 @@
 """A pytest plugin: `pytest -p semibench.conformance.plugin --semibench-method NAME` runs only the battery of a plug-in.
 
-`--semibench-backbone`, `-dataset`, `-protocol` and `-generator` work alike. To run the battery along with other tests, use
-`semibench.conformance.parametrize_checks`.
+`--semibench-backbone`, `-dataset`, `-protocol`, `-generator`, `-convention`, `-split` and `-recipe` work alike. To run the
+battery along with other tests, use `semibench.conformance.parametrize_checks`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-KINDS = ("method", "backbone", "dataset", "protocol", "generator")
+KINDS = ("method", "backbone", "dataset", "protocol", "generator", "convention", "split", "recipe")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

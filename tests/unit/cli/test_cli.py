@@ -7,9 +7,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -556,13 +559,35 @@ def test_time_left_of_a_resumed_phase_counts_only_what_is_done_now() -> None:
     assert Phase("train", 100, began=0.0, last_line=0.0).left(now=5.0) is None
 
 
+class _Healthy(BaseHTTPRequestHandler):
+    """Answers every request as a healthy server does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"OK")
+
+    def log_message(self, *words: object) -> None:
+        """Prints nothing."""
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """The address of a server that answers."""
+    with HTTPServer(("127.0.0.1", 0), _Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def test_ui_starts_one_worker_on_the_store(
     monkeypatch: pytest.MonkeyPatch, bench: Callable[..., Result], tmp_path: Path
 ) -> None:
     command = ui_command.server_command(f"sqlite:///{tmp_path}/mlflow.db", "127.0.0.1", 5001)
     assert command[command.index("--workers") + 1] == "1"
     assert command[command.index("--default-artifact-root") + 1] == (tmp_path / "mlartifacts").as_uri()
-    assert "open http://server:5000" in bench("ui", "--tracking-uri", "http://server:5000").stderr
+    with answering() as address:
+        assert f"open {address}" in bench("ui", "--tracking-uri", address).stderr
     (tmp_path / "mlflow.db").touch()
     calls: list[tuple[list[str], Mapping[str, str]]] = []
 

@@ -168,7 +168,7 @@ KINDS: dict[str, tuple[Damage, str]] = {
     "missing mask": (missing_mask, r"expected the (mask|label|outline).* found only .*; unpack"),
     "wrong size": (wrong_size, r"has .*, its image .*; restore"),
     "unknown label value": (unknown_value, r"unknown label values \[77\]; expected .*; restore"),
-    "truncated file": (truncated_file, r"(can't be read|expected \d+ bytes).*; (unpack|copy|download)"),
+    "truncated file": (truncated_file, r"(can't be read|was cut off|expected \d+ bytes).*; (unpack|copy|download)"),
     "wrong extension": (wrong_extension, r"expected the ending \.\S+, found \.dat; rename"),
     "empty folder": (empty_folder, r"expected .*, found an empty folder; \w+"),
     "extra file": (
