@@ -16,7 +16,6 @@ from semibench.run.request import Request
 from semibench.run.timing import TooLargeError, bounded
 from semibench.runfolder.plans import Estimate
 
-
 GREEDY = """
 import torch
 from semibench.run.timing import TooLargeError, bounded
