@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -169,3 +170,10 @@ def read_cached_json(path: Path) -> dict[str, Any]:
         return read_json(path)
     except DamagedFileError:
         return {}
+
+
+def write_cached_json(path: Path, record: Any) -> None:
+    """Writes a JSON object of a cache, and its folder; does nothing where it can't be written, which costs time only."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from semibench.contracts.identity import canonical, sha256
-from semibench.files import read_cached_json, write_json
+from semibench.files import read_cached_json, write_cached_json
 
 LOCAL_PACKAGE = "semibench_local"
 """The package as whose modules files without a package are imported: `semibench_local.FOLDER.FILE`."""
@@ -93,8 +93,7 @@ def remembered_digest(module_name: str, store: Path) -> str:
     digest, files = _digest_and_files(module_name)
     if files:
         entry = {"digest": digest, "files": _stamps(dict.fromkeys(map(str, files)))}
-        with contextlib.suppress(OSError):  # a cache folder that can't be written costs time only
-            write_json(store, {**read_cached_json(store), key: entry})
+        write_cached_json(store, {**read_cached_json(store), key: entry})
     return digest
 
 

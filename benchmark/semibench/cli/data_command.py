@@ -97,7 +97,7 @@ def open_dataset(name: str, data_root: Path | None, settings: list[str] | None, 
     location = place_of(item, data_root)
     if location.path is None:
         obtain = f"\n  how to obtain it: {item.card.obtain}" if item.card.obtain else ""
-        raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}{obtain}")
+        raise LayoutError(location.lacking(item.card.tree) + obtain)
     with calling(cls, "__init__"):
         dataset: Dataset = cls(location.path, options)
     return dataset

@@ -75,9 +75,8 @@ def new(
     for warning in result.warnings:
         stderr().show(f"WARNING: {warning}", style="bold yellow", soft_wrap=True)
     out.show(f"\nwritten: {written}" + ("" if picture is None else f"\npicture: {picture}"), soft_wrap=True)
-    shown = folder if str(folder).startswith(("/", ".", "~")) else Path(folder)
-    prefix = "" if str(shown).startswith(("/", ".", "~")) else "./"
-    out.show(f"\nnext:  bench run -p ssmis -d {prefix}{shown} -m mean-teacher", soft_wrap=True)
+    path = str(folder) if str(folder).startswith(("/", ".", "~")) else f"./{folder}"
+    out.show(f"\nnext:  bench run -p ssmis -d {path} -m mean-teacher", soft_wrap=True)
 
 
 def register(

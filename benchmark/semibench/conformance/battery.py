@@ -271,7 +271,7 @@ def _with_files(item: Registered, subject: Any, data_root: Path) -> DatasetSubje
 
     location = locate(item.name, data_root, aliases=item.card.folders)
     if location.path is None:
-        raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}")
+        raise LayoutError(location.lacking(item.card.tree))
     with_files: DatasetSubject = replace(subject, root=location.path, data_root=data_root)
     return with_files
 

@@ -3,6 +3,7 @@ wrong."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +60,7 @@ def check_cases_are_known_and_in_one_role(subject: SplitSubject) -> None:
         every = [ref for refs in split.roles().values() for ref in refs]
         strange = [ref.id for ref in every if ref not in known]
         assert not strange, f"split {name!r} names {strange[0]!r}{_more(strange)}, which the data set doesn't have"
-        twice = [ref.id for number, ref in enumerate(every) if ref in every[:number]]
+        twice = [ref.id for ref, count in Counter(every).items() if count > 1]
         assert not twice, f"split {name!r} has {twice[0]!r}{_more(twice)} twice"
 
 

@@ -85,19 +85,6 @@ class Term:
         """
         return self.weight * self.ramp(progress) if self.active[0] <= progress < self.active[1] else 0.0
 
-    def ramped(self, end: float) -> Term:
-        """Return the term as a recipe's `unlabeled_ramp` makes it.
-
-        Args:
-            end: share of the stage at which a sigmoid ramp is complete; 0: the term stays as it is.
-
-        Returns:
-            A term on unlabeled samples without a ramp of its own, with that ramp; any other term unchanged.
-        """
-        if not end or not self.unlabeled or self.ramp.kind != "constant":
-            return self
-        return replace(self, ramp=Ramp("sigmoid", end))
-
     def record(self) -> dict[str, Any]:
         """Return plain values for the run key; an infinite end of `active` becomes None."""
         low, high = self.active
@@ -129,7 +116,11 @@ def ramped(terms: Mapping[str, Term], end: float) -> dict[str, Term]:
     Returns:
         Name -> term. Terms on unlabeled samples without a ramp of their own have a sigmoid ramp that ends there.
     """
-    return {name: term.ramped(end) for name, term in terms.items()}
+    ramp = Ramp("sigmoid", end)
+    return {
+        name: replace(term, ramp=ramp) if end and term.unlabeled and term.ramp.kind == "constant" else term
+        for name, term in terms.items()
+    }
 
 
 @dataclass(frozen=True)

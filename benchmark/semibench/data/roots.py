@@ -57,6 +57,10 @@ class Location:
         )
         return "\n".join([head, "  tried, in this order:", *lines, *([] if self.path is not None else [advice])])
 
+    def lacking(self, tree: str) -> str:
+        """Describe, as text for the user, where the files of a data set were looked for, and the folder tree that is expected."""
+        return f"{self.explain()}\n  expected there:\n{tree}"
+
 
 def locate(name: str, data_root: str | Path | None = None, *, aliases: Sequence[str] = ()) -> Location:
     """Find the folder of a data set.

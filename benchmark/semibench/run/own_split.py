@@ -16,7 +16,7 @@ from semibench.contracts.protocol import OWN_SPLIT
 from semibench.data.catalog import DataCatalog
 from semibench.data.roots import cache_dir
 from semibench.data.split_files import TRAIN, OwnSplit, read_split, split_of
-from semibench.files import read_cached_json, write_json
+from semibench.files import read_cached_json, write_cached_json
 from semibench.protocols.ordering import group_of, ordered, take
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -106,6 +106,4 @@ def _remember(chosen: ChosenSplit) -> None:
     """Keeps the content of a split, so that its runs can be planned again from their spec alone."""
     file = _file(chosen.digest)
     if not file.is_file():
-        with contextlib.suppress(OSError):  # a cache that can't be written costs this convenience only
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, chosen.split.record())
+        write_cached_json(file, chosen.split.record())

@@ -319,7 +319,7 @@ class _Opening:
             if location.path is not None:
                 with calling(cls, "__init__"):
                     return cls(location.path, parsed), False
-            message = f"{location.explain()}\n  expected there:\n{item.card.tree}"
+            message = location.lacking(item.card.tree)
             if phantom == "never":
                 raise LayoutError(message)
             if location.named:

@@ -113,5 +113,5 @@ def _opened(
         return cls.phantom(chosen, build(PhantomOptions, "phantom", phantom))
     location = place_of(item, data_root)
     if location.path is None:
-        raise LayoutError(f"{location.explain()}\n  expected there:\n{item.card.tree}")
+        raise LayoutError(location.lacking(item.card.tree))
     return cls(location.path, chosen)

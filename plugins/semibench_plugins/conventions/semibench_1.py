@@ -31,4 +31,4 @@ class Semibench1(Convention):
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
         """See `Convention.score`."""
-        return class_metrics(prediction, truth, classes, spacing, tuple(self.metrics))
+        return class_metrics(prediction, truth, classes, spacing, tuple(Semibench1.metrics))

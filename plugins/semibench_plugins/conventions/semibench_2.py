@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from semibench import Convention, Inference, Metric
-from semibench.blocks import OVERLAPS, UNITS, class_metrics, declared_metrics, surface_dice
+from semibench import Metric
+from semibench.blocks import surface_dice
 from semibench_plugins.conventions.cards import SEMIBENCH_2
+from semibench_plugins.conventions.semibench_1 import Semibench1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,12 +17,8 @@ if TYPE_CHECKING:
 TOLERANCE = 2.0
 """Distance up to which two surfaces agree, in mm and in voxels."""
 
-SHARE = Metric(higher=True, low=0.0, high=1.0)
-NAMES: Mapping[str, Metric] = {"nsd_2mm": SHARE, "nsd_2voxel": SHARE}
-STANDARD = (*OVERLAPS, *UNITS)
 
-
-class Semibench2(Convention):
+class Semibench2(Semibench1):
     """Scores as `semibench-1`, and adds the surface Dice, also called NSD, for each class on the native grid: the share of the
     surface voxels of prediction and reference that lie within 2 mm (`nsd_2mm`) or 2 voxels (`nsd_2voxel`) of the other surface.
 
@@ -31,19 +28,23 @@ class Semibench2(Convention):
     """
 
     card = SEMIBENCH_2
-    inference = Inference()
-    grid = "native"
-    metrics: ClassVar[Mapping[str, Metric]] = {**declared_metrics(STANDARD), **NAMES}
+    metrics: ClassVar[Mapping[str, Metric]] = {
+        **Semibench1.metrics, "nsd_2mm": Semibench1.metrics["dice"], "nsd_2voxel": Semibench1.metrics["dice"],
+    }  # fmt: skip
     tolerance: ClassVar[float] = TOLERANCE
 
     def score(
         self, prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None, classes: int
     ) -> Mapping[int, Mapping[str, float]]:
         """See `Convention.score`."""
-        table = class_metrics(prediction, truth, classes, spacing, STANDARD)
-        for index, values in table.items():
-            mask, reference = prediction == index, truth == index
-            in_mm = math.nan if spacing is None else surface_dice(mask, reference, spacing, self.tolerance)
-            in_voxels = surface_dice(mask, reference, None, self.tolerance)
-            values.update(zip(tuple(self.metrics)[len(STANDARD) :], (in_mm, in_voxels), strict=True))
-        return table
+        table = super().score(prediction, truth, spacing, classes)
+        return {
+            index: {**values, **self._nsd(prediction == index, truth == index, spacing)}
+            for index, values in table.items()
+        }
+
+    def _nsd(self, mask: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...] | None) -> Mapping[str, float]:
+        in_mm = math.nan if spacing is None else surface_dice(mask, reference, spacing, self.tolerance)
+        in_voxels = surface_dice(mask, reference, None, self.tolerance)
+        names = [name for name in self.metrics if name not in Semibench1.metrics]
+        return dict(zip(names, (in_mm, in_voxels), strict=True))

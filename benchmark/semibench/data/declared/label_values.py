@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from semibench.contracts.identity import SHORT, sha256
 from semibench.data.declared.arrays import is_picture, read_label
 from semibench.data.declared.found import FoundCase
 from semibench.data.roots import cache_dir
-from semibench.files import read_cached_json, write_json
+from semibench.files import read_cached_json, write_cached_json
 from semibench.reporting import Reporter
 
 MOST_VALUES = 64
@@ -68,9 +67,7 @@ def label_values(
         found[stamp] = known[stamp]
     if new:
         reporter.end()
-        with contextlib.suppress(OSError):  # a cache that can't be written costs time only
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            write_json(memory, found)
+        write_cached_json(memory, found)
     return [
         LabelValues(case.id, case.label, {int(v): int(n) for v, n in found[_stamp(case, key, dims)].items()})
         for case in labeled

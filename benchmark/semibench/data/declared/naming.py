@@ -16,7 +16,7 @@ from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
 from semibench.contracts.identity import LOCAL
 from semibench.data.roots import Attempt, Location, cache_dir, locate, registered_folders
 from semibench.discovery.registry import Registered, Registry, registry
-from semibench.files import read_cached_json, write_json
+from semibench.files import read_cached_json, write_cached_json
 from semibench.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -201,9 +201,7 @@ def _remember(name: str, path: Path) -> None:
     known = read_cached_json(file)
     here = str(path.resolve())
     if known.get(name) != here:
-        with contextlib.suppress(OSError):  # a cache that can't be written costs this convenience only
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {**known, name: here})
+        write_cached_json(file, {**known, name: here})
 
 
 def _remembered(name: str) -> Path | None:
