@@ -189,8 +189,8 @@ def build() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `bench` as the console script does; always raises SystemExit.
 
-    At its end the interpreter would look through every object of torch and MLflow for cycles to free, which takes 1.4 s of the
-    processor (a user who pressed Ctrl-C waits for it) and frees nothing that the end of the process doesn't free."""
+    At its end the interpreter would look through every object of torch and MLflow for cycles to free, which takes more than a
+    second of the processor (a user who pressed Ctrl-C waits for it) and frees nothing that the end of the process doesn't free."""
     atexit.register(gc.freeze)
     tolerant_streams()
     build()(args=None if arguments is None else list(arguments), prog_name="bench")

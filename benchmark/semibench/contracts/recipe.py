@@ -163,11 +163,11 @@ class Recipe(Frozen):
     steps, 100 of 30000 as published; in a run of 400 that is a quarter of all, and the teacher lags behind its student."""
     unlabeled_ramp: float = Field(0.0, ge=0, le=2)
     """Share of a stage over which the weights of terms on unlabeled samples grow, exp(-5 (1 - t)^2), where the method gives them
-    no ramp of its own; 0: as the method declares. A network that has seen few labels predicts the background with confidence,
-    and at full weight from the first step it learns that."""
+    no ramp of its own; 0: as the method declares. In short runs such a term at full weight from the first step can end
+    the run below the labels alone (docs/recipes.md)."""
     highest_confidence: float = Field(1.0, gt=0, le=1)
-    """Largest default for an option that says from which confidence a prediction counts (`Confidence`). A network reaches .95
-    after thousands of iterations; before that only the background does."""
+    """Largest default for an option that says from which confidence a prediction counts (`Confidence`). In the first hundreds
+    of iterations little but background reaches the usual .95 (docs/recipes.md)."""
     clip_norm: float | None = Field(None, gt=0, le=1e12)
     """Largest norm of the gradient; None: no limit."""
     clip_value: float | None = Field(None, gt=0, le=1e12)

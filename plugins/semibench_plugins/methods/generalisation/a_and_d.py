@@ -41,17 +41,17 @@ class AandD(Method):
     Each iteration starts with theta <- .99 theta + .01 (xi + psi) / 2. Symbols are those of DTLP-Net, eq. 1-7, which
     restates the method.
 
-    Where the code differs from the paper there are the options `loss` and `nesterov`. The preset `code` sets both, and three
-    ways of the code that are not the defaults here: `weighted`, class weights act on the cross-entropy, too, which weights
-    below 1 slow down; `statistics`, all passes move the running statistics that inference of the
-    image path reads, most of them passes of noisy label maps; `labelling`, pseudo-labels are predicted with dropout. By
-    default only whole images move the statistics (labeled and unlabeled ones those of encoder and psi, unlabeled ones those
-    of theta), and labels are predicted with the statistics of the batch and without dropout. One preset per data set adds
-    the code's budget and views to `code`. Elsewhere the code is followed where the paper is silent: the difficulty uses
-    moving averages, and the *logits* of xi are clipped to [-1, 1] as if they were label maps (`clean_map`), which makes the
-    Gumbel-softmax very flat with many classes. The code lowers the learning rate per epoch; here it falls per iteration. The
-    code's validation lists (the labeled cases on LA, the test cases on M&Ms) are not used. Scored: theta (published) and
-    psi.
+    Where the code differs from the paper there are the options `loss` and `nesterov`. The preset `code` sets both,
+    and three ways of the code that are not the defaults here: `weighted`, class weights act on the cross-entropy,
+    too; `statistics`, all passes move the running statistics that inference of the image path reads, most of them
+    passes of noisy label maps; `labelling`, pseudo-labels are predicted with dropout. By default only whole images
+    move the statistics (labeled and unlabeled ones those of encoder and psi, unlabeled ones those of theta), and
+    labels are predicted with the statistics of the batch and without dropout. One preset per data set adds the code's
+    budget and views to `code`. Elsewhere the code is followed where the paper is silent: the difficulty uses moving
+    averages, and the *logits* of xi are clipped to [-1, 1] as if they were label maps (`clean_map`), which makes the
+    Gumbel-softmax very flat with many classes. The code lowers the learning rate per epoch; here it falls per
+    iteration. The code's validation lists (the labeled cases on LA, the test cases on M&Ms) are not used. Scored:
+    theta (published) and psi.
     """
 
     terms: Mapping[str, Term] = {

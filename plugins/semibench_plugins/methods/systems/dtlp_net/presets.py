@@ -21,8 +21,8 @@ ITERATIONS: Mapping[str, int] = {"la": 11400, "synapse": 2700, "amos22": 31800, 
 212 and 16 volumes, 440 on M&Ms with A as target. With the larger budget: la 10800, synapse 2400, amos22 30900, mnms (A)
 63600."""
 AS_PRINTED: Mapping[str, Any] = {"weighted": "both", "teachers": "t1+t2"}
-"""Eq. 3 and 10. In short runs both fail: class weights below 1 slow psi's cross-entropy, and teacher 2, the average of theta,
-is surer of its labels than teacher 1 long before it is right, so that theta learns what it already does."""
+"""Eq. 3 and 10. In short runs both fail: with class weights in the cross-entropy psi is worse, and teacher 2, the average of theta,
+is surer than teacher 1 though it is wrong, so that theta learns what it already does (docs/systems/dtlp-net.md)."""
 
 
 def _preset(name: str, *, swapped: bool = False) -> dict[str, Any]:
