@@ -19,6 +19,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "diff-cl": {"samples": 128, "extremes": 16, "anchors": 32, "bank": 64, "added": 64, "width": 8},
     "a-and-d": {"ddim_steps": 2},
     "dtlp-net": {"ddim_steps": 2},
+    "sassnet": {"critic_filters": 4},
     "latent-diffusion": {"vae_steps": 2, "unet_steps": 2, "ddim_steps": 2},
 }
 """Options that make a plug-in small enough for tests."""
