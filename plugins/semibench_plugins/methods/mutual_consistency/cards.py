@@ -21,4 +21,13 @@ CARDS = (
         paper="Wu et al., Mutual consistency learning for semi-supervised medical image segmentation, MedIA 81, 2022",
         url="https://arxiv.org/abs/2109.09960",
     ),
+    MethodCard(
+        name="ml-rpl",
+        title="ML-RPL",
+        load=f"{__package__}.ml_rpl:MLRPL",
+        summary="two decoders learn each other's hard labels where they are less certain, weighted by prototypes",
+        paper="Su et al., Mutual learning with reliable pseudo label for semi-supervised medical image segmentation, "
+        "MedIA 94, 2024",
+        url="https://doi.org/10.1016/j.media.2024.103111",
+    ),
 )
