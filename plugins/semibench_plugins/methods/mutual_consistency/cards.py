@@ -22,6 +22,14 @@ CARDS = (
         url="https://arxiv.org/abs/2109.09960",
     ),
     MethodCard(
+        name="caml",
+        title="CAML",
+        load=f"{__package__}.caml:CAML",
+        summary="two networks agree on predictions and on correlations of unlabeled with labeled features",
+        paper="Gao et al., Correlation-Aware Mutual Learning for Semi-supervised Medical Image Segmentation, MICCAI 2023",
+        url="https://github.com/Herschel555/CAML",
+    ),
+    MethodCard(
         name="ml-rpl",
         title="ML-RPL",
         load=f"{__package__}.ml_rpl:MLRPL",
