@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -26,7 +26,8 @@ from semibench import (
 from semibench.blocks import evaluating
 from semibench_plugins.methods.mutual_consistency.cross_sample_attention import CrossSampleAttention
 from semibench_plugins.methods.mutual_consistency.feature_memory import FeatureMemory, random_positions
-from semibench_plugins.methods.mutual_consistency.mc_net import OTHERS, RAMP, RECIPE, mutual_consistency
+from semibench_plugins.methods.mutual_consistency.mc_net import RAMP, RECIPE, mutual_consistency
+from semibench_plugins.methods.mutual_consistency.other_decoders import other_decoders
 from semibench_plugins.methods.mutual_consistency.supervision import LabelLoss, label_loss
 
 EPSILON = 1e-8
@@ -75,9 +76,9 @@ class CAML(Method):
     exp(-5 (1 - t)^2), in 40 steps over the first two fifths of the run.
 
     The batch norm of the heads sees the chosen positions only; in the authors' code, which projects whole samples, all
-    positions. The second network has another upsampling than the first: linear in 3D, transposed convolutions in 2D. Scored:
-    the first. Presets: `la`, the authors' recipe for the left atrium; `la-8` and `la-16`, the same with their faster ramps
-    for 8 and 16 labels.
+    positions. The second network has another upsampling than the first: linear where the first has transposed
+    convolutions (`vnet`), and else those. Scored: the first. Presets: `la`, the authors' recipe for the left atrium;
+    `la-8` and `la-16`, the same with their faster ramps for 8 and 16 labels.
     """
 
     terms: Mapping[str, Term] = {
@@ -107,14 +108,16 @@ class CAML(Method):
         super().__init__(task, backbones, options)
         self.options, self.classes = options, len(task.classes)
         self.net, self.auxiliary = backbones(), backbones()
-        self.auxiliary.decoder = self.auxiliary.new_decoder(upsampling=OTHERS[task.dims][0])
         if "stages" not in self.net.provides:
             raise UsageError(
                 f"caml changes a map within the encoder, and {type(self.net).__name__} doesn't offer its stages"
             )
+        (self.auxiliary.decoder,) = other_decoders(self.auxiliary, 1)
         level = max(len(self.auxiliary.channels) - 2, 0)
         self.attention = CrossSampleAttention(self.auxiliary.channels[level], options.dropout)
-        self.auxiliary.stages[level].register_forward_hook(lambda _module, _given, maps: self.attention(maps))
+        cast(Any, self.auxiliary).stages[level].register_forward_hook(
+            lambda _module, _given, maps: self.attention(maps)
+        )
         self.heads, self.auxiliary_heads = (
             Heads(net.decoder.channels[0], options.width) for net in (self.net, self.auxiliary)
         )

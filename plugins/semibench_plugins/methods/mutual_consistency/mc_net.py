@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from semibench import Backbones, Batch, Clock, Decoder, Losses, Method, MethodOptions, Ramp, Task, Term
 from semibench.blocks import masked_mean
+from semibench_plugins.methods.mutual_consistency.other_decoders import Upsampling, other_decoders
 from semibench_plugins.methods.mutual_consistency.supervision import LabelLoss, label_loss
 
-Upsampling = Literal["transposed", "linear", "nearest"]
-OTHERS: Mapping[int, tuple[Upsampling, Upsampling]] = {2: ("transposed", "nearest"), 3: ("linear", "nearest")}
-"""What the upsampling of `unet` and `vnet` leaves for the other decoders, in the order of the authors' networks."""
 RECIPE: Mapping[str, Any] = {"iterations": 15000, "labeled_batch": 2, "unlabeled_batch": 2, "schedule": "constant"}
 """The authors' recipe of the left atrium: 15000 iterations of 2 + 2 at a constant rate."""
 RAMP = Ramp("sigmoid", end=0.4, levels=40)
@@ -47,8 +45,8 @@ class MCNet(Method):
     The paper calls sharp(p_j) a pseudo-label. The authors' code lets the gradient through it, which is the default here;
     `stop_gradient` makes it a constant.
 
-    The first decoder is the backbone's own: transposed convolutions in `vnet`, linear upsampling in `unet`. The second
-    has the other of the two, unless `upsampling` names it. Scored: the first decoder, the only one that runs then. The
+    The first decoder is the backbone's own: transposed convolutions in `vnet`, linear upsampling in `unet`. The second has
+    the other of the two (option `upsampling`). Scored: the first decoder, the only one that runs then. The
     authors keep the weights that are best on the test list. Preset `la`: their recipe for the left atrium.
     """
 
@@ -66,7 +64,10 @@ class MCNet(Method):
         temperature: float = Field(0.1, gt=0.0, le=1.0, description="T of the sharpening; useful range .05 to 1")
         stop_gradient: bool = Field(False, description="treat the sharpened prediction as a constant")
         upsampling: tuple[Upsampling, ...] | None = Field(
-            None, min_length=1, description="upsampling of each decoder beside the backbone's own; default: by dims"
+            None,
+            min_length=1,
+            description="upsampling of each decoder beside the backbone's own; default: "
+            "transposed, linear and nearest, without that of its own",
         )
         loss: LabelLoss = Field("dice", description="supervised loss of each decoder")
 
@@ -74,8 +75,11 @@ class MCNet(Method):
         super().__init__(task, backbones, options)
         self.options = options
         self.net = backbones()
-        kinds = OTHERS[task.dims][: self.others] if options.upsampling is None else options.upsampling
-        self.auxiliary = nn.ModuleList(self.net.new_decoder(upsampling=kind) for kind in kinds)
+        self.auxiliary = nn.ModuleList(
+            other_decoders(self.net, self.others)
+            if options.upsampling is None
+            else [self.net.new_decoder(upsampling=kind) for kind in options.upsampling]
+        )
 
     def branches(self, images: Tensor) -> list[Tensor]:
         """(B, C, *spatial) -> logits (B, K, *spatial) of every decoder, the first is the backbone's own."""

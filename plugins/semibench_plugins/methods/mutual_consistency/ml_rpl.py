@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Task, Term
 from semibench.blocks import one_hot
 from semibench_plugins.methods.mutual_consistency.mc_net import RAMP, RECIPE
+from semibench_plugins.methods.mutual_consistency.other_decoders import Upsampling, other_decoders
 from semibench_plugins.methods.mutual_consistency.supervision import LabelLoss, label_loss
 
 EPSILON = 1e-6
+ORDER: tuple[Upsampling, ...] = ("nearest", "transposed")
 
 
 class Branch(NamedTuple):
@@ -88,8 +90,9 @@ class MLRPL(Method):
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `ml-rpl`."""
 
-        upsampling: Literal["transposed", "linear", "nearest"] = Field(
-            "nearest", description="upsampling of the second decoder"
+        upsampling: Upsampling | None = Field(
+            None,
+            description="upsampling of the second decoder; default: nearest, or transposed where the first has nearest",
         )
         loss: LabelLoss = Field("dice", description="supervised loss of each decoder")
 
@@ -97,7 +100,11 @@ class MLRPL(Method):
         super().__init__(task, backbones, options)
         self.options = options
         self.net = backbones()
-        self.second = self.net.new_decoder(upsampling=options.upsampling)
+        self.second = (
+            other_decoders(self.net, 1, ORDER)[0]
+            if options.upsampling is None
+            else self.net.new_decoder(upsampling=options.upsampling)
+        )
 
     def branches(self, images: Tensor) -> tuple[Branch, Branch]:
         """(B, C, *spatial) -> both decoders' logits and features, at the size of the images."""

@@ -7,9 +7,10 @@ import torch
 from support.methods_support import case_of, clock, reached
 from torch import Tensor
 
-from semibench import Method, Term
+from semibench import Backbone, Method, Term
 from semibench.run.settings import term_records
 from semibench_plugins.methods.mutual_consistency.mc_net import MCNet, MCNetPlus, mutual_consistency, sharpened
+from semibench_plugins.methods.mutual_consistency.other_decoders import other_decoders
 from semibench_plugins.methods.mutual_consistency.supervision import label_loss
 
 torch.set_num_threads(1)
@@ -96,3 +97,20 @@ def test_weights_of_the_published_schedule() -> None:
     )
     assert consistency.at(3000 / 15000) == pytest.approx(0.2865048, rel=1e-6)
     assert consistency.at(6000 / 15000) == consistency.at(0.99) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("dims", "changes", "others"),
+    [
+        (3, {"upsampling": "transposed"}, ["linear", "nearest"]),
+        (3, {"upsampling": "linear"}, ["transposed", "nearest"]),
+        (2, {}, ["transposed", "nearest"]),
+        (2, {"variant": "34m"}, ["transposed", "linear"]),
+    ],
+)
+def test_other_decoders_have_another_upsampling(dims: int, changes: dict[str, str], others: list[str]) -> None:
+    """`unet` has linear upsampling, its variant `34m` nearest."""
+    net = case_of(MCNet, dims, backbone_options={"width": 0.125, **changes}).build().net
+    assert isinstance(net, Backbone)
+    found = other_decoders(net, 2)
+    assert [str(decoder) for decoder in found] == [str(net.new_decoder(upsampling=kind)) for kind in others]
