@@ -6,6 +6,7 @@ from semibench import MethodCard, hookimpl
 from semibench_plugins.methods.adaptation import cards as adaptation
 from semibench_plugins.methods.baselines import cards as baselines
 from semibench_plugins.methods.consistency import cards as consistency
+from semibench_plugins.methods.contrast_and_prototypes import cards as contrast_and_prototypes
 from semibench_plugins.methods.generalisation import cards as generalisation
 from semibench_plugins.methods.pseudo_labels import cards as pseudo_labels
 from semibench_plugins.methods.systems import cards as systems
@@ -18,6 +19,7 @@ def semibench_methods() -> list[MethodCard]:
         *baselines.CARDS,
         *consistency.CARDS,
         *pseudo_labels.CARDS,
+        *contrast_and_prototypes.CARDS,
         *adaptation.CARDS,
         *generalisation.CARDS,
         *systems.CARDS,
