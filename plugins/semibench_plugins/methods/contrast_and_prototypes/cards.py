@@ -14,4 +14,13 @@ CARDS = (
         "MICCAI 2022",
         url="https://arxiv.org/abs/2203.01324",
     ),
+    MethodCard(
+        name="scp-net",
+        title="SCP-Net",
+        load=f"{__package__}.scp_net:SCPNet",
+        summary="the classifier agrees with predictions by prototypes of the same image and of the other images",
+        paper="Zhang et al., Self-aware and Cross-sample Prototypical Learning for Semi-supervised Medical Image "
+        "Segmentation, MICCAI 2023",
+        url="https://arxiv.org/abs/2305.16214",
+    ),
 )

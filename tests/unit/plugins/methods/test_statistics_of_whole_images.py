@@ -19,6 +19,7 @@ from semibench_plugins.methods.consistency.cct import CCT
 from semibench_plugins.methods.consistency.dct import DCT
 from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
 from semibench_plugins.methods.consistency.ua_mt import UAMT
+from semibench_plugins.methods.contrast_and_prototypes.scp_net import SCPNet
 from semibench_plugins.methods.contrast_and_prototypes.ss_net.method import SSNet
 from semibench_plugins.methods.pseudo_labels.cps import CPS
 from semibench_plugins.methods.pseudo_labels.ctct import CTCT
@@ -42,6 +43,7 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (CPS, {}, "second", 1),
     (CTCT, {"second_width": 0.125}, "first", 1),
     (SSNet, {}, "net", 1),
+    (SCPNet, {}, "net", 1),
     (MGCC, {}, "net", 1),
     (AdaOutput, {"critic_filters": 4}, "net", 2),
     (DiffCL, SMALL_DIFF_CL, "segmentation", 1),
