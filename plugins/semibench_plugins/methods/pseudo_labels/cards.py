@@ -32,6 +32,25 @@ CARDS = (
         dims=(2,),
     ),
     MethodCard(
+        name="s4cvnet",
+        title="S4CVNet",
+        load=f"{__package__}.s4cvnet:S4CVNet",
+        summary="a convolutional network and a transformer learn from each other and from the transformer's moving average",
+        paper="Wang et al., When CNN Meet with ViT: Towards Semi-Supervised Learning for Multi-Class Medical Image Semantic "
+        "Segmentation, ECCV Workshops 2022",
+        url="https://arxiv.org/abs/2208.06449",
+        dims=(2,),
+    ),
+    MethodCard(
+        name="cnt-b",
+        title="CnT-B (reconstruction)",
+        load=f"{__package__}.cnt_b:CnTB",
+        summary="a convolutional network and a transformer; the more certain one teaches the other (our reconstruction)",
+        paper="Huang et al., Semi-supervised Convolutional Vision Transformer with Bi-level Uncertainty Estimation for "
+        "Medical Image Segmentation, ACM MM 2023",
+        dims=(2,),
+    ),
+    MethodCard(
         name="fixmatch",
         title="FixMatch",
         load=f"{__package__}.fixmatch:FixMatch",
