@@ -7,6 +7,7 @@ from semibench_plugins.methods.adaptation import cards as adaptation
 from semibench_plugins.methods.baselines import cards as baselines
 from semibench_plugins.methods.consistency import cards as consistency
 from semibench_plugins.methods.generalisation import cards as generalisation
+from semibench_plugins.methods.imbalance import cards as imbalance
 from semibench_plugins.methods.pseudo_labels import cards as pseudo_labels
 from semibench_plugins.methods.systems import cards as systems
 
@@ -20,5 +21,6 @@ def semibench_methods() -> list[MethodCard]:
         *pseudo_labels.CARDS,
         *adaptation.CARDS,
         *generalisation.CARDS,
+        *imbalance.CARDS,
         *systems.CARDS,
     ]
