@@ -13,4 +13,13 @@ CARDS = (
         paper="Lin et al., Calibrating Label Distribution for Class-Imbalanced Barely-Supervised Knee Segmentation, MICCAI 2022",
         url="https://github.com/xmed-lab/CLD-Semi",
     ),
+    MethodCard(
+        name="adsh",
+        title="Adsh",
+        load=f"{__package__}.adsh:Adsh",
+        summary="two networks label each other; each class has a threshold under which it keeps the background's share",
+        paper="Guo & Li, Class-Imbalanced Semi-Supervised Learning with Adaptive Thresholding, ICML 2022; DHC's port to "
+        "segmentation",
+        url="https://proceedings.mlr.press/v162/guo22e.html",
+    ),
 )

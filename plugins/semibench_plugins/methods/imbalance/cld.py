@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from semibench import IGNORE, Backbones, Batch, Clock, Losses, MethodOptions, Pools, Ramp, Task, Term
-from semibench.blocks import class_counts, inverse_frequency, masked_mean
+from semibench.blocks import class_counts, inverse_frequency
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
-from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, Pair
+from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, Pair, kept_cross_entropy
 
 
 class CLD(CoTraining):
@@ -83,8 +82,9 @@ class CLD(CoTraining):
         rates, (one, two) = self.keep_rates(), pair.labels
         self.notes["least-kept"] = rates.min()
         sup = [dice_with_ce(z, target, weight=self.class_weight) for z in pair.labeled]
-        first = self.learn_from(pair.first, two, kept=self.sampled(one, rates[0]), valid=pair.valid)
-        second = self.learn_from(pair.second, one, kept=self.sampled(two, rates[1]), valid=pair.valid)
+        kept, weight = (self.sampled(one, rates[0]), self.sampled(two, rates[1])), self.class_weight
+        first = kept_cross_entropy(pair.first, two, kept[0], pair.valid, weight=weight)
+        second = kept_cross_entropy(pair.second, one, kept[1], pair.valid, weight=weight)
         return {"sup": sup[0] + sup[1], "cross": first + second}
 
     def keep_rates(self) -> Tensor:
@@ -96,11 +96,6 @@ class CLD(CoTraining):
         """Own labels (B, *spatial), rates (K,) -> bool (B, *spatial): voxels that are kept. Padding is irrelevant."""
         rate = rates[own.masked_fill(own == IGNORE, 0)]
         return torch.rand(own.shape, device=own.device) < rate
-
-    def learn_from(self, logits: Tensor, label: Tensor, *, kept: Tensor, valid: Tensor) -> Tensor:
-        """Mean over all voxels of the weighted cross-entropy where it is kept."""
-        each = F.cross_entropy(logits.float(), label, weight=self.class_weight, ignore_index=IGNORE, reduction="none")
-        return masked_mean(each * kept, valid)
 
     @torch.no_grad()
     def _observe(self, pair: Pair, target: Tensor, clock: Clock) -> None:

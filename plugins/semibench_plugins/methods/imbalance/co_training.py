@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from semibench import Batch
-from semibench.blocks import cross_entropy
+from semibench import IGNORE, Batch
+from semibench.blocks import cross_entropy, masked_mean
 from semibench_plugins.methods.pseudo_labels.cps import TwoNetworks, pseudo_labels
 
 RECIPE: Mapping[str, Any] = {"labeled_batch": 2, "unlabeled_batch": 2, "lr": 0.03, "weight_decay": 3e-5}
@@ -45,6 +46,15 @@ def cross_terms(pair: Pair, weights: tuple[Tensor, Tensor]) -> Tensor:
     weights (K,). Both are weighted means."""
     one, two = pair.labels
     return cross_entropy(pair.first, two, weight=weights[0]) + cross_entropy(pair.second, one, weight=weights[1])
+
+
+def kept_cross_entropy(
+    logits: Tensor, label: Tensor, kept: Tensor, valid: Tensor, *, weight: Tensor | None = None
+) -> Tensor:
+    """Mean over all voxels but padding of [kept] w_y CE(z, y): dropped voxels count as 0, and the mean is over voxels, not over
+    weights. label, kept, valid: (B, *spatial); weight: (K,)."""
+    each = F.cross_entropy(logits.float(), label, weight=weight, ignore_index=IGNORE, reduction="none")
+    return masked_mean(each * kept, valid)
 
 
 class CoTraining(TwoNetworks):

@@ -12,6 +12,7 @@ from support.methods_support import Constant, blank, case_of, clock, samples
 from semibench import IGNORE
 from semibench.run.settings import term_records
 from semibench_plugins.methods.imbalance.cld import CLD
+from semibench_plugins.methods.imbalance.co_training import kept_cross_entropy
 
 torch.set_num_threads(1)
 
@@ -59,17 +60,15 @@ def test_confidence_of_the_true_classes() -> None:
 
 
 def test_kept_voxels_learn_the_others_labels_with_class_weights() -> None:
-    built = method(classes=3)
-    built.class_weight.copy_(torch.tensor([1.0, 2.0, 4.0]))
-    logits, label = torch.randn(2, 3, 3, 3), torch.randint(3, (2, 3, 3))
+    logits, label, weight = torch.randn(2, 3, 3, 3), torch.randint(3, (2, 3, 3)), torch.tensor([1.0, 2.0, 4.0])
     kept, valid = torch.rand(2, 3, 3) < 0.5, torch.ones(2, 3, 3, dtype=torch.bool)
     valid[0, 0] = False
     label[~valid] = IGNORE
-    found, total = built.learn_from(logits, label, kept=kept, valid=valid), 0.0
+    found, total = kept_cross_entropy(logits, label, kept, valid, weight=weight), 0.0
     for b, y, x in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(3)).tolist():
         if valid[b, y, x] and kept[b, y, x]:
             k = int(label[b, y, x])
-            total -= [1.0, 2.0, 4.0][k] * float(logits[b, :, y, x].log_softmax(0)[k])
+            total -= float(weight[k]) * float(logits[b, :, y, x].log_softmax(0)[k])
     assert float(found) == pytest.approx(total / int(valid.sum()), rel=1e-5), "dropped voxels count in the mean"
 
 
