@@ -22,4 +22,12 @@ CARDS = (
         "segmentation",
         url="https://proceedings.mlr.press/v162/guo22e.html",
     ),
+    MethodCard(
+        name="depl",
+        title="DePL",
+        load=f"{__package__}.depl:DePL",
+        summary="two networks label each other; labels are debiased by each network's mean prediction",
+        paper="Wang et al., Debiased Learning from Naturally Imbalanced Pseudo-Labels, CVPR 2022; DHC's port to segmentation",
+        url="https://arxiv.org/abs/2201.01490",
+    ),
 )
