@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import Case, CaseRef, Dataset, PhantomOptions
 from semibench.contracts.errors import LayoutError, PluginError, SemibenchError, one_line
+from semibench.data.cache import highest_class
 from semibench.data.catalog import check_index as keep_contract
 from semibench.evaluation.inference import native_labels
 
@@ -192,7 +193,7 @@ def check_images_have_contrast_and_a_sane_range(subject: DatasetSubject) -> None
 
 def check_labels_are_classes(subject: DatasetSubject) -> None:
     """Labels are uint8 (*spatial) in 0..K-1 on the image's grid, and exist exactly for cases whose `has_label` is true."""
-    classes = len(subject.card.classes)
+    classes, dataset = len(subject.card.classes), subject.build()
 
     def examine(read: Case) -> None:
         assert (read.label is not None) == read.ref.has_label, f"{read.ref.id}: has_label is {read.ref.has_label}"
@@ -200,7 +201,8 @@ def check_labels_are_classes(subject: DatasetSubject) -> None:
             return
         assert read.label.dtype == torch.uint8, f"{read.ref.id}: expected uint8 labels, found {read.label.dtype}"
         assert read.label.shape == read.image.shape[1:], f"{read.ref.id}: label {tuple(read.label.shape)}"
-        assert int(read.label.max()) < classes, f"{read.ref.id}: label {int(read.label.max())} of {classes} classes"
+        highest = highest_class(read.label, dataset)
+        assert highest < classes, f"{read.ref.id}: label {highest} of {classes} classes"
 
     _every(subject.cases, examine)
 
@@ -232,6 +234,7 @@ def _truths(subject: DatasetSubject) -> Iterator[tuple[Case, Any]]:
 
 def check_truth_is_on_the_native_grid(subject: DatasetSubject) -> None:
     """`truth()` returns uint8 labels of the card's classes, in the shape that `frame` states."""
+    dataset = subject.build()
 
     def examine(pair: tuple[Case, Any]) -> None:
         read, truth = pair
@@ -239,7 +242,8 @@ def check_truth_is_on_the_native_grid(subject: DatasetSubject) -> None:
         assert tuple(truth.label.shape) == read.frame.shape, (
             f"{read.ref.id}: truth {tuple(truth.label.shape)}, frame {read.frame.shape}"
         )
-        assert int(truth.label.max()) < len(subject.card.classes), f"{read.ref.id}: label {int(truth.label.max())}"
+        highest = highest_class(truth.label, dataset)
+        assert highest < len(subject.card.classes), f"{read.ref.id}: label {highest}"
         if truth.spacing is not None:
             assert len(truth.spacing) == subject.dims and min(truth.spacing) > 0, (
                 f"{read.ref.id}: spacing {truth.spacing}"
