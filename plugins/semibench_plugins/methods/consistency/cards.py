@@ -39,4 +39,13 @@ CARDS = (
         paper="Ouali et al., Semi-Supervised Semantic Segmentation with Cross-Consistency Training, CVPR 2020",
         url="https://arxiv.org/abs/2003.09005",
     ),
+    MethodCard(
+        name="em",
+        title="EM",
+        load=f"{__package__}.entropy_minimisation:EntropyMinimisation",
+        summary="predictions on unlabeled samples are to be certain: their entropy is minimised",
+        paper="Vu et al., ADVENT: Adversarial Entropy Minimization for Domain Adaptation in Semantic Segmentation, CVPR 2019 "
+        "(its direct entropy term)",
+        url="https://arxiv.org/abs/1811.12833",
+    ),
 )
