@@ -48,4 +48,21 @@ CARDS = (
         "(its direct entropy term)",
         url="https://arxiv.org/abs/1811.12833",
     ),
+    MethodCard(
+        name="ict",
+        title="ICT",
+        load=f"{__package__}.ict:ICT",
+        summary="the prediction for a mix of two unlabeled images is the mix of the teacher's predictions",
+        paper="Verma et al., Interpolation Consistency Training for Semi-Supervised Learning, IJCAI 2019",
+        url="https://arxiv.org/abs/1903.03825",
+    ),
+    MethodCard(
+        name="ict-med",
+        title="ICT-Med",
+        load=f"{__package__}.ict:ICTMed",
+        summary="interpolation consistency under the name of its medical publication; the published code is that of ICT",
+        paper="Basak et al., An Embarrassingly Simple Consistency Regularization Method for Semi-Supervised Medical Image "
+        "Segmentation, ISBI 2022",
+        url="https://arxiv.org/abs/2202.00677",
+    ),
 )
