@@ -65,4 +65,13 @@ CARDS = (
         "Segmentation, ISBI 2022",
         url="https://arxiv.org/abs/2202.00677",
     ),
+    MethodCard(
+        name="urpc",
+        title="URPC",
+        load=f"{__package__}.urpc:URPC",
+        summary="predictions at several scales of one decoder agree with their mean, less where they diverge",
+        paper="Luo et al., Efficient Semi-supervised Gross Target Volume of Nasopharyngeal Carcinoma Segmentation via "
+        "Uncertainty Rectified Pyramid Consistency, MICCAI 2021",
+        url="https://arxiv.org/abs/2012.07042",
+    ),
 )
