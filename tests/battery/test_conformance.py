@@ -15,6 +15,7 @@ pytestmark = pytest.mark.no_cover  # the other tests measure coverage; tracing c
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "adaoutput": {"critic_filters": 4},
+    "dan": {"critic_filters": 4},
     "ctct": {"second_width": 0.125},
     "diff-cl": {"samples": 128, "extremes": 16, "anchors": 32, "bank": 64, "added": 64, "width": 8},
     "a-and-d": {"ddim_steps": 2},
