@@ -16,6 +16,7 @@ pytestmark = pytest.mark.no_cover  # the other tests measure coverage; tracing c
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "adaoutput": {"critic_filters": 4},
     "caml": {"width": 8, "positions": 64},
+    "dan": {"critic_filters": 4},
     "ctct": {"second_width": 0.125},
     "s4cvnet": {"second_width": 0.125},
     "cnt-b": {"second_width": 0.125},
