@@ -20,6 +20,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "ctct": {"second_width": 0.125},
     "s4cvnet": {"second_width": 0.125},
     "cnt-b": {"second_width": 0.125},
+    "medfct": {"second_width": 0.125},
     "diff-cl": {"samples": 128, "extremes": 16, "anchors": 32, "bank": 64, "added": 64, "width": 8},
     "a-and-d": {"ddim_steps": 2},
     "dtlp-net": {"ddim_steps": 2},

@@ -51,6 +51,16 @@ CARDS = (
         dims=(2,),
     ),
     MethodCard(
+        name="medfct",
+        title="MedFCT",
+        load=f"{__package__}.medfct.method:MedFCT",
+        summary="a U-Net and a Swin-UNet exchange features in the Fourier domain; their average teaches them at three levels",
+        paper="Xie et al., MedFCT: A Frequency Domain Joint CNN-Transformer Network for Semi-supervised Medical Image "
+        "Segmentation, ICME 2023",
+        url="https://doi.org/10.1109/ICME55011.2023.00328",
+        dims=(2,),
+    ),
+    MethodCard(
         name="fixmatch",
         title="FixMatch",
         load=f"{__package__}.fixmatch:FixMatch",
