@@ -14,6 +14,15 @@ CARDS = (
         url="https://github.com/xmed-lab/CLD-Semi",
     ),
     MethodCard(
+        name="dhc",
+        title="DHC",
+        load=f"{__package__}.dhc:DHC",
+        summary="two networks label each other; one weights classes by difficulty, the other by how rare it predicts them",
+        paper="Wang & Li, DHC: Dual-debiased Heterogeneous Co-training Framework for Class-imbalanced Semi-supervised Medical "
+        "Image Segmentation, MICCAI 2023",
+        url="https://github.com/xmed-lab/DHC",
+    ),
+    MethodCard(
         name="adsh",
         title="Adsh",
         load=f"{__package__}.adsh:Adsh",
