@@ -23,6 +23,15 @@ CARDS = (
         url="https://github.com/xmed-lab/DHC",
     ),
     MethodCard(
+        name="simis",
+        title="SimiS",
+        load=f"{__package__}.simis:SimiS",
+        summary="two networks label each other; classes weigh more the rarer they are predicted",
+        paper="Chen et al., An Embarrassingly Simple Baseline for Imbalanced Semi-Supervised Learning, arXiv 2211.11086, 2022; "
+        "DHC's port to segmentation",
+        url="https://github.com/xmed-lab/DHC",
+    ),
+    MethodCard(
         name="adsh",
         title="Adsh",
         load=f"{__package__}.adsh:Adsh",
