@@ -48,4 +48,13 @@ CARDS = (
         paper="Wang et al., Debiased Learning from Naturally Imbalanced Pseudo-Labels, CVPR 2022; DHC's port to segmentation",
         url="https://arxiv.org/abs/2201.01490",
     ),
+    MethodCard(
+        name="skcdf",
+        title="SKCDF",
+        load=f"{__package__}.skcdf.method:SKCDF",
+        summary="decoders for labeled and for unlabeled samples, attention between both, balanced heads beside the main ones",
+        paper="Zhang et al., Semantic Knowledge Complementarity based Decoupling Framework for Semi-supervised Class-imbalanced "
+        "Medical Image Segmentation, CVPR 2025",
+        url="https://github.com/yinguanchun/SKCDF",
+    ),
 )
