@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--learn: see tests/battery/test_learning.py. --cpu: what a test costs, however busy the machine is."""
     parser.addoption("--learn", action="store_true", help="train all methods and record whether they learn")
+    parser.addoption("--learn-seeds", type=int, default=1, metavar="N", help="with how many seeds --learn trains")
     parser.addoption(
         "--cpu",
         metavar="FILE",

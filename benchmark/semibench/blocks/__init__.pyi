@@ -130,6 +130,9 @@ from .difficulty import (
 from .diffusion import (
     LabelDiffusion as LabelDiffusion,
 )
+from .distance_maps import (
+    distance_maps as distance_maps,
+)
 from .distances import (
     EmptyMaskError as EmptyMaskError,
     surface_distances as surface_distances,
