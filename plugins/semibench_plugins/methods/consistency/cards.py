@@ -83,4 +83,13 @@ CARDS = (
         "Uncertainty Rectified Pyramid Consistency, MICCAI 2021",
         url="https://arxiv.org/abs/2012.07042",
     ),
+    MethodCard(
+        name="ps-mt",
+        title="PS-MT",
+        load=f"{__package__}.ps_mt:PSMT",
+        summary="two teachers, updated in turn, label for a student with mixed images and adversarial noise on its features",
+        paper="Liu et al., Perturbed and Strict Mean Teachers for Semi-supervised Semantic Segmentation, CVPR 2022",
+        url="https://arxiv.org/abs/2111.12903",
+        dims=(2,),
+    ),
 )
