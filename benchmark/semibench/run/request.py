@@ -121,7 +121,12 @@ class Cell(Asked, frozen=True, extra="forbid"):
     ] = "auto"  # fmt: skip
     conventions: Annotated[
         tuple[str, ...],
-        Option("How to score; repeatable (default: all that apply).", ("--convention", "-c"), KEPT, metavar="NAME"),
+        Option(
+            "How to score; repeatable (default: all that apply). NAME@OPTION=VALUE sets an option of one.",
+            ("--convention", "-c"),
+            KEPT,
+            metavar="NAME",
+        ),
     ] = ()
 
     @classmethod

@@ -78,4 +78,15 @@ CARDS = (
         paper="Sohn et al., FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, NeurIPS 2020",
         url="https://arxiv.org/abs/2001.07685",
     ),
+    MethodCard(
+        name="cpc-sam",
+        title="CPC-SAM",
+        load=f"{__package__}.cpc_sam:CPCSAM",
+        summary="two mask decoders of SAM prompt each other with points of their predictions",
+        paper="Miao et al., Cross Prompting Consistency with Segment Anything Model for Semi-supervised Medical Image "
+        "Segmentation, MICCAI 2024",
+        url="https://arxiv.org/abs/2407.05416",
+        dims=(2,),
+        backbone="sam",
+    ),
 )

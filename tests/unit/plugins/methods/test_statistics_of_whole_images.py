@@ -14,11 +14,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from semibench import Method
 from semibench_plugins.backbones.mgcc_net import MGCCNet
 from semibench_plugins.methods.adaptation.adaoutput import AdaOutput
+from semibench_plugins.methods.adaptation.dan import DAN
 from semibench_plugins.methods.baselines.supervised import Supervised
 from semibench_plugins.methods.consistency.cct import CCT
 from semibench_plugins.methods.consistency.dct import DCT
+from semibench_plugins.methods.consistency.entropy_minimisation import EntropyMinimisation
 from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
 from semibench_plugins.methods.consistency.ua_mt import UAMT
+from semibench_plugins.methods.consistency.urpc import URPC
 from semibench_plugins.methods.contrast_and_prototypes.scp_net import SCPNet
 from semibench_plugins.methods.contrast_and_prototypes.ss_net.method import SSNet
 from semibench_plugins.methods.pseudo_labels.cnt_b import CnTB
@@ -40,6 +43,8 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (Supervised, {}, "net", 1),
     (MeanTeacher, {}, "student", 1),
     (UAMT, {"consistency": "all"}, "student", 1),
+    (EntropyMinimisation, {}, "net", 1),
+    (URPC, {}, "net", 1),
     (CCT, {}, "net", 1),
     (CCT, {"perturb": "all", "supervise": "all"}, "net", 1),
     (DCT, {}, "first", 1),
@@ -54,6 +59,8 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (SCPNet, {}, "net", 1),
     (MGCC, {}, "net", 1),
     (AdaOutput, {"critic_filters": 4}, "net", 2),
+    (DAN, {"critic_filters": 4}, "net", 1),
+    (DAN, {"critic_filters": 4, "maps": "again"}, "net", 1),
     (DiffCL, SMALL_DIFF_CL, "segmentation", 1),
 ]
 """Method, options, a network that is tested, passes over whole images in an iteration."""
