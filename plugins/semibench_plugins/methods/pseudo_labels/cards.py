@@ -61,6 +61,16 @@ CARDS = (
         dims=(2,),
     ),
     MethodCard(
+        name="diffrect",
+        title="DiffRect",
+        load=f"{__package__}.diffrect.method:DiffRect",
+        summary="FixMatch whose pseudo-labels a second network corrects by diffusion in its feature space",
+        paper="Liu et al., DiffRect: Latent Diffusion Label Rectification for Semi-supervised Medical Image Segmentation, "
+        "MICCAI 2024",
+        url="https://arxiv.org/abs/2407.09918",
+        dims=(2,),
+    ),
+    MethodCard(
         name="fixmatch",
         title="FixMatch",
         load=f"{__package__}.fixmatch:FixMatch",

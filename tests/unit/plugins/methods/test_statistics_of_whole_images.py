@@ -27,6 +27,7 @@ from semibench_plugins.methods.contrast_and_prototypes.ss_net.method import SSNe
 from semibench_plugins.methods.pseudo_labels.cnt_b import CnTB
 from semibench_plugins.methods.pseudo_labels.cps import CPS
 from semibench_plugins.methods.pseudo_labels.ctct import CTCT
+from semibench_plugins.methods.pseudo_labels.diffrect.method import DiffRect
 from semibench_plugins.methods.pseudo_labels.fixmatch import FixMatch
 from semibench_plugins.methods.pseudo_labels.medfct.method import MedFCT
 from semibench_plugins.methods.pseudo_labels.s4cvnet import S4CVNet
@@ -53,6 +54,7 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (S4CVNet, {"second_width": 0.125}, "first", 1),
     (CnTB, {"second_width": 0.125}, "first", 1),
     (MedFCT, {"second_width": 0.125}, "student", 1),
+    (DiffRect, {"rectifier_width": 0.125}, "net", 1),
     (SSNet, {}, "net", 1),
     (SCPNet, {}, "net", 1),
     (MGCC, {}, "net", 1),
