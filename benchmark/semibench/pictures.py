@@ -59,7 +59,7 @@ def slice_of(title: str, image: Any, truth: Any, prediction: Any, axis: int = 0)
     for labels in (truth, prediction):
         if labels is not None:
             others = tuple(number for number in range(3) if number != axis)
-            filled = (np.asarray(labels) > 0).sum(axis=others)
+            filled = (~np.isin(labels, (0, 255))).sum(axis=others)  # 255: to ignore
             if filled.any():
                 index = int(filled.argmax())
                 break

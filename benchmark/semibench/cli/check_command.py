@@ -47,7 +47,10 @@ def add(app: typer.Typer) -> None:
     )
     def check_command(
         name: Annotated[
-            str, typer.Argument(help="A method, backbone, data set, protocol, generator, convention, split or recipe.")
+            str,
+            typer.Argument(
+                help="A method, backbone, data set, protocol, generator, convention, split or recipe; or a folder of your own."
+            ),
         ],
         kind: Annotated[
             str | None, typer.Option("--kind", help="Kind of the plug-in, if several kinds have one of this name.")
@@ -71,7 +74,8 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """Check that a plug-in keeps its contract. The exit code is 1 if a fact doesn't hold.
 
-        A plug-in may also be a class in a file: bench check ./my_method.py:MyMethod.
+        A plug-in may also be a class in a file: bench check ./my_method.py:MyMethod. A data set of your own is checked on its
+        files: bench check ./mydata reads every case and trains two steps.
         """
         from semibench.process import environment
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from semibench.conformance.backbones import BACKBONE_CHECKS
 from semibench.conformance.conventions import CONVENTION_CHECKS, ConventionSubject
-from semibench.conformance.datasets import DATASET_CHECKS, DatasetSubject
+from semibench.conformance.datasets import DATASET_CHECKS, OF_PLUGINS_ALONE, DatasetSubject
 from semibench.conformance.generators import GENERATOR_CHECKS, GeneratorSubject
 from semibench.conformance.learning import LEARNING_CHECKS, LearningSubject
 from semibench.conformance.method_runs import METHOD_RUN_CHECKS, MethodRunSubject
@@ -21,7 +21,9 @@ from semibench.conformance.splits import RECIPE_CHECKS, SPLIT_CHECKS, RecipeSubj
 from semibench.conformance.subject import BackboneSubject, MethodSubject
 from semibench.contracts.deprecation import deprecated
 from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
+from semibench.data.declared.naming import DeclaredSet, find_dataset, is_path, own_names
 from semibench.discovery.adapted.backbone import PlainNetwork
+from semibench.discovery.adapted.convention_options import in_parts
 from semibench.discovery.local_files import Reference, kinds_of
 from semibench.discovery.registry import KINDS, Registered, Registry, registry
 
@@ -156,14 +158,15 @@ def checks_of(
     """Returns all checks of one registered plug-in, starting with those of its registration.
 
     Args:
-        name: of the plug-in.
+        name: of the plug-in, or the folder of a data set of one's own.
         kind: "method" and so on; required if several kinds have a plug-in of this name.
         options: of a method, protocol or generator, to make it small.
         known: fact -> why it is known to fail ("3d-fact": in 3D only); takes precedence over the class attribute
             `known_failures`.
         slow: also train a method for a while, in 2D if it supports that, and check what it learned (takes a minute).
         plugins: the registry to look in. Default: the installed plug-ins.
-        data_root: folder with the real files of a data set, every case of which is then read; its phantom is checked without.
+        data_root: folder with the real files of a data set, every case of which is then read; its phantom is checked without. A
+            data set of one's own is always checked on its files.
 
     Raises:
         UnknownNameError: for an unknown kind or name.
@@ -174,7 +177,8 @@ def checks_of(
     kind = kind or kind_of(name, plugins)
     if kind not in CHECKS:
         raise UnknownNameError("kind with a battery", kind, CHECKS)
-    item = plugins.get(f"{kind}s", name)
+    asked = name
+    item = find_dataset(plugins, name) if kind == "dataset" else plugins.get(f"{kind}s", name)
     name = item.name
     if data_root is not None and kind != "dataset":
         raise UsageError(f"--data-root is for data sets; {name!r} is a {kind}")
@@ -196,9 +200,12 @@ def checks_of(
         checks += _backbones(item)
     else:
         other = _subject(item, cls, given, plugins)
-        if data_root is not None:
+        if isinstance(item, DeclaredSet) and isinstance(other, DatasetSubject):
+            other = replace(other, root=item.home, data_root=data_root, named=asked)
+        elif data_root is not None:
             other = _with_files(item, other, data_root)
-        checks += [BoundCheck(kind, name, 0, fact, other) for fact in CHECKS[kind]]
+        left_out = OF_PLUGINS_ALONE if isinstance(item, DeclaredSet) else ()
+        checks += [BoundCheck(kind, name, 0, fact, other) for fact in CHECKS[kind] if fact not in left_out]
     reasons = {**getattr(cls, "known_failures", {}), **(known or {})}
     facts = {*CHECKS[kind], *REGISTRATION_CHECKS} | {f"{check.dims}d-{check.fact}" for check in checks if check.dims}
     unknown = sorted(set(reasons) - facts)
@@ -220,6 +227,10 @@ def kind_of(name: str, plugins: Registry) -> str:
     """
     if name.lower().startswith("monai:"):
         return "backbone"
+    if in_parts(name) is not None:
+        return "convention"
+    if is_path(name) and (Path(name).expanduser().is_dir() or name.lower().endswith((".csv", ".json"))):
+        return "dataset"
     reference = Reference.of(name)
     if reference is not None:
         return _kind_in_file(name, reference)
@@ -227,11 +238,16 @@ def kind_of(name: str, plugins: Registry) -> str:
     kinds = [kind for kind, short in names.items() if name in short or name in _full_names(plugins, kind)]
     if len(kinds) > 1:
         raise UsageError(f"{name!r} is a {' and a '.join(kinds)}; say which: --kind {kinds[0]}")
+    if not kinds and name in own_names(plugins):
+        return "dataset"
     if not kinds:
         for problem in plugins.problems:
             if name in (*problem.names, problem.entry_point, problem.distribution):
                 plugins.get(problem.kind or "methods", name)
-        raise UnknownNameError("plug-in", name, {short for each in names.values() for short in each})
+        unknown = UnknownNameError("plug-in", name, {short for each in names.values() for short in each})
+        if Path(name).is_dir():
+            unknown.args = (f"no plug-in is called {name!r}. There is a folder {name!r} here: bench check ./{name}",)
+        raise unknown
     return kinds[0]
 
 

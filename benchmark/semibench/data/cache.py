@@ -19,6 +19,8 @@ from torch import Tensor
 from semibench.contracts.cases import Case, CaseRef, Dataset, Frame
 from semibench.contracts.errors import CaseError, SemibenchError
 from semibench.contracts.identity import canonical, sha256
+from semibench.contracts.method import IGNORE
+from semibench.data.declared.dataset import DeclaredDataset
 from semibench.data.hashes import HashMemory, case_contents
 from semibench.data.png_checksums import check_pngs
 from semibench.data.roots import cache_dir
@@ -147,6 +149,13 @@ class CaseStore:
             raise LookupError(f"case {ref.key} is not in this store of {len(self._locations)} cases") from None
 
 
+def highest_class(label: Tensor, dataset: Dataset) -> int:
+    """Return the highest value of a label map. IGNORE doesn't count in a declared data set that has values to ignore."""
+    ignores = isinstance(dataset, DeclaredDataset) and bool(dataset.declaration.ignore)
+    counted = label[label != IGNORE] if ignores else label
+    return int(counted.max()) if counted.numel() else 0
+
+
 def check_case(case: Case, ref: CaseRef, dataset: Dataset) -> None:
     """Raise CaseError unless a decoded case is what the contract and its card promise."""
     card = dataset.card
@@ -162,10 +171,8 @@ def check_case(case: Case, ref: CaseRef, dataset: Dataset) -> None:
         problem = f"index() says has_label={ref.has_label}, read() returned {'a' if label is not None else 'no'} label"
     elif label is not None and (label.dtype != torch.uint8 or label.shape != image.shape[1:]):
         problem = f"expected a uint8 label {tuple(image.shape[1:])}; found {label.dtype} {tuple(label.shape)}"
-    elif label is not None and int(label.max()) >= len(card.classes):
-        problem = (
-            f"label values must be 0..{len(card.classes) - 1} ({', '.join(card.classes)}); found {int(label.max())}"
-        )
+    elif label is not None and (highest := highest_class(label, dataset)) >= len(card.classes):
+        problem = f"label values must be 0..{len(card.classes) - 1} ({', '.join(card.classes)}); found {highest}"
     elif case.spacing is not None and (len(case.spacing) != card.dims or min(case.spacing) <= 0):
         problem = f"spacing must be {card.dims} positive numbers or None; found {case.spacing}"
     elif len(case.frame.shape) != card.dims:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from semibench.contracts.method import IGNORE
 from semibench.data.pool import Pool
 
 POINTS = 2000
@@ -28,7 +29,7 @@ class Foreground:
             label = self._pool.label(row).cpu()
             classes = []
             for value in label.unique().tolist():
-                if value:
+                if value not in (0, IGNORE):
                     voxels = (label == value).nonzero()
                     step = -(-len(voxels) // POINTS)
                     classes.append(voxels[::step].clone())

@@ -25,7 +25,7 @@ from semibench.blocks.weak_intensity import weak_intensity
 from semibench.contracts.cards import DatasetCard
 from semibench.contracts.cases import CaseRef, Split
 from semibench.contracts.errors import UnsupportedError, UsageError
-from semibench.contracts.method import Samples, Task
+from semibench.contracts.method import IGNORE, Samples, Task
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Stream
 from semibench.data.cache import CaseStore
@@ -220,6 +220,8 @@ class TrainingData:
         self, pool: str, rows: Tensor, parts: tuple[Tensor, Tensor | None, Tensor], strong: tuple[Tensor, ...] = ()
     ) -> Samples:
         image, label, valid = parts
+        if label is not None:  # a data set's voxels to ignore are as invalid as padding, which has this label already
+            valid = valid & (label != IGNORE)
         return Samples(
             image=image,
             strong=strong,

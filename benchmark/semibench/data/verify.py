@@ -11,7 +11,8 @@ import torch
 
 from semibench.contracts.cases import CaseRef, Dataset, Split
 from semibench.contracts.errors import LayoutError, SemibenchError, one_line
-from semibench.data.cache import check_case
+from semibench.contracts.method import IGNORE
+from semibench.data.cache import check_case, highest_class
 from semibench.data.catalog import check_index
 from semibench.data.hashes import HashMemory
 from semibench.data.png_checksums import check_pngs
@@ -87,7 +88,7 @@ def verify(
             values = _case(dataset, ref, findings)
             if values is not None:
                 present |= values
-                empty += not (values - {0})
+                empty += not (values - {0, IGNORE})
             reporter.advance(done)
         reporter.end()
         absent = [name for value, name in enumerate(dataset.card.classes) if value not in present]
@@ -182,8 +183,8 @@ def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] |
         if tuple(truth.label.shape) != tuple(case.frame.shape):
             sizes = f"{tuple(truth.label.shape)}, but the image's native grid is {tuple(case.frame.shape)}"
             findings.append(Finding("error", "truth", ref.id, f"the label's native grid is {sizes}"))
-        if truth.label.numel() and int(truth.label.max()) >= len(dataset.card.classes):
-            findings.append(Finding("error", "truth", ref.id, f"label value {int(truth.label.max())} is not a class"))
+        if truth.label.numel() and (highest := highest_class(truth.label, dataset)) >= len(dataset.card.classes):
+            findings.append(Finding("error", "truth", ref.id, f"label value {highest} is not a class"))
     return None if case.label is None else set(torch.unique(case.label).tolist())
 
 

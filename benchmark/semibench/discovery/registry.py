@@ -22,6 +22,7 @@ from semibench.contracts import cards
 from semibench.contracts.errors import PluginError, SemibenchError, UnknownNameError, UsageError
 from semibench.contracts.identity import LOCAL, NAMED_IN_FULL
 from semibench.discovery import hookspecs, local_files, on_demand
+from semibench.discovery.adapted import convention_options
 from semibench.discovery.configuration import plugin_places
 from semibench.discovery.registered import KINDS, Kind, Problem, Registered, Source
 from semibench.installed_packages import Package, damaged_packages, packages
@@ -217,17 +218,18 @@ class Registry:
 
     def label(self, item: Registered) -> str:
         """Return the name by which a plugin is told from all others of its kind: the short one, unless another plugin has it."""
-        same = [other for other in self._items[item.kind] if other.name == item.name]
-        if item.distribution in NAMED_IN_FULL or (item.kind, item.name) in self._ambiguous:
+        plain = convention_options.plain_name(item.name)
+        if item.distribution in NAMED_IN_FULL or (item.kind, plain) in self._ambiguous:
             return item.full_name
-        return item.name if min(same, key=_built_in_first) is item else item.full_name
+        first = min((other for other in self._items[item.kind] if other.name == plain), key=_built_in_first)
+        return item.name if first.distribution == item.distribution else item.full_name
 
     def get(self, kind: str, name: str) -> Registered:
         """Look up a plugin.
 
         Args:
             kind: "methods", "backbones" ...
-            name: its short or full name, FILE.py:CLASS, or monai:NETWORK.
+            name: its short or full name, FILE.py:CLASS, or monai:NETWORK; for a convention with options also NAME@OPTION=VALUE.
 
         Raises:
             PluginError: if it is broken.
@@ -235,6 +237,9 @@ class Registry:
             UnknownNameError: otherwise; lists the valid names.
         """
         self._check_kind(kind)
+        parts = convention_options.in_parts(name) if kind == "conventions" else None
+        if parts is not None:
+            return convention_options.with_options(self.get(kind, parts[0]), parts[1])
         if (kind, name) in self._ambiguous:
             owners = ", ".join(item.full_name for item in self._ambiguous[kind, name])
             raise UsageError(f"{KINDS[kind].singular} {name!r} is ambiguous; use one of: {owners}")

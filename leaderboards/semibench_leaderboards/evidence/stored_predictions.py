@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from semibench.contracts.cases import Case, CaseRef, Frame
-from semibench.contracts.errors import CaseError, UnsupportedError
+from semibench.contracts.errors import CaseError, UnknownNameError, UnsupportedError
 from semibench.contracts.metric import Convention
 from semibench.discovery.registry import registry
 from semibench.evaluation.inference import resolve
@@ -83,8 +83,10 @@ class Rescored:
 
 
 def conventions_by_name(names: Sequence[str]) -> dict[str, Convention]:
-    """Name -> convention. Raises UnknownNameError for a convention that isn't installed."""
-    return {item.name: item.resolve()() for item in (registry().get("conventions", name) for name in names)}
+    """Name in tables of scores -> convention. Raises UnknownNameError for a convention that isn't installed."""
+    plugins = registry()
+    items = [plugins.get("conventions", name) for name in names]
+    return {plugins.label(item): item.resolve()() for item in items}
 
 
 def rescore_stored(
@@ -133,11 +135,12 @@ def _folder_for(
             return folder, ""
     inference = resolve(convention.inference, dims=inputs.dims, case_dims=inputs.card.dims)
     for folder, made_for in folders.items():
-        for other in conventions_by_name(made_for).values():
+        for other in made_for:
             try:
-                if resolve(other.inference, dims=inputs.dims, case_dims=inputs.card.dims) == inference:
+                (made,) = conventions_by_name([other]).values()
+                if resolve(made.inference, dims=inputs.dims, case_dims=inputs.card.dims) == inference:
                     return folder, ""
-            except UnsupportedError:
+            except (UnsupportedError, UnknownNameError):  # the second: in a file that nobody named
                 continue
     stored_conventions = ", ".join(sorted({other for made_for in folders.values() for other in made_for}))
     return (

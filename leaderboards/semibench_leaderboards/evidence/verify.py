@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from semibench.contracts.errors import SemibenchError, one_line
+from semibench.contracts.errors import SemibenchError, UnknownNameError, one_line
 from semibench.contracts.identity import SHORT
+from semibench.contracts.metric import Convention
 from semibench.data.declared.naming import find_dataset
 from semibench.discovery.registry import registry
 from semibench.reporting import Reporter
@@ -179,11 +180,15 @@ def _scores(
     for stem in sorted(set(means) - listed):
         verification.add("/".join(map(str, stem)), "wrong", f"{Result.FILE} has a mean, but {SCORES_FILE} has no case")
     for (checkpoint, predictor), part in claimed.groupby(["checkpoint", "predictor"], sort=False):
-        names = list(dict.fromkeys(part["convention"]))
+        conventions: dict[str, Convention] = {}
+        for name in dict.fromkeys(map(str, part["convention"])):
+            try:
+                conventions |= conventions_by_name([name])
+            except UnknownNameError as error:
+                verification.add(f"{checkpoint}/{predictor}/{name}", "unknown", f"not recomputed: {error}")
+                verification.unverified.append(f"{checkpoint}/{predictor}/{name}")
         try:
-            again = rescore_stored(
-                stored, inputs, refs, str(checkpoint), str(predictor), conventions_by_name(names), reporter
-            )
+            again = rescore_stored(stored, inputs, refs, str(checkpoint), str(predictor), conventions, reporter)
         except SemibenchError as error:
             verification.add(f"{checkpoint}/{predictor}", "wrong", str(error))
             continue

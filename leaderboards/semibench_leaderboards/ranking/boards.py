@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semibench.contracts.errors import UnknownNameError
+from semibench.contracts.errors import SemibenchError, UnknownNameError
 from semibench.contracts.identity import Score, Track
+from semibench.discovery.registry import registry
 from semibench.runfolder.records import ScoreSummary
 from semibench_leaderboards.ranking.bounds import NO_LABEL_LEFT, bounds_by_family, family, fitting, role_of, roles
 from semibench_leaderboards.ranking.doubts import board_warnings, row_notes
@@ -187,7 +188,7 @@ def _resolve(runs: Sequence[RunRecord], request: ScoreRequest) -> tuple[ScoredMe
             if "semibench-1" in conventions
             else min(conventions, key=lambda name: (-conventions[name], name))
         )
-    convention = convention.split(":", 1)[-1]
+    convention = _as_recorded(convention, conventions)
     if convention not in conventions:
         raise UnknownNameError("convention among the scores of these runs", convention, conventions)
     summaries = [summary for summary in summaries if summary.convention == convention]
@@ -200,6 +201,17 @@ def _resolve(runs: Sequence[RunRecord], request: ScoreRequest) -> tuple[ScoredMe
         raise UnknownNameError("predictor among the scores of these runs", str(request.predictor), predictors)
     score = Score(checkpoint=request.checkpoint, predictor=request.predictor, convention=convention)
     return ScoredMetric(score, metric), next(summary for summary in summaries if summary.metric == metric)
+
+
+def _as_recorded(name: str, known: Collection[str]) -> str:
+    """The name by which runs know a convention that a user names in full, by its file, or with an option written otherwise."""
+    if name in known:
+        return name
+    plugins = registry()
+    try:
+        return plugins.label(plugins.get("conventions", name))
+    except SemibenchError:  # one that isn't installed
+        return name.split(":", 1)[-1]
 
 
 def _higher(facts: ScoreSummary | None, shown: ScoredMetric) -> bool:

@@ -8,6 +8,9 @@ from typing import Any
 
 from semibench.contracts.errors import UnknownNameError, UsageError
 from semibench.contracts.identity import SHORT
+from semibench.data.declared.naming import find_dataset, is_path
+from semibench.discovery.local_files import Reference
+from semibench.discovery.registry import registry
 from semibench_leaderboards.ranking.boards import Board, board_differences, boards
 from semibench_leaderboards.ranking.references import control_of
 from semibench_leaderboards.ranking.rows import Row
@@ -22,6 +25,7 @@ LISTED = 12
 
 def chosen_runs(runs: Path, run_filter: RunFilter, *, scores: bool = True) -> list[RunRecord]:
     """The runs that match a filter. Raises UsageError, with what there is, where none does."""
+    run_filter = by_name(run_filter)
     records = read_runs(runs, run_filter, scores=scores)
     if records:
         return records
@@ -42,6 +46,21 @@ def chosen_runs(runs: Path, run_filter: RunFilter, *, scores: bool = True) -> li
     raise UsageError(f"no run under {runs} has {combination} together; there are: {'; '.join(existing[:LISTED])}{more}")
 
 
+def by_name(run_filter: RunFilter) -> RunFilter:
+    """The filter with names in place of paths: of a folder of data, of a file with a method or a network.
+
+    Raises an error that says what is wrong with a path."""
+    plugins = registry()
+    named = {}
+    if run_filter.dataset is not None and is_path(run_filter.dataset):
+        named["dataset"] = find_dataset(plugins, run_filter.dataset).full_name
+    for kind in ("method", "backbone"):
+        name = getattr(run_filter, kind)
+        if name is not None and Reference.of(name) is not None:
+            named[kind] = plugins.get(f"{kind}s", name).full_name
+    return run_filter.model_copy(update=named)
+
+
 def _check_filter(runs: Path, kind: str, value: Any, existing: set[Any]) -> None:
     """Raises an error where no run has this value, whatever the other filters are."""
     if kind in ("track", "row", "key"):
@@ -50,7 +69,7 @@ def _check_filter(runs: Path, kind: str, value: Any, existing: set[Any]) -> None
     elif kind == "phantom":
         if value not in existing:
             raise UsageError(f"all runs under {runs} are {'phantom' if not value else 'real'} data")
-    elif str(value).split(":")[-1] not in existing:
+    elif str(value).split(":")[-1] not in {str(name).split(":")[-1] for name in existing}:
         raise UnknownNameError(f"{kind} among the runs in {runs}", str(value), existing)
 
 

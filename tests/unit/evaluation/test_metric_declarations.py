@@ -158,9 +158,10 @@ def test_semibench_2_scores_when_asked_and_ranks_nothing_unasked() -> None:
 
 def test_a_subclass_may_have_another_tolerance() -> None:
     class Narrow(Semibench2):
-        tolerance = 0.5
+        options = Semibench2.Options(tolerance=0.5)
 
     truth, moved = np.zeros((9, 9), dtype=np.uint8), np.zeros((9, 9), dtype=np.uint8)
     truth[2:6, 2:6], moved[3:7, 2:6] = 1, 1
-    assert Narrow().score(moved, truth, (1.0, 1.0), 2)[1]["nsd_2mm"] == 0.5
+    assert Narrow().score(moved, truth, (1.0, 1.0), 2)[1]["nsd_0.5mm"] == 0.5
     assert Semibench2().score(moved, truth, (1.0, 1.0), 2)[1]["nsd_2mm"] == 1
+    assert set(Narrow.metrics) - set(Semibench1.metrics) == {"nsd_0.5mm", "nsd_0.5voxel"}

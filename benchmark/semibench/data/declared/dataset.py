@@ -24,6 +24,7 @@ from semibench.blocks.datasets.working_grid import case_on_grid
 from semibench.contracts.cases import Case, CaseRef, Dataset, DatasetOptions, PhantomOptions, Remark, Truth
 from semibench.contracts.errors import CaseError, UsageError
 from semibench.contracts.identity import Grid, canonical, sha256
+from semibench.contracts.method import IGNORE
 from semibench.data.declared.arrays import companions, read_channels, read_label
 from semibench.data.declared.declaration import Declaration
 from semibench.data.declared.found import Found, FoundCase, ending_of
@@ -203,7 +204,7 @@ class DeclaredDataset(FileDataset):
                     )
 
     def _label(self, ref: CaseRef, case: FoundCase) -> Volume:
-        """Reads the label as classes, along the axes of its image."""
+        """Reads the label as classes, with IGNORE where it holds a value to ignore, along the axes of its image."""
         assert case.label is not None
         if ref.id not in self._seen:
             self._seen[ref.id] = self._grid(case)
@@ -221,7 +222,7 @@ class DeclaredDataset(FileDataset):
         return Volume(self._classes(turned.array, case.label), turned.spacing, turned.affine)
 
     def _classes(self, stored: NDArray[Any], file: Path) -> NDArray[np.uint8]:
-        known = self.declaration.class_of()
+        known = {**self.declaration.class_of(), **dict.fromkeys(self.declaration.ignore, IGNORE)}
         present = np.unique(stored).tolist()
         unknown = [value for value in present if value not in known]
         if unknown:

@@ -59,7 +59,7 @@ class Declaration(BaseModel, frozen=True, extra="forbid"):
     classes: dict[int, Text] | None = None
     """Label value -> name of the class. Values with the same name are merged."""
     ignore: tuple[int, ...] = ()
-    """Label values that count as background."""
+    """Label values of voxels that are neither trained nor scored."""
     spacing: tuple[Annotated[float, Field(gt=0, le=1e6)], ...] | None = None
     """mm per axis, in the order of the axes; None: what the files say."""
     slice_axis: int | None = Field(None, ge=0, le=2)
@@ -132,10 +132,10 @@ class Declaration(BaseModel, frozen=True, extra="forbid"):
         return tuple(dict.fromkeys(values[value] for value in sorted(values, key=lambda value: (value != 0, value))))
 
     def class_of(self) -> Mapping[int, int]:
-        """Returns stored label value -> class."""
+        """Returns stored label value -> class, without the values to ignore."""
         names = self.class_names()
         values = self.classes or {0: BACKGROUND, 1: "foreground"}
-        return {value: names.index(name) for value, name in values.items()} | dict.fromkeys(self.ignore, 0)
+        return {value: names.index(name) for value, name in values.items()}
 
     def record(self) -> dict[str, Any]:
         """Returns what enters the key of a run: everything that decides what a case is, and no title."""

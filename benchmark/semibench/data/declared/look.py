@@ -177,7 +177,7 @@ def _classes(
         return {0: BACKGROUND, 1: "foreground", 255: "foreground"}, ignore
     if 255 in present and beside is not None:
         warnings.append(
-            f"{beside.file}: the value 255 beside 1 is taken as `ignore` and counts as background; list it under classes in "
+            f"{beside.file}: the value 255 beside 1 is taken as `ignore`: neither trained nor scored; list it under classes in "
             "semibench.yaml if it is a class"
         )
         present, ignore = [value for value in present if value != 255], (*ignore, 255)

@@ -103,12 +103,14 @@ def _first(problems: list[str]) -> list[str]:
 
 
 def _shares(dataset: DeclaredDataset, look: Look) -> tuple[dict[str, float], dict[int, int]]:
-    """Returns the share of each class among the pixels of all labels, and how many cases have each value."""
+    """Returns the share of each class among the pixels of all labels that aren't ignored, and how many cases have each value."""
     known, names = dataset.declaration.class_of(), dataset.card.classes
     pixels, cases = Counter[str](), Counter[int]()
     for item in look.values:
         for value, count in item.counts.items():
             cases[value] += 1
+            if value in dataset.declaration.ignore:
+                continue
             pixels[names[known[value]] if value in known else f"value {value} (not declared)"] += count
     total = sum(pixels.values())
     ordered = sorted(pixels, key=lambda name: names.index(name) if name in names else len(names))

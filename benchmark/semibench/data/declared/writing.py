@@ -11,6 +11,7 @@ import numpy as np
 
 from semibench.contracts.cases import CaseRef
 from semibench.contracts.errors import SemibenchError, UsageError
+from semibench.contracts.method import IGNORE
 from semibench.data.declared.dataset import DeclaredDataset
 from semibench.data.declared.declaration import FILE, Declaration
 from semibench.data.declared.found import PICTURE
@@ -78,11 +79,12 @@ def contact_picture(dataset: DeclaredDataset, refs: Sequence[CaseRef], path: Pat
             cut = slice_of(ref.id, image, label, None, axis=dataset.card.slice_axis or 0)
             image, label, title = np.asarray(cut.image), cut.truth, cut.title
         images.append(image)
-        labels.append(label)
+        labels.append(None if label is None else np.where(label == IGNORE, len(dataset.card.classes), label))
         captions.append(title)
     if not images:
         return None
-    return sheet(images, path, title=f"{dataset.card.name}: {', '.join(dataset.card.classes[1:])}", captions=captions,
+    outlined = [*dataset.card.classes[1:], *(["ignored"] if dataset.declaration.ignore else [])]
+    return sheet(images, path, title=f"{dataset.card.name}: {', '.join(outlined)}", captions=captions,
                  labels=labels, columns=PICTURED)  # fmt: skip
 
 

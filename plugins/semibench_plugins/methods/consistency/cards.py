@@ -24,6 +24,15 @@ CARDS = (
         url="https://arxiv.org/abs/1907.07034",
     ),
     MethodCard(
+        name="ac-mt",
+        title="AC-MT",
+        load=f"{__package__}.ac_mt:ACMT",
+        summary="mean teacher with consistency only where the student is ambiguous",
+        paper="Xu et al., Ambiguity-selective consistency regularization for mean-teacher semi-supervised medical image "
+        "segmentation, MedIA 88, 2023",
+        url="https://doi.org/10.1016/j.media.2023.102880",
+    ),
+    MethodCard(
         name="dct",
         title="DCT",
         load=f"{__package__}.dct:DCT",

@@ -94,7 +94,7 @@ def test_values_of_labels_become_classes_and_can_be_named_merged_and_ignored(tmp
     truth = dataset.truth(dataset.index()[0])
     assert truth is not None
     rows = truth.label[:, 0].tolist()
-    assert rows == [1] * 4 + [2] * 4 + [1] * 4 + [0] * 12
+    assert rows == [1] * 4 + [2] * 4 + [1] * 4 + [255] * 4 + [0] * 8
 
 
 def test_a_palette_stores_classes_by_number(tmp_path: Path) -> None:

@@ -22,9 +22,15 @@ from semibench_plugins.methods.consistency.entropy_minimisation import EntropyMi
 from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
 from semibench_plugins.methods.consistency.ua_mt import UAMT
 from semibench_plugins.methods.consistency.urpc import URPC
+from semibench_plugins.methods.contrast_and_prototypes.scp_net import SCPNet
+from semibench_plugins.methods.contrast_and_prototypes.ss_net.method import SSNet
+from semibench_plugins.methods.pseudo_labels.cnt_b import CnTB
 from semibench_plugins.methods.pseudo_labels.cps import CPS
 from semibench_plugins.methods.pseudo_labels.ctct import CTCT
+from semibench_plugins.methods.pseudo_labels.diffrect.method import DiffRect
 from semibench_plugins.methods.pseudo_labels.fixmatch import FixMatch
+from semibench_plugins.methods.pseudo_labels.medfct.method import MedFCT
+from semibench_plugins.methods.pseudo_labels.s4cvnet import S4CVNet
 from semibench_plugins.methods.systems.diff_cl.method import DiffCL
 from semibench_plugins.methods.systems.mgcc import MGCC
 from semibench_plugins.methods.systems.semsim.method import SemSim, SemSimMinus
@@ -45,6 +51,12 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (DCT, {}, "second", 1),
     (CPS, {}, "second", 1),
     (CTCT, {"second_width": 0.125}, "first", 1),
+    (S4CVNet, {"second_width": 0.125}, "first", 1),
+    (CnTB, {"second_width": 0.125}, "first", 1),
+    (MedFCT, {"second_width": 0.125}, "student", 1),
+    (DiffRect, {"rectifier_width": 0.125}, "net", 1),
+    (SSNet, {}, "net", 1),
+    (SCPNet, {}, "net", 1),
     (MGCC, {}, "net", 1),
     (AdaOutput, {"critic_filters": 4}, "net", 2),
     (DAN, {"critic_filters": 4}, "net", 1),
