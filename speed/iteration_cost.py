@@ -3,6 +3,7 @@
     python speed/iteration_cost.py                                  # this CPU, reduced size, both cases
     python speed/iteration_cost.py --case mgcc --recipe paper       # the weak policy of the paper, not the default
     python speed/iteration_cost.py --device cuda --paper-size --iterations 200 --precision bf16
+    python speed/iteration_cost.py --method all --out speed/method_costs.json     # every method: see method_costs.py
 
 Cases: `mgcc` (MGCC on mgcc-net, paper size 256 x 256, batch 4 + 4) and `vnet` (mean teacher on vnet, 112 x 112 x 80,
 batch 2 + 2). The harness side is `semibench.training.loop.train` on `TrainingData` over a case store: it draws and augments
@@ -21,31 +22,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from balls import training_data
+from method_costs import compare_all, measured
 from torch import Tensor
 
 from semibench import (
     Backbone,
     Batch,
-    Case,
-    CaseRef,
     Clock,
-    Dataset,
-    DatasetCard,
-    DatasetOptions,
-    Frame,
     Method,
     Recipe,
     Samples,
-    Split,
     Task,
-    Truth,
 )
-from semibench.data.cache import CaseStore
 from semibench.data.training import TrainingData
 from semibench.reporting import Reporter
 from semibench.training import seeding
@@ -80,37 +74,6 @@ REDUCED: Mapping[str, dict[str, Any]] = {
 WIDTHS: Mapping[str, float] = {"mgcc": 0.125, "vnet": 0.5}
 
 
-class Balls(Dataset):
-    """Bright balls on noise. Volumes are a fifth larger than the patch, so that crops are drawn."""
-
-    card: ClassVar[DatasetCard] = DatasetCard(name="balls", title="Balls", load="none:Balls", dims=2, modality="none")
-
-    def __init__(self, dims: int, patch: Sequence[int], count: int) -> None:
-        super().__init__(None, DatasetOptions())
-        shape = patch if dims == 2 else [round(side * 1.2) for side in patch]
-        self.shape, self.count = tuple(shape), count
-        self.card = Balls.card.model_copy(update={"dims": dims, "slice_axis": dims - 1 if dims == 3 else None})  # type: ignore[misc]
-        self.fingerprint = f"balls {self.shape} {count}"
-
-    def index(self) -> list[CaseRef]:
-        return [CaseRef("balls", f"{n:03}", f"{n:03}", "default", True) for n in range(self.count)]
-
-    def files(self, ref: CaseRef) -> tuple[Path, ...]:
-        return ()
-
-    def read(self, ref: CaseRef) -> Case:
-        generator = torch.Generator().manual_seed(int(ref.id))
-        axes = torch.meshgrid(*[torch.linspace(-1, 1, side) for side in self.shape], indexing="ij")
-        centre = torch.rand(len(axes), generator=generator) - 0.5
-        label = torch.stack([(axis - c) ** 2 for axis, c in zip(axes, centre, strict=True)]).sum(0) < 0.15
-        image = label.float() + 0.3 * torch.randn(self.shape, generator=generator)
-        return Case(ref, image[None], label.to(torch.uint8), None, Frame(self.shape))
-
-    def truth(self, ref: CaseRef) -> Truth | None:
-        label = self.read(ref).label
-        return None if label is None else Truth(label, None)
-
-
 def width_of(args: argparse.Namespace) -> float:
     return 1.0 if args.paper_size else WIDTHS[args.case]
 
@@ -131,13 +94,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 
 def data_of(recipe: Recipe, method: type[Method], device: torch.device, folder: Path) -> TrainingData:
-    dataset = Balls(recipe.dims, recipe.patch, 16)
-    refs = dataset.index()
-    store = CaseStore.build({"balls": dataset}, refs, folder)
-    split = Split(tuple(refs[:6]), tuple(refs[6:]), (), ())
-    return TrainingData(
-        split, store, card=dataset.card, recipe=recipe, dims=recipe.dims, streams=method.streams, seed=0, device=device
-    )
+    return training_data(recipe, method.streams, device, folder)
 
 
 def method_of(case: str, task: Task, width: float, device: torch.device) -> Method:
@@ -317,9 +274,19 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--at-most", type=float, default=1.10)
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--method", metavar="NAME", help="a method or `all`: beside a bare loop and `supervised`")
+    parser.add_argument("--dims", type=int, choices=[2, 3], help="with --method: only these dims")
+    parser.add_argument("--out", type=Path, help="with --method: a file of JSON that gets the figures")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--only", choices=["harness", "bare"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.block = args.block or (1 if choose(args.device).type == "cpu" else 20)
+    if args.one:
+        what, name, dims, network = args.one
+        print(json.dumps(measured(what, name, int(dims), network, args)))
+        return 0
+    if args.method:
+        return 0 if compare_all(args) else 1
     if args.only:
         print(json.dumps(run(args, args.only)))
         return 0

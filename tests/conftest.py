@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--learn: see tests/battery/test_learning.py."""
+    """--learn: see tests/battery/test_learning.py. --cpu: what a test costs, however busy the machine is."""
     parser.addoption("--learn", action="store_true", help="train all methods and record whether they learn")
+    parser.addoption("--learn-seeds", type=int, default=1, metavar="N", help="with how many seeds --learn trains")
+    parser.addoption(
+        "--cpu",
+        metavar="FILE",
+        help="append a line of JSON with the seconds of CPU of each test, its processes included",
+    )
+
+
+def _cpu_seconds() -> float:
+    """Returns the seconds of CPU that this process and its ended children have used."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Writes the line of --cpu."""
+    file, before = item.config.getoption("--cpu"), _cpu_seconds()
+    try:
+        return (yield)
+    finally:
+        if file:
+            line = json.dumps({"test": item.nodeid, "cpu_s": round(_cpu_seconds() - before, 2)})
+            with Path(file).open("a", encoding="utf-8") as lines:
+                lines.write(line + "\n")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

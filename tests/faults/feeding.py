@@ -33,8 +33,10 @@ FEW = ("--set", "phantom.scale=0.1", "--set", "phantom.cases=16")
 SCORED = ("--convention", "semibench-1", "--convention", "mgcc-2023")
 """Scores on the grid of the files and on that of the network."""
 
-SMALL = (*SMOKE, *FEW, "--set", "iterations=3", *SCORED, "--no-track", "--no-pictures")
-"""The same on few small images, with nothing beside it."""
+SMALL = (
+    *SMOKE, *FEW, "--set", "iterations=3", "--set", "checkpoint_every=1", *SCORED, "--no-track", "--no-pictures",
+)  # fmt: skip
+"""The same on few small images, with nothing beside it, and with a checkpoint before the last one."""
 
 UNFORESEEN = "(--debug and the run's log.txt show where)"
 """The end of the guard's sentence for an error that a plug-in didn't foresee: one line, but no answer to a malformed input."""

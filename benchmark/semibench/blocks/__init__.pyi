@@ -1,4 +1,8 @@
 # The names that `semibench.blocks` exports, each listed here and nowhere else.
+from .class_balance import (
+    class_counts as class_counts,
+    inverse_frequency as inverse_frequency,
+)
 from .colour import (
     colour_jitter as colour_jitter,
 )
@@ -125,6 +129,9 @@ from .difficulty import (
 )
 from .diffusion import (
     LabelDiffusion as LabelDiffusion,
+)
+from .distance_maps import (
+    distance_maps as distance_maps,
 )
 from .distances import (
     EmptyMaskError as EmptyMaskError,

@@ -154,13 +154,16 @@ def check_copies_are_independent(subject: BackboneSubject) -> None:
 
 
 def check_every_parameter_gets_a_gradient(subject: BackboneSubject) -> None:
-    """Every parameter gets a gradient from the logits, including those of the noisy path if "time" is provided."""
+    """Every parameter gets a gradient from the logits, including those of the noisy path if "time" is provided, and of prompts
+    if "prompts" is."""
     net = subject.build().train()
     reseed()
     images = subject.images()
     logits = net(images)
     if "time" in subject.backbone.provides:
         logits = logits + net.decode(_noisy_maps(subject, net, images), images.shape[2:])
+    if "prompts" in subject.backbone.provides:
+        logits = logits + _prompted(net, images, subject.outputs, place=3)
     logits.square().mean().backward()
     dead = [name for name, parameter in net.named_parameters() if parameter.grad is None]
     assert not dead, f"no gradient reaches {dead[:5]}"
@@ -172,6 +175,28 @@ def _noisy_maps(subject: BackboneSubject, net: Backbone, images: Tensor, time: i
     noisy = torch.randn((len(images), subject.outputs, *images.shape[2:]), generator=generator)
     steps = torch.full((len(images),), time, dtype=torch.int64)
     return net.encode(images, noisy=noisy, time=steps)  # type: ignore[call-arg]
+
+
+def _prompted(net: Backbone, images: Tensor, outputs: int, place: int) -> Tensor:
+    """Returns the logits with one point of each class, all at the same place."""
+    shape = len(images), outputs
+    points, labels = torch.full((*shape, 2), place), torch.arange(outputs).expand(shape)
+    prompts = net.prompt(points, labels, images.shape[2:])  # type: ignore[operator]
+    decoded = net.decoder(net.encode(images), prompts)
+    return net.enlarge(net.decoder.head(decoded[0]), images.shape[2:])
+
+
+def check_prompts_count(subject: BackboneSubject) -> None:
+    """If "prompts" is provided, logits with points have the shape of those without, and depend on the points' places."""
+    if "prompts" not in subject.backbone.provides:
+        return
+    net, images = subject.build().eval(), subject.images()
+    with torch.no_grad():
+        alone = net(images)
+        here, there = (_prompted(net, images, subject.outputs, place) for place in (3, 20))
+    assert here.shape == alone.shape, f"with prompts {tuple(here.shape)}, without {tuple(alone.shape)}"
+    assert not torch.equal(here, alone), "prompts have no effect on the logits"
+    assert not torch.equal(here, there), "the place of a point has no effect on the logits"
 
 
 def check_time_is_fused(subject: BackboneSubject) -> None:

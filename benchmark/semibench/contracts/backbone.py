@@ -56,7 +56,9 @@ class Backbone(nn.Module):
     provides: ClassVar[frozenset[str]] = frozenset()
     """What the backbone offers beyond the contract: "stages" (a property that lists the modules whose outputs are the
     encoder maps, for hooks; they must not be registered twice), "time" (`encode(images, noisy=None, time=None)`; without
-    a time the fusion is skipped), "dropout", "prompts"."""
+    a time the fusion is skipped), "dropout", "prompts" (`prompt(points, labels, size)` turns points (B, N, 2) as (y, x) in
+    pixels of an image of that size, and their classes (B, N), into tokens; decoders take them as
+    `decoder(features, prompts)`, and work without)."""
     dims: int
     """2 or 3."""
     channels: tuple[int, ...]

@@ -131,7 +131,7 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     batch = recipe.labeled_batch + recipe.unlabeled_batch
     set_threads(request.threads, voxels=batch * math.prod(recipe.patch))
     split, warnings = draw_split(resolved)
-    warnings += _random_start(resolved)
+    warnings += _start_weights(resolved)
     warnings += _taken_apart(resolved, split)
     warnings += [item.assumed for item in resolved.plugins.values() if item.assumed]
     no_best = why_no_best(recipe, split)
@@ -149,13 +149,22 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     return plan
 
 
-def _random_start(resolved: Resolved) -> list[str]:
-    """Returns a warning if the network was published with pretrained weights and none are given."""
+def _start_weights(resolved: Resolved) -> list[str]:
+    """Returns a warning if the network was published with pretrained weights and none, or others, are given."""
     item = resolved.names.backbone
-    if resolved.request.weights is not None or not item.card.weights:
+    if not item.card.weights:
         return []
     names = ", ".join(file.name for file in item.card.weights)
-    return [f"{item.name} starts from random weights: it was published with {names}; pass a weight file with --weights"]
+    if resolved.request.weights is None:
+        return [
+            f"{item.name} starts from random weights: it was published with {names}; pass a weight file with --weights"
+        ]
+    found, known = resolved.spec.entry.init, {file.sha256 for file in item.card.weights}
+    if None in known or found in known:
+        return []
+    expected = ", ".join(f"{file.name} ({file.sha256})" for file in item.card.weights)
+    return [f"{resolved.request.weights} is another file than the published weights of {item.name}: its sha256 is {found}, "
+            f"expected {expected}. The run starts from it all the same"]  # fmt: skip
 
 
 def _taken_apart(resolved: Resolved, split: Split) -> list[str]:

@@ -101,4 +101,22 @@ def semibench_backbones() -> list[BackboneCard]:
             dims=(2, 3),
             provides=("stages", "time", "dropout"),
         ),
+        BackboneCard(
+            name="sam",
+            title="SAM",
+            load=f"{here}.sam.network:SAM",
+            summary="ViT-B image encoder, point prompts of classes and mask decoder of the Segment Anything Model",
+            paper="Kirillov et al., Segment Anything, ICCV 2023; decoder and prompts of CPC-SAM, MICCAI 2024",
+            url="https://github.com/facebookresearch/segment-anything",
+            dims=(2,),
+            provides=("prompts",),
+            weights=(
+                WeightFile(
+                    name="SAM ViT-B",
+                    sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+                    licence="Apache-2.0",
+                    obtain="sam_vit_b_01ec64.pth, linked from the README of the repository",
+                ),
+            ),
+        ),
     ]

@@ -6,8 +6,12 @@ from semibench import MethodCard, hookimpl
 from semibench_plugins.methods.adaptation import cards as adaptation
 from semibench_plugins.methods.baselines import cards as baselines
 from semibench_plugins.methods.consistency import cards as consistency
+from semibench_plugins.methods.contrast_and_prototypes import cards as contrast_and_prototypes
 from semibench_plugins.methods.generalisation import cards as generalisation
+from semibench_plugins.methods.imbalance import cards as imbalance
+from semibench_plugins.methods.mutual_consistency import cards as mutual_consistency
 from semibench_plugins.methods.pseudo_labels import cards as pseudo_labels
+from semibench_plugins.methods.shape import cards as shape
 from semibench_plugins.methods.systems import cards as systems
 
 
@@ -17,8 +21,12 @@ def semibench_methods() -> list[MethodCard]:
     return [
         *baselines.CARDS,
         *consistency.CARDS,
+        *mutual_consistency.CARDS,
         *pseudo_labels.CARDS,
+        *shape.CARDS,
+        *contrast_and_prototypes.CARDS,
         *adaptation.CARDS,
         *generalisation.CARDS,
+        *imbalance.CARDS,
         *systems.CARDS,
     ]

@@ -24,6 +24,15 @@ CARDS = (
         url="https://arxiv.org/abs/1907.07034",
     ),
     MethodCard(
+        name="ac-mt",
+        title="AC-MT",
+        load=f"{__package__}.ac_mt:ACMT",
+        summary="mean teacher with consistency only where the student is ambiguous",
+        paper="Xu et al., Ambiguity-selective consistency regularization for mean-teacher semi-supervised medical image "
+        "segmentation, MedIA 88, 2023",
+        url="https://doi.org/10.1016/j.media.2023.102880",
+    ),
+    MethodCard(
         name="dct",
         title="DCT",
         load=f"{__package__}.dct:DCT",
@@ -38,5 +47,40 @@ CARDS = (
         summary="auxiliary decoders on perturbed encoder features agree with the main decoder",
         paper="Ouali et al., Semi-Supervised Semantic Segmentation with Cross-Consistency Training, CVPR 2020",
         url="https://arxiv.org/abs/2003.09005",
+    ),
+    MethodCard(
+        name="em",
+        title="EM",
+        load=f"{__package__}.entropy_minimisation:EntropyMinimisation",
+        summary="predictions on unlabeled samples are to be certain: their entropy is minimised",
+        paper="Vu et al., ADVENT: Adversarial Entropy Minimization for Domain Adaptation in Semantic Segmentation, CVPR 2019 "
+        "(its direct entropy term)",
+        url="https://arxiv.org/abs/1811.12833",
+    ),
+    MethodCard(
+        name="ict",
+        title="ICT",
+        load=f"{__package__}.ict:ICT",
+        summary="the prediction for a mix of two unlabeled images is the mix of the teacher's predictions",
+        paper="Verma et al., Interpolation Consistency Training for Semi-Supervised Learning, IJCAI 2019",
+        url="https://arxiv.org/abs/1903.03825",
+    ),
+    MethodCard(
+        name="ict-med",
+        title="ICT-Med",
+        load=f"{__package__}.ict:ICTMed",
+        summary="interpolation consistency under the name of its medical publication; the published code is that of ICT",
+        paper="Basak et al., An Embarrassingly Simple Consistency Regularization Method for Semi-Supervised Medical Image "
+        "Segmentation, ISBI 2022",
+        url="https://arxiv.org/abs/2202.00677",
+    ),
+    MethodCard(
+        name="urpc",
+        title="URPC",
+        load=f"{__package__}.urpc:URPC",
+        summary="predictions at several scales of one decoder agree with their mean, less where they diverge",
+        paper="Luo et al., Efficient Semi-supervised Gross Target Volume of Nasopharyngeal Carcinoma Segmentation via "
+        "Uncertainty Rectified Pyramid Consistency, MICCAI 2021",
+        url="https://arxiv.org/abs/2012.07042",
     ),
 )

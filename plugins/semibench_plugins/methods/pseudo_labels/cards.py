@@ -32,11 +32,61 @@ CARDS = (
         dims=(2,),
     ),
     MethodCard(
+        name="s4cvnet",
+        title="S4CVNet",
+        load=f"{__package__}.s4cvnet:S4CVNet",
+        summary="a convolutional network and a transformer learn from each other and from the transformer's moving average",
+        paper="Wang et al., When CNN Meet with ViT: Towards Semi-Supervised Learning for Multi-Class Medical Image Semantic "
+        "Segmentation, ECCV Workshops 2022",
+        url="https://arxiv.org/abs/2208.06449",
+        dims=(2,),
+    ),
+    MethodCard(
+        name="cnt-b",
+        title="CnT-B (reconstruction)",
+        load=f"{__package__}.cnt_b:CnTB",
+        summary="a convolutional network and a transformer; the more certain one teaches the other (our reconstruction)",
+        paper="Huang et al., Semi-supervised Convolutional Vision Transformer with Bi-level Uncertainty Estimation for "
+        "Medical Image Segmentation, ACM MM 2023",
+        dims=(2,),
+    ),
+    MethodCard(
+        name="medfct",
+        title="MedFCT",
+        load=f"{__package__}.medfct.method:MedFCT",
+        summary="a U-Net and a Swin-UNet exchange features in the Fourier domain; their average teaches them at three levels",
+        paper="Xie et al., MedFCT: A Frequency Domain Joint CNN-Transformer Network for Semi-supervised Medical Image "
+        "Segmentation, ICME 2023",
+        url="https://doi.org/10.1109/ICME55011.2023.00328",
+        dims=(2,),
+    ),
+    MethodCard(
+        name="diffrect",
+        title="DiffRect",
+        load=f"{__package__}.diffrect.method:DiffRect",
+        summary="FixMatch whose pseudo-labels a second network corrects by diffusion in its feature space",
+        paper="Liu et al., DiffRect: Latent Diffusion Label Rectification for Semi-supervised Medical Image Segmentation, "
+        "MICCAI 2024",
+        url="https://arxiv.org/abs/2407.09918",
+        dims=(2,),
+    ),
+    MethodCard(
         name="fixmatch",
         title="FixMatch",
         load=f"{__package__}.fixmatch:FixMatch",
         summary="a confident prediction on the weak view becomes the label for the strong view of the same image",
         paper="Sohn et al., FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, NeurIPS 2020",
         url="https://arxiv.org/abs/2001.07685",
+    ),
+    MethodCard(
+        name="cpc-sam",
+        title="CPC-SAM",
+        load=f"{__package__}.cpc_sam:CPCSAM",
+        summary="two mask decoders of SAM prompt each other with points of their predictions",
+        paper="Miao et al., Cross Prompting Consistency with Segment Anything Model for Semi-supervised Medical Image "
+        "Segmentation, MICCAI 2024",
+        url="https://arxiv.org/abs/2407.05416",
+        dims=(2,),
+        backbone="sam",
     ),
 )

@@ -23,6 +23,10 @@ FAMILIES = {
     "csc-pa": "cross_entropy",
     "saml": "dice",
     "diff-cl": "dice of the foreground + weighted cross_entropy",
+    "cld": "dice_ce_foreground",
+    "dhc": "dice_ce_foreground",
+    "simis": "dice_ce_foreground",
+    "skcdf": "dice_ce_foreground",
 }
 """The supervised loss of methods that have no option for it."""
 SAME = {"dice_ce of regions": "dice_ce"}

@@ -1,0 +1,1 @@
+"""SAM, the Segment Anything Model, as a backbone that takes point prompts."""

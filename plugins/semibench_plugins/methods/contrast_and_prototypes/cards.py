@@ -1,0 +1,26 @@
+"""Cards of the methods in this folder. Cheap to import: a class is loaded when a run uses it."""
+
+from __future__ import annotations
+
+from semibench import MethodCard
+
+CARDS = (
+    MethodCard(
+        name="ss-net",
+        title="SS-Net",
+        load=f"{__package__}.ss_net.method:SSNet",
+        summary="predictions resist adversarial noise, and features approach stored features of their class",
+        paper="Wu et al., Exploring Smoothness and Class-Separation for Semi-supervised Medical Image Segmentation, "
+        "MICCAI 2022",
+        url="https://arxiv.org/abs/2203.01324",
+    ),
+    MethodCard(
+        name="scp-net",
+        title="SCP-Net",
+        load=f"{__package__}.scp_net:SCPNet",
+        summary="the classifier agrees with predictions by prototypes of the same image and of the other images",
+        paper="Zhang et al., Self-aware and Cross-sample Prototypical Learning for Semi-supervised Medical Image "
+        "Segmentation, MICCAI 2023",
+        url="https://arxiv.org/abs/2305.16214",
+    ),
+)

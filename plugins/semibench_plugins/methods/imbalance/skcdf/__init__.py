@@ -1,0 +1,1 @@
+"""SKCDF: two decoders, attention between labeled and unlabeled samples, and balanced heads."""

@@ -1,0 +1,1 @@
+"""Methods that learn a signed distance map beside the segmentation."""
