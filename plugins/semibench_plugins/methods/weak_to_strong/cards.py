@@ -14,4 +14,14 @@ CARDS = (
         url="https://arxiv.org/abs/2208.09910",
         dims=(2,),
     ),
+    MethodCard(
+        name="augseg",
+        title="AugSeg",
+        load=f"{__package__}.augseg:AugSeg",
+        summary="mean teacher; strong views by random intensity changes, with labeled patches pasted into uncertain images",
+        paper="Zhao et al., Augmentation Matters: A Simple-yet-Effective Approach to Semi-supervised Semantic Segmentation, "
+        "CVPR 2023",
+        url="https://arxiv.org/abs/2212.04976",
+        dims=(2,),
+    ),
 )
