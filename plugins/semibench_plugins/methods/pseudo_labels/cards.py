@@ -79,4 +79,14 @@ CARDS = (
         dims=(2,),
         backbone="sam",
     ),
+    MethodCard(
+        name="cisc-r",
+        title="CISC-R",
+        load=f"{__package__}.cisc_r:CISCR",
+        summary="self-training in three stages; similarity to a labeled image of the class weighs the pseudo-labels",
+        paper="Wu et al., Querying Labeled for Unlabeled: Cross-Image Semantic Consistency Guided Semi-Supervised Semantic "
+        "Segmentation, TPAMI 2023",
+        url="https://github.com/Luffy03/CISC-R",
+        dims=(2,),
+    ),
 )
