@@ -89,4 +89,13 @@ CARDS = (
         url="https://github.com/Luffy03/CISC-R",
         dims=(2,),
     ),
+    MethodCard(
+        name="abd",
+        title="ABD",
+        load=f"{__package__}.abd:ABD",
+        summary="cross teaching on two views of each image; patches move between the views by how confident they are",
+        paper="Chi et al., Adaptive Bidirectional Displacement for Semi-Supervised Medical Image Segmentation, CVPR 2024",
+        url="https://github.com/chy-upc/ABD",
+        dims=(2,),
+    ),
 )
