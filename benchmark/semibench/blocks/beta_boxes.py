@@ -42,7 +42,8 @@ def beta_box_mask(
     if min(shape) <= 0.0 or not 0.0 <= start < 1.0:
         raise ValueError(f"expected a positive shape and 0 <= start < 1; got shape={shape}, start={start}")
     device = None if like is None else like.device
-    left = float(torch.distributions.Beta(*(torch.tensor(value, dtype=torch.float64) for value in shape)).sample())
+    first, second = torch.tensor(shape, dtype=torch.float64)
+    left = float(torch.distributions.Beta(first, second).sample())
     mask = torch.ones((batch, *size), dtype=torch.bool, device=device)
     for axis, side in enumerate(size):
         half = int(side * (1.0 - left) ** (1.0 / len(size))) // 2

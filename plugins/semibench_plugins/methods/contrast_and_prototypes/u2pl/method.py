@@ -126,7 +126,7 @@ class U2PL(Method):
         super().__init__(task, backbones, options)
         self.options, self.classes = options, len(task.classes)
         self.student = Represented(backbones())
-        rule = "none" if options.statistics == "every-pass" else "ema"
+        rule: Literal["none", "ema"] = "none" if options.statistics == "every-pass" else "ema"
         self.teacher = Teacher(self.student, options.decay, buffers=rule, mode="eval")
         sizes = (5 * options.bank // 3, *[options.bank] * (self.classes - 1))
         self.memory = Memory(sizes, self.student.width)

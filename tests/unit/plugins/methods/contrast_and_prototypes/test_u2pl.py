@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semibench import IGNORE
 from semibench_plugins.methods.contrast_and_prototypes.u2pl.contrast import Contrast, Memory, Pixels, negatives
-from semibench_plugins.methods.contrast_and_prototypes.u2pl.method import U2PL, half_boxes, reweighted
+from semibench_plugins.methods.contrast_and_prototypes.u2pl.method import U2PL, Represented, half_boxes, reweighted
 
 
 def method(**options: Any) -> tuple[U2PL, Any]:
@@ -116,6 +116,14 @@ def test_boxes_have_half_of_the_area() -> None:
     assert (masks.flatten(1).float().mean(1) - 0.5).abs().max() < 0.02
     wide = masks.any(1).sum(1)
     assert int(wide.min()) > 20 and int(wide.max()) < 40 and len(wide.unique()) > 5
+
+
+def test_representation_has_the_published_size_on_the_published_decoder() -> None:
+    net = torch.nn.Module()
+    net.decoder = torch.nn.Module()
+    cast(Any, net.decoder).channels = (512,)
+    found = Represented(cast(Any, net)).represent
+    assert sum(one.numel() for one in found.parameters()) == 1_836_800
 
 
 def test_supervised_part_copies_and_nothing_reaches_the_teacher() -> None:
