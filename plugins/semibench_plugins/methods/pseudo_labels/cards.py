@@ -89,4 +89,23 @@ CARDS = (
         dims=(2,),
         backbone="sam",
     ),
+    MethodCard(
+        name="cisc-r",
+        title="CISC-R",
+        load=f"{__package__}.cisc_r:CISCR",
+        summary="self-training in three stages; similarity to a labeled image of the class weighs the pseudo-labels",
+        paper="Wu et al., Querying Labeled for Unlabeled: Cross-Image Semantic Consistency Guided Semi-Supervised Semantic "
+        "Segmentation, TPAMI 2023",
+        url="https://github.com/Luffy03/CISC-R",
+        dims=(2,),
+    ),
+    MethodCard(
+        name="abd",
+        title="ABD",
+        load=f"{__package__}.abd:ABD",
+        summary="cross teaching on two views of each image; patches move between the views by how confident they are",
+        paper="Chi et al., Adaptive Bidirectional Displacement for Semi-Supervised Medical Image Segmentation, CVPR 2024",
+        url="https://github.com/chy-upc/ABD",
+        dims=(2,),
+    ),
 )

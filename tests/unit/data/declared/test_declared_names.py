@@ -112,6 +112,12 @@ def test_a_study_is_one_whether_its_folder_is_named_by_path_or_by_name(here: Pat
     assert str(caught.value).endswith("choose --study NAME:\n  request.draw: 0 there, 1 here")
 
 
+def test_show_lists_the_options_of_a_folder_in_words(here: Path) -> None:
+    picture_folders(here / "mine", NAMES)
+    shown = in_one_line(bench("show", "dataset", "./mine", width=200).stdout)
+    assert "size tuple[int, ...] | None – " in shown and "0x" not in shown and "FieldInfo" not in shown
+
+
 def test_registering_keeps_what_a_configuration_file_says(here: Path) -> None:
     picture_folders(here / "mine", NAMES)
     text = (

@@ -10,7 +10,8 @@ import torch
 from support.methods_support import Collected, case_of, clock, reached
 from torch import Tensor, nn
 
-from semibench import IGNORE
+from semibench import IGNORE, Term
+from semibench.run.settings import term_records
 from semibench_plugins.methods.pseudo_labels.diffrect.colours import coloured, label_distance, palette
 from semibench_plugins.methods.pseudo_labels.diffrect.method import DiffRect
 from semibench_plugins.methods.pseudo_labels.diffrect.rectifier import (
@@ -120,7 +121,10 @@ def test_steps_in_their_order_and_what_they_train() -> None:
 
 def test_corrected_labels_come_later() -> None:
     assert len(one_step(step=3)[1].calls) == 2
-    assert DiffRect.terms["rectified"].at(999 / 30000) == 0.0 and DiffRect.terms["rectified"].at(1 / 30) == 1.0
+    records = term_records(DiffRect.terms, DiffRect.presets["acdc"]["terms"])
+    own, published = DiffRect.terms["rectified"], Term.restore(records["rectified"])
+    assert own.at(999 / 30000) == published.at(999 / 30000) == 0.0 and published.at(1 / 30) == 1.0
+    assert own.at(0.5) == pytest.approx(math.exp(-5 / 4)) and own.at(1.0) == 1.0
 
 
 def test_it_is_for_two_dimensions() -> None:
