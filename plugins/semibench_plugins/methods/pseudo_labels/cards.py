@@ -69,4 +69,12 @@ CARDS = (
         dims=(2,),
         backbone="sam",
     ),
+    MethodCard(
+        name="gapmatch",
+        title="GapMatch (reconstruction)",
+        load=f"{__package__}.gapmatch:GapMatch",
+        summary="FixMatch whose strong views are also learned by weights moved up the loss (our reconstruction)",
+        paper="Huang et al., GapMatch: Bridging Instance and Model Perturbations for Enhanced Semi-Supervised Medical Image "
+        "Segmentation, AAAI 2025",
+    ),
 )
