@@ -16,13 +16,16 @@ pytestmark = pytest.mark.no_cover  # the other tests measure coverage; tracing c
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "adaoutput": {"critic_filters": 4},
     "caml": {"width": 8, "positions": 64},
+    "dan": {"critic_filters": 4},
     "ctct": {"second_width": 0.125},
     "s4cvnet": {"second_width": 0.125},
     "cnt-b": {"second_width": 0.125},
+    "medfct": {"second_width": 0.125},
     "diff-cl": {"samples": 128, "extremes": 16, "anchors": 32, "bank": 64, "added": 64, "width": 8},
     "a-and-d": {"ddim_steps": 2},
     "dtlp-net": {"ddim_steps": 2},
     "sassnet": {"critic_filters": 4},
+    "u2pl": {"bank": 64, "anchors": 16, "samples": 8},
     "latent-diffusion": {"vae_steps": 2, "unet_steps": 2, "ddim_steps": 2},
 }
 """Options that make a plug-in small enough for tests."""

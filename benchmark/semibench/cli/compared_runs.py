@@ -15,6 +15,7 @@ import typer
 
 from semibench.cli.console import Output, duration, stderr, stdout, table
 from semibench.cli.progress import Screen
+from semibench.contracts.errors import one_line
 from semibench.contracts.identity import SHORT
 from semibench.data.declared.naming import short_name
 from semibench.reporting import Reporter
@@ -129,9 +130,13 @@ class References:
 
     def _work(self) -> None:
         for row in self.rows:
-            if not self._stopped.is_set():
-                self._run(row)
-            self._ended[row.title].set()
+            try:
+                if not self._stopped.is_set():
+                    self._run(row)
+            except (OSError, ValueError) as error:  # its turn comes again after the run, and then its error is shown
+                self.reporter.note(f"{row.title} can't run beside the run and follows it: {one_line(error)}")
+            finally:
+                self._ended[row.title].set()
 
     def _run(self, row: Compared) -> None:
         log = self._log(row)

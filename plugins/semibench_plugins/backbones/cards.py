@@ -91,6 +91,16 @@ def semibench_backbones() -> list[BackboneCard]:
             ),
         ),
         BackboneCard(
+            name="mfmsnet",
+            title="MFMSNet",
+            load=f"{here}.mfmsnet:MFMSNet",
+            summary="octave ResNet-50; skips exchange high and low frequencies by attention, three scales are fused; sides of 32 k",
+            paper="Wu et al., MFMSNet: A Multi-frequency and Multi-scale Interactive CNN-Transformer Hybrid Network for breast "
+            "ultrasound image segmentation, Computers in Biology and Medicine 177, 2024",
+            url="https://github.com/wrc990616/MFMSNet",
+            dims=(2,),
+        ),
+        BackboneCard(
             name="diffusion-vnet",
             title="Diffusion V-Net",
             load=f"{here}.diffusion_vnet:DiffusionVNet",

@@ -15,4 +15,13 @@ CARDS = (
         protocols=("umda",),
         default_for=("umda",),
     ),
+    MethodCard(
+        name="dan",
+        title="DAN",
+        load=f"{__package__}.dan:DAN",
+        summary="segmentations of unlabeled images are to look like those of labeled ones to an evaluation network",
+        paper="Zhang et al., Deep Adversarial Networks for Biomedical Image Segmentation Utilizing Unannotated Images, "
+        "MICCAI 2017",
+        url="https://doi.org/10.1007/978-3-319-66179-7_47",
+    ),
 )

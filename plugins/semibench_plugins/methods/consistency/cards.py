@@ -49,6 +49,41 @@ CARDS = (
         url="https://arxiv.org/abs/2003.09005",
     ),
     MethodCard(
+        name="em",
+        title="EM",
+        load=f"{__package__}.entropy_minimisation:EntropyMinimisation",
+        summary="predictions on unlabeled samples are to be certain: their entropy is minimised",
+        paper="Vu et al., ADVENT: Adversarial Entropy Minimization for Domain Adaptation in Semantic Segmentation, CVPR 2019 "
+        "(its direct entropy term)",
+        url="https://arxiv.org/abs/1811.12833",
+    ),
+    MethodCard(
+        name="ict",
+        title="ICT",
+        load=f"{__package__}.ict:ICT",
+        summary="the prediction for a mix of two unlabeled images is the mix of the teacher's predictions",
+        paper="Verma et al., Interpolation Consistency Training for Semi-Supervised Learning, IJCAI 2019",
+        url="https://arxiv.org/abs/1903.03825",
+    ),
+    MethodCard(
+        name="ict-med",
+        title="ICT-Med",
+        load=f"{__package__}.ict:ICTMed",
+        summary="interpolation consistency under the name of its medical publication; the published code is that of ICT",
+        paper="Basak et al., An Embarrassingly Simple Consistency Regularization Method for Semi-Supervised Medical Image "
+        "Segmentation, ISBI 2022",
+        url="https://arxiv.org/abs/2202.00677",
+    ),
+    MethodCard(
+        name="urpc",
+        title="URPC",
+        load=f"{__package__}.urpc:URPC",
+        summary="predictions at several scales of one decoder agree with their mean, less where they diverge",
+        paper="Luo et al., Efficient Semi-supervised Gross Target Volume of Nasopharyngeal Carcinoma Segmentation via "
+        "Uncertainty Rectified Pyramid Consistency, MICCAI 2021",
+        url="https://arxiv.org/abs/2012.07042",
+    ),
+    MethodCard(
         name="w2spc",
         title="w2sPC (reconstruction)",
         load=f"{__package__}.w2spc:W2SPC",

@@ -41,7 +41,7 @@ class MCNet(Method):
 
     L = .5 sum_i Dice(p_i, y) + w sum_{i != j} mean (p_i - sharp(p_j))^2, sharp(p) = p^(1/T) / sum_c p_c^(1/T), T = .1. w
     rises to 1 as exp(-5 (1 - t)^2), in 40 steps over the first two fifths of the run. The Dice has no squares, sums over
-    the batch and leaves the background out; sharpening several classes is our extension of the published two.
+    the batch and leaves the background out. The authors sharpen two classes, where the divisor is p^(1/T) + (1 - p)^(1/T).
     The paper calls sharp(p_j) a pseudo-label. The authors' code lets the gradient through it, which is the default here;
     `stop_gradient` makes it a constant.
 

@@ -51,6 +51,26 @@ CARDS = (
         dims=(2,),
     ),
     MethodCard(
+        name="medfct",
+        title="MedFCT",
+        load=f"{__package__}.medfct.method:MedFCT",
+        summary="a U-Net and a Swin-UNet exchange features in the Fourier domain; their average teaches them at three levels",
+        paper="Xie et al., MedFCT: A Frequency Domain Joint CNN-Transformer Network for Semi-supervised Medical Image "
+        "Segmentation, ICME 2023",
+        url="https://doi.org/10.1109/ICME55011.2023.00328",
+        dims=(2,),
+    ),
+    MethodCard(
+        name="diffrect",
+        title="DiffRect",
+        load=f"{__package__}.diffrect.method:DiffRect",
+        summary="FixMatch whose pseudo-labels a second network corrects by diffusion in its feature space",
+        paper="Liu et al., DiffRect: Latent Diffusion Label Rectification for Semi-supervised Medical Image Segmentation, "
+        "MICCAI 2024",
+        url="https://arxiv.org/abs/2407.09918",
+        dims=(2,),
+    ),
+    MethodCard(
         name="fixmatch",
         title="FixMatch",
         load=f"{__package__}.fixmatch:FixMatch",
@@ -68,6 +88,25 @@ CARDS = (
         url="https://arxiv.org/abs/2407.05416",
         dims=(2,),
         backbone="sam",
+    ),
+    MethodCard(
+        name="cisc-r",
+        title="CISC-R",
+        load=f"{__package__}.cisc_r:CISCR",
+        summary="self-training in three stages; similarity to a labeled image of the class weighs the pseudo-labels",
+        paper="Wu et al., Querying Labeled for Unlabeled: Cross-Image Semantic Consistency Guided Semi-Supervised Semantic "
+        "Segmentation, TPAMI 2023",
+        url="https://github.com/Luffy03/CISC-R",
+        dims=(2,),
+    ),
+    MethodCard(
+        name="abd",
+        title="ABD",
+        load=f"{__package__}.abd:ABD",
+        summary="cross teaching on two views of each image; patches move between the views by how confident they are",
+        paper="Chi et al., Adaptive Bidirectional Displacement for Semi-Supervised Medical Image Segmentation, CVPR 2024",
+        url="https://github.com/chy-upc/ABD",
+        dims=(2,),
     ),
     MethodCard(
         name="gapmatch",

@@ -44,7 +44,7 @@ def weighted_dice(logits: Tensor, label: Tensor, weights: Tensor, *, smooth: flo
 class CnTB(CrossTeaching):
     """A convolutional network and a transformer; on unlabeled samples the more certain one teaches the other.
 
-    This is a reconstruction, not the authors' method: neither their code nor a preprint is public. Known are the reference,
+    This is a reconstruction, not the authors' method: we found neither their code nor a preprint. Known are the reference,
     the number of parameters that SemSim's paper lists (29.11 M, that of its CTCT row), and that paper's remark that estimates
     of uncertainty at two levels favour the more reliable side. Ours from that, with CTCT's networks and weight:
 

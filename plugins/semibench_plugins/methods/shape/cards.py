@@ -19,6 +19,6 @@ CARDS = (
         load=f"{__package__}.sassnet:SASSNet",
         summary="a critic makes the signed distance maps of unlabeled samples look like those of labeled ones",
         paper="Li et al., Shape-aware Semi-supervised 3D Semantic Segmentation for Medical Images, MICCAI 2020",
-        url="https://github.com/kleinzcy/SASSnet",
+        url="https://arxiv.org/abs/2007.10732",
     ),
 )

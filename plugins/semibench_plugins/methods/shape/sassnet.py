@@ -67,10 +67,10 @@ class SASSNet(Method):
     in eval mode; Adam, rate 1e-4. The critic is without dropout where it judges and with it where it learns. Several
     classes are our extension of the published one.
 
-    The paper prints the weight .001; the authors' instructions for their code say .01 with 16 labels and .015 with 8.
-    Preset `la`: .015, 0 for the distances of a patch without the object (option `absent`), and the code's recipe for the
-    left atrium, except that the rate falls as poly instead of by .1 every 2500 of 6000 iterations; `la-16`: the same with
-    .01. Scored: the segmentation; the distance head doesn't run.
+    The weight .01 is what the authors give for 16 labels; for 8 they give .015. Preset `la`: .015, 0 for the distances of a
+    patch without the object (option `absent`), and the code's recipe for the left atrium, except that the rate falls as poly
+    instead of by .1 every 2500 of 6000 iterations; `la-16`: the same with .01. Scored: the segmentation; the distance head
+    doesn't run.
     """
 
     terms: Mapping[str, Term] = {
