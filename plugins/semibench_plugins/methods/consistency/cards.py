@@ -98,5 +98,12 @@ CARDS = (
         load=f"{__package__}.otcmc:OTCMC",
         summary="labels travel by optimal transport; shapes have the moments of a teacher's (our reconstruction)",
         paper="Guo et al., optimal transport and central moment consistency, IEEE TMI 2025, DOI 10.1109/TMI.2025.3563500",
+        name="ps-mt",
+        title="PS-MT",
+        load=f"{__package__}.ps_mt:PSMT",
+        summary="two teachers, updated in turn, label for a student with mixed images and adversarial noise on its features",
+        paper="Liu et al., Perturbed and Strict Mean Teachers for Semi-supervised Semantic Segmentation, CVPR 2022",
+        url="https://arxiv.org/abs/2111.12903",
+        dims=(2,),
     ),
 )

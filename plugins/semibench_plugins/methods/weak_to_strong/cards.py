@@ -24,4 +24,14 @@ CARDS = (
         url="https://arxiv.org/abs/2212.04976",
         dims=(2,),
     ),
+    MethodCard(
+        name="corrmatch",
+        title="CorrMatch",
+        load=f"{__package__}.corrmatch:CorrMatch",
+        summary="weak-to-strong consistency with labels that spread along the correlation of features",
+        paper="Sun et al., CorrMatch: Label Propagation via Correlation Matching for Semi-Supervised Semantic Segmentation, "
+        "CVPR 2024",
+        url="https://arxiv.org/abs/2306.04300",
+        dims=(2,),
+    ),
 )
