@@ -25,6 +25,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "a-and-d": {"ddim_steps": 2},
     "dtlp-net": {"ddim_steps": 2},
     "sassnet": {"critic_filters": 4},
+    "ph-net": {"width": 8},
     "latent-diffusion": {"vae_steps": 2, "unet_steps": 2, "ddim_steps": 2},
 }
 """Options that make a plug-in small enough for tests."""

@@ -23,4 +23,13 @@ CARDS = (
         "Segmentation, MICCAI 2023",
         url="https://arxiv.org/abs/2305.16214",
     ),
+    MethodCard(
+        name="ph-net",
+        title="PH-Net (training reconstructed)",
+        load=f"{__package__}.ph_net:PHNet",
+        summary="a teacher's entropy finds hard patches: easy ones are replaced, features of hard ones are contrasted",
+        paper="Jiang et al., PH-Net: Semi-Supervised Breast Lesion Segmentation via Patch-wise Hardness, CVPR 2024",
+        url="https://github.com/jjjsyyy/PH-Net",
+        dims=(2,),
+    ),
 )
