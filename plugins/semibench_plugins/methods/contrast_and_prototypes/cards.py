@@ -30,6 +30,12 @@ CARDS = (
         summary="mean teacher; pixels too uncertain for a label are negatives of a contrastive loss",
         paper="Wang et al., Semi-Supervised Semantic Segmentation Using Unreliable Pseudo-Labels, CVPR 2022",
         url="https://arxiv.org/abs/2203.03884",
+        name="ph-net",
+        title="PH-Net (training reconstructed)",
+        load=f"{__package__}.ph_net:PHNet",
+        summary="a teacher's entropy finds hard patches: easy ones are replaced, features of hard ones are contrasted",
+        paper="Jiang et al., PH-Net: Semi-Supervised Breast Lesion Segmentation via Patch-wise Hardness, CVPR 2024",
+        url="https://github.com/jjjsyyy/PH-Net",
         dims=(2,),
     ),
 )
