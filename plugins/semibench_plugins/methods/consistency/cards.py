@@ -98,6 +98,8 @@ CARDS = (
         load=f"{__package__}.otcmc:OTCMC",
         summary="labels travel by optimal transport; shapes have the moments of a teacher's (our reconstruction)",
         paper="Guo et al., optimal transport and central moment consistency, IEEE TMI 2025, DOI 10.1109/TMI.2025.3563500",
+    ),
+    MethodCard(
         name="ps-mt",
         title="PS-MT",
         load=f"{__package__}.ps_mt:PSMT",

@@ -30,6 +30,9 @@ CARDS = (
         summary="mean teacher; pixels too uncertain for a label are negatives of a contrastive loss",
         paper="Wang et al., Semi-Supervised Semantic Segmentation Using Unreliable Pseudo-Labels, CVPR 2022",
         url="https://arxiv.org/abs/2203.03884",
+        dims=(2,),
+    ),
+    MethodCard(
         name="ph-net",
         title="PH-Net (training reconstructed)",
         load=f"{__package__}.ph_net:PHNet",
