@@ -6,7 +6,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Mapping
-from types import UnionType
+from types import GenericAlias, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -159,7 +159,7 @@ def _plain(annotation: Any) -> Any:
     if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
         return functools.reduce(operator.or_, map(_plain, get_args(annotation)))
     if get_origin(annotation) is tuple:
-        return tuple[*map(_plain, get_args(annotation))]
+        return GenericAlias(tuple, tuple(map(_plain, get_args(annotation))))
     return annotation
 
 

@@ -32,4 +32,13 @@ CARDS = (
         url="https://arxiv.org/abs/2203.03884",
         dims=(2,),
     ),
+    MethodCard(
+        name="ph-net",
+        title="PH-Net (training reconstructed)",
+        load=f"{__package__}.ph_net:PHNet",
+        summary="a teacher's entropy finds hard patches: easy ones are replaced, features of hard ones are contrasted",
+        paper="Jiang et al., PH-Net: Semi-Supervised Breast Lesion Segmentation via Patch-wise Hardness, CVPR 2024",
+        url="https://github.com/jjjsyyy/PH-Net",
+        dims=(2,),
+    ),
 )

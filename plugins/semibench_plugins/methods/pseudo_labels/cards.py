@@ -108,4 +108,12 @@ CARDS = (
         url="https://github.com/chy-upc/ABD",
         dims=(2,),
     ),
+    MethodCard(
+        name="gapmatch",
+        title="GapMatch (reconstruction)",
+        load=f"{__package__}.gapmatch:GapMatch",
+        summary="FixMatch whose strong views are also learned by weights moved up the loss (our reconstruction)",
+        paper="Huang et al., GapMatch: Bridging Instance and Model Perturbations for Enhanced Semi-Supervised Medical Image "
+        "Segmentation, AAAI 2025",
+    ),
 )
