@@ -26,6 +26,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "dtlp-net": {"ddim_steps": 2},
     "sassnet": {"critic_filters": 4},
     "ph-net": {"width": 8},
+    "dk-hrs": {"width": 8},
     "latent-diffusion": {"vae_steps": 2, "unet_steps": 2, "ddim_steps": 2},
 }
 """Options that make a plug-in small enough for tests."""
