@@ -108,4 +108,14 @@ CARDS = (
         url="https://arxiv.org/abs/2111.12903",
         dims=(2,),
     ),
+    MethodCard(
+        name="dk-hrs",
+        title="DK-HRS (reconstruction)",
+        load=f"{__package__}.dk_hrs:DKHRS",
+        summary="FixMatch, adversarial noise, and a contrast with views of the lesion (our reconstruction for segmentation)",
+        paper="Xie et al., A domain knowledge powered hybrid regularization strategy for semi-supervised breast cancer "
+        "diagnosis, Expert Systems with Applications 243, 2024",
+        url="https://doi.org/10.1016/j.eswa.2023.122897",
+        dims=(2,),
+    ),
 )

@@ -18,6 +18,7 @@ from semibench_plugins.methods.systems.csc_pa.masking import below_percentile, e
 
 WARM_UP = 0.05
 """10 of 200 epochs."""
+LEAST_WIDTH = 16
 LEAST_SIDE = 2
 """Smallest side of a patch of features, in positions: a patch of one position never holds two classes."""
 
@@ -178,7 +179,11 @@ class PHNet(Method):
         )
         temperature: float = Field(0.5, gt=0.0, description="of the contrast; useful range .07 to 1")
         decay: float = Field(0.99, ge=0.0, le=1.0, description="largest decay of the teacher; useful range .9 to .999")
-        width: int = Field(256, ge=1, description="channels of the projection head")
+        width: int | None = Field(
+            None,
+            ge=1,
+            description="channels of the projection head; default half of the decoder map's (256 of 512), at least 16",
+        )
         loss: Supervision = Field("cross_entropy", description="supervised loss")
 
     @classmethod
@@ -189,7 +194,9 @@ class PHNet(Method):
     def __init__(self, task: Task, backbones: Backbones, options: PHNet.Options) -> None:
         super().__init__(task, backbones, options)
         self.options, self.classes = options, len(task.classes)
-        self.student = SegmentationAndFeatures(backbones(), options.width)
+        net = backbones()
+        width = options.width or max(LEAST_WIDTH, net.decoder.channels[0] // 2)
+        self.student = SegmentationAndFeatures(net, width)
         self.teacher = Teacher(self.student, options.decay, buffers="ema", mode="eval")
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:

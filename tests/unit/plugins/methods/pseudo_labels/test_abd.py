@@ -108,7 +108,7 @@ def test_terms() -> None:
     case = case_of(ABD)
     model, batch = case.build().train(), case.data().batch(0)
     losses = model.losses(batch, clock())
-    assert all(reached(losses[name], net) for name in losses for net in (model.first, model.second))
+    assert all(reached(losses[name], net) for name in losses for net in (model.first, model.second))  # type: ignore[arg-type]
     late = Clock("train", 70, 100, {})
     assert model.losses(batch, late)["displaced"].item() == 0.0 and model.weight("displaced", clock(step=66)) == 2.0
 

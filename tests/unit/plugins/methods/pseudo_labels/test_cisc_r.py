@@ -87,10 +87,10 @@ def test_teachers_get_no_gradient_and_unreliable_images_count_nothing() -> None:
     case = case_of(CISCR, backbone=UNet, options={"least_area": 0.0})
     model, batch = case.build().train(), case.data().batch(0)
     first = model.losses(batch, clock("labels"))
-    assert set(first) == {"sup", "consistency"} and reached(first["consistency"], model.nets[0])  # type: ignore[index]
+    assert set(first) == {"sup", "consistency"} and reached(first["consistency"], model.nets[0])  # type: ignore[index, arg-type]
     model.phase.fill_(1)  # type: ignore[operator]
     later = model.losses(batch, clock("reliable"))
-    assert reached(later["pseudo"], model.nets[1]) and not reached(later["pseudo"], model.nets[0])  # type: ignore[index]
+    assert reached(later["pseudo"], model.nets[1]) and not reached(later["pseudo"], model.nets[0])  # type: ignore[index, arg-type]
     model.reliable.fill_(False)  # type: ignore[operator]
     assert model.losses(batch, clock("reliable"))["pseudo"].item() == 0.0
 
