@@ -64,7 +64,7 @@ class Case:
     image: Tensor
     """float32 (C, *spatial)."""
     label: Tensor | None
-    """uint8 (*spatial) with values 0..K-1, or None."""
+    """uint8 (*spatial) with values 0..K-1, or None. 255 (IGNORE): neither trained nor scored."""
     spacing: tuple[float, ...] | None
     """Voxel size of the working grid in mm, or None if the data have none."""
     frame: Frame
@@ -76,7 +76,7 @@ class Truth:
     """The reference segmentation on the native grid."""
 
     label: Tensor
-    """uint8 (*native) with values 0..K-1."""
+    """uint8 (*native) with values 0..K-1, and 255 (IGNORE) where nothing is scored."""
     spacing: tuple[float, ...] | None
     """Voxel size in mm, or None."""
 
