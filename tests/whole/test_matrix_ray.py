@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from support import fake_slurm
+from support.local_files import BESIDE, METHOD
 from support.matrix_support import BASE, Bench
+from support.own_folders import picture_folders
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="the extra `ray` is not installed")
 
@@ -66,27 +68,21 @@ def test_cells_of_a_lost_node_are_run_again(bench: Bench, cluster: Any) -> None:
 
 @pytest.mark.slow
 def test_all_engines_give_the_same_digits(bench: Bench) -> None:
+    """One cell of a package's method, and one of a method in a file on a folder of one's own, named by relative paths."""
+    picture_folders(bench.folder / "mydata", [f"p{number:02d}" for number in range(12)])
+    (bench.folder / "sharpened.py").write_text(METHOD, encoding="utf-8")
+    (bench.folder / "confidence.py").write_text(BESIDE, encoding="utf-8")
+    tiny = {"iterations": 4, "evaluate_every": 4}
+    own = {"datasets": "./mydata", "methods": "./sharpened.py:Sharpened", "recipes": "smoke", "phantom": "auto"}
+    cells = bench.file("cells.yaml", [{"set": {"iterations": 4}}, {"set": tiny, **own}])
     found = {}
     for engine in ("local", "slurm", "ray"):
         runs = bench.folder / f"runs_{engine}"
-        words = (
-            *BASE,
-            "--set",
-            "iterations=4",
-            "--engine",
-            engine,
-            "--runs",
-            str(runs),
-            "--jobs",
-            "2",
-            "--seeds",
-            "0-1",
-        )
-        records = bench.matrix(*words)
+        records = bench.matrix(cells, "--engine", engine, "--runs", str(runs), "--jobs", "2", "--no-pictures")
         assert {record["outcome"] for record in records} == {"done"}
         found[engine] = {record["key"]: digits(runs / record["key"]) for record in records}
     assert found["local"] == found["slurm"] == found["ray"]
-    assert len(set(map(str, found["local"].values()))) == 2  # two seeds differ
+    assert len(set(map(str, found["local"].values()))) == 2  # two cells differ
 
 
 def digits(folder: Path) -> list[float]:

@@ -166,12 +166,18 @@ print(json.dumps([[one.exit_code, one.stdout, one.stderr] for one in done]))
 """
 
 
+SMALL = ("--set", "phantom.cases=40", "--set", "phantom.scale=0.25")
+"""A phantom that is drawn and scored in a second."""
+
+
 @pytest.mark.slow
 def test_their_commands_run(place: tuple[Place, dict[str, Scaffold], Path], tmp_path: Path) -> None:
     """One after the other in one process, which imports torch once."""
     environment, made, _ = place
     runs = {kind: scaffold for kind, scaffold in made.items() if kind != "split"}  # phantoms have no published splits
-    words = [[*scaffold.command.split()[1:], "--no-track", "--json"] for scaffold in runs.values()]
+    words = [[*scaffold.command.split()[1:], *SMALL, "--no-track", "--json"] for scaffold in runs.values()]
+    for later in words[1:]:
+        later.append("--no-pictures")
     told = environment.call("-c", COMMANDS, json.dumps(words), cwd=tmp_path).stdout
     for kind, (code, output, errors) in zip(runs, json.loads(told.splitlines()[-1]), strict=True):
         assert code == 0, f"{kind}: {errors}"

@@ -1,4 +1,7 @@
 # The names that `semibench.blocks` exports, each listed here and nowhere else.
+from .beta_boxes import (
+    beta_box_mask as beta_box_mask,
+)
 from .class_balance import (
     class_counts as class_counts,
     inverse_frequency as inverse_frequency,
@@ -9,6 +12,9 @@ from .colour import (
 from .components import (
     largest_component as largest_component,
     signed_distance as signed_distance,
+)
+from .confident import (
+    confident_cross_entropy as confident_cross_entropy,
 )
 from .datasets.dicom_series import (
     read_dicom_series as read_dicom_series,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from types import GenericAlias, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -118,6 +121,7 @@ def fields(model: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _type(annotation: Any) -> str:
+    annotation = _plain(annotation)
     return (
         annotation.__name__
         if isinstance(annotation, type)
@@ -146,6 +150,17 @@ def metric_facts(metric: Metric) -> dict[str, str]:
 def _in_order(value: Any) -> Any:
     """Returns a set as a sorted list, and any other value unchanged."""
     return sorted(value) if isinstance(value, set | frozenset) else value
+
+
+def _plain(annotation: Any) -> Any:
+    """Returns a type without the validators that pydantic reads from it: they are no names for users."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return functools.reduce(operator.or_, map(_plain, get_args(annotation)))
+    if get_origin(annotation) is tuple:
+        return GenericAlias(tuple, tuple(map(_plain, get_args(annotation))))
+    return annotation
 
 
 # ---- as text -------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from semibench.cli.generated import Fields, with_options
 from semibench.cli.options import Debug, Json
 from semibench.cli.tune_options import Effort, Naming, Search
 from semibench.contracts.errors import UsageError
-from semibench.contracts.identity import NAMED_IN_FULL
+from semibench.contracts.identity import LOCAL, NAMED_IN_FULL
 from semibench.process import environment
 from semibench.run.request import Cell, Execution
 
@@ -113,9 +113,12 @@ def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | N
         options.method.terms, weights, options.method_options, only=search_.only, ranges=parse_ranges(search_.ranges),
         fixed=parse(cell.settings),
     )  # fmt: skip
+    known = {"method": _named(names.method), "backbone": _named(names.backbone)}
+    if names.dataset.distribution == LOCAL:  # one study, whether its folder is named by a path or by its name
+        known["dataset"] = names.dataset.full_name
     return StudySpec(
         name=name or f"{cell.protocol}-{names.dataset.name}-{names.method.name}",
-        request=cell.model_copy(update={"method": _named(names.method), "backbone": _named(names.backbone)}),
+        request=cell.model_copy(update=known),
         space=tuple(space),
         sampler=search_.sampler,
         pruner=search_.pruner,

@@ -200,7 +200,7 @@ def checks_of(
         checks += _backbones(item)
     else:
         other = _subject(item, cls, given, plugins)
-        if isinstance(item, DeclaredSet):
+        if isinstance(item, DeclaredSet) and isinstance(other, DatasetSubject):
             other = replace(other, root=item.home, data_root=data_root, named=asked)
         elif data_root is not None:
             other = _with_files(item, other, data_root)

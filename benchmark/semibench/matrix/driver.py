@@ -16,6 +16,7 @@ from typing import Any
 
 from semibench.contracts.engine import Engine, Job, Outcome
 from semibench.contracts.errors import SemibenchError
+from semibench.data.declared.naming import is_path
 from semibench.discovery.guard import calling, returned, wrong_return
 from semibench.discovery.registry import registry
 from semibench.files import read_cached_json, write_json
@@ -153,9 +154,14 @@ def _job(item: Planned, runs: Path, limits: Limits, execution: Mapping[str, Any]
 
 
 def _portable(cell: Cell) -> Cell:
-    """Return the cell with plug-ins in files named by absolute paths: its process may work in another folder."""
+    """Return the cell with files and folders named by absolute paths: its process may work in another folder."""
     plugins = registry()
-    changed = {}
+    changed: dict[str, Any] = {}
+    if is_path(cell.dataset):
+        changed["dataset"] = str(Path(cell.dataset).expanduser().absolute())
+    for role in ("split", "data_root", "weights"):
+        if (path := getattr(cell, role)) is not None:
+            changed[role] = path.expanduser().absolute()
     for role, kind in (("method", "methods"), ("backbone", "backbones")):
         name = getattr(cell, role)
         try:

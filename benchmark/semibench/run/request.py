@@ -41,7 +41,12 @@ class Cell(Asked, frozen=True, extra="forbid"):
         str,
         Option("How the split is drawn: `bench list protocols`.", ("--protocol", "-p"), axis="Names with commas."),
     ]
-    dataset: Annotated[str, Option("`bench list datasets`.", ("--dataset", "-d"), axis="Names with commas.")]
+    dataset: Annotated[
+        str,
+        Option(
+            "`bench list datasets`, or a folder of your own: ./mydata.", ("--dataset", "-d"), axis="Names with commas."
+        ),
+    ]
     method: Annotated[
         str | None,
         Option(

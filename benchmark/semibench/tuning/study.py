@@ -159,7 +159,7 @@ class Study:
         folder = _folder(studies, spec.name)
         stored = _stored(folder)
         if stored is not None:
-            there, here = (one.model_dump(mode="json") for one in (stored, spec))
+            there, here = (_flat(one) for one in (stored, spec))
             differences = [
                 f"{name}: {there[name]!r} there, {here[name]!r} here" for name in here if there[name] != here[name]
             ]
@@ -293,6 +293,12 @@ class Study:
         except (RuntimeError, ValueError):  # all objectives equal: nothing to explain
             return {}
         return {name: float(value) for name, value in shares.items()}
+
+
+def _flat(spec: StudySpec) -> dict[str, Any]:
+    """Returns what a study is, field by field, those of its request by their own names."""
+    record = spec.model_dump(mode="json")
+    return {f"request.{name}": value for name, value in record.pop("request").items()} | record
 
 
 def _stored(folder: Path) -> StudySpec | None:

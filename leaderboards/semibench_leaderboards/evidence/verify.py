@@ -12,6 +12,7 @@ import pandas as pd
 
 from semibench.contracts.errors import SemibenchError, UnknownNameError, one_line
 from semibench.contracts.identity import SHORT
+from semibench.contracts.metric import Convention
 from semibench.data.declared.naming import find_dataset
 from semibench.discovery.registry import registry
 from semibench.reporting import Reporter
@@ -179,7 +180,7 @@ def _scores(
     for stem in sorted(set(means) - listed):
         verification.add("/".join(map(str, stem)), "wrong", f"{Result.FILE} has a mean, but {SCORES_FILE} has no case")
     for (checkpoint, predictor), part in claimed.groupby(["checkpoint", "predictor"], sort=False):
-        conventions = {}
+        conventions: dict[str, Convention] = {}
         for name in dict.fromkeys(map(str, part["convention"])):
             try:
                 conventions |= conventions_by_name([name])

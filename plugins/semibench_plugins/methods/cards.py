@@ -13,6 +13,7 @@ from semibench_plugins.methods.mutual_consistency import cards as mutual_consist
 from semibench_plugins.methods.pseudo_labels import cards as pseudo_labels
 from semibench_plugins.methods.shape import cards as shape
 from semibench_plugins.methods.systems import cards as systems
+from semibench_plugins.methods.weak_to_strong import cards as weak_to_strong
 
 
 @hookimpl
@@ -23,6 +24,7 @@ def semibench_methods() -> list[MethodCard]:
         *consistency.CARDS,
         *mutual_consistency.CARDS,
         *pseudo_labels.CARDS,
+        *weak_to_strong.CARDS,
         *shape.CARDS,
         *contrast_and_prototypes.CARDS,
         *adaptation.CARDS,

@@ -140,5 +140,5 @@ def test_a_wrong_card_is_found() -> None:
 
 
 def test_every_check_has_its_broken_backbone() -> None:
-    elsewhere = {"card_agrees", "time_is_fused"}  # above, and in test_diff_vnet.py
+    elsewhere = {"card_agrees", "time_is_fused", "prompts_count"}  # above, in test_diff_vnet.py and test_sam.py
     assert {fact for _, fact in BROKEN_NETS} | elsewhere == set(BACKBONE_CHECKS)

@@ -129,6 +129,11 @@ def test_other_processes_get_the_file_by_its_path(here: Path, monkeypatch: pytes
     cell = Cell(protocol="self", dataset="tus", method=NAME)
     elsewhere = _portable(cell)
     assert elsewhere.method == f"{here / 'sharpened.py'}:Sharpened" and elsewhere.backbone is None
+    assert elsewhere.dataset == "tus" and elsewhere.data_root is None
+    own = _portable(Cell(protocol="self", dataset="./mydata", split=Path("split.json"), data_root=Path("others")))
+    assert (own.dataset, own.split, own.data_root) == (
+        str(here / "mydata"), here / "split.json", here / "others",
+    )  # fmt: skip
     beside = comparison(request(), registry())
     assert beside[-1].request.method == NAME
     assert [row.title for row in comparison(request(protocol="synthetic"), registry())][1] == "sharpened, self"

@@ -157,9 +157,8 @@ class ImageEncoder(nn.Module):
         self.patch_embed = PatchEmbedding(inputs, channels)
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, channels), std=0.02))
         step = depth // GLOBAL_EVERY
-        self.blocks = nn.ModuleList(
-            Block(channels, heads, 0 if number % step == step - 1 else window, grid) for number in range(depth)
-        )
+        blocks = [Block(channels, heads, 0 if number % step == step - 1 else window, grid) for number in range(depth)]
+        self.blocks = nn.Sequential(*blocks)
         self.neck = nn.Sequential(
             nn.Conv2d(channels, outputs, 1, bias=False), ChannelNorm(outputs),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), ChannelNorm(outputs),
@@ -169,15 +168,17 @@ class ImageEncoder(nn.Module):
         """See the class."""
         tokens = self.patch_embed(images)
         tokens = tokens + resized(self.pos_embed, tokens.shape[1:3])
-        for block in self.blocks:
-            tokens = block(tokens)
-        return self.neck(tokens.movedim(-1, 1))
+        return self.neck(self.blocks(tokens).movedim(-1, 1))
 
     def adapt(self, rank: int) -> None:
         """Freezes everything and adds LoRA of this rank to each block."""
         self.requires_grad_(False)
-        for block in self.blocks:
-            block.attn.lora = LowRank(block.attn.proj.in_features, rank)
+        for attention in self.attentions():
+            attention.lora = LowRank(attention.proj.in_features, rank)
+
+    def attentions(self) -> list[Attention]:
+        """Returns the attention of each block."""
+        return [module for module in self.modules() if isinstance(module, Attention)]
 
 
 def resized(positions: Tensor, grid: Sequence[int]) -> Tensor:

@@ -80,7 +80,7 @@ class SAM(Backbone):
         Raises:
             UsageError: if it has LoRA already.
         """
-        if any(block.attn.lora is not None for block in self.image_encoder.blocks):
+        if any(attention.lora is not None for attention in self.image_encoder.attentions()):
             raise UsageError(
                 "the encoder of sam has LoRA already: set the rank in the method or backbone.lora, not both"
             )

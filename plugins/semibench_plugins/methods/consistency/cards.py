@@ -84,6 +84,31 @@ CARDS = (
         url="https://arxiv.org/abs/2012.07042",
     ),
     MethodCard(
+        name="w2spc",
+        title="w2sPC (reconstruction)",
+        load=f"{__package__}.w2spc:W2SPC",
+        summary="decoders on ever more restyled features agree; uncertain voxels move to certain ones (partly our reconstruction)",
+        paper="Yang et al., w2sPC: weak-to-strong perturbation consistency with edge-aware contrast, Medical Image Analysis "
+        "101:103450, 2025",
+        url="https://github.com/youngyzzZ/SSL-w2sPC",
+    ),
+    MethodCard(
+        name="otcmc",
+        title="OTCMC (reconstruction)",
+        load=f"{__package__}.otcmc:OTCMC",
+        summary="labels travel by optimal transport; shapes have the moments of a teacher's (our reconstruction)",
+        paper="Guo et al., optimal transport and central moment consistency, IEEE TMI 2025, DOI 10.1109/TMI.2025.3563500",
+    ),
+    MethodCard(
+        name="ps-mt",
+        title="PS-MT",
+        load=f"{__package__}.ps_mt:PSMT",
+        summary="two teachers, updated in turn, label for a student with mixed images and adversarial noise on its features",
+        paper="Liu et al., Perturbed and Strict Mean Teachers for Semi-supervised Semantic Segmentation, CVPR 2022",
+        url="https://arxiv.org/abs/2111.12903",
+        dims=(2,),
+    ),
+    MethodCard(
         name="dk-hrs",
         title="DK-HRS (reconstruction)",
         load=f"{__package__}.dk_hrs:DKHRS",

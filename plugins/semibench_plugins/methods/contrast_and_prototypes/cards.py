@@ -24,6 +24,15 @@ CARDS = (
         url="https://arxiv.org/abs/2305.16214",
     ),
     MethodCard(
+        name="u2pl",
+        title="U2PL",
+        load=f"{__package__}.u2pl.method:U2PL",
+        summary="mean teacher; pixels too uncertain for a label are negatives of a contrastive loss",
+        paper="Wang et al., Semi-Supervised Semantic Segmentation Using Unreliable Pseudo-Labels, CVPR 2022",
+        url="https://arxiv.org/abs/2203.03884",
+        dims=(2,),
+    ),
+    MethodCard(
         name="ph-net",
         title="PH-Net (training reconstructed)",
         load=f"{__package__}.ph_net:PHNet",

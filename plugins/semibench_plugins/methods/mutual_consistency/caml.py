@@ -44,8 +44,9 @@ def correlation_loss(first: Tensor, second: Tensor, memory: Tensor, temperature:
 
     first, second: g of the same positions, (n, F); memory: (m, F). The gradient passes through both.
     """
-    one, two = ((g.float() @ memory.T / temperature).softmax(1) for g in (first, second))
-    return -(two * (one + EPSILON).log()).sum(1).mean()
+    with torch.autocast(first.device.type, enabled=False):
+        one, two = ((g.float() @ memory.T / temperature).softmax(1) for g in (first, second))
+        return -(two * (one + EPSILON).log()).sum(1).mean()
 
 
 class Heads(nn.Module):

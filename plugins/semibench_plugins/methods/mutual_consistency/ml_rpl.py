@@ -39,11 +39,15 @@ def similarities(features: Tensor, label: Tensor, classes: int) -> Tensor:
     A prototype is the mean of the features of one sample where label (B, *spatial) is the class. A class without positions
     has the similarity 0.
     """
-    each = features.float().flatten(2)
-    hot = one_hot(label, classes).flatten(2)
-    counts = hot.sum(2).unsqueeze(2) + EPSILON
-    prototypes = F.normalize(torch.einsum("bkn,bfn->bkf", hot, each) / counts, dim=2)
-    return torch.einsum("bkf,bfn->bkn", prototypes, F.normalize(each, dim=1)).unflatten(2, features.shape[2:])
+    with torch.autocast(
+        features.device.type, enabled=False
+    ):  # sums over a million positions overflow in half precision
+        each = features.float().flatten(2)
+        hot = one_hot(label, classes).flatten(2)
+        counts = hot.sum(2).unsqueeze(2) + EPSILON
+        prototypes = F.normalize(torch.einsum("bkn,bfn->bkf", hot, each) / counts, dim=2)
+        cosines = torch.einsum("bkf,bfn->bkn", prototypes, F.normalize(each, dim=1))
+    return cosines.unflatten(2, features.shape[2:])
 
 
 @torch.no_grad()

@@ -61,6 +61,16 @@ CARDS = (
         dims=(2,),
     ),
     MethodCard(
+        name="diffrect",
+        title="DiffRect",
+        load=f"{__package__}.diffrect.method:DiffRect",
+        summary="FixMatch whose pseudo-labels a second network corrects by diffusion in its feature space",
+        paper="Liu et al., DiffRect: Latent Diffusion Label Rectification for Semi-supervised Medical Image Segmentation, "
+        "MICCAI 2024",
+        url="https://arxiv.org/abs/2407.09918",
+        dims=(2,),
+    ),
+    MethodCard(
         name="fixmatch",
         title="FixMatch",
         load=f"{__package__}.fixmatch:FixMatch",
@@ -97,5 +107,13 @@ CARDS = (
         paper="Chi et al., Adaptive Bidirectional Displacement for Semi-Supervised Medical Image Segmentation, CVPR 2024",
         url="https://github.com/chy-upc/ABD",
         dims=(2,),
+    ),
+    MethodCard(
+        name="gapmatch",
+        title="GapMatch (reconstruction)",
+        load=f"{__package__}.gapmatch:GapMatch",
+        summary="FixMatch whose strong views are also learned by weights moved up the loss (our reconstruction)",
+        paper="Huang et al., GapMatch: Bridging Instance and Model Perturbations for Enhanced Semi-Supervised Medical Image "
+        "Segmentation, AAAI 2025",
     ),
 )

@@ -92,15 +92,16 @@ class CPCSAM(Method):
     def __init__(self, task: Task, backbones: Backbones, options: CPCSAM.Options) -> None:
         super().__init__(task, backbones, options)
         self.classes = len(task.classes)
-        self.net = backbones()
-        if "prompts" not in self.net.provides:
+        net: Any = backbones()  # with `prompt` and `adapt`, beyond the contract
+        if "prompts" not in net.provides:
             raise UsageError(
                 "cpc-sam prompts its decoders with points: expected a backbone that provides 'prompts', such as sam, got "
-                f"{type(self.net).__name__}"
+                f"{type(net).__name__}"
             )
         if options.rank:
-            self.net.adapt(options.rank)
-        self.second = self.net.new_decoder()
+            net.adapt(options.rank)
+        self.net = net
+        self.second = net.new_decoder()
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """`main` trains all that isn't frozen."""

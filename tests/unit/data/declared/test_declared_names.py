@@ -11,13 +11,16 @@ import pytest
 from support.command_line import bench, in_one_line
 from support.own_folders import decathlon, declare, picture_folders, save_picture, write_json
 
-from semibench.contracts.errors import LayoutError, UnknownNameError, UsageError
+from semibench.cli.tune_command import make_spec
+from semibench.cli.tune_options import Search
+from semibench.contracts.errors import IdentityError, LayoutError, UnknownNameError, UsageError
 from semibench.data.declared.declaration import read_declaration
 from semibench.data.declared.naming import find_dataset
 from semibench.discovery.registry import registry
 from semibench.run.prepare import draw_split
-from semibench.run.request import Request
+from semibench.run.request import Cell, Request
 from semibench.run.resolve import Resolved, resolve
+from semibench.tuning.study import Study
 
 NAMES = [f"p{number:02d}" for number in range(12)]
 
@@ -92,6 +95,27 @@ def test_a_registered_name_and_its_path_are_one_data_set(here: Path) -> None:
     picture_folders(here / "other", NAMES)
     again = bench("data", "register", "clinic", "other")
     assert again.exit_code == 2 and "take another name" in in_one_line(again.stderr)
+
+
+def test_a_study_is_one_whether_its_folder_is_named_by_path_or_by_name(here: Path) -> None:
+    picture_folders(here / "folder", NAMES)
+    assert bench("data", "register", "mine", "./folder").exit_code == 0
+    cells = [
+        Cell(protocol="self", dataset=name, method="mean-teacher", recipe="smoke") for name in ("./folder", "mine")
+    ]
+    first, second = (make_spec(cell, Search(), name=None, storage=None) for cell in cells)
+    assert first == second and first.name == "self-mine-mean-teacher" and first.request.dataset == "local:mine"
+    Study.open(first, here / "studies")
+    other = make_spec(cells[0].model_copy(update={"draw": 1}), Search(), name=None, storage=None)
+    with pytest.raises(IdentityError) as caught:
+        Study.open(other, here / "studies")
+    assert str(caught.value).endswith("choose --study NAME:\n  request.draw: 0 there, 1 here")
+
+
+def test_show_lists_the_options_of_a_folder_in_words(here: Path) -> None:
+    picture_folders(here / "mine", NAMES)
+    shown = in_one_line(bench("show", "dataset", "./mine", width=200).stdout)
+    assert "size tuple[int, ...] | None – " in shown and "0x" not in shown and "FieldInfo" not in shown
 
 
 def test_registering_keeps_what_a_configuration_file_says(here: Path) -> None:

@@ -95,9 +95,21 @@ def test_replicates_and_parts_become_cells() -> None:
     assert len({cell.name for cell in domains}) == len(domains)
 
 
-def test_methods_that_are_not_installed_are_kept_and_named() -> None:
-    cells = [cell for cell in expand(load("semsim-i")) if cell.row == "medfct"]
-    assert cells and all(cell.missing == ("method 'medfct'",) and not cell.runnable for cell in cells)
+@pytest.fixture
+def of_another_package(tmp_path: Path) -> Path:
+    """A suite with a method that isn't installed."""
+    path = tmp_path / "theirs.yaml"
+    path.write_text(
+        "{name: theirs, title: T, methods: {cps: {}, of-another-package: {}}, grids: [{name: g, protocol: self, dataset: tus}]}",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_methods_that_are_not_installed_are_kept_and_named(of_another_package: Path) -> None:
+    cells = {cell.row: cell for cell in expand(load(of_another_package))}
+    assert cells["of-another-package"].missing == ("method 'of-another-package'",)
+    assert {row: cell.runnable for row, cell in cells.items()} == {"cps": True, "of-another-package": False}
     lacking = [cell for cell in expand(load("csc-pa-3")) if cell.lacking]
     assert lacking and not any(cell.runnable for cell in lacking)
 
@@ -335,7 +347,7 @@ def test_all_labels_of_a_published_split() -> None:
         published(catalog, "toy-2+all")
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(tmp_path: Path, of_another_package: Path) -> None:
 
     def run(*words: str) -> str:
         done = bench("suite", *words, width=200)
@@ -344,8 +356,8 @@ def test_the_command(tmp_path: Path) -> None:
 
     listed = json.loads(run("list", "--json"))
     assert len(listed) == 31 and sum(row["values"] for row in listed) == 1803
-    shown = run("show", "semsim-i")
-    assert "SELECTED ON TEST" in shown and "not in the harness: method 'medfct'" in shown
+    assert "SELECTED ON TEST" in run("show", "semsim-i")
+    assert "not in the harness: method 'of-another-package'" in run("show", str(of_another_package))
     assert run("show", "mgcc-vii", "--commands").startswith("bench run -p self -d busi -m supervised")
     assert len(json.loads(run("show", "mgcc-v", "--json"))) == 12
     empty = run("status", "csc-pa-3", "--runs", str(tmp_path / "none"))

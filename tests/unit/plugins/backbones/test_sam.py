@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from semibench import IdentityError, UsageError
+from semibench.conformance import BackboneSubject
+from semibench.conformance.backbones import BACKBONE_CHECKS
 from semibench.run.assembly import load_weights
 from semibench_plugins.backbones.sam.image_encoder import Attention, in_windows, resized, table
 from semibench_plugins.backbones.sam.network import SAM, SAMOptions
@@ -177,6 +179,22 @@ def test_the_published_weights() -> None:
     with torch.no_grad():
         (maps,) = net.encode(torch.rand(1, 1, 512, 512))
     assert maps.shape == (1, 256, 32, 32) and torch.isfinite(maps).all()
+
+
+class Deaf(SAM):
+    """Its points all have one place."""
+
+    def prompt(self, points: Tensor, labels: Tensor, size: Any) -> Tensor:
+        return super().prompt(torch.zeros_like(points), labels, size)
+
+
+def test_the_battery_finds_prompts_without_effect() -> None:
+    def subject(cls: type[SAM]) -> BackboneSubject:
+        return BackboneSubject(cls, dims=2, options={"width": 1 / 16, "depth": 4})
+
+    BACKBONE_CHECKS["prompts_count"](subject(SAM))
+    with pytest.raises(AssertionError, match="the place of a point has no effect"):
+        BACKBONE_CHECKS["prompts_count"](subject(Deaf))
 
 
 def test_a_patch_that_tokens_don_t_tile_is_refused() -> None:

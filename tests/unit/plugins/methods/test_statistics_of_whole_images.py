@@ -14,16 +14,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from semibench import Method
 from semibench_plugins.backbones.mgcc_net import MGCCNet
 from semibench_plugins.methods.adaptation.adaoutput import AdaOutput
+from semibench_plugins.methods.adaptation.dan import DAN
 from semibench_plugins.methods.baselines.supervised import Supervised
 from semibench_plugins.methods.consistency.cct import CCT
 from semibench_plugins.methods.consistency.dct import DCT
+from semibench_plugins.methods.consistency.entropy_minimisation import EntropyMinimisation
 from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
 from semibench_plugins.methods.consistency.ua_mt import UAMT
+from semibench_plugins.methods.consistency.urpc import URPC
 from semibench_plugins.methods.contrast_and_prototypes.scp_net import SCPNet
 from semibench_plugins.methods.contrast_and_prototypes.ss_net.method import SSNet
 from semibench_plugins.methods.pseudo_labels.cnt_b import CnTB
 from semibench_plugins.methods.pseudo_labels.cps import CPS
 from semibench_plugins.methods.pseudo_labels.ctct import CTCT
+from semibench_plugins.methods.pseudo_labels.diffrect.method import DiffRect
 from semibench_plugins.methods.pseudo_labels.fixmatch import FixMatch
 from semibench_plugins.methods.pseudo_labels.medfct.method import MedFCT
 from semibench_plugins.methods.pseudo_labels.s4cvnet import S4CVNet
@@ -39,6 +43,8 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (Supervised, {}, "net", 1),
     (MeanTeacher, {}, "student", 1),
     (UAMT, {"consistency": "all"}, "student", 1),
+    (EntropyMinimisation, {}, "net", 1),
+    (URPC, {}, "net", 1),
     (CCT, {}, "net", 1),
     (CCT, {"perturb": "all", "supervise": "all"}, "net", 1),
     (DCT, {}, "first", 1),
@@ -48,10 +54,13 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (S4CVNet, {"second_width": 0.125}, "first", 1),
     (CnTB, {"second_width": 0.125}, "first", 1),
     (MedFCT, {"second_width": 0.125}, "student", 1),
+    (DiffRect, {"rectifier_width": 0.125}, "net", 1),
     (SSNet, {}, "net", 1),
     (SCPNet, {}, "net", 1),
     (MGCC, {}, "net", 1),
     (AdaOutput, {"critic_filters": 4}, "net", 2),
+    (DAN, {"critic_filters": 4}, "net", 1),
+    (DAN, {"critic_filters": 4, "maps": "again"}, "net", 1),
     (DiffCL, SMALL_DIFF_CL, "segmentation", 1),
 ]
 """Method, options, a network that is tested, passes over whole images in an iteration."""

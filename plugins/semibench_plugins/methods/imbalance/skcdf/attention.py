@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, channels: int, grid: Sequence[int], window: Sequence[int], heads: int, dropout: float) -> None:
         super().__init__()
-        conv = (nn.Conv2d, nn.Conv3d)[len(grid) - 2]
+        conv: Any = (nn.Conv2d, nn.Conv3d)[len(grid) - 2]
         self.window, self.windows = tuple(window), tuple(g // w for g, w in zip(grid, window, strict=True))
         size = math.prod(window)
         self.tokens = conv(1, size, self.window, stride=self.window)

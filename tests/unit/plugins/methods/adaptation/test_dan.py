@@ -75,6 +75,17 @@ def test_losses_against_networks_that_say_one_thing() -> None:
     assert fooled.losses["critic"].item() == pytest.approx(20.0 / 2, rel=1e-4), "and wrong for half of the batch"
 
 
+def test_labeled_images_are_to_be_called_labeled() -> None:
+    """Scores of the whole batch are (unlabeled, labeled), two rows of each part."""
+    case = case_of(DAN, options=SMALL)
+    method, seen = case.build().train(), Collected()
+    assert isinstance(method, DAN)
+    right = torch.tensor([[-10.0, 10.0]] * 2 + [[10.0, -10.0]] * 2)
+    method.critic.register_forward_hook(lambda _net, _given, scores: right if len(scores) == 4 else scores)
+    method.step(case.data().batch(0), clock(), seen)
+    assert seen.losses["critic"].item() == pytest.approx(0.0, abs=1e-6) and method.notes["told_apart"] == 1.0
+
+
 def test_the_critic_sees_maps_of_both_parts_beside_their_images() -> None:
     case = case_of(DAN, options=SMALL)
     method, batch = case.build().train(), case.data().batch(0)

@@ -1,0 +1,1 @@
+"""DiffRect: a latent diffusion network corrects pseudo-labels."""
