@@ -73,10 +73,10 @@ def displaced(below: Tensor, above: Tensor, to: Tensor, of: Tensor, grid: int, m
 def pixels_of(patch: Tensor, grid: int, size: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """Indices of sample, row and column of a patch (B,) of each sample, broadcast to (B, height, width)."""
     height, width = (side // grid for side in size)
-    sample, down, right = (torch.arange(count, device=patch.device) for count in (len(patch), height, width))
-    rows = (patch // grid * height).view(-1, 1, 1) + down.view(1, -1, 1)
-    columns = (patch % grid * width).view(-1, 1, 1) + right.view(1, 1, -1)
-    return sample.view(-1, 1, 1), rows, columns
+    at = patch.device
+    rows = (patch // grid * height).view(-1, 1, 1) + torch.arange(height, device=at).view(1, -1, 1)
+    columns = (patch % grid * width).view(-1, 1, 1) + torch.arange(width, device=at).view(1, 1, -1)
+    return torch.arange(len(patch), device=at).view(-1, 1, 1), rows, columns
 
 
 def exchange(views: tuple[View, View], to: Tensor, of: Tensor, grid: int, moves: Tensor | None = None) -> View:

@@ -77,6 +77,6 @@ def test_who_learns_from_what(dims: int) -> None:
     built = quiet(method(dims))
     losses = built.losses(case_of(W2SPC, dims).data().batch(0), clock())
     learned = {name for name, loss in losses.items() if reached(loss, built.net)}
-    # the small V-Net has two channels behind a ReLU, often both 0 where the contrast looks
+    # on the small V-Net in 3D `edge` has no gradient with this batch; why was not found, so it is checked in 2D alone
     assert learned | ({"edge"} if dims == 3 else set()) == set(losses)
     assert {name for name, loss in losses.items() if reached(loss, built.auxiliary)} == {"consistency"}
