@@ -64,8 +64,8 @@ class GapMatch(Method):
     and the half. On the toy of the learning check the cross-entropy ends without foreground (.018 without a ramp, .027 with
     one). The Dice ends at .226 with lambda = 1 and at .774 with the half; the labels alone have .840, so the
     pseudo-labels do harm there (seed 0; why was not looked into). The strong views in 3D are unknown: here those of the
-    recipe, with a box of another sample (CutMix) in half of them. Passes over strong views leave the running statistics alone: whole weak
-    views, labeled and unlabeled ones together, move them. Scored: the network.
+    recipe, with a box of another sample (CutMix) in half of them. Passes over strong views leave the running statistics
+    alone: whole weak views, labeled and unlabeled ones together, move them. Scored: the network.
     """
 
     terms: Mapping[str, Term] = {
