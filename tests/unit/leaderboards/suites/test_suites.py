@@ -119,7 +119,7 @@ def test_overrides() -> None:
     cells = expand(
         suite, Overrides(recipe="quick", phantom=True, folds=(0,), methods=("supervised",), datasets=("busi",))
     )
-    assert len(cells) == 3
+    assert len(cells) == 6, "three label budgets, on two networks"
     for cell in cells:
         assert cell.recipe == "quick" and cell.phantom and cell.fold == 0
         assert not any(text.startswith("recipe.") for text in cell.settings) and "source=drawn" in cell.settings
