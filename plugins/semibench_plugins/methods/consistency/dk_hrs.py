@@ -102,8 +102,9 @@ class DKHRS(StudentTeacher):
     third image's contrast is 1.2; the contrast compares the mean features over that lesion (two linear layers, images without
     a lesion are left out) instead of class scores; norms are those of 513 x 513 pixels, and change with the root of the number
     of pixels; w_v rises over 30 of 200 epochs. The original's power iteration starts from noise of norm 30, here 1. Strong, DK
-    and adversarial passes leave the running statistics alone. Scored: the student, and its average with decay .999, which
-    the original evaluates.
+    and adversarial passes leave the running statistics alone. On the blobs of the learning check (200 iterations, seed 0) the
+    student has a Dice of .728 and the average .646, the labels alone .840; which term costs it is not known. Scored: the
+    student, and its average with decay .999, which the original evaluates.
     """
 
     terms: Mapping[str, Term] = {
