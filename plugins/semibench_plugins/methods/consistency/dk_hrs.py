@@ -116,6 +116,11 @@ class DKHRS(StudentTeacher):
     streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled"), "unlabeled": Stream("unlabeled", strong=1)}
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}
 
+    known_failures: ClassVar[Mapping[str, str]] = {
+        "running_statistics_fit": "the average of the weights depends on its running statistics (.646 as saved, .462 with those of "
+        "whole images, seed 0); the student, which is scored, doesn't (.728 and .733). Why was not found"
+    }
+
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `dk-hrs`."""
 
