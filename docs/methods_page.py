@@ -83,25 +83,18 @@ def network(item: Registered, dims: int) -> str:
 
 
 def overview(items: Iterable[Registered]) -> str:
-    """Name, paper, family, dims, protocols and networks."""
-    rows = []
+    """A table for each family: name, what it does and the paper, dims, protocols and networks."""
+    by_family: dict[str, list[tuple[str, ...]]] = {}
     for item in items:
         card = item.card
-        paper = f"[{card.paper}]({card.url})" if card.url else card.paper
-        nets = ", ".join(dict.fromkeys(f"`{network(item, dims)}`" for dims in card.dims))
-        protocols = ", ".join(card.protocols) or "all"
-        rows.append(
-            (
-                f"`{item.name}`",
-                card.summary,
-                paper,
-                family(card),
-                ", ".join(f"{dims}D" for dims in card.dims),
-                protocols,
-                nets,
-            )
+        paper = (
+            f"<br>[{card.paper}]({card.url})" if card.url and card.paper else f"<br>{card.paper}" if card.paper else ""
         )
-    return table(("name", "what it does", "paper", "family", "dims", "protocols", "default network"), rows)
+        nets = ", ".join(dict.fromkeys(f"`{network(item, dims)}`" for dims in card.dims))
+        dims, protocols = ", ".join(f"{dims}D" for dims in card.dims), ", ".join(card.protocols) or "all"
+        by_family.setdefault(family(card), []).append((f"`{item.name}`", card.summary + paper, dims, protocols, nets))
+    columns = ("name", "what it does", "dims", "protocols", "default network")
+    return "\n\n".join(f"## {name.capitalize()}\n\n{table(columns, rows)}" for name, rows in by_family.items())
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -138,6 +131,8 @@ def costs(items: Iterable[Registered]) -> str:
             if one:
                 rows.append((f"`{item.name}`", f"{dims}D", f"`{one['network']}`", f"{one['harness'] / one['bare']:.2f}",
                              f"{one['bare'] / one['supervised']:.2f}", f"{one['memory']:.2f}"))  # fmt: skip
+    if not rows:
+        return "Not measured yet."
     return table(
         ("method", "dims", "network", "harness / bare loop", "time / `supervised`", "memory / `supervised`"), rows
     )
