@@ -7,13 +7,16 @@ norms follow the code's outline and may differ in detail, so weight files of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import Backbone, BackboneOptions, Decoder, UsageError
+from semibench.blocks import Norm, exchange_batch_norm
+from semibench_plugins.backbones.halving import NORM_HELP
 from semibench_plugins.backbones.octave import Bottleneck, OctaveUnit, Pair
 from semibench_plugins.backbones.resnet import conv
 
@@ -164,14 +167,20 @@ class MFMSDecoder(Decoder):
         return self.last(decoded)
 
 
+class MFMSNetOptions(BackboneOptions, frozen=True, extra="forbid"):
+    """Options of `mfmsnet`. width multiplies the 64 channels of the stem; the result is a multiple of four."""
+
+    norm: Norm = Field("batch", description=NORM_HELP)
+
+
 class MFMSNet(Backbone):
     """See the module docstring. Sides must be multiples of 32; the attention of the finest skip needs 2.1 GB for an image of
     512 x 512 pixels. `encode` returns the stem, the high- and the low-frequency map of three stages, and the last stage."""
 
-    Options = BackboneOptions
+    Options: ClassVar[type[BackboneOptions]] = MFMSNetOptions
 
     def __init__(
-        self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: BackboneOptions
+        self, *, dims: int, channels: int, outputs: int, patch: Sequence[int], options: MFMSNetOptions
     ) -> None:
         super().__init__(dims=dims, channels=channels, outputs=outputs, patch=patch, options=options)
         self.dims, self.divisor = 2, 32
@@ -181,7 +190,7 @@ class MFMSNet(Backbone):
             raise UsageError(
                 f"mfmsnet needs sides that are multiples of 32; got {tuple(patch)}: set recipe.patch, e.g. [512, 512]"
             )
-        self._base, self._outputs = base_of(options.width), outputs
+        self._base, self._outputs, self._norm = base_of(options.width), outputs, options.norm
         base = self._base
         self.stem = nn.Sequential(
             nn.Conv2d(channels, base, 7, 2, 3, bias=False), nn.BatchNorm2d(base), nn.ReLU(inplace=True)
@@ -198,6 +207,8 @@ class MFMSNet(Backbone):
         halves = [base * 2, base * 4, base * 8]
         self.channels = (base, *[half for half in halves for _ in range(2)], base * 32)
         self.strides = (2, 4, 8, 8, 16, 16, 32, 32)
+        for part in (self.stem, self.levels):
+            exchange_batch_norm(part, options.norm)
         self.decoder = self.new_decoder()
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -215,4 +226,4 @@ class MFMSNet(Backbone):
         """Returns a fresh decoder; there are no variants."""
         if variant:
             raise UsageError(f"decoders of mfmsnet have no variants; got {variant}")
-        return MFMSDecoder(self._base, self._outputs)
+        return exchange_batch_norm(MFMSDecoder(self._base, self._outputs), self._norm)
