@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semibench import BackboneOptions, UsageError
+from semibench import UsageError
 from semibench_plugins.backbones.mfmsnet import MFMSNet, MultiFrequencyBlock, MultiScaleFusion
 from semibench_plugins.backbones.octave import Bottleneck, OctaveConv
 
@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 
 def built(patch: tuple[int, int] = (64, 64), width: float = 0.0625, channels: int = 1) -> MFMSNet:
-    options = BackboneOptions(width=width)
+    options = MFMSNet.Options(width=width)
     return MFMSNet(dims=2, channels=channels, outputs=2, patch=patch, options=options).eval()
 
 
@@ -81,7 +81,7 @@ def test_maps_have_the_channels_and_strides_they_promise() -> None:
 
 def test_published_widths() -> None:
     with torch.device("meta"):
-        net = MFMSNet(dims=2, channels=3, outputs=2, patch=(256, 256), options=BackboneOptions())
+        net = MFMSNet(dims=2, channels=3, outputs=2, patch=(256, 256), options=MFMSNet.Options())
     assert net.channels == (64, 128, 128, 256, 256, 512, 512, 2048)
     encoder = sum(p.numel() for name, p in net.named_parameters() if not name.startswith("decoder."))
     assert encoder == 23_508_032, "octave convolutions move channels between sizes and add none: the count of ResNet-50"
@@ -91,4 +91,4 @@ def test_odd_sizes_are_refused() -> None:
     with pytest.raises(UsageError, match="multiples of 32"):
         built((513, 513))
     with pytest.raises(UsageError, match="2D"):
-        MFMSNet(dims=3, channels=1, outputs=2, patch=(32, 32, 32), options=BackboneOptions())
+        MFMSNet(dims=3, channels=1, outputs=2, patch=(32, 32, 32), options=MFMSNet.Options())
