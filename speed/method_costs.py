@@ -241,9 +241,9 @@ def compare_all(args: Namespace) -> bool:
                 weights[dims, network] = in_own_process("memory", REFERENCE, dims, network, args)
             figures["memory"] = round(in_own_process("memory", name, dims, network, args) / weights[dims, network], 3)
         found[f"{name} {dims}D"] = figures | {"network": network}
+        if args.out:
+            known = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {}
+            args.out.write_text(json.dumps(dict(sorted((known | found).items())), indent=1) + "\n", encoding="utf-8")
         print(f"| {name} | {dims}D | {network} | {figures['harness'] / figures['bare']:.3f} | "
               f"{figures['bare'] / figures[REFERENCE]:.2f} | {figures.get('memory', '')} |", flush=True)  # fmt: skip
-    if args.out:
-        known = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {}
-        args.out.write_text(json.dumps(dict(sorted((known | found).items())), indent=1) + "\n", encoding="utf-8")
     return all(one["harness"] / one["bare"] <= args.at_most for one in found.values()) and len(found) > 0
