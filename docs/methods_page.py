@@ -129,8 +129,9 @@ def costs(items: Iterable[Registered]) -> str:
         for dims in item.card.dims:
             one: Mapping[str, Any] = found.get(f"{item.name} {dims}D", {})
             if one:
+                memory = f"{one['memory']:.2f}" if "memory" in one else ""
                 rows.append((f"`{item.name}`", f"{dims}D", f"`{one['network']}`", f"{one['harness'] / one['bare']:.2f}",
-                             f"{one['bare'] / one['supervised']:.2f}", f"{one['memory']:.2f}" if "memory" in one else ""))  # fmt: skip
+                             f"{one['bare'] / one['supervised']:.2f}", memory))  # fmt: skip
     if not rows:
         return "Not measured yet."
     return table(
