@@ -144,7 +144,7 @@ def published_rows(items: Iterable[Registered]) -> str:
     named: dict[str, dict[str, set[str]]] = {}
     for suite in names():
         for cell in expand(load(suite)):
-            named.setdefault(cell.method, {}).setdefault(cell.preset or "", set()).add(suite)
+            named.setdefault(str(cell.method), {}).setdefault(cell.preset or "", set()).add(suite)
     rows = [
         (f"`{item.name}`", f"`{preset}`" if preset else "defaults", ", ".join(f"`{suite}`" for suite in sorted(suites)))
         for item in items
