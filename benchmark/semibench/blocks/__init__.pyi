@@ -234,9 +234,15 @@ from .running_statistics import (
     estimate_statistics as estimate_statistics,
     frozen_statistics as frozen_statistics,
 )
+from .scored_teacher import (
+    ScoredTeacher as ScoredTeacher,
+)
 from .seeds import (
     derive_seed as derive_seed,
     seeded_generator as seeded_generator,
+)
+from .separate_passes import (
+    whole_and_changed as whole_and_changed,
 )
 from .smoothing import (
     blur3 as blur3,

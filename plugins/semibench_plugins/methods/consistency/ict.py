@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Samples, Task, Term
-from semibench.blocks import StudentTeacher, Supervision, Teacher, frozen_statistics, softmax_mse, supervised_loss
+from semibench.blocks import StudentTeacher, Supervision, Teacher, softmax_mse, supervised_loss, whole_and_changed
 from semibench_plugins.datasets.paper_budgets import SSL4MIS_RECIPE
 
 
@@ -67,7 +67,8 @@ class ICT(StudentTeacher):
         """sup: labeled part; consistency: mixes of unlabeled images, where neither is padding."""
         labeled, (first, second) = batch["labeled"], halves(batch["unlabeled"])
         factor = self.factors(len(first.image)).to(first.image).view(-1, *[1] * (first.image.ndim - 1))
-        logits, mixed = self._student(labeled.image, torch.lerp(first.image, second.image, factor))
+        between, joint = torch.lerp(first.image, second.image, factor), self.options.statistics == "every-pass"
+        logits, mixed = whole_and_changed(self.student, labeled.image, between, joint=joint)
         one, two = (self.teacher(half.image).float().softmax(1) for half in (first, second))
         target = torch.lerp(one, two, factor.float())
         return {
@@ -80,15 +81,6 @@ class ICT(StudentTeacher):
         alpha = torch.tensor(self.options.alpha, dtype=torch.float64)
         drawn = torch.distributions.Beta(alpha, alpha).sample((pairs if self.options.factors == "pair" else 1,))
         return drawn.expand(pairs)
-
-    def _student(self, whole: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the labeled images and of the mixed ones."""
-        if self.options.statistics == "every-pass":
-            both = self.student(torch.cat([whole, mixed]))
-            return both[: len(whole)], both[len(whole) :]
-        logits = self.student(whole)
-        with frozen_statistics(self.student):
-            return logits, self.student(mixed)
 
 
 class ICTMed(ICT):

@@ -35,6 +35,7 @@ from semibench.blocks import (
     masked_mean,
     paste,
     supervised_loss,
+    whole_and_changed,
 )
 from semibench_plugins.methods.contrast_and_prototypes.ss_net.smoothness import worst_direction
 
@@ -189,12 +190,8 @@ class PSMT(Method):
 
     def _perturbed(self, labeled: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the student on both batches, with noise on its features."""
-        if self.options.statistics == "every-pass":
-            logits, logits_u = self._noised(torch.cat([labeled, mixed])).split([len(labeled), len(mixed)])
-            return logits, logits_u
-        logits = self._noised(labeled)
-        with frozen_statistics(self.student):
-            return logits, self._noised(mixed)
+        joint = self.options.statistics == "every-pass"
+        return whole_and_changed(self.student, labeled, mixed, joint=joint, forward=self._noised)
 
     def _noised(self, images: Tensor) -> Tensor:
         decoded = self.student.decoder(self.student.encode(images))[0]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Backbone, Backbones, Batch, Clock, Losses, Method, MethodOptions, Task, Term
-from semibench.blocks import Supervision, Teacher, cross_entropy, frozen_statistics, paste, supervised_loss
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, MethodOptions, Task, Term
+from semibench.blocks import ScoredTeacher, Supervision, Teacher, frozen_statistics, paste, supervised_loss
+from semibench_plugins.methods.contrast_and_prototypes.reliable_pixels import reweighted
+from semibench_plugins.methods.contrast_and_prototypes.represented import Represented
 from semibench_plugins.methods.systems.csc_pa.masking import below_percentile, entropy, patch_of_pixels, percentile
 
 WARM_UP = 0.05
@@ -21,29 +23,6 @@ WARM_UP = 0.05
 LEAST_WIDTH = 16
 LEAST_SIDE = 2
 """Smallest side of a patch of features, in positions: a patch of one position never holds two classes."""
-
-
-class SegmentationAndFeatures(nn.Module):
-    """A network and a projection head on its decoder map: two 3x3 convolutions and a 1x1 convolution, the features have norm 1."""
-
-    def __init__(self, net: Backbone, width: int) -> None:
-        super().__init__()
-        self.net = net
-        channels = net.decoder.channels[0]
-        layers: list[nn.Module] = []
-        for inputs in (channels, width):
-            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout2d(0.1)]
-        self.project = nn.Sequential(*layers, nn.Conv2d(width, width, 1))
-
-    def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) -> logits (B, K, H, W) and features (B, D, h, w)."""
-        decoded = self.net.decoder(self.net.encode(images))[0]
-        logits = self.net.enlarge(self.net.decoder.head(decoded), images.shape[2:])
-        return logits, F.normalize(self.project(decoded), dim=1)
-
-    def forward(self, images: Tensor, *, features: bool = False) -> Any:
-        """(B, C, H, W) -> logits (B, K, H, W), or these and the features."""
-        return self.both(images) if features else self.net(images)
 
 
 def patch_means(maps: Tensor, grid: int) -> Tensor:
@@ -132,7 +111,7 @@ def hard_patch_contrast(
     return means.sum() / (number > 0).sum().clamp(min=1)
 
 
-class PHNet(Method):
+class PHNet(ScoredTeacher):
     """Mean teacher whose entropy says which patches of an image are hard. Easy ones are replaced, hard ones are contrasted.
 
     The hardness of a patch is the mean of H(p) / ln K over it, p the teacher's softmax, on a grid of 9 x 9. Adaptive patch
@@ -196,7 +175,7 @@ class PHNet(Method):
         self.options, self.classes = options, len(task.classes)
         net = backbones()
         width = options.width or max(LEAST_WIDTH, net.decoder.channels[0] // 2)
-        self.student = SegmentationAndFeatures(net, width)
+        self.student = Represented(net, width)
         self.teacher = Teacher(self.student, options.decay, buffers="ema", mode="eval")
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
@@ -215,8 +194,8 @@ class PHNet(Method):
             logits, anchors = self.student(image, features=True)
         grid = max(1, min(self.options.grid, min(features.shape[2:]) // LEAST_SIDE))
         contrast = hard_patch_contrast(
-            PatchedMaps.of(anchors, label, mixed_doubt, grid),
-            PatchedMaps.of(features[:count], labeled.target, doubt[:count], grid),
+            PatchedMaps.of(F.normalize(anchors, dim=1), label, mixed_doubt, grid),
+            PatchedMaps.of(F.normalize(features[:count], dim=1), labeled.target, doubt[:count], grid),
             self.classes,
             self.options.temperature,
             hard_only=self.options.hard_only,
@@ -237,18 +216,4 @@ class PHNet(Method):
         """CE over the pixels of low entropy, times all / kept."""
         valid = label != IGNORE
         kept = below_percentile(doubt, percentile(clock.progress, self.options.drop), valid) & valid
-        factor = valid.sum() / kept.sum().clamp(min=1)
-        return factor * cross_entropy(logits, label.masked_fill(~kept, IGNORE))
-
-    def after_step(self, clock: Clock) -> None:
-        """Updates the moving average."""
-        self.teacher.update(self.student)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W) of the teacher."""
-        logits: Tensor = self.teacher(images)
-        return logits
-
-    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The teacher (the default) and the student."""
-        return {"teacher": self.teacher, "student": self.student}
+        return reweighted(logits, label, kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from semibench import Backbones, Batch, Clock, Confidence, Losses, MethodOptions, Samples, Task, Term
 from semibench.blocks import (
-    StudentTeacher,
+    ScoredTeacher,
     Supervision,
     Teacher,
     beta_box_mask,
     confident_cross_entropy,
-    frozen_statistics,
     paste,
     supervised_loss,
     voxel_entropy,
+    whole_and_changed,
 )
 from semibench_plugins.methods.weak_to_strong.random_intensities import random_intensities
 
@@ -56,7 +56,7 @@ def certainty(logits: Tensor, valid: Tensor) -> Tensor:
     return (each.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)).clamp(0.0, 1.0)
 
 
-class AugSeg(StudentTeacher):
+class AugSeg(ScoredTeacher):
     """A mean teacher with hard labels; what is new is how the student's unlabeled images are changed.
 
     The teacher labels the weak view in eval mode: y = argmax p, c = max p. The strong view has 1 to 3 random intensity
@@ -108,7 +108,7 @@ class AugSeg(StudentTeacher):
 
     def __init__(self, task: Task, backbones: Backbones, options: AugSeg.Options) -> None:
         super().__init__(task, backbones, options)
-        self.options = options
+        self.options, self.copied = options, options.copied
         self.student = backbones()
         self.teacher = Teacher(self.student, options.decay, buffers="ema", mode="eval")
 
@@ -146,28 +146,7 @@ class AugSeg(StudentTeacher):
 
     def _predict(self, labeled: Tensor, weak: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the labeled and of the mixed images."""
-        if self.options.statistics == "every-pass":
-            logits, logits_u = self.student(torch.cat([labeled, mixed])).split([len(labeled), len(mixed)])
-            return logits, logits_u
         if self.options.statistics == "extra-weak":
             with torch.no_grad():
                 self.student(weak)
-        logits = self.student(labeled)
-        with frozen_statistics(self.student):
-            return logits, self.student(mixed)
-
-    def after_step(self, clock: Clock) -> None:
-        """Updates the teacher, or copies the student in the first steps."""
-        if clock.progress < self.options.copied:
-            self.teacher.copy(self.student)
-        else:
-            self.teacher.update(self.student)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W) of the teacher."""
-        logits: Tensor = self.teacher(images)
-        return logits
-
-    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The teacher (the default) and the student."""
-        return {"teacher": self.teacher, "student": self.student}
+        return whole_and_changed(self.student, labeled, mixed, joint=self.options.statistics == "every-pass")

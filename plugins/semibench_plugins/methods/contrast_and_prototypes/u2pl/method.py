@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Backbone, Backbones, Batch, Clock, Losses, Method, MethodOptions, Samples, Task, Term
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, MethodOptions, Samples, Task, Term
 from semibench.blocks import (
+    ScoredTeacher,
     Supervision,
     Teacher,
-    cross_entropy,
     frozen_statistics,
     paste,
     supervised_loss,
     voxel_entropy,
 )
+from semibench_plugins.methods.contrast_and_prototypes.reliable_pixels import reweighted
+from semibench_plugins.methods.contrast_and_prototypes.represented import Represented
 from semibench_plugins.methods.contrast_and_prototypes.u2pl.contrast import Contrast, Memory, Pixels, Rule
 from semibench_plugins.methods.systems.csc_pa.masking import below_percentile, percentile
 
@@ -27,32 +29,7 @@ PUBLISHED_RANKS = (3, 20)
 """r_l and r_h for the 21 classes of Pascal VOC."""
 
 
-class Represented(nn.Module):
-    """A network with a second head on the decoder's last map: the representation, of half as many channels."""
-
-    def __init__(self, net: Backbone) -> None:
-        super().__init__()
-        self.net = net
-        inputs = net.decoder.channels[0]
-        self.width = max(inputs // 2, 8)
-        layers: list[nn.Module] = []
-        for channels in (inputs, self.width):
-            layers += [nn.Conv2d(channels, self.width, 3, padding=1), nn.BatchNorm2d(self.width), nn.ReLU(inplace=True)]
-            layers += [nn.Dropout2d(0.1)]
-        self.represent = nn.Sequential(*layers, nn.Conv2d(self.width, self.width, 1))
-
-    def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) -> logits (B, K, H, W) and the representation (B, D, h, w)."""
-        decoded = self.net.decoder(self.net.encode(images))[0]
-        return self.net.enlarge(self.net.decoder.head(decoded), images.shape[2:]), self.represent(decoded)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W)."""
-        logits: Tensor = self.net(images)
-        return logits
-
-
-class U2PL(Method):
+class U2PL(ScoredTeacher):
     """A mean teacher with CutMix; pixels too uncertain for a pseudo-label are negatives of the classes they can't have.
 
     The teacher labels x^u in eval mode, y = argmax p. With probability .5 images and labels of the batch are cut-mixed: each
@@ -125,7 +102,8 @@ class U2PL(Method):
     def __init__(self, task: Task, backbones: Backbones, options: U2PL.Options) -> None:
         super().__init__(task, backbones, options)
         self.options, self.classes = options, len(task.classes)
-        self.student = Represented(backbones())
+        self.copied = options.supervised
+        self.student: Represented = Represented(backbones())
         rule: Literal["none", "ema"] = "none" if options.statistics == "every-pass" else "ema"
         self.teacher = Teacher(self.student, options.decay, buffers=rule, mode="eval")
         sizes = (5 * options.bank // 3, *[options.bank] * (self.classes - 1))
@@ -203,28 +181,6 @@ class U2PL(Method):
         kind, true, certain, uncertain = F.interpolate(maps, size, mode="nearest").movedim(1, 0).flatten(1)
         probabilities = F.interpolate(logits.float().softmax(1), size, mode="nearest")
         return Pixels(kind.long(), _rows(probabilities), true > 0, certain > 0, uncertain > 0)
-
-    def after_step(self, clock: Clock) -> None:
-        """Copies the student to the teacher in the supervised part, then averages."""
-        if clock.progress < self.options.supervised:
-            self.teacher.copy(self.student)
-        else:
-            self.teacher.update(self.student)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W) of the teacher."""
-        logits: Tensor = self.teacher(images)
-        return logits
-
-    def predictors(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """The teacher (the default) and the student."""
-        return {"teacher": self.teacher, "student": self.student}
-
-
-def reweighted(logits: Tensor, label: Tensor, reliable: Tensor) -> Tensor:
-    """P / P_c mean CE over the P_c reliable of P labeled pixels; label (B, H, W) with IGNORE, bool (B, H, W)."""
-    share = (label != IGNORE).sum() / reliable.sum().clamp(min=1)
-    return share * cross_entropy(logits, label.masked_fill(~reliable, IGNORE))
 
 
 def half_boxes(count: int, size: torch.Size) -> Tensor:

@@ -11,8 +11,10 @@ from support.methods_support import case_of, clock, quiet, reached
 from torch import Tensor
 
 from semibench import IGNORE
+from semibench_plugins.methods.contrast_and_prototypes.reliable_pixels import reweighted
+from semibench_plugins.methods.contrast_and_prototypes.represented import Represented
 from semibench_plugins.methods.contrast_and_prototypes.u2pl.contrast import Contrast, Memory, Pixels, negatives
-from semibench_plugins.methods.contrast_and_prototypes.u2pl.method import U2PL, Represented, half_boxes, reweighted
+from semibench_plugins.methods.contrast_and_prototypes.u2pl.method import U2PL, half_boxes
 
 
 def method(**options: Any) -> tuple[U2PL, Any]:
