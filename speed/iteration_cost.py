@@ -21,47 +21,33 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from balls import training_data
 from method_costs import compare_all, measured
-from torch import Tensor
+from timed_loops import Bare, Turns, built, training_data
 
 from semibench import (
-    Backbone,
-    Batch,
-    Clock,
-    Method,
     Recipe,
-    Samples,
-    Task,
 )
-from semibench.data.training import TrainingData
+from semibench.discovery.registry import registry
 from semibench.reporting import Reporter
-from semibench.training import seeding
 from semibench.training.device import (
     PeakMemory,
     choose,
     describe,
     set_deterministic,
     set_threads,
-    synchronize,
     tune_allocator,
 )
 from semibench.training.loop import train
-from semibench.training.precision import DTYPES
-from semibench_plugins.backbones.mgcc_net import MGCCNet
-from semibench_plugins.backbones.vnet import VNet
-from semibench_plugins.methods.consistency.mean_teacher import MeanTeacher
-from semibench_plugins.methods.systems.mgcc import MGCC
 
 WARM = 3
 """Warm-up turns, which aren't counted."""
-PRELOADED = 8
+CASES: Mapping[str, tuple[str, str]] = {"mgcc": ("mgcc", "mgcc-net"), "vnet": ("mean-teacher", "vnet")}
+"""Method and network of each case."""
 PAPER_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": (0.0, 0.0)}
 VALUES: Mapping[str, dict[str, Any]] = {
     "mgcc": {"dims": 2, "patch": (256, 256), "labeled_batch": 4, "unlabeled_batch": 4},
@@ -93,132 +79,25 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     )
 
 
-def data_of(recipe: Recipe, method: type[Method], device: torch.device, folder: Path) -> TrainingData:
-    return training_data(recipe, method.streams, device, folder)
-
-
-def method_of(case: str, task: Task, width: float, device: torch.device) -> Method:
-    net, kind = (MGCCNet, MGCC) if case == "mgcc" else (VNet, MeanTeacher)
-
-    def backbones(name: str | None = None, **options: Any) -> Backbone:
-        channels, outputs = options.pop("channels", None), options.pop("outputs", None)
-        net_options = net.Options(width=width, **options)
-        return net(
-            dims=task.dims,
-            channels=channels or task.channels,
-            outputs=outputs or len(task.classes),
-            patch=task.patch,
-            options=net_options,
-        )
-
-    seeding.seed_construction(0)
-    method: Method = kind(task, backbones, kind.Options())
-    return method.to(device)
-
-
-class Bare:
-    """The loop a researcher would write: training and nothing else."""
-
-    def __init__(self, method: Method, recipe: Recipe, batches: list[Batch], device: torch.device) -> None:
-        self.method, self.recipe, self.batches, self.device = method, recipe, batches, device
-        if recipe.channels_last:
-            layout = torch.channels_last if recipe.dims == 2 else torch.channels_last_3d
-            method.to(memory_format=layout)  # type: ignore[call-overload]
-            for batch in batches:
-                for samples in batch.values():
-                    samples.image = samples.image.to(memory_format=layout)
-        self.parameters = [p for p in method.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.SGD(self.parameters, lr=0.01, momentum=0.9, weight_decay=1e-4)
-        self.dtype = DTYPES.get(recipe.precision)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.done = 0
-        method.train()
-
-    def run(self, iterations: int) -> None:
-        """Runs `iterations` iterations; term weights follow the same ramp as in the harness."""
-        for _ in range(iterations):
-            batch = self.batches[self.done % len(self.batches)]
-            clock = Clock("train", self.done, self.recipe.iterations, {})
-            for group in self.optimiser.param_groups:
-                group["lr"] = 0.01 * (1 - clock.progress) ** 0.9
-            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-                losses = self.method.losses(batch, clock)
-                total: Tensor = sum(  # type: ignore[assignment]
-                    self.method.weight(name, clock) * loss for name, loss in losses.items()
-                )
-            self.optimiser.zero_grad(set_to_none=True)
-            self.scaler.scale(total).backward()
-            self.scaler.step(self.optimiser)
-            self.scaler.update()
-            self.method.after_step(clock)
-            self.done += 1
-
-
-class Times(NamedTuple):
-    """Seconds of wall time and of this process's CPU time (steadier on a shared machine)."""
-
-    wall: float
-    work: float
-
-    def since(self, start: Times, count: int) -> Times:
-        return Times((self.wall - start.wall) / count, (self.work - start.work) / count)
-
-
-class Turns:
-    """The harness's data; runs the bare loop between the harness's blocks of iterations and times both."""
-
-    def __init__(self, data: TrainingData, bare: Bare | None, block: int, device: torch.device) -> None:
-        self.data, self.bare, self.block, self.device = data, bare, block, device
-        self.task, self.pools = data.task, data.pools
-        self.harness_times: list[Times] = []
-        self.bare_times: list[Times] = []
-        self.mark: Times | None = None
-
-    def now(self) -> Times:
-        synchronize(self.device)
-        return Times(time.perf_counter(), time.process_time())
-
-    def close(self) -> None:
-        """Ends the harness's block and stores its time."""
-        if self.mark is not None:
-            self.harness_times.append(self.now().since(self.mark, self.block))
-            self.mark = None
-
-    def passes(self, iteration: int) -> dict[str, float]:
-        if iteration % self.block == 0:
-            self.close()
-            if self.bare is not None:
-                start = self.now()
-                self.bare.run(self.block)
-                self.bare_times.append(self.now().since(start, self.block))
-            self.mark = self.now()
-        return self.data.passes(iteration)
-
-    def batch(self, iteration: int) -> dict[str, Samples]:
-        return self.data.batch(iteration)
-
-
 def run(args: argparse.Namespace, side: str) -> dict[str, float]:
     """Runs one process: side "both" compares; "harness" or "bare" runs alone to measure its peak memory (MB)."""
     tune_allocator()
     set_threads(args.threads)
     device = choose(args.device)
     set_deterministic(device)
-    recipe = recipe_of(args)
-    kind = MGCC if args.case == "mgcc" else MeanTeacher
+    recipe, (name, network) = recipe_of(args), CASES[args.case]
     with tempfile.TemporaryDirectory() as folder:
-        data = data_of(recipe, kind, device, Path(folder) / "cache")
-        method = method_of(args.case, data.task, width_of(args), device) if side != "bare" else None
-        other = method_of(args.case, data.task, width_of(args), device) if side != "harness" else None
-        bare = None
-        if other is not None:
-            bare = Bare(other, recipe, [data.batch(i) for i in range(PRELOADED)], device)
+        data = training_data(recipe, registry().get("methods", name).resolve().streams, device, Path(folder) / "cache")
+        method, other = (
+            built(name, network, data.task, device, width_of(args)) if side in ("both", one) else None
+            for one in ("harness", "bare")
+        )
+        loops = {} if other is None else {"bare": Bare(other, recipe, data, device)}
         memory = PeakMemory(device)
         if method is None:
-            if bare is not None:
-                bare.run(recipe.iterations)
+            loops["bare"].run(recipe.iterations)
             return {"peak": memory.megabytes}
-        turns = Turns(data, bare, args.block, device)
+        turns = Turns(data, loops, args.block, device)
         train(
             method, turns, recipe, seed=0, device=device, folder=Path(folder) / "run", validate=None,
             reporter=Reporter(),
@@ -226,7 +105,8 @@ def run(args: argparse.Namespace, side: str) -> dict[str, float]:
         if side == "harness":
             return {"peak": memory.megabytes}
         # The harness's last block is left out: it ends with a checkpoint, which isn't part of an iteration.
-        ours, theirs = turns.harness_times[WARM:], turns.bare_times[WARM : WARM + len(turns.harness_times[WARM:])]
+        ours = turns.times["harness"][WARM:]
+        theirs = turns.times["bare"][WARM : WARM + len(ours)]
         return {
             "harness": statistics.median(t.wall for t in ours),
             "bare": statistics.median(t.wall for t in theirs),

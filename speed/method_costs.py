@@ -13,29 +13,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from balls import training_data
-from torch import Tensor
+from timed_loops import Bare, Turns, built, training_data
 
-from semibench import Backbone, Batch, Clock, Losses, Method, Recipe, Samples, Task, UnsupportedError
-from semibench.data.training import TrainingData
+from semibench import Method, Recipe, UnsupportedError
 from semibench.discovery.registry import registry
 from semibench.reporting import Reporter
 from semibench.run.defaults import default_backbone
-from semibench.training import seeding
 from semibench.training.device import PeakMemory, choose, set_deterministic, set_threads, tune_allocator
 from semibench.training.loop import train
-from semibench.training.schedules import Driver, StagePlan, build_drivers, plan_stages
+from semibench.training.schedules import StagePlan
 
 WARM = 2
 """Turns at the start of a stage that aren't counted."""
-PRELOADED = 4
 WIDTH = 0.25
 REFERENCE = "supervised"
 SIZES: Mapping[int, dict[str, Any]] = {
@@ -56,99 +50,11 @@ def recipe_of(dims: int, iterations: int) -> Recipe:
     )  # fmt: skip
 
 
-def built(name: str, network: str, task: Task, device: torch.device) -> Method:
-    """Returns a method with its default options on a network.
-
-    Raises:
-        UnsupportedError: with the method's reason, if it can't learn this task.
-    """
-    plugins = registry()
-    item, other = plugins.get("methods", name), plugins.get("backbones", network)
-    kind: type[Method] = item.resolve()
-    options = kind.Options()
-    reason = kind.unsupported(task, options)
-    if reason:
-        raise UnsupportedError(reason)
-
-    def backbones(wanted: str | None = None, **given: Any) -> Backbone:
-        net: type[Backbone] = (other if wanted is None else plugins.get("backbones", wanted)).resolve()
-        channels, outputs = given.pop("channels", None), given.pop("outputs", None)
-        width = {"width": WIDTH} if "width" in net.Options.model_fields else {}
-        return net(
-            dims=task.dims, channels=channels or task.channels, outputs=outputs or len(task.classes), patch=task.patch,
-            options=net.Options(**(width | given)),
-        )  # fmt: skip
-
-    seeding.seed_construction(0)
-    return kind(task, backbones, options).to(device)
-
-
-class Bare:
-    """The loop that a researcher would write around a method: its step and optimisers, nothing else. One call is one iteration."""
-
-    def __init__(self, method: Method, recipe: Recipe, data: TrainingData) -> None:
-        self.method, self.recipe, self.data = method, recipe, data
-        self.batches: list[Batch] = [data.batch(number) for number in range(PRELOADED)]
-        self.plan = plan_stages(method, recipe.iterations)
-        self.drivers: dict[str, Driver] = {}
-        self.clock = Clock("train", 0, 1, {})
-        method.train()
-
-    def optimise(self, losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
-        """Sends the weighted sum of the losses to the parameters of the optimisers."""
-        drivers = [self.drivers[name] for name in (on or self.drivers)]
-        weighted = [(self.method.weight(name, self.clock), loss) for name, loss in losses.items()]
-        total: Tensor | float = sum(weight * loss for weight, loss in weighted if weight)
-        if isinstance(total, Tensor) and total.requires_grad:
-            parameters = list(dict.fromkeys(p for driver in drivers for p in driver.parameters))
-            torch.autograd.backward(total, inputs=parameters)
-        if step:
-            for driver in drivers:
-                driver.optimiser.step()
-                driver.optimiser.zero_grad(set_to_none=True)
-        return step
-
-    def run(self, iteration: int) -> None:
-        stage = next(plan for plan in reversed(self.plan) if iteration >= plan.offset)
-        if iteration == stage.offset:
-            self.method.begin(stage.name, self.data.pools)
-            self.drivers = build_drivers(self.method, self.recipe)
-        self.clock = Clock(stage.name, iteration - stage.offset, stage.steps, self.data.passes(iteration))
-        for driver in self.drivers.values():
-            driver.set_rate(self.clock.step, self.clock.steps)
-        self.method.step(self.batches[iteration % PRELOADED], self.clock, self.optimise)
-        with torch.no_grad():
-            self.method.after_step(self.clock)
-        self.method.notes.clear()
-
-
-class Turns:
-    """The harness's data. Before each iteration of the harness it runs one of each bare loop, and times all."""
-
-    def __init__(self, data: TrainingData, loops: Mapping[str, Bare]) -> None:
-        self.data, self.loops = data, loops
-        self.task, self.pools = data.task, data.pools
-        self.seconds: dict[str, list[float]] = {name: [] for name in (*loops, "harness")}
-        self.started: float | None = None
-
-    def passes(self, iteration: int) -> dict[str, float]:
-        if self.started is not None:
-            self.seconds["harness"].append(time.process_time() - self.started)
-        for name, loop in self.loops.items():
-            start = time.process_time()
-            loop.run(iteration)
-            self.seconds[name].append(time.process_time() - start)
-        self.started = time.process_time()
-        return self.data.passes(iteration)
-
-    def batch(self, iteration: int) -> dict[str, Samples]:
-        return self.data.batch(iteration)
-
-    def median(self, name: str, plans: Sequence[StagePlan]) -> float:
-        """Returns the median without the first turns of each stage and the harness's last one, which saves a checkpoint."""
-        count = len(self.seconds["harness"])
-        counted = [n for plan in plans for n in range(plan.offset + WARM, plan.offset + plan.steps) if n < count]
-        return statistics.median(self.seconds[name][number] for number in counted)
+def median(turns: Turns, name: str, plans: Sequence[StagePlan]) -> float:
+    """Returns the median of CPU seconds, without the first turns of each stage and the harness's last one (a checkpoint)."""
+    count = len(turns.times["harness"])
+    counted = [n for plan in plans for n in range(plan.offset + WARM, plan.offset + plan.steps) if n < count]
+    return statistics.median(turns.times[name][number].work for number in counted)
 
 
 def networks() -> list[tuple[str, int, str]]:
@@ -168,22 +74,24 @@ def networks() -> list[tuple[str, int, str]]:
 
 def times(name: str, dims: int, network: str, args: Namespace) -> Figures:
     """Returns the medians of CPU milliseconds of the three loops, and the trained parameters."""
-    device, recipe = choose(args.device), recipe_of(dims, args.iterations)
+    device, plugins = choose(args.device), registry()
+    kind, reference_kind = (plugins.get("methods", one).resolve() for one in (name, REFERENCE))
     with tempfile.TemporaryDirectory() as folder:
-        kind: type[Method] = registry().get("methods", name).resolve()
-        data = training_data(recipe, kind.streams, device, Path(folder) / "cache")
-        reference_kind: type[Method] = registry().get("methods", REFERENCE).resolve()
-        reference_data = training_data(recipe, reference_kind.streams, device, Path(folder) / "cache")
+        cache, recipe = Path(folder) / "cache", recipe_of(dims, args.iterations)
+        data = training_data(recipe, kind.streams, device, cache)
+        stages = len(built(name, network, data.task, device, WIDTH).stages())
+        recipe = recipe_of(dims, max(args.iterations, stages * (2 * WARM + 2)))  # some turns count in each stage
+        data, reference_data = (training_data(recipe, one.streams, device, cache) for one in (kind, reference_kind))
         loops = {
-            "bare": Bare(built(name, network, data.task, device), recipe, data),
-            REFERENCE: Bare(built(REFERENCE, network, data.task, device), recipe, reference_data),
+            "bare": Bare(built(name, network, data.task, device, WIDTH), recipe, data, device),
+            REFERENCE: Bare(built(REFERENCE, network, data.task, device, WIDTH), recipe, reference_data, device),
         }
-        method, turns = built(name, network, data.task, device), Turns(data, loops)
+        method, turns = built(name, network, data.task, device, WIDTH), Turns(data, loops, 1, device)
         train(
             method, turns, recipe, seed=0, device=device, folder=Path(folder) / "run", validate=None, reporter=Reporter()
         )  # fmt: skip
         plans = loops["bare"].plan
-        figures: Figures = {side: round(1e3 * turns.median(side, plans), 2) for side in turns.seconds}
+        figures: Figures = {side: round(1e3 * median(turns, side, plans), 2) for side in turns.times}
         return figures | {"parameters": sum(p.numel() for p in method.parameters() if p.requires_grad)}
 
 
@@ -193,10 +101,8 @@ def peak(name: str, dims: int, network: str, args: Namespace) -> float:
     with tempfile.TemporaryDirectory() as folder:
         kind: type[Method] = registry().get("methods", name).resolve()
         data = training_data(recipe, kind.streams, device, Path(folder) / "cache")
-        method, memory = built(name, network, data.task, device), PeakMemory(device)
-        loop = Bare(method, recipe, data)
-        for iteration in range(recipe.iterations):
-            loop.run(iteration)
+        method, memory = built(name, network, data.task, device, WIDTH), PeakMemory(device)
+        Bare(method, recipe, data, device).run(recipe.iterations)
         return memory.megabytes
 
 
