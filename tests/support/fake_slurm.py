@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 STATES_VARIABLE = "FAKE_SLURM"
@@ -37,6 +40,14 @@ def states() -> Path:
 
 def state_file(job: str, task: int) -> Path:
     return states() / f"{job}_{task}.json"
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Within the block no other process changes a state, so that a task is cancelled either before its start or after it."""
+    with (states() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write(job: str, task: int, **record: object) -> None:
@@ -76,34 +87,36 @@ def serve(words: list[str]) -> None:
     while waiting or running:
         while waiting and len(running) < width:
             task = waiting.pop(0)
-            if read(job, task)["state"] == "CANCELLED":
-                continue
             same = dict.fromkeys(("SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID"), "0")
             given = same | {
                 "SLURM_JOB_ID": f"{job}_{task}", "SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task),
                 "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "here",
             }  # fmt: skip
             log = (states() / f"{job}_{task}.log").open("ab")
-            process = subprocess.Popen(
-                ["bash", str(states() / f"{job}.sh")],
-                env=os.environ | given,
-                start_new_session=True,
-                stdout=log,
-                stderr=log,
-            )
-            restarts = int(str(read(job, task).get("starts", 0))) + 1
-            write(job, task, state="RUNNING", session=process.pid, starts=restarts)
+            with one_at_a_time():
+                if read(job, task)["state"] == "CANCELLED":
+                    continue
+                process = subprocess.Popen(
+                    ["bash", str(states() / f"{job}.sh")],
+                    env=os.environ | given,
+                    start_new_session=True,
+                    stdout=log,
+                    stderr=log,
+                )
+                restarts = int(str(read(job, task).get("starts", 0))) + 1
+                write(job, task, state="RUNNING", session=process.pid, starts=restarts)
             running[task] = process
         for task, process in list(running.items()):
             code = process.poll()
             if code is None:
                 continue
             del running[task]
-            if read(job, task)["state"] == "REQUEUED":
-                write(job, task, state="PENDING")
-                waiting.append(task)
-            elif read(job, task)["state"] not in ("CANCELLED", "NODE_FAIL"):
-                write(job, task, state="COMPLETED" if code == 0 else "FAILED")
+            with one_at_a_time():
+                if read(job, task)["state"] == "REQUEUED":
+                    write(job, task, state="PENDING")
+                    waiting.append(task)
+                elif read(job, task)["state"] not in ("CANCELLED", "NODE_FAIL"):
+                    write(job, task, state="COMPLETED" if code == 0 else "FAILED")
         time.sleep(0.05)
 
 
@@ -132,8 +145,9 @@ def sacct(words: list[str]) -> None:
 def scancel(words: list[str]) -> None:
     for word in (word for word in words if word[0].isdigit()):
         job, _, task = word.partition("_")
-        record = read(job, int(task))
-        write(job, int(task), state="CANCELLED")
+        with one_at_a_time():
+            record = read(job, int(task))
+            write(job, int(task), state="CANCELLED")
         if record["state"] == "RUNNING":
             send(job, int(task), signal.SIGTERM)
 
@@ -141,7 +155,8 @@ def scancel(words: list[str]) -> None:
 def scontrol(words: list[str]) -> None:
     if words[0] == "requeue":
         job, _, task = words[1].partition("_")
-        write(job, int(task), state="REQUEUED")
+        with one_at_a_time():
+            write(job, int(task), state="REQUEUED")
     else:
         print("here")
 

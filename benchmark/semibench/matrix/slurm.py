@@ -11,6 +11,7 @@ import importlib.util
 import math
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,8 +154,10 @@ class Slurm(Engine):
 
     def stop(self) -> None:
         self.stopped = True
-        for _, task, _ in self.tasks.values():
-            task.cancel(check=False)
+        # One command, the last task first: a task that ends makes room, and the scheduler would start one that is to be cancelled
+        tasks = [task.job_id for _, task, _ in reversed(self.tasks.values())]
+        if tasks:
+            subprocess.run(["scancel", *tasks], check=False)
 
 
 def _state(task: Any) -> str:
