@@ -185,8 +185,25 @@ from .groups import (
     group_table_paths as group_table_paths,
     read_group_table as read_group_table,
 )
+from .image_pool import (
+    ImagePool as ImagePool,
+)
+from .image_translation import (
+    absolute_error as absolute_error,
+    add_change as add_change,
+    discriminator_loss as discriminator_loss,
+    least_squares as least_squares,
+    PatchDiscriminator as PatchDiscriminator,
+    residual_blocks as residual_blocks,
+    ResidualBlock as ResidualBlock,
+    start_from_normal as start_from_normal,
+    TranslationGenerator as TranslationGenerator,
+)
 from .inner import (
     inner_step as inner_step,
+)
+from .intensity_range import (
+    IntensityRange as IntensityRange,
 )
 from .losses import (
     bce_dice as bce_dice,

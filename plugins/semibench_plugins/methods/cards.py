@@ -13,6 +13,7 @@ from semibench_plugins.methods.mutual_consistency import cards as mutual_consist
 from semibench_plugins.methods.pseudo_labels import cards as pseudo_labels
 from semibench_plugins.methods.shape import cards as shape
 from semibench_plugins.methods.systems import cards as systems
+from semibench_plugins.methods.translation import cards as translation
 from semibench_plugins.methods.weak_to_strong import cards as weak_to_strong
 
 
@@ -28,6 +29,7 @@ def semibench_methods() -> list[MethodCard]:
         *shape.CARDS,
         *contrast_and_prototypes.CARDS,
         *adaptation.CARDS,
+        *translation.CARDS,
         *generalisation.CARDS,
         *imbalance.CARDS,
         *systems.CARDS,

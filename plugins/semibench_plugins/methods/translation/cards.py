@@ -1,0 +1,17 @@
+"""Cards of the methods in this folder. Cheap to import: a class is loaded when a run uses it."""
+
+from __future__ import annotations
+
+from semibench import MethodCard
+
+CARDS = (
+    MethodCard(
+        name="cyclegan",
+        title="CycleGAN",
+        load=f"{__package__}.cyclegan:CycleGAN",
+        summary="two generators learn to translate between the domains; a segmenter learns translated source images",
+        paper="Zhu et al., Unpaired Image-to-Image Translation Using Cycle-Consistent Adversarial Networks, ICCV 2017",
+        url="https://arxiv.org/abs/1703.10593",
+        protocols=("umda",),
+    ),
+)
