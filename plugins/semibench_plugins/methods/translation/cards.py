@@ -14,4 +14,13 @@ CARDS = (
         url="https://arxiv.org/abs/1703.10593",
         protocols=("umda",),
     ),
+    MethodCard(
+        name="cycada",
+        title="CyCADA",
+        load=f"{__package__}.cycada:CyCADA",
+        summary="translation that a source segmenter doesn't notice, and a critic that aligns scores of both domains",
+        paper="Hoffman et al., CyCADA: Cycle-Consistent Adversarial Domain Adaptation, ICML 2018",
+        url="https://arxiv.org/abs/1711.03213",
+        protocols=("umda",),
+    ),
 )
