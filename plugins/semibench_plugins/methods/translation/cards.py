@@ -23,4 +23,14 @@ CARDS = (
         url="https://arxiv.org/abs/1711.03213",
         protocols=("umda",),
     ),
+    MethodCard(
+        name="sifa",
+        title="SIFA",
+        load=f"{__package__}.sifa:SIFA",
+        summary="translation and segmentation share an encoder; critics of segmentations and source-style images align it",
+        paper="Chen et al., Unsupervised Bidirectional Cross-Modality Adaptation via Deeply Synergistic Image and Feature "
+        "Alignment for Medical Image Segmentation, IEEE TMI 2020",
+        url="https://arxiv.org/abs/2002.02255",
+        protocols=("umda",),
+    ),
 )
