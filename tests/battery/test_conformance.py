@@ -32,6 +32,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "cyclegan": {"filters": 2, "residual_blocks": 1, "pool": 3},
     "cycada": {"filters": 2, "residual_blocks": 1, "pool": 3, "critic_filters": 4},
     "sifa": {"filters": 2, "residual_blocks": 1, "pool": 3},
+    "dsfn": {"filters": 2, "residual_blocks": 1, "pool": 3},
     "latent-diffusion": {"vae_steps": 2, "unet_steps": 2, "ddim_steps": 2},
 }
 """Options that make a plug-in small enough for tests."""

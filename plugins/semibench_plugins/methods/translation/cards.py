@@ -33,4 +33,14 @@ CARDS = (
         url="https://arxiv.org/abs/2002.02255",
         protocols=("umda",),
     ),
+    MethodCard(
+        name="dsfn",
+        title="DSFN",
+        load=f"{__package__}.dsfn:DSFN",
+        summary="one segmenter for plain and translated images; both predictions of a target image are fused (reconstruction)",
+        paper="Zou et al., Unsupervised Domain Adaptation with Dual-Scheme Fusion Network for Medical Image Segmentation, "
+        "IJCAI 2020",
+        url="https://doi.org/10.24963/ijcai.2020/455",
+        protocols=("umda",),
+    ),
 )
