@@ -268,6 +268,10 @@ from .views import (
     resample as resample,
     weak_view as weak_view,
 )
+from .wasserstein import (
+    clip_weights as clip_weights,
+    gradient_penalty as gradient_penalty,
+)
 from .weak_intensity import (
     weak_intensity as weak_intensity,
 )

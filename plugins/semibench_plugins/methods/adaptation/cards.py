@@ -24,4 +24,14 @@ CARDS = (
         "MICCAI 2017",
         url="https://doi.org/10.1007/978-3-319-66179-7_47",
     ),
+    MethodCard(
+        name="pnp-adanet",
+        title="PnP-AdaNet",
+        load=f"{__package__}.pnp_adanet:PnPAdaNet",
+        summary="copies of the first levels learn to give the source's higher levels features that look like the source's",
+        paper="Dou et al., PnP-AdaNet: Plug-and-Play Adversarial Domain Adaptation Network at Unpaired Cross-Modality Cardiac "
+        "Segmentation, IEEE Access 2019",
+        url="https://arxiv.org/abs/1812.07907",
+        protocols=("umda",),
+    ),
 )
