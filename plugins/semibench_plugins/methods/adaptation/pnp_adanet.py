@@ -72,9 +72,14 @@ class PnPAdaNet(Method):
     Published networks and numbers are of 2D slices with a dilated residual network, which is cut between its convolutions;
     here the backbone is the run's and is cut between encoder levels. The higher levels have the running statistics of the
     source; those of the copied levels follow the target. Published are 20 critic steps (21 and more later on) for one of the
-    levels; the authors' factor of .002 on all adversarial losses is left out, because RMSprop doesn't see it, and the rate
-    follows the poly schedule instead of .98 for each 100 steps. The first stage has the recipe's optimiser (published: Adam
-    1e-3). Scored: the copied levels with the higher levels; in the stage `source` the segmenter.
+    levels, the preset `published`; 5 are ours, because budgets here are about a tenth of the published one. The authors' factor
+    of .002 on all adversarial losses is left out, because RMSprop doesn't see it. The rate follows the poly schedule instead
+    of .98 for each 100 steps, and the first stage has the recipe's optimiser (published: Adam 1e-3).
+
+    Seen on a toy whose target has half the contrast and another noise, 200 iterations, seed 0: Dice .84 on the target, labels
+    alone .09. Where the target is the negative of the source it fails (.00, labels alone .05).
+
+    Scored: the copied levels with the higher levels; in the stage `source` the segmenter.
     """
 
     terms: Mapping[str, Term] = {
