@@ -34,4 +34,14 @@ CARDS = (
         url="https://arxiv.org/abs/1812.07907",
         protocols=("umda",),
     ),
+    MethodCard(
+        name="ddsp",
+        title="DDSP",
+        load=f"{__package__}.ddsp:DDSP",
+        summary="disrupts the distribution of intensities in both domains and keeps the similarities between feature channels",
+        paper="Zheng et al., Dual domain distribution disruption with semantics preservation: Unsupervised domain adaptation "
+        "for medical image segmentation, Medical Image Analysis 2024",
+        url="https://doi.org/10.1016/j.media.2024.103275",
+        protocols=("umda",),
+    ),
 )
