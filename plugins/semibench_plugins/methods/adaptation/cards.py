@@ -35,6 +35,16 @@ CARDS = (
         protocols=("umda",),
     ),
     MethodCard(
+        name="lmisa-3d",
+        title="LMISA-3D",
+        load=f"{__package__}.lmisa_3d:LMISA3D",
+        summary="sees edges instead of intensities; a critic of masks makes target masks look like true source masks",
+        paper="Jafari et al., LMISA: A lightweight multi-modality image segmentation network via domain adaptation using "
+        "gradient magnitude and shape constraint, Medical Image Analysis 2022",
+        url="https://doi.org/10.1016/j.media.2022.102536",
+        protocols=("umda",),
+    ),
+    MethodCard(
         name="ddsp",
         title="DDSP",
         load=f"{__package__}.ddsp:DDSP",
