@@ -25,6 +25,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "a-and-d": {"ddim_steps": 2},
     "dtlp-net": {"ddim_steps": 2},
     "sassnet": {"critic_filters": 4},
+    "dsan": {"critic_filters": 4},
     "lmisa-3d": {"critic_filters": 4},
     "pnp-adanet": {"critic_filters": 4, "critic_steps": 1},
     "ps-mt": {"warm_up": 0.5},

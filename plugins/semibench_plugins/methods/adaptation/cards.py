@@ -35,6 +35,15 @@ CARDS = (
         protocols=("umda",),
     ),
     MethodCard(
+        name="dsan",
+        title="DSAN",
+        load=f"{__package__}.dsan:DSAN",
+        summary="one encoder for segmentation and for translation in both directions, with critics of images and of softmax maps",
+        paper="Han et al., Deep Symmetric Adaptation Network for Cross-Modality Medical Image Segmentation, IEEE TMI 2022",
+        url="https://arxiv.org/abs/2101.06853",
+        protocols=("umda",),
+    ),
+    MethodCard(
         name="lmisa-3d",
         title="LMISA-3D",
         load=f"{__package__}.lmisa_3d:LMISA3D",
