@@ -5,7 +5,8 @@
     python speed/against_peers.py --device cuda --paper-size --turns 50
 
 Settings: `mean-teacher` (U-Net of 1.8 M parameters, 12 + 12 slices of 256 x 256), `ua-mt` (V-Net, 2 + 2 volumes of
-112 x 112 x 80) and `mgcc` (mgcc-net, 4 + 4 images of 256 x 256). Four processes take turns, each an iteration at a time while the others wait:
+112 x 112 x 80) and `mgcc` (mgcc-net, 4 + 4 images of 256 x 256). Four processes take turns, each an iteration at a time while
+the others wait:
 
 - `field`: the loop of field_loops.py. Its loader's worker processes may fill their queues while the others run, so its wall time
   flatters it; its CPU time counts them.
@@ -169,9 +170,10 @@ def take_turns(args: argparse.Namespace) -> None:
         tune_allocator()
     set_threads(args.threads)
     set_deterministic(device)
+    channels_last = args.channels_last if args.side == "harness" else args.side == "channels last"
     recipe = Recipe(
         name="peers", dims=len(sizes.patch), patch=sizes.patch, labeled_batch=sizes.batch[0], unlabeled_batch=sizes.batch[1],
-        iterations=10**6, optimiser="sgd", channels_last=args.side == "channels last" or (args.side == "harness" and args.channels_last), evaluate_every=0, checkpoint_every=0,
+        iterations=10**6, optimiser="sgd", channels_last=channels_last, evaluate_every=0, checkpoint_every=0,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     return torch.as_tensor(loss) / kinds
 
 
-class FieldLoop:
+class FieldLoop(ABC):
     """What the loops have in common: SGD, a polynomial rate, figures read as Python numbers in every iteration."""
 
     def __init__(self, model: nn.Module, batches: Iterator[Sample], labeled: int) -> None:
@@ -134,12 +135,12 @@ class FieldLoop:
             self.figures.append((loss.item(), sup.item(), consistency.item()))
             self.number += 1
 
+    @abstractmethod
     def losses(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, *spatial), labeled ones first, and labels of those -> supervised loss, consistency."""
-        raise NotImplementedError
 
-    def after_step(self) -> None:
-        """For teachers."""
+    def after_step(self) -> None:  # noqa: B027 - only loops with a teacher have something to do
+        """Updates teachers, if there are any."""
 
 
 class MeanTeacherLoop(FieldLoop):
