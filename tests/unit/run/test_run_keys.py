@@ -24,7 +24,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "e65f6b9dcff21c17ccc2ccedd4ed53f93e292ef60a7df633484fa7b123a3db8c",
+        "7249db70766d431194caa31609fa7f7aa9ed59365983eebd8782069cea9bf1b8",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
