@@ -37,8 +37,8 @@ def channel_consistency(first: Tensor, second: Tensor, label: Tensor) -> Tensor:
     mask = ((label > 0) & (label != IGNORE)).float().unsqueeze(1)
     if mask.shape[2:] != first.shape[2:]:
         mask = F.interpolate(mask, first.shape[2:], mode="nearest")
-    inside = [(maps.float() * mask).flatten(2) for maps in (first, second)]
-    return F.cosine_similarity(*inside, dim=2).mean()
+    inside, other = ((maps.float() * mask).flatten(2) for maps in (first, second))
+    return F.cosine_similarity(inside, other, dim=2).mean()
 
 
 class DDSP(Method):

@@ -78,6 +78,7 @@ class DSAN(Method):
         "consistency": Term(0.1, search=(0.01, 1.0), unlabeled=True),
         "critic": Term(),
     }
+    bounds: Tensor
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `dsan`."""

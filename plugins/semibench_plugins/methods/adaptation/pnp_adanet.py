@@ -92,6 +92,7 @@ class PnPAdaNet(Method):
         "published": {"options": {"critic_steps": 20}},
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"critic_steps": 1}
+    adapted: Tensor
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `pnp-adanet`."""
