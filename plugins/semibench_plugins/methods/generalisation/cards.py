@@ -16,6 +16,16 @@ CARDS = (
         uses_unlabeled=False,
     ),
     MethodCard(
+        name="epl",
+        title="EPL",
+        load=f"{__package__}.epl:EPL",
+        summary="two networks label mixed images for each other; labels count less where two styles of an image disagree",
+        paper="Yao, Hu & Li, Enhancing Pseudo Label Quality for Semi-supervised Domain-Generalized Medical Image Segmentation, "
+        "AAAI 2022",
+        url="https://arxiv.org/abs/2201.08657",
+        protocols=("semi-mdg",),
+    ),
+    MethodCard(
         name="a-and-d",
         title="A&D",
         load=f"{__package__}.a_and_d:AandD",
