@@ -16,6 +16,17 @@ CARDS = (
         uses_unlabeled=False,
     ),
     MethodCard(
+        name="lddg",
+        title="LDDG",
+        load=f"{__package__}.lddg:LDDG",
+        summary="latents of all source domains together keep to as few dimensions as there are classes",
+        paper="Li et al., Domain Generalization for Medical Imaging Classification with Linear-Dependency Regularization, "
+        "NeurIPS 2020",
+        url="https://arxiv.org/abs/2009.12829",
+        protocols=("semi-mdg",),
+        uses_unlabeled=False,
+    ),
+    MethodCard(
         name="epl",
         title="EPL",
         load=f"{__package__}.epl:EPL",
