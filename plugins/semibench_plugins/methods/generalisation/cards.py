@@ -27,6 +27,15 @@ CARDS = (
         uses_unlabeled=False,
     ),
     MethodCard(
+        name="stylematch",
+        title="StyleMatch",
+        load=f"{__package__}.stylematch:StyleMatch",
+        summary="a confident prediction labels a strong view and one in another domain's style; the classifier is random",
+        paper="Zhou, Loy & Liu, Semi-Supervised Domain Generalization with Stochastic StyleMatch, IJCV 131, 2023",
+        url="https://arxiv.org/abs/2106.00592",
+        protocols=("semi-mdg",),
+    ),
+    MethodCard(
         name="epl",
         title="EPL",
         load=f"{__package__}.epl:EPL",
