@@ -33,7 +33,7 @@ class StochasticClassifier(nn.Module):
 
     def forward(self, features: Tensor, *, drawn: bool) -> Tensor:
         """(B, F, *spatial) -> logits (B, K, *spatial); drawn: with random weights, else with mu."""
-        weight = self.mean
+        weight: Tensor = self.mean
         if drawn:
             weight = weight + F.softplus(self.spread - 4.0) * torch.randn_like(weight)
         unit = F.normalize(features.float(), dim=1)
