@@ -16,6 +16,17 @@ CARDS = (
         uses_unlabeled=False,
     ),
     MethodCard(
+        name="nnunet",
+        title="nnU-Net",
+        load=f"{__package__}.nnunet.method:NNUNet",
+        summary="the labeled samples with nnU-Net's augmentation and losses at several resolutions",
+        paper="Isensee et al., nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation, "
+        "Nature Methods 18, 2021",
+        url="https://github.com/MIC-DKFZ/nnUNet",
+        uses_unlabeled=False,
+        backbone="unet",
+    ),
+    MethodCard(
         name="lddg",
         title="LDDG",
         load=f"{__package__}.lddg:LDDG",
