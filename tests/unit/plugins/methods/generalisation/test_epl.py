@@ -80,7 +80,7 @@ def test_losses_against_loops(confidence: str) -> None:
     assert losses["variance"].item() == pytest.approx(sum(map(sum, variance)) / count, rel=1e-3, abs=1e-7)
     dice = 0.0
     for net in nets:
-        probability = net(image).softmax(1)
+        probability = net(image).detach().softmax(1)
         for kind in range(2):
             truth = (label == kind).float()
             common = (probability[:, kind] * truth).sum()
