@@ -78,6 +78,8 @@ def test_reborn_alone_and_within_against_loops() -> None:
 def test_a_wide_map_has_a_narrower_block() -> None:
     assert [Rebirth(3, channels, 1, 0.0).width for channels in (16, 512)] == [16, 512]
     block = Rebirth(2, 600, 1, 0.0)
+    parameters = sum(parameter.numel() for parameter in Rebirth(2, 512, 2, 0.1).parameters())
+    assert parameters == 8 * 512 * 1024 + 2 * (512 * 512 + 512) + 2 * 2 * 512, "the published layers: 4.72 M"
     maps = torch.randn(1, 600, 2, 3)
     x, f = block.tokens(maps)
     assert x.shape == f.shape == (1, 6, 512)
