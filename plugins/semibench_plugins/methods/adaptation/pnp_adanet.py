@@ -77,8 +77,8 @@ class PnPAdaNet(Method):
     of .98 for each 100 steps, and the first stage has the recipe's optimiser (published: Adam 1e-3).
 
     Seen on a toy whose target has half the contrast and another noise, 200 iterations, seed 0: Dice .84 on the target, labels
-    alone .09. It is .84 without both adversarial terms, too: there the running statistics of the copied levels adapt, not the
-    critics, which see 20 updates of the levels. Where the target is the negative of the source it fails (.00, labels alone .05).
+    alone .09. It is .84 without both adversarial terms, too: there the running statistics of the copied levels adapt, and
+    the critics' 18 updates of them add nothing. Where the target is the negative of the source it fails (.00, labels alone .05).
 
     Scored: the copied levels with the higher levels; in the stage `source` the segmenter.
     """
