@@ -1,0 +1,18 @@
+"""Cards of the methods in this folder. Cheap to import: a class is loaded when a run uses it."""
+
+from __future__ import annotations
+
+from semibench import MethodCard
+
+CARDS = (
+    MethodCard(
+        name="sdnet-aug",
+        title="SDNet+Aug",
+        load=f"{__package__}.sdnet_aug:SDNetAug",
+        summary="binary anatomy and a code of modality; new labeled images combine those of different domains",
+        paper="Liu et al., Disentangled Representations for Domain-generalized Cardiac Segmentation, STACOM 2020",
+        url="https://arxiv.org/abs/2008.11514",
+        dims=(2,),
+        protocols=("semi-mdg",),
+    ),
+)
