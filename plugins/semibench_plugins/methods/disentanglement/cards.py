@@ -15,4 +15,15 @@ CARDS = (
         dims=(2,),
         protocols=("semi-mdg",),
     ),
+    MethodCard(
+        name="dgnet",
+        title="DGNet",
+        load=f"{__package__}.dgnet:DGNet",
+        summary="content, style and domain apart; second-order meta-learning over domains, with and without labels ('Meta')",
+        paper="Liu et al., Semi-supervised Meta-learning with Disentanglement for Domain-Generalised Medical Image Segmentation, "
+        "MICCAI 2021",
+        url="https://github.com/vios-s/DGNet",
+        dims=(2,),
+        protocols=("semi-mdg",),
+    ),
 )
