@@ -26,6 +26,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "dtlp-net": {"ddim_steps": 2},
     "sassnet": {"critic_filters": 4},
     "dgnet": {"modality_filters": 2, "first_order": True},
+    "vmfnet": {"width": 4, "positions": 32, "first": 0.5},
     "sdnet-aug": {"modality_filters": 4, "segmentor_filters": 4},
     "ps-mt": {"warm_up": 0.5},
     "u2pl": {"bank": 64, "anchors": 16, "samples": 8},

@@ -26,4 +26,14 @@ CARDS = (
         dims=(2,),
         protocols=("semi-mdg",),
     ),
+    MethodCard(
+        name="vmfnet",
+        title="vMFNet",
+        load=f"{__package__}.vmfnet:VMFNet",
+        summary="features as shares of von Mises-Fisher kernels, from which images are drawn again and segmented",
+        paper="Liu et al., vMFNet: Compositionality Meets Domain-Generalised Segmentation, MICCAI 2022",
+        url="https://github.com/vios-s/vMFNet",
+        dims=(2,),
+        protocols=("semi-mdg",),
+    ),
 )
