@@ -59,7 +59,7 @@ def test_distance_of_features_that_are_kernels_is_zero() -> None:
     assert kernels.distance(features).item() == pytest.approx(0.0, abs=1e-6)
     other = torch.randn(2, 4, 3)
     nearest = [
-        max(float(F.cosine_similarity(image[:, n], mu, dim=0)) for mu in kernels.kernels)
+        max(float(F.cosine_similarity(image[:, n], mu, dim=0)) for mu in kernels.kernels.detach())
         for image in other
         for n in range(3)
     ]

@@ -38,7 +38,7 @@ from semibench.blocks import (
     inner_step,
     masked_mean,
 )
-from semibench_plugins.methods.disentanglement.supervision import dice_sum_ce, mnms_recipe
+from semibench_plugins.methods.disentanglement.supervision import TURNED, dice_sum_ce, mnms_recipe
 
 UNLABELED: Mapping[str, Term] = {
     "rec": Term(search=(0.1, 5.0)),
@@ -130,7 +130,7 @@ class DGNet(Method):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "code": {"options": {"domain_loss": "bce_of_softmax"}, "terms": {"hsic": 0.3, "hsic_u": 0.3}},
-        "mnms": {"options": {"parts_lr": 4e-5}, "recipe": mnms_recipe(4e-5) | {"patch": (288, 288)}},
+        "mnms": {"options": {"parts_lr": 4e-5}, "recipe": mnms_recipe(4e-5, 288, TURNED)},
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):

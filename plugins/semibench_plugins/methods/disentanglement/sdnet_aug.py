@@ -36,7 +36,7 @@ from semibench.blocks import (
     norm_of,
     resample,
 )
-from semibench_plugins.methods.disentanglement.supervision import dice_sum_ce, mnms_recipe
+from semibench_plugins.methods.disentanglement.supervision import STILL, dice_sum_ce, mnms_recipe
 
 
 class SDNet(nn.Module):
@@ -116,7 +116,7 @@ class SDNetAug(Method):
             "options": {"sampled": False},
             "terms": {"kl": 0.0, "kl_u": 0.0, "kl_new": 0.0},
         },
-        "mnms": {"options": {"parts_lr": 1e-4}, "recipe": mnms_recipe(1e-4) | {"patch": (224, 224)}},
+        "mnms": {"options": {"parts_lr": 1e-4}, "recipe": mnms_recipe(1e-4, 224, STILL)},
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):

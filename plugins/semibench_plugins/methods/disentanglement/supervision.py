@@ -18,11 +18,26 @@ def dice_sum_ce(logits: Tensor, target: Tensor) -> Tensor:
     return logits.shape[1] * dice + cross_entropy(logits, target)
 
 
-def mnms_recipe(lr: float) -> dict[str, Any]:
+STILL: dict[str, Any] = {
+    "flip": 0.0, "rotate90": 0.0, "rotate": (0.0, 0.0),
+    **dict.fromkeys(("scale", "blur", "brightness", "contrast", "gamma"), (0.0, 1.0, 1.0)),
+}  # fmt: skip
+"""No change of the weak view: SDNet+Aug zooms its labeled images itself, and its code changes nothing else."""
+TURNED: dict[str, Any] = {**STILL, "flip": 0.5, "rotate90": 0.5, "rotate": (1.0, 45.0), "blur": (0.5, 0.5, 1.5)}
+"""Views of DGNet and vMFNet: flips, turns by any angle, blur. How often and how much it blurs is ours."""
+
+
+def mnms_recipe(lr: float, side: int, weak: dict[str, Any]) -> dict[str, Any]:
     """Returns the recipe of the published codes on slices of M&Ms: Adam, gradients clipped at .1 by value, batches of 4 + 4.
 
     Their learning rate falls when the Dice stops growing; here it falls as a polynomial. Their lengths are counted in epochs
-    of lists that were not released; 33000 iterations are those of the table in which the methods are compared."""
+    of lists that were not released; 33000 iterations are those of the table in which the methods are compared.
+
+    Args:
+        lr: the learning rate.
+        side: of the square patch.
+        weak: views.
+    """
     return {
         "optimiser": "adam",
         "lr": lr,
@@ -32,5 +47,6 @@ def mnms_recipe(lr: float) -> dict[str, Any]:
         "iterations": 33000,
         "labeled_batch": 4,
         "unlabeled_batch": 4,
-        "weak": {"flip": 0.5, "rotate90": 0.5, "rotate": (0.5, 45.0)},
+        "patch": (side, side),
+        "weak": weak,
     }

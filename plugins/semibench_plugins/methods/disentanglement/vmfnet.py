@@ -23,7 +23,7 @@ from semibench import (
     Term,
 )
 from semibench.blocks import VMFKernels, evaluating, exchange_batch_norm, fit_vmf_mixture, masked_mean, norm_of
-from semibench_plugins.methods.disentanglement.supervision import dice_sum_ce, mnms_recipe
+from semibench_plugins.methods.disentanglement.supervision import TURNED, dice_sum_ce, mnms_recipe
 
 FIRST, SECOND = "reconstruct", "compose"
 
@@ -72,7 +72,7 @@ class VMFNet(Method):
         "cluster_u": Term(search=(0.1, 5.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "mnms": {"options": {"parts_lr": 1e-4}, "recipe": mnms_recipe(1e-4) | {"patch": (288, 288)}},
+        "mnms": {"options": {"parts_lr": 1e-4}, "recipe": mnms_recipe(1e-4, 288, TURNED)},
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
