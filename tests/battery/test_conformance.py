@@ -25,6 +25,12 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "a-and-d": {"ddim_steps": 2},
     "dtlp-net": {"ddim_steps": 2},
     "sassnet": {"critic_filters": 4},
+    "dsan": {"critic_filters": 4},
+    "lmisa-3d": {"critic_filters": 4},
+    "pnp-adanet": {"critic_filters": 4, "critic_steps": 1},
+    "dgnet": {"modality_filters": 2, "first_order": True},
+    "vmfnet": {"width": 4, "positions": 32, "first": 0.5},
+    "sdnet-aug": {"modality_filters": 4, "segmentor_filters": 4},
     "ps-mt": {"warm_up": 0.5},
     "u2pl": {"bank": 64, "anchors": 16, "samples": 8},
     "ph-net": {"width": 8},
@@ -33,6 +39,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "cycada": {"filters": 2, "residual_blocks": 1, "pool": 3, "critic_filters": 4},
     "sifa": {"filters": 2, "residual_blocks": 1, "pool": 3},
     "dsfn": {"filters": 2, "residual_blocks": 1, "pool": 3},
+    "lddg": {"width": 8, "samples": 256},
     "latent-diffusion": {"vae_steps": 2, "unet_steps": 2, "ddim_steps": 2},
 }
 """Options that make a plug-in small enough for tests."""

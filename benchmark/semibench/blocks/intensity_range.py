@@ -1,67 +1,59 @@
-"""The range of intensities of a domain, for networks that translate images between domains."""
+"""The range of an image's intensities, for networks that draw images in [-1, 1]."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
-
-TAIL = 0.005
-"""Share of an image's darkest and brightest values that may be clipped."""
-MOST = 1_000_000
-"""Values of an image and channel that its quantiles are taken from."""
+from torch import Tensor
 
 
-class IntensityRange(nn.Module):
-    """Maps the intensities of a domain to [-1, 1], in which networks that translate images work.
-
-    `fit` looks at images: low is the least of their .5 % quantiles and high the greatest of their 99.5 % quantiles, for each
-    channel. Both are buffers. Before that the range is [-1, 1].
+class ImageRange(NamedTuple):
+    """Smallest and largest intensity of each channel of each image.
 
     Args:
-        channels: of an image.
+        low: (B, C, 1 ...).
+        high: (B, C, 1 ...).
 
     Examples:
-        >>> domain = IntensityRange(1)
-        >>> domain.fit([torch.tensor([[[0.0, 4.0]]])])
-        >>> domain(torch.tensor([[[2.0, 9.0]]])).round(decimals=1)
-        tensor([[[0., 1.]]])
+        >>> ImageRange(torch.tensor(10.0), torch.tensor(20.0)).restored(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([10., 15., 20.])
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("low", torch.full((channels,), -1.0))
-        self.register_buffer("high", torch.full((channels,), 1.0))
+    def scaled(self, images: Tensor) -> Tensor:
+        """Maps intensities to [-1, 1]; a constant image becomes -1, and what lies outside the range is clipped."""
+        span = (self.high - self.low).clamp_min(1e-6)
+        return (2.0 * (images - self.low) / span - 1.0).clamp(-1.0, 1.0)
 
-    @torch.no_grad()
-    def fit(self, batches: Iterable[Tensor]) -> None:
-        """Sets the range to that of images.
+    def restored(self, images: Tensor) -> Tensor:
+        """Maps images in [-1, 1] to this range."""
+        return self.low + 0.5 * (images + 1.0) * (self.high - self.low)
 
-        Args:
-            batches: images (B, C, *spatial).
 
-        Raises:
-            ValueError: if there are none.
-        """
-        found = []
-        for images in batches:
-            values = images.float().flatten(2)
-            values = values[..., :: max(1, values.shape[-1] // MOST)]
-            found.append(values.quantile(torch.tensor([TAIL, 1.0 - TAIL], device=values.device), -1))
-        if not found:
-            raise ValueError("expected images to take the range of intensities from, found none")
-        bounds = torch.cat(found, 1)  # (2, images, channels)
-        self.low.copy_(bounds[0].amin(0))
-        self.high.copy_(torch.maximum(bounds[1].amax(0), self.low + 1e-6))
+def image_range(images: Tensor, valid: Tensor | None = None) -> ImageRange:
+    """Finds the range of each channel of each image.
 
-    def _of(self, bound: Tensor, images: Tensor) -> Tensor:
-        return bound.view(-1, *[1] * (images.ndim - 2))
+    Args:
+        images: (B, C, *spatial).
+        valid: bool (B, *spatial), the positions that count; None: all.
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, *spatial) -> the same in [-1, 1]; what lies outside of the range is clipped."""
-        low, high = self._of(self.low, images), self._of(self.high, images)
-        return (2.0 * (images - low) / (high - low) - 1.0).clamp(-1.0, 1.0)
+    Returns:
+        The range; that of an image without valid positions is 0 to 0.
+
+    Examples:
+        >>> image_range(torch.tensor([[[0.0, 3.0, 1.0]]])).scaled(torch.tensor([[[0.0, 3.0, 1.5]]]))
+        tensor([[[-1.,  1.,  0.]]])
+    """
+    low, high = images, images
+    if valid is not None:
+        outside = ~valid.unsqueeze(1)
+        low, high = images.masked_fill(outside, math.inf), images.masked_fill(outside, -math.inf)
+    over = tuple(range(2, images.ndim))
+    smallest, largest = low.amin(over, keepdim=True), high.amax(over, keepdim=True)
+    if valid is not None:
+        empty = ~valid.flatten(1).any(1).view(-1, *[1] * (images.ndim - 1))
+        smallest, largest = smallest.masked_fill(empty, 0.0), largest.masked_fill(empty, 0.0)
+    return ImageRange(smallest, largest)

@@ -7,6 +7,7 @@ from semibench_plugins.methods.adaptation import cards as adaptation
 from semibench_plugins.methods.baselines import cards as baselines
 from semibench_plugins.methods.consistency import cards as consistency
 from semibench_plugins.methods.contrast_and_prototypes import cards as contrast_and_prototypes
+from semibench_plugins.methods.disentanglement import cards as disentanglement
 from semibench_plugins.methods.generalisation import cards as generalisation
 from semibench_plugins.methods.imbalance import cards as imbalance
 from semibench_plugins.methods.mutual_consistency import cards as mutual_consistency
@@ -31,6 +32,7 @@ def semibench_methods() -> list[MethodCard]:
         *adaptation.CARDS,
         *translation.CARDS,
         *generalisation.CARDS,
+        *disentanglement.CARDS,
         *imbalance.CARDS,
         *systems.CARDS,
     ]

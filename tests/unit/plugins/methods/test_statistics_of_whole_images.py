@@ -15,6 +15,8 @@ from semibench import Method
 from semibench_plugins.backbones.mgcc_net import MGCCNet
 from semibench_plugins.methods.adaptation.adaoutput import AdaOutput
 from semibench_plugins.methods.adaptation.dan import DAN
+from semibench_plugins.methods.adaptation.ddsp import DDSP
+from semibench_plugins.methods.adaptation.dsan import DSAN
 from semibench_plugins.methods.baselines.supervised import Supervised
 from semibench_plugins.methods.consistency.cct import CCT
 from semibench_plugins.methods.consistency.dct import DCT
@@ -24,6 +26,7 @@ from semibench_plugins.methods.consistency.ua_mt import UAMT
 from semibench_plugins.methods.consistency.urpc import URPC
 from semibench_plugins.methods.contrast_and_prototypes.scp_net import SCPNet
 from semibench_plugins.methods.contrast_and_prototypes.ss_net.method import SSNet
+from semibench_plugins.methods.generalisation.stylematch import StyleMatch
 from semibench_plugins.methods.pseudo_labels.cnt_b import CnTB
 from semibench_plugins.methods.pseudo_labels.cps import CPS
 from semibench_plugins.methods.pseudo_labels.ctct import CTCT
@@ -59,9 +62,12 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (SCPNet, {}, "net", 1),
     (MGCC, {}, "net", 1),
     (AdaOutput, {"critic_filters": 4}, "net", 2),
+    (DSAN, {"critic_filters": 4}, "net", 1),
+    (DDSP, {}, "net", 1),
     (DAN, {"critic_filters": 4}, "net", 1),
     (DAN, {"critic_filters": 4, "maps": "again"}, "net", 1),
     (DiffCL, SMALL_DIFF_CL, "segmentation", 1),
+    (StyleMatch, {}, "net", 1),
 ]
 """Method, options, a network that is tested, passes over whole images in an iteration."""
 
