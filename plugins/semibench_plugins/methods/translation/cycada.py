@@ -91,7 +91,7 @@ class CyCADA(Method):
     class Options(TranslationOptions, frozen=True, extra="forbid"):
         """Options of `cycada`."""
 
-        source: float = Field(
+        pretraining: float = Field(
             0.2,
             gt=0.0,
             lt=0.5,
@@ -118,7 +118,7 @@ class CyCADA(Method):
 
     def stages(self) -> Sequence[Stage]:
         """Learns the source, then to translate, then to segment translated images."""
-        source, translation = self.options.source, self.options.translation
+        source, translation = self.options.pretraining, self.options.translation
         return Stage("source", source), Stage("translate", translation), Stage("adapt", 1.0 - source - translation)
 
     def begin(self, stage: str, pools: Pools) -> None:
