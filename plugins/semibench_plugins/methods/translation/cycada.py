@@ -186,6 +186,10 @@ class CyCADA(Method):
         align = domain_loss(self.critic(logits_t), SOURCE) * (mean > self.options.gate)
         optimise({"sup": supervised_loss(logits, source.target, self.options.loss), "align": align}, on=["net"])
 
+    def pictures(self, images: Tensor) -> Mapping[str, Tensor]:
+        """What to show beside target images; see `TwoWayTranslation.pictures`."""
+        return self.translation.pictures(images)
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) -> logits (B, K, *spatial) of the adapted segmenter."""
         return self.net(self.translation.target_range(images))

@@ -112,6 +112,10 @@ class CycleGAN(Method):
         with frozen_statistics(self.net):
             return self.net(translated)
 
+    def pictures(self, images: Tensor) -> Mapping[str, Tensor]:
+        """What to show beside target images; see `TwoWayTranslation.pictures`."""
+        return self.translation.pictures(images)
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) -> logits (B, K, *spatial)."""
         return self.net(self.translation.target_range(images))

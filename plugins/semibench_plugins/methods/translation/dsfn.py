@@ -119,6 +119,10 @@ class DSFN(Method):
         """(B, C, *spatial) -> logits (B, K, *spatial) of the images translated to the source."""
         return self.net(self.translation.as_source(images))
 
+    def pictures(self, images: Tensor) -> Mapping[str, Tensor]:
+        """What to show beside target images; see `TwoWayTranslation.pictures`."""
+        return self.translation.pictures(images)
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) -> the logarithm of the fused softmax (B, K, *spatial)."""
         share = self.options.direct

@@ -149,3 +149,9 @@ class TwoWayTranslation(nn.Module):
     def as_source(self, images: Tensor) -> Tensor:
         """Target images (B, C, *spatial) in the style of the source and in [-1, 1], without gradient."""
         return self.to_source(self.target_range(images))
+
+    @torch.no_grad()
+    def pictures(self, images: Tensor) -> dict[str, Tensor]:
+        """What to show beside target images (B, C, *spatial): their translation, and its translation back."""
+        translated = self.as_source(images)
+        return {"in the style of the source": translated, "and back": self.to_target(translated)}

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from semibench.blocks import supervised_loss
+from semibench.run.reconstructions import Illustrated
 from semibench_plugins.methods.translation.cyclegan import CycleGAN
 from semibench_plugins.methods.translation.two_way import TranslationOptions
 
@@ -35,6 +36,16 @@ def test_identity_generators_have_no_cycle_or_identity_loss() -> None:
     losses, images = method.translation.generated(batch["labeled"], batch["unlabeled"])
     assert losses["cycle"].item() == losses["identity"].item() == 0.0
     assert torch.equal(images.fake_target, images.source) and images.source.abs().max() <= 1.0
+
+
+def test_pictures_of_identity_generators_show_the_image() -> None:
+    method, batch = started("translate")
+    images = batch["unlabeled"].image
+    method.translation.to_target = method.translation.to_source = nn.Identity()
+    assert isinstance(method, Illustrated)
+    pictures = method.pictures(images)
+    assert list(pictures) == ["in the style of the source", "and back"]
+    assert all(torch.equal(picture, method.translation.target_range(images)) for picture in pictures.values())
 
 
 def test_discriminators_that_say_one_half() -> None:

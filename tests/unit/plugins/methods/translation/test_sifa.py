@@ -11,7 +11,7 @@ from support.methods_support import Collected, Constant, case_of, clock, reached
 from torch import Tensor, nn
 
 from semibench import IGNORE
-from semibench.blocks import soft_dice
+from semibench.blocks import evaluating, soft_dice
 from semibench_plugins.methods.translation.sifa import SIFA, deepest, rare_first_loss
 from semibench_plugins.methods.translation.source_decoder import SourceDecoder
 
@@ -56,6 +56,15 @@ def test_identities_have_no_cycle_loss() -> None:
     seen = Collected()
     method.step(batch, clock(), seen)
     assert seen.losses["cycle"].item() == seen.losses["shared_cycle"].item() == 0.0
+
+
+def test_pictures_are_the_translation_and_its_way_back() -> None:
+    method, batch = started()
+    x_t = method.target_range(batch["unlabeled"].image)
+    with evaluating(method), torch.no_grad():
+        translated, back = method.pictures(batch["unlabeled"].image).values()
+        assert torch.equal(translated, method.to_source(method.net.encode(x_t)[method.deep], x_t))
+        assert torch.equal(back, method.to_target(translated))
 
 
 def test_what_each_loss_teaches() -> None:
