@@ -49,6 +49,10 @@ def rare_first_loss(logits: Tensor, target: Tensor) -> Tensor:
     return -(weight * probability.log()).sum() / number + soft_dice(logits, target)
 
 
+PRINTED: Mapping[str, float] = {"output": 0.1, "output_aux": 0.01}
+"""Published weights of the discriminators of segmentations."""
+
+
 class SIFA(Method):
     """Image translation and segmentation share an encoder, and features are aligned through what is made of them: segmentations
     and source-style images.
@@ -57,7 +61,7 @@ class SIFA(Method):
     at stride 8 a source-style image. With x_st = g(x_s), x_ts = d(e(x_t)): cycle = |d(e(x_st)) - x_s| + |g(x_ts) - x_t|.
     1. g and d: 10 cycle + adversarial, which is E (D_T(x_st) - 1)^2 + E (D_S(x_ts) - 1)^2.
     2. e and s, with g and d fixed: L_sup(x_st) + .1 L_sup_aux + 1 shared_cycle + .1 shared_adversarial (the same cycle and
-       (D_S(x_ts) - 1)^2 as terms of the encoder) + .1 source_like + .1 output + .01 output_aux. source_like = E (A(x_ts) - 1)^2,
+       (D_S(x_ts) - 1)^2 as terms of the encoder) + .1 source_like + .01 output + .001 output_aux. source_like = E (A(x_ts) - 1)^2,
        where A, a second output of D_S, tells x_ts from d(e(x_st)): is it made of the features of a target image? output =
        E (D_P(s(e(x_t))) - 1)^2 on softmax maps; _aux: on a head of the second finest decoder map, with a discriminator of its own.
     3. Discriminators: halved least squares; to D_P and A what comes from x_st is real. Image pools for x_st and x_ts.
@@ -71,8 +75,9 @@ class SIFA(Method):
     50 batches. Published inputs have three neighbouring slices as channels; here a sample has the channels of the data set.
     The published discriminators of maps see the scores before the softmax: preset `code`.
 
-    In the 200 iterations of the learning check it ends at Dice .34, where everything foreground gives .19 and the labels alone .84.
-    The cause was not isolated.
+    The weights of `output` and `output_aux` are ours, a tenth of the published ones (presets `printed`, `code`): with those
+    the learning check ends at Dice .34 (seed 0; everything foreground gives .19), with ours at .78, without any adversarial
+    loss of the segmenter at .87, and the labels alone have .84.
 
     All networks see intensities that are scaled to [-1, 1], as in `cyclegan`. Scored: s(e(x)).
     """
@@ -85,11 +90,14 @@ class SIFA(Method):
         "shared_cycle": Term(1.0, search=(0.1, 10.0)),
         "shared_adversarial": Term(0.1, search=(0.01, 1.0)),
         "source_like": Term(0.1, search=(0.01, 1.0), unlabeled=True),
-        "output": Term(0.1, search=(0.01, 1.0), unlabeled=True),
-        "output_aux": Term(0.01, search=(1e-3, 0.1), unlabeled=True),
+        "output": Term(0.01, search=(1e-3, 1.0), unlabeled=True),
+        "output_aux": Term(0.001, search=(1e-4, 0.1), unlabeled=True),
         "critic": Term(),
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"code": {"options": {"maps": "scores"}}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "printed": {"terms": PRINTED},
+        "code": {"options": {"maps": "scores"}, "terms": PRINTED},
+    }
 
     class Options(TranslationOptions, frozen=True, extra="forbid"):
         """Options of `sifa`."""

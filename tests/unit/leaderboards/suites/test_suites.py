@@ -90,10 +90,11 @@ def test_generalisation_leaves_each_domain_out_at_both_amounts_of_labels() -> No
     suite = load("dtlp-viii")
     of_row: dict[str, set[tuple[str, ...]]] = {}
     for cell in expand(suite):
-        of_row.setdefault(cell.row, set()).add(cell.settings)
+        drawn = tuple(setting for setting in cell.settings if setting.startswith(("target=", "split=")))
+        of_row.setdefault(cell.row, set()).add(drawn)
     wanted = {(f"target={name}", f"split=to-{name}-{percent}pct") for name in "ABCD" for percent in (2, 5)}
     assert set(of_row) == set(suite.methods)
-    assert all({settings[:2] for settings in found} == wanted for found in of_row.values())
+    assert all(found == wanted for found in of_row.values())
     stand_in = {(cell.grid, cell.part) for cell in expand(suite, Overrides(phantom=True, methods=("saml",)))}
     assert len(stand_in) == 8
 
