@@ -20,11 +20,12 @@ NAME = "torch._dynamo"
 MARK = "__dynamo_disable"
 """Where torch keeps, at a function, what `disable` returned for it."""
 
+_LOCK = RLock()
+
 
 class LateCompiler(ModuleType):
-    """`torch._dynamo` before it is imported. `graph_break` and `disable`, which optimisers call, do nothing outside compiled code."""
+    """`torch._dynamo` before it is imported. Optimisers call its `graph_break` and `disable`, which do nothing in plain code."""
 
-    lock: ClassVar[RLock] = RLock()
     left_alone: ClassVar[list[Callable[..., Any]]] = []
     """Functions that `disable` returned as they are."""
 
@@ -59,7 +60,7 @@ def import_late() -> None:
     """From now on `torch._dynamo` is imported when something of it is used. Does nothing if it is imported already."""
     import torch
 
-    with LateCompiler.lock:
+    with _LOCK:
         if NAME in sys.modules or (spec := importlib.util.find_spec(NAME)) is None:
             return
         module = importlib.util.module_from_spec(spec)
@@ -72,7 +73,7 @@ def import_late() -> None:
 
 def become_real(module: ModuleType) -> None:
     """Imports what the module stands for, into it."""
-    with LateCompiler.lock:
+    with _LOCK:
         if not isinstance(module, LateCompiler):
             return
         module.__class__ = ModuleType
