@@ -29,6 +29,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "u2pl": {"bank": 64, "anchors": 16, "samples": 8},
     "ph-net": {"width": 8},
     "dk-hrs": {"width": 8},
+    "lddg": {"width": 8, "samples": 256},
     "latent-diffusion": {"vae_steps": 2, "unet_steps": 2, "ddim_steps": 2},
 }
 """Options that make a plug-in small enough for tests."""

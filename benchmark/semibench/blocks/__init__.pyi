@@ -255,6 +255,10 @@ from .strong_views import (
 from .student_teacher import (
     StudentTeacher as StudentTeacher,
 )
+from .styles import (
+    adain as adain,
+    mix_amplitude as mix_amplitude,
+)
 from .surface_dice import (
     surface_dice as surface_dice,
 )

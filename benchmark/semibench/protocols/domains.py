@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -28,6 +29,9 @@ class AdaptationOptions(ProtocolOptions, frozen=True, extra="forbid"):
     """How the two domains are divided.
 
     `validation_from="source"` keeps the target unlabeled; "target" selects on target labels, as most published numbers do.
+    `labels="target"` is the upper bound of adaptation, "target supervised": the target cases that adaptation takes without
+    labels are trained with them, and no source case is trained. Validation and test stay the same. Such a run has no
+    unlabeled cases, so methods that need some refuse it.
     """
 
     source: str = Field("", description="labeled domain (default: the first)")
@@ -38,10 +42,27 @@ class AdaptationOptions(ProtocolOptions, frozen=True, extra="forbid"):
     validation_from: Literal["source", "target", "none"] = Field(
         "source", description="domain whose labels select the checkpoint"
     )
+    labels: Literal["source", "target"] = Field(
+        "source", description="domain whose labels are trained on; target: the upper bound, without any source case"
+    )
+
+
+def _target_supervised(split: Split, target: str) -> Split:
+    """Return a split of an adaptation with the labels of its unlabeled target cases, and without its source cases."""
+    labeled = tuple(ref for ref in split.unlabeled if ref.has_label and ref.domain == target)
+    if not labeled:
+        raise UsageError(
+            f"labels=target: expected labeled training cases of domain {target!r}, found none; use labels=source"
+        )
+    pool = "labeled" if split.validation_from == "unlabeled" else split.validation_from
+    return replace(split, labeled=labeled, unlabeled=(), validation_from=pool)
 
 
 class DomainAdaptation(DrawProtocol):
-    """Unsupervised domain adaptation (UMDA): the source is labeled, the target is unlabeled, the test is in the target."""
+    """Unsupervised domain adaptation (UMDA): the source is labeled, the target is unlabeled, the test is in the target.
+
+    `supervised` under it is "source only"; with `labels=target` it is "target supervised".
+    """
 
     card = cards.UMDA
     Options = AdaptationOptions
@@ -57,8 +78,11 @@ class DomainAdaptation(DrawProtocol):
         return "source and target are the same domain" if options.source == options.target else None
 
     def draw(self, catalog: Catalog, options: AdaptationOptions, draw: int | None, fold: int | None) -> Split:
-        if options.split != "drawn":
-            return published(catalog, options.split)
+        drawn = options.split == "drawn"
+        split = self._adaptation(catalog, options, draw) if drawn else published(catalog, options.split)
+        return split if options.labels == "source" else _target_supervised(split, options.target)
+
+    def _adaptation(self, catalog: Catalog, options: AdaptationOptions, draw: int | None) -> Split:
         refs = catalog.cases()
         source, target = _of(refs, options.source, catalog.card), _of(refs, options.target, catalog.card, labeled=False)
         source_groups, target_groups = (

@@ -60,12 +60,15 @@ QUICK = [
     RecipeCard(
         name="quick",
         dims=2,
-        values={**ADAM, "iterations": 400, "labeled_batch": 4, "unlabeled_batch": 4, "patch": [64, 64], "weak": TILTS,
-                **SHORT_SCHEDULES, "evaluate_every": 200, "checkpoint_every": 100, "widths": QUICK_WIDTHS,
-                "networks": SHORT_NETWORKS},
+        values={**ADAM, "iterations": 1200, "labeled_batch": 4, "unlabeled_batch": 4, "patch": [64, 64], "weak": TILTS,
+                **SHORT_SCHEDULES, "evaluate_every": 400, "checkpoint_every": 200, "widths": QUICK_WIDTHS,
+                "networks": SHORT_NETWORKS, "channels_last": True},
     ),
     RecipeCard(  # the first command: a generator is trained, too, and the references run beside
-        name="quick", protocols=("synthetic",), values={"iterations": 240, "evaluate_every": 120}, protocol={"count": 96}
+        name="quick",
+        protocols=("synthetic",),
+        values={"iterations": 240, "evaluate_every": 120, "checkpoint_every": 100},
+        protocol={"count": 96},
     ),
     RecipeCard(
         name="quick",
@@ -80,7 +83,7 @@ QUICK = [
 ]  # fmt: skip
 
 STANDARD = [
-    RecipeCard(name="standard", extends="quick", dims=2, values={"iterations": 4000, "evaluate_every": 500}),
+    RecipeCard(name="standard", extends="quick", dims=2, values={"iterations": 12000, "evaluate_every": 1000}),
     RecipeCard(name="standard", extends="quick", dims=3, values={"iterations": 9000, "evaluate_every": 1000}),
 ]
 """Ten times the iterations of `quick`, with everything else the same."""

@@ -166,6 +166,30 @@ def test_adaptation_keeps_source_and_target_apart(side: str) -> None:
     assert {ref.domain for ref in split.validation} == {"source": {"b"}, "target": {"a"}, "none": set()}[side]
 
 
+@pytest.mark.parametrize("side", ["source", "target", "none"])
+def test_target_supervision_labels_what_adaptation_leaves_unlabeled(side: str) -> None:
+    bare = CaseRef("toy", "bare", "bare", "a", False)
+    catalog = Toy(card(), {"toy": (*refs(), bare)})
+    given = {"source": "b", "target": "a", "validation_from": side}
+    adapted, bound = (draw(DomainAdaptation(), catalog, **given, labels=name) for name in ("source", "target"))
+    assert bare in adapted.unlabeled
+    assert bound.labeled == tuple(ref for ref in adapted.unlabeled if ref != bare)
+    assert bound.unlabeled == () and {ref.domain for ref in bound.labeled} == {"a"}
+    assert (bound.test, bound.validation) == (adapted.test, adapted.validation)
+
+
+def test_target_supervision_of_a_published_split() -> None:
+    of = {name: [ref for ref in refs() if ref.domain == name] for name in DOMAINS}
+    listed = Split(tuple(of["b"]), tuple(of["a"][:20]), tuple(of["a"][20:24]), tuple(of["a"][24:]), "official")
+    catalog = Toy(card(), {"toy": refs()}, {"b2a": listed})
+    given = {"source": "b", "target": "a", "split": "b2a"}
+    assert draw(DomainAdaptation(), catalog, **given) == listed
+    bound = draw(DomainAdaptation(), catalog, **given, labels="target")
+    assert bound == Split(listed.unlabeled, (), listed.validation, listed.test, "official")
+    with pytest.raises(UsageError, match=r"labels=target: .*domain 'c', found none"):
+        draw(DomainAdaptation(), catalog, **given | {"target": "c"}, labels="target")
+
+
 def test_generalisation_never_trains_on_the_target() -> None:
     split = draw(DomainGeneralisation(), TOY, target="c", labeled=0.1)
     assert {ref.domain for ref in split.labeled} == {"a", "b"}

@@ -16,15 +16,15 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "87c187c472a18197bd91f74bb1f2e34d8cf3c7f8b98354106828b5e523f9bb58",
+        "fbe283e35ce99b5a5f1547d09857c4459fcd96d483676b1015d38fd081c62dae",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
-        "48918ee6a0e6482430f7cc34bd7beab541ce7c319ef45f8c57f79eea18380edb",
+        "fa40a5fe9c77420811ed6bb9314c6576a8e7ab0a8868d2e86e308222d2ca5773",
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
-        "e65f6b9dcff21c17ccc2ccedd4ed53f93e292ef60a7df633484fa7b123a3db8c",
+        "7249db70766d431194caa31609fa7f7aa9ed59365983eebd8782069cea9bf1b8",
     ),
     (
         {"protocol": "ssmis", "dataset": "acdc", "method": "semsim", "recipe": "own", "preset": None},
@@ -32,7 +32,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
-        "cf76493768566b752dfdd9e9ae97658f15c0c2ec234461cf9ba4e8480bf890c8",
+        "9770183183bb9577b981d4620115825b20d84599a342637302bbfddacd71feb0",
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
@@ -50,11 +50,11 @@ KEYS: list[tuple[dict[str, Any], str]] = [
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "c53ba90876cc23066db0225b5ca9f1de8b163314ab25af501dd2822c0b671a80",
+        "7cb7846cbb134b3b690e06398148181a84ee8d1233b06cd756dee82d12af2ef8",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
-        "e426e64359ed9dd276952b0113ac1bb5beb585b932b555fdaf61a4ebc70cfae4",
+        "09e87e0f50b0fe0fb00b82a70558cbe58b59fb881b23069cea4b03409a455f52",
     ),
     (
         {"protocol": "self", "dataset": "isic2018", "method": "csc-pa", "backbone": "deeplabv3plus", "recipe": "paper"},

@@ -116,4 +116,13 @@ CARDS = (
         paper="Huang et al., GapMatch: Bridging Instance and Model Perturbations for Enhanced Semi-Supervised Medical Image "
         "Segmentation, AAAI 2025",
     ),
+    MethodCard(
+        name="allspark",
+        title="AllSpark",
+        load=f"{__package__}.allspark.method:AllSpark",
+        summary="labeled features are rebuilt from channels of unlabeled ones, remembered by class; pseudo-labels",
+        paper="Wang et al., AllSpark: Reborn Labeled Features from Unlabeled in Transformer for Semi-Supervised Semantic "
+        "Segmentation, CVPR 2024",
+        url="https://arxiv.org/abs/2403.01818",
+    ),
 )

@@ -75,6 +75,29 @@ def test_a_suite_says_where_its_paper_selected() -> None:
             assert suite.selection.by == paper.selection and len(suite.selection.note) > 10
 
 
+def test_adaptation_has_both_directions_and_both_references() -> None:
+    cells = [cell for cell in expand(load("dtlp-vii")) if cell.row in ("v-net", "source-only") and cell.seed == 0]
+    asked = {(cell.row, frozenset(cell.settings)) for cell in cells}
+    ways = [frozenset({f"source={a}", f"target={b}", f"split={a}2{b}"}) for a, b in (("mr", "ct"), ("ct", "mr"))]
+    assert asked == {("source-only", way) for way in ways} | {("v-net", way | {"labels=target"}) for way in ways}
+    assert all(cell.method == "supervised" for cell in cells)
+    groups = {by_id()[value].setting for cell in cells for value in cell.fills if cell.row == "v-net"}
+    assert groups == {"supervised-full"} and not coverage(load("dtlp-vii")).open
+
+
+def test_generalisation_leaves_each_domain_out_at_both_amounts_of_labels() -> None:
+    """Every row: A, B, C and D unseen, 2 % and 5 % labeled; on the phantom, too."""
+    suite = load("dtlp-viii")
+    of_row: dict[str, set[tuple[str, ...]]] = {}
+    for cell in expand(suite):
+        of_row.setdefault(cell.row, set()).add(cell.settings)
+    wanted = {(f"target={name}", f"split=to-{name}-{percent}pct") for name in "ABCD" for percent in (2, 5)}
+    assert set(of_row) == set(suite.methods)
+    assert all({settings[:2] for settings in found} == wanted for found in of_row.values())
+    stand_in = {(cell.grid, cell.part) for cell in expand(suite, Overrides(phantom=True, methods=("saml",)))}
+    assert len(stand_in) == 8
+
+
 def test_replicates_and_parts_become_cells() -> None:
     cells = expand(load("mgcc-i"))
     assert len(cells) == 9 * 2 * 3

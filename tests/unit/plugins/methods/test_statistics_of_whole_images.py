@@ -24,6 +24,7 @@ from semibench_plugins.methods.consistency.ua_mt import UAMT
 from semibench_plugins.methods.consistency.urpc import URPC
 from semibench_plugins.methods.contrast_and_prototypes.scp_net import SCPNet
 from semibench_plugins.methods.contrast_and_prototypes.ss_net.method import SSNet
+from semibench_plugins.methods.generalisation.stylematch import StyleMatch
 from semibench_plugins.methods.pseudo_labels.cnt_b import CnTB
 from semibench_plugins.methods.pseudo_labels.cps import CPS
 from semibench_plugins.methods.pseudo_labels.ctct import CTCT
@@ -62,6 +63,7 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (DAN, {"critic_filters": 4}, "net", 1),
     (DAN, {"critic_filters": 4, "maps": "again"}, "net", 1),
     (DiffCL, SMALL_DIFF_CL, "segmentation", 1),
+    (StyleMatch, {}, "net", 1),
 ]
 """Method, options, a network that is tested, passes over whole images in an iteration."""
 

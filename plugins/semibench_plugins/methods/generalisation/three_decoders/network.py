@@ -55,6 +55,11 @@ class ThreeDecoders(nn.Module):
         """(B, C, *spatial) -> logits (B, K, *spatial) of psi."""
         return cast(Backbone, self.net).decode(self.net.encode(images), images.shape[2:], self.psi)
 
+    def image_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, *spatial) -> logits (B, K, *spatial) of theta and of psi, from one pass of the encoder."""
+        maps, size = self.net.encode(images), images.shape[2:]
+        return self.net.decode(maps, size), self.net.decode(maps, size, self.psi)
+
     def denoise(self, images: Tensor, noisy: Tensor, time: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Images (B, C, *spatial), noisy maps (B, K, *spatial), steps (B,) -> logits of xi, encoder maps."""
         with self.auxiliary():

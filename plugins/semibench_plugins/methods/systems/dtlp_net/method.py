@@ -41,15 +41,16 @@ class DTLPNet(Method):
     softmax(o_psi)) / 2 (eq. 7; the prose swaps the two symbols and eq. 7 leaves out the blur); teacher 2 is the moving
     average of encoder and theta. With `teachers=t1+t2`, p_t is their mean weighted by exp(-entropy) (eq. 8-10); by default it
     is teacher 1, since in short runs teacher 2 is sure of its labels before they are right. y_t is the argmax of p_t without
-    threshold. Class weights act on the Dice alone. The presets for Table I and `both-teachers` follow eq. 3 and 10. No
-    recipe ramps these terms: theta learns from nothing else. theta learns
+    threshold. Class weights act on the Dice alone. theta learns
+    sup (ours): DiceCE(theta(x_l), y). The paper's theta sees labels only in mixed samples, which is too little for short runs;
     mix (eq. 12, 13): DiceCE on unlabeled samples with a pasted box of another sample and its label or pseudo-label;
     mic (eq. 14, 15): DiceCE(theta(masked x_u), y_t);
     rec (eq. 16): theta on masked labeled and unlabeled samples against teacher 2 on whole ones, relative squared error;
     kd (eq. 17): soft Dice of theta(x_u) with the diffusion's map and with psi;
     coor (eq. 18-21): DiceCE of logits propagated by the correlation of two embeddings of the encoder's map: theta(x_u)
     against y_t and xi(x_l, y_t) against y.
-    L = deno + diff + mix + alpha mic + beta kd + gamma rec + eta coor (eq. 22). plain (eq. 11, L_u) is not in eq. 22
+    The presets for Table I, `both-teachers` and `printed` follow eq. 3, 10 and 22: sup has weight 0 there.
+    L = [sup +] deno + diff + mix + alpha mic + beta kd + gamma rec + eta coor (eq. 22). plain (eq. 11, L_u) is not in eq. 22
     nor in the ablation: weight 0.
 
     Only passes of whole images along the image path move running statistics (`statistics`): psi's of labeled and unlabeled
@@ -60,20 +61,21 @@ class DTLPNet(Method):
     difficulty of eq. 3-6 uses the moving averages of A&D's code (`difficulty`); the side of the box is not given; eq. 16
     says logits, other places features; eq. 17 uses the diffusion's map before the Gumbel noise; for eq. 18's scale, D and
     resolution see `propagation`; beta and gamma may be exchanged in Table I (presets NAME-swapped); no ramp is mentioned
-    (preset `ramped`); inference uses decoder theta (figure 1 writes an encoder). A&D's blending of theta stays. Without a
-    preset, the weights are those of the M&Ms row.
+    (preset `ramped`; the recipe may ramp them, too); inference uses decoder theta (figure 1 writes an encoder). A&D's blending of
+    theta is in the presets alone (`mixing`). Without a preset, the weights are those of the M&Ms row.
 
-    An iteration runs five backward passes (deno and its part of coor; diff; mix; mic and rec; kd, plain and the rest of
+    An iteration runs five backward passes (deno and its part of coor; diff and sup; mix; mic and rec; kd, plain and the rest of
     coor), so that memory holds the activations of one group at a time. Scored: theta (published) and the teacher.
     """
 
     terms: Mapping[str, Term] = {
+        "sup": Term(search=(0.3, 3.0)),
         "deno": Term(search=(0.3, 3.0)),
         "diff": Term(search=(0.3, 3.0)),
-        "mix": Term(search=(0.3, 3.0)),
-        "mic": Term(1.0, search=(0.05, 3.0)),
-        "kd": Term(0.1, search=(0.02, 1.0)),
-        "rec": Term(0.1, search=(0.02, 1.0)),
+        "mix": Term(search=(0.3, 3.0), unlabeled=True),
+        "mic": Term(1.0, search=(0.05, 3.0), unlabeled=True),
+        "kd": Term(0.1, search=(0.02, 1.0), unlabeled=True),
+        "rec": Term(0.1, search=(0.02, 1.0), unlabeled=True),
         "coor": Term(1.0, search=(0.3, 2.0)),
         "plain": Term(0.0),
     }
@@ -146,7 +148,7 @@ class DTLPNet(Method):
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         target = labeled.target
         image, image_u = labeled.image, unlabeled.image
-        self._learn_labels(image, target, optimise)
+        self._learn_labels(image, target, clock, optimise)
         fusion, drawn, psi, second = self.teach(image_u, clock.progress)
         pseudo = fusion.argmax(1).masked_fill(~unlabeled.valid, IGNORE)
         self.notes["confidence"] = fusion.amax(1).mean()
@@ -154,15 +156,19 @@ class DTLPNet(Method):
         self._learn_masked(image, image_u, labeled, unlabeled, pseudo, second, optimise)
         self._learn_whole(image_u, unlabeled.valid, pseudo, drawn, psi, optimise)
 
-    def _learn_labels(self, image: Tensor, target: Tensor, optimise: Optimise) -> None:
-        """Learns deno and the labeled part of coor, updates the difficulty from xi, then learns diff."""
+    def _learn_labels(self, image: Tensor, target: Tensor, clock: Clock, optimise: Optimise) -> None:
+        """Learns deno and the labeled part of coor, updates the difficulty from xi, then learns diff and sup."""
         restored, maps = self.network.denoise_labels(image, target, self.kinds)
         weights = self.difficulty.update(restored.detach().argmax(1), target)
         self.notes["greatest-class-weight"] = weights.max()
         weight = None if self.options.difficulty == "none" else weights
         coor = self._dice_ce(self._propagated(maps, restored), target)
         optimise({"deno": self._dice_ce(restored, target), "coor": coor}, step=False)
-        optimise({"diff": self._dice_ce(self.network.psi_logits(image), target, weight)}, step=False)
+        if not self.weight("sup", clock):
+            optimise({"diff": self._dice_ce(self.network.psi_logits(image), target, weight)}, step=False)
+            return
+        theta, psi = self.network.image_logits(image)
+        optimise({"diff": self._dice_ce(psi, target, weight), "sup": self._dice_ce(theta, target)}, step=False)
 
     def _mixed(self, image: Tensor, target: Tensor, image_u: Tensor, pseudo: Tensor) -> Tensor:
         """Eq. 12, 13 (printed with a != b for i != j)."""

@@ -32,6 +32,9 @@ class DTLPOptions(ThreeDecodersOptions, frozen=True, extra="forbid"):
         le=1.0,
         description="share of the run over which teacher 2 comes to count fully in eq. 10; 0: at once",
     )
+    mixing: float = Field(
+        0.0, ge=0.0, le=1.0, description="rate at which theta follows xi and psi; A&D: .01; useful range 0 to .05"
+    )
     decay: float = Field(0.99, ge=0.0, le=1.0, description="largest decay of the teacher; useful range .95 to .999")
     buffers: Literal["none", "ema", "copy"] = Field("ema", description="running statistics of the teacher")
     teacher_mode: Labelling = Field("no-dropout", description="how the teacher predicts labels, as `labelling`")

@@ -269,11 +269,12 @@ def test_who_learns_from_what(dims: int) -> None:
     collected = Collected()
     built.step(batch(dims, 3), clock(), collected)
     groups = [set(losses) for losses, _ in collected.calls]
-    assert groups == [{"deno", "coor"}, {"diff"}, {"mix"}, {"mic", "rec"}, {"kd", "plain", "coor"}]
+    assert groups == [{"deno", "coor"}, {"diff", "sup"}, {"mix"}, {"mic", "rec"}, {"kd", "plain", "coor"}]
     network = built.network
     theta, psi, xi = network.net.decoder, network.psi, network.xi
     embeddings = nn.ModuleList([built.queries, built.keys])
     owners = {
+        "sup": {theta},
         "deno": {xi},
         "diff": {psi},
         "mix": {theta},
@@ -356,13 +357,37 @@ def test_table_one(name: str) -> None:
     weights = {
         term: Term.restore(record).weight for term, record in term_records(DTLPNet.terms, preset["terms"]).items()
     }
-    assert weights == {"deno": 1, "diff": 1, "mix": 1, "mic": alpha, "kd": beta, "rec": gamma, "coor": eta, "plain": 0}
+    assert weights == {
+        "sup": 0,
+        "deno": 1,
+        "diff": 1,
+        "mix": 1,
+        "mic": alpha,
+        "kd": beta,
+        "rec": gamma,
+        "coor": eta,
+        "plain": 0,
+    }
     assert preset["options"]["mask_ratio"] == ratio
     recipe = preset["recipe"]
     assert (recipe["patch"], recipe["lr"], recipe["labeled_batch"], recipe["unlabeled_batch"]) == (patch, lr, 2, 2)
     if beta != gamma:
         swapped = term_records(DTLPNet.terms, DTLPNet.presets[f"{name}-swapped"]["terms"])
         assert (Term.restore(swapped["kd"]).weight, Term.restore(swapped["rec"]).weight) == (gamma, beta)
+
+
+@pytest.mark.parametrize("name", ["la", "both-teachers", "printed"])
+def test_theta_learns_no_label_where_a_preset_follows_the_paper(name: str) -> None:
+    """Eq. 22 has no loss of theta on labeled samples. A&D's blending stays there, too."""
+    preset = DTLPNet.presets[name]
+    assert preset["options"]["mixing"] == 0.01
+    assert DTLPNet.Options().mixing == 0.0 and DTLPNet.terms["sup"].weight == 1.0
+    built = method(**preset["options"])
+    built.terms = {name: Term.restore(record) for name, record in term_records(DTLPNet.terms, preset["terms"]).items()}
+    collected = Collected()
+    built.step(batch(), clock(), collected)
+    assert "sup" not in collected.losses
+    assert not any(reached(loss, built.network.net.decoder) for loss in collected.calls[1][0].values())
 
 
 def test_ramped_preset() -> None:

@@ -1,0 +1,1 @@
+"""The training of nnU-Net: augmentation, deep supervision, long schedule."""

@@ -1,0 +1,1 @@
+"""AllSpark: the labeled features of a network are rebuilt from unlabeled ones."""
