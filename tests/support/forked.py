@@ -173,6 +173,9 @@ def serve(control: socket.socket) -> dict[str, Any] | None:
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.signal(
+                    signal.SIGINT, signal.default_int_handler
+                )  # the tests may run in the background, where it is ignored
                 control.close()
                 os.dup2(ends[1], 1)
                 os.dup2(ends[2], 2)
