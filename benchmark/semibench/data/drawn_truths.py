@@ -55,7 +55,7 @@ class DrawnTruths:
         """Keeps the references that were drawn, where the cache can be written."""
         if not self._drawn:
             return
-        arrays = {LABEL + name: truth.label.numpy() for name, truth in self._drawn.items()}
+        arrays: dict[str, Any] = {LABEL + name: truth.label.numpy() for name, truth in self._drawn.items()}
         arrays |= {
             SPACING + name: np.array(truth.spacing, np.float64)
             for name, truth in self._drawn.items()

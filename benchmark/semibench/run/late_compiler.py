@@ -76,8 +76,9 @@ def become_real(module: ModuleType) -> None:
     with _LOCK:
         if not isinstance(module, LateCompiler):
             return
-        module.__class__ = ModuleType
-        del module.graph_break, module.disable
+        late: Any = module
+        late.__class__ = ModuleType
+        del late.graph_break, late.disable
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Submodules)]
         while LateCompiler.left_alone:
             vars(LateCompiler.left_alone.pop()).pop(MARK, None)  # torch asks again
