@@ -1,4 +1,8 @@
 # The names that `semibench.blocks` exports, each listed here and nowhere else.
+from .anatomy import (
+    AnatomyEncoder as AnatomyEncoder,
+    round_straight_through as round_straight_through,
+)
 from .beta_boxes import (
     beta_box_mask as beta_box_mask,
 )
@@ -174,6 +178,9 @@ from .drawing.shapes import (
     shape_union as shape_union,
     tube as tube,
 )
+from .domain_range import (
+    IntensityRange as IntensityRange,
+)
 from .features import (
     FeatureDropout as FeatureDropout,
     FeatureNoise as FeatureNoise,
@@ -185,8 +192,26 @@ from .groups import (
     group_table_paths as group_table_paths,
     read_group_table as read_group_table,
 )
+from .image_pool import (
+    ImagePool as ImagePool,
+)
+from .image_translation import (
+    absolute_error as absolute_error,
+    add_change as add_change,
+    discriminator_loss as discriminator_loss,
+    least_squares as least_squares,
+    PatchDiscriminator as PatchDiscriminator,
+    residual_blocks as residual_blocks,
+    ResidualBlock as ResidualBlock,
+    start_from_normal as start_from_normal,
+    TranslationGenerator as TranslationGenerator,
+)
 from .inner import (
     inner_step as inner_step,
+)
+from .intensity_range import (
+    image_range as image_range,
+    ImageRange as ImageRange,
 )
 from .losses import (
     bce_dice as bce_dice,
@@ -222,9 +247,23 @@ from .metrics import (
     Overlap as Overlap,
     overlap as overlap,
 )
+from .modality import (
+    Code as Code,
+    code_kl as code_kl,
+    content_rank as content_rank,
+    hsic as hsic,
+    ModalityEncoder as ModalityEncoder,
+)
 from .modes import (
     evaluating as evaluating,
     without_dropout as without_dropout,
+)
+from .modulated_decoder import (
+    ModulatedDecoder as ModulatedDecoder,
+    Modulation as Modulation,
+)
+from .network_norm import (
+    norm_of as norm_of,
 )
 from .normalisation import (
     exchange_batch_norm as exchange_batch_norm,
@@ -271,6 +310,14 @@ from .views import (
     Geometry as Geometry,
     resample as resample,
     weak_view as weak_view,
+)
+from .vmf_kernels import (
+    fit_vmf_mixture as fit_vmf_mixture,
+    VMFKernels as VMFKernels,
+)
+from .wasserstein import (
+    clip_weights as clip_weights,
+    gradient_penalty as gradient_penalty,
 )
 from .weak_intensity import (
     weak_intensity as weak_intensity,

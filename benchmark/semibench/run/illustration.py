@@ -17,6 +17,7 @@ from semibench.data.cache import CaseStore
 from semibench.evaluation.inference import Network, predict, resolve, working_labels
 from semibench.evaluation.scoring import evaluating
 from semibench.pictures import Overlay, loss_curves, overlays, sheet, slice_of, spread
+from semibench.run.reconstructions import Illustrated, Shown, draw_pictures
 from semibench.runfolder.tables import STEPS_FILE, has_rows
 
 RANKED = Score().checkpoint
@@ -45,19 +46,24 @@ def illustrate(
     per_case = {str(case): float(value) for case, value in main.groupby("case")["value"].mean().items()}
     by_id = {ref.id: ref for ref in split.test}
     panels: list[Overlay] = []
+    shown: list[Shown] = []
+    paths: list[Path] = []
     with evaluating(method, predictor):
         for case_id, rank in spread(per_case):
             case = store.case(by_id[case_id])
             plan = resolve(Inference(), dims=network.dims, case_dims=case.image.ndim - 1)
             labels = working_labels(predict(predictor, case.image, plan, network))
             title = f"{rank}: {case_id}, Dice {per_case[case_id]:.3f}"
+            shown.append(Shown(title, case))
             truth = None if case.label is None else case.label.cpu().numpy()
             image = case.image.cpu().numpy()
             if image.ndim == 4:
                 panels.append(slice_of(title, image, truth, labels, axis=card.slice_axis or 0))
             else:
                 panels.append(Overlay(title, image, truth, labels))
-    paths: list[Path] = []
+        if shown and isinstance(method, Illustrated):
+            title = f"{card.title} ({kind}), {checkpoint} weights: what the method makes of test images"
+            paths.append(draw_pictures(method, shown, network, pictures / "method.png", title=title))
     if panels:
         title = f"{card.title} ({kind}), {checkpoint} weights, predictor {name}"
         paths.append(overlays(panels, pictures / "overlays.png", classes=card.classes, title=title))

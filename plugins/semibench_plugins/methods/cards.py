@@ -7,12 +7,14 @@ from semibench_plugins.methods.adaptation import cards as adaptation
 from semibench_plugins.methods.baselines import cards as baselines
 from semibench_plugins.methods.consistency import cards as consistency
 from semibench_plugins.methods.contrast_and_prototypes import cards as contrast_and_prototypes
+from semibench_plugins.methods.disentanglement import cards as disentanglement
 from semibench_plugins.methods.generalisation import cards as generalisation
 from semibench_plugins.methods.imbalance import cards as imbalance
 from semibench_plugins.methods.mutual_consistency import cards as mutual_consistency
 from semibench_plugins.methods.pseudo_labels import cards as pseudo_labels
 from semibench_plugins.methods.shape import cards as shape
 from semibench_plugins.methods.systems import cards as systems
+from semibench_plugins.methods.translation import cards as translation
 from semibench_plugins.methods.weak_to_strong import cards as weak_to_strong
 
 
@@ -28,7 +30,9 @@ def semibench_methods() -> list[MethodCard]:
         *shape.CARDS,
         *contrast_and_prototypes.CARDS,
         *adaptation.CARDS,
+        *translation.CARDS,
         *generalisation.CARDS,
+        *disentanglement.CARDS,
         *imbalance.CARDS,
         *systems.CARDS,
     ]

@@ -15,6 +15,8 @@ from semibench import Method
 from semibench_plugins.backbones.mgcc_net import MGCCNet
 from semibench_plugins.methods.adaptation.adaoutput import AdaOutput
 from semibench_plugins.methods.adaptation.dan import DAN
+from semibench_plugins.methods.adaptation.ddsp import DDSP
+from semibench_plugins.methods.adaptation.dsan import DSAN
 from semibench_plugins.methods.baselines.supervised import Supervised
 from semibench_plugins.methods.consistency.cct import CCT
 from semibench_plugins.methods.consistency.dct import DCT
@@ -60,6 +62,8 @@ METHODS: list[tuple[type[Method], dict[str, Any], str, int]] = [
     (SCPNet, {}, "net", 1),
     (MGCC, {}, "net", 1),
     (AdaOutput, {"critic_filters": 4}, "net", 2),
+    (DSAN, {"critic_filters": 4}, "net", 1),
+    (DDSP, {}, "net", 1),
     (DAN, {"critic_filters": 4}, "net", 1),
     (DAN, {"critic_filters": 4, "maps": "again"}, "net", 1),
     (DiffCL, SMALL_DIFF_CL, "segmentation", 1),
