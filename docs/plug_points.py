@@ -7,6 +7,7 @@ stale: a new hook has its page and its entry in the navigation at once.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -52,9 +53,15 @@ def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in row) + " |" for row in lines)
 
 
+@functools.cache
+def parsed(module: str) -> Any:
+    """A module as griffe reads it, which takes a second: it reads the whole package."""
+    return griffe.load(module)
+
+
 def card_fields(kind: Kind) -> str:
     """Fields of the card with type, default and docstring."""
-    members = griffe.load(kind.card.__module__)[kind.card.__name__].all_members
+    members = parsed(kind.card.__module__)[kind.card.__name__].all_members
     rows = []
     for name, field in kind.card.model_fields.items():
         shape = field.annotation

@@ -214,9 +214,11 @@ def loss_curves(steps: Path | Mapping[str, Sequence[Any]], path: Path, *, title:
     for name in sorted(curves):
         panels.setdefault(_panel(name), []).append(name)
     order = [panel for panel in (*PANELS.values(), "other") if panel in panels]
-    figure = Figure(figsize=(5.2 * min(2, len(order)), 3.3 * math.ceil(len(order) / 2) + 0.3), layout="constrained")
+    rows, columns = math.ceil(len(order) / 2), min(2, len(order))
+    figure = Figure(figsize=(5.2 * columns, 3.3 * rows + 0.3))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(math.ceil(len(order) / 2), min(2, len(order)), squeeze=False).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    _margins(figure, rows, columns, left=0.62, right=0.15, bottom=0.48, top=0.32, title=0.3)
     for panel, axis in zip(order, axes, strict=False):
         for number, name in enumerate(panels[panel]):
             _curve(axis, *curves[name], label=name.split("/", 1)[-1], tint=f"C{number % 10}")
@@ -302,6 +304,19 @@ def _grid(
     if title:
         figure.suptitle(title, fontsize=10, y=1 - 0.04 / height, va="top")
     return figure, axes
+
+
+def _margins(
+    figure: Figure, rows: int, columns: int, *, left: float, right: float, bottom: float, top: float, title: float
+) -> None:
+    """Sets the inches around each panel, and above all of them. (A layout that matplotlib measures costs half of the drawing.)"""
+    width, height = figure.get_size_inches()
+    inner_width = width / columns - left - right
+    inner_height = (height - title) / rows - bottom - top
+    figure.subplots_adjust(
+        left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - (top + title) / height,
+        wspace=(left + right) / inner_width, hspace=(bottom + top) / inner_height,
+    )  # fmt: skip
 
 
 def _contours(axis: Any, label_map: np.ndarray, what: str, classes: int) -> None:

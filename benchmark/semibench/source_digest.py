@@ -7,7 +7,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,23 +21,39 @@ LOCAL_PACKAGE = "semibench_local"
 
 def bare(source: str) -> str:
     """Returns source code as an AST dump without comments, docstrings and layout, which can't change a result."""
+    return _dump_and_imports(source)[0]
+
+
+@functools.cache
+def _digest_and_imports(source: str) -> tuple[str, list[ast.Import | ast.ImportFrom]]:
+    """Returns the digest of a module's source code and its import statements. The plug-ins of a run share most modules, and
+    parsing one takes milliseconds."""
+    dump, statements = _dump_and_imports(source)
+    return sha256(dump), statements
+
+
+def _dump_and_imports(source: str) -> tuple[str, list[ast.Import | ast.ImportFrom]]:
+    """Returns what `bare` returns, and the import statements."""
     tree = ast.parse(source)
+    statements: list[ast.Import | ast.ImportFrom] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            statements.append(node)
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node
         ):
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree, annotate_fields=False)
+    return ast.dump(tree, annotate_fields=False), statements
 
 
-def _imports(package: str, source: str) -> set[str]:
-    """Returns the names of the modules that a module of a package imports. Names from lazy packages are resolved to the module
-    that defines them."""
+def _imported(package: str, statements: Iterable[ast.Import | ast.ImportFrom]) -> set[str]:
+    """Returns the names of the modules that the statements of a module of a package import. Names from lazy packages are
+    resolved to the module that defines them."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in statements:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = (
                 importlib.util.resolve_name("." * node.level + (node.module or ""), package)
                 if node.level
@@ -127,12 +143,11 @@ def _digest_and_files(module_name: str) -> tuple[str, list[Path]]:
         try:
             module = importlib.import_module(name)
             file = Path(getattr(module, "__file__", None) or "")
-            source = file.read_text(encoding="utf-8")
-            seen[name] = sha256(bare(source))
+            seen[name], statements = _digest_and_imports(file.read_text(encoding="utf-8"))
             files.append(file)
         except (ImportError, OSError, TypeError, ValueError, SyntaxError):  # not a module, or not Python source
             continue
-        todo += sorted(_imports(module.__package__ or "", source))
+        todo += sorted(_imported(module.__package__ or "", statements))
     return (sha256(canonical(seen)) if seen else "unknown"), files
 
 
@@ -160,12 +175,11 @@ def _digest_beside(folder: Path, first: str) -> tuple[str, list[Path]]:
                 plain = folder.joinpath(*name.split("."))
                 file = plain / "__init__.py" if plain.is_dir() else plain.with_suffix(".py")
                 within = f"{package}.{name if plain.is_dir() else name.rpartition('.')[0]}".rstrip(".")
-            source = file.read_text(encoding="utf-8")
-            seen[name] = sha256(bare(source))
+            seen[name], statements = _digest_and_imports(file.read_text(encoding="utf-8"))
             files.append(file)
         except (ImportError, OSError, TypeError, ValueError, SyntaxError):  # not beside, or not Python source
             continue
-        todo += sorted(_imports(within, source))
+        todo += sorted(_imported(within, statements))
     return (sha256(canonical(seen)) if seen else "unknown"), files
 
 

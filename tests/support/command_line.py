@@ -11,6 +11,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
+from support.forked import Forked
+
 
 def bench(*words: str, width: int | None = 160) -> Result:
     """Runs `bench words` in this process and folder. width: terminal width in characters; None: the environment's."""
@@ -28,6 +30,15 @@ def bench_process(
         [sys.executable, "-m", "semibench.cli", *words],
         cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, encoding="utf-8", check=False,
     )  # fmt: skip
+
+
+def bench_forked(
+    *words: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs what `bench_process` runs in a process that begins with everything imported, which saves three seconds of CPU."""
+    with Forked(words, folder or Path.cwd(), {**os.environ, **(environment or {})}) as process:
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(words, process.wait(), out, err)
 
 
 def in_one_line(text: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from support.forked import Forked
 from support.store_support import put_store
 from support.trouble_plugin import install
 
@@ -16,26 +17,33 @@ BASE = ("-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom")
 
 
 class Bench:
-    """A folder with runs and the tests' plug-in. tracked: with a store, in which the runs are mirrored; each command then takes
-    five seconds of processor more."""
+    """A folder with runs and the tests' plug-in.
 
-    def __init__(self, folder: Path, *, tracked: bool = False, **environment: str) -> None:
-        self.folder = folder
+    tracked: with a store, in which the runs are mirrored; each command then takes five seconds of processor more. forked: commands
+    begin with everything imported (support/forked.py)."""
+
+    def __init__(self, folder: Path, *, tracked: bool = False, forked: bool = True, **environment: str) -> None:
+        self.folder, self.forked = folder, forked
         self.environment = install(folder / "plugin") | environment
         self.runs = folder / "runs"
         self.more = () if tracked else ("--no-track",)
         if tracked:
             put_store(folder)
 
-    def start(self, *words: str, log: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, *words: str, log: Path | None = None) -> subprocess.Popen[str] | Forked:
         """Starts `bench words` without waiting. log: a folder for its output (files out, err) instead of pipes, which fill."""
-        command = [sys.executable, "-m", "semibench.cli", *words, *self.more]
         with ExitStack() as stack:
             out, err = (
-                subprocess.PIPE if log is None else stack.enter_context((log / name).open("w"))
+                None if log is None else stack.enter_context((log / name).open("w", encoding="utf-8"))
                 for name in ("out", "err")
             )
-            return subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, stdout=out, stderr=err)
+            if self.forked:
+                return Forked([*words, *self.more], self.folder, self.environment, out, err)
+            command = [sys.executable, "-m", "semibench.cli", *words, *self.more]
+            return subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, text=True,
+                stdout=out or subprocess.PIPE, stderr=err or subprocess.PIPE,
+            )  # fmt: skip
 
     def call(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Runs `bench words`; fails unless its exit code is `code` (None: any)."""

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from support.command_line import bench, bench_process, in_one_line
+from support.command_line import bench, bench_forked, in_one_line
+from support.forked import Forked
 
 SMALL = ("run", "-p", "self", "-d", "tus", "-r", "smoke", "--phantom", "--set", "phantom.cases=60",
          "--set", "phantom.scale=0.2", "--device", "cpu", "--no-track")  # fmt: skip
@@ -24,7 +23,7 @@ def test_a_first_run_ends_with_a_table_of_it_and_its_references(
     monkeypatch.setenv("SEMIBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
-    done = bench_process(*SMALL)
+    done = bench_forked(*SMALL)
     assert done.returncode == 0, done.stderr
     assert "beside it: labels alone (--no-compare leaves them out)" in done.stderr
     assert "labels alone: Dice" in done.stderr and "overlays.png" in done.stderr
@@ -50,10 +49,7 @@ def test_a_first_run_ends_with_a_table_of_it_and_its_references(
 def test_stopping_the_command_stops_its_references_in_order(tmp_path: Path) -> None:
     environment = os.environ | {"SEMIBENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     endless = [*SMALL, "--set", "iterations=100000", "--set", "evaluate_every=0"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "semibench.cli", *endless],
-        cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    process = Forked(endless, tmp_path, environment)
     until = time.monotonic() + 240
     while len(list(tmp_path.glob("runs/*/checkpoints/last.pt"))) < 2 and time.monotonic() < until:
         assert process.poll() is None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from support.forked import Forked
 
 WORDS = (
     "run", "--protocol", "synthetic", "--dataset", "tus", "--method", "mgcc", "--recipe", "smoke", "--phantom", "--no-pictures",
@@ -24,12 +23,16 @@ PROCESSOR = 2.0
 """Seconds of the processor that a stopped command may still take. Clocks mean nothing on a machine with other work."""
 
 
-def started(folder: Path, cache: Path) -> subprocess.Popen[str]:
+def started(folder: Path, cache: Path) -> Forked:
+    """Starts the run; what it prints goes to the file `said`."""
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, "-m", "semibench.cli", *WORDS], cwd=folder, text=True, encoding="utf-8",
-        env={**os.environ, "SEMIBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    with (folder / "said").open("w", encoding="utf-8") as said:
+        return Forked(WORDS, folder, {**os.environ, "SEMIBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}, said, said)
+
+
+def ended(process: Forked, folder: Path) -> tuple[int, str]:
+    """Waits for the run; returns its exit code and what it printed."""
+    return process.wait(timeout=900), (folder / "said").read_text(encoding="utf-8")
 
 
 def stopped(folder: Path, cache: Path, stage: str, sign: signal.Signals) -> str:
@@ -42,16 +45,13 @@ def stopped(folder: Path, cache: Path, stage: str, sign: signal.Signals) -> str:
             time.sleep(0.01)
         before = psutil.Process(process.pid).cpu_times()
         process.send_signal(sign)
-        assert process.stdout is not None
-        text = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        spent = used.ru_utime + used.ru_stime - before.user - before.system
+        code, text = ended(process, folder)
+        spent = process.seconds - before.user - before.system
         assert spent < PROCESSOR, f"{sign.name} in {stage}: {spent:.1f} s of the processor until the end"
     finally:
         if process.returncode is None:
             process.kill()
-    assert process.returncode == 1 and "interrupted: the same command resumes" in text and "Traceback" not in text
+    assert code == 1 and "interrupted: the same command resumes" in text and "Traceback" not in text
     return text
 
 
@@ -64,18 +64,16 @@ def results(folder: Path, cache: Path) -> tuple[np.ndarray, pd.DataFrame]:
 @pytest.mark.slow
 def test_a_generator_that_is_stopped_twice_gives_the_same_digits(tmp_path: Path) -> None:
     whole, cache = tmp_path / "whole", tmp_path / "cache"
-    process = started(whole, cache)
-    text = process.communicate(timeout=900)[0]
-    assert process.returncode == 0, text
+    code, text = ended(started(whole, cache), whole)
+    assert code == 0, text
     own = tmp_path / "own-cache"
     shutil.copytree(cache, own, ignore=shutil.ignore_patterns("generated"))
     folder = tmp_path / "stopped"
     stopped(folder, own, "autoencoder", signal.SIGINT)
     assert list(own.glob("generated/*/model/autoencoder.pt")) and not list(own.glob("generated/*/samples.npy"))
     stopped(folder, own, "denoiser", signal.SIGTERM)
-    resumed = started(folder, own)
-    text = resumed.communicate(timeout=900)[0]
-    assert resumed.returncode == 0, text
+    code, text = ended(started(folder, own), folder)
+    assert code == 0, text
     assert "autoencoder" not in text, "the first stage was finished, and isn't trained again"
     (right_images, right_scores), (images, scores) = results(whole, cache), results(folder, own)
     assert np.array_equal(images, right_images)

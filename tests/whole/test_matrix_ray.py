@@ -24,7 +24,7 @@ SLOW = ("--set", "sleep=0.2", "--set", "iterations=60")
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     more = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    return Bench(tmp_path, **fake_slurm.install(tmp_path / "slurm"), **more)
+    return Bench(tmp_path, forked=False, **fake_slurm.install(tmp_path / "slurm"), **more)
 
 
 @pytest.fixture

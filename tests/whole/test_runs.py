@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.command_line import bench_process, in_one_line
+from support.command_line import bench_forked, in_one_line
+from support.forked import Forked
 from support.places import real_data
 from support.trouble_plugin import install
 
@@ -292,22 +293,14 @@ def test_killed_in_every_stage_and_resumed_gives_the_same_digits(tmp_path: Path)
 
 def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path) -> None:
     settings = (*FEW, "iterations=2000", "evaluate_every=0")
-    plan = (
-        f"Request(protocol='self', dataset='tus', method='supervised', recipe='smoke', runs=Path({str(tmp_path)!r}), track=False, "
-        f"settings={settings!r})"
-    )
-    code = (
-        "from pathlib import Path; from semibench.run.execute import execute; from semibench.run.prepare import prepare\n"
-        "from semibench.run.request import Request\n"
-        f"execute(prepare({plan}, estimate=False))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=os.environ.copy())
+    words = ["run", "-p", "self", "-d", "tus", "-m", "supervised", "-r", "smoke", "--runs", str(tmp_path), "--no-track"]
+    process = Forked([*words, *(word for setting in settings for word in ("--set", setting))], tmp_path, os.environ)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("*/checkpoints/last.pt")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=60)
-    assert process.returncode != 0
+    process.communicate(timeout=60)
+    assert process.returncode == 1
     status = json.loads(next(tmp_path.glob("*/status.json")).read_text())
     assert status["state"] == "interrupted"
     assert prepare(request(tmp_path, method="supervised", settings=settings), estimate=False).state == "resumable"
@@ -326,8 +319,9 @@ def test_a_loss_that_is_no_number_fails_the_run_and_says_so(tmp_path: Path) -> N
 
 
 def test_a_detached_loss_fails_the_run_without_a_traceback(tmp_path: Path) -> None:
-    words = ["run", "-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom", "--set", "how=detach"]
-    done = bench_process(*words, folder=tmp_path, environment=install(tmp_path / "plugin"))
+    words = ["run", "-p", "self", "-d", "discs", "-m", "trouble", "-r", "tiny", "--phantom", "--no-track",
+             "--set", "how=detach"]  # fmt: skip
+    done = bench_forked(*words, folder=tmp_path, environment=install(tmp_path / "plugin"))
     said = in_one_line(done.stderr)
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
     assert "no parameter of the optimiser 'main' got a gradient from its losses sup" in said, said

@@ -15,7 +15,7 @@ from semibench.discovery.registry import KINDS
 from semibench.scaffold import write
 
 SETTING = ("--protocol", "self", "--dataset", "tus", "--recipe", "smoke", "--set", "phantom.cases=60",
-           "--set", "phantom.scale=0.25")  # fmt: skip
+           "--set", "phantom.scale=0.25", "--no-pictures")  # fmt: skip
 ROWS = """
 import json, mlflow
 client = mlflow.MlflowClient("sqlite:///mlflow.db")

@@ -78,7 +78,7 @@ class CaseStore:
         locations: dict[str, _Location] = {}
         for name in dict.fromkeys(ref.dataset for ref in by_key.values()):
             of_dataset = [ref for ref in by_key.values() if ref.dataset == name]
-            home = folder / f"{name}-{_key(datasets[name])[:16]}"
+            home = folder / f"{name}-{decoding_key(datasets[name])[:16]}"
             locations |= _open(home, datasets[name], of_dataset, contents, memory, reporter)
         return cls(locations, by_key)
 
@@ -182,7 +182,8 @@ def check_case(case: Case, ref: CaseRef, dataset: Dataset) -> None:
         raise CaseError(f"case {ref.key} ({files}): {problem}")
 
 
-def _key(dataset: Dataset) -> str:
+def decoding_key(dataset: Dataset) -> str:
+    """Return the digest of everything that the decoded cases of a data set depend on, but for the content of its files."""
     parts = [FORMAT, dataset.card.name, dataset.settings(), class_digest(type(dataset)), dataset.fingerprint]
     return sha256(canonical(parts))
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from semibench.blocks.datasets.phantom_dataset import PhantomDataset
 from semibench.contracts.cases import Case, CaseRef, Dataset, Truth
 from semibench.contracts.errors import PluginError, UsageError
 from semibench.contracts.metric import Convention
 from semibench.data.cache import CaseStore
+from semibench.data.drawn_truths import DrawnTruths
 from semibench.discovery.guard import calling, returned, returned_mapping, wrong_return
 from semibench.discovery.registry import Registry
 from semibench.evaluation.inference import Network
@@ -84,18 +86,23 @@ def predictors_of(method: Method) -> Mapping[str, Any]:
 
 
 class Truths:
-    """References on the native grid. They are cached up to a budget in bytes; the rest is read each time."""
+    """References on the native grid. They are cached up to a budget in bytes; the rest is read each time.
+
+    Those of phantoms are drawn once on a machine: `keep` writes them to the cache."""
 
     def __init__(self, datasets: Mapping[str, Dataset], budget: int = 2**30) -> None:
         self._datasets, self._bytes_left = datasets, budget
         self._cached: dict[CaseRef, Truth | None] = {}
+        self._drawn = {
+            name: DrawnTruths(dataset) for name, dataset in datasets.items() if isinstance(dataset, PhantomDataset)
+        }
 
     def __getitem__(self, ref: CaseRef) -> Truth | None:
         if ref in self._cached:
             return self._cached[ref]
-        dataset = self._datasets[ref.dataset]
+        dataset, drawn = self._datasets[ref.dataset], self._drawn.get(ref.dataset)
         with calling(dataset, "truth"):
-            truth = dataset.truth(ref)
+            truth = dataset.truth(ref) if drawn is None else drawn.truth(ref)
         if truth is not None:
             returned(dataset, "truth", truth, Truth, "a Truth or None")
         size = 0 if truth is None else truth.label.nbytes
@@ -103,6 +110,11 @@ class Truths:
             self._cached[ref] = truth
             self._bytes_left -= size
         return truth
+
+    def keep(self) -> None:
+        """Writes the references of phantoms that were drawn."""
+        for drawn in self._drawn.values():
+            drawn.write()
 
 
 def pairs(store: CaseStore, truths: Truths, refs: Sequence[CaseRef]) -> Iterator[tuple[Case, Truth | None]]:
@@ -121,7 +133,9 @@ def validator(
     """
     if not refs:
         return None
-    loaded = list(pairs(store, Truths(datasets), validation_cases(refs, most)))
+    truths = Truths(datasets)
+    loaded = list(pairs(store, truths, validation_cases(refs, most)))
+    truths.keep()
 
     def measure(trained: Method) -> float:
         name, predictor = next(iter(predictors_of(trained).items()))
@@ -168,6 +182,7 @@ def score_run(
         )  # fmt: skip
         if checkpoint == "last":
             seconds = (time.perf_counter() - start) / max(1, len(refs) * len(predictors))
+            truths.keep()
         reporter.end()
         check_table(wide, [ref.key for ref in refs], conventions)
         tables.append(lengthen(wide, checkpoint, conventions))

@@ -17,7 +17,6 @@ for name in (
     "scipy.spatial",
     "sympy",
     "torch",
-    "torch._dynamo",
     "torch.utils.flop_counter",
     "yaml",
     "semibench.evaluation.run_scores",

@@ -22,6 +22,7 @@ from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_timing_key
 from semibench.run.changes import changed_settings, split_name
 from semibench.run.drawing import drawn_split
+from semibench.run.late_compiler import import_late
 from semibench.run.request import Request, parts_of
 from semibench.run.resolve import Resolved, resolve
 from semibench.run.selection import why_no_best
@@ -123,6 +124,7 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     from semibench.training.device import choose, set_threads, tune_allocator
 
     tune_allocator()
+    import_late()
     reporter = reporter or Reporter()
     plugins = registry()
     device = choose(request.device)

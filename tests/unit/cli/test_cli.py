@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ import typer
 from pydantic import Field
 from support.command_line import bench as run_bench
 from support.command_line import in_one_line as without_frames
+from support.forked import Forked
 from support.leaderboard_toys import spec_of, write_run
 from support.places import with_tests
 from typer.testing import Result
@@ -452,7 +454,7 @@ def test_a_run_from_the_command_line(bench: Callable[..., Result], tmp_path: Pat
     assert "already done" in again.stderr
     stored = json.loads((tmp_path / "runs" / record["key"][:12] / "result.json").read_text())
     assert stored == record
-    pair = bench(*RUN, "--seeds", "0,1", "--no-track", "--json")
+    pair = bench(*RUN, "--seeds", "0,1", "--no-track", "--no-pictures", "--json")
     both = json.loads(pair.stdout)
     assert pair.stderr.count("these are not patients") == 1, "said once for all replicates"
     assert "the same with draw 0 · seed 1: new" in pair.stderr
@@ -463,14 +465,11 @@ def test_a_run_from_the_command_line(bench: Callable[..., Result], tmp_path: Pat
 @pytest.mark.slow
 def test_a_terminated_run_says_interrupted_and_can_go_on(bench: Callable[..., Result], tmp_path: Path) -> None:
     words = (*RUN, "--no-track", "--set", "iterations=100000")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "semibench.cli", *words], env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = Forked(words, tmp_path, os.environ | {"OMP_NUM_THREADS": "1"})
     until = time.monotonic() + 240
     while not list(tmp_path.glob("runs/*/checkpoints/last.pt")) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.1)
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
     assert "interrupted: the same command resumes" in errors

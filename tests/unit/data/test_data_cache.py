@@ -264,7 +264,7 @@ def test_processes_that_build_at_once_decode_once(tmp_path: Path, own_cache: Pat
     write_cases(tmp_path / "data", count=6)
     aged(tmp_path / "data")
     code = (
-        "import sys, time, torch; torch.set_num_threads(1)\n"
+        "import os, sys, time, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
         "from support.data_toys import Filed\n"
         "from semibench.data.cache import CaseStore\n"
@@ -272,15 +272,22 @@ def test_processes_that_build_at_once_decode_once(tmp_path: Path, own_cache: Pat
         "    def read(self, ref):\n"
         "        time.sleep(0.05)\n"
         "        return super().read(ref)\n"
-        "d = Slow(Path(sys.argv[1])); r = d.index()\n"
-        "s = CaseStore.build({'toy': d}, r)\n"
-        "print(len(d.reads), float(sum(s.image(x).double().sum() for x in r)))\n"
+        "data, answers = map(Path, sys.argv[1:])\n"
+        "for number in range(3):\n"
+        "    if os.fork() == 0:\n"
+        "        d = Slow(data); r = d.index()\n"
+        "        s = CaseStore.build({'toy': d}, r)\n"
+        "        total = float(sum(s.image(x).double().sum() for x in r))\n"
+        "        (answers / str(number)).write_text(f'{len(d.reads)} {total}')\n"
+        "        os._exit(0)\n"
+        "print([os.wait()[1] for _ in range(3)])\n"
     )
     environment = {**os.environ, "PYTHONPATH": with_tests(), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, str(tmp_path / "data")]
-    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [process.communicate(timeout=120)[0].split() for process in running]
-    assert [process.returncode for process in running] == [0, 0, 0]
+    (tmp_path / "answers").mkdir()
+    command = [sys.executable, "-c", code, str(tmp_path / "data"), str(tmp_path / "answers")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout == "[0, 0, 0]\n", done.stderr
+    answers = [(tmp_path / "answers" / str(number)).read_text().split() for number in range(3)]
     assert sorted(int(reads) for reads, _ in answers) == [0, 0, 6]
     assert len({total for _, total in answers}) == 1
     assert not list(own_cache.rglob(".draft-*"))

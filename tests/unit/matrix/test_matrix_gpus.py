@@ -79,7 +79,7 @@ def test_cells_that_want_none_are_given_none(engine: Noted, tmp_path: Path) -> N
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Bench, Any]]:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    bench = Bench(tmp_path, RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
+    bench = Bench(tmp_path, forked=False, RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
     for name, value in bench.environment.items():
         monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from support.places import TESTS
 
 from semibench.contracts.errors import IdentityError, SemibenchError, UsageError
 from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track
@@ -332,42 +330,43 @@ def test_a_long_description_is_cut_at_a_line(make: Callable[..., Path]) -> None:
     assert "result.json" in text.splitlines()[-1]
 
 
-PROCESS = """
-import sys, time
+PROCESSES = """
+import os, sys, traceback
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-import mlflow
+import mlflow.store.tracking.sqlalchemy_store  # what opening a store imports, once for all
 from semibench.tracking import mirror
-folder = Path(sys.argv[1])
-(folder / "ready").touch()
-while not Path(sys.argv[2]).exists():
-    time.sleep(0.005)
-sys.stdout.write(mirror(folder, sys.argv[3]))
+uri, *folders = sys.argv[1:]
+waiting, go = os.pipe()
+processes = []
+for folder in map(Path, folders):
+    process = os.fork()
+    if process == 0:
+        os.close(go)
+        os.read(waiting, 1)  # until the last process is there
+        try:
+            (folder / "id").write_text(mirror(folder, uri))
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    processes.append(process)
+os.close(go)
+print([os.waitpid(process, 0)[1] for process in processes])
 """
 
 
 @pytest.mark.slow
 def test_four_processes_start_on_a_fresh_store_at_the_same_moment(make: Callable[..., Path], tmp_path: Path) -> None:
-    uri, go = f"sqlite:///{tmp_path / 'fresh' / 'mlflow.db'}", tmp_path / "go"
+    uri = f"sqlite:///{tmp_path / 'fresh' / 'mlflow.db'}"
     folders = [make(f"run{seed}", spec=spec_of(seed=seed)) for seed in range(4)]
-    command = [sys.executable, "-c", PROCESS.format(tests=str(TESTS))]
-    running = [
-        subprocess.Popen(
-            [*command, str(folder), str(go), uri], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for folder in folders
-    ]
-    until = time.monotonic() + 240
-    while not all((folder / "ready").exists() for folder in folders) and time.monotonic() < until:
-        assert all(process.poll() is None for process in running)
-        time.sleep(0.05)
-    go.touch()
-    ended = [process.communicate(timeout=300) for process in running]
-    assert [process.returncode for process in running] == [0] * 4, [errors[-2000:] for _, errors in ended]
+    command = [sys.executable, "-c", PROCESSES, uri, *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert (done.returncode, done.stdout) == (0, "[0, 0, 0, 0]\n"), done.stderr[-2000:]
     client = open_store(uri)
     experiments = [item for item in client.search_experiments() if item.name != "Default"]
     assert len(experiments) == 1
     runs = client.search_runs([experiments[0].experiment_id])
-    assert {run.info.run_id for run in runs} == {run_id for run_id, _ in ended}
+    assert {run.info.run_id for run in runs} == {(folder / "id").read_text() for folder in folders}
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert all(run.data.metrics["last.main.semibench-1.dice"] == 0.75 for run in runs)
