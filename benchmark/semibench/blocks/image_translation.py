@@ -27,10 +27,13 @@ def start_from_normal(module: nn.Module) -> None:
     """Draws the weights of all convolutions from N(0, .02^2), without bias, as GANs of this kind start.
 
     Args:
-        module: the network.
+        module: the network, changed in place.
+
+    Returns:
+        Nothing.
 
     Examples:
-        >>> layer = nn.Conv2d(8, 8, 3)
+        >>> layer = torch.nn.Conv2d(8, 8, 3)
         >>> start_from_normal(layer)
         >>> bool(layer.weight.abs().max() < 0.2), float(layer.bias.abs().sum())
         (True, 0.0)

@@ -45,6 +45,9 @@ def clip_weights(module: nn.Module, bound: float) -> None:
         module: the critic, changed in place.
         bound: greatest absolute value.
 
+    Returns:
+        Nothing.
+
     Examples:
         >>> layer = torch.nn.Linear(1, 1)
         >>> _ = torch.nn.init.constant_(layer.weight, 0.05)

@@ -27,8 +27,10 @@ NAMES = [f"p{number:02d}" for number in range(12)]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, with a private place for the user's configuration."""
+    """An empty working folder, with private places for the user's configuration, and for the cache, which remembers the folders of
+    names: other tests have data sets of the same names."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("SEMIBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     work = tmp_path / "work"
     work.mkdir()
