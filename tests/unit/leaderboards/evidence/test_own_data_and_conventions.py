@@ -51,6 +51,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, name in enumerate(NAMES):
         save_picture(tmp_path / f"predictions/{name}.png", np.roll(picture(number)[1], MOVED, axis=0).astype(np.uint8))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEMIBENCH_CACHE", str(tmp_path / "cache"))  # it remembers the folders of names
     monkeypatch.setenv("SEMIBENCH_PLUGINS", "")
     monkeypatch.setattr(on_demand, "_found", {})
     return tmp_path
