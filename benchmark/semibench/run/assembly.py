@@ -192,6 +192,11 @@ def load_weights(net: Backbone, path: Path, name: str) -> None:
     state = state.get("state_dict", state) if isinstance(state, dict) else state  # type: ignore[assignment]
     if not isinstance(state, Mapping) or not all(hasattr(value, "shape") for value in state.values()):
         raise IdentityError(f"{path} is not a weight file: expected names and tensors, found {type(state).__name__}")
+    nameless = next((key for key in state if not isinstance(key, str)), None)
+    if nameless is not None:
+        raise IdentityError(
+            f"{path} is not a weight file: expected names as keys, found the {type(nameless).__name__} {nameless!r}"
+        )
     state = dict(net.start_weights(state))
     expected = net.state_dict()
     unknown = sorted(set(state) - set(expected))

@@ -199,7 +199,8 @@ def test_other_misfits_are_listed(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_tensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     torch.save({"epoch": 3}, tmp_path / "epoch.pth")
-    for name in ("text.pth", "epoch.pth"):
+    torch.save({"conv1.weight": torch.zeros(3), 1: torch.zeros(3)}, tmp_path / "numbered.pth")
+    for name in ("text.pth", "epoch.pth", "numbered.pth"):
         with pytest.raises(IdentityError, match="is not a weight file"):
             load_weights(network(**SMALL), tmp_path / name, "deeplabv3plus")
 
