@@ -185,6 +185,9 @@ from .features import (
     FeatureDropout as FeatureDropout,
     FeatureNoise as FeatureNoise,
 )
+from .frequency_weighted import (
+    frequency_weighted_loss as frequency_weighted_loss,
+)
 from .group_order import (
     hash_order as hash_order,
 )

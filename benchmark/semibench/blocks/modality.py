@@ -150,13 +150,14 @@ def _centred(kernel: Tensor) -> Tensor:
     return kernel - kernel.mean(0, keepdim=True) - kernel.mean(1, keepdim=True) + kernel.mean()
 
 
-def content_rank(content: Tensor, rank: int, *, positions: int = 2000) -> Tensor:
-    """How far the content at random positions is from a matrix of a given rank: its next singular value.
+def content_rank(content: Tensor, rank: int, *, positions: int = 2000, valid: Tensor | None = None) -> Tensor:
+    """How far the content at random positions is from a matrix of a given rank: its next singular value (LDDG, DGNet).
 
     Args:
         content: (B, D, *spatial).
         rank: the wanted rank, less than D.
         positions: how many positions are drawn, with repetition, from all images together; fewer where there are fewer.
+        valid: bool (B, *spatial), False on padding, which counts as 0 and so changes no singular value; None: all are valid.
 
     Returns:
         The singular value number rank + 1, largest first, of the matrix (positions, D); 0 for a matrix of this rank. Its
@@ -174,6 +175,8 @@ def content_rank(content: Tensor, rank: int, *, positions: int = 2000) -> Tensor
             f"expected a rank from 1 to {content.shape[1] - 1}, got {rank}: give the content more channels"
         )
     vectors = content.float().movedim(1, -1).flatten(0, -2)
+    if valid is not None:
+        vectors = vectors * valid.flatten().unsqueeze(1)
     if len(vectors) > positions:
         vectors = vectors[torch.randint(len(vectors), (positions,), device=vectors.device)]
     value: Tensor = torch.linalg.svdvals(vectors)[rank]

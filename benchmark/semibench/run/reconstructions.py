@@ -81,7 +81,8 @@ def draw_pictures(
 def network_input(case: Case, network: Network) -> Tensor:
     """Return what the network gets of a case, (C, *spatial): the image, the slice with most foreground in the truth, or the
     middle window."""
-    plan = resolve(Inference(), dims=network.dims, case_dims=case.image.ndim - 1)
+    # windows side by side: those that overlap would fill the memory with many times the volume
+    plan = resolve(Inference(overlap=0.0), dims=network.dims, case_dims=case.image.ndim - 1)
     seen: list[Tensor] = []
 
     def recording(images: Tensor) -> Tensor:

@@ -173,3 +173,34 @@ def test_parts_beside_a_network_get_its_normalisation() -> None:
     for kind in ("batch", "instance", "group"):
         assert norm_of(exchange_batch_norm(net(), kind)) == kind  # type: ignore[arg-type]
     assert norm_of(nn.Conv2d(1, 1, 1)) == "batch"
+
+
+def test_content_rank_of_random_positions() -> None:
+    """Against the eigenvalues of the Gram matrix of the same positions, and what is left after a projection."""
+    torch.manual_seed(0)
+    content = torch.einsum("rd,rhw->dhw", torch.randn(2, 8), torch.randn(2, 20, 20))[None]
+    noisy = content + 0.3 * torch.randn_like(content)
+    torch.manual_seed(1)
+    found = content_rank(noisy, 2, positions=300)
+    torch.manual_seed(1)
+    rows = noisy[0].flatten(1)[:, torch.randint(400, (300,))].T
+    singular = torch.linalg.eigvalsh(rows.T.double() @ rows.double()).flip(0).sqrt()
+    assert found.item() == pytest.approx(singular[2].item(), rel=1e-4), "the third one"
+    _, _, directions = torch.linalg.svd(noisy[0].flatten(1).T, full_matrices=False)
+    projected = (directions[:2].T @ directions[:2] @ noisy[0].flatten(1)).view_as(content)
+    assert content_rank(projected, 2, positions=300).item() < 1e-3 < found.item()
+
+
+def test_padding_adds_nothing_to_the_rank() -> None:
+    content = torch.zeros(1, 4, 8, 8)
+    content[:, :, :4] = torch.randn(4, 4, 8)
+    valid = torch.zeros(1, 8, 8, dtype=torch.bool)
+    valid[:, 4:] = True
+    assert content_rank(content, 1).item() > 1.0
+    assert content_rank(content, 1, valid=valid).item() == 0.0
+
+
+def test_gradient_of_the_rank_pulls_the_excess_direction() -> None:
+    content = torch.diag(torch.tensor([5.0, 3.0, 1.0])).T.reshape(1, 3, 1, 3).repeat(1, 1, 40, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(content_rank(content, 2, positions=100), content)
+    assert gradient[:, 2].abs().max() > 1e-3 and gradient[:, :2].abs().max() < 1e-6

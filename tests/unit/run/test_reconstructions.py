@@ -66,6 +66,12 @@ def test_a_volume_shows_the_slice_with_most_foreground_as_the_network_gets_it(dr
     assert np.array_equal(drawn[-1][0][0], whole.image[:, 4]), "the middle of a volume"
 
 
+def test_a_large_volume_shows_one_of_its_windows() -> None:
+    whole = case_of(torch.rand(1, 16, 16, 16), torch.zeros(16, 16, 16))
+    found = network_input(whole, Network(3, (8, 8, 8)))
+    assert torch.equal(found, whole.image[:, 8:, :8, :8]), "number 4 of eight, which lie side by side"
+
+
 def test_other_shapes_are_refused_and_methods_without_pictures_are_known(drawn: list[Any]) -> None:
     shown = [Shown("a", case_of(torch.rand(1, 8, 8), torch.zeros(8, 8)))]
     with pytest.raises(PluginError, match=r"Wrong.pictures: expected 'small' .* found \(1, 1, 8, 4\)"):

@@ -98,10 +98,9 @@ class AdaOutput(Method):
         """(B, C, *spatial) -> main and auxiliary logits, both (B, K, *spatial)."""
         size = images.shape[2:]
         maps = self.net.decoder(self.net.encode(images))
-        mode = ("bilinear", "trilinear")[self.net.dims - 2]
-        logits = self.net.decoder.head(maps[0]), self.aux(maps[self.level])
-        main, aux = (z if z.shape[2:] == size else F.interpolate(z, size, mode=mode) for z in logits)
-        return main, aux
+        return self.net.enlarge(self.net.decoder.head(maps[0]), size), self.net.enlarge(
+            self.aux(maps[self.level]), size
+        )
 
     def critic_loss(self, scores: Tensor, domain: float) -> Tensor:
         """Returns the mean loss of critic scores against SOURCE or TARGET."""

@@ -23,11 +23,16 @@ from semibench import (
     Task,
     Term,
 )
-from semibench.blocks import Supervision, frozen_statistics, masked_mean, softmax_mse, supervised_loss
+from semibench.blocks import (
+    Supervision,
+    absolute_error,
+    discriminator_loss,
+    frozen_statistics,
+    least_squares,
+    softmax_mse,
+    supervised_loss,
+)
 from semibench_plugins.methods.adaptation.adaoutput import PatchCritic
-
-FAKE, REAL = 0.0, 1.0
-SOURCE, TARGET = 0.0, 1.0
 
 
 class Translator(nn.Module):
@@ -144,34 +149,24 @@ class DSAN(Method):
             {
                 "sup": supervised_loss(logits[:count], labeled.target, loss),
                 "sup_translated": supervised_loss(logits_again[:count], labeled.target, loss),
-                "translation": judged(self.target_critic, as_target, REAL)
-                + judged(self.source_critic, as_source, REAL),
-                "cycle": absolute(back_to_source, source, labeled.valid)
-                + absolute(back_to_target, target, unlabeled.valid),
-                "output": judged(self.output_critic, of_target, SOURCE),
+                "translation": least_squares(self.target_critic(as_target), 1.0)
+                + least_squares(self.source_critic(as_source), 1.0),
+                "cycle": absolute_error(back_to_source, source, labeled.valid)
+                + absolute_error(back_to_target, target, unlabeled.valid),
+                "output": least_squares(self.output_critic(of_target), 0.0),  # 0: source
                 "consistency": softmax_mse(logits_again[count:], own[count:], valid=unlabeled.valid),
             },
             on=["net", "translation"],
         )
         of_source = torch.cat([own[:count], again[:count]])
         sides = (
-            (self.source_critic, source, REAL, as_source, FAKE),
-            (self.target_critic, target, REAL, as_target, FAKE),
-            (self.output_critic, of_source, SOURCE, of_target, TARGET),
+            (self.source_critic, source, as_source),
+            (self.target_critic, target, as_target),
+            (self.output_critic, of_target, of_source),
         )
-        losses = [0.5 * (judged(d, a.detach(), x) + judged(d, b.detach(), y)) for d, a, x, b, y in sides]
+        losses = [discriminator_loss(d(one.detach()), d(other.detach())) for d, one, other in sides]
         optimise({"critic": torch.stack(losses).sum()}, on=["critics"])
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) -> logits (B, K, *spatial) of the image as it is."""
         return self.net(images)
-
-
-def judged(critic: nn.Module, images: Tensor, goal: float) -> Tensor:
-    """Least-squares loss of a critic's scores against one goal."""
-    return (critic(images).float() - goal).square().mean()
-
-
-def absolute(painted: Tensor, image: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute difference without padding."""
-    return masked_mean((painted - image).abs(), valid.unsqueeze(1))

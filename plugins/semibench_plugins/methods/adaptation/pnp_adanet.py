@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from semibench import (
-    IGNORE,
     Backbone,
     Backbones,
     Batch,
@@ -27,12 +26,10 @@ from semibench import (
 )
 from semibench.blocks import (
     Supervision,
-    class_counts,
     clip_weights,
     evaluating,
+    frequency_weighted_loss,
     gradient_penalty,
-    masked_mean,
-    soft_dice,
     supervised_loss,
 )
 from semibench_plugins.methods.adaptation.adaoutput import PatchCritic
@@ -43,18 +40,8 @@ STRIDE = 4
 JOINED = 32
 """Channels to which all levels are joined."""
 PENALTY = 10.0
-FLOOR = 0.005
-"""Smallest probability in the cross-entropy."""
-
-
-def class_weighted(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean of -(1 - f_y) ln max(p_y, .005), f the frequency of a class in the batch, plus the Dice loss with squares."""
-    counts = class_counts(target, logits.shape[1])
-    weights = 1.0 - counts / counts.sum().clamp(min=1.0)
-    counted = target != IGNORE
-    label = torch.where(counted, target, torch.zeros_like(target)).long()
-    logs = logits.float().softmax(1).gather(1, label.unsqueeze(1)).squeeze(1).clamp(min=FLOOR).log()
-    return masked_mean(-weights[label] * logs, counted) + soft_dice(logits, target, smooth=1e-7)
+SMOOTH = 1e-7
+"""Of the Dice."""
 
 
 class PnPAdaNet(Method):
@@ -198,7 +185,7 @@ class PnPAdaNet(Method):
 
     def _supervised(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.options.loss == "class_weighted":
-            return class_weighted(logits, target)
+            return frequency_weighted_loss(logits, target, smooth=SMOOTH)
         return supervised_loss(logits, target, self.options.loss)
 
     def _critic_loss(self, critic: nn.Module, source: Tensor, target: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import IGNORE, Backbones, Batch, Clock, Losses, Method, MethodOptions, Stream, Task, Term
-from semibench.blocks import Supervision, class_counts, masked_mean, supervised_loss
+from semibench.blocks import Code, Supervision, class_counts, content_rank, masked_mean, supervised_loss
 
 CONV: Mapping[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -31,18 +31,6 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, foreground: float) ->
 def gaussian_kl(mean: Tensor, logvar: Tensor, valid: Tensor) -> Tensor:
     """KL(N(mean, exp(logvar)) || N(0, 1)) per element, averaged over channels and valid positions."""
     return masked_mean(0.5 * (mean.square() + logvar.exp() - 1.0 - logvar), valid.unsqueeze(1))
-
-
-def excess_rank(latent: Tensor, valid: Tensor, samples: int, rank: int) -> Tensor:
-    """The singular value number `rank` + 1 of the latents at random positions: 0 if their rank is at most `rank`.
-
-    latent: (B, D, *spatial); `samples` positions of the batch make the matrix (samples, D). Positions that are not valid become
-    rows of zeros, which change no singular value.
-    """
-    rows = latent.movedim(1, -1).flatten(0, -2)
-    place = torch.randint(len(rows), (samples,), device=latent.device)
-    chosen = rows[place].float() * valid.flatten()[place].unsqueeze(1)
-    return torch.linalg.svdvals(chosen)[rank]
 
 
 class PixelEncoder(nn.Module):
@@ -129,12 +117,12 @@ class LDDG(Method):
         """sup, kl, rank: labeled samples of all domains."""
         samples = batch["labeled"]
         mean, logvar = (part.float() for part in self.encoder(self.net(samples.image)))
-        latent = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
+        latent = Code(mean, logvar).sample()
         logits = self.head(latent)
         return {
             "sup": self.supervised(logits, samples.target),
             "kl": gaussian_kl(mean, logvar, samples.valid),
-            "rank": excess_rank(latent, samples.valid, self.options.samples, self.classes),
+            "rank": content_rank(latent, self.classes, positions=self.options.samples, valid=samples.valid),
         }
 
     def supervised(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -112,12 +112,8 @@ class WithFeatures(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, *spatial) -> logits (B, K, *spatial), the maps (B, `channels`, *s) at the size of the finer one."""
         finest, *others = self.net.decoder(self.net.encode(images))[:2]
-        mode = ("bilinear", "trilinear")[self.net.dims - 2]
-        logits = self.net.decoder.head(finest)
-        if logits.shape[2:] != images.shape[2:]:
-            logits = F.interpolate(logits, images.shape[2:], mode=mode)
-        resized = [F.interpolate(other, finest.shape[2:], mode=mode) for other in others]
-        return logits, torch.cat([finest, *resized], 1)
+        logits = self.net.enlarge(self.net.decoder.head(finest), images.shape[2:])
+        return logits, torch.cat([finest, *(self.net.enlarge(other, finest.shape[2:]) for other in others)], 1)
 
 
 def metric_network(channels: int) -> nn.Sequential:

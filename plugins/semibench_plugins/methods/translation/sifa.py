@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from semibench import IGNORE, Backbones, Batch, Clock, Method, Optimise, Optimiser, Pools, Samples, Task, Term
+from semibench import Backbones, Batch, Clock, Method, Optimise, Optimiser, Pools, Samples, Task, Term
 from semibench.blocks import (
     ImagePool,
     IntensityRange,
@@ -19,34 +18,16 @@ from semibench.blocks import (
     TranslationGenerator,
     absolute_error,
     discriminator_loss,
+    frequency_weighted_loss,
     frozen_statistics,
     least_squares,
-    residual_blocks,
-    soft_dice,
     supervised_loss,
 )
 from semibench_plugins.methods.translation.source_decoder import SourceDecoder
-from semibench_plugins.methods.translation.two_way import POOL, TranslationOptions
+from semibench_plugins.methods.translation.two_way import TranslationOptions, fit_ranges
 
 STRIDE = 8
 """Of the encoder map that the source-style images are decoded from."""
-LEAST = 0.005
-"""Probability below which the cross-entropy has no gradient."""
-
-
-def rare_first_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy weighted by 1 - the share of the class, plus Dice with squares over all classes.
-
-    The cross-entropy is the mean over all labeled positions of -(1 - n_y / n) log max(p_y, .005), with the shares n_y / n of the
-    batch. logits: (B, K, *spatial); target: (B, *spatial) with IGNORE.
-    """
-    counted = target != IGNORE
-    label = target.masked_fill(~counted, 0).long()
-    number = counted.sum().clamp(min=1)
-    sizes = torch.zeros(logits.shape[1], device=logits.device).index_add_(0, label.flatten(), counted.flatten().float())
-    probability = logits.float().softmax(1).gather(1, label.unsqueeze(1)).squeeze(1).clamp_min(LEAST)
-    weight = (1.0 - sizes / number)[label] * counted
-    return -(weight * probability.log()).sum() / number + soft_dice(logits, target)
 
 
 PRINTED: Mapping[str, float] = {"output": 0.1, "output_aux": 0.01}
@@ -116,8 +97,7 @@ class SIFA(Method):
         self.net = backbones()
         widths = self.net.decoder.channels
         filters = options.filters_for(dims, widths[0])
-        number = residual_blocks(patch) if options.residual_blocks is None else options.residual_blocks
-        size = POOL[dims] if options.pool is None else options.pool
+        number, size = options.blocks_for(patch), options.pool_for(dims)
         self.level, self.deep = min(1, len(widths) - 1), deepest(self.net.strides)
         self.aux = (nn.Conv2d, nn.Conv3d)[dims - 2](widths[self.level], classes, 1)
         self.to_target = TranslationGenerator(
@@ -134,8 +114,7 @@ class SIFA(Method):
 
     def begin(self, stage: str, pools: Pools) -> None:
         """Takes the intensity ranges of both domains."""
-        self.source_range.fit(samples.image for samples in pools.batches("labeled"))
-        self.target_range.fit(samples.image for samples in pools.batches("unlabeled"))
+        fit_ranges(self.source_range, self.target_range, pools)
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """`generators` (g and d), `net` (e and s with its auxiliary head) and `critics`."""
@@ -179,8 +158,8 @@ class SIFA(Method):
         decoded = self.net.decoder(features)
         size = x_t.shape[2:]
         logits = [
-            self.enlarged(self.net.decoder.head(decoded[0]), size),
-            self.enlarged(self.aux(decoded[self.level]), size),
+            self.net.enlarge(self.net.decoder.head(decoded[0]), size),
+            self.net.enlarge(self.aux(decoded[self.level]), size),
         ]
         maps = [z.float().softmax(1) if self.options.maps == "softmax" else z.float() for z in logits]
         output, output_aux = (
@@ -219,12 +198,9 @@ class SIFA(Method):
     def supervised(self, logits: Tensor, target: Tensor) -> Tensor:
         """The supervised loss of the option `loss`."""
         kind = self.options.loss
-        return rare_first_loss(logits, target) if kind == "rare-first" else supervised_loss(logits, target, kind)
-
-    def enlarged(self, logits: Tensor, size: torch.Size) -> Tensor:
-        """Logits at the size of the image."""
-        mode = ("bilinear", "trilinear")[self.net.dims - 2]
-        return logits if logits.shape[2:] == size else F.interpolate(logits, size, mode=mode)
+        return (
+            frequency_weighted_loss(logits, target) if kind == "rare-first" else supervised_loss(logits, target, kind)
+        )
 
     def pictures(self, images: Tensor) -> Mapping[str, Tensor]:
         """What to show beside target images: d(e(x_t)), and its translation back."""

@@ -3,6 +3,7 @@ share it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,10 +55,24 @@ class TranslationOptions(MethodOptions, frozen=True, extra="forbid"):
         """Filters for images (dims 2) or volumes (3), where the finest decoder map of the segmenter has `width` channels."""
         return self.filters or min(WIDEST[dims], width * WIDEST[dims] // 16)
 
+    def blocks_for(self, patch: Sequence[int]) -> int:
+        """Residual blocks of a generator."""
+        return residual_blocks(patch) if self.residual_blocks is None else self.residual_blocks
+
+    def pool_for(self, dims: int) -> int:
+        """Generated images that a discriminator's memory holds."""
+        return POOL[dims] if self.pool is None else self.pool
+
     def adam(self, *modules: nn.Module, schedule: Literal["poly", "constant"] = "poly") -> Optimiser:
         """Adam with betas (.5, .999) and a rate that falls linearly to 0 (`poly`) or stays."""
         settings = {"betas": (0.5, 0.999), "weight_decay": 0.0, "power": 1.0}
         return Optimiser(modules, "adam", lr=self.translation_lr, schedule=schedule, settings=settings)
+
+
+def fit_ranges(source: IntensityRange, target: IntensityRange, pools: Pools) -> None:
+    """Takes the intensity ranges of both domains from the training images. The labeled ones are the source."""
+    source.fit(samples.image for samples in pools.batches("labeled"))
+    target.fit(samples.image for samples in pools.batches("unlabeled"))
 
 
 @dataclass
@@ -86,8 +101,7 @@ class TwoWayTranslation(nn.Module):
     def __init__(self, task: Task, options: TranslationOptions, width: int) -> None:
         super().__init__()
         filters = options.filters_for(task.dims, width)
-        number = residual_blocks(task.patch) if options.residual_blocks is None else options.residual_blocks
-        size = POOL[task.dims] if options.pool is None else options.pool
+        number, size = options.blocks_for(task.patch), options.pool_for(task.dims)
         self.to_target, self.to_source = (
             TranslationGenerator(task.dims, task.channels, filters=filters, blocks=number, residual=options.residual)
             for _ in range(2)
@@ -101,9 +115,8 @@ class TwoWayTranslation(nn.Module):
         self.critics = (self.target_critic, self.source_critic)
 
     def fit(self, pools: Pools) -> None:
-        """Takes the intensity ranges from the training images. The labeled ones are the source."""
-        self.source_range.fit(samples.image for samples in pools.batches("labeled"))
-        self.target_range.fit(samples.image for samples in pools.batches("unlabeled"))
+        """Takes the intensity ranges from the training images."""
+        fit_ranges(self.source_range, self.target_range, pools)
 
     def generated(
         self, source: Samples, target: Samples, *, identity: bool = True

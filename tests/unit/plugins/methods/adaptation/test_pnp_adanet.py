@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from support.methods_support import Collected, case_of, clock
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE
 from semibench.conformance import MethodSubject
-from semibench_plugins.methods.adaptation.pnp_adanet import PnPAdaNet, class_weighted
+from semibench_plugins.methods.adaptation.pnp_adanet import PnPAdaNet
 from semibench_plugins.methods.adaptation.resizing import resized
 
 torch.set_num_threads(1)
@@ -30,23 +27,6 @@ def adapting(**options: object) -> tuple[MethodSubject, PnPAdaNet]:
 
 def state(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def test_class_weights_by_hand() -> None:
-    label = torch.tensor([[[0, 0], [0, 1]]])
-    dice = 1 - 0.5 * (2 * 1.5 / (1.0 + 3) + 2 * 0.5 / (1.0 + 1))
-    found = class_weighted(torch.zeros(1, 2, 2, 2), label).item()
-    assert found == pytest.approx(math.log(2) * (3 * 0.25 + 0.75) / 4 + dice, rel=1e-5)
-
-
-def test_probabilities_count_as_a_two_hundredth_at_least() -> None:
-    sure = torch.tensor([50.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 2)
-    label = torch.tensor([[[1, 0]]])
-    dice = 1 - 0.5 * (2 / (2 + 1))
-    assert class_weighted(sure, label).item() == pytest.approx(-0.5 * math.log(0.005) / 2 + dice, rel=1e-4)
-    padded = torch.tensor([[[1, 0], [IGNORE, IGNORE]]])
-    wide = torch.tensor([50.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
-    assert class_weighted(wide, padded).item() == pytest.approx(class_weighted(sure, label).item())
 
 
 def test_resizing_is_the_mean_of_windows_or_linear() -> None:

@@ -10,7 +10,7 @@ from support.methods_support import case_of, clock, samples
 from torch.nn import functional as F
 
 from semibench import IGNORE
-from semibench_plugins.methods.generalisation.lddg import LDDG, excess_rank, gaussian_kl, weighted_cross_entropy
+from semibench_plugins.methods.generalisation.lddg import LDDG, gaussian_kl, weighted_cross_entropy
 
 SMALL = {"width": 8, "samples": 256}
 
@@ -25,40 +25,6 @@ def test_kl_of_worked_gaussians() -> None:
     mean = zero.clone()
     mean[:, :, :2] = 9.0
     assert gaussian_kl(mean, zero, valid).item() == 0.0
-
-
-def test_latents_of_rank_r_have_no_excess() -> None:
-    torch.manual_seed(0)
-    latent = torch.einsum("rd,rhw->dhw", torch.randn(2, 8), torch.randn(2, 20, 20))[None]
-    valid = torch.ones(1, 20, 20, dtype=torch.bool)
-    assert excess_rank(latent, valid, 500, 2).item() == pytest.approx(0.0, abs=1e-4)
-    assert excess_rank(latent, valid, 500, 1).item() > 1.0
-    noisy = latent + 0.3 * torch.randn_like(latent)
-    torch.manual_seed(1)
-    before = excess_rank(noisy, valid, 500, 2)
-    torch.manual_seed(1)
-    rows = noisy[0].flatten(1)[:, torch.randint(400, (500,))].T
-    singular = torch.linalg.eigvalsh(rows.T.double() @ rows.double()).flip(0).sqrt()
-    assert before.item() == pytest.approx(singular[2].item(), rel=1e-4), "the third one of K = 2"
-    _, _, directions = torch.linalg.svd(noisy[0].flatten(1).T, full_matrices=False)
-    projected = (directions[:2].T @ directions[:2] @ noisy[0].flatten(1)).view_as(latent)
-    assert excess_rank(projected, valid, 500, 2).item() < 1e-3 < before.item()
-
-
-def test_padding_adds_nothing_to_the_rank() -> None:
-    latent = torch.zeros(1, 4, 8, 8)
-    latent[:, :, :4] = torch.randn(4, 4, 8)
-    valid = torch.zeros(1, 8, 8, dtype=torch.bool)
-    assert excess_rank(latent, valid, 64, 1).item() == 0.0
-    valid[:, 4:] = True
-    assert excess_rank(latent, valid, 64, 0).item() == 0.0
-
-
-def test_gradient_of_the_rank_pulls_the_excess_direction() -> None:
-    latent = torch.diag(torch.tensor([5.0, 3.0, 1.0])).T.reshape(1, 3, 1, 3).repeat(1, 1, 40, 1).requires_grad_()
-    value = excess_rank(latent, torch.ones(1, 40, 3, dtype=torch.bool), 300, 2)
-    (gradient,) = torch.autograd.grad(value, latent)
-    assert gradient[:, 2].abs().max() > 1e-3 and gradient[:, :2].abs().max() < 1e-6
 
 
 def test_two_classes_are_the_binary_cross_entropy_of_the_code() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -10,9 +9,8 @@ import torch
 from support.methods_support import Collected, Constant, case_of, clock, reached
 from torch import Tensor, nn
 
-from semibench import IGNORE
-from semibench.blocks import evaluating, soft_dice
-from semibench_plugins.methods.translation.sifa import SIFA, deepest, rare_first_loss
+from semibench.blocks import evaluating
+from semibench_plugins.methods.translation.sifa import SIFA, deepest
 from semibench_plugins.methods.translation.source_decoder import SourceDecoder
 
 SMALL = {"filters": 2, "residual_blocks": 1, "pool": 2}
@@ -77,38 +75,6 @@ def test_what_each_loss_teaches() -> None:
     for name in ("shared_cycle", "shared_adversarial", "source_like", "output", "output_aux", "sup_aux"):
         assert reached(seen.losses[name], method.net), name
     assert reached(seen.losses["cycle"], method.to_target) and reached(seen.losses["cycle"], method.to_source)
-
-
-def test_the_loss_against_plain_loops() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = 4.0 * torch.randn(2, 3, 4, 4, generator=generator)
-    target = torch.randint(0, 3, (2, 4, 4), generator=generator)
-    target[0, 0, :2] = IGNORE
-    counted = [int(y) for y in target.flatten() if y != IGNORE]
-    share = [counted.count(c) / len(counted) for c in range(3)]
-    total = 0.0
-    for b in range(2):
-        for i in range(4):
-            for j in range(4):
-                label = int(target[b, i, j])
-                if label != IGNORE:
-                    p = float(logits[b, :, i, j].softmax(0)[label])
-                    total -= (1 - share[label]) * math.log(max(p, 0.005))
-    expected = total / len(counted) + float(soft_dice(logits, target))
-    assert rare_first_loss(logits, target).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_an_improbable_label_has_no_gradient_in_the_cross_entropy() -> None:
-    logits = torch.tensor([8.0, 0.0]).reshape(1, 2, 1, 1).requires_grad_()
-    target = torch.ones(1, 1, 1, dtype=torch.int64)
-    both = torch.cat([logits, logits.detach()]), torch.cat([target, torch.zeros_like(target)])
-    (gradient,) = torch.autograd.grad(rare_first_loss(*both) - soft_dice(*both), logits)
-    assert gradient.abs().sum() == 0.0
-
-
-def test_nothing_labeled_gives_zero() -> None:
-    logits = torch.randn(1, 2, 4, 4)
-    assert rare_first_loss(logits, torch.full((1, 4, 4), IGNORE)) == 0.0
 
 
 @pytest.mark.parametrize(("strides", "level"), [((1, 2, 4, 8, 16), 3), ((1, 2, 4), 2), ((1,), 0), ((16, 32), 0)])
