@@ -54,6 +54,12 @@ EXPORT = CommandCard(
     summary="Write a run's spec, split, predictions and scores to one file that anybody can verify.",
 )
 
+IMPORT = CommandCard(
+    name="import",
+    load="semibench_leaderboards.commands.import_command:app",
+    summary="Put runs that `bench export` wrote into a folder of runs.",
+)
+
 SCORE = CommandCard(
     name="score",
     load="semibench_leaderboards.commands.score:app",
@@ -70,7 +76,7 @@ VERIFY = CommandCard(
 @hookimpl
 def semibench_commands() -> list[CommandCard]:
     """The commands of this package."""
-    return [LEADERBOARD, COMPARE, RUNS, PUBLISHED, SUITE, RERUN, RESCORE, EXPORT, SCORE, VERIFY]
+    return [LEADERBOARD, COMPARE, RUNS, PUBLISHED, SUITE, RERUN, RESCORE, EXPORT, IMPORT, SCORE, VERIFY]
 
 
 @hookimpl

@@ -1,4 +1,7 @@
-"""`bench export`: writes a run to one file that anybody can check. Two exports of one run are identical byte for byte."""
+"""`bench export`: writes a run to one file that anybody can check. Two exports of one run are identical byte for byte.
+
+A bundle without predictions is ten times smaller. Boards can be made of it, but nobody can compute its numbers again.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,31 @@ MOMENT = (1980, 1, 1, 0, 0, 0)
 """Time of every entry, so that a bundle doesn't depend on the clock."""
 
 
-def contents(folder: Folder) -> list[str]:
-    """The files of a run folder that go into a bundle, sorted: records and stored predictions.
+def is_prediction(name: str) -> bool:
+    """Whether a file of a run folder, by its path in it, is a stored prediction."""
+    return name.startswith(f"{PREDICTIONS}/") and name.endswith(".npz")
+
+
+def contents(folder: Folder, *, predictions: bool = True) -> list[str]:
+    """The files of a run folder that go into a bundle, sorted: records and, unless they aren't wanted, stored predictions.
 
     Checkpoints, logs and anything with a path of this machine are left out.
     """
     records = [name for name in RECORDS if folder.has(name)]
-    predictions = [name for name in folder.names() if name.startswith(f"{PREDICTIONS}/") and name.endswith(".npz")]
-    return sorted([*records, *predictions])
+    stored = [name for name in folder.names() if is_prediction(name)] if predictions else []
+    return sorted([*records, *stored])
 
 
-def export(run: Path, out: Path) -> dict[str, Any]:
+def export(run: Path, out: Path, *, predictions: bool = True) -> dict[str, Any]:
     """Writes a bundle of a finished run and returns its manifest.
 
-    Raises UsageError for a run that isn't done, or that stored no predictions, since nothing could be checked.
+    Args:
+        run: the run folder.
+        out: the file to write.
+        predictions: whether the predicted label maps go into the bundle, so that its numbers can be computed again.
+
+    Raises:
+        UsageError: the run isn't done, or predictions are wanted and it stored none.
     """
     folder = Folder(run)
     missing = [name for name in NEEDED if not folder.has(name)]
@@ -47,10 +61,11 @@ def export(run: Path, out: Path) -> dict[str, Any]:
         state = run_folder.state if run_folder is not None else "none"
         raise UsageError(f"{run} is not a finished run (state {state}, missing: {', '.join(missing) or 'nothing'})")
     run_folder.check()
-    names = contents(folder)
-    if not any(name.startswith(f"{PREDICTIONS}/") for name in names):
+    names = contents(folder, predictions=predictions)
+    if predictions and not any(is_prediction(name) for name in names):
         raise UsageError(
-            f"{run} stored no predictions, so nobody could check its numbers; run it without --no-predictions"
+            f"{run} stored no predictions, so nobody could check its numbers; run it without --no-predictions, or export it "
+            "without predictions (--no-predictions)"
         )
     spec = run_folder.spec
     files = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in _bytes(folder, names)}
@@ -75,7 +90,7 @@ def _bytes(folder: Container, names: list[str]) -> Iterator[tuple[str, bytes]]:
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(name, MOMENT)
     entry.create_system, entry.external_attr = 3, 0o644 << 16
-    packed = name.endswith((".npz", ".parquet"))
+    packed = name.endswith(".npz")
     entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
     archive.writestr(entry, data, compresslevel=None if packed else 6)
 

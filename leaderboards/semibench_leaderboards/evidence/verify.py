@@ -116,6 +116,16 @@ def verify_run(container: Container, data_root: Path | None = None, reporter: Re
 
 
 def _files(container: Container, verification: Verification) -> None:
+    problems = file_problems(container)
+    listed_problems = "; ".join(problems[:4]) + (f" and {len(problems) - 4} more" if len(problems) > 4 else "")
+    text = listed_problems or f"{len(container.names()) - 1} files have the digests of the manifest"
+    verification.add("files", "wrong" if problems else "ok", text)
+
+
+def file_problems(container: Container) -> list[str]:
+    """Which files of a bundle are missing, superfluous or not those of its manifest.
+
+    Raises ContainerError where it has no readable manifest."""
     listed = read_manifest(container)["files"]
     if not all(isinstance(facts, dict) for facts in listed.values()):
         raise ContainerError(f'{container.path}: {MANIFEST}: expected the digest of each file under "files"')
@@ -127,9 +137,7 @@ def _files(container: Container, verification: Verification) -> None:
         for name in sorted(present & set(listed))
         if container.digest(name) != listed[name].get("sha256")
     ]
-    listed_problems = "; ".join(problems[:4]) + (f" and {len(problems) - 4} more" if len(problems) > 4 else "")
-    text = listed_problems or f"{len(present)} files have the digests of the manifest"
-    verification.add("files", "wrong" if problems else "ok", text)
+    return problems
 
 
 def _record(container: Container, record: type[R]) -> R:
