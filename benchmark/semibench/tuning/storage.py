@@ -30,13 +30,15 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
 
 
 def _database(url: str) -> BaseStorage:
-    from optuna.storages import RDBStorage
+    from optuna.storages import RDBStorage, get_storage
+
+    from semibench.tuning.answering import answering
 
     reason = why_unreachable(url)
     if reason is not None:
         raise UsageError(_refused(url, reason))
     try:
-        return RDBStorage(url)
+        return answering(get_storage(RDBStorage(url)), shown_url(url))
     except Exception as error:  # no such driver, a wrong password, tables of another program
         raise UsageError(_refused(url, f"{type(error).__name__}: {one_line(error)[:300]}")) from error
 
