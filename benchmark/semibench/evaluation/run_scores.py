@@ -27,6 +27,7 @@ from semibench.evaluation.inference import Network
 from semibench.evaluation.scoring import COUNTS, applicable, score_cases, validate
 from semibench.evaluation.summary import MEAN, check_table, summarise
 from semibench.evaluation.validation_cases import validation_cases
+from semibench.evaluation.weight_layout import lay_out
 from semibench.files import write_atomically
 from semibench.reporting import Reporter
 from semibench.runfolder.records import ScoreSummary
@@ -186,6 +187,8 @@ def score_run(
             summary = [record.model_copy(update={"checkpoint": checkpoint}) for record in scored.summary]
         else:
             predictors = dict(predictors_of(method))
+            if scored is None and refs:
+                lay_out(method, predictors, network, store.shape(refs[0])[0])
             keep = _keeper(predictions / checkpoint) if predictions is not None else None
             start = time.perf_counter()
             wide = score_cases(

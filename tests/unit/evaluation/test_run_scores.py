@@ -52,6 +52,9 @@ class Store:
         image = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(int(ref.id)))
         return Case(ref, image, (image[0] > 0.3).to(torch.uint8), None, Frame((8, 8)))
 
+    def shape(self, ref: CaseRef) -> tuple[int, ...]:
+        return (1, 8, 8)
+
     def truth(self, ref: CaseRef) -> Truth:
         label = self.case(ref).label
         assert label is not None
