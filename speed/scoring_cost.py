@@ -38,7 +38,8 @@ from semibench import Backbone, Method, PhantomOptions, Task
 from semibench.data.cache import CaseStore
 from semibench.discovery.registry import registry
 from semibench.evaluation import scoring
-from semibench.evaluation.inference import Network, resize
+from semibench.evaluation.geometry import resize
+from semibench.evaluation.network import Network
 from semibench.evaluation.run_scores import conventions_for, divisor_of, score_run
 from semibench.reporting import Reporter
 from semibench.training.device import set_deterministic, set_threads, tune_allocator

@@ -27,7 +27,8 @@ from timed_loops import built
 from torch import Tensor, nn
 
 from semibench import Case, CaseRef, Frame, Inference, Method, Task
-from semibench.evaluation.inference import Network, resolve
+from semibench.evaluation.inference import resolve
+from semibench.evaluation.network import Network
 from semibench.evaluation.predictions import predictions
 from semibench.evaluation.scoring import evaluating
 from semibench.evaluation.weight_layout import lay_out

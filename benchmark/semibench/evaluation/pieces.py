@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from semibench.contracts.errors import UnsupportedError
 from semibench.contracts.metric import Inference
-from semibench.evaluation.inference import Network, both_sides, gaussian, resize, window_corners
+from semibench.evaluation.geometry import both_sides, gaussian, resize, window_corners
+from semibench.evaluation.network import Network
 
 
 class Pieces(ABC):

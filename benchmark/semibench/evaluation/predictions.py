@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from semibench.contracts.cases import Case, Truth
 from semibench.contracts.metric import Inference
 from semibench.discovery.guard import calling
-from semibench.evaluation.inference import Network, Predictor, checked, predict_many
+from semibench.evaluation.inference import predict_many
+from semibench.evaluation.network import Network, Predictor, checked
 from semibench.evaluation.shared_passes import SharedPasses
 from semibench.evaluation.stream import RandomPredictor, Stream
 

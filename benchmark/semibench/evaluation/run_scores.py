@@ -23,7 +23,7 @@ from semibench.data.cache import CaseStore
 from semibench.data.drawn_truths import DrawnTruths
 from semibench.discovery.guard import calling, returned, returned_mapping, wrong_return
 from semibench.discovery.registry import Registry
-from semibench.evaluation.inference import Network
+from semibench.evaluation.network import Network
 from semibench.evaluation.scoring import COUNTS, applicable, score_cases, validate
 from semibench.evaluation.summary import MEAN, check_table, summarise
 from semibench.evaluation.validation_cases import validation_cases

@@ -18,7 +18,8 @@ from semibench.contracts.errors import CaseError, PluginError, UnsupportedError
 from semibench.contracts.method import IGNORE
 from semibench.contracts.metric import Convention, Inference
 from semibench.discovery.guard import calling, who, wrong_return
-from semibench.evaluation.inference import Network, Predictor, native_labels, resolve, working_labels
+from semibench.evaluation.inference import native_labels, resolve, working_labels
+from semibench.evaluation.network import Network, Predictor
 from semibench.evaluation.predictions import predictions
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from semibench.contracts.metric import Inference
-from semibench.evaluation.inference import Network, Predictor, probabilities
+from semibench.evaluation.network import Network, Predictor, probabilities
 from semibench.evaluation.pieces import Blend, pieces_of
 from semibench.evaluation.shared_passes import SharedPasses
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from semibench.evaluation.inference import Network, Predictor, probabilities
+from semibench.evaluation.network import Network, Predictor, probabilities
 from semibench.evaluation.scoring import evaluating
 from semibench.training.precision import weights_channels_last
 

@@ -25,7 +25,8 @@ from semibench import (
 )
 from semibench.contracts.metric import undeclared
 from semibench.discovery.registry import registry
-from semibench.evaluation.inference import Network, window_starts
+from semibench.evaluation.geometry import window_starts
+from semibench.evaluation.network import Network
 from semibench.evaluation.overlap_check import SMOOTHING
 from semibench.evaluation.predictions import same_shape
 from semibench.evaluation.run_scores import conventions_for

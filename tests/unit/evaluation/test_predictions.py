@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from semibench import Backbone, Case, CaseRef, Decoder, Frame, Inference
 from semibench.evaluation import predictions as predictions_module
 from semibench.evaluation import stream as stream_module
-from semibench.evaluation.inference import Network, gaussian, predict, resize, resolve, window_corners
+from semibench.evaluation.geometry import gaussian, resize, window_corners
+from semibench.evaluation.inference import predict, resolve
+from semibench.evaluation.network import Network
 from semibench.evaluation.predictions import predictions
 from semibench.evaluation.scoring import evaluating
 from semibench.evaluation.shared_passes import SharedPasses
@@ -54,7 +56,7 @@ class Small(Backbone):
         return [self.first(images)]
 
     def new_decoder(self, **variant: Any) -> Decoder:
-        raise NotImplementedError
+        return Head((nn.Conv2d, nn.Conv3d)[self.dims - 2])
 
 
 class Two(nn.Module):

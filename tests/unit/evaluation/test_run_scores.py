@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from semibench import Case, CaseRef, Frame, Truth
 from semibench.discovery.registry import registry
-from semibench.evaluation.inference import Network
+from semibench.evaluation.network import Network
 from semibench.evaluation.run_scores import same_weights, score_run
 from semibench.reporting import Reporter
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semibench.evaluation.inference import Network
+from semibench.evaluation.network import Network
 from semibench.evaluation.weight_layout import lay_out
 
 NETWORK = Network(2, (6, 6), divisor=4)
