@@ -169,16 +169,29 @@ def test_each_network_sees_each_slice_once() -> None:
     model, given = Two(2), cases([(5, 8, 8), (3, 8, 8), (4, 8, 8)])
     plans = [resolve(Inference(mode="slices", resize=how), dims=2, case_dims=3) for how in ("linear", "nearest")]
     found = predicted(model, given, plans, SLICES)
-    # 12 slices are 3 batches; the first passes once more for the mean, then two slices are tried with and without sharing
-    assert model.one.seen == model.other.seen == [4, 4, 2, 2, 2, 4, 4]
+    # 12 slices are 3 batches; the first passes once more for the mean, then a slice is tried without and with sharing
+    assert model.one.seen == model.other.seen == [4, 4, 1, 1, 1, 4, 4]
     assert all(torch.equal(found[case, name, 0], found[case, name, 1]) for case, name, _ in found)
+
+
+def test_nothing_is_tried_where_there_is_nothing_to_share() -> None:
+    model, given = Two(2), cases([(8, 8, 8)])
+    predicted(model, given, [resolve(Inference(), dims=2, case_dims=3)], SLICES, one=model.one, other=model.other)
+    assert model.one.seen == model.other.seen == [4, 4]
 
 
 def test_windows_of_two_inferences_pass_once() -> None:
     model = Two(3)
     plans = [resolve(Inference(mode="window", stride=(n, 4, 4)), dims=3, case_dims=3) for n in (2, 1)]
     predicted(model, cases([(6, 4, 4)]), plans, WINDOWS, one=model.one)
-    assert sum(model.one.seen) == 4  # a lone last window would be repeated; windows begin at 0, 1, 2
+    assert model.one.seen == [3]  # they begin at 0, 1 and 2; small windows pass in batches of up to eight
+
+
+def test_a_lone_window_is_repeated() -> None:
+    """One thread takes much longer for a single volume than for two."""
+    model = Two(3)
+    predicted(model, cases([(4, 4, 4)]), [resolve(Inference(), dims=3, case_dims=3)], WINDOWS, one=model.one)
+    assert model.one.seen == [2]
 
 
 # --- sharing ---
