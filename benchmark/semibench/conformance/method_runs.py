@@ -132,7 +132,8 @@ def check_hidden_labels_change_no_digit(subject: MethodRunSubject) -> None:
 
 def check_predicts_odd_sizes(subject: MethodRunSubject) -> None:
     """For images with odd sides, every predictor gives finite probabilities of the image's size through the harness's inference."""
-    from semibench.evaluation.inference import Network, predict
+    from semibench.evaluation.inference import predict
+    from semibench.evaluation.network import Network
 
     method, small = subject.small.build().eval(), subject.small
     divisor = max((getattr(module, "divisor", 1) for module in method.modules()), default=1)

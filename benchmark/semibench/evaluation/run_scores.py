@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from semibench.blocks.datasets.phantom_dataset import PhantomDataset
 from semibench.contracts.cases import Case, CaseRef, Dataset, Truth
@@ -19,10 +23,11 @@ from semibench.data.cache import CaseStore
 from semibench.data.drawn_truths import DrawnTruths
 from semibench.discovery.guard import calling, returned, returned_mapping, wrong_return
 from semibench.discovery.registry import Registry
-from semibench.evaluation.inference import Network
+from semibench.evaluation.network import Network
 from semibench.evaluation.scoring import COUNTS, applicable, score_cases, validate
-from semibench.evaluation.summary import check_table, summarise
+from semibench.evaluation.summary import MEAN, check_table, summarise
 from semibench.evaluation.validation_cases import validation_cases
+from semibench.evaluation.weight_layout import lay_out
 from semibench.files import write_atomically
 from semibench.reporting import Reporter
 from semibench.runfolder.records import ScoreSummary
@@ -149,7 +154,7 @@ def score_run(
     *, classes: Sequence[str], network: Network, conventions: Mapping[str, Convention], reporter: Reporter,
     predictions: Path | None,
 ) -> tuple[pd.DataFrame, list[ScoreSummary], float]:  # fmt: skip
-    """Score all checkpoints of a run.
+    """Score all checkpoints of a run. Where the best weights are the last ones, they are scored once.
 
     Args:
         method: receives the weights.
@@ -166,28 +171,64 @@ def score_run(
     Returns:
         The long table of scores, its summary records, and the seconds for each case and predictor.
     """
-    tables, records = [], []
     truths = Truths(datasets)
+    scored: _Scored | None = None
+    tables, records = [], []
     seconds = float("nan")
     for checkpoint in ("last", "best"):
         if not load(checkpoint):
             continue
-        predictors = dict(predictors_of(method))
-        keep = _keeper(predictions / checkpoint) if predictions is not None else None
         reporter.phase(f"score {checkpoint}", len(refs))
-        start = time.perf_counter()
-        wide = score_cases(
-            predictors, pairs(store, truths, refs), conventions, classes=classes, network=network, model=method,
-            keep=keep, progress=reporter.advance,
-        )  # fmt: skip
-        if checkpoint == "last":
-            seconds = (time.perf_counter() - start) / max(1, len(refs) * len(predictors))
-            truths.keep()
+        if scored is not None and same_weights(scored.weights, method.state_dict()):
+            reporter.advance(len(refs))
+            if predictions is not None:
+                shutil.copytree(predictions / scored.checkpoint, predictions / checkpoint, dirs_exist_ok=True)
+            table = scored.table.assign(checkpoint=checkpoint)
+            summary = [record.model_copy(update={"checkpoint": checkpoint}) for record in scored.summary]
+        else:
+            predictors = dict(predictors_of(method))
+            if scored is None and refs:
+                lay_out(method, predictors, network, store.shape(refs[0])[0])
+            keep = _keeper(predictions / checkpoint) if predictions is not None else None
+            start = time.perf_counter()
+            wide = score_cases(
+                predictors, pairs(store, truths, refs), conventions, classes=classes, network=network, model=method,
+                keep=keep, progress=reporter.advance,
+            )  # fmt: skip
+            if checkpoint == "last":
+                seconds = (time.perf_counter() - start) / max(1, len(refs) * len(predictors))
+                truths.keep()
+            check_table(wide, [ref.key for ref in refs], conventions)
+            table = lengthen(wide, checkpoint, conventions)
+            summary = summary_records(summarise(wide, conventions), checkpoint, conventions, wide)
+            scored = _Scored(checkpoint, copy.deepcopy(method.state_dict()), table, summary)
         reporter.end()
-        check_table(wide, [ref.key for ref in refs], conventions)
-        tables.append(lengthen(wide, checkpoint, conventions))
-        records += summary_records(summarise(wide, conventions), checkpoint, conventions, wide)
+        tables.append(table)
+        records += summary
     return pd.concat(tables, ignore_index=True), records, seconds
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A checkpoint that was scored: its weights, and what came out."""
+
+    checkpoint: str
+    weights: Mapping[str, Any]
+    table: pd.DataFrame
+    summary: list[ScoreSummary]
+
+
+def same_weights(first: Any, second: Any) -> bool:
+    """Return whether two states of a method hold equal values under equal names; a NaN equals nothing."""
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return first.dtype == second.dtype and first.device == second.device and torch.equal(first, second)
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, Mapping):
+        return list(first) == list(second) and all(same_weights(first[name], second[name]) for name in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same_weights, first, second))
+    return isinstance(first, bool | int | float | str | bytes | None) and first == second
 
 
 def lengthen(wide: pd.DataFrame, checkpoint: str, conventions: Mapping[str, Convention]) -> pd.DataFrame:
@@ -215,8 +256,8 @@ def summary_records(
     """Return one record for each predictor, convention and metric; it contains the class means."""
     records = []
     for (predictor, name, metric), part in summary.groupby(["predictor", "convention", "metric"], sort=False):
-        overall = part[part["class"] == "mean"].iloc[0]
-        classes = part[part["class"] != "mean"]
+        rows = part.to_dict("records")
+        overall = next(row for row in rows if row["class"] == MEAN)
         convention = conventions[str(name)]
         records.append(
             ScoreSummary(
@@ -230,7 +271,7 @@ def summary_records(
                 own_mean=type(convention).aggregate is not Convention.aggregate,
                 mean=_defined(overall["mean"]),
                 std_over_cases=_defined(overall["std"]),
-                per_class={str(row["class"]): _defined(row["mean"]) for _, row in classes.iterrows()},
+                per_class={str(row["class"]): _defined(row["mean"]) for row in rows if row["class"] != MEAN},
                 n=int(overall["n"]),
                 defined=int(overall["defined"]),
                 empty_truth=int(overall["empty_truth"]),

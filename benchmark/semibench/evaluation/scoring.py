@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,9 @@ from semibench.contracts.errors import CaseError, PluginError, UnsupportedError
 from semibench.contracts.method import IGNORE
 from semibench.contracts.metric import Convention, Inference
 from semibench.discovery.guard import calling, who, wrong_return
-from semibench.evaluation.inference import Network, Predictor, native_labels, predict_many, resolve, working_labels
+from semibench.evaluation.inference import native_labels, resolve, working_labels
+from semibench.evaluation.network import Network, Predictor
+from semibench.evaluation.predictions import predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,30 +99,33 @@ def score_cases(
 
     metrics = list(dict.fromkeys(name for convention in conventions.values() for name in convention.metrics))
     rows: list[dict[str, Any]] = []
-    done = 0
+    done: set[str] = set()
+
+    def members(case: Case) -> dict[Inference, tuple[str, ...]]:
+        return _plans(conventions, network, case.image.ndim - 1)
+
     with evaluating(model, *predictors.values()):
-        for chunk in same_shape(cases, network.batch):
-            plans = _plans(conventions, network, chunk[0][0].image.ndim - 1)
-            images = torch.stack([case.image for case, _ in chunk])
-            for name, predictor in predictors.items():
-                for plan, members in plans.items():
-                    predictions = _predicted(predictor, name, images, plan, network, model)
-                    for (case, truth), probabilities in zip(chunk, predictions, strict=True):
-                        _check_classes(probabilities, classes, name, model)
-                        native = None
-                        if keep is not None or any(conventions[m].grid == "native" for m in members):
-                            native = native_labels(probabilities, case.frame, plan.resize)
-                        if keep is not None and native is not None:
-                            keep(case, name, members, native, working_labels(probabilities))
-                        for member in members:
-                            convention = conventions[member]
-                            on_native = native if convention.grid == "native" else None
-                            prediction = working_labels(probabilities) if on_native is None else on_native
-                            for row in _rows(case, truth, prediction, convention, classes):
-                                rows.append({"predictor": name, "convention": member} | row)
-            done += len(chunk)
-            if progress is not None:
-                progress(done)
+        for case, truth, name, plan, probabilities in predictions(
+            predictors, cases, lambda case: list(members(case)), len(classes), network, model
+        ):
+            if progress is not None and done and case.ref.key not in done:
+                progress(len(done))
+            done.add(case.ref.key)
+            _check_classes(probabilities, classes, name, model)
+            grids: dict[str, Labels] = {}
+            sharing = members(case)[plan]
+            if keep is not None or any(conventions[m].grid == "native" for m in sharing):
+                grids["native"] = native_labels(probabilities, case.frame, plan.resize)
+            if keep is not None or any(conventions[m].grid != "native" for m in sharing):
+                grids["working"] = working_labels(probabilities)
+            if keep is not None:
+                keep(case, name, sharing, grids["native"], grids["working"])
+            for member in sharing:
+                convention = conventions[member]
+                for row in _rows(case, truth, grids[convention.grid], convention, classes):
+                    rows.append({"predictor": name, "convention": member} | row)
+    if progress is not None and done:
+        progress(len(done))
     return pd.DataFrame(rows, columns=[*KEYS, *COUNTS, *metrics])
 
 
@@ -160,33 +164,21 @@ def validate(
     Dice is averaged over cases for each foreground class, then over classes; NaN without cases.
     """
     totals = {name: np.zeros(len(classes) - 1) for name in predictors}
-    count = 0
+    counts = dict.fromkeys(predictors, 0)
+
+    def plans(case: Case) -> list[Inference]:
+        return [resolve(Inference(), dims=network.dims, case_dims=case.image.ndim - 1)]
+
     with evaluating(model, *predictors.values()):
-        for chunk in same_shape(cases, network.batch):
-            plan = resolve(Inference(), dims=network.dims, case_dims=chunk[0][0].image.ndim - 1)
-            images = torch.stack([case.image for case, _ in chunk])
-            for name, predictor in predictors.items():
-                predictions = _predicted(predictor, name, images, plan, network, model)
-                for (case, truth), probabilities in zip(chunk, predictions, strict=True):
-                    _check_classes(probabilities, classes, name, model)
-                    native = native_labels(probabilities, case.frame)
-                    prediction, label, _ = _pair(case, truth, native, "native", len(classes))
-                    totals[name] += [overlap(prediction == k, label == k).dice() for k in range(1, len(classes))]
-            count += len(chunk)
-    return {name: float((total / count).mean()) if count else float("nan") for name, total in totals.items()}
-
-
-def same_shape(cases: Iterable[tuple[Case, Truth | None]], size: int) -> Iterator[list[tuple[Case, Truth | None]]]:
-    """Yield chunks of at most `size` neighbouring cases of the same image shape, in order; volumes come one by one."""
-    for _, group in itertools.groupby(cases, key=lambda pair: tuple(pair[0].image.shape)):
-        chunk: list[tuple[Case, Truth | None]] = []
-        for pair in group:
-            chunk.append(pair)
-            if len(chunk) >= size or pair[0].image.ndim > 3:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
+        for case, truth, name, _, probabilities in predictions(predictors, cases, plans, len(classes), network, model):
+            _check_classes(probabilities, classes, name, model)
+            native = native_labels(probabilities, case.frame)
+            prediction, label, _ = _pair(case, truth, native, "native", len(classes))
+            totals[name] += [overlap(prediction == k, label == k).dice() for k in range(1, len(classes))]
+            counts[name] += 1
+    return {
+        name: float((total / counts[name]).mean()) if counts[name] else float("nan") for name, total in totals.items()
+    }
 
 
 def _plans(conventions: Mapping[str, Convention], network: Network, case_dims: int) -> dict[Inference, tuple[str, ...]]:
@@ -196,14 +188,6 @@ def _plans(conventions: Mapping[str, Convention], network: Network, case_dims: i
         plan = resolve(convention.inference, dims=network.dims, case_dims=case_dims)
         plans[plan] = (*plans.get(plan, ()), name)
     return plans
-
-
-def _predicted(
-    predictor: Predictor, name: str, images: Tensor, plan: Inference, network: Network, model: nn.Module | None
-) -> Tensor:
-    """Return the probabilities of some cases; what the predictor raises, or a wrong shape, is an error that names the method."""
-    with calling(predictor if model is None else model, f"predictors()[{name!r}]"):
-        return predict_many(predictor, images, plan, network)
 
 
 def _check_classes(probabilities: Tensor, classes: Sequence[str], predictor: str, model: nn.Module | None) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from semibench.data.cache import CaseStore
     from semibench.data.synthesis import Synthesised
     from semibench.data.training import TrainingData
-    from semibench.evaluation.inference import Network
+    from semibench.evaluation.network import Network
 
 
 @dataclass
@@ -57,7 +57,7 @@ def assemble(
     The generator sees training cases only. Writes split.json and synthetic.json into the folder."""
     from semibench.data.cache import CaseStore
     from semibench.data.training import TrainingData
-    from semibench.evaluation.inference import Network
+    from semibench.evaluation.network import Network
     from semibench.evaluation.run_scores import divisor_of, validator
 
     card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe

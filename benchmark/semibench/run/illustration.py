@@ -14,7 +14,8 @@ from semibench.contracts.cases import Split
 from semibench.contracts.identity import Score
 from semibench.contracts.metric import Inference
 from semibench.data.cache import CaseStore
-from semibench.evaluation.inference import Network, predict, resolve, working_labels
+from semibench.evaluation.inference import predict, resolve, working_labels
+from semibench.evaluation.network import Network
 from semibench.evaluation.scoring import evaluating
 from semibench.pictures import Overlay, loss_curves, overlays, sheet, slice_of, spread
 from semibench.run.reconstructions import Illustrated, Shown, draw_pictures

@@ -14,7 +14,8 @@ from semibench.contracts.cases import Case
 from semibench.contracts.errors import PluginError
 from semibench.contracts.metric import Inference
 from semibench.discovery.guard import calling
-from semibench.evaluation.inference import Network, predict, resolve
+from semibench.evaluation.inference import predict, resolve
+from semibench.evaluation.network import Network
 from semibench.pictures import sheet
 
 MOST = 4

@@ -31,7 +31,7 @@ from semibench.contracts.protocol import DrawProtocol
 from semibench.contracts.schedule import Clock
 from semibench.discovery.guard import calling, raised_by_plugin, who
 from semibench.discovery.registry import Source, also_registered
-from semibench.evaluation.inference import Network
+from semibench.evaluation.network import Network
 from semibench.evaluation.run_scores import predictors_of
 from semibench.evaluation.scoring import score_cases, score_prediction
 from semibench.run.assembly import _check_initialised

@@ -25,15 +25,16 @@ from semibench import (
 )
 from semibench.contracts.metric import undeclared
 from semibench.discovery.registry import registry
-from semibench.evaluation.inference import Network, window_starts
+from semibench.evaluation.geometry import window_starts
+from semibench.evaluation.network import Network
 from semibench.evaluation.overlap_check import SMOOTHING
+from semibench.evaluation.predictions import same_shape
 from semibench.evaluation.run_scores import conventions_for
 from semibench.evaluation.scoring import (
     COUNTS,
     KEYS,
     applicable,
     evaluating,
-    same_shape,
     score_cases,
     score_prediction,
     validate,
@@ -370,7 +371,7 @@ def test_validation_is_the_mean_dice_of_semibench_1() -> None:
 def test_progress_counts_cases() -> None:
     seen: list[int] = []
     table(progress=seen.append)
-    assert seen == [2, 3]
+    assert seen == [1, 2, 3]
 
 
 # --- reading and averaging ---

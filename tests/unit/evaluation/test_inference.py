@@ -9,19 +9,9 @@ from scipy.ndimage import zoom
 from torch import Tensor, nn
 
 from semibench import Frame, Inference, UnsupportedError
-from semibench.evaluation.inference import (
-    Network,
-    gaussian,
-    native_labels,
-    predict,
-    predict_many,
-    resize,
-    resolve,
-    window_corners,
-    window_starts,
-    working_labels,
-    zoom_index,
-)
+from semibench.evaluation.geometry import gaussian, resize, window_corners, window_starts, zoom_index
+from semibench.evaluation.inference import native_labels, predict, predict_many, resolve, working_labels
+from semibench.evaluation.network import Network
 
 PLAIN = Inference(mode="window", overlap=0.5, blend="constant")
 
@@ -265,8 +255,9 @@ def test_ties_go_to_the_lower_class() -> None:
 
 def test_slabs_see_the_same_neighbours_as_training() -> None:
     """A predictor that returns the middle channel of a slab reproduces the slices; the first channel is the slice before."""
-    from semibench.evaluation.inference import Network, predict
+    from semibench.evaluation.inference import predict
     from semibench.evaluation.inference import resolve as settle
+    from semibench.evaluation.network import Network
 
     volume = torch.rand(1, 5, 6, 4)
     seen: list[torch.Tensor] = []

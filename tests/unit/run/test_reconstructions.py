@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from semibench import Case, CaseRef, Frame, PluginError
-from semibench.evaluation.inference import Network
+from semibench.evaluation.network import Network
 from semibench.run import reconstructions
 from semibench.run.reconstructions import Illustrated, Shown, draw_pictures, network_input
 

@@ -11,7 +11,8 @@ from support.methods_support import case_of
 from torch import Tensor
 
 from semibench.contracts.metric import Inference
-from semibench.evaluation.inference import Network, predict_many
+from semibench.evaluation.inference import predict_many
+from semibench.evaluation.network import Network
 from semibench_plugins.methods.baselines.atlas import Atlas, majority, nearest
 
 
