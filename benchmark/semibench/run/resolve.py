@@ -117,7 +117,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
     reporter = reporter or Reporter()
     plugins = plugins or registry()
     names = find_names(request, plugins)
-    options = resolve_options(request, names, plugins)
+    options = resolve_options(request, names, plugins, device=request.device)
     data = open_data(request, names, options, plugins, reporter)
     spec = form_spec(request, names, options, data, reporter)
     return Resolved(request, names, options, data, spec, None if names.tuned is None else names.tuned.record())
@@ -126,8 +126,9 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
 # ---- options -----------------------------------------------------------------------------------------------------------
 
 
-def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
-    """Validates the options that don't depend on the data. Defaults come from recipe and preset."""
+def resolve_options(cell: Cell, names: Names, plugins: Registry, *, device: str = "auto") -> Options:
+    """Validates the options that don't depend on the data. Defaults come from recipe and preset. device: decides what
+    `precision=auto` stands for."""
     protocol: DrawProtocol = made(names.protocol.resolve())
     method, backbone = names.method.resolve(), names.backbone.resolve()
     own = cell.recipe.rstrip("*") == "own"
@@ -140,6 +141,7 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     )
     generator = _generator(plugins, protocol, recipe_protocol, names.settings)
     given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
+    given["recipe"] = _with_precision(given["recipe"], device)
     control = asks_for_control(cell.control, given["protocol"].pop(UNLABELED_FROM, None), names.method)
     own_split = given["protocol"].pop(OWN_SPLIT, None)
     recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
@@ -174,6 +176,16 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
         control=control,
         own_split=own_split,
     )
+
+
+def _with_precision(settings: Nested, device: str) -> Nested:
+    """Replaces `precision=auto` by the precision that it stands for on this device: the key names what was computed."""
+    if settings.get("precision") != "auto":
+        return settings
+    from semibench.training.device import choose
+    from semibench.training.low_precision import fastest_precision
+
+    return settings | {"precision": fastest_precision(choose(device))}
 
 
 def _preset(method: type[Any], method_name: str, preset: str | None) -> Mapping[str, Any]:
