@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from semibench.run.prepare import Plan
     from semibench.training.loop import TrainingSource
 
-FORMATS: Mapping[str, bool] = {"contiguous": False, "channels_last": True}
+FORMATS: Mapping[MemoryFormat, bool] = {"contiguous": False, "channels_last": True}
 """Memory format -> the recipe field `channels_last`."""
 
 ROUNDS, WARM, TIMED = 2, 1, 3
@@ -37,7 +37,7 @@ WORTH = 0.98
 """The other format is chosen if its time is below this share of the recipe's: a smaller difference is noise."""
 
 
-def given_format(request: Request, folder: Path, *, resumes: bool) -> str | None:
+def given_format(request: Request, folder: Path, *, resumes: bool) -> MemoryFormat | None:
     """Returns the format that is known before training; None: the recipe's, or that of a trial to be made.
 
     Args:
@@ -48,10 +48,10 @@ def given_format(request: Request, folder: Path, *, resumes: bool) -> str | None
     if resumes:
         earlier = Provenance.from_disk(folder)
         return None if earlier is None else earlier.machine.memory_format
-    return request.memory_format if request.memory_format in FORMATS else None
+    return next((name for name in FORMATS if name == request.memory_format), None)
 
 
-def told(request: Request, recipe: Recipe, given: str | None, *, resumes: bool) -> list[str]:
+def told(request: Request, recipe: Recipe, given: MemoryFormat | None, *, resumes: bool) -> list[str]:
     """Returns what a plan says about the memory format; nothing if it is the recipe's.
 
     Raises:
@@ -119,7 +119,7 @@ def _tried(plan: Plan, data: TrainingSource, reporter: Reporter) -> MemoryFormat
     return chosen
 
 
-def faster(seconds: Mapping[str, float], channels_last: bool) -> MemoryFormat:
+def faster(seconds: Mapping[MemoryFormat, float], channels_last: bool) -> MemoryFormat:
     """Returns the format to train with. seconds: of an iteration, by format. channels_last: what the recipe says."""
     usual: MemoryFormat
     other: MemoryFormat
