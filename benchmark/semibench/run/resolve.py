@@ -22,7 +22,7 @@ from semibench.discovery.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.controls import asks_for_control
 from semibench.run.data_choices import defaults_of_data, drawn_options, named_dataset, without_phantom
-from semibench.run.defaults import base_recipe, grid_of, own_recipe
+from semibench.run.defaults import base_recipe, grid_of, own_recipe, with_precision
 from semibench.run.names import Names, find_names
 from semibench.run.own_split import ChosenSplit, chosen_split
 from semibench.run.request import Cell, Phantom, Request
@@ -127,8 +127,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
 
 
 def resolve_options(cell: Cell, names: Names, plugins: Registry, *, device: str = "auto") -> Options:
-    """Validates the options that don't depend on the data. Defaults come from recipe and preset. device: decides what
-    `precision=auto` stands for."""
+    """Validates the options that don't depend on the data. Defaults: recipe and preset; of `precision=auto`, the device."""
     protocol: DrawProtocol = made(names.protocol.resolve())
     method, backbone = names.method.resolve(), names.backbone.resolve()
     own = cell.recipe.rstrip("*") == "own"
@@ -141,11 +140,10 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry, *, device: str 
     )
     generator = _generator(plugins, protocol, recipe_protocol, names.settings)
     given = assign(names.settings, _settable(names, protocol, method, backbone, generator))
-    given["recipe"] = _with_precision(given["recipe"], device)
     control = asks_for_control(cell.control, given["protocol"].pop(UNLABELED_FROM, None), names.method)
     own_split = given["protocol"].pop(OWN_SPLIT, None)
     recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
-    recipe = _changed_recipe(recipe, given["recipe"], names.dims)
+    recipe = _changed_recipe(recipe, with_precision(given["recipe"], device), names.dims)
     network = network_options(recipe.model_dump(), names.backbone.name, backbone.Options.model_fields)
     return Options(
         recipe=recipe,
@@ -176,16 +174,6 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry, *, device: str 
         control=control,
         own_split=own_split,
     )
-
-
-def _with_precision(settings: Nested, device: str) -> Nested:
-    """Replaces `precision=auto` by the precision that it stands for on this device: the key names what was computed."""
-    if settings.get("precision") != "auto":
-        return settings
-    from semibench.training.device import choose
-    from semibench.training.low_precision import fastest_precision
-
-    return settings | {"precision": fastest_precision(choose(device))}
 
 
 def _preset(method: type[Any], method_name: str, preset: str | None) -> Mapping[str, Any]:
