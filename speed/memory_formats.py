@@ -1,6 +1,7 @@
 """Times an iteration of the bare loop with contiguous memory and with channels last, in turns, on small images and volumes.
 
-    python speed/memory_formats.py --turns 20
+    python speed/memory_formats.py --turns 20 --norm instance    # as the recipe `quick` trains
+    python speed/memory_formats.py --turns 20                    # with the networks' own norm, batch norm in most
 
 The sizes are those of the recipe `quick`: 4 + 4 images of 64 x 64, 2 + 2 volumes of 32 x 32 x 32, its widths. Figures are medians
 of CPU time.
@@ -20,6 +21,7 @@ from semibench.training.device import set_threads, tune_allocator
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--norm", choices=["batch", "instance", "group"], help="of networks that have a choice")
     args = parser.parse_args()
     tune_allocator()
     set_threads(1)
@@ -27,7 +29,7 @@ def main() -> None:
     for setting in SMALL:
         with tempfile.TemporaryDirectory() as folder:
             loops = {
-                str(last): small_loop(setting, args.turns, Path(folder) / str(last), channels_last=last)
+                str(last): small_loop(setting, args.turns, Path(folder) / str(last), args.norm, channels_last=last)
                 for last in (False, True)
             }
             found = medians(loops, args.turns)

@@ -89,8 +89,9 @@ def training_data(recipe: Recipe, streams: Mapping[str, Stream], device: torch.d
     )
 
 
-def built(method: str, network: str, task: Task, device: torch.device, width: float) -> Method:
-    """Returns a method with its default options on a network. width: a factor on its channels.
+def built(method: str, network: str, task: Task, device: torch.device, width: float, norm: str | None = None) -> Method:
+    """Returns a method with its default options on a network. width: a factor on its channels. norm: of networks that have a
+    choice; None: their own.
 
     Raises:
         UnsupportedError: with the method's reason, if it can't learn this task.
@@ -106,7 +107,8 @@ def built(method: str, network: str, task: Task, device: torch.device, width: fl
     def backbones(name: str | None = None, **given: Any) -> Backbone:
         net: type[Backbone] = (other if name is None else plugins.get("backbones", name)).resolve()
         channels, outputs = given.pop("channels", None), given.pop("outputs", None)
-        scaled = {"width": width} if "width" in net.Options.model_fields else {}
+        asked = {"width": width} | ({} if norm is None else {"norm": norm})
+        scaled = {key: value for key, value in asked.items() if key in net.Options.model_fields}
         return net(
             dims=task.dims, channels=channels or task.channels, outputs=outputs or len(task.classes), patch=task.patch,
             options=net.Options(**(scaled | given)),
@@ -184,7 +186,9 @@ SMALL: tuple[tuple[str, str, int, float], ...] = (
 """Method, network, dims and width of small settings, for comparisons of what a recipe may say."""
 
 
-def small_loop(setting: tuple[str, str, int, float], turns: int, folder: Path, **values: Any) -> Bare:
+def small_loop(
+    setting: tuple[str, str, int, float], turns: int, folder: Path, norm: str | None = None, **values: Any
+) -> Bare:
     """Returns the bare loop of a small setting on the CPU, with the sizes of the recipe `quick`: 4 + 4 images of 64 x 64, 2 + 2
     volumes of 32 x 32 x 32. values: of the recipe."""
     (name, network, dims, width), device = setting, torch.device("cpu")
@@ -200,7 +204,7 @@ def small_loop(setting: tuple[str, str, int, float], turns: int, folder: Path, *
         **values,
     )
     data = training_data(recipe, method.streams, device, folder)
-    return Bare(built(name, network, data.task, device, width), recipe, data, device)
+    return Bare(built(name, network, data.task, device, width, norm), recipe, data, device)
 
 
 def medians(loops: Mapping[str, Bare], turns: int) -> dict[str, float]:
