@@ -2,6 +2,7 @@
 
     python speed/against_peers.py                          # this CPU, reduced sizes, all three settings
     python speed/against_peers.py --setting mean-teacher --paper-size
+    python speed/against_peers.py --setting ua-mt --profile          # the limit by operator, and its share of the peak
     python speed/against_peers.py --device cuda --paper-size --turns 50
 
 Settings: `mean-teacher` (U-Net of 1.8 M parameters, 12 + 12 slices of 256 x 256), `ua-mt` (V-Net, 2 + 2 volumes of
@@ -15,7 +16,10 @@ the others wait:
 - `contiguous`, `channels last`: the bare loop of the method (timed_loops.Bare) on batches in memory, with the harness's
   setting of the allocator. The faster one is the limit.
 
-All have the same network, losses and sizes of batches. A figure is the median of the turns. Goal: harness / limit at most 1.05.
+All have the same network, losses and sizes of batches. A time is the median of the turns; a ratio is the median of the turns'
+ratios, which a machine that slows down between two turns disturbs less. Goal: harness / limit at most 1.05 of CPU time (on an
+accelerator: of wall time). The table has CPU time on a CPU, since others may use the machine; its last column is how many
+processes wanted the processor.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +40,8 @@ import psutil
 import torch
 from field_loops import FieldLoop, MeanTeacherLoop, MGCCLoop, UAMTLoop, loader
 from timed_loops import Balls, Bare, built, training_data
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from semibench import Method, Recipe, Samples, Task
 from semibench.data.training import TrainingData
@@ -93,23 +99,33 @@ def main() -> int:
                         help="what the harness trains with: as in the recipe `quick`, or contiguous")  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the field's loader")
     parser.add_argument("--at-most", type=float, default=1.05, help="greatest harness / limit that counts as reached")
+    parser.add_argument("--profile", action="store_true", help="print where the limit's time goes instead of comparing")
     parser.add_argument("--out", type=Path, help="a file of JSON that gets the figures")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
         take_turns(args)
         return 0
-    print(f"device {describe(choose(args.device))}, threads {set_threads(args.threads)}, torch {torch.__version__}")
+    print(f"device {describe(choose(args.device))}, threads {set_threads(args.threads)}, torch {torch.__version__}\n")
     names = list(SETTINGS) if args.setting == "all" else [args.setting]
+    if args.profile:
+        tune_allocator()
+        for name in names:
+            print_profile(name, args)
+        return 0
+    print(HEADER, flush=True)
     figures = {name: compare(name, args) for name in names}
     if args.out:
         args.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return int(any(found["harness / limit"] > args.at_most for found in figures.values()))
 
 
+HEADER = """| setting | size | field | harness | bare, contiguous | bare, channels last | harness / limit | field / harness | load |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
+
+
 def compare(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """Lets the four processes of a setting take turns; prints and returns medians (seconds) and ratios of CPU time."""
-    sizes = Sizes.of(SETTINGS[name], args.paper_size)
+    """Lets the four processes of a setting take turns; prints a row, and returns medians (seconds) and ratios of the turns."""
     command = [sys.executable, __file__, *sys.argv[1:], "--setting", name]
     processes = {
         side: subprocess.Popen([*command, "--side", side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -125,22 +141,100 @@ def compare(name: str, args: argparse.Namespace) -> dict[str, float]:
             process.kill()
             process.wait()
     found: dict[str, float] = {}
-    size = " x ".join(map(str, sizes.patch))
-    print(
-        f"{name}: {SETTINGS[name].network} at {sizes.width:g} of its width, {sizes.batch[0]} + {sizes.batch[1]} of {size}"
-    )
-    for side in SIDES:
-        wall, work = (statistics.median(kind) for kind in zip(*times[side][WARM:], strict=True))
-        found |= {f"{side}, wall": wall, f"{side}, CPU": work}
-        print(f"  {side:14} {wall * 1e3:9.1f} ms  {work * 1e3:9.1f} ms of CPU")
-    for kind in ("wall", "CPU"):
-        limit = min(found[f"contiguous, {kind}"], found[f"channels last, {kind}"])
-        found[f"harness / limit, {kind}"] = found[f"harness, {kind}"] / limit
-        found[f"field / harness, {kind}"] = found[f"field, {kind}"] / found[f"harness, {kind}"]
-        print(f"  {kind}: harness / limit {found[f'harness / limit, {kind}']:.3f}, "
-              f"field / harness {found[f'field / harness, {kind}']:.3f}")  # fmt: skip
-    found["harness / limit"] = found["harness / limit, CPU" if args.device == "cpu" else "harness / limit, wall"]
+    for number, kind in enumerate(("wall", "CPU")):
+        spent = {side: [both[number] for both in taken[WARM:]] for side, taken in times.items()}
+        middle = {side: statistics.median(values) for side, values in spent.items()}
+        limit = min("contiguous", "channels last", key=lambda side: middle[side])
+        found |= {f"{side}, {kind}": value for side, value in middle.items()}
+        found[f"harness / limit, {kind}"] = paired(spent["harness"], spent[limit])
+        found[f"field / harness, {kind}"] = paired(spent["field"], spent["harness"])
+    counted = "CPU" if args.device == "cpu" else "wall"
+    found["harness / limit"] = found[f"harness / limit, {counted}"]
+    shown = " | ".join(f"{found[f'{side}, {counted}'] * 1e3:.0f} ms" for side in SIDES)
+    print(f"| `{name}` | {size_of(name, args)} | {shown} | {found['harness / limit']:.3f} | "
+          f"{found[f'field / harness, {counted}']:.2f} | {psutil.getloadavg()[0]:.0f} |", flush=True)  # fmt: skip
     return found
+
+
+def paired(ours: list[float], theirs: list[float]) -> float:
+    """Returns the median of the turns' ratios."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def size_of(name: str, args: argparse.Namespace) -> str:
+    """Returns network, width, batch and patch of a setting as text."""
+    sizes = Sizes.of(SETTINGS[name], args.paper_size)
+    patch = " x ".join(map(str, sizes.patch))
+    return f"{SETTINGS[name].network} at {sizes.width:g} of its width, {sizes.batch[0]} + {sizes.batch[1]} of {patch}"
+
+
+# ---- where the limit's time goes -----------------------------------------------------------------------------------------
+
+SHOWN = 8
+"""Operators in a profile."""
+
+
+def print_profile(name: str, args: argparse.Namespace) -> None:
+    """Prints the operators of the limit that take the most time, and how far from the processor's peak it is.
+
+    The peak is what a product of two large matrices reaches here, in operations of a second of CPU time.
+    """
+    device = choose(args.device)
+    set_deterministic(device)
+    setting, sizes = SETTINGS[name], Sizes.of(SETTINGS[name], args.paper_size)
+    recipe = recipe_of(sizes, args.channels_last)
+    with tempfile.TemporaryDirectory() as folder:
+        method_type: type[Method] = registry().get("methods", setting.method).resolve()
+        data = training_data(recipe, method_type.streams, device, Path(folder))
+        loop = Bare(built(setting.method, setting.network, data.task, device, sizes.width), recipe, data, device)
+    loop.run(WARM)
+    with FlopCounterMode(display=False) as counter:
+        loop.run(1)
+    operations, reached, peak = counter.get_total_flops(), [], []
+    for _ in range(args.turns):  # in turns, so that a busy machine slows both
+        reached.append(operations / spent_by(lambda: loop.run(1), device))
+        peak.append(peak_of(device))
+    kinds = [ProfilerActivity.CPU] if device.type == "cpu" else [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+    with profile(activities=kinds) as measured:
+        loop.run(args.turns)
+    by_operator = {
+        event.key: event.self_cpu_time_total if device.type == "cpu" else event.self_device_time_total
+        for event in measured.key_averages()
+    }
+    total = sum(by_operator.values())
+    print(f"`{name}`, {size_of(name, args)}, {'channels last' if args.channels_last else 'contiguous'}: "
+          f"{operations / 1e9:.2f} GFLOP an iteration at {statistics.median(reached) / 1e9:.0f} GFLOP/s, "
+          f"{paired(reached, peak):.0%} of what a matrix product reaches here "
+          f"({statistics.median(peak) / 1e9:.0f} GFLOP/s)\n")  # fmt: skip
+    print("| operator | share of the time |\n| --- | --- |")
+    for operator, spent in sorted(by_operator.items(), key=lambda item: -item[1])[:SHOWN]:
+        print(f"| `{operator}` | {spent / total:.1%} |")
+    print(flush=True)
+
+
+def spent_by(action: Callable[[], object], device: torch.device) -> float:
+    """Returns the seconds that something takes: CPU time of this process on a CPU, else wall time."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    start = clock()
+    action()
+    synchronize(device)
+    return clock() - start
+
+
+def peak_of(device: torch.device, side: int = 1536) -> float:
+    """Returns the floating-point operations a second of a product of two square matrices."""
+    a, b = (torch.ones(side, side, device=device) for _ in range(2))
+    return 2 * side**3 / spent_by(lambda: a @ b, device)
+
+
+# ---- the sides -----------------------------------------------------------------------------------------------------------
+
+
+def recipe_of(sizes: Sizes, channels_last: bool) -> Recipe:
+    return Recipe(
+        name="peers", dims=len(sizes.patch), patch=sizes.patch, labeled_batch=sizes.batch[0], unlabeled_batch=sizes.batch[1],
+        iterations=10**6, optimiser="sgd", channels_last=channels_last, evaluate_every=0, checkpoint_every=0,
+    )  # fmt: skip
 
 
 def turn(side: str, process: subprocess.Popen[str]) -> tuple[float, float]:
@@ -171,10 +265,7 @@ def take_turns(args: argparse.Namespace) -> None:
     set_threads(args.threads)
     set_deterministic(device)
     channels_last = args.channels_last if args.side == "harness" else args.side == "channels last"
-    recipe = Recipe(
-        name="peers", dims=len(sizes.patch), patch=sizes.patch, labeled_batch=sizes.batch[0], unlabeled_batch=sizes.batch[1],
-        iterations=10**6, optimiser="sgd", channels_last=channels_last, evaluate_every=0, checkpoint_every=0,
-    )  # fmt: skip
+    recipe = recipe_of(sizes, channels_last)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         if args.side == "field":
@@ -241,12 +332,9 @@ class Pace:
         self.began = time.perf_counter()
 
     def _work(self) -> float:
-        """Returns the seconds of CPU of this process and its children so far."""
-        total = 0.0
-        for process in (self.process, *self.process.children(recursive=True)):
-            used = process.cpu_times()
-            total += used.user + used.system
-        return total
+        """Returns the seconds of CPU of this process and its children so far. The system counts a child's in hundredths."""
+        children = [process.cpu_times() for process in self.process.children(recursive=True)]
+        return time.process_time() + sum(used.user + used.system for used in children)
 
 
 class Paced:

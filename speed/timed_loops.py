@@ -3,6 +3,7 @@ and the harness."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,8 +89,9 @@ def training_data(recipe: Recipe, streams: Mapping[str, Stream], device: torch.d
     )
 
 
-def built(method: str, network: str, task: Task, device: torch.device, width: float) -> Method:
-    """Returns a method with its default options on a network. width: a factor on its channels.
+def built(method: str, network: str, task: Task, device: torch.device, width: float, norm: str | None = None) -> Method:
+    """Returns a method with its default options on a network. width: a factor on its channels. norm: of networks that have a
+    choice; None: their own.
 
     Raises:
         UnsupportedError: with the method's reason, if it can't learn this task.
@@ -105,7 +107,8 @@ def built(method: str, network: str, task: Task, device: torch.device, width: fl
     def backbones(name: str | None = None, **given: Any) -> Backbone:
         net: type[Backbone] = (other if name is None else plugins.get("backbones", name)).resolve()
         channels, outputs = given.pop("channels", None), given.pop("outputs", None)
-        scaled = {"width": width} if "width" in net.Options.model_fields else {}
+        asked = {"width": width} | ({} if norm is None else {"norm": norm})
+        scaled = {key: value for key, value in asked.items() if key in net.Options.model_fields}
         return net(
             dims=task.dims, channels=channels or task.channels, outputs=outputs or len(task.classes), patch=task.patch,
             options=net.Options(**(scaled | given)),
@@ -166,6 +169,53 @@ class Bare:
         with torch.no_grad():
             self.method.after_step(self.clock)
         self.method.notes.clear()
+
+
+WARM = 2
+"""Turns at the start that `medians` doesn't count."""
+SMALL: tuple[tuple[str, str, int, float], ...] = (
+    ("supervised", "unet", 2, 0.5),
+    ("fixmatch", "unet", 2, 0.5),
+    ("mgcc", "mgcc-net", 2, 0.125),
+    ("supervised", "deeplabv3plus", 2, 0.25),
+    ("supervised", "diff-vnet", 2, 0.25),
+    ("supervised", "unet", 3, 0.5),
+    ("supervised", "vnet", 3, 0.5),
+    ("supervised", "diff-vnet", 3, 0.125),
+)
+"""Method, network, dims and width of small settings, for comparisons of what a recipe may say."""
+
+
+def small_loop(
+    setting: tuple[str, str, int, float], turns: int, folder: Path, norm: str | None = None, **values: Any
+) -> Bare:
+    """Returns the bare loop of a small setting on the CPU, with the sizes of the recipe `quick`: 4 + 4 images of 64 x 64, 2 + 2
+    volumes of 32 x 32 x 32. values: of the recipe."""
+    (name, network, dims, width), device = setting, torch.device("cpu")
+    method: type[Method] = registry().get("methods", name).resolve()
+    patch, batch = ((64, 64), 4) if dims == 2 else ((32, 32, 32), 2)
+    recipe = Recipe(
+        name="small",
+        dims=dims,
+        patch=patch,
+        labeled_batch=batch,
+        unlabeled_batch=batch,
+        iterations=turns + WARM,
+        **values,
+    )
+    data = training_data(recipe, method.streams, device, folder)
+    return Bare(built(name, network, data.task, device, width, norm), recipe, data, device)
+
+
+def medians(loops: Mapping[str, Bare], turns: int) -> dict[str, float]:
+    """Lets loops take turns of an iteration; returns the median seconds of CPU time of each."""
+    spent: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(turns + WARM):
+        for name, loop in loops.items():
+            start = time.process_time()
+            loop.run(1)
+            spent[name].append(time.process_time() - start)
+    return {name: statistics.median(found[WARM:]) for name, found in spent.items()}
 
 
 class Times(NamedTuple):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from semibench.discovery.registry import Registered, Registry
     from semibench.matrix.planning import Planned
 
-PER_MATRIX = ("device", "runs", "keep_predictions", "pictures", "tracking_uri", "track")
+PER_MATRIX = ("device", "memory_format", "runs", "keep_predictions", "pictures", "tracking_uri", "track")
 """Fields of `Execution` that are the same for all cells."""
 
 EPILOG = (
@@ -107,7 +107,9 @@ def _run(
     from semibench.matrix.driver import run_matrix
 
     display = display_for(stderr(), todo)
-    options_of_cells = execution.model_dump(include={"device", "keep_predictions", "pictures"}) | {"force": force}
+    options_of_cells = execution.model_dump(include={"device", "memory_format", "keep_predictions", "pictures"}) | {
+        "force": force
+    }
     try:
         with redirect_stdout(sys.stderr):  # libraries of engines print to standard output, which is for results
             return run_matrix(

@@ -58,6 +58,21 @@ def _matching(
     return [card for base in extended for card in base] + cards
 
 
+def with_precision(settings: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Returns the settings of a recipe with the precision that `precision=auto` stands for: the key names what is computed.
+
+    Args:
+        settings: field -> value.
+        device: as a request names it.
+    """
+    if settings.get("precision") != "auto":
+        return dict(settings)
+    from semibench.training.device import choose
+    from semibench.training.low_precision import fastest_precision
+
+    return {**settings, "precision": fastest_precision(choose(device))}
+
+
 def own_recipe(base: Recipe, name: str, method: Registered, preset: str | None, settings: Mapping[str, Any]) -> Recipe:
     """Returns the recipe of a method: that of a preset, laid over the recipe `paper` of the data set.
 

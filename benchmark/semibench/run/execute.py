@@ -16,6 +16,7 @@ from semibench.contracts.identity import SHORT
 from semibench.discovery.registry import Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
+from semibench.run.memory_format import recipe_to_train
 from semibench.run.prepare import Plan
 from semibench.run.selection import why_no_best
 from semibench.runfolder import records
@@ -130,17 +131,18 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
     from semibench.training.loop import train
 
     resolved, request = plan.resolved, plan.resolved.request
-    card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe
+    card, dims = resolved.names.card, resolved.names.dims
     machine = plan.record.machine
     parts = assemble(resolved, plan.split, plan.folder, device=plan.device, machine=machine, reporter=reporter)
     method, split, network = parts.method, parts.split, parts.network
+    recipe = recipe_to_train(plan, parts.data, reporter)
     no_best = why_no_best(recipe, split)
     trained = train(
         method, parts.data, recipe, seed=resolved.spec.replicate.seed, device=plan.device, folder=plan.folder,
         validate=None if no_best else parts.validate, reporter=reporter,
-        resume=request.resume and plan.state in ("resumable", "running"), key=plan.key,
+        resume=plan.resumes, key=plan.key,
     )  # fmt: skip
-    if trained.iterations:
+    if trained.iterations and recipe is resolved.options.recipe:
         Timings(cache_dir()).put(timing_key(resolved, machine), 1.0 / max(trained.throughput, 1e-9))
 
     conventions, skipped = conventions_for(

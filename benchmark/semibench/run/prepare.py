@@ -23,6 +23,7 @@ from semibench.run.assembly import build_method, generator_timing_key
 from semibench.run.changes import changed_settings, split_name
 from semibench.run.drawing import drawn_split
 from semibench.run.late_compiler import import_late
+from semibench.run.memory_format import given_format, told, with_format
 from semibench.run.request import Request, parts_of
 from semibench.run.resolve import Resolved, resolve
 from semibench.run.selection import why_no_best
@@ -34,7 +35,10 @@ from semibench.runfolder.records import Provenance, SplitRecord
 from semibench.runfolder.state import State
 
 if TYPE_CHECKING:
+    import torch
+
     from semibench.contracts.method import Task
+    from semibench.contracts.recipe import Recipe
 
 LARGEST_TRIAL = 2**20
 """Largest number of voxels in a batch for which the time is measured on a CPU; a larger batch would take minutes."""
@@ -64,6 +68,11 @@ class Plan:
     @property
     def key(self) -> str:
         return self.spec.key
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run goes on from its last checkpoint."""
+        return _resumes(self.resolved.request, self.state)
 
     def summary(self) -> PlanRecord:
         """Returns the facts that users see before the run starts."""
@@ -142,13 +151,22 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     folder = request.runs / resolved.spec.key[:SHORT]
     record = provenance(resolved.plugins, str(device))
     state, reasons = planned_state(folder, resolved.spec, record, SplitRecord.of(split), force=request.force)
-    plan = Plan(resolved, split, folder, state, record, device, warnings, reasons)
+    resumes = _resumes(request, state)
+    given = given_format(request, folder, resumes=resumes)
+    warnings += _slow_precision(recipe, device)
+    warnings += told(request, recipe, given, resumes=resumes)
+    plan = Plan(resolved, split, folder, state, with_format(record, given), device, warnings, reasons)
     _check_method(resolved, split)
     card, dims = resolved.names.card, resolved.names.dims
     conventions_for(plugins, request.conventions, dims=dims, case_dims=card.dims, dataset=card.name)
     if estimate and state not in ("done", "running"):
         plan.estimate = _estimate(plan, plugins)
     return plan
+
+
+def _resumes(request: Request, state: State) -> bool:
+    """Whether a run in this state goes on from its last checkpoint."""
+    return request.resume and state in ("resumable", "running")
 
 
 def _start_weights(resolved: Resolved) -> list[str]:
@@ -167,6 +185,19 @@ def _start_weights(resolved: Resolved) -> list[str]:
     expected = ", ".join(f"{file.name} ({file.sha256})" for file in item.card.weights)
     return [f"{resolved.request.weights} is another file than the published weights of {item.name}: its sha256 is {found}, "
             f"expected {expected}. The run starts from it all the same"]  # fmt: skip
+
+
+def _slow_precision(recipe: Recipe, device: torch.device) -> list[str]:
+    """Returns a warning if the recipe's precision is slower than fp32 on this device."""
+    from semibench.training.low_precision import why_slow
+
+    reason = why_slow(recipe.precision, device)
+    if reason is None:
+        return []
+    return [
+        f"precision {recipe.precision} will be slower than fp32 here: {reason}; "
+        "--set precision=auto takes bf16 only where it is fast"
+    ]
 
 
 def _taken_apart(resolved: Resolved, split: Split) -> list[str]:

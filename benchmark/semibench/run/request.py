@@ -19,6 +19,7 @@ from semibench.run.options import Asked, Option
 from semibench.run.settings import build, default_options, merge, texts
 
 Phantom = Literal["auto", "always", "never"]
+MemoryFormat = Literal["contiguous", "channels_last"]
 
 COMPETITOR, REPLICATES, KEPT = "Who competes, and for how long", "Replicates", "Where, and what is kept"
 """Panels of `bench run --help`."""
@@ -204,6 +205,14 @@ class Execution(Asked, frozen=True, extra="forbid"):
             "CPU threads (default: OMP_NUM_THREADS, else one for small batches, all cores for large ones).", panel=KEPT
         ),
     ] = None
+    memory_format: Annotated[
+        Literal["recipe", "contiguous", "channels_last", "auto"],
+        Option(
+            "recipe (its channels_last), contiguous, channels_last, or auto: the faster one by a trial, so that the digits "
+            "depend on the machine.",
+            panel=KEPT,
+        ),
+    ] = "recipe"
     runs: Annotated[Path, Option("Folder of the run folders.", panel=KEPT)] = Path("runs")
     resume: Annotated[
         bool, Option("Resume from the last checkpoint, or start again.", ("--resume/--restart",), KEPT)

@@ -22,7 +22,7 @@ from semibench.discovery.registry import Registered, Registry, registry
 from semibench.reporting import Reporter
 from semibench.run.controls import asks_for_control
 from semibench.run.data_choices import defaults_of_data, drawn_options, named_dataset, without_phantom
-from semibench.run.defaults import base_recipe, grid_of, own_recipe
+from semibench.run.defaults import base_recipe, grid_of, own_recipe, with_precision
 from semibench.run.names import Names, find_names
 from semibench.run.own_split import ChosenSplit, chosen_split
 from semibench.run.request import Cell, Phantom, Request
@@ -117,7 +117,7 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
     reporter = reporter or Reporter()
     plugins = plugins or registry()
     names = find_names(request, plugins)
-    options = resolve_options(request, names, plugins)
+    options = resolve_options(request, names, plugins, device=request.device)
     data = open_data(request, names, options, plugins, reporter)
     spec = form_spec(request, names, options, data, reporter)
     return Resolved(request, names, options, data, spec, None if names.tuned is None else names.tuned.record())
@@ -126,8 +126,8 @@ def resolve(request: Request, reporter: Reporter | None = None, plugins: Registr
 # ---- options -----------------------------------------------------------------------------------------------------------
 
 
-def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
-    """Validates the options that don't depend on the data. Defaults come from recipe and preset."""
+def resolve_options(cell: Cell, names: Names, plugins: Registry, *, device: str = "auto") -> Options:
+    """Validates the options that don't depend on the data. Defaults: recipe and preset; of `precision=auto`, the device."""
     protocol: DrawProtocol = made(names.protocol.resolve())
     method, backbone = names.method.resolve(), names.backbone.resolve()
     own = cell.recipe.rstrip("*") == "own"
@@ -143,7 +143,7 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry) -> Options:
     control = asks_for_control(cell.control, given["protocol"].pop(UNLABELED_FROM, None), names.method)
     own_split = given["protocol"].pop(OWN_SPLIT, None)
     recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
-    recipe = _changed_recipe(recipe, given["recipe"], names.dims)
+    recipe = _changed_recipe(recipe, with_precision(given["recipe"], device), names.dims)
     network = network_options(recipe.model_dump(), names.backbone.name, backbone.Options.model_fields)
     return Options(
         recipe=recipe,

@@ -74,7 +74,8 @@ class PluginUsed(Record):
 
 class Machine(Record):
     """The machine that computed a run. instructions: the CPU's vector instructions that torch uses, for runs on the CPU; the
-    digits depend on them as on the number of threads.
+    digits depend on them as on the number of threads. memory_format: of the training, where the run was asked for another one than
+    the recipe's, or a trial on this machine decided it; the digits depend on it, too.
     """
 
     device: str | None = None
@@ -84,11 +85,13 @@ class Machine(Record):
     threads: int | None = None
     system: str | None = None
     instructions: str | None = None
+    memory_format: Literal["contiguous", "channels_last"] | None = None
 
     @property
     def label(self) -> str:
-        """Name of the processor, with its instructions, or of the accelerator; empty if it wasn't recorded."""
-        return " ".join(filter(None, (self.device_name or self.device, self.instructions)))
+        """Name of the processor, with its instructions, or of the accelerator; then the recorded memory format. Empty if nothing
+        was recorded."""
+        return " ".join(filter(None, (self.device_name or self.device, self.instructions, self.memory_format)))
 
 
 class GitState(Record):

@@ -91,7 +91,7 @@ def request_of(folder: Path, runs: Path, execution: RerunExecution | None = None
     if spec.entry.method.name.startswith("submitted:"):
         raise UsageError(f"the predictions of {folder.name} were made elsewhere; there is nothing to run again")
     machine = run.provenance.machine
-    of_run = {"device": machine.device, "threads": machine.threads}
+    of_run = {"device": machine.device, "threads": machine.threads, "memory_format": machine.memory_format}
     chosen = of_run | (execution or RerunExecution()).model_dump(exclude_none=True)
     scores = run.result.scores if run.result is not None else ()
     conventions = tuple(dict.fromkeys(score.convention for score in scores))

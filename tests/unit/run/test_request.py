@@ -30,7 +30,8 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
     "control": st.booleans(), "phantom": st.sampled_from(["auto", "always", "never"]), "conventions": st.lists(WORDS).map(tuple),
 }  # fmt: skip
 EXECUTIONS: dict[str, st.SearchStrategy[Any]] = {
-    "device": WORDS, "threads": st.none() | NUMBERS, "runs": WORDS.map(Path), "tracking_uri": NAMES,
+    "device": WORDS, "memory_format": st.sampled_from(["recipe", "auto", "contiguous", "channels_last"]),
+    "threads": st.none() | NUMBERS, "runs": WORDS.map(Path), "tracking_uri": NAMES,
     **{name: st.booleans() for name in ("resume", "force", "keep_predictions", "pictures", "track")},
 }  # fmt: skip
 REQUESTS = st.fixed_dictionaries(CELLS | EXECUTIONS).map(lambda fields: Request(**fields))

@@ -1,0 +1,53 @@
+"""Which precisions a processor or accelerator computes fast in, for `precision=auto` and for a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+
+FAST: Mapping[str, tuple[str, ...]] = {
+    "bf16": ("avx512_bf16", "amx_bf16", "bf16"),
+    "fp16": ("avx512_fp16", "amx_fp16", "fp16_arith"),
+}
+"""Precision -> instructions, by the names of `torch.cpu.get_capabilities`, any of which makes it fast: of x86 and, last, ARM."""
+
+NAMES: Mapping[str, str] = {"bf16": "AVX512-BF16 or AMX", "fp16": "AVX512-FP16 or AMX-FP16"}
+"""What the instructions are called on x86."""
+
+AMPERE = (8, 0)
+"""The first compute capability of NVIDIA with bf16."""
+
+
+def capabilities() -> Mapping[str, Any]:
+    """Return what the processor has, by the names of `torch.cpu.get_capabilities`; empty where torch doesn't tell."""
+    read = getattr(torch.cpu, "get_capabilities", None)
+    return {} if read is None else read()
+
+
+def why_slow(precision: str, device: torch.device) -> str | None:
+    """Return why a precision is slower than fp32 on a device; None if it isn't, or if nothing is known.
+
+    Args:
+        precision: "fp32", "bf16" or "fp16".
+        device: where the training runs.
+    """
+    if precision not in FAST:
+        return None
+    if device.type == "cuda":
+        old = precision == "bf16" and torch.cuda.get_device_capability(device) < AMPERE
+        return "this GPU has no bf16 arithmetic, which begins with Ampere" if old else None
+    found = capabilities()
+    if device.type != "cpu" or not found or any(found.get(name) for name in FAST[precision]):
+        return None
+    return f"this processor has no instructions for {precision} (on x86: {NAMES[precision]})"
+
+
+def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
+    """Return what `precision=auto` stands for: bf16 where the device is known to compute it fast, else fp32.
+
+    fp16 is never chosen: it needs a scaled loss, and skips steps.
+    """
+    known = device.type == "cuda" or (device.type == "cpu" and bool(capabilities()))
+    return "bf16" if known and why_slow("bf16", device) is None else "fp32"
