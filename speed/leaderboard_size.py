@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from semibench.contracts.identity import SHORT, Entry, Part, Replicate, RunSpec, Track, canonical, sha256
+from semibench.runfolder.format import FORMAT
 
 ROWS, SEEDS, CASES, TABLES = 40, 5, 60, 100
 METRICS = ("dice", "iou", "precision", "recall", "f1", "accuracy", "hd95_mm", "hd95_voxel", "assd_mm", "assd_voxel")
@@ -101,22 +102,24 @@ def write_folders(runs: Path, count: int) -> None:
     """Writes the run folders, without fsync because they are temporary."""
     tables = score_tables()
     names = [f"phantom-{i // 10:05d}-{i % 10:02d}" for i in range(CASES)]
-    split = json.dumps({"test": [["tus", name, name[:13], "machine-1"] for name in names]})
+    split = json.dumps({"format": FORMAT, "test": [["tus", name, name[:13], "machine-1"] for name in names]})
     plugins = {
         role: {"name": role, "distribution": "semibench", "version": "0.1.0", "source": sha256(role)}
         for role in ("method", "backbone", "dataset", "protocol")
     }
     machine = {"device": "cpu", "device_name": "AMD EPYC", "threads": 1}
-    provenance = json.dumps({"plugins": plugins, "versions": {"numerics": "1", "torch": "2.13.0"}, "machine": machine})
+    versions = {"numerics": "1", "torch": "2.13.0"}
+    provenance = json.dumps({"format": FORMAT, "plugins": plugins, "versions": versions, "machine": machine})
     status = json.dumps(
-        {"state": "done", "error": None, "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:10:00+00:00"}
-    )
+        {"format": FORMAT, "state": "done", "error": None, "started": "2026-01-01T00:00:00+00:00",
+         "ended": "2026-01-01T00:10:00+00:00"}
+    )  # fmt: skip
     for number, (_, spec) in enumerate(specs(count)):
         folder = runs / spec.key[:SHORT]
         folder.mkdir(parents=True)
         table, scores = tables[(number // SEEDS * 7 + number % SEEDS) % TABLES]
         result = {
-            "key": spec.key, "row": spec.row, "track": spec.track.digest(), "scores": scores,
+            "format": FORMAT, "key": spec.key, "row": spec.row, "track": spec.track.digest(), "scores": scores,
             "training": {"iterations": 400, "seconds": 60.0, "peak_memory_mb": 600.0, "best_validation": 0.7},
             "model": {"parameters": 455_000, "inference_parameters": 455_000, "gflops": 0.09},
             "inference": {"seconds_per_case": 0.02}, "label_budget": 110, "phantom": True,
