@@ -209,8 +209,10 @@ def main() -> None:
         folder = home / f"images-{count}-{args.side}"
         if not folder.is_dir():
             write_images(folder, count, args.side)
-        figures[count] = {step: measured(step, folder, home / f"cache-{count}") for step in steps}
-        print(json.dumps({str(count): figures[count]}), file=sys.stderr)
+        figures[count] = {}
+        for step in steps:
+            figures[count][step] = measured(step, folder, home / f"cache-{count}")
+            print(count, step, json.dumps(figures[count][step]), file=sys.stderr, flush=True)
     print("| step | " + " | ".join(f"{count:,} images" for count in sizes) + " | growth of the time per image |")
     print("| --- |" + " --- |" * (len(sizes) + 1))
     for step in steps:
