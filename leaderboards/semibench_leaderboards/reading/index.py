@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import TypeAdapter
-
-from semibench.contracts.identity import SHORT, Entry, Replicate, RunSpec, Track
-from semibench.runfolder.format import SPEC_FILE, RunFolderError
-from semibench.runfolder.reading import MARKERS, RunFolder, reason_of
-from semibench.runfolder.records import Provenance, Result, ScoreSummary, SplitRecord, Status
+from semibench.contracts.identity import SHORT, Entry, Replicate, Track
+from semibench.runfolder.format import SPEC_FILE
+from semibench.runfolder.reading import MARKERS
+from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
 from semibench.runfolder.tables import SCORES_FILE
 from semibench.workers import free_cores, over_all
+from semibench_leaderboards.reading.indexed_folder import COLUMNS, read_folder
 from semibench_leaderboards.reading.run_filter import RunFilter
 
 NAME = ".index.sqlite"
@@ -57,11 +55,6 @@ CREATE TABLE IF NOT EXISTS cases (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS casesets (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
-
-COLUMNS = (
-    "folder", "stamp", "error", "key", "row", "track", "entry", "draw", "fold", "seed", "state", "ended", "code", "phantom",
-    "protocol", "dataset", "recipe", "method", "backbone", "status", "provenance", "split", "result", "copy_of",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -184,7 +177,9 @@ class Index:
         gone = [name for name in known if name not in present]
         if not changed and not gone:
             return 0
-        read = list(over_all(partial(_read, self.runs), sorted(changed), workers=free_cores(), batch=READ_AT_ONCE))
+        read = list(
+            over_all(partial(read_folder, self.runs), sorted(changed), workers=free_cores(), batch=READ_AT_ONCE)
+        )
         with self.transaction():
             drop = [(name,) for name in (*gone, *(name for name, _ in changed))]
             for table in ("runs", "scores", "cases"):
@@ -295,18 +290,6 @@ class Index:
         )
 
 
-@dataclass(frozen=True)
-class _Read:
-    """The contents of a run folder as rows of the tables."""
-
-    folder: str
-    values: tuple[Any, ...]
-    """In the order of COLUMNS."""
-    parts: dict[str, str]
-    """Digest -> JSON of the track and the entry."""
-    scores: bytes
-
-
 def _is_text(name: str) -> bool:
     """Whether a file name is UTF-8. The harness writes no other names."""
     try:
@@ -348,62 +331,3 @@ def _condition(run_filter: RunFilter) -> tuple[str, list[Any]]:
             parts.append(f"({name} = ? OR substr({name}, instr({name}, ':') + 1) = ?)")
             values += [str(value), str(value)]
     return " AND ".join(parts), values
-
-
-def _read(runs: Path, changed: tuple[str, str]) -> _Read:
-    """Reads one folder of runs: (name, stamp)."""
-    name, stamp = changed
-    folder = runs / name
-    try:
-        return _readable(folder, name, stamp)
-    except (
-        RunFolderError,
-        ValueError,
-        OSError,
-    ) as error:  # the last two: a spec without a recipe, a folder without permission
-        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": reason_of(error, folder)}
-        return _Read(name, tuple(empty.values()), {}, b"")
-
-
-class Figures(Result):
-    """result.json without its scores, which are stored packed."""
-
-    scores: tuple[ScoreSummary, ...] = ()
-
-
-def _readable(folder: Path, name: str, stamp: str) -> _Read:
-    run = RunFolder(folder)
-    run.check()
-    spec, status, provenance, result = run.spec, run.recorded_status, run.provenance, run.result
-    texts = spec.track.model_dump_json(), spec.entry.model_dump_json()
-    track, entry, row = _digests(*texts)
-    values = {
-        "folder": name, "stamp": stamp, "error": None, "key": run.key, "row": row, "track": track, "entry": entry,
-        **spec.replicate.model_dump(mode="json"), "state": status.state if status else "new",
-        "ended": status.ended if status else None, "code": provenance.code, "phantom": int(spec.track.is_phantom),
-        "protocol": spec.track.protocol.name, "dataset": spec.track.dataset.name, "recipe": spec.recipe.name,
-        "method": spec.entry.method.name, "backbone": spec.entry.backbone.name,
-        "status": status.model_dump_json() if status else None, "provenance": provenance.model_dump_json(),
-        "split": run.split.digest if run.split else "", "copy_of": None,
-        "result": result.model_dump_json(exclude={"scores"}) if result else None,
-    }  # fmt: skip
-    parts = dict(zip((track, entry), texts, strict=True))
-    packed = zlib.compress(SCORES.dump_json(result.scores), 1) if result else b""
-    return _Read(name, tuple(values[column] for column in COLUMNS), parts, packed)
-
-
-@lru_cache(maxsize=4096)
-def _digests(track: str, entry: str) -> tuple[str, str, str]:
-    """Digests of a track, an entry (both as JSON) and their row, which the replicates of a row share."""
-    spec = RunSpec(
-        track=Track.model_validate_json(track), entry=Entry.model_validate_json(entry), replicate=Replicate()
-    )
-    return spec.track.digest(), spec.entry.digest(), spec.row
-
-
-SCORES = TypeAdapter(tuple[ScoreSummary, ...])
-
-
-def unpacked(scores: bytes) -> tuple[ScoreSummary, ...]:
-    """Unpacks the scores of a result."""
-    return SCORES.validate_json(zlib.decompress(scores)) if scores else ()

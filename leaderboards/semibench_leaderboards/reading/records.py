@@ -24,7 +24,8 @@ from semibench.runfolder.records import (
     TrainingFigures,
 )
 from semibench.runfolder.state import State
-from semibench_leaderboards.reading.index import Figures, Index, Listed, unpacked
+from semibench_leaderboards.reading.index import Index, Listed
+from semibench_leaderboards.reading.indexed_folder import Figures, unpacked
 from semibench_leaderboards.reading.run_filter import RunFilter
 
 __all__ = ["DrawFold", "RunRecord", "chosen_run", "left_out", "read_runs", "related_runs"]
