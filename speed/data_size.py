@@ -2,6 +2,7 @@
 
     python speed/data_size.py                                        # 1,250, 5,000 and 20,000 images
     python speed/data_size.py --images 500 --images 2000 --step verify --step "first batch"
+    python speed/data_size.py --images 5000 --workers 1 --workers 2 --turns 3
 
 Makes a folder of small PNG images with masks for each number, without a declaration (docs/own_data.md), and takes the steps of a
 user: looks at the folder, indexes it, hashes it for the data digest, verifies it, decodes it, opens the cache again and draws the
@@ -10,6 +11,9 @@ imports. Prints, for each step and number of images, the CPU time per image (wit
 at the peak above that after the imports: a step that is linear has the same CPU time per image in every column. The last column is
 the growth of the time per image from the first number of images to the last one. A row "a later batch" is the CPU time of a batch
 after the first one, which must not depend on the number of images.
+
+With --workers, the images are decoded by so many processes, in turns and into a new cache each time; the table shows the time by
+the clock, the CPU time of all processes, and the ratio of the times by the clock to the first number of processes.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -186,6 +191,29 @@ def measured(step: str, folder: Path, cache: Path) -> dict[str, float]:
     return found
 
 
+def by_workers(folder: Path, numbers: list[int], turns: int) -> None:
+    """Decodes a data set with one number of processes after the other, and prints the medians."""
+    from semibench.data.cache import CaseStore
+    from semibench.process import environment
+
+    environment()
+    dataset = opened(folder)
+    refs = dataset.index()
+    found: dict[int, list[tuple[float, float]]] = {number: [] for number in numbers}
+    for _ in range(turns):
+        for number in numbers:
+            with tempfile.TemporaryDirectory() as cache:
+                clock, start = time.perf_counter(), work()
+                CaseStore.build({dataset.card.name: dataset}, refs, Path(cache), threads=number)
+                found[number].append((time.perf_counter() - clock, work() - start))
+                print(number, found[number][-1], file=sys.stderr, flush=True)
+    print(f"| processes | {len(refs):,} images by the clock | CPU time | ratio |\n| --- | --- | --- | --- |")
+    first = statistics.median(clock for clock, _ in found[numbers[0]])
+    for number, times in found.items():
+        clock, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+        print(f"| {number} | {clock:.1f} s | {cpu:.1f} s | {clock / first:.2f} |")
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -193,6 +221,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=48, help="side of the images in pixels")
     parser.add_argument("--step", choices=list(STEPS), action="append", help="repeatable (default: all)")
     parser.add_argument("--folder", type=Path, help="where images and caches go; kept where it is named")
+    parser.add_argument("--workers", type=int, action="append", help="decode with so many processes; repeatable")
+    parser.add_argument("--turns", type=int, default=3, help="with --workers")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--take", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -204,6 +234,12 @@ def main() -> None:
     if "first batch" in steps and "decode" not in steps:
         steps.insert(steps.index("first batch"), "decode")
     home = args.folder or Path(tempfile.mkdtemp())
+    if args.workers:
+        folder = home / f"images-{sizes[0]}-{args.side}"
+        if not folder.is_dir():
+            write_images(folder, sizes[0], args.side)
+        by_workers(folder, args.workers, args.turns)
+        return
     figures: dict[int, dict[str, dict[str, float]]] = {}
     for count in sizes:
         folder = home / f"images-{count}-{args.side}"
