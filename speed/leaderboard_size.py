@@ -2,10 +2,12 @@
 
     python speed/leaderboard_size.py --runs 10000 --folder /tmp/many
     python speed/leaderboard_size.py --runs 10000 --runs 20000 --runs 50000 --folder /tmp/many
+    python speed/leaderboard_size.py --runs 10000 --folder /tmp/many --against /tmp/earlier
 
 Creates run folders (spec, status, provenance, split, per-case scores of 10 metrics, result) and the same runs as rows of an
 MLflow SQLite store (10 metrics and 20 params each), 200 runs per track: 40 rows of 5 seeds. A bulk writer creates them, not
-training. Each measurement runs in a fresh process; the clock starts after its imports.
+training. Each measurement runs in a fresh process; the clock starts after its imports. With --against, another checkout reads the
+same folders in turns with this one, without MLflow.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -26,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from semibench.contracts.identity import SHORT, Entry, Part, Replicate, RunSpec, Track, canonical, sha256
+from semibench.runfolder.format import FORMAT
 
 ROWS, SEEDS, CASES, TABLES = 40, 5, 60, 100
 METRICS = ("dice", "iou", "precision", "recall", "f1", "accuracy", "hd95_mm", "hd95_voxel", "assd_mm", "assd_voxel")
@@ -35,8 +39,8 @@ EXPERIMENT = "track {}"
 # ---- creating the runs ---------------------------------------------------------------------------------------------
 
 
-def specs(count: int) -> Iterator[tuple[int, RunSpec]]:
-    """Yields (track number, spec), 200 per track, with 20 params: 6 of protocol and data, 8 of the recipe, 6 of the entry."""
+def specs(count: int, rows: int = ROWS, seeds: int = SEEDS) -> Iterator[tuple[int, RunSpec]]:
+    """Yields (track number, spec), rows x seeds a track; 20 params: 6 of protocol and data, 8 of the recipe, 6 of the entry."""
     yielded = 0
     number = 0
     while yielded < count:
@@ -47,13 +51,13 @@ def specs(count: int) -> Iterator[tuple[int, RunSpec]]:
             data=sha256(str(number)),
             recipe=Part(name="quick", options=options),
         )
-        for row in range(ROWS):
+        for row in range(rows):
             entry = Entry(
                 method=Part(name=f"semibench:method-{row:02d}", options={"decay": 0.99, "ramp": 0.4}),
                 terms={"sup": {"weight": 1.0}, "consistency": {"weight": 0.1}},
                 backbone=Part(name="semibench:unet", options={"width": 0.25, "dims": 2}),
             )
-            for seed in range(SEEDS):
+            for seed in range(seeds):
                 if yielded == count:
                     return
                 yielded += 1
@@ -97,26 +101,28 @@ def score_tables() -> list[tuple[bytes, list[dict[str, Any]]]]:
     return tables
 
 
-def write_folders(runs: Path, count: int) -> None:
+def write_folders(runs: Path, count: int, rows: int = ROWS, seeds: int = SEEDS) -> None:
     """Writes the run folders, without fsync because they are temporary."""
     tables = score_tables()
     names = [f"phantom-{i // 10:05d}-{i % 10:02d}" for i in range(CASES)]
-    split = json.dumps({"test": [["tus", name, name[:13], "machine-1"] for name in names]})
+    split = json.dumps({"format": FORMAT, "test": [["tus", name, name[:13], "machine-1"] for name in names]})
     plugins = {
         role: {"name": role, "distribution": "semibench", "version": "0.1.0", "source": sha256(role)}
         for role in ("method", "backbone", "dataset", "protocol")
     }
     machine = {"device": "cpu", "device_name": "AMD EPYC", "threads": 1}
-    provenance = json.dumps({"plugins": plugins, "versions": {"numerics": "1", "torch": "2.13.0"}, "machine": machine})
+    versions = {"numerics": "1", "torch": "2.13.0"}
+    provenance = json.dumps({"format": FORMAT, "plugins": plugins, "versions": versions, "machine": machine})
     status = json.dumps(
-        {"state": "done", "error": None, "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:10:00+00:00"}
-    )
-    for number, (_, spec) in enumerate(specs(count)):
+        {"format": FORMAT, "state": "done", "error": None, "started": "2026-01-01T00:00:00+00:00",
+         "ended": "2026-01-01T00:10:00+00:00"}
+    )  # fmt: skip
+    for number, (_, spec) in enumerate(specs(count, rows, seeds)):
         folder = runs / spec.key[:SHORT]
         folder.mkdir(parents=True)
-        table, scores = tables[(number // SEEDS * 7 + number % SEEDS) % TABLES]
+        table, scores = tables[(number // seeds * 7 + number % seeds) % TABLES]
         result = {
-            "key": spec.key, "row": spec.row, "track": spec.track.digest(), "scores": scores,
+            "format": FORMAT, "key": spec.key, "row": spec.row, "track": spec.track.digest(), "scores": scores,
             "training": {"iterations": 400, "seconds": 60.0, "peak_memory_mb": 600.0, "best_validation": 0.7},
             "model": {"parameters": 455_000, "inference_parameters": 455_000, "gflops": 0.09},
             "inference": {"seconds_per_case": 0.02}, "label_budget": 110, "phantom": True,
@@ -238,9 +244,13 @@ Seconds = tuple[float, float]
 """Wall time and CPU time (which other work on the machine affects less)."""
 
 
-def seconds_of(code: str, *words: str) -> Seconds:
-    """Runs the code in a fresh process and returns the times that it prints."""
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+def seconds_of(code: str, *words: str, root: Path | None = None) -> Seconds:
+    """Runs the code in a fresh process and returns the times that it prints. root: of another checkout that the process uses."""
+    parts = ("benchmark", "plugins", "leaderboards")
+    paths = {} if root is None else {"PYTHONPATH": os.pathsep.join(str(root.absolute() / part) for part in parts)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, env={**os.environ, **paths}
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     clock, processor = done.stdout.strip().splitlines()[-1].split()
@@ -281,6 +291,28 @@ def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
     return figures
 
 
+def against(folder: Path, count: int, repeats: int, root: Path) -> None:
+    """Prints CPU seconds of another checkout and of this one, which read the same folders in turns."""
+    from semibench_leaderboards.reading.index import NAME
+
+    runs = folder / "runs"
+    if not runs.is_dir():
+        write_folders(runs, count)
+    words = (str(runs), "", next(spec for _, spec in specs(1)).track.digest()[:SHORT])
+    found: dict[str, dict[bool, list[float]]] = {}
+    for _ in range(repeats):
+        for ours in (False, True):
+            (runs / NAME).unlink(missing_ok=True)
+            for name, code in (("no index yet", BENCH), ("again", BENCH), ("read_runs, all", LISTING)):
+                work = seconds_of(code, *words, root=None if ours else root)[1]
+                found.setdefault(name, {}).setdefault(ours, []).append(work)
+                print(count, name, "this" if ours else "other", work, file=sys.stderr, flush=True)
+    print(f"| {count:,} runs | other | this | this / other |\n| --- | --- | --- | --- |")
+    for name, sides in found.items():
+        then, now = min(sides[False]), min(sides[True])
+        print(f"| {name} | {then:.2f} s of CPU | {now:.2f} s of CPU | {now / then:.2f} |")
+
+
 def main() -> None:
     """Prints a table of seconds with a column for each number of runs; writes JSON with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -289,7 +321,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--keep", action="store_true", help="keep the folder with the runs of the last size")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--against", type=Path, help="the root of another checkout; keeps the folder")
     options = parser.parse_args()
+    if options.against:
+        for count in options.runs or [10000]:
+            against(options.folder, count, options.repeats, options.against)
+        return
     figures = []
     for count in options.runs or [10000]:
         figures.append(measure(options.folder, count, options.repeats))

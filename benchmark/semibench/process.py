@@ -25,6 +25,8 @@ MLFLOW = {
 }
 """Settings of MLflow. A request of its own would wait 120 s and be repeated seven times; run folders wait for nothing."""
 
+PR_SET_PDEATHSIG = 1
+
 STOP = (signal.SIGINT, signal.SIGTERM)
 """The signals that ask a process to stop: Ctrl-C, and the time limit of a scheduler."""
 
@@ -97,3 +99,16 @@ def stopping(action: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel for a signal when the parent process ends for any reason (Linux only)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def own_cores() -> int:
+    """The number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

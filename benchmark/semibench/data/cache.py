@@ -10,10 +10,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semibench.contracts.cases import Case, CaseRef, Dataset, Frame
@@ -29,9 +32,13 @@ from semibench.discovery.guard import calling, returned
 from semibench.files import NO_ROOM, NOT_ALLOWED, explain
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
+from semibench.workers import free_cores, over_all
 
 SHOWN = 5
 """Number of doubtful files that a run names."""
+
+IMAGES_AT_ONCE = 4
+"""Images that a process decodes in one go; volumes come one by one."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class CaseStore:
 
     def __init__(self, locations: Mapping[str, _Location], refs: Mapping[str, CaseRef]) -> None:
         self._locations, self._refs = dict(locations), dict(refs)
+        self._shards = list({id(location.shard): location.shard for location in self._locations.values()}.values())
 
     @classmethod
     def build(
@@ -56,8 +64,9 @@ class CaseStore:
         refs: Iterable[CaseRef],
         folder: Path | None = None,
         reporter: Reporter | None = None,
+        threads: int | None = None,
     ) -> CaseStore:
-        """Open the cache of these cases, and decode what is missing (phase "decode").
+        """Open the cache of these cases, and decode what is missing (phase "decode"), on all cores that are free to this process.
 
         Several processes may call it at once: one decodes, the others wait.
 
@@ -66,6 +75,7 @@ class CaseStore:
             refs: the cases.
             folder: folder of the shards; `<cache>/cases` by default.
             reporter: receives progress.
+            threads: processes that decode; see `free_cores`. The arrays don't depend on their number.
 
         Raises:
             CaseError: if a case cannot be read or is not what its card promises; names the files.
@@ -79,7 +89,7 @@ class CaseStore:
         for name in dict.fromkeys(ref.dataset for ref in by_key.values()):
             of_dataset = [ref for ref in by_key.values() if ref.dataset == name]
             home = folder / f"{name}-{decoding_key(datasets[name])[:16]}"
-            locations |= _open(home, datasets[name], of_dataset, contents, memory, reporter)
+            locations |= _open(home, datasets[name], of_dataset, contents, memory, reporter, free_cores(threads))
         return cls(locations, by_key)
 
     @property
@@ -102,7 +112,7 @@ class CaseStore:
 
     def check_sizes(self) -> None:
         """Raise DamagedShard if a file was cut while the store maps it: reading beyond its end would kill the process."""
-        for shard in {id(location.shard): location.shard for location in self._locations.values()}.values():
+        for shard in self._shards:
             shard.check_size()
 
     def shape(self, ref: CaseRef) -> tuple[int, ...]:
@@ -195,13 +205,14 @@ def _open(
     contents: Mapping[str, str],
     memory: HashMemory,
     reporter: Reporter,
+    workers: int,
 ) -> dict[str, _Location]:
     """Return where each case is stored; decode the cases that no intact shard contains."""
     stored, missing = _look_up(home, refs, contents, memory)
     if not missing:
         return stored
     try:
-        return _complete(home, dataset, refs, contents, memory, reporter)
+        return _complete(home, dataset, refs, contents, memory, reporter, workers)
     except OSError as error:
         if error.errno not in (*NO_ROOM, *NOT_ALLOWED):
             raise
@@ -218,6 +229,7 @@ def _complete(
     contents: Mapping[str, str],
     memory: HashMemory,
     reporter: Reporter,
+    workers: int,
 ) -> dict[str, _Location]:
     """Decode the cases that no intact shard contains, and return where each case is stored."""
     home.mkdir(parents=True, exist_ok=True)
@@ -233,7 +245,7 @@ def _complete(
             for draft in home.glob(".draft-*"):  # left by a killed process: nobody else writes while we hold the lock
                 shutil.rmtree(draft)
             reporter.phase("decode", len(missing))
-            write_shard(home, _decoded(dataset, missing, contents, reporter))
+            write_shard(home, _decoded(dataset, missing, contents, reporter, workers))
             reporter.end()
             stored, missing = _look_up(home, refs, contents, memory, reporter)
     finally:
@@ -271,19 +283,42 @@ def _look_up(
 
 
 def _decoded(
-    dataset: Dataset, refs: Sequence[CaseRef], contents: Mapping[str, str], reporter: Reporter
+    dataset: Dataset, refs: Sequence[CaseRef], contents: Mapping[str, str], reporter: Reporter, workers: int
 ) -> Iterator[tuple[str, Case]]:
     doubts: list[str] = []
-    for done, ref in enumerate(refs, 1):
-        check_pngs(dataset, ref)
-        with calling(dataset, "read"):
-            case = returned(dataset, "read", dataset.read(ref), Case)
-        check_case(case, ref, dataset)
-        with calling(dataset, "remarks"):
-            doubts += [remark.message for remark in dataset.remarks(ref)]
-        yield contents[ref.key], case
-        reporter.advance(done)
+    batch = IMAGES_AT_ONCE if dataset.card.dims == 2 else 1
+    done = over_all(partial(_decoded_case, dataset), refs, workers=workers, batch=batch)
+    for number, (ref, decoded) in enumerate(zip(refs, done, strict=True), 1):
+        doubts += decoded.doubts
+        yield contents[ref.key], decoded.case(ref)
+        reporter.advance(number)
     for words in doubts[:SHOWN]:
         reporter.warn(words)
     if len(doubts) > SHOWN:
         reporter.warn(f"{len(doubts) - SHOWN} more doubtful files: bench data verify {dataset.card.name}")
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A checked case as plain arrays, which pass from process to process without shared memory."""
+
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8] | None
+    spacing: tuple[float, ...] | None
+    frame: Frame
+    doubts: list[str]
+
+    def case(self, ref: CaseRef) -> Case:
+        label = None if self.label is None else torch.from_numpy(self.label)
+        return Case(ref, torch.from_numpy(self.image), label, self.spacing, self.frame)
+
+
+def _decoded_case(dataset: Dataset, ref: CaseRef) -> _Decoded:
+    check_pngs(dataset, ref)
+    with calling(dataset, "read"):
+        case = returned(dataset, "read", dataset.read(ref), Case)
+    check_case(case, ref, dataset)
+    with calling(dataset, "remarks"):
+        doubts = [remark.message for remark in dataset.remarks(ref)]
+    label = None if case.label is None else case.label.numpy()
+    return _Decoded(case.image.numpy(), label, case.spacing, case.frame, doubts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
 """Axes of the four flips; the first is the identity."""
 
 THUMBNAIL = 64
+
+DETAILS_KEPT = 4096
+"""Images whose details are kept while pairs are compared, 16 kB each."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ def near_pairs(prints: Sequence[Print], distance: int, likeness: float) -> Itera
     if len(usable) < 2:
         return
     hashes = np.stack([prints[n].hashes for n in usable])
+    details = lru_cache(maxsize=DETAILS_KEPT)(lambda number: _details(prints[number].thumbnail))
     for position, first in enumerate(usable[:-1]):
         bits = np.bitwise_count(hashes[position + 1 :] ^ hashes[position, 0])
         for row in np.flatnonzero(bits.min(1) <= distance):
@@ -92,7 +97,7 @@ def near_pairs(prints: Sequence[Print], distance: int, likeness: float) -> Itera
             if a.shape != b.shape or a.content == b.content:
                 continue
             close = [flip for flip in range(len(FLIPS)) if bits[row, flip] <= distance]
-            like, flip = max((correlation(a, b, FLIPS[flip]), -flip) for flip in close)
+            like, flip = max((_correlation(details(first), details(second), FLIPS[flip]), -flip) for flip in close)
             if like >= likeness:
                 yield int(first), second, -flip, int(bits[row, -flip]), like
 
@@ -103,7 +108,10 @@ def correlation(a: Print, b: Print, axes: tuple[int, ...] = ()) -> float:
     Details are what remains after subtracting the mean over 9x9 neighbours: images from the same machine share their broad
     course of brightness.
     """
-    first, second = _details(a.thumbnail), _details(b.thumbnail)
+    return _correlation(_details(a.thumbnail), _details(b.thumbnail), axes)
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32], axes: tuple[int, ...]) -> float:
     norm = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float((first * np.flip(second, axes)).sum()) / norm if norm > 1e-12 else 0.0
 

@@ -170,11 +170,10 @@ class TrainingData:
             count = max(1, math.floor(stream.size * self._batch[stream.pool] + 0.5))
             groups: list[tuple[list[int], list[str]]] = [(rows, [])]
             if stream.per_domain:
-                split = [
-                    ([row for row in rows if int(self._domain[row]) == number], [domain])
-                    for number, domain in enumerate(self.task.domains)
-                ]
-                groups = [group for group in split if group[0]]
+                by_domain: dict[int, list[int]] = {}
+                for row, number in zip(rows, self._domain[rows].tolist(), strict=True):
+                    by_domain.setdefault(number, []).append(row)
+                groups = [(by_domain[number], [self.task.domains[number]]) for number in sorted(by_domain)]
             plan[name] = []
             for members, domain in groups:
                 with_foreground = [row for row in members if self._foreground.has(row)] if stream.foreground else []

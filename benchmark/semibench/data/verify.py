@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,10 @@ from semibench.data.hashes import HashMemory
 from semibench.data.png_checksums import check_pngs
 from semibench.discovery.guard import calling
 from semibench.reporting import Reporter
+from semibench.workers import free_cores, over_all
+
+CASES_AT_ONCE = 4
+"""Cases that a process reads in one go."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ def verify(
         reread: hash every file again and compare with the remembered hash.
         memory: remembered hashes; the cache's by default.
         reporter: receives progress.
+
+    Cases are read by as many processes as there are free cores.
     """
     reporter = Reporter() if reporter is None else reporter
     with calling(dataset, "inspect"):
@@ -84,8 +91,9 @@ def verify(
         reporter.phase("verify", len(readable))
         present: set[int] = set()
         empty = 0
-        for done, ref in enumerate(readable, 1):
-            values = _case(dataset, ref, findings)
+        checks = over_all(partial(_case, dataset), readable, workers=free_cores(), batch=CASES_AT_ONCE)
+        for done, (values, found) in enumerate(checks, 1):
+            findings += found
             if values is not None:
                 present |= values
                 empty += not (values - {0, IGNORE})
@@ -161,8 +169,9 @@ def _hashes(
             findings.append(Finding("error", "hash", case, message))
 
 
-def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] | None:
-    """Return the label values of a case; None if it has no label or cannot be read."""
+def _case(dataset: Dataset, ref: CaseRef) -> tuple[set[int] | None, list[Finding]]:
+    """Return the label values of a case (None if it has no label or cannot be read), and what is wrong with it."""
+    findings: list[Finding] = []
     try:
         check_pngs(dataset, ref)
         with calling(dataset, "read"):
@@ -173,8 +182,7 @@ def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] |
         with calling(dataset, "remarks"):
             findings += [Finding(remark.level, "case", ref.id, remark.message) for remark in dataset.remarks(ref)]
     except SemibenchError as error:
-        findings.append(Finding("error", "case", ref.id, one_line(error)))
-        return None
+        return None, [*findings, Finding("error", "case", ref.id, one_line(error))]
     if float(case.image.min()) == float(case.image.max()):
         findings.append(Finding("warning", "case", ref.id, "the image has only one value"))
     if (truth is not None) != ref.has_label:
@@ -185,7 +193,7 @@ def _case(dataset: Dataset, ref: CaseRef, findings: list[Finding]) -> set[int] |
             findings.append(Finding("error", "truth", ref.id, f"the label's native grid is {sizes}"))
         if truth.label.numel() and (highest := highest_class(truth.label, dataset)) >= len(dataset.card.classes):
             findings.append(Finding("error", "truth", ref.id, f"label value {highest} is not a class"))
-    return None if case.label is None else set(torch.unique(case.label).tolist())
+    return None if case.label is None else set(torch.unique(case.label).tolist()), findings
 
 
 def _splits(dataset: Dataset, refs: Sequence[CaseRef]) -> list[Finding]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from semibench.contracts.engine import Engine, EngineOptions, Job, Outcome
 from semibench.matrix.supervision import Handle, Supervised
 from semibench.matrix.worker import run_in_process
+from semibench.process import own_cores
 
 WARM = ["semibench.matrix.warm"]
 
@@ -64,9 +65,7 @@ class Local(Engine):
             return
         threads = max(job.threads for job in jobs)
         self.gpus = [1.0] * (visible_gpus() if any(job.gpus > 0 for job in jobs) else 0)
-        self.slots = self.options.jobs or max(
-            1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // threads
-        )
+        self.slots = self.options.jobs or max(1, own_cores() // threads)
 
     def poll(self) -> list[Outcome]:
         ended, self.dropped = self.dropped, []

@@ -6,7 +6,6 @@ worker cannot leave a partial write there.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import logging
 import os
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from semibench.contracts.engine import Ending
 from semibench.contracts.errors import BusyError, LayoutError, UnsupportedError, one_line
 from semibench.files import read_json, write_json
-from semibench.process import STOP, environment, interrupt, on_signals
+from semibench.process import STOP, die_with_parent, environment, interrupt, on_signals
 from semibench.reporting import Reporter
 from semibench.run.request import Cell
 from semibench.runfolder.state import host_digest
@@ -37,8 +36,6 @@ BUSY = 60.0
 
 PROGRESS_EVERY = 1.0
 """Seconds between two writes of progress.json."""
-
-PR_SET_PDEATHSIG = 1
 
 LONGEST_REASON = 600
 """Largest number of characters of an error message in the outcome of a cell."""
@@ -161,12 +158,6 @@ def begin(folder: Path, *, session: bool = True) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True
     )
-
-
-def die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent process ends for any reason (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_in_process(folder: Path, attempt: str, variables: Mapping[str, str]) -> None:

@@ -63,12 +63,14 @@ def assemble(
     card, dims, recipe = resolved.names.card, resolved.names.dims, resolved.options.recipe
     datasets: dict[str, Dataset] = dict(resolved.data.catalog.datasets)
     real_cases = unique(ref for refs in split.roles().values() for ref in refs)
-    store = CaseStore.build(datasets, real_cases, reporter=reporter)
+    threads = resolved.request.threads
+    store = CaseStore.build(datasets, real_cases, reporter=reporter, threads=threads)
     synthesised = _synthetic(resolved, split, store, datasets, device, machine, reporter)
     if synthesised is not None:
         datasets[synthesised.dataset.card.name] = synthesised.dataset
         split = replace(split, unlabeled=split.unlabeled + tuple(synthesised.dataset.index()))
-        store = CaseStore.build(datasets, unique((*real_cases, *split.unlabeled)), reporter=reporter)
+        every = unique((*real_cases, *split.unlabeled))
+        store = CaseStore.build(datasets, every, reporter=reporter, threads=threads)
         write_json(folder / SYNTHETIC_FILE, synthesised.record | {"folder": str(synthesised.folder)})
     SplitRecord.of(split).to_disk(folder)
 

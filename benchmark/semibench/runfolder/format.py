@@ -66,6 +66,12 @@ class FolderRecord(Record):
             NewerFormatError: if a newer Semibench wrote it.
             RunFolderError: if it isn't such a record.
         """
+        try:  # a file of this version is parsed once
+            record = cls.model_validate_json(data)
+            if "format" in record.model_fields_set and record.format == FORMAT:
+                return record
+        except ValidationError:
+            pass
         try:
             loaded = json_object(data, where)
         except DamagedFileError as error:

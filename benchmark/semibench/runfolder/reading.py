@@ -68,9 +68,19 @@ class RunFolder:
         return Status.from_disk(self.path)
 
     @cached_property
+    def recorded_provenance(self) -> Provenance | None:
+        """provenance.json; None if it isn't written yet."""
+        return Provenance.from_disk(self.path)
+
+    @property
     def provenance(self) -> Provenance:
         """provenance.json; empty if it isn't written yet."""
-        return Provenance.from_disk(self.path) or Provenance()
+        return self.recorded_provenance or Provenance()
+
+    @cached_property
+    def key(self) -> str:
+        """The run key, computed once."""
+        return self.spec.key
 
     @cached_property
     def split(self) -> SplitRecord | None:
@@ -118,10 +128,10 @@ class RunFolder:
             RunFolderError: if they don't.
         """
         status, split, result = self.recorded_status, self.split, self.result
-        provenance = Provenance.from_disk(self.path)
-        if result is not None and result.key not in (None, self.spec.key):
+        provenance = self.recorded_provenance
+        if result is not None and result.key not in (None, self.key):
             raise self._fault(
-                f"{Result.FILE} belongs to run {str(result.key)[:SHORT]}, {SPEC_FILE} is run {self.spec.key[:SHORT]}"
+                f"{Result.FILE} belongs to run {str(result.key)[:SHORT]}, {SPEC_FILE} is run {self.key[:SHORT]}"
             )
         if result is not None and status is None:
             raise self._fault(f"there is a {Result.FILE} but no {Status.FILE}")

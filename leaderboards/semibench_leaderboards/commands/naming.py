@@ -65,11 +65,12 @@ def folders_of(name: str, runs: Path) -> list[Path]:
 
 
 def report_left_out(runs: Path) -> None:
-    """Prints, on standard error, the run folders that can't be read and those that are copies of another one."""
+    """Prints, on standard error, the run folders that can't be read and those that are copies of another one. The runs were just
+    read."""
     from semibench.cli.console import stderr
     from semibench_leaderboards.reading.records import left_out
 
-    for line in left_out(runs):
+    for line in left_out(runs, refresh=False):
         stderr().show(line, style="yellow", soft_wrap=True)
 
 

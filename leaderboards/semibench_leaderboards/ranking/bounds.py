@@ -25,6 +25,11 @@ def roles() -> dict[str, Role]:
     return {item.full_name: item.card.reference for item in registry().cards("methods") if item.card.reference}
 
 
+def lenders() -> set[str]:
+    """Full names of the methods whose runs may be bounds of other tracks."""
+    return {name for name, role in roles().items() if role in NO_LABEL_LEFT}
+
+
 def role_of(entry: Entry, by_method: Mapping[str, Role]) -> Role:
     """The role of an entry on the board of its own track."""
     return "control" if entry.is_control else by_method.get(entry.method.name, "")
@@ -44,15 +49,13 @@ def bounds_by_family(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]
     Reads one split for each row of a reference, and only where a family has several tracks.
     """
     every, by_method = list(records), roles()
-    tracks = {record.track: record.spec.track for record in every}
+    tracks = {record.track: record.of_track for record in every}
     families = {digest: family(track) for digest, track in tracks.items()}
     several = {name for name, count in Counter(families.values()).items() if count > 1}
     candidates = [
         record
         for record in every
-        if record.counts
-        and families[record.track] in several
-        and role_of(record.spec.entry, by_method) in NO_LABEL_LEFT
+        if record.counts and families[record.track] in several and role_of(record.entry, by_method) in NO_LABEL_LEFT
     ]
     found: dict[str, list[RunRecord]] = {}
     for runs in by_row(candidates).values():

@@ -12,6 +12,7 @@ from semibench.data.declared.naming import find_dataset, is_path
 from semibench.discovery.local_files import Reference
 from semibench.discovery.registry import registry
 from semibench_leaderboards.ranking.boards import Board, board_differences, boards
+from semibench_leaderboards.ranking.bounds import lenders
 from semibench_leaderboards.ranking.references import control_of
 from semibench_leaderboards.ranking.rows import Row
 from semibench_leaderboards.ranking.score_request import ScoreRequest
@@ -29,9 +30,9 @@ def chosen_runs(runs: Path, run_filter: RunFilter, *, scores: bool = True) -> li
     records = read_runs(runs, run_filter, scores=scores)
     if records:
         return records
-    every = read_runs(runs, scores=False)
+    every = read_runs(runs, scores=False, refresh=False)
     if not every:
-        broken = left_out(runs)
+        broken = left_out(runs, refresh=False)
         if broken:
             lines = "".join(f"\n{line}" for line in broken)
             raise UsageError(
@@ -76,9 +77,10 @@ def _check_filter(runs: Path, kind: str, value: Any, existing: set[Any]) -> None
 def chosen_boards(runs: Path, run_filter: RunFilter, request: ScoreRequest) -> list[Board]:
     """The boards of the runs that match. Raises UsageError where there are none, with the reason."""
     records = chosen_runs(runs, run_filter)
-    matching = boards(records, request, others=related_runs(runs, records) if run_filter.track else ())
+    others = related_runs(runs, records, methods=lenders()) if run_filter.track else ()
+    matching = boards(records, request, others=others)
     if not matching:
-        raise UsageError("\n".join(["none of the runs that match can be read", *left_out(runs)]))
+        raise UsageError("\n".join(["none of the runs that match can be read", *left_out(runs, refresh=False)]))
     return matching
 
 

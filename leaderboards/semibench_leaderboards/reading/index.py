@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import TypeAdapter
-
-from semibench.contracts.identity import SHORT, Entry, Replicate, RunSpec, Track
-from semibench.runfolder.format import SPEC_FILE, RunFolderError
-from semibench.runfolder.reading import MARKERS, RunFolder, reason_of
-from semibench.runfolder.records import Provenance, Result, ScoreSummary, SplitRecord, Status
+from semibench.contracts.identity import SHORT, Entry, Replicate, Track
+from semibench.runfolder.format import SPEC_FILE
+from semibench.runfolder.reading import MARKERS
+from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
 from semibench.runfolder.tables import SCORES_FILE
+from semibench.workers import free_cores, over_all
+from semibench_leaderboards.reading.indexed_folder import COLUMNS, read_folder
 from semibench_leaderboards.reading.run_filter import RunFilter
 
 NAME = ".index.sqlite"
@@ -30,6 +30,9 @@ VERSION = 5
 
 WAIT = 60.0
 """Seconds to wait for another process that writes the index."""
+
+READ_AT_ONCE = 50
+"""Run folders that a process reads in one go."""
 
 STAMPED = (SPEC_FILE, Status.FILE, Provenance.FILE, SplitRecord.FILE, Result.FILE, SCORES_FILE)
 """The files whose times and sizes show whether a folder has changed."""
@@ -53,11 +56,6 @@ CREATE TABLE IF NOT EXISTS cases (
 CREATE TABLE IF NOT EXISTS casesets (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
 
-COLUMNS = (
-    "folder", "stamp", "error", "key", "row", "track", "entry", "draw", "fold", "seed", "state", "ended", "code", "phantom",
-    "protocol", "dataset", "recipe", "method", "backbone", "status", "provenance", "split", "result", "copy_of",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Listed:
@@ -68,14 +66,19 @@ class Listed:
     key: str
     row: str
     track: str
-    spec: RunSpec
+    of_track: Track
+    entry: Entry
+    replicate: Replicate
     code: str
-    status: Status | None
+    state: str
+    """As status.json says it; "new" where there is none."""
+    status: str
+    """JSON; empty where there is none."""
     provenance: Provenance
     split: str
     """Digest of the drawn split; empty where none is recorded."""
-    result: Figures | None
-    """The result without its scores; None where there is none."""
+    result: str
+    """JSON of the result without its scores; empty where there is none."""
     scores: bytes
     """Packed JSON of the scores, or empty."""
 
@@ -174,7 +177,9 @@ class Index:
         gone = [name for name in known if name not in present]
         if not changed and not gone:
             return 0
-        read = [_read(self.runs / name, name, stamp) for name, stamp in sorted(changed)]
+        read = list(
+            over_all(partial(read_folder, self.runs), sorted(changed), workers=free_cores(), batch=READ_AT_ONCE)
+        )
         with self.transaction():
             drop = [(name,) for name in (*gone, *(name for name, _ in changed))]
             for table in ("runs", "scores", "cases"):
@@ -208,26 +213,28 @@ class Index:
             self._mark_copies()
 
     # ---- reading ---------------------------------------------------------------------------------------------------
-    def listed(self, run_filter: RunFilter, *, scores: bool) -> list[Listed]:
-        """The readable runs that match a filter."""
+    def listed(self, run_filter: RunFilter, *, scores: bool, methods: Collection[str] | None = None) -> list[Listed]:
+        """The readable runs that match a filter, of all methods or of those with these full names."""
         condition, values = _condition(run_filter)
+        if methods is not None:
+            condition += f" AND method IN ({', '.join('?' * len(methods))})"
+            values += methods
         packed = "scores.packed" if scores else "NULL"
         join = "LEFT JOIN scores ON scores.folder = runs.folder" if scores else ""
-        names = "runs.folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result"
+        names = "runs.folder, key, row, track, entry, draw, fold, seed, code, state, status, provenance, split, result"
         rows = self.connection.execute(
             f"SELECT {names}, {packed} FROM runs {join} WHERE {condition}", values
         ).fetchall()
         parts = self._parts({row[3] for row in rows}, {row[4] for row in rows})
+        # runs share these: each is made once
+        replicate = cache(lambda *axes: Replicate(**dict(zip(Replicate.model_fields, axes, strict=True))))
+        provenance = cache(Provenance.model_validate_json)
         return [
             Listed(
-                folder, key, row, track,
-                RunSpec.model_construct(
-                    track=parts[track], entry=parts[entry], replicate=Replicate.model_construct(draw=draw, fold=fold, seed=seed)
-                ),
-                code, Status.model_validate_json(status) if status else None, Provenance.model_validate_json(provenance),
-                split, Figures.model_validate_json(result) if result else None, packed or b"",
+                folder, key, row, track, parts[track], parts[entry], replicate(draw, fold, seed), code, state, status or "",
+                provenance(recorded), split, result or "", blob or b"",
             )
-            for folder, key, row, track, entry, draw, fold, seed, code, status, provenance, split, result, packed in rows
+            for folder, key, row, track, entry, draw, fold, seed, code, state, status, recorded, split, result, blob in rows
         ]  # fmt: skip
 
     def _parts(self, tracks: set[str], entries: set[str]) -> dict[str, Any]:
@@ -283,18 +290,6 @@ class Index:
         )
 
 
-@dataclass(frozen=True)
-class _Read:
-    """The contents of a run folder as rows of the tables."""
-
-    folder: str
-    values: tuple[Any, ...]
-    """In the order of COLUMNS."""
-    parts: dict[str, str]
-    """Digest -> JSON of the track and the entry."""
-    scores: bytes
-
-
 def _is_text(name: str) -> bool:
     """Whether a file name is UTF-8. The harness writes no other names."""
     try:
@@ -336,49 +331,3 @@ def _condition(run_filter: RunFilter) -> tuple[str, list[Any]]:
             parts.append(f"({name} = ? OR substr({name}, instr({name}, ':') + 1) = ?)")
             values += [str(value), str(value)]
     return " AND ".join(parts), values
-
-
-def _read(folder: Path, name: str, stamp: str) -> _Read:
-    try:
-        return _readable(folder, name, stamp)
-    except (
-        RunFolderError,
-        ValueError,
-        OSError,
-    ) as error:  # the last two: a spec without a recipe, a folder without permission
-        empty = dict.fromkeys(COLUMNS) | {"folder": name, "stamp": stamp, "error": reason_of(error, folder)}
-        return _Read(name, tuple(empty.values()), {}, b"")
-
-
-class Figures(Result):
-    """result.json without its scores, which are stored packed."""
-
-    scores: tuple[ScoreSummary, ...] = ()
-
-
-def _readable(folder: Path, name: str, stamp: str) -> _Read:
-    run = RunFolder(folder)
-    run.check()
-    spec, status, provenance, result = run.spec, run.recorded_status, run.provenance, run.result
-    track, entry = spec.track.digest(), spec.entry.digest()
-    values = {
-        "folder": name, "stamp": stamp, "error": None, "key": spec.key, "row": spec.row, "track": track, "entry": entry,
-        **spec.replicate.model_dump(mode="json"), "state": status.state if status else "new",
-        "ended": status.ended if status else None, "code": provenance.code, "phantom": int(spec.track.is_phantom),
-        "protocol": spec.track.protocol.name, "dataset": spec.track.dataset.name, "recipe": spec.recipe.name,
-        "method": spec.entry.method.name, "backbone": spec.entry.backbone.name,
-        "status": status.model_dump_json() if status else None, "provenance": provenance.model_dump_json(),
-        "split": run.split.digest if run.split else "", "copy_of": None,
-        "result": result.model_dump_json(exclude={"scores"}) if result else None,
-    }  # fmt: skip
-    parts = {track: spec.track.model_dump_json(), entry: spec.entry.model_dump_json()}
-    packed = zlib.compress(SCORES.dump_json(result.scores), 1) if result else b""
-    return _Read(name, tuple(values[column] for column in COLUMNS), parts, packed)
-
-
-SCORES = TypeAdapter(tuple[ScoreSummary, ...])
-
-
-def unpacked(scores: bytes) -> tuple[ScoreSummary, ...]:
-    """Unpacks the scores of a result."""
-    return SCORES.validate_json(zlib.decompress(scores)) if scores else ()

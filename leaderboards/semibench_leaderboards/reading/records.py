@@ -5,14 +5,14 @@ failed = [record.name for record in read_runs(Path("runs"), RunFilter(dataset="t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from semibench.contracts.errors import UsageError
-from semibench.contracts.identity import SHORT, RunSpec
+from semibench.contracts.identity import SHORT, Entry, Replicate, RunSpec, Track
 from semibench.runfolder.reading import ABANDONED, state_of
 from semibench.runfolder.records import (
     InferenceFigures,
@@ -24,7 +24,8 @@ from semibench.runfolder.records import (
     TrainingFigures,
 )
 from semibench.runfolder.state import State
-from semibench_leaderboards.reading.index import Index, Listed, unpacked
+from semibench_leaderboards.reading.index import Index, Listed
+from semibench_leaderboards.reading.indexed_folder import Figures, unpacked
 from semibench_leaderboards.reading.run_filter import RunFilter
 
 __all__ = ["DrawFold", "RunRecord", "chosen_run", "left_out", "read_runs", "related_runs"]
@@ -42,18 +43,32 @@ class RunRecord:
     row: str
     track: str
     folder: Path
-    spec: RunSpec
+    of_track: Track
+    entry: Entry
+    axes: Replicate
     state: State
     """A run that is recorded as running but whose process is gone is interrupted."""
-    status: Status | None
+    status_json: str = field(repr=False)
     provenance: Provenance
     split: str
     """Digest of the drawn split; empty where none is recorded."""
-    result: Result | None
-    """The result without its scores, which are in `scores`."""
+    result_json: str = field(repr=False)
     stale: bool = False
     """Whether the row has a newer run made with other code, so that this one doesn't count."""
     packed_scores: bytes = field(default=b"", repr=False, compare=False)
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        return RunSpec.model_construct(track=self.of_track, entry=self.entry, replicate=self.axes)
+
+    @cached_property
+    def status(self) -> Status | None:
+        return Status.model_validate_json(self.status_json) if self.status_json else None
+
+    @cached_property
+    def result(self) -> Result | None:
+        """The result without its scores, which are in `scores`."""
+        return Figures.model_validate_json(self.result_json) if self.result_json else None
 
     @cached_property
     def scores(self) -> tuple[ScoreSummary, ...]:
@@ -82,7 +97,7 @@ class RunRecord:
 
     @property
     def phantom(self) -> bool:
-        return self.spec.track.is_phantom
+        return self.of_track.is_phantom
 
     @property
     def recipe(self) -> str:
@@ -122,23 +137,23 @@ class RunRecord:
 
     @property
     def method(self) -> str:
-        return self.spec.entry.method.short
+        return self.entry.method.short
 
     @property
     def backbone(self) -> str:
-        return self.spec.entry.backbone.short
+        return self.entry.backbone.short
 
     @property
     def protocol(self) -> str:
-        return self.spec.track.protocol.short
+        return self.of_track.protocol.short
 
     @property
     def dataset(self) -> str:
-        return self.spec.track.dataset.short
+        return self.of_track.dataset.short
 
     @property
     def tuning(self) -> str:
-        return self.spec.track.tuning
+        return self.of_track.tuning
 
     @property
     def device(self) -> str:
@@ -148,13 +163,12 @@ class RunRecord:
     @property
     def replicate(self) -> tuple[int | None, int | None, int]:
         """(draw, fold, seed)."""
-        axes = self.spec.replicate
-        return axes.draw, axes.fold, axes.seed
+        return self.axes.draw, self.axes.fold, self.axes.seed
 
     @property
     def draw_fold(self) -> DrawFold:
         """(draw, fold). Runs of one track with the same one have the same test cases."""
-        return self.spec.replicate.draw, self.spec.replicate.fold
+        return self.axes.draw, self.axes.fold
 
     @property
     def name(self) -> str:
@@ -162,7 +176,9 @@ class RunRecord:
         return self.spec.name
 
 
-def read_runs(runs: Path, run_filter: RunFilter | None = None, *, scores: bool = True) -> list[RunRecord]:
+def read_runs(
+    runs: Path, run_filter: RunFilter | None = None, *, scores: bool = True, refresh: bool = True
+) -> list[RunRecord]:
     """The runs under a folder that match a filter, ordered by track, row and replicate.
 
     The index is refreshed first, so only folders with changed records are read. Folders that can't be read and copies of other
@@ -172,31 +188,46 @@ def read_runs(runs: Path, run_filter: RunFilter | None = None, *, scores: bool =
         runs: folder of the run folders.
         run_filter: which of them; None: all.
         scores: also load the score summaries.
+        refresh: False: the caller has just read runs of this folder, so its index isn't refreshed again.
 
     Raises:
         UsageError: there is no such folder.
     """
-    wanted = run_filter or RunFilter()
-    with _refreshed(runs) as index:
-        listed = index.listed(wanted, scores=scores)
-        newest = index.newest_codes(wanted)
+    return _read(runs, run_filter or RunFilter(), scores=scores, refresh=refresh)
+
+
+def _read(
+    runs: Path, wanted: RunFilter, *, methods: Collection[str] | None = None, scores: bool = True, refresh: bool
+) -> list[RunRecord]:
+    with _index(runs, refresh) as index:
+        listed = index.listed(wanted, methods=methods, scores=scores)
+        newest = index.newest_codes(wanted) if listed else {}
     records = [_record(runs, item, newest) for item in listed]
     return sorted(records, key=_order)
 
 
-def related_runs(runs: Path, records: Iterable[RunRecord]) -> list[RunRecord]:
-    """The runs of all tracks with the protocols and data sets of some runs; among them are references with all labels."""
+def related_runs(
+    runs: Path, records: Iterable[RunRecord], *, methods: Collection[str] | None = None
+) -> list[RunRecord]:
+    """The runs of all tracks with the protocols and data sets of some runs, which were just read; among them are references with
+    all labels.
+
+    methods: full names of the methods to which the answer is limited; None: all.
+    """
     pairs = dict.fromkeys((record.protocol, record.dataset) for record in records)
     return [
         record
         for protocol, dataset in pairs
-        for record in read_runs(runs, RunFilter(protocol=protocol, dataset=dataset))
+        for record in _read(runs, RunFilter(protocol=protocol, dataset=dataset), methods=methods, refresh=False)
     ]
 
 
-def left_out(runs: Path) -> list[str]:
-    """A line for each folder that isn't in the list of runs: folders that can't be read, with the reason, and copies."""
-    with _refreshed(runs) as index:
+def left_out(runs: Path, *, refresh: bool = True) -> list[str]:
+    """A line for each folder that isn't in the list of runs: folders that can't be read, with the reason, and copies.
+
+    refresh: as in `read_runs`.
+    """
+    with _index(runs, refresh) as index:
         broken, copies = index.broken(), index.copies()
     lines = [f"left out: {runs / name}: {why}" for name, why in broken.items()]
     return lines + [
@@ -228,20 +259,23 @@ def chosen_run(records: Sequence[RunRecord], key: str) -> RunRecord:
     raise UsageError(f"{len(matching)} runs have a key that begins with {key!r}: {listed}")
 
 
-def _refreshed(runs: Path) -> Index:
+def _index(runs: Path, refresh: bool) -> Index:
     if not runs.is_dir():
         raise UsageError(f"there is no folder {runs}; make runs with `bench run`, or name their folder with --runs")
     index = Index.of(runs)
-    index.refresh()
+    if refresh or index.file is None:
+        index.refresh()
     return index
 
 
 def _record(runs: Path, item: Listed, newest: Mapping[str, str]) -> RunRecord:
     folder = runs / item.folder
+    state = cast(State, item.state)
+    if state == "running":
+        state = state_of(folder, Status.model_validate_json(item.status))
     return RunRecord(
-        key=item.key, row=item.row, track=item.track, folder=folder, spec=item.spec,
-        state="new" if item.status is None else state_of(folder, item.status), status=item.status,
-        provenance=item.provenance, split=item.split, result=item.result,
+        key=item.key, row=item.row, track=item.track, folder=folder, of_track=item.of_track, entry=item.entry, axes=item.replicate,
+        state=state, status_json=item.status, provenance=item.provenance, split=item.split, result_json=item.result,
         stale=newest.get(item.row, item.code) != item.code, packed_scores=item.scores,
     )  # fmt: skip
 

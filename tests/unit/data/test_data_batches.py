@@ -17,6 +17,8 @@ from semibench.blocks import draw_geometry, gaussian_blur, resample, strong_view
 from semibench.blocks.views import cut_boxes
 from semibench.contracts.recipe import StrongPolicy, WeakPolicy
 from semibench.data.cache import CaseStore
+from semibench.data.foreground import POINTS, Foreground
+from semibench.data.pool import case_pool
 from semibench.data.sampling import Shuffle, seed_of
 from semibench.data.training import TrainingData
 
@@ -495,6 +497,29 @@ def test_foreground_is_held_by_the_asked_share_of_crops(shape: tuple[int, ...], 
         for iteration in range(12):
             holds = (data.batch(iteration)["labeled"].target == 1).flatten(1).any(1)
             assert bool(holds[:least].all())
+
+
+@pytest.mark.parametrize("shape", [(70, 60), (16, 18, 20)])
+def test_foreground_is_found_as_a_plain_search_finds_it(shape: tuple[int, ...]) -> None:
+    """Every POINTS-th voxel of a class in raster order, and the voxel that the draws name."""
+    generator = torch.Generator().manual_seed(3)
+    labels = [torch.randint(0, 3, shape, generator=generator, dtype=torch.uint8) for _ in range(2)]
+    labels += [torch.zeros(shape, dtype=torch.uint8), torch.full(shape, IGNORE, dtype=torch.uint8)]
+    found = Foreground(case_pool([label[None].float() for label in labels], labels, "cpu", 2**30))
+    assert [found.has(row) for row in range(4)] == [True, True, False, False]
+    expected = {}
+    for row, label in enumerate(labels):
+        voxels = {value: [at for at in np.ndindex(*shape) if label[at] == value] for value in (1, 2)}
+        expected[row] = [v[:: -(-len(v) // POINTS)] for v in voxels.values() if v]
+        assert [points.tolist() for points in found.points(row)] == [[list(at) for at in v] for v in expected[row]]
+    rows, needed = torch.tensor([1, 0, 2, 1]), torch.tensor([True, False, True, True])
+    chosen = found.voxels(rows, needed, torch.Generator().manual_seed(5)).tolist()
+    draws = torch.rand((4, 2), generator=torch.Generator().manual_seed(5), dtype=torch.float64).tolist()
+    nowhere = [-1] * len(shape)
+    for position, (row, (which, point)) in enumerate(zip(rows.tolist(), draws, strict=True)):
+        classes = expected[row] if bool(needed[position]) else []
+        voxels_of = classes[int(which * len(classes))] if classes else []
+        assert chosen[position] == (list(voxels_of[int(point * len(voxels_of))]) if voxels_of else nowhere)
 
 
 def test_slices_of_volumes_come_resized_with_their_neighbours() -> None:

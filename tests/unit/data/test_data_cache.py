@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,11 @@ from semibench import CaseError, CaseRef, DatasetOptions, PluginError, Split, Un
 from semibench.data.cache import CaseStore
 from semibench.data.catalog import DataCatalog, check_index
 from semibench.data.hashes import HashMemory, data_digest
+from semibench.data.shards import Shard
+from semibench.data.verify import verify
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
+from semibench.workers import over_all
 
 
 @pytest.fixture(autouse=True)
@@ -368,3 +372,53 @@ def test_a_published_split_of_unknown_cases_is_refused() -> None:
 
     with pytest.raises(PluginError, match="999"):
         DataCatalog({"toy": Published([(8, 8)])}).splits()
+
+
+# --- several processes ---
+
+
+def in_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets two forks do all but the first item."""
+    for module in ("cache", "verify"):
+        monkeypatch.setattr(f"semibench.data.{module}.over_all", partial(over_all, worth=0.0))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+
+
+def test_two_processes_decode_to_the_same_bytes_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a shard is a digest of all its bytes."""
+    dataset = Procedural([(9, 5), (4, 8)] * 6)
+    alone = CaseStore.build({"toy": dataset}, dataset.index(), tmp_path / "alone", threads=1)
+    in_forks(monkeypatch)
+    both = CaseStore.build({"toy": dataset}, dataset.index(), tmp_path / "both")
+    assert dataset.reads == 12 + 1, "the first case is decoded here, the others in forks"
+    shards = [[path.name for path in sorted((tmp_path / name).glob("*/shard-*"))] for name in ("alone", "both")]
+    assert shards[0] == shards[1] != []
+    for ref in dataset.index():
+        one, other = alone.case(ref), both.case(ref)
+        assert torch.equal(one.image, other.image) and torch.equal(one.label, other.label)
+        assert (one.spacing, one.frame) == (other.spacing, other.frame)
+
+
+def test_a_damaged_case_in_a_fork_is_told_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cases(tmp_path, 8)
+    (tmp_path / "label" / "c5.npy").write_bytes(b"no array")
+    dataset = Filed(tmp_path)
+    said = []
+    for fork in (False, True):
+        if fork:
+            in_forks(monkeypatch)
+        with pytest.raises(CaseError, match=r"c5\.npy") as caught:
+            CaseStore.build({"toy": dataset}, dataset.index())
+        said.append((str(caught.value), verify(dataset)))
+    assert said[0] == said[1]
+
+
+def test_the_files_of_a_cache_are_checked_once_however_many_cases_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each batch all files are looked at; a look per case would make batches slower with the size of the data set."""
+    dataset = Procedural([(4, 4)] * 30)
+    store = CaseStore.build({"toy": dataset}, dataset.index())
+    looks: list[Shard] = []
+    monkeypatch.setattr(Shard, "check_size", lambda shard: looks.append(shard))
+    store.check_sizes()
+    store.restrict(dataset.index()[:20]).check_sizes()
+    assert len(looks) == 2

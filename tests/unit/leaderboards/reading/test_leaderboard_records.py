@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,12 @@ from support.leaderboard_toys import spec_of, three_seeds, write_run
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import Score
+from semibench.workers import over_all
+from semibench_leaderboards.commands.naming import report_left_out
 from semibench_leaderboards.ranking.boards import boards
+from semibench_leaderboards.ranking.score_request import ScoreRequest
+from semibench_leaderboards.ranking.selecting import chosen_boards
+from semibench_leaderboards.reading import index as index_module
 from semibench_leaderboards.reading.cases import CasesError, ScoredMetric, case_scores
 from semibench_leaderboards.reading.index import NAME, Index
 from semibench_leaderboards.reading.records import chosen_run, left_out, read_runs
@@ -45,6 +51,40 @@ def test_the_index_follows_the_folders(tmp_path: Path) -> None:
         assert index.refresh() == 0
     shutil.rmtree(folder)
     assert [record.method for record in read_runs(tmp_path)] == ["beta"]
+
+
+def test_two_processes_read_folders_to_the_same_index_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged folders and copies, too."""
+    for seed in range(4):
+        write_run(tmp_path, [0.5, 0.1 * seed], spec_of("alpha", seed=seed))
+    shutil.copytree(write_run(tmp_path, [0.5], spec_of("beta")), tmp_path / "copy")
+    (write_run(tmp_path, [0.5], spec_of("gamma")) / "result.json").write_text("{}")
+    dumps = []
+    for fork in (False, True):
+        if fork:
+            over_all_in_forks = partial(over_all, worth=0.0)
+            monkeypatch.setattr("semibench_leaderboards.reading.index.over_all", over_all_in_forks)
+            monkeypatch.setattr("semibench_leaderboards.reading.index.READ_AT_ONCE", 2)
+            monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        with Index(tmp_path, None) as index:
+            assert index.refresh() == 7
+            dumps.append(list(index.connection.iterdump()))
+    assert dumps[0] == dumps[1]
+
+
+def test_a_board_is_made_with_one_look_at_the_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look takes six system calls for each run, so that a second one would be felt with ten thousand runs."""
+    three_seeds(tmp_path, "alpha", [[0.5], [0.6]])
+    write_run(tmp_path, [0.5], spec_of("alpha", labeled=1.0))
+    looks: list[str] = []
+    plain = index_module._stamp
+    monkeypatch.setattr(index_module, "_stamp", lambda folder: looks.append(folder) or plain(folder))
+    track = spec_of("alpha").track.digest()
+    (board,) = chosen_boards(tmp_path, RunFilter(track=track), ScoreRequest())
+    report_left_out(tmp_path)
+    assert len(board.own_rows) == 1 and sorted(looks) == sorted(
+        {str(tmp_path / path.name) for path in tmp_path.glob("[!.]*")}
+    )
 
 
 def test_changed_cases_are_read_again(tmp_path: Path) -> None:
