@@ -62,7 +62,7 @@ QUICK = [
         dims=2,
         values={**ADAM, "iterations": 1200, "labeled_batch": 4, "unlabeled_batch": 4, "patch": [64, 64], "weak": TILTS,
                 **SHORT_SCHEDULES, "evaluate_every": 400, "checkpoint_every": 200, "widths": QUICK_WIDTHS,
-                "networks": SHORT_NETWORKS, "channels_last": True},
+                "networks": SHORT_NETWORKS},
     ),
     RecipeCard(  # the first command: a generator is trained, too, and the references run beside
         name="quick",

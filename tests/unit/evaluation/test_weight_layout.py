@@ -51,6 +51,18 @@ class Mostly(Net):
         self.table = nn.Parameter(torch.zeros(1000))
 
 
+class Normalised(Net):
+    """Its norm is slower in channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(6)
+
+    def between(self, maps: Tensor) -> Tensor:
+        found: Tensor = self.norm(maps)
+        return found
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_values_stay_and_convolutions_become_channels_last(dims) -> None:
     net, plain = Net(dims), Net(dims)
@@ -63,7 +75,7 @@ def test_values_stay_and_convolutions_become_channels_last(dims) -> None:
     assert lay_out(net, {}, network, 1)  # nothing is tried again
 
 
-@pytest.mark.parametrize("kind", [Viewing, ByLayout, Mostly])
+@pytest.mark.parametrize("kind", [Viewing, ByLayout, Mostly, Normalised])
 def test_networks_that_another_layout_would_break_or_not_help_keep_theirs(kind) -> None:
     net = kind()
     state = torch.get_rng_state()
