@@ -16,11 +16,11 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "fbe283e35ce99b5a5f1547d09857c4459fcd96d483676b1015d38fd081c62dae",
+        "87c187c472a18197bd91f74bb1f2e34d8cf3c7f8b98354106828b5e523f9bb58",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
-        "fa40a5fe9c77420811ed6bb9314c6576a8e7ab0a8868d2e86e308222d2ca5773",
+        "9d989b4dbe6bcf45f479401399efe5be78ec3843b57289d58e35c2664171e520",
     ),
     (
         {"protocol": "umda", "dataset": "mmwhs", "recipe": "smoke"},
@@ -32,7 +32,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"protocol": "similar", "dataset": "busi", "method": "supervised"},
-        "9770183183bb9577b981d4620115825b20d84599a342637302bbfddacd71feb0",
+        "5d8acd4cdc6f9d510f539a6b3586832d83a32067aedeaf6394ad76b3fe9f4430",
     ),
     (
         {"protocol": "semi-mdg", "dataset": "mnms", "recipe": "smoke", "seed": 2},
@@ -50,7 +50,7 @@ KEYS: list[tuple[dict[str, Any], str]] = [
             "protocol": "self", "dataset": "bus-bra", "method": "fixmatch", "draw": 1, "seed": 3, "settings": ("folds=5",),
             "fold": 2,
         },
-        "7cb7846cbb134b3b690e06398148181a84ee8d1233b06cd756dee82d12af2ef8",
+        "a209f062614bd23e39aec740d768af76d3611f29deae51fe5e5547ea67fd3124",
     ),
     (
         {"protocol": "ssmis", "dataset": "synapse", "method": "dtlp-net", "recipe": "smoke"},
