@@ -67,7 +67,7 @@ QUICK = [
     RecipeCard(  # the first command: a generator is trained, too, and the references run beside
         name="quick",
         protocols=("synthetic",),
-        values={"iterations": 240, "evaluate_every": 120, "checkpoint_every": 100},
+        values={"iterations": 400, "evaluate_every": 200, "checkpoint_every": 100},
         protocol={"count": 96},
     ),
     RecipeCard(

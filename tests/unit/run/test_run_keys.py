@@ -16,7 +16,7 @@ from semibench.run.resolve import resolve
 KEYS: list[tuple[dict[str, Any], str]] = [
     (
         {"protocol": "synthetic", "dataset": "tus"},
-        "87c187c472a18197bd91f74bb1f2e34d8cf3c7f8b98354106828b5e523f9bb58",
+        "e1420a9e909d962d58399f5b6855ff90bef32338e6a485067edb2b29b6a5f025",
     ),
     (
         {"protocol": "self", "dataset": "busi", "method": "cps", "settings": ("term.cross=0.7", "lr=0.02")},
