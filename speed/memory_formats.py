@@ -2,6 +2,7 @@
 
     python speed/memory_formats.py --turns 20 --norm instance    # as the recipe `quick` trains
     python speed/memory_formats.py --turns 20                    # with the networks' own norm, batch norm in most
+    python speed/memory_formats.py --turns 20 --passes           # forward passes, as inference makes them, in place of iterations
 
 The sizes are those of the recipe `quick`: 4 + 4 images of 64 x 64, 2 + 2 volumes of 32 x 32 x 32, its widths. Figures are medians
 of CPU time.
@@ -22,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--norm", choices=["batch", "instance", "group"], help="of networks that have a choice")
+    parser.add_argument("--passes", action="store_true", help="forward passes in place of iterations")
     args = parser.parse_args()
     tune_allocator()
     set_threads(1)
@@ -29,7 +31,9 @@ def main() -> None:
     for setting in SMALL:
         with tempfile.TemporaryDirectory() as folder:
             loops = {
-                str(last): small_loop(setting, args.turns, Path(folder) / str(last), args.norm, channels_last=last)
+                str(last): small_loop(
+                    setting, args.turns, Path(folder) / str(last), args.norm, passes=args.passes, channels_last=last
+                )
                 for last in (False, True)
             }
             found = medians(loops, args.turns)

@@ -173,6 +173,26 @@ class Bare:
 
 WARM = 2
 """Turns at the start that `medians` doesn't count."""
+
+
+class Passes(Bare):
+    """Forward passes of the first predictor on a batch in memory, as inference makes them, in place of iterations."""
+
+    def __init__(self, method: Method, recipe: Recipe, data: TrainingData, device: torch.device) -> None:
+        super().__init__(method, recipe, data, device)
+        method.eval()
+        self.predictor = next(iter(method.predictors().values()))
+        images = torch.rand(recipe.labeled_batch + recipe.unlabeled_batch, data.task.channels, *recipe.patch)
+        last = torch.channels_last if recipe.dims == 2 else torch.channels_last_3d
+        self.images = images.to(memory_format=last) if recipe.channels_last else images
+
+    def run(self, iterations: int) -> None:
+        """Makes so many passes."""
+        with torch.inference_mode():
+            for _ in range(iterations):
+                self.predictor(self.images)
+
+
 SMALL: tuple[tuple[str, str, int, float], ...] = (
     ("supervised", "unet", 2, 0.5),
     ("fixmatch", "unet", 2, 0.5),
@@ -187,10 +207,16 @@ SMALL: tuple[tuple[str, str, int, float], ...] = (
 
 
 def small_loop(
-    setting: tuple[str, str, int, float], turns: int, folder: Path, norm: str | None = None, **values: Any
+    setting: tuple[str, str, int, float],
+    turns: int,
+    folder: Path,
+    norm: str | None = None,
+    *,
+    passes: bool = False,
+    **values: Any,
 ) -> Bare:
     """Returns the bare loop of a small setting on the CPU, with the sizes of the recipe `quick`: 4 + 4 images of 64 x 64, 2 + 2
-    volumes of 32 x 32 x 32. values: of the recipe."""
+    volumes of 32 x 32 x 32. passes: forward passes in place of iterations. values: of the recipe."""
     (name, network, dims, width), device = setting, torch.device("cpu")
     method: type[Method] = registry().get("methods", name).resolve()
     patch, batch = ((64, 64), 4) if dims == 2 else ((32, 32, 32), 2)
@@ -204,7 +230,7 @@ def small_loop(
         **values,
     )
     data = training_data(recipe, method.streams, device, folder)
-    return Bare(built(name, network, data.task, device, width, norm), recipe, data, device)
+    return (Passes if passes else Bare)(built(name, network, data.task, device, width, norm), recipe, data, device)
 
 
 def medians(loops: Mapping[str, Bare], turns: int) -> dict[str, float]:

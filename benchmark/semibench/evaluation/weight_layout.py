@@ -11,8 +11,9 @@ from semibench.evaluation.network import Network, Predictor, probabilities
 from semibench.evaluation.scoring import evaluating
 from semibench.training.precision import weights_channels_last
 
-SLOW_NORMS = (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
-"""torch computes them by image, for which channels last must be copied: with them, inference takes 1.1 to 1.4 times as long."""
+SLOW_NORMS = (nn.InstanceNorm2d, nn.InstanceNorm3d)
+"""torch computes them by image, for which channels last must be copied: with them, a forward pass takes longer in channels last
+(`python speed/memory_formats.py --norm instance --passes`)."""
 
 ROUNDING = 1e-3
 """Largest difference of probabilities by which two layouts may round differently."""
@@ -21,10 +22,10 @@ ROUNDING = 1e-3
 def lay_out(model: nn.Module, predictors: Mapping[str, Predictor], network: Network, channels: int) -> bool:
     """Lay the weights of a model out as channels last where its convolutions are faster in this way, in place.
 
-    On a CPU networks with batch norm take .7 to .8 of the time in 2D, and less than before in 3D, too. Values don't change,
+    On a CPU networks with batch norm are faster in this way (`python speed/memory_formats.py --passes`). Values don't change,
     probabilities do by float rounding. Random images are predicted in both layouts: if a predictor fails in the new one, or
-    finds something else, the weights stay as they are. Models on other devices, with instance or group norm, or with most
-    weights outside convolutions aren't touched.
+    finds something else, the weights stay as they are. Models on other devices, with instance norm, or with most weights
+    outside convolutions aren't touched.
 
     Args:
         model: its weights are laid out anew.

@@ -11,7 +11,7 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Self
@@ -37,6 +37,16 @@ MOST_NAMES = 2**20
 
 ENDINGS = (".npz", ".npy", ".png", ".nii.gz", ".nii")
 """Endings of label map files."""
+
+
+MENTIONED = 4
+"""Most problems or names that a message lists."""
+
+
+def first_few(items: Sequence[str], separator: str = "; ") -> str:
+    """The first items in one line, and how many more there are."""
+    more = f" and {len(items) - MENTIONED} more" if len(items) > MENTIONED else ""
+    return separator.join(items[:MENTIONED]) + more
 
 
 class ContainerError(SemibenchError):

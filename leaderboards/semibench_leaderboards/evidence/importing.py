@@ -13,13 +13,11 @@ from semibench.contracts.identity import SHORT
 from semibench.runfolder.format import SPEC_FILE, RunFolderError, parse_spec
 from semibench.runfolder.reading import RunFolder
 from semibench.runfolder.records import Result, Status
-from semibench_leaderboards.evidence.containers import ContainerError, Zip
+from semibench_leaderboards.evidence.containers import ContainerError, Zip, first_few
 from semibench_leaderboards.evidence.export import MANIFEST, NEEDED, RECORDS, is_prediction, read_manifest
 from semibench_leaderboards.evidence.verify import file_problems
 
 Outcome = Literal["imported", "there already"]
-MENTIONED = 3
-"""How many problems an error lists."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,7 @@ def _belongs(name: str) -> bool:
 
 def _refuse(bundle: Path, problems: list[str]) -> None:
     if problems:
-        more = f" and {len(problems) - MENTIONED} more" if len(problems) > MENTIONED else ""
-        raise ContainerError(f"{bundle} can't be imported: {'; '.join(problems[:MENTIONED])}{more}")
+        raise ContainerError(f"{bundle} can't be imported: {first_few(problems)}")
 
 
 def _check_same(container: Zip, folder: Path, bundle: Path) -> None:

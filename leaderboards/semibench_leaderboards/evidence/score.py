@@ -34,7 +34,7 @@ from semibench.runfolder.records import (
 )
 from semibench.runfolder.tables import SCORES_FILE
 from semibench.runfolder.writing import StatusFile, write_table
-from semibench_leaderboards.evidence.containers import ENDINGS, Container, read_labels
+from semibench_leaderboards.evidence.containers import ENDINGS, Container, first_few, read_labels
 from semibench_leaderboards.evidence.opening import RunInputs
 from semibench_leaderboards.evidence.requests import Submission
 from semibench_leaderboards.evidence.stored_predictions import checked_labels, score_labels
@@ -43,8 +43,6 @@ OWNER = "submitted"
 """Replaces the distribution in the names of entries made elsewhere, and the recipe of their track."""
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,60}$")
-MENTIONED = 5
-"""Most cases or files that an error lists."""
 
 
 def resolve_submission(submission: Submission, reporter: Reporter | None = None) -> tuple[Resolved, RunSpec]:
@@ -103,11 +101,11 @@ def files_by_case(container: Container, refs: Sequence[CaseRef]) -> dict[str, st
     repeated = {key: names for key, names in files.items() if len(names) > 1}
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of {len(refs)} test cases have no prediction: {_listed(missing)}")
+        problems.append(f"{len(missing)} of {len(refs)} test cases have no prediction: {first_few(missing, ', ')}")
     if unknown:
-        problems.append(f"{len(unknown)} files don't belong to a test case of this split: {_listed(unknown)}")
+        problems.append(f"{len(unknown)} files don't belong to a test case of this split: {first_few(unknown, ', ')}")
     if repeated:
-        listed = _listed([" and ".join(names) for names in repeated.values()])
+        listed = first_few([" and ".join(names) for names in repeated.values()], ", ")
         problems.append(f"{len(repeated)} cases have several files: {listed}")
     if problems:
         raise UsageError(
@@ -115,11 +113,6 @@ def files_by_case(container: Container, refs: Sequence[CaseRef]) -> dict[str, st
             "`bench score --list` prints the ids"
         )
     return {key: names[0] for key, names in files.items()}
-
-
-def _listed(items: Sequence[str]) -> str:
-    more = f" and {len(items) - MENTIONED} more" if len(items) > MENTIONED else ""
-    return ", ".join(items[:MENTIONED]) + more
 
 
 def score_submission(

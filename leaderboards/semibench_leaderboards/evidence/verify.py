@@ -20,7 +20,7 @@ from semibench.runfolder.format import SPEC_FILE, FolderRecord, RunFolderError, 
 from semibench.runfolder.provenance import plugin_used
 from semibench.runfolder.records import Provenance, Result, SplitRecord
 from semibench.runfolder.tables import SCORE_KEY, SCORES_FILE, parse_scores
-from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder
+from semibench_leaderboards.evidence.containers import Container, ContainerError, Folder, first_few
 from semibench_leaderboards.evidence.export import MANIFEST, NEEDED, read_manifest
 from semibench_leaderboards.evidence.opening import RunInputs, RunInputsError, open_inputs
 from semibench_leaderboards.evidence.stored_predictions import (
@@ -117,8 +117,7 @@ def verify_run(container: Container, data_root: Path | None = None, reporter: Re
 
 def _files(container: Container, verification: Verification) -> None:
     problems = file_problems(container)
-    listed_problems = "; ".join(problems[:4]) + (f" and {len(problems) - 4} more" if len(problems) > 4 else "")
-    text = listed_problems or f"{len(container.names()) - 1} files have the digests of the manifest"
+    text = first_few(problems) or f"{len(container.names()) - 1} files have the digests of the manifest"
     verification.add("files", "wrong" if problems else "ok", text)
 
 

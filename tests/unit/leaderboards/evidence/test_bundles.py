@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import stat
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from support.bundles import changed
 from support.command_line import bench
 
 from semibench.contracts.cases import CaseRef
@@ -27,7 +27,7 @@ from semibench.run.request import Cell
 from semibench_leaderboards.evidence import containers
 from semibench_leaderboards.evidence import score as submissions
 from semibench_leaderboards.evidence.containers import ContainerError, open_container, read_labels
-from semibench_leaderboards.evidence.export import MANIFEST, export
+from semibench_leaderboards.evidence.export import export
 from semibench_leaderboards.evidence.requests import Submission
 from semibench_leaderboards.evidence.rescore import rescore
 from semibench_leaderboards.evidence.score import files_by_case, score_submission
@@ -75,24 +75,6 @@ def bundle(submitted: Path, tmp_path: Path) -> Path:
 def verified(path: Path) -> Verification:
     with open_container(path) as container:
         return verify_run(container)
-
-
-def changed(bundle: Path, change: Callable[[dict[str, bytes]], None], *, digests: bool = True) -> Path:
-    """A copy of a bundle with other files; digests: the manifest is made to fit."""
-    with zipfile.ZipFile(bundle) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    change(files)
-    if digests:
-        manifest = json.loads(files[MANIFEST])
-        manifest["files"] = {
-            name: {"sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items() if name != MANIFEST
-        }
-        files[MANIFEST] = json.dumps(manifest).encode()
-    out = bundle.with_name("changed.zip")
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return out
 
 
 def wrong(found: Verification) -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.bundles import changed
 from support.command_line import bench
 from support.leaderboard_toys import write_run
 
@@ -29,20 +28,9 @@ def bundle(tmp_path: Path) -> Path:
     return tmp_path / "run.zip"
 
 
-def changed(bundle: Path, name: str, change: Callable[[bytes], bytes], *, digests: bool = True) -> Path:
-    """A copy of a bundle with one other file. digests: the manifest is made to fit."""
-    with zipfile.ZipFile(bundle) as archive:
-        files = {each: archive.read(each) for each in archive.namelist()}
-    files[name] = change(files.get(name, b""))
-    if digests:
-        manifest = json.loads(files[MANIFEST])
-        manifest["files"][name] = {"sha256": hashlib.sha256(files[name]).hexdigest()}
-        files[MANIFEST] = json.dumps(manifest).encode()
-    out = bundle.with_name("changed.zip")
-    with zipfile.ZipFile(out, "w") as archive:
-        for each, data in files.items():
-            archive.writestr(each, data)
-    return out
+def with_file(bundle: Path, name: str, change: Callable[[bytes], bytes], *, digests: bool = True) -> Path:
+    """A copy of a bundle with one other file."""
+    return changed(bundle, lambda files: files.update({name: change(files.get(name, b""))}), digests=digests)
 
 
 def test_an_imported_run_is_the_run(bundle: Path, tmp_path: Path) -> None:
@@ -96,7 +84,7 @@ def test_damaged_and_hostile_bundles_are_refused(
     bundle: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes], digests: bool, words: str
 ) -> None:
     with pytest.raises(ContainerError, match=words):
-        import_bundle(changed(bundle, name, change, digests=digests), tmp_path / "ours")
+        import_bundle(with_file(bundle, name, change, digests=digests), tmp_path / "ours")
     assert not (tmp_path / "ours").exists() or not list((tmp_path / "ours").iterdir())
 
 
@@ -107,7 +95,7 @@ def test_another_spec_under_the_same_key_is_refused(bundle: Path, tmp_path: Path
         return json.dumps(spec).encode()
 
     with pytest.raises(ContainerError, match="its manifest names the run"):
-        import_bundle(changed(bundle, "spec.json", other_seed), tmp_path / "ours")
+        import_bundle(with_file(bundle, "spec.json", other_seed), tmp_path / "ours")
 
 
 def test_the_commands(bundle: Path, tmp_path: Path) -> None:
