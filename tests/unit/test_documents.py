@@ -41,6 +41,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_documents_end_in_one_line_at_once(name: str) -> None:
     text, reason = MALFORMED[name]
@@ -59,6 +60,7 @@ def test_bytes_that_are_no_utf8_name_the_file(tmp_path: Path, content: bytes) ->
         read_document(tmp_path / "note.yaml", Note)
 
 
+@pytest.mark.slow
 def test_a_mark_at_the_start_and_harmless_aliases_are_read(tmp_path: Path) -> None:
     (tmp_path / "note.yaml").write_bytes(b"\xef\xbb\xbftext: &name Ada\n")
     assert read_document(tmp_path / "note.yaml", Note).text == "Ada"

@@ -50,6 +50,7 @@ def test_a_damaged_package_is_named_and_hides_no_other(
     assert "semibench:mean-teacher" in [item.full_name for item in found.cards("methods")]
 
 
+@pytest.mark.slow
 def test_commands_work_beside_a_damaged_package_and_the_doctor_names_it(tmp_path: Path) -> None:
     put(tmp_path / "site", b"[console_scripts]\nno sign here\n")
     environment = {"PYTHONPATH": with_tests(tmp_path / "site")}
@@ -61,6 +62,7 @@ def test_commands_work_beside_a_damaged_package_and_the_doctor_names_it(tmp_path
     assert shown in (DOCS / "plugin_errors.md").read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.slow
 def test_libraries_that_look_for_entry_points_can_be_imported(tmp_path: Path) -> None:
     put(tmp_path / "site", b"[console_scripts]\nno sign here\n")
     code = "import semibench, torch, semibench.process as p; p.quiet_mlflow(); import mlflow.tracking, optuna"

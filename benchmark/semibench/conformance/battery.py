@@ -150,6 +150,7 @@ def checks_of(
     kind: str | None = None,
     *,
     options: Mapping[str, Any] | None = None,
+    network: Mapping[str, Any] | None = None,
     known: Mapping[str, str] | None = None,
     slow: bool = False,
     plugins: Registry | None = None,
@@ -161,6 +162,7 @@ def checks_of(
         name: of the plug-in, or the folder of a data set of one's own.
         kind: "method" and so on; required if several kinds have a plug-in of this name.
         options: of a method, protocol or generator, to make it small.
+        network: options of a method's network. Default: an eighth of its width.
         known: fact -> why it is known to fail ("3d-fact": in 3D only); takes precedence over the class attribute
             `known_failures`.
         slow: also train a method for a while, in 2D if it supports that, and check what it learned (takes a minute).
@@ -189,6 +191,8 @@ def checks_of(
     if kind == "method":
         for dims, plain in method_subjects(plugins, item):
             subject = replace(plain, options={**cls.rehearsal_options, **given})
+            if network is not None:
+                subject = replace(subject, backbone_options=network)
             run = MethodRunSubject(subject, item)
             checks += [BoundCheck("method", name, dims, fact, subject) for fact in METHOD_CHECKS]
             checks += [BoundCheck("method", name, dims, fact, run) for fact in METHOD_RUN_CHECKS]

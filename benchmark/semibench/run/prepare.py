@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semibench.contracts.cases import Split
-from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, one_line
+from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, UsageError, one_line
 from semibench.contracts.identity import SHORT, RunSpec
 from semibench.discovery.guard import calling
 from semibench.discovery.registry import Registry, registry
@@ -126,7 +126,7 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
         estimate: also estimate the running time, from earlier runs on this machine or else from two iterations on noise.
 
     Raises:
-        UsageError: for a split that can't be used, and as in `resolve`.
+        UsageError: for a split or a way to compile that can't be used, and as in `resolve`.
         UnsupportedError: if the method can't do the task, and as in `resolve`.
     """
     from semibench.evaluation.run_scores import conventions_for
@@ -154,6 +154,7 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     resumes = _resumes(request, state)
     given = given_format(request, folder, resumes=resumes)
     warnings += _slow_precision(recipe, device)
+    _check_graphs(recipe, device)
     warnings += told(request, recipe, given, resumes=resumes)
     plan = Plan(resolved, split, folder, state, with_format(record, given), device, warnings, reasons)
     _check_method(resolved, split)
@@ -185,6 +186,15 @@ def _start_weights(resolved: Resolved) -> list[str]:
     expected = ", ".join(f"{file.name} ({file.sha256})" for file in item.card.weights)
     return [f"{resolved.request.weights} is another file than the published weights of {item.name}: its sha256 is {found}, "
             f"expected {expected}. The run starts from it all the same"]  # fmt: skip
+
+
+def _check_graphs(recipe: Recipe, device: torch.device) -> None:
+    """Raises UsageError for CUDA graphs where there is no CUDA."""
+    if recipe.compile == "cuda-graphs" and device.type != "cuda":
+        raise UsageError(
+            f"compile=cuda-graphs needs a CUDA device, and this run is on {device.type}: use --set compile=true, or --device cuda "
+            "where there is one"
+        )
 
 
 def _slow_precision(recipe: Recipe, device: torch.device) -> list[str]:

@@ -290,6 +290,8 @@ class _Training:
         method.train()
         self.watch.begin(iteration, clock, batch)
         self.optimise.begin(clock)
+        if self.recipe.compile == "cuda-graphs":
+            torch.compiler.cudagraph_mark_step_begin()  # results of the iteration before may be overwritten from here on
         with autocast(self.recipe.precision, self.device), calling(method, "step"):
             method.step(batch, clock, self.optimise)
         self.optimise.end()

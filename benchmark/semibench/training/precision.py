@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -96,15 +97,19 @@ def batch_channels_last(batch: Batch) -> Batch:
 
 
 @contextmanager
-def compiled(module: nn.Module, enabled: bool) -> Iterator[None]:
+def compiled(module: nn.Module, how: bool | Literal["cuda-graphs"]) -> Iterator[None]:
     """Compile the calls of every Backbone and Decoder of a method while the context lasts.
 
     This happens in place (`nn.Module.compile`), so that names in the state do not change. A separate call of `encode` is not
     compiled, but the decoder that uses its maps is.
+
+    Args:
+        module: the method.
+        how: the recipe's field `compile`.
     """
-    parts = [part for part in module.modules() if isinstance(part, Backbone | Decoder)] if enabled else []
+    parts = [part for part in module.modules() if isinstance(part, Backbone | Decoder)] if how else []
     for part in parts:
-        part.compile()
+        part.compile(mode="reduce-overhead" if how == "cuda-graphs" else None)
     try:
         yield
     finally:

@@ -167,6 +167,7 @@ def test_cutmix_and_paste(size: tuple[int, ...]) -> None:
     assert torch.equal(paste(a[:, 0], b[:, 0], mask).bool(), mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("law", "mean", "mean_log"), [("uniform", 1.609, 0.339), ("log-uniform", 1.192, 0.0)])
 def test_sides_of_cutmix_boxes_follow_the_published_law(law: RatioLaw, mean: float, mean_log: float) -> None:
     """A box of the share s and the ratio r fits at a uniform corner with probability (1 - sqrt(s r)) (1 - sqrt(s / r)); s is

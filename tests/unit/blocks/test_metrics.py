@@ -62,6 +62,7 @@ def off_from_medpy(a: np.ndarray, b: np.ndarray, spacing: tuple[float, ...] | No
     return off
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(pair=masks, sides=st.tuples(steps, steps, steps), use=st.booleans())
 def test_distances_agree_with_medpy(pair, sides, use) -> None:

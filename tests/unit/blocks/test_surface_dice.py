@@ -70,6 +70,7 @@ def test_empty_masks_count_as_in_the_other_overlaps() -> None:
     assert surface_dice(square, empty, None, 1) == surface_dice(empty, square, (1.0, 2.0), 1) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "spacing"),
     [((11, 9), (1.0, 1.0)), ((11, 9), (0.4, 1.3)), ((8, 9, 7), (1.0, 1.0, 1.0)), ((8, 9, 7), (3.0, 0.7, 0.7))],

@@ -66,6 +66,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resu
 # ---- fast ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["--help"], ["list"], ["list", "methods"], ["run", "--help"], ["data", "where", "tus"]]
 )
@@ -308,6 +309,7 @@ def test_doctor_is_content_with_a_healthy_installation_and_reads_the_store(
     assert "not readable as an MLflow store" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_plugin_in_a_distribution_of_its_own_is_found(tmp_path: Path) -> None:
     """A real installed distribution, in a real process."""
     info = tmp_path / "my_plugin-1.5.dist-info"

@@ -28,6 +28,7 @@ def record(*words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_preset_shows() -> None:
     plain, preset = planned("-m", "cps"), planned("-m", "cps", "--preset", "ssl4mis")
     assert "cps, no preset" in plain and "nothing: every setting has its default" in plain

@@ -115,6 +115,7 @@ def test_a_failing_part_is_one_line_that_names_its_package(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("third_party")
 def test_a_command_ends_as_it_wants_to() -> None:
     assert bench("leaving").exit_code == 4

@@ -345,12 +345,14 @@ BROKEN: list[tuple[type[Method], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fact", METHOD_CHECKS)
 def test_a_correct_method_passes(fact: str) -> None:
     torch.set_num_threads(1)
     assert METHOD_CHECKS[fact](MethodSubject(Good, Tiny)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "fact"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
 def test_a_broken_method_is_found(method: type[Method], fact: str) -> None:
     torch.set_num_threads(1)

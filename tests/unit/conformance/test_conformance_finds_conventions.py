@@ -109,6 +109,7 @@ def test_the_check_finds_its_fault_and_passes_a_sound_convention(fact: str) -> N
         CONVENTION_CHECKS[fact](ConventionSubject(broken, broken.card))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [item.name for item in registry().cards("conventions")])
 def test_the_built_in_conventions_keep_every_fact(name: str) -> None:
     assert {check.fact: check.reason() for check in checks_of(name, "convention")} == dict.fromkeys(

@@ -168,6 +168,7 @@ def test_every_check_of_registration_has_its_fault() -> None:
     assert set(REGISTRATION_FAULTS) == set(REGISTRATION_CHECKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fact", REGISTRATION_FAULTS)
 def test_faults_of_registration_are_found(fact: str) -> None:
     REGISTRATION_CHECKS[fact](HEALTHY)

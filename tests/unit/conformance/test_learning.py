@@ -91,6 +91,7 @@ class TeacherOfNoiseFrozen(Good):
             return super().losses(batch, clock)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "wrong"),
     [(LooksAtNoise, ["net"]), (LooksAtNoiseFrozen, []), (TeacherOfNoise, ["teacher"]), (TeacherOfNoiseFrozen, [])],

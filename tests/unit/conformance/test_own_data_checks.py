@@ -58,6 +58,7 @@ def test_files_that_cannot_be_read_are_counted_in_one_row(here: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_volumes_without_a_label_are_checked_too(here: Path) -> None:
     array_folder(here / "volumes")
     record = checked("./volumes")

@@ -307,6 +307,7 @@ def test_a_draft_of_a_killed_process_is_removed(own_cache: Path) -> None:
     assert not (home / ".draft-dead").exists()
 
 
+@pytest.mark.slow
 def test_the_revision_follows_code_and_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "packed"
     package.mkdir()

@@ -195,6 +195,7 @@ def test_official_layout_passes(layout: Layout, tmp_path: Path, verify: Callable
     assert [line for line in lines(result, "warning") if " count " not in line] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_damage_is_one_clear_line(

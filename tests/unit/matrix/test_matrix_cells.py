@@ -122,6 +122,7 @@ FEW: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_states_of_a_plan(tmp_path: Path) -> None:
     group = Group.model_validate(
         {"protocols": "self", "datasets": "tus", "methods": "supervised", "seeds": "0-6", **FEW}

@@ -26,6 +26,7 @@ def draw(protocol: Any, catalog: Toy, draw: int = 0, fold: int | None = None, **
     return split
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     groups=st.integers(12, 80),

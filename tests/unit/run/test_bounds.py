@@ -133,6 +133,7 @@ def test_records_of_terms_stay_as_they_were_written() -> None:
     assert isinstance(records["unsup"]["ramp"]["end"], int) and records["unsup"]["active"] == [0.25, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

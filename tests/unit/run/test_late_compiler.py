@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import copy, os, sys, traceback
 import torch
@@ -71,6 +73,7 @@ for check in (compiled_afterwards, a_module_of_it_is_loaded_once, a_function_of_
 """
 
 
+@pytest.mark.slow
 def test_the_compiler_is_imported_by_what_compiles_and_by_nothing_else() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

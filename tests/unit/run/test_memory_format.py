@@ -89,6 +89,7 @@ def test_nothing_is_timed_where_nothing_is_trained() -> None:
     assert memory_format.seconds_of(method, toys.ToyData(), toys.recipe(), CPU) == math.inf
 
 
+@pytest.mark.slow
 def test_a_trial_decides_once_and_is_recorded(
     tmp_path: Path, channels_last_wins: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,3 +148,10 @@ def test_what_a_plan_says(tmp_path: Path) -> None:
     assert planned(tmp_path, memory_format="channels_last").record.machine.memory_format == "channels_last"
     with pytest.raises(UsageError, match="can't try a recipe with compile=true"):
         planned(tmp_path, memory_format="auto", settings=("compile=true",))
+
+
+def test_graphs_need_cuda(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"compile=cuda-graphs needs a CUDA device, and this run is on cpu"):
+        planned(tmp_path, settings=("compile=cuda-graphs",))
+    with pytest.raises(UsageError, match="compile"):
+        planned(tmp_path, settings=("compile=sometimes",))

@@ -43,6 +43,7 @@ def test_a_drawn_split_is_as_ever() -> None:
     assert sorted({ref.group for ref in split.labeled})[:5] == LABELED_GROUPS
 
 
+@pytest.mark.slow
 def test_losses_of_a_short_run_are_as_ever(tmp_path: Path) -> None:
     plan = prepare(
         Request(

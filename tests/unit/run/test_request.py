@@ -52,6 +52,7 @@ def test_every_field_has_an_option_and_the_request_adds_none() -> None:
     assert set(Option.fields(Request)) == set(Request.model_fields)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(REQUESTS)
 def test_the_command_line_asks_for_the_same(request_: Request) -> None:

@@ -57,6 +57,7 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(VALUES)
 def test_every_value_comes_back(value: Any) -> None:
@@ -73,6 +74,7 @@ def test_what_people_would_write_is_written() -> None:
     assert write(datetime.date(2001, 2, 3)) == "2001-02-03"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a=2001-13-45", "a=!!int ''", "a=" + "[" * 2000, "a={[1]: 2}", "a=!!python/none 1"])
 def test_what_yaml_cannot_read_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a YAML value"):

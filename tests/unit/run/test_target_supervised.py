@@ -54,6 +54,7 @@ def spec(method: str, seed: int, **options: str) -> RunSpec:
     return base.model_copy(update={"track": base.track.model_copy(update={"protocol": protocol})})
 
 
+@pytest.mark.slow
 def test_boards_show_the_bound_beside_the_ranks(tmp_path: Path) -> None:
     gains = np.random.default_rng(0).uniform(0.3, 0.5, 12)
     for seed in range(3):

@@ -39,6 +39,7 @@ except TooLargeError as error:
 """
 
 
+@pytest.mark.slow
 def test_memory_is_bounded() -> None:
     """In a process of its own: what other tests have freed would serve the allocations, and nothing would grow."""
     done = subprocess.run([sys.executable, "-c", GREEDY], capture_output=True, text=True, timeout=120, check=True)

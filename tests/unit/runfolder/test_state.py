@@ -153,6 +153,7 @@ def write_split(file: Path, test: range) -> None:
     file.write_text(json.dumps({**split, "test": [ids[number] for number in test]}), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_on_another_split_is_stale_and_run_again(split_file: Path) -> None:
     write_split(split_file, range(3))
     values: dict[str, Any] = {

@@ -120,6 +120,7 @@ def test_a_run_goes_on_without_a_store_that_does_not_answer(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_away_is_told_once_and_its_runs_are_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_store_that_goes_away_is_told_once_and_its_runs_are_remembered(
     assert sorted(unmirrored(tmp_path / "runs", stuck)) == sorted(folders)
 
 
+@pytest.mark.slow
 def test_the_next_command_mirrors_what_a_store_missed(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     first, second = (write_run(runs, [0.5, 0.75], spec=spec_of(seed=seed)) for seed in range(2))
@@ -161,6 +163,7 @@ def test_the_next_command_mirrors_what_a_store_missed(tmp_path: Path) -> None:
     assert len(keys) == len(set(keys)) == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_gives_up_and_remembers(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "runs", [0.5, 0.75], spec=spec_of())
     code = "import sys; from semibench.tracking import worker; worker.QUIET_SECONDS = 1.0; worker.main(sys.argv[1])"
@@ -227,6 +230,7 @@ def cut_store(file: Path, *, runs: int) -> None:
         connection.commit()
 
 
+@pytest.mark.slow
 def test_a_store_whose_creation_was_cut_off_is_made_anew(tmp_path: Path) -> None:
     file, told = tmp_path / "mlflow.db", Told()
     cut_store(file, runs=0)

@@ -121,6 +121,7 @@ def artifacts(uri: str, run_id: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_everything_of_a_finished_run_is_in_mlflow(make: Callable[..., Path], store: str) -> None:
     folder = make(spec=spec_of(seed=1))
     run_id = mirror(folder, store)
@@ -198,6 +199,7 @@ def test_a_run_is_followed_from_start_to_end(make: Callable[..., Path], store: s
     assert [point.step for point in client.get_metric_history(started, "loss/supervised")] == list(range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "shown"), [("failed", "FAILED"), ("interrupted", "KILLED")])
 def test_failed_and_interrupted_runs_are_shown_so(
     make: Callable[..., Path], store: str, state: str, shown: str
@@ -212,6 +214,7 @@ def test_failed_and_interrupted_runs_are_shown_so(
         assert "semibench.error" not in open_store(store).get_run(run_id).data.tags
 
 
+@pytest.mark.slow
 def test_other_code_or_other_digits_are_another_run_and_the_old_one_is_stale(
     make: Callable[..., Path], store: str
 ) -> None:
@@ -229,6 +232,7 @@ def test_other_code_or_other_digits_are_another_run_and_the_old_one_is_stale(
     assert client.get_run(third).data.tags["semibench.state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_deleted_run_or_experiment_is_no_obstacle(make: Callable[..., Path], tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     folder = make()
@@ -242,6 +246,7 @@ def test_a_deleted_run_or_experiment_is_no_obstacle(make: Callable[..., Path], t
     assert client.get_run(mirror(folder, uri)).info.experiment_id == experiment
 
 
+@pytest.mark.slow
 def test_real_and_phantom_data_never_share_an_experiment(make: Callable[..., Path], store: str) -> None:
     real = mirror(make(spec=spec_of(seed=7, phantom=False)), store)
     phantom = mirror(make(spec=spec_of(seed=7)), store)

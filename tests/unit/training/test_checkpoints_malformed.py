@@ -86,6 +86,7 @@ CHANGES: dict[str, Callable[[Content], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_no_checkpoint_of_this_training_is_refused_in_words(folder: Path, name: str) -> None:
     edit(folder, CHANGES[name])

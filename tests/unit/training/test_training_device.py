@@ -117,6 +117,7 @@ def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called == [device.M_TRIM_THRESHOLD]
 
 
+@pytest.mark.slow
 def test_peak_memory_sees_a_peak_that_is_over() -> None:
     script = (
         "import torch; from semibench.training.device import PeakMemory\n"
@@ -129,6 +130,7 @@ def test_peak_memory_sees_a_peak_that_is_over() -> None:
     assert 150 < after - before < 300, "a tensor of 200 MB"
 
 
+@pytest.mark.slow
 def test_deterministic_settings() -> None:
     before = torch.are_deterministic_algorithms_enabled()
     try:

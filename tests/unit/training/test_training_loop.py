@@ -108,6 +108,7 @@ def test_seeding_is_pinned_and_reaches_all_generators() -> None:
     assert len(values) == len(moments)
 
 
+@pytest.mark.slow
 def test_two_trainings_with_one_seed_are_equal_bit_for_bit(tmp_path: Path) -> None:
     for kind in toys.METHODS.values():
         first, second = toys.build(kind), toys.build(kind)
@@ -122,6 +123,7 @@ def test_two_trainings_with_one_seed_are_equal_bit_for_bit(tmp_path: Path) -> No
         )
 
 
+@pytest.mark.slow
 def test_methods_learn(tmp_path: Path) -> None:
     for name, kind in toys.METHODS.items():
         method, data = toys.build(kind), toys.ToyData()
@@ -385,13 +387,17 @@ def test_channels_last_keeps_the_values_and_the_resume(tmp_path: Path) -> None:
 
 def test_compilation_is_of_backbones_and_decoders_and_ends_with_training(monkeypatch: pytest.MonkeyPatch) -> None:
     method, names = toys.build(WithBackbone), list(toys.build(WithBackbone).state_dict())
-    seen: list[str] = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self: seen.append(type(self).__name__))
+    seen: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: seen.append((type(self).__name__, mode)))
     with compiled(method, True):
         assert list(method.state_dict()) == names
     with compiled(method, False):
         pass
-    assert seen == ["ToyBackbone", "ToyDecoder"]
+    assert seen == [("ToyBackbone", None), ("ToyDecoder", None)]
+    seen.clear()
+    with compiled(method, "cuda-graphs"):
+        pass
+    assert seen == [("ToyBackbone", "reduce-overhead"), ("ToyDecoder", "reduce-overhead")]
 
 
 @pytest.mark.slow

@@ -172,6 +172,7 @@ def test_a_trial_that_another_process_gave_up_meanwhile_is_dropped(
     assert [trial.value for trial in study.optuna.get_trials()] == [None, 0.75]
 
 
+@pytest.mark.slow
 def test_equal_trials_have_no_best(values: list[float], tmp_path: Path) -> None:
     values += [0.5, 0.5, 0.5, 0.75]
     study = Study.open(spec(), tmp_path)
@@ -188,6 +189,7 @@ def test_equal_trials_have_no_best(values: list[float], tmp_path: Path) -> None:
     assert read_tuned(find_tuned("s", tmp_path)) == tuned
 
 
+@pytest.mark.slow
 def test_a_study_notes_its_store_without_a_password_and_however_it_is_named(
     values: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,7 @@ FOUND: dict[str, tuple[Make, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FOUND)
 def test_a_folder_that_cannot_be_used_is_one_line(what: str, tmp_path: Path) -> None:
     make, expected = FOUND[what]

@@ -186,6 +186,7 @@ def test_networks_that_cannot_serve_are_one_clear_line(
 # ---- MONAI ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", ["SegResNet", "DynUNet", "UNet"])
 def test_networks_of_monai_compute_what_they_compute_alone(name: str, dims: int) -> None:
@@ -269,6 +270,7 @@ def test_a_network_in_a_file_keeps_the_contract(tmp_path: Path, monkeypatch: pyt
     assert {check.dims for check in checks} == {0, 2}, "it is a 2D network"
 
 
+@pytest.mark.slow
 def test_the_checks_of_parts_leave_out_a_network_that_cannot_be_taken_apart() -> None:
     pytest.importorskip("monai")
     checks = [check for check in checks_of("monai:UNet") if check.dims != 3]

@@ -240,6 +240,7 @@ def test_labels_on_the_working_grid() -> None:
     np.testing.assert_array_equal(on_working(native, box, (4, 4)), np.repeat(np.repeat(native[1:3, 2:4], 2, 0), 2, 1))
 
 
+@pytest.mark.slow
 def test_cases_that_differ_most_are_drawn(bench: Bench, tmp_path: Path) -> None:
     from semibench_leaderboards.reading.records import read_runs
     from semibench_leaderboards.showing.case_pictures import Viewer

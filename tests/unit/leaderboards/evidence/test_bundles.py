@@ -84,6 +84,7 @@ def wrong(found: Verification) -> dict[str, str]:
 # ---- predictions made elsewhere ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_number_is_the_harness_s_and_the_row_says_submitted(submitted: Path, truths: dict[str, np.ndarray]) -> None:
     table = pd.read_parquet(submitted / "scores.parquet")
     dice = table[(table["metric"] == "dice") & (table["convention"] == "semibench-1")].set_index("case")["value"]
@@ -273,6 +274,7 @@ def test_two_exports_are_equal_and_agree_digit_for_digit(submitted: Path, bundle
         assert str(submitted).encode() not in b"".join(archive.read(name) for name in archive.namelist())
 
 
+@pytest.mark.slow
 def test_a_better_mean_a_better_case_and_a_changed_prediction_are_found(
     bundle: Path, truths: dict[str, np.ndarray]
 ) -> None:
@@ -303,6 +305,7 @@ def test_a_better_mean_a_better_case_and_a_changed_prediction_are_found(
     assert "was changed" in wrong(verified(changed(bundle, prediction, digests=False)))["files"]
 
 
+@pytest.mark.slow
 def test_another_key_split_or_data_and_lost_files_are_found(bundle: Path) -> None:
     def easier(files: dict[str, bytes]) -> None:
         split = json.loads(files["split.json"])
@@ -360,6 +363,7 @@ def test_a_run_without_predictions_or_an_end_is_not_exported(submitted: Path, tm
 # ---- another convention --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rescoring_adds_a_convention_and_finds_the_same_digits(submitted: Path, truths: dict[str, np.ndarray]) -> None:
     before = pd.read_parquet(submitted / "scores.parquet")
     names = set(before["convention"])
@@ -395,6 +399,7 @@ def test_what_cannot_be_rescored_says_why(submitted: Path, tmp_path: Path) -> No
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_commands(submitted: Path, truths: dict[str, np.ndarray], tmp_path: Path) -> None:
     runs = str(submitted.parent)
     out = tmp_path / "run.zip"

@@ -84,6 +84,7 @@ def surface_share(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -
     return float(near / (len(one) + len(other)))
 
 
+@pytest.mark.slow
 def test_another_tolerance_is_a_score_of_its_own_on_boards_and_in_evidence(here: Path) -> None:
     answer("data", "register", "mine", "./mydata")
     run = scored("mine")
@@ -106,6 +107,7 @@ def test_another_tolerance_is_a_score_of_its_own_on_boards_and_in_evidence(here:
     assert "agree digit for digit" in answer("verify", "run.zip")
 
 
+@pytest.mark.slow
 def test_a_folder_named_by_its_path_has_evidence(here: Path) -> None:
     run = scored("./mydata")
     answer("export", str(run), "--out", "run.zip")
@@ -117,6 +119,7 @@ def test_a_folder_named_by_its_path_has_evidence(here: Path) -> None:
     assert "NOT VERIFIED" in answer("verify", "run.zip", code=1), "other references are other data"
 
 
+@pytest.mark.slow
 def test_a_convention_in_a_file_is_on_boards_and_hides_no_other(here: Path) -> None:
     run = scored("./mydata", "-c", "semibench-1", "-c", "./narrow.py:Narrow")
     for name in ("local:narrow", "./narrow.py:Narrow"):

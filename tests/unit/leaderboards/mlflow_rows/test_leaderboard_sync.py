@@ -82,6 +82,7 @@ def parents(uri: str, track: str = "quick") -> Mapping[str, Any]:
     return {name: run for name, run in found.items() if run["tags"].get("semibench.kind") == "row"}
 
 
+@pytest.mark.slow
 def test_rows_are_parent_runs_with_the_figures_of_the_board(runs: Path, store: str) -> None:
     report = sync(runs, store)
     assert (report.tracks, report.rows, report.runs, report.mirrored, report.warnings) == (2, 4, 9, 9, [])
@@ -109,6 +110,7 @@ def test_rows_are_parent_runs_with_the_figures_of_the_board(runs: Path, store: s
     assert names[0] == names[1]  # the same columns for every ranked row
 
 
+@pytest.mark.slow
 def test_runs_are_nested_and_the_board_has_table_and_plots(runs: Path, store: str) -> None:
     sync(runs, store)
     (track,) = [found for name, found in everything(store).items() if "quick" in name]
@@ -131,6 +133,7 @@ def test_runs_are_nested_and_the_board_has_table_and_plots(runs: Path, store: st
     assert "PHANTOM DATA" in phantom[0].tags["mlflow.note.content"]
 
 
+@pytest.mark.slow
 def test_again_changes_nothing_and_a_new_run_changes_its_track_only(runs: Path, store: str) -> None:
     sync(runs, store)
     before = everything(store)
@@ -147,6 +150,7 @@ def test_again_changes_nothing_and_a_new_run_changes_its_track_only(runs: Path, 
     assert {found[name]["tags"]["rank"] for name in found} == {"1", "2", "3"}
 
 
+@pytest.mark.slow
 def test_a_figure_that_is_gone_becomes_nan(runs: Path, store: str) -> None:
     sync(runs, store)
     folder = next(record.folder for record in read_runs(runs, RunFilter(method="last")))
@@ -171,6 +175,7 @@ class CountingClient:
         return call
 
 
+@pytest.mark.slow
 def test_calls_of_mlflow_are_few(runs: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sync(runs, store, tracks=[])
     for record in read_runs(runs):
@@ -189,6 +194,7 @@ def test_calls_of_mlflow_are_few(runs: Path, store: str, monkeypatch: pytest.Mon
     assert not client.calls["log_batch"] and not client.calls["create_run"]
 
 
+@pytest.mark.slow
 def test_what_was_deleted_or_doubled_in_the_store_is_put_right(runs: Path, store: str) -> None:
     sync(runs, store)
     whole = everything(store)
@@ -205,6 +211,7 @@ def test_what_was_deleted_or_doubled_in_the_store_is_put_right(runs: Path, store
     assert everything(store) == whole
 
 
+@pytest.mark.slow
 def test_killed_half_way_it_is_done_again(runs: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*words: object) -> None:
         raise KeyboardInterrupt
@@ -232,6 +239,7 @@ def test_several_at_once_make_each_row_once(runs: Path, store: str) -> None:
     assert sync(runs, store).unchanged == 2
 
 
+@pytest.mark.slow
 def test_a_track_that_contradicts_itself_is_a_warning_and_the_others_are_written(runs: Path, store: str) -> None:
     write_run(
         runs, BASE, spec_of("other", recipe="smoke", phantom=True), stored_mean=0.9, ended="2026-02-01T00:00:00+00:00"
@@ -240,6 +248,7 @@ def test_a_track_that_contradicts_itself_is_a_warning_and_the_others_are_written
     assert report.tracks == 1 and "result.json says 0.900000" in report.warnings[0]
 
 
+@pytest.mark.slow
 def test_the_command(runs: Path, store: str) -> None:
     place = ("--runs", str(runs), "--tracking-uri", store)
     result = bench("leaderboard", "--sync", "--recipe", "quick", *place)
@@ -261,6 +270,7 @@ class Told(Reporter):
         self.warnings.append(message)
 
 
+@pytest.mark.slow
 def test_the_listener_writes_the_track_of_the_run(runs: Path, store: str) -> None:
     folder = next(record.folder for record in read_runs(runs, RunFilter(method="best")))
     update([folder], tracking_uri=store, reporter=Told())
@@ -300,6 +310,7 @@ def test_a_store_that_goes_away_in_a_sync_is_one_line(runs: Path) -> None:
     assert f"the MLflow store {address} failed" in answer.stderr and "once it works again" in answer.stderr
 
 
+@pytest.mark.slow
 def test_references_of_other_tracks_reach_the_rows(tmp_path: Path, store: str) -> None:
     """The board follows a run with all labels, though that is another track; a row of that track is not nested here."""
     runs, base = tmp_path / "more", np.linspace(0.3, 0.7, 12)

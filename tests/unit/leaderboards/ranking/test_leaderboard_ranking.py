@@ -69,6 +69,7 @@ def test_letters_by_hand() -> None:
     assert letters(["a", "b", "c"], {("a", "b"), ("b", "c")})[0] == {"a": "a", "b": "b", "c": "a"}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 9), st.randoms(use_true_random=False))
 def test_two_rows_share_a_letter_exactly_where_they_do_not_differ(count: int, random: object) -> None:

@@ -208,6 +208,7 @@ def test_no_folder_is_a_usage_error(tmp_path: Path) -> None:
         read_runs(tmp_path / "gone")
 
 
+@pytest.mark.slow
 def test_processes_share_a_fresh_index(tmp_path: Path) -> None:
     for method in ("alpha", "beta", "gamma"):
         three_seeds(tmp_path, method, [[0.1, 0.2]] * 3)

@@ -108,6 +108,7 @@ def test_nothing_is_loaded_from_elsewhere(evil: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_same_runs_same_bytes(evil: Path) -> None:
     assert render(ranked(evil)) == render(ranked(evil))
 
@@ -303,6 +304,7 @@ def test_an_interrupted_writing_is_taken_up(tmp_path: Path, monkeypatch: pytest.
     assert sorted(path.name for path in (tmp_path / "site").iterdir()) == ["a.html", "index.html", MARKER]
 
 
+@pytest.mark.slow
 def test_the_command(evil: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
     words = ["leaderboard", "--runs", str(evil), "--format", "html", "--out", str(out), "--viewer", "0"]
@@ -358,6 +360,7 @@ def test_the_line_makes_the_same_run(fields: dict[str, Any], monkeypatch: pytest
     assert resolve(seen[0]).spec.key == spec.key
 
 
+@pytest.mark.slow
 def test_references_on_the_page(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     three_seeds(runs, "cps", [BASE + 0.10, BASE + 0.11, BASE + 0.12])

@@ -57,6 +57,7 @@ def test_every_published_value_is_filled_once_or_excused() -> None:
     assert len(excused) < 60 and all(len(reason) > 20 for reason in excused.values())
 
 
+@pytest.mark.slow
 def test_every_method_of_every_table_is_a_row() -> None:
     for name in names():
         suite = load(name)
@@ -222,6 +223,7 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
     assert load("MGCC-I").name == "mgcc-i"
 
 
+@pytest.mark.slow
 def test_the_matrix_takes_suites(tmp_path: Path) -> None:
     from semibench.documents import parse_document
     from semibench.matrix.cells import MatrixFile
@@ -371,6 +373,7 @@ def test_all_labels_of_a_published_split() -> None:
         published(catalog, "toy-2+all")
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, of_another_package: Path) -> None:
 
     def run(*words: str) -> str:
@@ -415,6 +418,7 @@ def test_the_examples_of_the_pages_work(tmp_path: Path) -> None:
         exec(compile(code, page, "exec"), {"Path": Path, **known})
 
 
+@pytest.mark.slow
 def test_controls_of_a_suite(tmp_path: Path) -> None:
     """A suite, or a grid of it, asks for the controls too; they fill no published value and are rows of their own."""
     file = tmp_path / "mine.yaml"

@@ -81,6 +81,7 @@ def test_dilated_convolutions_are_those() -> None:
     assert [block.conv2.dilation[0] for block in encoder.layer3] == [1, 2, 2, 2, 2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "stride", "sides"),
     [
@@ -177,6 +178,7 @@ def test_the_other_stem_is_named_and_can_stay_fresh(tmp_path: Path) -> None:
     assert torch.equal(net.encoder.layer3[1].conv2.weight, state["layer3.1.conv2.weight"])
 
 
+@pytest.mark.slow
 def test_other_misfits_are_listed(tmp_path: Path) -> None:
     net = network(**SMALL)
     resnet = ResNet(18, width=1 / 16, deep_stem=True)

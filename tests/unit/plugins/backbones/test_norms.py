@@ -26,6 +26,7 @@ def parts(net: nn.Module) -> list[nn.Module]:
     return [net, net.new_decoder()]  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["instance", "group"])
 @pytest.mark.parametrize(("name", "dims"), NETWORKS)
 def test_without_batch_norm_training_and_inference_are_one_function(name: str, dims: int, norm: str) -> None:

@@ -85,6 +85,7 @@ def test_the_folds_of_a_published_split_are_an_axis_of_their_own(tmp_path: Path)
         Ssmis().draw(OneSet(data), Ssmis.Options(source="csc-pa-fold{fold}-258"), None, 5)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "settings"), [("busi", ("lesions_only=true", "phantom.cases=120")), ("udiat", ())])
 @pytest.mark.parametrize("labeled", [0.5, 0.25, 0.125])
 def test_five_folds_on_the_phantoms(dataset: str, settings: tuple[str, ...], labeled: float) -> None:

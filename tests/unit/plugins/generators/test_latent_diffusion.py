@@ -137,6 +137,7 @@ def test_ddim_times_are_evenly_spaced_and_checked() -> None:
 # Networks of the published setting
 
 
+@pytest.mark.slow
 def test_the_published_setting_maps_512_to_64() -> None:
     assert PAPER.size == (512, 512) and PAPER.latent_size == (64, 64)
     with torch.device("meta"):
@@ -226,6 +227,7 @@ def test_fit_is_deterministic_and_knows_when_it_is_done(
     assert _digest(directory / "denoiser.safetensors") != _digest(tmp_path / "denoiser.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["autoencoder", "denoiser"])
 def test_an_interrupted_fit_goes_on_with_the_same_digits(stage: str, tmp_path: Path) -> None:
     options = LatentDiffusionOptions(**{**TINY, "vae_steps": 12, "unet_steps": 12, "checkpoint_every": 3, "ema": 0.9})
@@ -272,6 +274,7 @@ def test_the_second_stage_leaves_the_autoencoder_alone(monkeypatch: pytest.Monke
     assert before == [_state_digest(made[0])]
 
 
+@pytest.mark.slow
 def test_losses_fall_and_latents_have_unit_deviation(tmp_path: Path) -> None:
     options = LatentDiffusionOptions(**{**PRESETS["smoke"], "vae_steps": 30, "unet_steps": 40, "ssim": 0.1})
     told: list[tuple[str, int, int]] = []

@@ -253,6 +253,7 @@ def test_a_data_set_without_a_phantom_says_so() -> None:
         Without.phantom(Without.Options(), PhantomOptions())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_cases_obey_the_card(name: str) -> None:
     card, data = CARD[name], make(name, cases=2 * SPECS[name].frames)
@@ -278,6 +279,7 @@ def test_cases_obey_the_card(name: str) -> None:
     assert seen == set(range(len(card.classes)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_a_case_is_the_same_whatever_the_number_and_order(name: str) -> None:
     few, many = make(name, cases=2), make(name, cases=30)
@@ -310,6 +312,7 @@ def test_stored_images_are_grey_levels(name: str) -> None:
     assert image.std() > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*IMAGES, *VOLUMES])
 def test_the_truth_alone_is_the_truth_of_the_image(name: str) -> None:
     data = make(name, cases=3)

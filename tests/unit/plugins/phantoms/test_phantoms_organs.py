@@ -53,6 +53,7 @@ def test_anterior_lies_in_front_of_posterior() -> None:
         assert (anterior > posterior.max()).mean() > 0.5 and (posterior < anterior.min()).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_left_and_right_follow_the_liver_and_organs_may_be_missing() -> None:
     classes, x = CARD["synapse"].classes, 2
     present: dict[str, list[bool]] = {"gallbladder": [], "spleen": [], "left kidney": [], "liver": []}

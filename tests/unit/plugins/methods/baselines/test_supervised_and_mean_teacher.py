@@ -103,6 +103,7 @@ def test_padding_of_unlabeled_samples_does_not_count() -> None:
     assert method.losses({**batch, "unlabeled": masked}, clock())["consistency"].item() == 0.0
 
 
+@pytest.mark.slow
 def test_supervised_fits_one_batch() -> None:
     torch.manual_seed(0)
     case = case_of(Supervised, backbone_options={"width": 0.5, "dropout": (0.0,) * 5})

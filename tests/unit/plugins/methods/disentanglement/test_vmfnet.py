@@ -44,6 +44,7 @@ def test_the_backbone_draws_its_input_first(case: MethodSubject) -> None:
     assert on == ("net",)
 
 
+@pytest.mark.slow
 def test_kernels_are_fitted_to_features_of_all_training_images_without_padding(case: MethodSubject) -> None:
     method, pools = case.build(), case.data().pools
     images = sum(len(samples.image) for samples in pools.batches("all"))

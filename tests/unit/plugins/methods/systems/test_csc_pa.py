@@ -81,6 +81,7 @@ def test_two_steps_an_iteration() -> None:
     assert {name for name, value in second.items() if value.requires_grad} == {"sup", "unsup"}, "the code detaches PAL"
 
 
+@pytest.mark.slow
 def test_stage_two_sends_no_gradient_into_stage_one() -> None:
     """With the graph of stage 1 still there, its logits get nothing from stage 2's losses."""
     cscpa = method()

@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Any
 
+import pytest
 import torch
 from support.methods_support import Collected, case_of, clock, quiet, samples
 from torch import Tensor
@@ -80,6 +81,7 @@ def test_every_pass_moves_the_statistics_on_request() -> None:
 BOTH = {"teachers": "t1+t2"}
 
 
+@pytest.mark.slow
 def test_one_teacher_or_both() -> None:
     """Eq. 10 by hand from the parts that `teach` returns. The default is teacher 1, "t1" has no share of teacher 2, and the
     ramp starts near there."""

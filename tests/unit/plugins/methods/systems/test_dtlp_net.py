@@ -329,6 +329,7 @@ def test_teaching() -> None:
     assert not any(value.requires_grad for value in (fusion, drawn, psi, second))
 
 
+@pytest.mark.slow
 def test_the_teacher_follows_encoder_and_theta() -> None:
     built = method()
     with torch.no_grad():

@@ -279,6 +279,7 @@ def test_a_backbone_without_taps_is_unsupported() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_few_steps_reduce_the_supervised_loss_and_state_survives() -> None:
     model = method(net={"depths": (0, 1, 2, 3)})
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)

@@ -89,6 +89,7 @@ def test_teacher_is_a_copy_in_the_first_steps() -> None:
         assert all(torch.allclose(one, other) for one, other in pairs) is same, step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["labeled", "extra-weak", "every-pass"])
 def test_which_passes_move_the_statistics(statistics: str) -> None:
     model, batch = method(statistics=statistics), given()
