@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import threading
 
 import pytest
 
-from semibench.process import STOP, interrupt, on_signals, stopping
+from semibench.process import NEW_OBJECTS, STOP, importing, interrupt, on_signals, stopping
 
 
 def python(code: str, **variables: str) -> str:
@@ -67,3 +68,17 @@ def test_another_thread_changes_no_handler() -> None:
     thread.start()
     thread.join()
     assert seen == [before] and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_cycles_are_seldom_sought_while_packages_are_imported() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    kept: list[list[int]] = []
+    try:
+        with pytest.raises(ImportError), importing():
+            assert gc.get_threshold()[0] == NEW_OBJECTS > 100 * before[0]
+            kept = [[] for _ in range(1000)]
+            raise ImportError
+        assert gc.get_threshold() == before and gc.isenabled()
+        assert gc.get_freeze_count() >= frozen + len(kept), "what was imported is looked through again"
+    finally:
+        gc.unfreeze()

@@ -22,6 +22,7 @@ from semibench.cli.options import DEBUG
 from semibench.cli.plugins_option import with_plugins
 from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageError
 from semibench.files import explain
+from semibench.process import importing
 from semibench.untrusted import printable
 
 EPILOG = (
@@ -193,5 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     second of the processor (a user who pressed Ctrl-C waits for it) and frees nothing that the end of the process doesn't free."""
     atexit.register(gc.freeze)
     tolerant_streams()
-    build()(args=None if arguments is None else list(arguments), prog_name="bench")
+    with importing():
+        app = build()
+    app(args=None if arguments is None else list(arguments), prog_name="bench")
     sys.exit(0)

@@ -12,7 +12,7 @@ from semibench.cli.console import emit, stderr, stdout
 from semibench.cli.generated import with_options
 from semibench.cli.options import Debug, Json
 from semibench.cli.progress import Screen, reporter_for
-from semibench.process import environment, interrupt, on_signals
+from semibench.process import environment, importing, interrupt, on_signals
 from semibench.run.request import KEPT, MOST, REPLICATES, Request
 
 if TYPE_CHECKING:
@@ -125,13 +125,15 @@ def _one(request: Request, reporter: Screen, mirror: MirrorBeside, *, as_json: b
     """Plans one run and executes it; returns what --json prints.
 
     brief: the plan differs from one that was shown before only in its replicate."""
-    from semibench.cli.plan_view import show_plan
-    from semibench.cli.results import show_result
-    from semibench.run.execute import execute
-    from semibench.run.prepare import prepare
+    with importing():
+        from semibench.cli.plan_view import show_plan
+        from semibench.cli.results import show_result
+        from semibench.run.execute import execute
+        from semibench.run.prepare import prepare
 
     with ended_in_order(reporter):
-        plan = prepare(request, reporter)
+        with importing():  # torch and the plug-ins, too
+            plan = prepare(request, reporter)
         show_plan(stderr(), plan.summary(), brief=brief)
         result = execute(plan, reporter, mirror)
     if not as_json:

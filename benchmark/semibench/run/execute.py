@@ -14,6 +14,7 @@ from pathlib import Path
 from semibench.contracts.errors import BusyError
 from semibench.contracts.identity import SHORT
 from semibench.discovery.registry import Registry, registry
+from semibench.process import importing
 from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
 from semibench.run.memory_format import recipe_to_train
@@ -122,13 +123,13 @@ def _guarded(plan: Plan, reporter: Reporter, mirror: MirrorBeside | None) -> Res
 
 
 def _work(plan: Plan, reporter: Reporter) -> records.Result:
-    from semibench.data.roots import cache_dir
-    from semibench.evaluation.run_scores import conventions_for, score_run
-    from semibench.run.illustration import illustrate
-    from semibench.run.timing import Timings, timing_key
-    from semibench.training.checkpoints import load_method
-    from semibench.training.cost import measure
-    from semibench.training.loop import train
+    with importing():
+        from semibench.data.roots import cache_dir
+        from semibench.evaluation.run_scores import conventions_for, score_run
+        from semibench.run.timing import Timings, timing_key
+        from semibench.training.checkpoints import load_method
+        from semibench.training.cost import measure
+        from semibench.training.loop import train
 
     resolved, request = plan.resolved, plan.resolved.request
     card, dims = resolved.names.card, resolved.names.dims
@@ -165,6 +166,8 @@ def _work(plan: Plan, reporter: Reporter) -> records.Result:
     write_table(plan.folder / SCORES_FILE, table)
     pictures: list[Path] = []
     if request.pictures:
+        with importing():  # matplotlib
+            from semibench.run.illustration import illustrate
         pictures = illustrate(
             plan.folder,
             method,

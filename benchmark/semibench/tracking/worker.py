@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
-from semibench.process import environment
+from semibench.process import environment, importing
 from semibench.reporting import Reporter
 from semibench.tracking.unmirrored import CLAIM, forget, remember
 
@@ -86,14 +86,18 @@ class Worker:
     def work(self) -> None:
         """Do what arrives, until the input ends."""
         try:
-            import mlflow.tracking  # noqa: F401  before anything is timed
+            with importing():
+                import mlflow.tracking  # noqa: F401  before anything is timed
         except Exception as error:
             self.gone = f"MLflow can't be imported: {type(error).__name__}: {error}"
+        first = True
         while (job := self.jobs.get()) is not None:
             self.current = job
-            with self.within(FILE_SECONDS if self.address.startswith("sqlite:") else QUIET_SECONDS):
+            limit = FILE_SECONDS if self.address.startswith("sqlite:") else QUIET_SECONDS
+            # the first time, MLflow imports what it needs for this kind of store
+            with self.within(limit), importing() if first else contextlib.nullcontext():
                 self.mirror(job)
-            self.current = None
+            self.current, first = None, False
             if self.jobs.empty() and time.monotonic() - self.announced > ANNOUNCE_EVERY:
                 self.announce()
         self.announce()
