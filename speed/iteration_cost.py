@@ -2,11 +2,15 @@
 
     python speed/iteration_cost.py                                  # this CPU, reduced size, both cases
     python speed/iteration_cost.py --case mgcc --recipe paper       # the weak policy of the paper, not the default
-    python speed/iteration_cost.py --device cuda --paper-size --iterations 200 --precision bf16
+    python speed/iteration_cost.py --case all --device cuda --paper-size --iterations 200 --precision bf16
+    python speed/iteration_cost.py --case all --device cuda --paper-size --iterations 200 --compile cuda-graphs
     python speed/iteration_cost.py --method all --out speed/method_costs.json     # every method: see method_costs.py
 
-Cases: `mgcc` (MGCC on mgcc-net, paper size 256 x 256, batch 4 + 4) and `vnet` (mean teacher on vnet, 112 x 112 x 80,
-batch 2 + 2). The harness side is `semibench.training.loop.train` on `TrainingData` over a case store: it draws and augments
+Cases: `mgcc` (MGCC on mgcc-net, paper size 256 x 256, batch 4 + 4), `vnet` (mean teacher on vnet, 112 x 112 x 80,
+batch 2 + 2), and, with `--case all` or by name, `unet` (mean teacher on unet, 256 x 256, 12 + 12), `ua-mt` (on vnet, as above)
+and `dtlp-net` (on diff-vnet, as above).
+
+The harness side is `semibench.training.loop.train` on `TrainingData` over a case store: it draws and augments
 batches and handles seeds, weights, NaN checks, figures and the schedule. The bare side runs forward, losses, backward, step
 and teacher on eight prepared batches. Both run in one process, in turns of --block iterations (CPU: 1, else 20, because
 reading the clock waits for the device). Reports the medians per iteration, their ratio, iterations per second, and each
@@ -23,7 +27,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from method_costs import compare_all, measured
@@ -46,18 +50,26 @@ from semibench.training.loop import train
 
 WARM = 3
 """Warm-up turns, which aren't counted."""
-CASES: Mapping[str, tuple[str, str]] = {"mgcc": ("mgcc", "mgcc-net"), "vnet": ("mean-teacher", "vnet")}
+CASES: Mapping[str, tuple[str, str]] = {
+    "mgcc": ("mgcc", "mgcc-net"), "vnet": ("mean-teacher", "vnet"), "unet": ("mean-teacher", "unet"),
+    "ua-mt": ("ua-mt", "vnet"), "dtlp-net": ("dtlp-net", "diff-vnet"),
+}  # fmt: skip
 """Method and network of each case."""
+COMPILE: Mapping[str, bool | Literal["cuda-graphs"]] = {"no": False, "true": True, "cuda-graphs": "cuda-graphs"}
 PAPER_WEAK = {"flip": 0.5, "rotate90": 0.5, "rotate": (0.0, 0.0)}
+VOLUMES = {"dims": 3, "patch": (112, 112, 80), "labeled_batch": 2, "unlabeled_batch": 2}
 VALUES: Mapping[str, dict[str, Any]] = {
     "mgcc": {"dims": 2, "patch": (256, 256), "labeled_batch": 4, "unlabeled_batch": 4},
-    "vnet": {"dims": 3, "patch": (112, 112, 80), "labeled_batch": 2, "unlabeled_batch": 2},
-}
+    "unet": {"dims": 2, "patch": (256, 256), "labeled_batch": 12, "unlabeled_batch": 12},
+    "vnet": VOLUMES, "ua-mt": VOLUMES, "dtlp-net": VOLUMES,
+}  # fmt: skip
+SMALL_VOLUMES = {"patch": (48, 48, 32)}
 REDUCED: Mapping[str, dict[str, Any]] = {
     "mgcc": {"patch": (96, 96)},
-    "vnet": {"patch": (48, 48, 32)},
-}
-WIDTHS: Mapping[str, float] = {"mgcc": 0.125, "vnet": 0.5}
+    "unet": {"patch": (128, 128), "labeled_batch": 4, "unlabeled_batch": 4},
+    "vnet": SMALL_VOLUMES, "ua-mt": SMALL_VOLUMES, "dtlp-net": SMALL_VOLUMES,
+}  # fmt: skip
+WIDTHS: Mapping[str, float] = {"mgcc": 0.125, "unet": 0.5, "vnet": 0.5, "ua-mt": 0.5, "dtlp-net": 0.25}
 
 
 def width_of(args: argparse.Namespace) -> float:
@@ -73,6 +85,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
         iterations=args.block * (args.iterations // args.block + WARM),
         precision=args.precision,
         channels_last=args.channels_last,
+        compile=COMPILE[args.compile],
         evaluate_every=0,
         checkpoint_every=0,
         **values,
@@ -143,12 +156,15 @@ def compare(args: argparse.Namespace) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=["mgcc", "vnet", "both"], default="both")
+    parser.add_argument("--case", choices=[*CASES, "both", "all"], default="both", help="both: mgcc and vnet")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
     parser.add_argument("--paper-size", action="store_true", help="use the papers' sizes instead of reduced ones")
     parser.add_argument("--recipe", choices=["default", "paper"], default="default", help="weak policy of the harness")
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument(
+        "--compile", choices=list(COMPILE), default="no", help="of the harness; the bare loop stays plain"
+    )
     parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--block", type=int, help="iterations per turn (CPU: 1, else 20)")
     parser.add_argument("--threads", type=int)
@@ -172,7 +188,7 @@ def main() -> int:
         return 0
     print(f"device {describe(choose(args.device))}, threads {set_threads(args.threads)}, torch {torch.__version__}, "
           f"turns of {args.block}, {args.iterations} iterations each")  # fmt: skip
-    cases = ["mgcc", "vnet"] if args.case == "both" else [args.case]
+    cases = {"both": ["mgcc", "vnet"], "all": list(CASES)}.get(args.case, [args.case])
     fine = [compare(argparse.Namespace(**{**vars(args), "case": case})) for case in cases]
     return 0 if all(fine) else 1
 
