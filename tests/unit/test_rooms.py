@@ -71,6 +71,11 @@ def test_the_harness_imports_neither_plug_ins_nor_leaderboards() -> None:
         assert [name for name in imported(path) if name.startswith(others)] == [], module
 
 
+def test_few_modules_stand_outside_of_the_rooms() -> None:
+    loose = {path.stem for path in (ROOT / "benchmark" / "semibench").glob("*.py")} - {"__init__"}
+    assert len(loose) <= 8, f"a room is the place for one of {sorted(loose)} (docs/architecture.md)"
+
+
 def test_a_circle_is_found_wherever_the_import_stands(tmp_path: Path) -> None:
     files = {"__init__.py": "", "low/__init__.py": "", "low/a.py": "def f():\n    from house.high import b\n",
              "high/__init__.py": "", "high/b.py": "import house.low.a\n", "loose.py": "from house import high\n"}  # fmt: skip

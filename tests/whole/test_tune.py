@@ -19,7 +19,8 @@ from semibench.run.request import Request
 from semibench.run.resolve import resolve
 from semibench.run.tuned import Tuned, find_tuned, read_tuned, with_tuned
 from semibench.tuning.space import build_space, parse_ranges
-from semibench.tuning.study import Study, StudySpec, work
+from semibench.tuning.spec import StudySpec
+from semibench.tuning.study import Study, work
 from semibench.tuning.trial import run_trial, with_validation
 
 TERMS = {

@@ -22,7 +22,8 @@ from semibench.run.request import Cell, Execution
 if TYPE_CHECKING:
     from semibench.discovery.registry import Registered
     from semibench.run.tuned import Tuned
-    from semibench.tuning.study import Study, StudySpec
+    from semibench.tuning.spec import StudySpec
+    from semibench.tuning.study import Study
 
 EPILOG = (
     "Examples:\n\n"
@@ -101,7 +102,7 @@ def make_spec(cell: Cell, search_: Search, *, name: str | None, storage: str | N
     from semibench.run.resolve import resolve
     from semibench.run.settings import parse
     from semibench.tuning.space import build_space, parse_ranges
-    from semibench.tuning.study import StudySpec
+    from semibench.tuning.spec import StudySpec
     from semibench.tuning.trial import split_of
 
     request = cell.request(track=False)

@@ -28,11 +28,11 @@ from semibench.data.hashes import HashMemory, case_contents
 from semibench.data.png_checksums import check_pngs
 from semibench.data.roots import cache_dir
 from semibench.data.shards import FORMAT, DamagedShard, Record, Shard, write_shard
+from semibench.data.workers import free_cores, over_all
 from semibench.discovery.guard import calling, returned
 from semibench.files import NO_ROOM, NOT_ALLOWED, explain
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
-from semibench.workers import free_cores, over_all
 
 SHOWN = 5
 """Number of doubtful files that a run names."""

@@ -17,9 +17,9 @@ from semibench.data.cache import check_case, highest_class
 from semibench.data.catalog import check_index
 from semibench.data.hashes import HashMemory
 from semibench.data.png_checksums import check_pngs
+from semibench.data.workers import free_cores, over_all
 from semibench.discovery.guard import calling
 from semibench.reporting import Reporter
-from semibench.workers import free_cores, over_all
 
 CASES_AT_ONCE = 4
 """Cases that a process reads in one go."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
 from semibench.contracts.errors import PluginError, SemibenchError, one_line
+from semibench.discovery.registered import KINDS, Registered
 
 T = TypeVar("T")
 
@@ -22,6 +23,19 @@ OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.E
 """Errors of the file system that no plug-in causes: a full disk, a read-only place, too many open files."""
 
 CONTRACTS = "semibench.contracts."
+
+_known: Callable[[], Iterable[Registered]] = tuple
+"""Returns the registered plug-ins. The registry calls plug-ins through this module, so it can't be imported here."""
+
+
+def name_by(known: Callable[[], Iterable[Registered]]) -> None:
+    """From now on, errors name a class by the registered plug-in that it belongs to.
+
+    Args:
+        known: returns all registered plug-ins.
+    """
+    global _known
+    _known = known
 
 
 @contextmanager
@@ -95,14 +109,12 @@ def wrong_return(part: object, hook: str, expected: str, found: object) -> Plugi
 
 def who(part: object) -> str:
     """Name a plug-in: its full name, distribution and class or function; the class alone if no card names it."""
-    from semibench.discovery.registry import KINDS, Registered, registry
-
     if isinstance(part, Registered):
         return f"{KINDS[part.kind].singular} {part.full_name!r} ({part.distribution} {part.version}, {part.card.load})"
     cls = part if isinstance(part, type) else type(part)
     for ancestor in cls.__mro__:
         load = f"{ancestor.__module__}:{ancestor.__name__}"
-        for item in registry().known():
+        for item in _known():
             if getattr(item.card, "load", None) == load:
                 singular = KINDS[item.kind].singular
                 return f"{singular} {item.full_name!r} ({item.distribution} {item.version}, class {cls.__name__})"
@@ -110,8 +122,6 @@ def who(part: object) -> str:
 
 
 def _sentence(part: object, hook: str, error: Exception | SystemExit) -> str:
-    from semibench.discovery.registry import Registered
-
     words = one_line(error)
     hook = _innermost(part, error.__traceback__) or hook
     text = f"{who(part)}: {hook}() raised {type(error).__name__}: {words[:500]}"

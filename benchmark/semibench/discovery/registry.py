@@ -21,7 +21,7 @@ import pluggy
 from semibench.contracts import cards
 from semibench.contracts.errors import PluginError, SemibenchError, UnknownNameError, UsageError
 from semibench.contracts.identity import LOCAL, NAMED_IN_FULL
-from semibench.discovery import hookspecs, local_files, on_demand
+from semibench.discovery import guard, hookspecs, local_files, on_demand
 from semibench.discovery.adapted import convention_options
 from semibench.discovery.configuration import plugin_places
 from semibench.discovery.registered import KINDS, Kind, Problem, Registered, Source
@@ -312,6 +312,9 @@ def registry() -> Registry:
     except UsageError as error:  # a damaged configuration file ends no command that needs nothing from it
         places, fault = (), str(error)
     return _scanned(tuple(_more), places, fault)
+
+
+guard.name_by(lambda: registry().known())
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from semibench.process import importing
 from semibench.reporting import Reporter
 from semibench.run.assembly import assemble
 from semibench.run.memory_format import recipe_to_train
-from semibench.run.prepare import Plan
+from semibench.run.plan import Plan
 from semibench.run.selection import why_no_best
 from semibench.runfolder import records
 from semibench.runfolder.format import LOG_FILE, PREDICTIONS, write_spec

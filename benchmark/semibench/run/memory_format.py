@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from semibench.contracts.method import Batch, Method
-    from semibench.run.prepare import Plan
+    from semibench.run.plan import Plan
     from semibench.training.loop import TrainingSource
 
 FORMATS: Mapping[MemoryFormat, bool] = {"contiguous": False, "channels_last": True}

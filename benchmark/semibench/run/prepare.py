@@ -6,33 +6,29 @@ plan = prepare(Request(protocol="synthetic", dataset="tus"))
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from semibench.contracts.cases import Split
 from semibench.contracts.errors import DivergedError, PluginError, UnsupportedError, UsageError, one_line
-from semibench.contracts.identity import SHORT, RunSpec
+from semibench.contracts.identity import SHORT
 from semibench.discovery.guard import calling
 from semibench.discovery.registry import Registry, registry
 from semibench.protocols.checks import check
 from semibench.protocols.controls import with_unlabeled_of
 from semibench.reporting import Reporter
 from semibench.run.assembly import build_method, generator_timing_key
-from semibench.run.changes import changed_settings, split_name
 from semibench.run.drawing import drawn_split
 from semibench.run.late_compiler import import_late
 from semibench.run.memory_format import given_format, told, with_format
-from semibench.run.request import Request, parts_of
+from semibench.run.plan import Plan, goes_on
+from semibench.run.request import Request
 from semibench.run.resolve import Resolved, resolve
 from semibench.run.selection import why_no_best
 from semibench.run.settings import build
-from semibench.runfolder.plans import Estimate, PlanRecord
+from semibench.runfolder.plans import Estimate
 from semibench.runfolder.provenance import provenance
 from semibench.runfolder.reading import planned_state
-from semibench.runfolder.records import Provenance, SplitRecord
-from semibench.runfolder.state import State
+from semibench.runfolder.records import SplitRecord
 
 if TYPE_CHECKING:
     import torch
@@ -42,69 +38,6 @@ if TYPE_CHECKING:
 
 LARGEST_TRIAL = 2**20
 """Largest number of voxels in a batch for which the time is measured on a CPU; a larger batch would take minutes."""
-
-
-@dataclass
-class Plan:
-    """A run that is fully determined but not started.
-
-    state: of the run folder. reasons: why it is stale. record: the provenance that the run would have.
-    """
-
-    resolved: Resolved
-    split: Split
-    folder: Path
-    state: State
-    record: Provenance
-    device: Any
-    warnings: list[str] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    estimate: Estimate = field(default_factory=Estimate)
-
-    @property
-    def spec(self) -> RunSpec:
-        return self.resolved.spec
-
-    @property
-    def key(self) -> str:
-        return self.spec.key
-
-    @property
-    def resumes(self) -> bool:
-        """Whether the run goes on from its last checkpoint."""
-        return _resumes(self.resolved.request, self.state)
-
-    def summary(self) -> PlanRecord:
-        """Returns the facts that users see before the run starts."""
-        names, options, data = self.resolved.names, self.resolved.options, self.resolved.data
-        recipe, synthesis, replicate = options.recipe, data.synthesis, self.spec.replicate
-        pools = {
-            pool: {
-                "cases": len(refs),
-                "groups": len({(ref.dataset, ref.group) for ref in refs}),
-                "domains": dict(Counter(ref.domain for ref in refs)),
-            }
-            for pool, refs in self.split.roles().items()
-        }
-        synthetic = None if synthesis is None else {
-            "generator": synthesis.generator,
-            "count": synthesis.count or len(self.split.labeled) + len(self.split.unlabeled),
-            "options": dict(synthesis.options),
-        }  # fmt: skip
-        return PlanRecord.make(
-            key=self.key[:SHORT], state=self.state, reasons=self.reasons, folder=str(self.folder),
-            protocol=names.protocol.name, dataset=names.card.name, data="phantom" if data.phantom else "real",
-            split=split_name(self.spec.track.protocol.options), method=self.spec.entry.method.short, preset=options.preset,
-            backbone=self.spec.entry.backbone.short, backbone_options=dict(options.backbone_options), settings=parts_of(self.spec),
-            changed=changed_settings(self.resolved),
-            strong_views=any(stream.strong for stream in options.method.streams.values()),
-            recipe=recipe.name, dims=names.dims, classes=list(names.card.classes), iterations=recipe.iterations,
-            batch={"labeled": recipe.labeled_batch, "unlabeled": recipe.unlabeled_batch}, patch=list(recipe.patch),
-            precision=recipe.precision, device=str(self.device), draw=replicate.draw, fold=replicate.fold,
-            seed=replicate.seed, control=options.control, cases=pools, validation_from=self.split.validation_from,
-            label_budget=len(self.split.labeled) + len(self.split.validation), synthetic=synthetic,
-            excluded=dict(self.split.excluded), warnings=self.warnings, estimate=self.estimate,
-        )  # fmt: skip
 
 
 def draw_split(resolved: Resolved) -> tuple[Split, list[str]]:
@@ -151,7 +84,7 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     folder = request.runs / resolved.spec.key[:SHORT]
     record = provenance(resolved.plugins, str(device))
     state, reasons = planned_state(folder, resolved.spec, record, SplitRecord.of(split), force=request.force)
-    resumes = _resumes(request, state)
+    resumes = goes_on(request, state)
     given = given_format(request, folder, resumes=resumes)
     warnings += _slow_precision(recipe, device)
     _check_graphs(recipe, device)
@@ -163,11 +96,6 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     if estimate and state not in ("done", "running"):
         plan.estimate = _estimate(plan, plugins)
     return plan
-
-
-def _resumes(request: Request, state: State) -> bool:
-    """Whether a run in this state goes on from its last checkpoint."""
-    return request.resume and state in ("resumable", "running")
 
 
 def _start_weights(resolved: Resolved) -> list[str]:

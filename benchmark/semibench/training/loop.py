@@ -25,13 +25,7 @@ from semibench.training import seeding
 from semibench.training.checkpoints import Best, Checkpoints, read, restore_optimiser, restore_state
 from semibench.training.device import PeakMemory, set_deterministic, synchronize, tune_allocator
 from semibench.training.optimise import Optimisation
-from semibench.training.precision import (
-    LossScale,
-    autocast,
-    batch_channels_last,
-    compiled,
-    weights_channels_last,
-)
+from semibench.training.precision import LossScale, autocast, batch_channels_last, compiled, weights_channels_last
 from semibench.training.records import Steps, Watch
 from semibench.training.schedules import Driver, StagePlan, build_drivers, plan_stages
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import optuna
 
-    from semibench.tuning.study import StudySpec
-
-Sampler = Literal["tpe", "cmaes", "gp", "random", "grid"]
-Pruner = Literal["median", "hyperband", "none"]
+    from semibench.tuning.spec import StudySpec
 
 
 def sampler_of(spec: StudySpec, number: int) -> optuna.samplers.BaseSampler:

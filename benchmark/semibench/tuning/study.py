@@ -6,25 +6,23 @@ Several processes, on one machine or many, may work on the same study: each asks
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from semibench.contracts.errors import IdentityError, SemibenchError, UsageError
 from semibench.data.declared.naming import short_name
 from semibench.files import read_json, write_json
 from semibench.reporting import Reporter
-from semibench.run.request import Cell, Request
-from semibench.run.settings import texts
 from semibench.run.tuned import STUDIES, TUNED, Tuned
 from semibench.tuning.holding import Held, holder
-from semibench.tuning.proposing import Pruner, Sampler, pruner_of, sampler_of
-from semibench.tuning.space import Dimension
+from semibench.tuning.proposing import pruner_of, sampler_of
+from semibench.tuning.spec import StudySpec
 from semibench.tuning.storage import open_storage
 from semibench.tuning.trial import Pruned, run_trial
 
@@ -55,47 +53,6 @@ def _folder(studies: Path, name: str) -> Path:
             f"found {name[:80]!r}"
         )
     return studies / name
-
-
-class StudySpec(BaseModel, frozen=True, extra="forbid"):
-    """Everything that defines a study."""
-
-    name: str
-    """Name of the study."""
-    request: Cell
-    """The run that every trial is a variant of."""
-    space: tuple[Dimension, ...]
-    """The search space."""
-    sampler: Sampler = "tpe"
-    """Optuna's sampler."""
-    pruner: Pruner = "median"
-    """Optuna's pruner."""
-    seed: int = 0
-    """Seed of the sampler."""
-    labels: int
-    """Number of validation cases that each trial uses."""
-    labels_from: str
-    """Where these cases come from."""
-    phantom: bool
-    """Whether the data are phantoms."""
-    method: str
-    """Name of the method."""
-    backbone: str
-    """Name of the backbone."""
-    iterations: int
-    """Iterations of a trial."""
-    storage: str | None = None
-    """URL of a data base; None: the journal in the folder."""
-
-    def make_request(self, values: Mapping[str, Any], runs: Path, *, device: str, threads: int | None) -> Request:
-        """Return the request of a trial: the study's request with the trial's values."""
-        settings = (*self.request.settings, *self.settings(values))
-        cell = self.request.model_copy(update={"settings": settings})
-        return cell.request(runs=runs, device=device, threads=threads, track=False)
-
-    def settings(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return values by name as texts for --set."""
-        return texts({dimension.setting: values[dimension.name] for dimension in self.space})
 
 
 @dataclass

@@ -22,7 +22,7 @@ from semibench_leaderboards.reading.differences import differences
 from semibench_leaderboards.reading.recorded_files import references_to_repeat
 
 if TYPE_CHECKING:
-    from semibench.run.prepare import Plan
+    from semibench.run.plan import Plan
 
 VALUE_KEYS = {STEPS_FILE: [*STEP_KEY], SCORES_FILE: [*SCORE_KEY]}
 """File -> columns that identify a value."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from semibench.contracts.identity import SHORT, Entry, Replicate, Track
+from semibench.data.workers import free_cores, over_all
 from semibench.runfolder.format import SPEC_FILE
 from semibench.runfolder.reading import MARKERS
 from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
 from semibench.runfolder.tables import SCORES_FILE
-from semibench.workers import free_cores, over_all
 from semibench_leaderboards.reading.indexed_folder import COLUMNS, read_folder
 from semibench_leaderboards.reading.run_filter import RunFilter
 

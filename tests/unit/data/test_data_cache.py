@@ -25,9 +25,9 @@ from semibench.data.catalog import DataCatalog, check_index
 from semibench.data.hashes import HashMemory, data_digest
 from semibench.data.shards import Shard
 from semibench.data.verify import verify
+from semibench.data.workers import over_all
 from semibench.reporting import Reporter
 from semibench.source_digest import class_digest
-from semibench.workers import over_all
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ from semibench.contracts.errors import UsageError
 from semibench.reporting import Reporter
 from semibench.run import memory_format
 from semibench.run.execute import execute
-from semibench.run.prepare import Plan, prepare
+from semibench.run.plan import Plan
+from semibench.run.prepare import prepare
 from semibench.run.request import Request
 from semibench.runfolder.reading import RunFolder
 from semibench.training.loop import _Training

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from semibench.run.prepare import Plan, prepare
+from semibench.run.plan import Plan
+from semibench.run.prepare import prepare
 from semibench.run.request import Request
 from semibench.training import low_precision
 

@@ -18,8 +18,9 @@ from semibench.run.tuned import TUNED, find_tuned, read_tuned
 from semibench.tuning import study as module
 from semibench.tuning.mlflow_runs import StudyMirror
 from semibench.tuning.space import Dimension
+from semibench.tuning.spec import StudySpec
 from semibench.tuning.storage import JOURNAL
-from semibench.tuning.study import STUDY, Study, StudySpec, work
+from semibench.tuning.study import STUDY, Study, work
 
 
 class Told(Reporter):

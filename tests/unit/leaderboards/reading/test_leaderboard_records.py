@@ -15,7 +15,7 @@ from support.leaderboard_toys import spec_of, three_seeds, write_run
 
 from semibench.contracts.errors import UsageError
 from semibench.contracts.identity import Score
-from semibench.workers import over_all
+from semibench.data.workers import over_all
 from semibench_leaderboards.commands.naming import report_left_out
 from semibench_leaderboards.ranking.boards import boards
 from semibench_leaderboards.ranking.score_request import ScoreRequest

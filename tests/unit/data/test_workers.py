@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from semibench.contracts.errors import SemibenchError, UnknownNameError
-from semibench.workers import AHEAD, MOST, free_cores, over_all
+from semibench.data.workers import AHEAD, MOST, free_cores, over_all
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems don't fork")
 
