@@ -266,7 +266,8 @@ def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
     """Returns all figures for one number of runs, in seconds."""
     from semibench_leaderboards.reading.index import NAME
 
-    runs, store = folder / "runs", folder / "mlflow.db"
+    # a name for each size: MLflow keeps a store open, and would write into the file that was deleted
+    runs, store = folder / "runs", folder / f"mlflow_{count}.db"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     figures: dict[str, Any] = {"runs": count}

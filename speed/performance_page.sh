@@ -30,6 +30,7 @@ if [ "$half" != 1 ]; then
   measure batch_cost batch_cost.py --rounds 40
   measure batch_profile batch_cost.py --profile 25
   measure scoring_cost scoring_cost.py
+  measure scoring_cost_full scoring_cost.py --full --turns 2
   measure scoring_cost_cps scoring_cost.py --method cps --patch 96 --cases 4 --turns 2
   measure window_inference window_inference.py --turns 5 --volumes 2
   measure window_memory window_inference.py --turns 1 --volumes 20
