@@ -68,6 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: str(item.path))
     parts = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     slow = [item for item in items if item.get_closest_marker("slow")]
+    slow.sort(key=lambda item: ("types" not in item.keywords, "whole" not in item.path.parts))  # the longest first
     others = iter([item for item in items if not item.get_closest_marker("slow")])
     files = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in slow))}
     ordered: list[pytest.Item] = []

@@ -60,7 +60,7 @@ NEW_OBJECTS = 500_000
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Within the block, Python seldom looks for cycles of objects to free, and never again through what is there at its end.
+    """Within the block, Python seldom looks for cycles of objects to free.
 
     Importing makes many objects and leaves few to free; looking takes a fifth of the time of importing torch or MLflow
     (speed/start_up.py)."""
@@ -69,7 +69,6 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         gc.set_threshold(*before)
 
 
