@@ -58,17 +58,28 @@ NEW_OBJECTS = 500_000
 """New objects after which Python looks for cycles while packages are imported; its default is 700."""
 
 
+_short_lived = False
+
+
+def ends_with_its_work() -> None:
+    """Notes that this process ends once it has done one command, so that it needs to free little."""
+    global _short_lived
+    _short_lived = True
+
+
 @contextmanager
 def importing() -> Iterator[None]:
     """Within the block, Python seldom looks for cycles of objects to free.
 
     Importing makes many objects and leaves few to free; looking takes a fifth of the time of importing torch or MLflow
-    (speed/start_up.py)."""
+    (speed/start_up.py). In a process that ends with its work, it never looks again through what is there when the block ends."""
     before = gc.get_threshold()
     gc.set_threshold(NEW_OBJECTS, *before[1:])
     try:
         yield
     finally:
+        if _short_lived:
+            gc.freeze()
         gc.set_threshold(*before)
 
 

@@ -71,8 +71,11 @@ def test_another_thread_changes_no_handler() -> None:
 
 
 def test_cycles_are_seldom_sought_while_packages_are_imported() -> None:
-    before = gc.get_threshold()
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
     with pytest.raises(ImportError), importing():
         assert gc.get_threshold()[0] == NEW_OBJECTS > 100 * before[0] and gc.isenabled()
         raise ImportError
     assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == frozen, "a process that goes on, as this one, frees its cycles"
+    code = "import gc; from semibench.process import *; ends_with_its_work()\nwith importing(): pass\nprint(gc.get_freeze_count())"
+    assert int(python(code)) > 1000

@@ -22,7 +22,7 @@ from semibench.cli.options import DEBUG
 from semibench.cli.plugins_option import with_plugins
 from semibench.contracts.errors import SemibenchError, UnknownNameError, UsageError
 from semibench.files import explain
-from semibench.process import importing
+from semibench.process import ends_with_its_work, importing
 from semibench.untrusted import printable
 
 EPILOG = (
@@ -193,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     At its end the interpreter would look through every object of torch and MLflow for cycles to free, which takes more than a
     second of the processor (a user who pressed Ctrl-C waits for it) and frees nothing that the end of the process doesn't free."""
     atexit.register(gc.freeze)
+    ends_with_its_work()
     tolerant_streams()
     with importing():
         app = build()

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
-from semibench.process import environment, importing
+from semibench.process import ends_with_its_work, environment, importing
 from semibench.reporting import Reporter
 from semibench.tracking.unmirrored import CLAIM, forget, remember
 
@@ -198,6 +198,7 @@ class Worker:
 def main(address: str) -> None:
     """Mirror what arrives on standard input. Only records go to standard output: what libraries print goes to standard error."""
     environment()
+    ends_with_its_work()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     worker = Worker(address, Relay(answers))
