@@ -22,9 +22,9 @@ from semibench.run.plan import Plan
 from semibench.run.selection import why_no_best
 from semibench.runfolder import records
 from semibench.runfolder.format import LOG_FILE, PREDICTIONS, write_spec
-from semibench.runfolder.reading import read_object
+from semibench.runfolder.reading import planned_state, read_object
 from semibench.runfolder.records import SplitRecord
-from semibench.runfolder.state import LOCK
+from semibench.runfolder.state import LOCK, State
 from semibench.runfolder.tables import SCORES_FILE
 from semibench.runfolder.writing import StatusFile, logged, write_table
 from semibench.tracking.beside import MirrorBeside, mirroring
@@ -64,18 +64,30 @@ def execute(plan: Plan, reporter: Reporter | None = None, mirror: MirrorBeside |
             return execute(plan, reporter, own)
     mirror = mirror if request.track else None
     if plan.state == "done" and not request.force:
-        reporter.note(f"run {plan.key[:SHORT]} is already done ({plan.folder}); --force runs it again")
-        _mirror(plan, mirror)
-        record = read_object(plan.folder, records.Result)
-        if missing := unscored(request.conventions, record, registry()):
-            reporter.warn(how_to_score(plan, missing))
-        return Result(plan.folder, record, new=False)
+        return _finished(plan, reporter, mirror)
     plan.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(plan.folder / LOCK, timeout=0), logged(plan.folder / LOG_FILE):
+            if not request.force and _state(plan) == "done":  # by another process, since the plan was made
+                return _finished(plan, reporter, mirror)
             return _guarded(plan, reporter, mirror)
     except Timeout as error:
         raise BusyError(f"another process is working on run {plan.key[:SHORT]} ({plan.folder}); wait for it") from error
+
+
+def _state(plan: Plan) -> State:
+    """Returns the state of the run folder as it is now."""
+    return planned_state(plan.folder, plan.spec, plan.record, SplitRecord.of(plan.split))[0]
+
+
+def _finished(plan: Plan, reporter: Reporter, mirror: MirrorBeside | None) -> Result:
+    """Returns the result of a run that is done already."""
+    reporter.note(f"run {plan.key[:SHORT]} is already done ({plan.folder}); --force runs it again")
+    _mirror(plan, mirror)
+    record = read_object(plan.folder, records.Result)
+    if missing := unscored(plan.resolved.request.conventions, record, registry()):
+        reporter.warn(how_to_score(plan, missing))
+    return Result(plan.folder, record, new=False)
 
 
 def unscored(conventions: Sequence[str], record: records.Result, plugins: Registry) -> list[str]:

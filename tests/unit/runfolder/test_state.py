@@ -162,7 +162,9 @@ def test_a_run_on_another_split_is_stale_and_run_again(split_file: Path) -> None
         "keep_predictions": False,
     }  # fmt: skip
     request = Request(protocol="split-file", dataset="busi", **values)
+    planned_before = prepare(request, estimate=False)
     first = execute(prepare(request, estimate=False))
+    assert first.new and not execute(planned_before).new, "it has been done since that plan was made"
     plan = prepare(request, estimate=False)
     assert (plan.state, plan.reasons) == ("done", [])
     assert first.record.split == SplitRecord.of(plan.split).digest
