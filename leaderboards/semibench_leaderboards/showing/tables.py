@@ -237,7 +237,9 @@ def reference_notes(board: Board, ranking: Ranking) -> list[str]:
         )
     shares = [item.gap_closed for item in found if item.gap_closed]
     if shares:
-        gap = max((share.gap for share in shares), key=lambda gap: gap.runs)  # a row's own has the replicates of the row
+        gap = max(
+            (share.gap for share in shares), key=lambda gap: gap.runs
+        )  # a row's own has the replicates of the row
         notes.append(
             f"{GAP}: (method − labels alone) / (all labels − labels alone); the gap is {difference_text(gap)}, of {gap.runs} "
             "pairs of runs"
