@@ -9,7 +9,8 @@ The first run fills the cache and creates the store; the others take turns, each
 - `run --no-pictures`: without pictures. The following ones, too.
 - `run --no-track`: without MLflow.
 - `run --plan`: up to the plan, which trains nothing.
-- `import torch`, `import mlflow`: an interpreter that imports it alone, for comparison.
+- `import torch`, `import mlflow`: an interpreter that imports it alone, for comparison, and the same without the search for cycles
+  of objects to free.
 
 Figures are medians of CPU seconds of a command with all its processes, and of its wall time.
 """
@@ -60,13 +61,15 @@ def compare(turns: int, folder: Path) -> None:
         "`run --no-track`": [*SMOKE, "--no-pictures", "--no-track"],
         "`run --plan`": [*SMOKE, "--plan"],
         "`import torch`": ["-c", "import torch"],
+        "`import torch`, no search for cycles": ["-c", "import gc; gc.disable(); import torch"],
         "`import mlflow`": ["-c", "import mlflow"],
+        "`import mlflow`, no search for cycles": ["-c", "import gc; gc.disable(); import mlflow"],
     }
     measured([*SMOKE], folder)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in words}
     for turn in range(turns):
         for number, (name, command) in enumerate(words.items()):
-            seed = ["--seed", str(1 + turn * len(words) + number)] if "run" in name else []
+            seed = ["--seed", str(1 + turn * len(words) + number)] if command[0] == "-m" else []
             found[name].append(measured([*command, *seed], folder))
     print("| command | CPU seconds | wall seconds | load |\n" + "| --- " * 4 + "|")
     for name, times in found.items():

@@ -5,6 +5,7 @@ Imports the standard library only.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -62,9 +63,13 @@ _short_lived = False
 
 
 def ends_with_its_work() -> None:
-    """Notes that this process ends once it has done one command, so that it needs to free little."""
+    """Notes that this process ends once it has done one command, so that it needs to free little.
+
+    At its end the interpreter would look through every object of torch and MLflow for cycles to free, which takes more than a
+    second of the processor (a user who pressed Ctrl-C waits for it) and frees nothing that the end of the process doesn't free."""
     global _short_lived
     _short_lived = True
+    atexit.register(gc.freeze)
 
 
 @contextmanager
@@ -72,13 +77,15 @@ def importing() -> Iterator[None]:
     """Within the block, Python seldom looks for cycles of objects to free.
 
     Importing makes many objects and leaves few to free; looking takes a fifth of the time of importing torch or MLflow
-    (speed/start_up.py). In a process that ends with its work, it never looks again through what is there when the block ends."""
-    before = gc.get_threshold()
+    (speed/start_up.py). In a process that ends with its work, it looks once at the end, and never again through what was
+    imported."""
+    before, modules = gc.get_threshold(), len(sys.modules)
     gc.set_threshold(NEW_OBJECTS, *before[1:])
     try:
         yield
     finally:
-        if _short_lived:
+        if _short_lived and len(sys.modules) > modules:
+            gc.collect()  # a cycle that is frozen is never freed
             gc.freeze()
         gc.set_threshold(*before)
 

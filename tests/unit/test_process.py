@@ -77,5 +77,14 @@ def test_cycles_are_seldom_sought_while_packages_are_imported() -> None:
         raise ImportError
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == frozen, "a process that goes on, as this one, frees its cycles"
-    code = "import gc; from semibench.process import *; ends_with_its_work()\nwith importing(): pass\nprint(gc.get_freeze_count())"
-    assert int(python(code)) > 1000
+    frozen_after = """
+import gc
+from semibench.process import ends_with_its_work, importing
+ends_with_its_work()
+with importing(): {}
+print(gc.get_freeze_count())
+"""
+    assert int(python(frozen_after.format("import sqlite3"))) > 1000
+    assert int(python(frozen_after.format("pass"))) == 0, (
+        "nothing was imported: what a run leaves behind stays to be freed"
+    )

@@ -5,8 +5,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. Errors that the harness raises on p
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -188,11 +186,7 @@ def build() -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs `bench` as the console script does; always raises SystemExit.
-
-    At its end the interpreter would look through every object of torch and MLflow for cycles to free, which takes more than a
-    second of the processor (a user who pressed Ctrl-C waits for it) and frees nothing that the end of the process doesn't free."""
-    atexit.register(gc.freeze)
+    """Runs `bench` as the console script does; always raises SystemExit."""
     ends_with_its_work()
     tolerant_streams()
     with importing():

@@ -237,9 +237,8 @@ def reference_notes(board: Board, ranking: Ranking) -> list[str]:
         )
     shares = [item.gap_closed for item in found if item.gap_closed]
     if shares:
-        gap = max(
-            (share.gap for share in shares), key=lambda gap: gap.runs
-        )  # a row's own has the replicates of the row
+        # that of a row is of its replicates
+        gap = max((share.gap for share in shares), key=lambda gap: gap.runs)
         notes.append(
             f"{GAP}: (method − labels alone) / (all labels − labels alone); the gap is {difference_text(gap)}, of {gap.runs} "
             "pairs of runs"
