@@ -76,8 +76,8 @@ def ends_with_its_work() -> None:
 def importing() -> Iterator[None]:
     """Within the block, Python seldom looks for cycles of objects to free.
 
-    Importing makes many objects and leaves few to free; looking takes a fifth of the time of importing torch or MLflow
-    (speed/start_up.py). In a process that ends with its work, it looks once at the end, and never again through what was
+    Importing makes many objects and leaves few to free; looking takes a tenth of the time of importing torch and a fifth of
+    MLflow's (speed/start_up.py). In a process that ends with its work, it looks once at the end, and never again through what was
     imported."""
     before, modules = gc.get_threshold(), len(sys.modules)
     gc.set_threshold(NEW_OBJECTS, *before[1:])

@@ -410,6 +410,9 @@ def test_a_compiled_training_follows_the_plain_one(tmp_path: Path) -> None:
     for a, b in zip(plain.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
     assert checkpoints.load_method(tmp_path / "b" / "checkpoints" / "last.pt", plain) is not None
+    again = toys.build(WithBackbone)
+    toys.run(again, tmp_path / "c", iterations=3, compile=True)
+    toys.assert_same(toys.state_of(other), toys.state_of(again))
 
 
 def test_terms_on_the_instance_are_what_counts(tmp_path: Path) -> None:
