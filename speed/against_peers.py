@@ -2,6 +2,7 @@
 
     python speed/against_peers.py                          # this CPU, reduced sizes, all three settings
     python speed/against_peers.py --setting mean-teacher --paper-size
+    python speed/against_peers.py --setting mean-teacher --paper-patch    # the paper's patch and batch (of `mgcc`: 26 GB of memory)
     python speed/against_peers.py --setting ua-mt --profile          # the limit by operator, and its share of the peak
     python speed/against_peers.py --device cuda --paper-size --turns 50
 
@@ -83,15 +84,18 @@ class Sizes(NamedTuple):
     width: float
 
     @classmethod
-    def of(cls, setting: Setting, paper: bool) -> Sizes:
-        values = {"patch": setting.patch, "batch": setting.batch, "width": 1.0} | ({} if paper else setting.reduced)
-        return cls(**values)
+    def of(cls, setting: Setting, args: argparse.Namespace) -> Sizes:
+        values = {"patch": setting.patch, "batch": setting.batch, "width": 1.0}
+        reduced = {} if args.paper_size else setting.reduced
+        kept = ("width",) if args.paper_patch else tuple(reduced)
+        return cls(**values | {name: reduced[name] for name in kept if name in reduced})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", choices=[*SETTINGS, "all"], default="all")
     parser.add_argument("--paper-size", action="store_true", help="use the papers' sizes instead of reduced ones")
+    parser.add_argument("--paper-patch", action="store_true", help="use their patches and batches; widths stay reduced")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int)
@@ -163,7 +167,7 @@ def paired(ours: list[float], theirs: list[float]) -> float:
 
 def size_of(name: str, args: argparse.Namespace) -> str:
     """Returns network, width, batch and patch of a setting as text."""
-    sizes = Sizes.of(SETTINGS[name], args.paper_size)
+    sizes = Sizes.of(SETTINGS[name], args)
     patch = " x ".join(map(str, sizes.patch))
     return f"{SETTINGS[name].network} at {sizes.width:g} of its width, {sizes.batch[0]} + {sizes.batch[1]} of {patch}"
 
@@ -181,7 +185,7 @@ def print_profile(name: str, args: argparse.Namespace) -> None:
     """
     device = choose(args.device)
     set_deterministic(device)
-    setting, sizes = SETTINGS[name], Sizes.of(SETTINGS[name], args.paper_size)
+    setting, sizes = SETTINGS[name], Sizes.of(SETTINGS[name], args)
     recipe = recipe_of(sizes, args.channels_last)
     with tempfile.TemporaryDirectory() as folder:
         method_type: type[Method] = registry().get("methods", setting.method).resolve()
@@ -259,7 +263,7 @@ def turn(side: str, process: subprocess.Popen[str]) -> tuple[float, float]:
 def take_turns(args: argparse.Namespace) -> None:
     """Runs one side: waits for a line, runs an iteration, prints its seconds, and so on."""
     setting, device = SETTINGS[args.setting], choose(args.device)
-    sizes = Sizes.of(setting, args.paper_size)
+    sizes = Sizes.of(setting, args)
     if args.side != "field":
         tune_allocator()
     set_threads(args.threads)

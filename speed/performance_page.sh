@@ -15,6 +15,7 @@ measure() { # name, then the command
 }
 if [ "$half" != 2 ]; then
   measure against_peers against_peers.py --turns 15
+  measure paper_patch against_peers.py --setting mean-teacher --paper-patch --turns 5
   for setting in mean-teacher ua-mt mgcc; do measure "operators_$setting" against_peers.py --setting "$setting" --profile; done
   measure iteration_cost iteration_cost.py --case all --iterations 20
   measure step_variants step_variants.py --turns 20 --compile
