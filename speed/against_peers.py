@@ -2,7 +2,7 @@
 
     python speed/against_peers.py                          # this CPU, reduced sizes, all three settings
     python speed/against_peers.py --setting mean-teacher --paper-size
-    python speed/against_peers.py --setting mean-teacher --paper-patch    # the paper's patch and batch (of `mgcc`: 26 GB of memory)
+    python speed/against_peers.py --setting mean-teacher --paper-patch    # the paper's patch and batch; not mgcc in 24 GB
     python speed/against_peers.py --setting ua-mt --profile          # the limit by operator, and its share of the peak
     python speed/against_peers.py --device cuda --paper-size --turns 50
 
