@@ -158,19 +158,23 @@ def table_of(board: Board, ranking: Ranking) -> str:
 
 
 def laws_table(names: Sequence[str]) -> str:
-    """One line for each board: what it must show, and shows."""
-    heads = ["board", "all labels − labels alone", "intervals apart", "spread of labels alone", "methods above", "methods below",
-             "mean-teacher", *SYSTEMS, "training"]  # fmt: skip
-    return markdown_table(heads, [_laws_line(name) for name in names]) + "\n"
+    """What boards must show, a line for each law, a column for each board."""
+    columns = [_texts(Laws.of(*read(name))) for name in names]
+    lines = [[law, *(column[law] for column in columns)] for law in columns[0]] if columns else []
+    return markdown_table(["", *(name.replace("_", " ") for name in names)], lines) + "\n"
 
 
-def _laws_line(name: str) -> list[str]:
-    laws = Laws.of(*read(name))
-    return [
-        name, difference_text(laws.gap), "yes" if laws.apart else "no", f"{laws.spread:.4f}" if laws.spread is not None else "–",
-        f"{len(laws.above)} of {laws.ranked}", ", ".join(laws.below) or "none",
-        *(difference_text(gain) for gain in laws.gains.values()), f"{laws.hours:.1f} h",
-    ]  # fmt: skip
+def _texts(laws: Laws) -> dict[str, str]:
+    above = f"{len(laws.above)} of {laws.ranked}"
+    return {
+        "all labels − labels alone": difference_text(laws.gap),
+        "their intervals are apart": "yes" if laws.apart else "no",
+        "spread of the labels alone": "–" if laws.spread is None else f"{laws.spread:.4f}",
+        "methods above the labels alone": above,
+        "methods below": ", ".join(laws.below) or "none",
+        **{f"`{name}` − labels alone": difference_text(gain) for name, gain in laws.gains.items()},
+        "training of all runs": f"{laws.hours:.1f} h",
+    }
 
 
 def rewritten(page: str) -> str:
