@@ -2,8 +2,9 @@
 
 For each method and its dims, three loops take turns in one process: the harness (`semibench.training.loop.train`), the bare loop of
 the same method (the method's step on batches in memory: no drawing of samples, seeds, checks, figures), and the bare loop of
-`supervised` on the same network. Figures are of CPU time, which a busy machine disturbs least; the median of the turns counts.
-Peak memory is that of a process of its own. The network is the method's default one at a quarter of its width.
+`supervised` on the same network. Figures are of CPU time, which a busy machine disturbs least; the median
+of the turns of a stage counts. Peak memory is that of a process of its own. The network is the method's default one at a quarter of
+its width.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from semibench.reporting import Reporter
 from semibench.run.defaults import default_backbone
 from semibench.training.device import PeakMemory, choose, set_deterministic, set_threads, tune_allocator
 from semibench.training.loop import train
-from semibench.training.schedules import StagePlan
+from semibench.training.schedules import StagePlan, plan_stages
 
 WARM = 2
 """Turns at the start of a stage that aren't counted."""
+LONGEST = 100
+"""Most iterations; a stage of a fixed, small number of steps isn't counted."""
+
 WIDTH = 0.25
 REFERENCE = "supervised"
 SIZES: Mapping[int, dict[str, Any]] = {
@@ -50,11 +54,26 @@ def recipe_of(dims: int, iterations: int) -> Recipe:
     )  # fmt: skip
 
 
-def median(turns: Turns, name: str, plans: Sequence[StagePlan]) -> float:
-    """Returns the median of CPU seconds, without the first turns of each stage and the harness's last one (a checkpoint)."""
+def typical(turns: Turns, name: str, plans: Sequence[StagePlan]) -> float:
+    """Returns CPU seconds of an iteration: the median of each stage, weighted by the share of the run that the stage has.
+
+    The first turns of each stage aren't counted, nor is the harness's last one, which ends with a checkpoint.
+    """
     count = len(turns.times["harness"])
-    counted = [n for plan in plans for n in range(plan.offset + WARM, plan.offset + plan.steps) if n < count]
-    return statistics.median(turns.times[name][number].work for number in counted)
+    total, weight = 0.0, 0
+    for plan in plans:
+        counted = range(plan.offset + WARM, min(plan.offset + plan.steps, count))
+        if counted:
+            total += plan.steps * statistics.median(turns.times[name][number].work for number in counted)
+            weight += plan.steps
+    return total / weight
+
+
+def enough(method: Method, iterations: int) -> int:
+    """Returns as many iterations, or more (up to LONGEST), so that some turns of each stage are counted."""
+    while iterations < LONGEST and min(plan.steps for plan in plan_stages(method, iterations)) < 2 * WARM:
+        iterations += 5
+    return iterations
 
 
 def networks() -> list[tuple[str, int, str]]:
@@ -73,14 +92,13 @@ def networks() -> list[tuple[str, int, str]]:
 
 
 def times(name: str, dims: int, network: str, args: Namespace) -> Figures:
-    """Returns the medians of CPU milliseconds of the three loops, and the trained parameters."""
+    """Returns the CPU milliseconds of an iteration of the three loops, and the trained parameters."""
     device, plugins = choose(args.device), registry()
     kind, reference_kind = (plugins.get("methods", one).resolve() for one in (name, REFERENCE))
     with tempfile.TemporaryDirectory() as folder:
         cache, recipe = Path(folder) / "cache", recipe_of(dims, args.iterations)
         data = training_data(recipe, kind.streams, device, cache)
-        stages = len(built(name, network, data.task, device, WIDTH).stages())
-        recipe = recipe_of(dims, max(args.iterations, stages * (2 * WARM + 2)))  # some turns count in each stage
+        recipe = recipe_of(dims, enough(built(name, network, data.task, device, WIDTH), args.iterations))
         data, reference_data = (training_data(recipe, one.streams, device, cache) for one in (kind, reference_kind))
         loops = {
             "bare": Bare(built(name, network, data.task, device, WIDTH), recipe, data, device),
@@ -91,7 +109,7 @@ def times(name: str, dims: int, network: str, args: Namespace) -> Figures:
             method, turns, recipe, seed=0, device=device, folder=Path(folder) / "run", validate=None, reporter=Reporter()
         )  # fmt: skip
         plans = loops["bare"].plan
-        figures: Figures = {side: round(1e3 * median(turns, side, plans), 2) for side in turns.times}
+        figures: Figures = {side: round(1e3 * typical(turns, side, plans), 2) for side in turns.times}
         return figures | {"parameters": sum(p.numel() for p in method.parameters() if p.requires_grad)}
 
 

@@ -145,7 +145,8 @@ def test_only_correct_positions_are_stored() -> None:
 
 
 def test_weights_of_the_3d_script() -> None:
-    smooth, separate = SSNet.terms["smooth"], SSNet.terms["separate"]
+    of_script = term_records(SSNet.terms, SSNet.presets["la"]["terms"])
+    smooth, separate = Term.restore(of_script["smooth"]), Term.restore(of_script["separate"])
     expected = {0: 0.006738, 1500: 0.060055, 3000: 0.286505, 4500: 0.731616, 6000: 1.0, 15000: 1.0}
     for iteration, weight in expected.items():
         assert smooth.at(iteration / 15000) == pytest.approx(weight, abs=1e-6)
