@@ -28,9 +28,10 @@ class DAN(Method):
 
     w = .001 after a ramp of 200 steps over the run is ours; the published code ends at .1 (preset `ssl4mis`). With few labels E
     soon knows the labeled images, tells all others apart, and the adversarial loss grows far beyond the supervised one. Dice on
-    the toy of the learning check (three labels, 200 iterations), seeds 0 to 2: .41, .86, .57 with .1 and .85, .88, .77 with .01;
-    labels alone .84, .88, .79. On the real hippocampus by slices (one labeled volume), on validation: .53, .55, .53 with .01 and
-    .65, .62, .66 with .001. The networks of the paper, which have several scales, are not rebuilt.
+    the toy of the learning check (three labels, 200 iterations), seeds 0 to 2: .41, .86, .57 with .1, .85, .88, .77 with .01
+    and .84, .88, .80 with .001; labels alone .84, .88, .79. On the real hippocampus by slices (one labeled volume), on
+    validation: .53, .55, .53 with .01 and .65, .62, .66 with .001. The networks of the paper, which have several scales, are
+    not rebuilt.
 
     By default E learns from the maps that S has just been trained with (maps="same"). SSL4MIS predicts them again after the
     step of S, in eval mode, at the price of one more forward pass (maps="again", preset `ssl4mis`). Its script sets the
