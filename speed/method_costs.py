@@ -36,6 +36,9 @@ LONGEST = 100
 
 WIDTH = 0.25
 REFERENCE = "supervised"
+AT_MOST = 1.10
+"""Goal of harness / bare loop."""
+
 SIZES: Mapping[int, dict[str, Any]] = {
     2: {"patch": (64, 64), "labeled_batch": 4, "unlabeled_batch": 4},
     3: {"patch": (32, 32, 32), "labeled_batch": 2, "unlabeled_batch": 2},
@@ -171,3 +174,22 @@ def compare_all(args: Namespace) -> bool:
         print(f"| {name} | {dims}D | {network} | {figures['harness'] / figures['bare']:.3f} | "
               f"{figures['bare'] / figures[REFERENCE]:.2f} | {figures.get('memory', '')} |", flush=True)  # fmt: skip
     return all(one["harness"] / one["bare"] <= args.at_most for one in found.values()) and len(found) > 0
+
+
+def main() -> None:
+    """Prints what the file of figures says in the whole."""
+    found: dict[str, Figures] = json.loads(FILE.read_text(encoding="utf-8"))
+    ratios = {name: one["harness"] / one["bare"] for name, one in found.items()}
+    slow = {name: ratio for name, ratio in sorted(ratios.items(), key=lambda pair: -pair[1]) if ratio > AT_MOST}
+    print(f"harness / bare loop: median {statistics.median(ratios.values()):.3f} of {len(ratios)}")
+    listed = ", ".join(f"{name} {ratio:.2f} ({found[name]['bare']:.0f} ms)" for name, ratio in slow.items())
+    print(f"above {AT_MOST} (in brackets the bare loop): {listed or 'none'}")
+    times = {name: one["bare"] / one[REFERENCE] for name, one in found.items()}
+    weights = {name: one["memory"] for name, one in found.items() if "memory" in one}
+    for what, values in (("time", times), ("memory", weights)):
+        most = ", ".join(f"{name} {values[name]:.1f}" for name in sorted(values, key=lambda name: -values[name])[:5])
+        print(f"{what} / {REFERENCE}: median {statistics.median(values.values()):.2f}; most: {most}")
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from semibench.tracking.tables import markdown_table
@@ -124,8 +125,9 @@ def imported(name: str) -> Iterator[tuple[Path, Board, Ranking]]:
         yield Path(folder), found[0], rank(found[0], "case")
 
 
+@cache
 def read(name: str) -> tuple[Board, Ranking]:
-    """Returns the board of the bundles in a folder."""
+    """Returns the board of the bundles in a folder; reads them once."""
     with imported(name) as (_, board, ranking):
         return board, ranking
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import zipfile
 from collections import defaultdict
+from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import pytest
-from speed.results_page import BUNDLES, MARK, PAGE, differing, rewritten
+from speed.results_page import BUNDLES, MARK, PAGE, Laws, differing, rewritten
+from support.leaderboard_toys import spec_of, write_run
+
+from semibench_leaderboards.ranking.boards import boards
+from semibench_leaderboards.ranking.ranks import rank
+from semibench_leaderboards.reading.records import read_runs
 
 
 def names() -> list[str]:
@@ -39,3 +46,24 @@ def test_the_means_are_those_of_the_results_in_the_bundles(name: str) -> None:
     for (method, control), values in dice.items():
         if not control:
             assert printed[method] == pytest.approx(mean(values), abs=6e-5), method
+
+
+def test_laws_say_what_stands_where(tmp_path: Path) -> None:
+    cases = np.linspace(0.3, 0.5, 20)
+    means = {"supervised": 0.0, "mean-teacher": 0.02, "cps": -0.1, "bcp": 0.1, "mgcc": 0.1}
+    for seed in range(3):
+        for method, gain in means.items():
+            if (method, seed) != ("mgcc", 2):  # two runs are too few for a rank
+                write_run(tmp_path, cases + gain + 0.01 * seed, spec_of(method, seed=seed))
+        write_run(tmp_path, cases + 0.3 + 0.01 * seed, spec_of("supervised", seed=seed, labeled=1.0))
+    (board,) = boards(read_runs(tmp_path))
+    laws = Laws.of(board, rank(board))
+    assert laws.gap is not None and laws.gap.difference == pytest.approx(0.3)
+    assert laws.apart and laws.spread == pytest.approx(0.01)
+    assert (set(laws.above), laws.below, laws.ranked) == ({"mean-teacher", "bcp"}, ("cps",), 3)
+    gain = laws.gains["mean-teacher"]
+    assert gain is not None and gain.difference == pytest.approx(0.02)
+    assert laws.gains["mgcc"] is None and laws.gains["semsim"] is None
+    assert laws.hours == pytest.approx(
+        sum(run.training.seconds for row in board.rows for run in row.states.counted) / 3600
+    )
