@@ -60,12 +60,11 @@ def recipe_of(dims: int, iterations: int) -> Recipe:
 def typical(turns: Turns, name: str, plans: Sequence[StagePlan]) -> float:
     """Returns CPU seconds of an iteration: the median of each stage, weighted by the share of the run that the stage has.
 
-    The first turns of each stage aren't counted, nor is the harness's last one, which ends with a checkpoint.
+    The first turns of each stage aren't counted, nor is the last one, in which the harness writes a checkpoint.
     """
-    count = len(turns.times["harness"])
     total, weight = 0.0, 0
     for plan in plans:
-        counted = range(plan.offset + WARM, min(plan.offset + plan.steps, count))
+        counted = range(plan.offset + WARM, plan.offset + plan.steps - 1)
         if counted:
             total += plan.steps * statistics.median(turns.times[name][number].work for number in counted)
             weight += plan.steps
@@ -74,7 +73,7 @@ def typical(turns: Turns, name: str, plans: Sequence[StagePlan]) -> float:
 
 def enough(method: Method, iterations: int) -> int:
     """Returns as many iterations, or more (up to LONGEST), so that some turns of each stage are counted."""
-    while iterations < LONGEST and min(plan.steps for plan in plan_stages(method, iterations)) < 2 * WARM:
+    while iterations < LONGEST and min(plan.steps for plan in plan_stages(method, iterations)) < 3 * WARM:
         iterations += 5
     return iterations
 
@@ -184,6 +183,9 @@ def main() -> None:
     print(f"harness / bare loop: median {statistics.median(ratios.values()):.3f} of {len(ratios)}")
     listed = ", ".join(f"{name} {ratio:.2f} ({found[name]['bare']:.0f} ms)" for name, ratio in slow.items())
     print(f"above {AT_MOST} (in brackets the bare loop): {listed or 'none'}")
+    for dims in SIZES:
+        added = [one["harness"] - one["bare"] for name, one in found.items() if name.endswith(f" {dims}D")]
+        print(f"harness − bare loop in {dims}D: median {statistics.median(added):.1f} ms")
     times = {name: one["bare"] / one[REFERENCE] for name, one in found.items()}
     weights = {name: one["memory"] for name, one in found.items() if "memory" in one}
     for what, values in (("time", times), ("memory", weights)):
