@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the figures of docs/performance.md anew: bash speed/performance_page.sh OUT [1|2]
 # Each command writes a file in the folder OUT. With a number, only one half of the commands runs, so that two shells share two cores.
-# On two quiet cores it takes about half an hour. Commands for a GPU are not among them.
+# On two quiet cores, each half takes about 40 minutes (18 of them for the costs of all methods). Commands for a GPU are not among them.
 set -u
 out=$(mkdir -p "${1:?usage: bash speed/performance_page.sh OUT [1|2]}" && cd "$1" && pwd)
 half=${2:-both}
@@ -15,6 +15,7 @@ measure() { # name, then the command
 }
 if [ "$half" != 2 ]; then
   measure against_peers against_peers.py --turns 15
+  measure method_costs_2d iteration_cost.py --method all --dims 2
   measure paper_patch against_peers.py --setting mean-teacher --paper-patch --turns 5
   for setting in mean-teacher ua-mt mgcc; do measure "operators_$setting" against_peers.py --setting "$setting" --profile; done
   measure iteration_cost iteration_cost.py --case all --iterations 20
@@ -26,6 +27,7 @@ if [ "$half" != 2 ]; then
   measure mamba_scan mamba_scan.py
 fi
 if [ "$half" != 1 ]; then
+  measure method_costs_3d iteration_cost.py --method all --dims 3
   measure start_up start_up.py --turns 5
   measure start_up_imports start_up.py --profile 12
   measure batch_cost batch_cost.py --rounds 40

@@ -11,6 +11,7 @@ must show, and `<!-- end -->` ends either. Nothing is trained or scored: `bench 
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
 import tempfile
@@ -167,12 +168,11 @@ def laws_table(names: Sequence[str]) -> str:
 
 
 def _texts(laws: Laws) -> dict[str, str]:
-    above = f"{len(laws.above)} of {laws.ranked}"
     return {
         "all labels − labels alone": difference_text(laws.gap),
         "their intervals are apart": "yes" if laws.apart else "no",
         "spread of the labels alone": "–" if laws.spread is None else f"{laws.spread:.4f}",
-        "methods above the labels alone": above,
+        "methods above the labels alone": f"{len(laws.above)} of {laws.ranked}",
         "methods below": ", ".join(laws.below) or "none",
         **{f"`{name}` − labels alone": difference_text(gain) for name, gain in laws.gains.items()},
         "training of all runs": f"{laws.hours:.1f} h",
@@ -189,10 +189,9 @@ def rewritten(page: str) -> str:
     return MARK.sub(content, page)
 
 
-def differing(old: str, new: str) -> Iterator[str]:
-    """The lines of the new page that the old one lacks."""
-    known = set(old.splitlines())
-    return (line for line in new.splitlines() if line not in known)
+def differing(old: str, new: str) -> list[str]:
+    """The lines in which two pages differ, as a diff shows them."""
+    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0))
 
 
 def main() -> int:
@@ -208,9 +207,9 @@ def main() -> int:
     if not args.check:
         PAGE.write_text(new, encoding="utf-8")
         return 0
-    for line in differing(old, new):
-        print(line)
-    return int(old != new)
+    lines = differing(old, new)
+    print("\n".join(lines))
+    return int(bool(lines))
 
 
 if __name__ == "__main__":

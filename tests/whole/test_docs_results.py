@@ -24,7 +24,7 @@ def names() -> list[str]:
 
 def test_the_tables_are_what_the_bundles_give() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert list(differing(page, rewritten(page))) == [], "run `python speed/results_page.py`"
+    assert differing(page, rewritten(page)) == [], "run `python speed/results_page.py`"
 
 
 @pytest.mark.parametrize("name", names())

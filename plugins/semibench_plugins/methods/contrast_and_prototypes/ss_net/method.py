@@ -38,10 +38,10 @@ class SSNet(Method):
     The authors have a script for each kind of data. In 3D D is linear (`linear_dice_distance`) and eps 10; in 2D
     D is squared and eps 6. Dims choose between them, unless the options do. Their w rises to 1 in 3D, to .1 in 2D. The default
     is .1 for both: with 1 it collapses in 2D late in the run (real hippocampus by slices, one labeled volume, Dice on
-    validation of seeds 0 and 2: .41 and .14 with 1, .69 and .69 with .1). The presets set what the scripts have: `acdc` (2D)
-    and `la` (3D). Both also follow the code where
-    it differs from the text: it keeps the features with the *lowest* scores (`stored`), and its weights of stored
-    features are all 1 (`memory_weights`). The 2D script keeps its learning rate; the 3D script divides it by ten every 2500
+    validation of seeds 0 and 2: .41 and .14 with 1, .69 and .69 with .1). In 3D the two weren't compared. The presets set what
+    the scripts have: `acdc` (2D) and `la` (3D). Both also follow the code where it differs from the text: it keeps the
+    features with the *lowest* scores (`stored`), and its weights of stored features are all 1 (`memory_weights`). The 2D
+    script keeps its learning rate; the 3D script divides it by ten every 2500
     iterations, here it falls as poly. Scored: the network.
     """
 
