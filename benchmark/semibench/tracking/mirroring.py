@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from semibench.contracts.errors import UsageError
+from semibench.contracts.errors import SemibenchError, UsageError
 from semibench.contracts.identity import SHORT
 from semibench.files import read_cached_json, write_json
 from semibench.reporting import Reporter
@@ -22,7 +22,7 @@ from semibench.runfolder.reading import RunFolder
 from semibench.runfolder.records import Provenance, Result, SplitRecord, Status
 from semibench.runfolder.tables import SCORES_FILE, STEPS_FILE
 from semibench.tracking.notes import description
-from semibench.tracking.store import artifact_root, open_store, store_name, store_uri
+from semibench.tracking.store import LOCK_SECONDS, artifact_root, open_store, store_name, store_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -38,6 +38,9 @@ LARGEST = 256 * 2**20
 
 NOTE = "mlflow.json"
 """File in the run folder: store -> id of the MLflow run, and the state that was mirrored there last."""
+
+LOCK = "mlflow.lock"
+"""File in the run folder that is locked while its MLflow run is looked for or created."""
 
 STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 RECORDS = (
@@ -66,13 +69,13 @@ def mirror(
 
     Raises:
         IdentityError: if the folder has no run spec.
-        SemibenchError: if the store cannot be opened.
+        SemibenchError: if the store cannot be opened, or another process keeps the lock of the folder.
     """
     reporter = reporter or Reporter()
     run = RunFolder(folder)
     address = store_uri(uri)
     client = open_store(address, reporter)
-    target = _find(client, run, address) or _create(client, run, address)
+    target = _found_or_created(client, run, address)
     run_id = str(target.info.run_id)
     _log_facts(client, run, target)
     _log_steps(client, run, target, reporter)
@@ -121,6 +124,24 @@ def _from_environment() -> Checkpoints:
 
 
 # ---- which MLflow run ----------------------------------------------------------------------------------------------
+
+
+def _found_or_created(client: MlflowClient, run: RunFolder, address: str) -> Run:
+    """Return the MLflow run of this folder. Of two processes that mirror it at the same time, the second finds what the first made.
+
+    Raises:
+        SemibenchError: if another process keeps the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(run.path / LOCK, timeout=LOCK_SECONDS):
+            return _find(client, run, address) or _create(client, run, address)
+    except Timeout as error:
+        raise SemibenchError(
+            f"waited {LOCK_SECONDS:.0f} s for another process to find or create the MLflow run of {run.path}; if none is running, "
+            f"delete {run.path / LOCK}"
+        ) from error
 
 
 def _experiment(client: MlflowClient, run: RunFolder, address: str) -> str:

@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from semibench.contracts.identity import Entry, Part, Replicate, RunSpec, Track
 from semibench.runfolder.reading import flatten
 from semibench.runfolder.records import ScoreSummary
 from semibench.runfolder.state import this_process
-from semibench.tracking import RunFolder, mirror, open_store, store_uri
+from semibench.tracking import RunFolder, mirror, mirroring, open_store, store_uri
 from semibench.tracking.notes import LIMIT, description
 from semibench.tracking.store import artifact_root, sqlite_file
 from semibench.tracking.tables import score_rows
@@ -179,6 +182,27 @@ def test_mirroring_again_changes_nothing(make: Callable[..., Path], store: str) 
     assert after.data.metrics == before.data.metrics
     assert len(client.get_metric_history(first, "loss/supervised")) == 1250
     assert len(client.get_metric_history(first, "last.main.semibench-1.dice")) == 1
+
+
+def test_two_mirrors_of_a_folder_at_the_same_moment_make_one_run(
+    make: Callable[..., Path], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(spec=spec_of(seed=77))
+    open_store(store)
+    looking, create = threading.Barrier(2), mirroring._create
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.5)  # time enough for the other one to look for the run, which isn't there yet
+        return create(*given)
+
+    def both_begin() -> str:
+        looking.wait()
+        return mirror(folder, store)
+
+    monkeypatch.setattr(mirroring, "_create", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [one.result() for one in [pool.submit(both_begin) for _ in range(2)]]
+    assert first == second
 
 
 def test_a_run_is_followed_from_start_to_end(make: Callable[..., Path], store: str) -> None:
