@@ -1,4 +1,4 @@
-"""The page of results: its tables are what the bundles of runs beside it give."""
+"""The pages with figures of runs: their tables are what the bundles of runs in speed/boards/runs give."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from statistics import mean
 
 import numpy as np
 import pytest
-from speed.results_page import BUNDLES, MARK, PAGE, Laws, differing, rewritten
+from board_tables import BUNDLES, Laws
+from results_page import PAGE, boards_on, differing, pages, rewritten
 from support.leaderboard_toys import spec_of, write_run
 
 from semibench_leaderboards.ranking.boards import boards
@@ -18,16 +19,13 @@ from semibench_leaderboards.ranking.ranks import rank
 from semibench_leaderboards.reading.records import read_runs
 
 
-def names() -> list[str]:
-    return [match[3] for match in MARK.finditer(PAGE.read_text(encoding="utf-8")) if match[3]]
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_the_tables_are_what_the_bundles_give(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert differing(text, rewritten(text)) == [], "run `python speed/results_page.py`"
 
 
-def test_the_tables_are_what_the_bundles_give() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert differing(page, rewritten(page)) == [], "run `python speed/results_page.py`"
-
-
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", boards_on(PAGE.read_text(encoding="utf-8")))
 def test_the_means_are_those_of_the_results_in_the_bundles(name: str) -> None:
     dice = defaultdict(list)
     for bundle in (BUNDLES / name).glob("*.zip"):

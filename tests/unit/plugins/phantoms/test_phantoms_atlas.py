@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from speed.atlas_scores import atlas_scores, mean_dice
+from atlas_scores import atlas_scores, mean_dice
 
 from semibench import DatasetOptions, PhantomOptions
 from semibench.discovery.registry import registry
