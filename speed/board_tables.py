@@ -229,12 +229,13 @@ def phantom_table(name: str) -> str:
                     f"{_dice(run)[0]:.3f}",
                     NONE if every is None else f"{_dice(every)[0]:.3f}",
                     NONE if gap is None else f"{gap:+.3f}",
-                    NONE if gap is None else _yes(gap >= GAP and best >= bound),
+                    NONE if gap is None else _yes(gap >= GAP),
+                    NONE if every is None else _yes(best >= bound),
                     NONE if longer is None else f"{_dice(longer)[0]:.3f}",
                     NONE if change is None else _yes(abs(change) < CONVERGED),
                 ]
             )
-    heads = ["phantom", "protocol", "structures", "few", "Dice", "all", "gap", "law 2", "all, 10 x", "law 3"]
+    heads = ["phantom", "protocol", "structures", "few", "Dice", "all", "gap", "wide", "high", "all, 10 x", "converged"]
     return markdown_table(heads, lines) + "\n"
 
 
@@ -248,7 +249,9 @@ def _one(runs: Sequence[RunRecord]) -> RunRecord | None:
 
 def _all_labels(run: RunRecord) -> bool:
     options = run.of_track.protocol.options
-    return (options.get("labeled") == 1.0 and isinstance(options["labeled"], float)) or options.get("labels") == "target"
+    return (options.get("labeled") == 1.0 and isinstance(options["labeled"], float)) or options.get(
+        "labels"
+    ) == "target"
 
 
 def _labeled(run: RunRecord) -> tuple[str, float]:

@@ -10,7 +10,7 @@ from statistics import mean
 
 import numpy as np
 import pytest
-from board_tables import BUNDLES, Laws
+from board_tables import BUNDLES, Laws, phantom_table
 from results_page import PAGE, boards_on, differing, pages, rewritten
 from support.leaderboard_toys import spec_of, write_run
 
@@ -44,6 +44,33 @@ def test_the_means_are_those_of_the_results_in_the_bundles(name: str) -> None:
     for (method, control), values in dice.items():
         if not control:
             assert printed[method] == pytest.approx(mean(values), abs=6e-5), method
+
+
+def test_the_table_of_phantoms_has_the_results_in_the_bundles() -> None:
+    dice = {}
+    for bundle in (BUNDLES / "phantom_gaps").glob("*.zip"):
+        with zipfile.ZipFile(bundle) as files:
+            track = json.loads(files.read("spec.json"))["track"]
+            scores = json.loads(files.read("result.json"))["scores"]
+        options = track["protocol"]["options"]
+        budget = options.get("labeled", 0.0) if options.get("labels") != "target" else 1.0
+        amount = "all" if str(budget) == "1.0" else float(budget)
+        dice[track["dataset"]["name"].split(":")[1], track["recipe"]["name"], amount] = next(
+            s["mean"]
+            for s in scores
+            if (s["checkpoint"], s["convention"], s["metric"]) == ("last", "semibench-1", "dice")
+        )
+    lines = [line.split(" | ") for line in phantom_table("phantom_gaps").splitlines()[2:]]
+    assert {(cells[0].strip("| "), float(cells[4])) for cells in lines} == {
+        (name, round(value, 3)) for (name, _, amount), value in dice.items() if amount != "all"
+    }
+    for name, *_, few, every, gap, wide, _, longer, converged in lines:
+        most = dice[name.strip("| "), "quick", "all"]
+        assert (float(every), float(gap)) == pytest.approx((most, most - float(few)), abs=1.1e-3)
+        assert (wide == "yes") is (float(gap) >= 0.15)
+        if (name.strip("| "), "standard", "all") in dice:
+            assert float(longer) == pytest.approx(dice[name.strip("| "), "standard", "all"], abs=6e-4)
+            assert (converged.strip(" |") == "yes") is (abs(float(longer) - most) < 0.03)
 
 
 def test_laws_say_what_stands_where(tmp_path: Path) -> None:
