@@ -105,10 +105,10 @@ def _with_role(board: Board, role: Role) -> list[Row]:
 
 
 @contextmanager
-def imported(name: str) -> Iterator[Path]:
-    """Yields a folder of runs with those of the bundles in a folder."""
+def imported(*names: str) -> Iterator[Path]:
+    """Yields a folder of runs with those of the bundles in some folders."""
     with tempfile.TemporaryDirectory() as folder:
-        for bundle in bundles_in([BUNDLES / name]):
+        for bundle in bundles_in([BUNDLES / name for name in names]):
             import_bundle(bundle, Path(folder))
         yield Path(folder)
 
@@ -186,6 +186,44 @@ def method_table(method: str, names: Sequence[str]) -> str:
                 ]
             )
     return markdown_table(["board", "row", "mean ± std", "over labels alone", "unlabeled worth"], lines) + "\n"
+
+
+def parts_table(method: str, parts: str, name: str) -> str:
+    """One method with parts of it switched off, or with another budget, beside the method as it is on a board.
+
+    Args:
+        method: its name.
+        parts: the folder of the bundles of these runs.
+        name: the folder of the bundles of the board.
+    """
+    lines = []
+    (plain,) = [row for row in read(name)[0].rows if row.identity.method == method and row.identity.role == ""]
+    with imported(parts, name) as runs:
+        for board in chosen_boards(runs, RunFilter(), ScoreRequest()):
+            ranking = rank(board, "case")
+            mine = [row for row in board.rows if row.identity.method == method and row.identity.role == ""]
+            networks = {network_of(row) for row in mine}
+            alone = [row for row in _with_role(board, "labels alone") if network_of(row) in networks]
+            for row in [*mine, *alone]:
+                attribution = ranking.attributions.get(row.name)
+                lines.append(
+                    [
+                        f"{row.states.runs[0].spec.recipe.options['iterations']:,}",
+                        _changes(row, plain) or method if row in mine else _reference_name(row),
+                        str(row.n),
+                        _mean(row),
+                        difference_text(attribution.over_labels_alone if attribution else None),
+                    ]
+                )
+    return markdown_table(["iterations", "row", "seeds", "mean ± std", "over labels alone"], lines) + "\n"
+
+
+def _changes(row: Row, plain: Row) -> str:
+    """The options and weights in which a row differs from another one of its method."""
+    mine, other = (found.states.runs[0].spec.entry for found in (row, plain))
+    options = [f"{key}={value}" for key, value in mine.method.options.items() if value != other.method.options[key]]
+    weights = [f"term.{key}={term['weight']:g}" for key, term in mine.terms.items() if term != other.terms[key]]
+    return ", ".join(options + weights)
 
 
 def _reference_name(row: Row) -> str:

@@ -9,6 +9,7 @@ A table stands between a mark and `<!-- end -->`. NAME is a folder of bundles:
     <!-- board: NAME -->                 the board
     <!-- laws -->                        what boards must show: all boards of the page
     <!-- method: METHOD on NAME, NAME -->    one method on some boards, beside the labels alone and all labels
+    <!-- parts: METHOD of NAME beside NAME -->   one method with parts switched off, beside its row on a board
     <!-- phantoms: NAME -->              what labels are worth on each phantom
 """
 
@@ -32,7 +33,8 @@ VIEW = {"width": 1280, "height": 1100}
 """Pixels of the picture."""
 
 MARK = re.compile(
-    r"(?P<mark><!-- (?P<kind>laws|board|method|phantoms)(?:: (?P<of>[^>]+?))? -->\n).*?(?=<!-- end -->)", re.DOTALL
+    r"(?P<mark><!-- (?P<kind>laws|board|method|parts|phantoms)(?:: (?P<of>[^>]+?))? -->\n).*?(?=<!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -57,6 +59,9 @@ def rewritten(text: str) -> str:
             return board_tables.board_table(of)
         if kind == "phantoms":
             return board_tables.phantom_table(of)
+        if kind == "parts":
+            method, _, names = of.partition(" of ")
+            return board_tables.parts_table(method, *names.split(" beside "))
         method, _, names = of.partition(" on ")
         return board_tables.method_table(method, names.split(", "))
 

@@ -10,7 +10,7 @@ from statistics import mean
 
 import numpy as np
 import pytest
-from board_tables import BUNDLES, Laws, phantom_table
+from board_tables import BUNDLES, Laws, parts_table, phantom_table
 from results_page import PAGE, boards_on, differing, pages, rewritten
 from support.leaderboard_toys import spec_of, write_run
 
@@ -44,6 +44,30 @@ def test_the_means_are_those_of_the_results_in_the_bundles(name: str) -> None:
     for (method, control), values in dice.items():
         if not control:
             assert printed[method] == pytest.approx(mean(values), abs=6e-5), method
+
+
+def test_a_table_of_parts_has_the_results_in_the_bundles() -> None:
+    dice = defaultdict(list)
+    for bundle in [*(BUNDLES / "diff_cl_on_tus").glob("*.zip"), *(BUNDLES / "tus_phantom").glob("*.zip")]:
+        with zipfile.ZipFile(bundle) as files:
+            spec = json.loads(files.read("spec.json"))
+            scores = json.loads(files.read("result.json"))["scores"]
+        if spec["entry"]["method"]["name"] == "semibench:diff-cl":
+            weights = {name: term["weight"] for name, term in spec["entry"]["terms"].items()}
+            changes = {f"term.{name}=0" for name in weights if weights[name] == 0}
+            if not spec["entry"]["method"]["options"]["high_frequency"]:
+                changes.add("high_frequency=False")
+            iterations = spec["track"]["recipe"]["options"]["iterations"]
+            dice[f"{iterations:,}", frozenset(changes or {"diff-cl"})].append(
+                next(s["mean"] for s in scores if (s["checkpoint"], s["metric"]) == ("last", "dice"))
+            )
+    lines = parts_table("diff-cl", "diff_cl_on_tus", "tus_phantom").splitlines()[2:]
+    rows = [line.strip("| ").split(" | ") for line in lines if "labels alone" not in line]
+    printed = {(cells[0], frozenset(cells[1].split(", "))): cells for cells in rows}
+    assert printed.keys() == dice.keys()
+    for key, values in dice.items():
+        assert int(printed[key][2]) == len(values)
+        assert float(printed[key][3].split(" ")[0]) == pytest.approx(mean(values), abs=6e-5), key
 
 
 def test_the_table_of_phantoms_has_the_results_in_the_bundles() -> None:
