@@ -168,7 +168,8 @@ def send(job: str, task: int, number: signal.Signals) -> None:
     script = psutil.Process(int(str(read(job, task)["session"])))
     step = script.children(recursive=True)
     for process in step if number == signal.SIGUSR2 else [*step, script]:
-        process.send_signal(number)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end by itself, or with its parent
+            process.send_signal(number)
 
 
 if __name__ == "__main__":

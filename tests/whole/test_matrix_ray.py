@@ -16,6 +16,8 @@ from support.local_files import BESIDE, METHOD
 from support.matrix_support import BASE, Bench
 from support.own_folders import picture_folders
 
+from semibench.matrix.on_ray import RayOptions
+
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="the extra `ray` is not installed")
 
 SLOW = ("--set", "sleep=0.2", "--set", "iterations=60")
@@ -36,6 +38,15 @@ def cluster(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> Iterator[Any]:
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield made
     made.shutdown()
+
+
+def test_a_cluster_is_started_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another process on this machine has one, which Ray would join and which may end at any time."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert RayOptions().place == "local"
+    assert RayOptions(address="auto").place == "auto"
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert (RayOptions().place, RayOptions(address="other:1").place) == ("head:6379", "other:1")
 
 
 @pytest.mark.slow

@@ -30,6 +30,12 @@ class RayOptions(EngineOptions, frozen=True):
     resources: dict[str, float] = {}
     """Ray's custom resources for each cell."""
 
+    @property
+    def place(self) -> str:
+        """The address for `ray.init`. "local" starts a cluster; without an address Ray would join whatever cluster was started last
+        on this machine, whose end takes the cells with it."""
+        return self.address or os.environ.get("RAY_ADDRESS") or "local"
+
 
 def run_cell(job: Job) -> Outcome:
     """Run a cell in its own process, with the GPUs that Ray assigned."""
@@ -68,7 +74,7 @@ class OnRay(Engine):
 
         if not ray.is_initialized():
             ray.init(
-                address=self.options.address,
+                address=self.options.place,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.WARNING,
