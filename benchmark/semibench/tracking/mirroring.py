@@ -203,13 +203,14 @@ def _same(known: Run, run: RunFolder) -> bool:
     """Return whether an MLflow run is not deleted and shows this run.
 
     Key and code must match, and its steps must be the first steps of the folder, digit for digit (a run forced again on a GPU
-    may differ). Otherwise it is stale, because metrics in MLflow cannot be removed.
+    may differ). Otherwise it is stale, because metrics in MLflow cannot be removed. An MLflow run without a code is of a process
+    that was killed before it had recorded its code, so before it had computed anything.
     """
     tags = known.data.tags
     return (
         known.info.lifecycle_stage == "active"
         and tags.get("semibench.key") == run.spec.key
-        and tags.get("semibench.code") == run.provenance.code
+        and tags.get("semibench.code") in ("", run.provenance.code)
         and tags.get("semibench.rows_digest", "") in ("", run.steps_digest(int(tags.get("semibench.rows", "0"))))
     )
 

@@ -205,6 +205,19 @@ def test_two_mirrors_of_a_folder_at_the_same_moment_make_one_run(
     assert first == second
 
 
+def test_a_run_that_was_killed_before_it_recorded_its_code_goes_on_as_one_run(
+    make: Callable[..., Path], store: str
+) -> None:
+    folder = make(spec=spec_of(seed=78), state="running")
+    for file in ("provenance.json", "steps.parquet"):
+        (folder / file).unlink()
+    killed = mirror(folder, store)
+    assert mirror(make(spec=spec_of(seed=78)), store) == killed
+    run = open_store(store).get_run(killed)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["semibench.code"] == RunFolder(folder).provenance.code != ""
+
+
 def test_a_run_is_followed_from_start_to_end(make: Callable[..., Path], store: str) -> None:
     started = mirror(make(spec=spec_of(seed=3), state="running"), store)
     client = open_store(store)
