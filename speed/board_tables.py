@@ -145,7 +145,13 @@ def laws_table(names: Sequence[str]) -> str:
     """What boards must show, a line for each law, a column for each board."""
     columns = [_texts(Laws.of(*read(name))) for name in names]
     lines = [[law, *(column[law] for column in columns)] for law in columns[0]] if columns else []
-    return markdown_table(["", *(name.replace("_", " ") for name in names)], lines) + "\n"
+    return markdown_table(["", *(_title(name) for name in names)], lines) + "\n"
+
+
+def _title(name: str) -> str:
+    """The name of a board with that of its data set as the harness writes it: "real bus-bra" of `real_bus_bra`."""
+    dataset = read(name)[0].rows[0].states.runs[0].spec.track.dataset.short
+    return name.replace(dataset.replace("-", "_"), dataset).replace("_", " ")
 
 
 def _texts(laws: Laws) -> dict[str, str]:
@@ -178,7 +184,7 @@ def method_table(method: str, names: Sequence[str]) -> str:
             attribution = ranking.attributions.get(row.name)
             lines.append(
                 [
-                    name.replace("_", " "),
+                    _title(name),
                     f"{method}, {row.identity.predictor}" if row in mine else _reference_name(row),
                     _mean(row),
                     difference_text(attribution.over_labels_alone if attribution else None),
