@@ -211,6 +211,7 @@ from .image_translation import (
 )
 from .inner import (
     inner_step as inner_step,
+    three_domains as three_domains,
 )
 from .intensity_range import (
     image_range as image_range,

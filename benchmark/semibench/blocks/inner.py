@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from semibench.contracts.errors import UsageError
+
 
 def inner_step(
     module: nn.Module, loss: Tensor, rate: float, *, clip: float | None = None, first_order: bool = True
@@ -44,3 +46,24 @@ def inner_step(
             gradient = gradient * (clip / gradient.norm().clamp(min=clip))
         moved[name] = parameter - rate * gradient
     return moved
+
+
+def three_domains(present: Tensor) -> Tensor:
+    """Returns the first three domains of a batch: two for meta-training, one for meta-testing.
+
+    Args:
+        present: numbers of the domains that have samples in the batch, int64 (N,).
+
+    Raises:
+        UsageError: if there are fewer than three.
+
+    Examples:
+        >>> three_domains(torch.tensor([2, 0, 1, 3])).tolist()
+        [2, 0, 1]
+    """
+    if len(present) < 3:
+        raise UsageError(
+            f"meta-learning needs samples of three training domains in each batch, and found {len(present)}: every pool of the "
+            "split must hold cases of at least three domains"
+        )
+    return present[:3]

@@ -156,12 +156,13 @@ def content_rank(content: Tensor, rank: int, *, positions: int = 2000, valid: Te
     Args:
         content: (B, D, *spatial).
         rank: the wanted rank, less than D.
-        positions: how many positions are drawn, with repetition, from all images together; fewer where there are fewer.
-        valid: bool (B, *spatial), False on padding, which counts as 0 and so changes no singular value; None: all are valid.
+        positions: how many valid positions are drawn, with repetition, from all images together; all of them where there
+            aren't more.
+        valid: bool (B, *spatial), False on padding, which isn't drawn; None: all are valid.
 
     Returns:
-        The singular value number rank + 1, largest first, of the matrix (positions, D); 0 for a matrix of this rank. Its
-        second derivative is not finite where singular values are equal.
+        The singular value number rank + 1, largest first, of the matrix (positions, D); 0 for a matrix of this rank, and so
+        where no more than `rank` positions are valid. Its second derivative is not finite where singular values are equal.
 
     Raises:
         ValueError: if the content hasn't more channels than the rank.
@@ -176,7 +177,9 @@ def content_rank(content: Tensor, rank: int, *, positions: int = 2000, valid: Te
         )
     vectors = content.float().movedim(1, -1).flatten(0, -2)
     if valid is not None:
-        vectors = vectors * valid.flatten().unsqueeze(1)
+        vectors = vectors[valid.flatten()]
+    if len(vectors) <= rank:
+        return content.float().sum() * 0.0
     if len(vectors) > positions:
         vectors = vectors[torch.randint(len(vectors), (positions,), device=vectors.device)]
     value: Tensor = torch.linalg.svdvals(vectors)[rank]

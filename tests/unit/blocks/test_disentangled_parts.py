@@ -198,6 +198,21 @@ def test_padding_adds_nothing_to_the_rank() -> None:
     valid[:, 4:] = True
     assert content_rank(content, 1).item() > 1.0
     assert content_rank(content, 1, valid=valid).item() == 0.0
+    assert content_rank(content, 1, valid=torch.zeros_like(valid)).item() == 0.0, "nothing is valid"
+
+
+def test_padding_is_not_drawn() -> None:
+    """A quarter of the positions is valid: the value is that of as many draws from this quarter."""
+    torch.manual_seed(0)
+    content = torch.randn(1, 4, 40, 40)
+    valid = torch.zeros(1, 40, 40, dtype=torch.bool)
+    valid[:, :20, :20] = True
+    inside = content[:, :, :20, :20]
+    torch.manual_seed(1)
+    found = content_rank(content, 2, positions=300, valid=valid)
+    torch.manual_seed(1)
+    torch.testing.assert_close(found, content_rank(inside, 2, positions=300))
+    assert found.item() == pytest.approx(300**0.5, rel=0.1), "300 rows of independent numbers of variance 1"
 
 
 def test_gradient_of_the_rank_pulls_the_excess_direction() -> None:

@@ -37,6 +37,7 @@ from semibench.blocks import (
     image_range,
     inner_step,
     masked_mean,
+    three_domains,
 )
 from semibench_plugins.methods.disentanglement.supervision import TURNED, dice_sum_ce, mnms_recipe
 
@@ -106,13 +107,15 @@ class DGNet(Method):
     one on labeled images, each with its own inner step. The inner gradient is differentiated, too (second order), and moves
     weights and biases of convolutions and linear layers, not those of normalisations.
 
-    Where this differs: the code's loss of the domain takes a sigmoid of a softmax, so that .5665 is the least for three domains
-    (preset `code`); here it is the cross-entropy of the logits. HSIC is divided by (m - 1)^2 as in its definition; the code
-    divides by m - 1, three times as much for its 4 samples (preset `code`). sigma is left out of the inner step: its second
-    derivative is infinite where singular values are equal, which is what the term aims at. The rank is that of the content
-    itself in both steps; the code takes its softmax in the labeled one. The third domain gives half a batch; the code draws
-    from it twice. If there are more than three domains, three are drawn. The encoder of style flattens its map, so images of
-    another size than the patch can't be drawn; they can be segmented. Running statistics come from the training domains.
+    Where this differs: the code's loss of the domain takes a sigmoid of a softmax, so that .5665 is the least for three
+    domains (preset `code`); here it is the cross-entropy of the logits. HSIC is divided by (m - 1)^2 as in its definition;
+    the code divides by m - 1, three times as much for its 4 samples (preset `code`). sigma is left out of the inner step:
+    its second derivative is infinite where singular values are equal, which is what the term aims at. The rank is that of
+    the content itself in both steps; the code takes its softmax in the labeled one (preset `code`). E(D) is the mean of the
+    code of the reconstruction; the code draws from it. The decoder has a leaky ReLU behind each of its modulated
+    convolutions. The third domain gives half a batch; the code draws from it twice. If there are more than three domains,
+    three are drawn. The encoder of style flattens its map, so images of another size than the patch can't be drawn; they can
+    be segmented. Running statistics come from the training domains.
 
     A batch has half the recipe's number of samples from every domain. The content encoder has the recipe's optimiser. The rest
     has Adam with a rate of its own, 1e-3; the published rate of everything is 4e-5 (preset `mnms`). Scored: the content encoder.
@@ -129,7 +132,10 @@ class DGNet(Method):
         "unlabeled": Stream("unlabeled", size=0.5, per_domain=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "code": {"options": {"domain_loss": "bce_of_softmax"}, "terms": {"hsic": 0.3, "hsic_u": 0.3}},
+        "code": {
+            "options": {"domain_loss": "bce_of_softmax", "rank_of": "softmax_if_labeled"},
+            "terms": {"hsic": 0.3, "hsic_u": 0.3},
+        },
         "mnms": {"options": {"parts_lr": 4e-5}, "recipe": mnms_recipe(4e-5, 288, TURNED)},
     }
 
@@ -144,6 +150,10 @@ class DGNet(Method):
         code: int = Field(8, ge=1, description="length of each of the two codes; useful range 4 to 16")
         domain_loss: Literal["cross_entropy", "bce_of_softmax"] = Field(
             "cross_entropy", description="loss of the domain; bce_of_softmax is the code's"
+        )
+        rank_of: Literal["content", "softmax_if_labeled"] = Field(
+            "content",
+            description="whose rank is bounded; softmax_if_labeled: of labeled images the softmax, as in the code",
         )
         positive: bool = Field(True, description="keep the decoder's scales and shifts from being negative")
         parts_lr: float = Field(
@@ -207,8 +217,13 @@ class DGNet(Method):
             "code": (seen.again - seen.z).abs().mean(),
             "kl": code_kl(seen.code),
             "hsic": hsic(seen.z[:, :half], seen.z[:, half:]),
-            "rank": content_rank(seen.content, self.classes),
+            "rank": content_rank(self.ranked(seen.content, samples), self.classes, valid=samples.valid),
         }
+
+    def ranked(self, content: Tensor, samples: Samples) -> Tensor:
+        """The maps whose rank counts: the content, or, as in the code, its softmax where there are labels."""
+        normalised = self.options.rank_of == "softmax_if_labeled" and samples.label is not None
+        return content.float().softmax(1) if normalised else content
 
     def tested(self, samples: Samples, moved: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Losses with the moved weights, by their names in `terms`."""
@@ -257,8 +272,12 @@ class DGNet(Method):
 
 def halves(domain: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
     """Which samples, by domain (B,), are for training and for test: of the first three domains in this order that are there, the
-    last is for test. Both are bool (B,)."""
-    present = order[(order[:, None] == domain[None]).any(1)][:3]
+    last is for test. Both are bool (B,).
+
+    Raises:
+        UsageError: if fewer than three are there.
+    """
+    present = three_domains(order[(order[:, None] == domain[None]).any(1)])
     test = domain == present[-1]
     return (domain[:, None] == present[None]).any(1) & ~test, test
 

@@ -132,7 +132,7 @@ class SDNetAug(Method):
             (0.8, 1.4), description="smallest and largest zoom of labeled images; (1, 1): none"
         )
         new_from: float = Field(
-            0.5, ge=0.0, lt=1.0, description="share of the run after which there are new images; useful range .2 to .7"
+            0.5, gt=0.0, lt=1.0, description="share of the run after which there are new images; useful range .2 to .7"
         )
         parts_lr: float = Field(
             1e-3, gt=0.0, description="rate of modality encoder and decoder; useful range 1e-4 to 2e-3"

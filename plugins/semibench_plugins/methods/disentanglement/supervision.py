@@ -23,8 +23,8 @@ STILL: dict[str, Any] = {
     **dict.fromkeys(("scale", "blur", "brightness", "contrast", "gamma"), (0.0, 1.0, 1.0)),
 }  # fmt: skip
 """No change of the weak view: SDNet+Aug zooms its labeled images itself, and its code changes nothing else."""
-TURNED: dict[str, Any] = {**STILL, "flip": 0.5, "rotate90": 0.5, "rotate": (1.0, 45.0), "blur": (0.5, 0.5, 1.5)}
-"""Views of DGNet and vMFNet: flips, turns by any angle, blur. How often and how much it blurs is ours."""
+TURNED: dict[str, Any] = {**STILL, "flip": 0.5, "rotate90": 0.5, "rotate": (1.0, 45.0), "blur": (1.0, 0.25, 1.25)}
+"""Views of DGNet and vMFNet: flips, turns by any angle, and a blur of each image, as in the loaders of vMFNet's code."""
 
 
 def mnms_recipe(lr: float, side: int, weak: dict[str, Any]) -> dict[str, Any]:

@@ -47,12 +47,13 @@ class VMFNet(Method):
     """The features at each position become shares of a few kernels, directions that stand for parts of images; from the shares
     alone one head segments, and from the features put together again of the kernels another one draws the image.
 
-    f is the decoder map of the backbone at half the resolution; a_j = exp(30 cos(f, mu_j)) where the cosine is positive, divided by
-    the sum over the 12 kernels; f' = sum_j a_j mu_j. L = |R(f') - x| + sum over images of mean (1 - max_j cos(f, mu_j)), f
-    constant, + seg(S(a)), seg = sum of the K Dice losses + CE. Unlabeled images have the first two, in a step of their own. Before,
-    the backbone learns to draw its input (L1 of its last layer) for a twentieth of the run, and the kernels are fitted to
-    500 features of each training image, as directions of a mixture with concentration 30 (k-means++, then EM). R is linear:
-    convolutions alone. Kernels are normalised in the cosine, not in f', as in the code.
+    f is the decoder map of the backbone at half the resolution; a_j = exp(30 cos(f, mu_j)) where the cosine is positive,
+    divided by the sum over the 12 kernels; f' = sum_j a_j mu_j. L = |R(f') - x| + sum over images of mean (1 - max_j cos(f,
+    mu_j)), f constant, + seg(S(a)), seg = sum of the K Dice losses + CE. Unlabeled images have the first two, in a step of
+    their own. Before, the backbone learns to draw its input (L1 of its last layer) for a twentieth of the run, and the
+    kernels are fitted to 500 features of each training image (of random ones where there are more than 200), as directions
+    of a mixture with concentration 30 (k-means++, then EM). R is linear: convolutions alone. Kernels are normalised in the
+    cosine, not in f', as in the code.
 
     Where this differs: the code's S ends in a sigmoid, of which its cross-entropy takes a log-softmax; here S ends in logits. Its
     fitted kernels came from another layer than the one it uses. The U-Nets here have more or fewer channels at half the
@@ -113,19 +114,24 @@ class VMFNet(Method):
 
     @torch.no_grad()
     def collected(self, pools: Pools) -> Tensor:
-        """Features (N, channels) at random positions of all training images, without padding."""
-        found, count = [], 0
+        """Features (N, channels), N at most `most`, at random positions of training images, without padding: of all images, or of
+        as many random ones as are needed."""
+        images = sum(len(samples.image) for samples in pools.batches("all"))
+        chosen = torch.zeros(images, dtype=torch.bool)
+        chosen[torch.randperm(images)[: -(-self.options.most // self.options.positions)]] = True
+        found, first = [], 0
         with evaluating(self.net):
             for samples in pools.batches("all"):
-                features = self.features(samples.image)
-                inside = self.net.enlarge(samples.valid.unsqueeze(1).float(), features.shape[2:]).flatten(1) > 0.5
+                read = chosen[first : first + len(samples.image)].to(samples.image.device)
+                first += len(samples.image)
+                if not read.any():
+                    continue
+                features = self.features(samples.image[read])
+                inside = self.net.enlarge(samples.valid[read].unsqueeze(1).float(), features.shape[2:]).flatten(1) > 0.5
                 for vectors, counted in zip(features.flatten(2).transpose(1, 2), inside, strict=True):
                     usable = vectors[counted]
                     found.append(usable[torch.randperm(len(usable))[: self.options.positions].to(usable.device)])
-                    count += len(found[-1])
-                if count >= self.options.most:
-                    break
-        return torch.cat(found)
+        return torch.cat(found)[: self.options.most]
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """`net` trains what is tested but the kernels, `parts` the kernels and the drawing head."""

@@ -59,14 +59,14 @@ def boxes_mask(size: Sequence[int], batch: int, boxes: int, area: tuple[float, f
 class EPL(Method):
     """Cross pseudo supervision whose labels are the mean of two views of the style, and count less where the views disagree.
 
-    F x is x with the low frequencies of another image's amplitude spectrum (`style`: "swap", box of half width floor(L side),
-    L = .01; "mix": all frequencies, share U(0, .3)), both scaled to [0, 1] by their own range. M is the union of three boxes
-    without their overlap. With x' another unlabeled image, x_m = x (1 - M) + x' M, and F x_m the same of the views:
-    y_b = argmax (o_b(x) + o_b(F x)) / 2, mixed as the images are, without gradient, for both networks b;
-    V_b = KL(softmax o_b(F x_m) || softmax o_b(x_m)) per position;
-    cross = mean exp(-V_2) CE(o_1(x_m), y_2) + mean exp(-V_1) CE(o_2(x_m), y_1); variance = mean V_1 + mean V_2.
-    L = sum_b sum_c Dice_c(o_b(x_l), y) + 3 (cross + variance). V has a gradient in both terms, as in the code: it behaves like a
-    variance that is learned. The Dice has plain sums over the batch and s = .1. No domain label is read.
+    F x is x with the low frequencies of another image's amplitude spectrum (`style`: "swap", box of half width floor(L
+    side), L = .01; "mix": all frequencies, share U(0, .3)), both scaled to [0, 1] by their own range. M holds the positions
+    inside an odd number of three boxes. With x' another unlabeled image, x_m = x (1 - M) + x' M, and F x_m the same of the
+    views: y_b = argmax (o_b(x) + o_b(F x)) / 2, mixed as the images are, without gradient, for both networks b; V_b =
+    KL(softmax o_b(F x_m) || softmax o_b(x_m)) per position; cross = mean exp(-V_2) CE(o_1(x_m), y_2) + mean exp(-V_1)
+    CE(o_2(x_m), y_1); variance = mean V_1 + mean V_2. L = sum_b sum_c Dice_c(o_b(x_l), y) + 3 (cross + variance). V has a
+    gradient in both terms, as in the code: it behaves like a variance that is learned. The Dice has plain sums over the
+    batch and s = .1. No domain label is read.
 
     The code multiplies the *means* of exp(-V) and CE (`confidence` = "mean"). Its later configuration has weight 1.5 and
     batches of 8 (preset `code`); preset `printed` has its optimiser and batches of 32 with weight 3. Its histogram matching,

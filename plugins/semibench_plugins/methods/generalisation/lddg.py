@@ -101,6 +101,11 @@ class LDDG(Method):
                 f"latent: expected more dimensions than the {len(task.classes)} classes, got {options.latent}; set "
                 f"method.latent={len(task.classes) + 1} or more"
             )
+        if options.samples <= len(task.classes):
+            return (
+                f"samples: expected more positions than the {len(task.classes)} classes, got {options.samples}; set "
+                f"method.samples={len(task.classes) + 1} or more"
+            )
         if len(task.domains) < 2:
             return f"needs at least two training domains, but the split has one: {', '.join(task.domains)}"
         return None

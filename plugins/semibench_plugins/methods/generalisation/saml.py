@@ -26,7 +26,7 @@ from semibench import (
     Task,
     Term,
 )
-from semibench.blocks import inner_step, soft_dice
+from semibench.blocks import inner_step, soft_dice, three_domains
 
 
 def compactness(probability: Tensor, perimeter: float = 1.0) -> Tensor:
@@ -54,14 +54,27 @@ def compactness(probability: Tensor, perimeter: float = 1.0) -> Tensor:
 
 def rings(label: Tensor) -> tuple[Tensor, Tensor]:
     """Returns float32 masks (B, *spatial) of the contour (foreground minus its erosion by one voxel) and of the background
-    around it (dilation by a window of 5, minus foreground). label: (B, *spatial); ignored positions are in neither."""
+    around it (dilation by five voxels, minus foreground). Both go from a voxel to the neighbours that share a face with it, as
+    in the code. label: (B, *spatial); ignored positions are in neither."""
     counted = label != IGNORE
     mask = ((label > 0) & counted).float().unsqueeze(1)
-    pool = F.max_pool2d if label.ndim == 3 else F.max_pool3d
-    eroded = 1.0 - pool(1.0 - mask, 3, 1, 1)
-    dilated = pool(mask, 5, 1, 2)
+    eroded = 1.0 - spread(1.0 - mask)
+    dilated = mask
+    for _ in range(5):
+        dilated = spread(dilated)
     contour, around = (mask - eroded).squeeze(1), (dilated - mask).squeeze(1)
     return contour * counted, around * counted
+
+
+def spread(mask: Tensor) -> Tensor:
+    """A mask (B, 1, *spatial) of 0 and 1 with the neighbours that share a face with it: 4 in 2D, 6 in 3D."""
+    dims = mask.ndim - 2
+    pool = F.max_pool2d if dims == 2 else F.max_pool3d
+    grown = mask
+    for axis in range(dims):
+        window = tuple(3 if other == axis else 1 for other in range(dims))
+        grown = torch.maximum(grown, pool(mask, window, 1, tuple(side // 2 for side in window)))
+    return grown
 
 
 def contour_embeddings(features: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,7 +222,7 @@ class SAML(Method):
         """Draws the domains, takes the inner step, tests the moved weights, then updates from both losses."""
         samples = batch["labeled"]
         present = samples.domain.unique()
-        drawn = present[torch.randperm(len(present))[:3].to(present.device)]
+        drawn = three_domains(present[torch.randperm(len(present)).to(present.device)])
         member = [samples.domain == domain for domain in drawn]
         train, test = torch.stack(member[:-1]).any(0), member[-1]
         label, domain = samples.target, samples.domain

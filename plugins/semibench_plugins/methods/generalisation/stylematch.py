@@ -65,11 +65,13 @@ class StyleMatch(Method):
 
     A classifier of images was published; how it came to segment for the tables is unknown. Ours: the classifier acts on each
     position, on `features` channels that the backbone's head gives; L_sup is that of all methods (preset `paper`: the
-    cross-entropy). There is no VGG for volumes, so AdaIN (`style` = "adain", share .5) acts on intensities; "amplitude" mixes
-    amplitude spectra instead. Strong views are the recipe's (published: RandAugment and cutout). The code sums the losses
-    over the source domains, each with a pass of its own (preset `code`, `passes` = "apart"); by default there is one pass for
-    all of them and a mean. The recipe's batch is divided among three domains (published: 16 + 16 of each). Passes over strong
-    and styled views leave the running statistics alone. Scored: the network with mu.
+    cross-entropy). There is no VGG for volumes, so AdaIN (`style` = "adain", share .5) acts on intensities; "amplitude"
+    mixes amplitude spectra instead. Strong views are the recipe's (published: RandAugment and cutout). The code sums the
+    losses over the source domains, each with a pass of its own, and passes labeled images a second time for L_sup (preset
+    `code`, `passes` = "apart"); by default one pass of labeled and unlabeled images of all domains serves both, and there is
+    a mean. The code's styled image is unchanged otherwise; here it is the weak view, for which y' holds. The cosine schedule
+    of preset `code` is poly here. The recipe's batch is divided among three domains (published: 16 + 16 of each). Passes
+    over strong and styled views leave the running statistics alone. Scored: the network with mu.
     """
 
     terms: Mapping[str, Term] = {
@@ -86,7 +88,15 @@ class StyleMatch(Method):
         "code": {
             "options": {"loss": "cross_entropy", "passes": "apart"},
             "terms": {"sup": 3.0, "strong": 3.0, "styled": 3.0},
-            "recipe": {"lr": 0.003, "weight_decay": 5e-4, "labeled_batch": 48, "unlabeled_batch": 48},
+            "recipe": {
+                "optimiser": "sgd",
+                "momentum": 0.9,
+                "lr": 0.003,
+                "weight_decay": 5e-4,
+                "schedule": "poly",
+                "labeled_batch": 48,
+                "unlabeled_batch": 48,
+            },
         },
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}
@@ -124,10 +134,13 @@ class StyleMatch(Method):
         return {"net": Optimiser((self.net,)), "classifier": Optimiser((self.classifier,), lr_factor=self.options.rate)}
 
     def features(self, images: Tensor, domain: Tensor) -> Tensor:
-        """(B, C, *spatial) -> (B, F, *spatial), in one pass or in one for each domain."""
+        """(B, C, *spatial) -> (B, F, *spatial), in one pass or in one for each domain; of a single domain, each half of the batch
+        has a pass."""
         if self.options.passes == "together":
             return self.net(images)
         rows = [(domain == one).nonzero()[:, 0] for one in domain.unique()]
+        if len(rows) == 1:
+            rows = list(rows[0].chunk(2))
         found = torch.cat([self.net(images[own]) for own in rows])
         return found[torch.cat(rows).argsort()]
 
@@ -150,11 +163,14 @@ class StyleMatch(Method):
             for one, two in ((labeled.image, unlabeled.image), (labeled.strong[0], unlabeled.strong[0]))
         )
         valid, domain = torch.cat([labeled.valid, unlabeled.valid]), torch.cat([labeled.domain, unlabeled.domain])
-        features = self.features(images, domain)
+        together = self.options.passes == "together"
+        with torch.set_grad_enabled(together):
+            features = self.features(images, domain)
         confidence, label = self.classifier(features.detach(), drawn=False).detach().softmax(1).max(1)
         kept = (confidence >= self.options.threshold) & valid
         self.notes["kept"] = kept.float().mean()
-        sup = supervised_loss(self.classifier(features[:count], drawn=True), labeled.target, self.options.loss)
+        learned = features[:count] if together else self.features(labeled.image, labeled.domain)
+        sup = supervised_loss(self.classifier(learned, drawn=True), labeled.target, self.options.loss)
         losses = {"sup": sup}
         with frozen_statistics(self.net):
             for name, view in (("strong", strong), ("styled", self.styled(images, domain, valid))):

@@ -76,10 +76,10 @@ class CAML(Method):
     has as many are drawn in each step. The gradient passes through both correlations. w_c rises to 1 and w_o to .05 as
     exp(-5 (1 - t)^2), in 40 steps over the first two fifths of the run.
 
-    The batch norm of the heads sees the chosen positions only; in the authors' code, which projects whole samples, all
-    positions. The second network has another upsampling than the first: linear where the first has transposed
-    convolutions (`vnet`), and else those. Scored: the first. Presets: `la`, the authors' recipe for the left atrium;
-    `la-8` and `la-16`, the same with their faster ramps for 8 and 16 labels.
+    The batch norm of the heads sees the chosen positions only; in the authors' code it sees all unlabeled positions on which
+    the networks agree, of which the surest are taken then. The second network has another upsampling than the first: linear
+    where the first has transposed convolutions (`vnet`), and else those. Scored: the first. Presets: `la`, the authors'
+    recipe for the left atrium; `la-8` and `la-16`, the same with their faster ramps for 8 and 16 labels.
     """
 
     terms: Mapping[str, Term] = {

@@ -26,9 +26,11 @@ class FeatureMemory(nn.Module):
     @torch.no_grad()
     def replace(self, slots: Tensor, features: Tensor, counts: Tensor) -> None:
         """Replaces what slots (B,) hold by features (B, K, n, width) with n <= size; of each class and sample the first
-        min(count, n) count. counts: (B, K), how many correct positions there were."""
-        self.features[slots, :, : features.shape[2]] = features.detach().float()
-        self.counts[slots] = counts.float()
+        min(count, n) count. counts: (B, K), how many correct positions there were. Of a slot that is given twice, the last one
+        stays."""
+        for slot, rows, number in zip(slots.tolist(), features.detach().float(), counts.float(), strict=True):
+            self.features[slot, :, : rows.shape[1]] = rows
+            self.counts[slot] = number
 
     @torch.no_grad()
     def draw(self) -> Tensor:
@@ -40,9 +42,9 @@ class FeatureMemory(nn.Module):
         chances = share.transpose(0, 1).flatten(1)
         # the largest of chance / exponential variate: a weighted draw without repetition
         drawn = (chances / -torch.rand_like(chances).clamp(min=1e-12).log().clamp(max=-1e-12)).topk(self.size).indices
-        rows = self.features.transpose(0, 1).flatten(1, 2)
+        kinds = torch.arange(len(drawn), device=drawn.device)[:, None]
         enough = stored.sum(0) >= self.size
-        chosen = rows.gather(1, drawn.unsqueeze(2).expand(-1, -1, rows.shape[2]))
+        chosen = self.features[drawn // self.size, kinds, drawn % self.size]
         return chosen[enough].flatten(0, 1)
 
 

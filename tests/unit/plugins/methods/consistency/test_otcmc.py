@@ -85,6 +85,23 @@ def test_equal_and_moved_masks_have_no_distance() -> None:
     assert built.moments_apart(soft, soft.flip(2) ** 2, valid).item() > 1e-6
 
 
+def test_a_class_that_the_teacher_does_not_see_is_not_compared() -> None:
+    """Its soft mask is a thin background, whose moments are huge: 1.7 and more below .002 of each voxel in 3D."""
+    built, valid = method(), torch.ones(2, 9, 9, dtype=torch.bool)
+    soft = torch.full((2, 2, 9, 9), 1e-3)
+    soft[:, 0] = 1 - 1e-3
+    soft = soft.requires_grad_()
+    goal = soft.detach().clone()
+    goal[:, 1] = 3e-4
+    loss = built.moments_apart(soft, goal, valid)
+    (gradient,) = torch.autograd.grad(loss, soft)
+    assert loss.item() == 0.0 and not gradient.any()
+    goal[1, 1, 2:5, 2:5], goal[1, 0, 2:5, 2:5] = 0.9, 0.1
+    alone = built.moments_apart(soft[1:], goal[1:], valid[1:])
+    assert built.moments_apart(soft, goal, valid).item() == pytest.approx(alone.item()) and alone.item() > 0
+    assert built.moments_apart(torch.zeros(2, 2, 9, 9), goal, valid).item() == 0.0, "and where the student has no mass"
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_who_learns_and_what_is_padding(dims: int) -> None:
     built, batch = method(dims), case_of(OTCMC, dims).data().batch(0)

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from semibench.blocks import code_kl, content_rank, hsic, image_range, inner_step
 from semibench.conformance import MethodSubject
+from semibench.contracts.errors import UsageError
 from semibench_plugins.methods.disentanglement.dgnet import DGNet, halves, picked
 from semibench_plugins.methods.disentanglement.supervision import dice_sum_ce
 
@@ -106,9 +107,22 @@ def test_an_iteration_has_an_unlabeled_and_a_labeled_meta_step_with_the_terms_of
     }
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, msg=name)
-    assert found["rank"].item() == pytest.approx(content_rank(content, 2, positions=10**6).item(), rel=0.2), (
-        "positions drawn"
-    )
+    rank = content_rank(content, 2, positions=10**6, valid=labeled.valid)
+    assert found["rank"].item() == pytest.approx(rank.item(), rel=0.2), "positions drawn"
+
+
+def test_the_code_bounds_the_rank_of_the_softmax_in_the_labeled_step(case: MethodSubject) -> None:
+    code = {**NARROW, **DGNet.presets["code"]["options"]}
+    method, batch = case.variant(options=code).build(), case.data().batch(0)
+    content = torch.randn(3, 6, 4, 4)
+    torch.testing.assert_close(method.ranked(content, batch["labeled"]), content.softmax(1))
+    assert method.ranked(content, batch["unlabeled"]) is content
+    assert case.build().ranked(content, batch["labeled"]) is content
+
+
+def test_fewer_than_three_domains_in_a_batch_are_refused() -> None:
+    with pytest.raises(UsageError, match="three training domains in each batch, and found 1"):
+        halves(torch.zeros(4, dtype=torch.int64), torch.tensor([2, 0, 1]))
 
 
 def test_the_test_loss_is_that_of_the_moved_weights(case: MethodSubject) -> None:

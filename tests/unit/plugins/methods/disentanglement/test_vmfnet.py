@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
-from support.methods_support import Collected, case_of, clock, quiet, reached
+from support.methods_support import Collected, case_of, clock, quiet, reached, samples
 from torch import nn
 
+from semibench import Samples
 from semibench.blocks import masked_mean
 from semibench.conformance import MethodSubject
 from semibench_plugins.methods.disentanglement.supervision import dice_sum_ce
@@ -49,17 +52,35 @@ def test_kernels_are_fitted_to_features_of_all_training_images_without_padding(c
     method, pools = case.build(), case.data().pools
     images = sum(len(samples.image) for samples in pools.batches("all"))
     assert len(method.collected(pools)) == images * 16, "16 of each"
-    every = case.variant(options={"width": 4, "positions": 10_000}).build()
+    every = case.variant(options={"width": 4, "positions": 10_000, "most": 1_000_000}).build()
     found = every.collected(pools)
     assert len(found) == images * 16 * 16 - 2 * 16, "two images have a column of padding at half the resolution"
     few = case.variant(options={"width": 4, "positions": 16, "most": 100}).build()
-    assert 100 <= len(few.collected(pools)) < images * 16
+    assert len(few.collected(pools)) == 100
+    one = case.variant(options={"width": 4, "positions": 10_000, "most": 100}).build()
+    assert len(one.collected(pools)) == 100, "fewer than an image holds"
     before = method.kernels.kernels.detach().clone()
     method.begin(FIRST, pools)
     assert torch.equal(before, method.kernels.kernels)
     method.begin(SECOND, pools)
     torch.testing.assert_close(method.kernels.kernels.norm(dim=1), torch.ones(12))
     assert not torch.allclose(before, method.kernels.kernels)
+
+
+def test_kernels_of_a_part_of_the_images_are_of_images_anywhere_in_the_list(case: MethodSubject) -> None:
+    """Domains follow one another in the list of a split, so the first images are of one domain."""
+
+    class InOrder:
+        def batches(self, pool: str) -> Iterator[Samples]:
+            for number in range(10):
+                yield samples(torch.full((4, 1, 32, 32), float(number)))
+
+    method, read = case.variant(options={"width": 4, "positions": 16, "most": 160}).build(), []
+    seen = method.features
+    method.features = lambda images: read.extend(images[:, 0, 0, 0].tolist()) or seen(images)  # type: ignore[method-assign]
+    torch.manual_seed(0)
+    assert len(method.collected(InOrder())) == 160  # type: ignore[arg-type]
+    assert len(read) == 10 and min(read) < 3 and max(read) > 6, "ten of forty images"
 
 
 def test_losses_are_those_of_the_formula(case: MethodSubject) -> None:

@@ -79,5 +79,8 @@ def test_latents_are_drawn_once_about_their_mean() -> None:
 def test_lddg_says_what_it_needs() -> None:
     task = case_of(LDDG).task
     assert LDDG.unsupported(task, LDDG.Options()) is None
+    assert "method.samples=18" in str(
+        LDDG.unsupported(case_of(LDDG, classes=17).task, LDDG.Options(latent=20, samples=16))
+    )
     assert "method.latent=3" in str(LDDG.unsupported(task, LDDG.Options(latent=2)))
     assert "two training domains" in str(LDDG.unsupported(case_of(LDDG, domains=1).task, LDDG.Options()))

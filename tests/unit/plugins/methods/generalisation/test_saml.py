@@ -6,12 +6,14 @@ import math
 
 import pytest
 import torch
+from scipy import ndimage
 from support.methods_support import Collected, case_of, clock, samples
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE
+from semibench import IGNORE, Samples
 from semibench.blocks import soft_dice
+from semibench.contracts.errors import UsageError
 from semibench_plugins.backbones.deeplabv3plus import DeepLabOptions, DeepLabV3Plus
 from semibench_plugins.backbones.unet import UNet
 from semibench_plugins.methods.generalisation.saml import (
@@ -150,14 +152,21 @@ def test_a_decoder_with_one_map_gives_that_one() -> None:
 
 
 def test_rings() -> None:
-    label = torch.zeros(1, 9, 9, dtype=torch.int64)
-    label[0, 3:6, 3:6] = 2
+    """Against scipy's erosion once and dilation five times, as in the code."""
+    torch.manual_seed(0)
+    blocks = torch.rand(1, 1, 4, 4) > 0.6
+    label = F.interpolate(blocks.float(), (24, 24))[0].long()
+    label = 2 * F.pad(label, (8, 8, 8, 8))
+    mask = label[0].numpy() > 0
     contour, around = rings(label)
-    assert contour.sum() == 8 and contour[0, 4, 4] == 0
-    assert around.sum() == 49 - 9 and around[0, 1, 1] == 1 and around[0, 0, 4] == 0
-    label[0, :, 5:] = IGNORE
+    expected = mask & ~ndimage.binary_erosion(mask), ndimage.binary_dilation(mask, iterations=5) & ~mask
+    assert [part[0].bool().tolist() for part in (contour, around)] == [part.tolist() for part in expected]
+    label[0, :, 15:] = IGNORE
     contour, around = rings(label)
-    assert contour[..., 5:].sum() == 0 and around[..., 5:].sum() == 0
+    assert contour[..., 15:].sum() == 0 and around[..., 15:].sum() == 0
+    square = torch.zeros(1, 15, 15, dtype=torch.int64)
+    square[0, 6:9, 6:9] = 1
+    assert [int(part.sum()) for part in rings(square)] == [8, 100]
     cube = torch.zeros(1, 8, 8, 8, dtype=torch.int64)
     cube[0, 3:6, 3:6, 3:6] = 1
     assert rings(cube)[0].sum() == 26
@@ -270,3 +279,11 @@ def test_saml_takes_padded_samples() -> None:
     seen = Collected()
     case.build().step({"labeled": samples(batch.image, label, batch.domain)}, clock(), seen)
     assert all(value.isfinite() for value in seen.losses.values())
+
+
+def test_a_batch_of_two_domains_is_refused() -> None:
+    case = case_of(SAML)
+    labeled = case.data().batch(0)["labeled"]
+    two = Samples(labeled.image, (), labeled.label, labeled.valid, labeled.domain.clamp(max=1), labeled.index)
+    with pytest.raises(UsageError, match="three training domains in each batch, and found 2"):
+        case.build().step({"labeled": two}, clock(), Collected())

@@ -127,6 +127,42 @@ def test_domains_apart_are_put_back_in_order() -> None:
         assert not torch.allclose(apart, method.net(images))
 
 
+def test_domains_apart_pass_labeled_images_a_second_time() -> None:
+    """The code learns labels from a pass of labeled images alone, and predicts labels without gradient."""
+    options = {"passes": "apart", "loss": "cross_entropy"}
+    case = case_of(StyleMatch, options=options, backbone_options={"width": 0.125, "dropout": (0.0,) * 5})
+    method, batch = case.build().train(), case.data().batch(0)
+    with torch.no_grad():
+        method.classifier.spread.fill_(-200.0)
+    labeled = batch["labeled"]
+    found = method.losses(batch, clock())["sup"]
+    rows = [(labeled.domain == one).nonzero()[:, 0] for one in labeled.domain.unique()]
+    other = case.build().train()
+    with torch.no_grad():
+        other.classifier.spread.fill_(-200.0)
+    passed = torch.cat([other.net(labeled.image[own]) for own in rows])[torch.cat(rows).argsort()]
+    logits = other.classifier(passed, drawn=False)
+    expected = F.cross_entropy(logits, labeled.target, ignore_index=255)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, method_of(case, "together").losses(batch, clock())["sup"])
+
+
+def method_of(case: Any, passes: str) -> StyleMatch:
+    """The same method with another option, and classifier weights that aren't random."""
+    method = case.variant(options={"passes": passes, "loss": "cross_entropy"}).build().train()
+    with torch.no_grad():
+        method.classifier.spread.fill_(-200.0)
+    return method
+
+
+def test_a_single_domain_apart_has_two_passes() -> None:
+    case = case_of(StyleMatch, options={"passes": "apart"}, backbone_options={"width": 0.125, "dropout": (0.0,) * 5})
+    method, images = case.build().train(), torch.rand(4, 1, 32, 32)
+    with torch.no_grad():
+        halves = method.features(images, torch.zeros(4, dtype=torch.int64))
+        torch.testing.assert_close(halves, torch.cat([method.net(images[:2]), method.net(images[2:])]))
+
+
 def test_the_classifier_has_a_rate_of_its_own() -> None:
     case = case_of(StyleMatch)
     batch = case.data().batch(0)

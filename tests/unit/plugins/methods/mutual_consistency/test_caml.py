@@ -59,6 +59,10 @@ def test_a_slot_is_replaced_and_what_it_lacks_is_never_drawn() -> None:
     drawn = memory.draw().flatten().tolist()
     assert sorted(drawn[:4]) == [10, 20, 30, 40] and sorted(drawn[4:]) == [5, 6, 50, 60]
     assert not memory.draw().requires_grad
+    twice = FeatureMemory(slots=2, classes=1, size=4, width=1)
+    both = torch.arange(1.0, 9.0).view(2, 1, 4, 1)
+    twice.replace(torch.tensor([1, 1]), both, torch.tensor([[9], [4]]))
+    assert twice.features[1].flatten().tolist() == [5, 6, 7, 8] and twice.counts.tolist() == [[0.0], [4.0]], "the last"
 
 
 def test_features_are_drawn_as_often_as_the_positions_they_stand_for() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.methods_support import case_of, clock, quiet
+from torch.nn import functional as F
 
 from semibench import Term
 from semibench_plugins.methods.pseudo_labels.gapmatch import GapMatch, ascended, with_gradient
@@ -57,7 +58,7 @@ def test_the_update_is_that_of_weights_moved_in_place() -> None:
     kept = (confidence >= 0.5) & batch["unlabeled"].valid
 
     def gradient() -> tuple[torch.Tensor, ...]:
-        loss = built.learned(built.net(batch["unlabeled"].strong[0]), label, kept)
+        loss = built.learned(built.net(batch["unlabeled"].strong[0]), label, kept, batch["unlabeled"].valid)
         return torch.autograd.grad(loss, parameters)
 
     first = gradient()
@@ -72,9 +73,17 @@ def test_the_update_is_that_of_weights_moved_in_place() -> None:
 
 
 def test_without_the_model_term_it_is_fixmatch() -> None:
-    built, batch = method(), case_of(GapMatch).data().batch(0)
+    """Printed: the cross-entropy of confident voxels, summed over them and divided by the number of all."""
+    built, batch = quiet(method(pseudo_loss="cross_entropy")), case_of(GapMatch).data().batch(0)
     built.terms = {**built.terms, "model": Term(0.0)}
+    labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+    with torch.no_grad():
+        weak = built.net(torch.cat([labeled.image, unlabeled.image]))[len(labeled.image) :].softmax(1)
+        confidence, label = weak.max(1)
+        kept = (confidence >= 0.5) & unlabeled.valid
+        each = F.cross_entropy(built.net(unlabeled.strong[0]), label, reduction="none")
     losses = built.losses(batch, clock())
-    assert losses["model"].item() == 0.0 and losses["pseudo"].item() > 0.0
+    expected = float((each * kept).sum() / unlabeled.valid.sum())
+    assert losses["model"].item() == 0.0 and losses["pseudo"].item() == pytest.approx(expected, rel=1e-4)
     built.options = GapMatch.Options(threshold=1.0)
     assert built.losses(batch, clock())["pseudo"].item() == pytest.approx(0.0), "nothing is that certain"
