@@ -1,7 +1,8 @@
 """MFMSNet (Wu et al., Computers in Biology and Medicine 2024): an octave ResNet-50 whose skips exchange frequencies, in 2D.
 
-The published code gives the architecture; the paper's text was not at hand. The widths inside the attention and the place of
-norms follow the code's outline and may differ in detail, so weight files of the authors are not expected to fit.
+The published code gives the architecture; the paper's text was not at hand. As in the variant of the code that is called, the
+last block convolves at half the size and then enlarges. Convolutions start as torch has them, where the code draws them by
+Kaiming's rule, and the names of layers are others, so weight files of the authors don't fit.
 """
 
 from __future__ import annotations
@@ -73,23 +74,25 @@ class UpBlock(nn.Module):
 
     def __init__(self, inputs: tuple[int, int], outputs: tuple[int, int]) -> None:
         super().__init__()
-        inner = (sum(inputs) // 8, 0) if not inputs[1] else (sum(inputs) // 16, sum(inputs) // 16)
+        inner = (sum(inputs) // 16, sum(inputs) // 16)
         self.squeeze = OctaveUnit(inputs, inner, 1)
         self.enlarge = nn.ModuleList(
             nn.Sequential(
-                nn.ConvTranspose2d(width, width, 3, 2, 1, output_padding=1),
+                nn.ConvTranspose2d(width, width, 3, 2, 1, output_padding=1, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(inplace=True),
             )
             for width in inner
-            if width
         )
         self.mix = OctaveUnit(inner, outputs, 1)
 
     def forward(self, pair: Pair) -> Pair:
         """Maps at a size -> maps at twice the size."""
         high, low = self.squeeze(pair)
-        return self.mix((self.enlarge[0](high), None if low is None else self.enlarge[1](low)))
+        assert low is not None
+        high, low = self.enlarge[0](high), self.enlarge[1](low)
+        half = [side // 2 for side in high.shape[2:]]  # of a map with an odd side, the low frequencies had a row more
+        return self.mix((high, low[..., : half[0], : half[1]]))
 
 
 class MultiScaleFusion(nn.Module):
@@ -98,12 +101,13 @@ class MultiScaleFusion(nn.Module):
 
     def __init__(self, levels: Sequence[int], wide: int, outputs: int) -> None:
         super().__init__()
-        self.fine = nn.Conv2d(levels[0], wide, 3, 2, 1)
-        self.middle = nn.Conv2d(levels[1], wide, 1)
+        self.fine = unit(levels[0], wide, 3, stride=2)
+        self.middle = unit(levels[1], wide, 1)
         self.coarse = nn.Sequential(
-            nn.Conv2d(levels[2], wide, 1), nn.ConvTranspose2d(wide, wide, 3, 2, 1, output_padding=1)
-        )
-        self.norm, self.fuse = nn.LayerNorm(3 * wide), nn.Conv2d(3 * wide, wide, 1)
+            unit(levels[2], wide, 1), nn.ConvTranspose2d(wide, wide, 3, 2, 1, output_padding=1, bias=False),
+            nn.BatchNorm2d(wide), nn.ReLU(inplace=True),
+        )  # fmt: skip
+        self.norm, self.fuse = nn.LayerNorm(3 * wide, eps=1e-6), nn.Conv2d(3 * wide, wide, 1)
         self.spatial = nn.Conv2d(2, 1, 7, padding=3, bias=False)
         less = max(1, wide // 8)
         self.channel = nn.Sequential(
@@ -158,9 +162,8 @@ class MFMSDecoder(Decoder):
             assert pair[1] is not None
             pair = up((torch.cat([high, pair[0]], 1), torch.cat([low, pair[1]], 1)))
         size = [2 * side for side in stem.shape[2:]]
-        joined = F.interpolate(torch.cat([pair[0], stem], 1), size, mode="bilinear", align_corners=False)
-        fused = F.interpolate(self.fusion(*[high for high, _ in skips]), size, mode="bilinear", align_corners=False)
-        return [torch.cat([self.finest(joined), fused], 1)]
+        parts = self.finest(torch.cat([pair[0], stem], 1)), self.fusion(*[high for high, _ in skips])
+        return [torch.cat([F.interpolate(part, size, mode="bilinear", align_corners=True) for part in parts], 1)]
 
     def head(self, decoded: Tensor) -> Tensor:
         """(B, channels[0], H, W) -> logits (B, outputs, H, W)."""
@@ -186,10 +189,7 @@ class MFMSNet(Backbone):
         self.dims, self.divisor = 2, 32
         if dims != 2 or len(patch) != 2:
             raise UsageError(f"mfmsnet is a 2D network; got dims={dims}, patch {tuple(patch)}")
-        if any(side % self.divisor for side in patch):
-            raise UsageError(
-                f"mfmsnet needs sides that are multiples of 32; got {tuple(patch)}: set recipe.patch, e.g. [512, 512]"
-            )
+        self._check(patch)
         self._base, self._outputs, self._norm = base_of(options.width), outputs, options.norm
         base = self._base
         self.stem = nn.Sequential(
@@ -211,8 +211,19 @@ class MFMSNet(Backbone):
             exchange_batch_norm(part, options.norm)
         self.decoder = self.new_decoder()
 
+    def _check(self, size: Sequence[int]) -> None:
+        if any(side % self.divisor for side in size):
+            raise UsageError(
+                f"mfmsnet needs sides that are multiples of 32; got {tuple(size)}: set recipe.patch, e.g. [512, 512]"
+            )
+
     def encode(self, images: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> stem, (high, low) of three stages, last stage; strides 2, 4, 8, 8, 16, 16, 32, 32."""
+        """(B, C, H, W) -> stem, (high, low) of three stages, last stage; strides 2, 4, 8, 8, 16, 16, 32, 32.
+
+        Raises:
+            UsageError: if a side isn't a multiple of 32.
+        """
+        self._check(images.shape[2:])
         stem = self.stem(images)
         maps: list[Tensor] = [stem]
         pair: Pair = (F.max_pool2d(stem, 3, 2, 1), None)

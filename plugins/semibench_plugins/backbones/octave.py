@@ -36,11 +36,11 @@ class OctaveConv(nn.Module):
         assert self.high_high is not None
         new_high, new_low = self.high_high(high), None
         if self.high_low is not None:
-            new_low = self.high_low(F.avg_pool2d(high, 2))
+            new_low = self.high_low(F.avg_pool2d(high, 2, ceil_mode=True))
         if low is not None and self.low_high is not None:
             across = self.low_high(low)
             new_high = new_high + (
-                across if self.stride == 2 else F.interpolate(across, scale_factor=2, mode="nearest")
+                across if self.stride == 2 else F.interpolate(across, new_high.shape[2:], mode="nearest")
             )
         if low is not None and self.low_low is not None:
             new_low = new_low + self.low_low(F.avg_pool2d(low, 2) if self.stride == 2 else low)

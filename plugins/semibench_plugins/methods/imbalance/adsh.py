@@ -50,7 +50,8 @@ class Adsh(CoTraining):
     between two networks (code of DHC), and that is built here. The background is the most frequent class, with rho close to 1,
     so most voxels are kept. Differences of that code: it ranks the class's score over all voxels, predicted as k or not, and
     multiplies the *logits* with the mask, so that a dropped voxel still adds ln K. Preset `dhc`: its tau of .9,
-    thresholds four times a pass, none before the first, and its batch and rate. Scored: the mean of the logits (published),
+    thresholds four times a pass, none before the first, its batch and rate, and the Dice of the foreground with squares, where
+    the port has sums. Scored: the mean of the logits (published),
     the first network, the second.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class Pair:
     count: int
     valid: Tensor
 
-    @property
+    @functools.cached_property
     def labels(self) -> tuple[Tensor, Tensor]:
         """The most likely classes by each network, int64 (B, *spatial), IGNORE on padding, without gradient."""
         return pseudo_labels(self.first, self.valid), pseudo_labels(self.second, self.valid)

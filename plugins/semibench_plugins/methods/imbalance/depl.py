@@ -35,7 +35,8 @@ class DePL(CoTraining):
     The paper classifies images and trains as FixMatch, with weak and strong views; the segmentation literature knows the rule
     between two networks (code of DHC), and that is built here. In that code q is a distribution for every *position* of the
     patch, which random crops make meaningless; here it is a vector, as in the paper. Its margin is computed and not used.
-    Preset `dhc`: tau 1, theta .9, no margin, its batch and rate. With a background of 95 %, tau = 1 multiplies the odds of the
+    Preset `dhc`: tau 1, theta .9, no margin, its batch and rate, and the Dice of the foreground with squares, where the port
+    has sums. With a background of 95 %, tau = 1 multiplies the odds of the
     rest by 20 and more. Scored: the mean of the logits (published), the first network, the second.
     """
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Pools, Ramp, Task, Term
 from semibench.blocks import class_counts
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
-from semibench_plugins.methods.imbalance.co_training import RECIPE, CoTraining, cross_terms
+from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, cross_terms
 
 
 def gaps(counts: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class SimiS(CoTraining):
     counts less than without weights. On the blobs of the learning check (two classes, 800 iterations) the mean of the networks
     has .201 without a floor, which is chance, and .856 with it, the labels alone .835; after 200 iterations .853 without.
     Preset `dhc`: a floor of .001, which keeps the weights from vanishing where all classes are equally frequent, the port's
-    weight without a ramp, batch and rate. Its Dice is subtracted instead of 1 - Dice added; the gradient is the same.
+    steps of the ramp, batch and rate. Its Dice is subtracted instead of 1 - Dice added; the gradient is the same.
     Scored: the mean of the logits (published), the first network, the second.
     """
 
@@ -49,7 +49,7 @@ class SimiS(CoTraining):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dhc": {
             "options": {"floor": 0.001},
-            "terms": {"cross": {"ramp": {"kind": "constant"}}},
+            "terms": {"cross": {"ramp": dict(EPOCHS)}},
             "recipe": dict(RECIPE),
         }
     }

@@ -85,6 +85,9 @@ def test_published_widths() -> None:
     assert net.channels == (64, 128, 128, 256, 256, 512, 512, 2048)
     encoder = sum(p.numel() for name, p in net.named_parameters() if not name.startswith("decoder."))
     assert encoder == 23_508_032, "octave convolutions move channels between sizes and add none: the count of ResNet-50"
+    deepest = sum(p.numel() for p in net.decoder.up[0].parameters())
+    assert deepest == 952_320, "2048 -> 128 + 128 -> 256 + 256, both halves enlarged"
+    assert sum(p.numel() for p in net.parameters()) == 30_460_903
 
 
 def test_odd_sizes_are_refused() -> None:
@@ -92,3 +95,5 @@ def test_odd_sizes_are_refused() -> None:
         built((513, 513))
     with pytest.raises(UsageError, match="2D"):
         MFMSNet(dims=3, channels=1, outputs=2, patch=(32, 32, 32), options=MFMSNet.Options())
+    with pytest.raises(UsageError, match="multiples of 32; got \\(50, 64\\)"):
+        built()(torch.rand(1, 1, 50, 64))

@@ -104,8 +104,12 @@ class Complementarity(nn.Module):
         return self._resized(self.far(self.near(self._resized(maps, self.grid))), size)
 
     def between(self, labeled: Tensor, unlabeled: Tensor) -> Tensor:
-        """(B_l, C, *grid), (B_u, C, *grid) -> (B_l + B_u, C, *grid): labeled samples look at unlabeled ones and the other way
-        round. Gradients flow through the labeled maps of the first B_l results alone."""
+        """(B_l, C, *spatial), (B_u, C, *spatial) -> (B_l + B_u, C, *spatial): labeled samples look at unlabeled ones and the other
+        way round. Gradients flow through the labeled maps of the first B_l results alone."""
+        size = tuple(labeled.shape[2:])
+        if size != self.grid:
+            looked = self.between(self._resized(labeled, self.grid), self._resized(unlabeled, self.grid))
+            return self._resized(looked, size)
         unlabeled = unlabeled.detach()
         for block in (self.near, self.far):
             with torch.no_grad():

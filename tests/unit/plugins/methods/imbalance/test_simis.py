@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from support.methods_support import Constant, blank, case_of, clock
 
+from semibench import Term
+from semibench.run.settings import term_records
 from semibench_plugins.methods.imbalance.simis import SimiS, gaps
 
 torch.set_num_threads(1)
@@ -50,3 +53,9 @@ def test_weights_never_vanish() -> None:
     expected = float(-torch.tensor([0.3, -0.2]).log_softmax(0)[0])
     assert losses["cross"].item() == pytest.approx(2 * expected, rel=1e-5), "weighted means, all weights alike"
     assert losses["sup"].isfinite()
+
+
+def test_the_preset_of_the_port_has_its_ramp() -> None:
+    """Its scripts pass the switch of the ramp for every method: at the start the weight is .1 exp(-5)."""
+    term = Term.restore(term_records(SimiS.terms, SimiS.presets["dhc"]["terms"])["cross"])
+    assert term.at(0.0) == pytest.approx(0.1 * math.exp(-5.0)) and term.at(1.0) == pytest.approx(0.1, rel=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from support.methods_support import case_of, clock, quiet, reached
 from torch import Tensor, nn
 
 from semibench import IGNORE, Clock, UnsupportedError
+from semibench_plugins.backbones.deeplabv3plus import DeepLabOptions, DeepLabV3Plus
 from semibench_plugins.methods.imbalance.skcdf.attention import ChannelAttention, Complementarity, WindowAttention
 from semibench_plugins.methods.imbalance.skcdf.method import SKCDF, classifier
 
@@ -87,6 +89,35 @@ def test_worked_rates() -> None:
     relaxed = [1 - t * (1 - built.rates) for t in (0.0, 0.5)]
     assert relaxed[0].tolist() == [1.0] * 4
     assert relaxed[1].tolist() == pytest.approx([0.50556, 0.55556, 1.0, 1.0], abs=1e-5)
+
+
+def test_undrawn_voxels_are_published_by_default() -> None:
+    """A voxel that isn't drawn adds ln K: 2.639057 for 14 classes."""
+    assert SKCDF.Options().undrawn == "background"
+    logits, label = torch.randn(1, 14, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64)
+    loss = method(classes=14).drawn_loss(logits, label, torch.zeros(14))
+    dice = 1 - 1 / (16 / 14 + 1)  # of each foreground class: predicted with 1 / 14 everywhere, never there
+    assert 2 * loss.item() == pytest.approx(2.639057 + dice, abs=1e-5)
+
+
+def test_maps_of_another_size_are_complemented_whole() -> None:
+    torch.manual_seed(0)
+    block = Complementarity(8, (4, 4)).eval()
+    labeled, unlabeled = torch.randn(2, 8, 5, 5), torch.randn(1, 8, 5, 5)
+    with torch.no_grad():
+        found = block.between(labeled, unlabeled)
+        labeled[:, :, 4] += 1.0
+        moved = block.between(labeled, unlabeled)
+    assert found.shape == (3, 8, 5, 5) and not torch.allclose(found[:, :, 4], moved[:, :, 4])
+
+
+def test_a_patch_that_is_no_multiple_of_the_stride() -> None:
+    """A network that rounds sides up has 5 x 5 places of 65 pixels with stride 16."""
+    task = replace(case_of(SKCDF).task, patch=(65, 65))
+    options = DeepLabOptions(width=0.0625, lineage="unimatch")
+    net = DeepLabV3Plus(dims=2, channels=1, outputs=2, patch=(65, 65), options=options)
+    built = SKCDF(task, lambda **_: net, SKCDF.Options())  # type: ignore[arg-type,misc]
+    assert built.complement.grid == tuple(net.encode(torch.rand(2, 1, 65, 65))[-1].shape[2:])
 
 
 def test_voxels_that_are_not_drawn() -> None:
