@@ -32,6 +32,21 @@ def test_sharpening_worked_numbers() -> None:
     torch.testing.assert_close(sharpened(logits_of(0.2, 0.3, 0.5), 0.5).flatten(), powers / powers.sum())
 
 
+def test_sharpening_is_steep_at_one_half() -> None:
+    """Its slope there is 1 / T."""
+    p = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    sharp = sharpened(torch.stack([1 - p, p]).log().view(1, 2, 1, 1), 0.1)[0, 1].sum()
+    assert torch.autograd.grad(sharp, p)[0].item() == pytest.approx(10.0, rel=1e-4)
+
+
+def test_dice_without_foreground() -> None:
+    """Close to 1 where a little is predicted, 0 where nothing is."""
+    target = torch.zeros(1, 4, 4, dtype=torch.int64)
+    little, nothing = (torch.tensor([0.0, z]).view(1, 2, 1, 1).expand(1, 2, 4, 4) for z in (-4.0, -1000.0))
+    assert label_loss([little], target, "dice").item() == pytest.approx(1.0)
+    assert label_loss([nothing], target, "dice").item() == 0.0
+
+
 def test_consistency_worked_numbers() -> None:
     first, second = logits_of(0.4, 0.6), logits_of(0.1, 0.9)
     assert agreement(first, second) == pytest.approx(0.16688, abs=1e-5)

@@ -38,6 +38,8 @@ class Both(nn.Module):
 def test_the_smooth_step_worked_numbers() -> None:
     steps = region_of(torch.tensor([-0.002, -0.001, 0.0, 0.001]), 1500.0)
     assert steps.tolist() == pytest.approx([0.95257, 0.81757, 0.5, 0.18243], abs=1e-5)
+    inside, outside = region_of(torch.tensor([-0.01, 0.01], dtype=torch.float64), 1500.0).tolist()
+    assert 1 - inside == pytest.approx(3.06e-7, rel=1e-2) == outside
     z = torch.zeros((), requires_grad=True)
     assert torch.autograd.grad(region_of(z, 1500.0), z)[0].item() == pytest.approx(-375.0)
 
