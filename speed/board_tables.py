@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
+
 from semibench.tracking.tables import markdown_table
 from semibench_leaderboards.evidence.importing import bundles_in, import_bundle
 from semibench_leaderboards.ranking.boards import FEWEST, Board
@@ -240,6 +242,39 @@ def _reference_name(row: Row) -> str:
 def _mean(row: Row) -> str:
     spread = "" if row.statistics.std is None or row.n < 2 else f" ± {row.statistics.std:.4f}"
     return f"{row.statistics.mean:.4f}{spread}"
+
+
+def areas_table(names: Sequence[str]) -> str:
+    """How large the foreground is that each row of some boards predicts, and how much of it is right: sums over all test cases,
+    mean over seeds. For data sets of one structure."""
+    lines = []
+    with imported(*names) as runs:
+        for board in chosen_boards(runs, RunFilter(), ScoreRequest()):
+            for row in board.rows:
+                areas = [_areas(run, row.identity.predictor) for run in row.states.counted]
+                mean = [sum(part) / len(areas) for part in zip(*areas, strict=True)]
+                if mean[0]:
+                    iterations = row.states.runs[0].spec.recipe.options["iterations"]
+                    lines.append(
+                        [
+                            f"{iterations:,}",
+                            row.name,
+                            str(row.n),
+                            f"{row.statistics.mean:.4f}",
+                            *(f"{x:.2f}" for x in mean),
+                        ]
+                    )
+    heads = ["iterations", "row", "seeds", "Dice", "predicted area / true area", "recall", "precision"]
+    return markdown_table(heads, lines) + "\n"
+
+
+def _areas(run: RunRecord, predictor: str) -> tuple[float, float, float]:
+    """Predicted area over true area, recall and precision of the last weights, over all pixels of the test cases."""
+    table = pd.read_parquet(run.folder / "scores.parquet")
+    asked = (table.checkpoint == "last") & (table.convention == "semibench-1") & (table.predictor == predictor)
+    counts = table[asked].drop_duplicates("case")[["truth_voxels", "prediction_voxels", "common_voxels"]].sum()
+    truth, predicted, common = (float(counts[name]) for name in counts.index)
+    return predicted / truth, common / truth, common / max(predicted, 1.0)
 
 
 def phantom_table(name: str) -> str:

@@ -10,6 +10,7 @@ A table stands between a mark and `<!-- end -->`. NAME is a folder of bundles:
     <!-- laws -->                        what boards must show: all boards of the page
     <!-- method: METHOD on NAME, NAME -->    one method on some boards, beside the labels alone and all labels
     <!-- parts: METHOD of NAME beside NAME -->   one method with parts switched off, beside its row on a board
+    <!-- areas: NAME, NAME -->           how large the foreground is that each row predicts
     <!-- phantoms: NAME -->              what labels are worth on each phantom
 """
 
@@ -33,7 +34,7 @@ VIEW = {"width": 1280, "height": 1100}
 """Pixels of the picture."""
 
 MARK = re.compile(
-    r"(?P<mark><!-- (?P<kind>laws|board|method|parts|phantoms)(?:: (?P<of>[^>]+?))? -->\n).*?(?=<!-- end -->)",
+    r"(?P<mark><!-- (?P<kind>laws|board|method|parts|areas|phantoms)(?:: (?P<of>[^>]+?))? -->\n).*?(?=<!-- end -->)",
     re.DOTALL,
 )
 
@@ -59,6 +60,8 @@ def rewritten(text: str) -> str:
             return board_tables.board_table(of)
         if kind == "phantoms":
             return board_tables.phantom_table(of)
+        if kind == "areas":
+            return board_tables.areas_table(of.split(", "))
         if kind == "parts":
             method, _, names = of.partition(" of ")
             return board_tables.parts_table(method, *names.split(" beside "))
