@@ -49,10 +49,13 @@ def inner_step(
 
 
 def three_domains(present: Tensor) -> Tensor:
-    """Returns the first three domains of a batch: two for meta-training, one for meta-testing.
+    """Takes the first three domains of a batch: two for meta-training, one for meta-testing.
 
     Args:
         present: numbers of the domains that have samples in the batch, int64 (N,).
+
+    Returns:
+        The first three of them, int64 (3,).
 
     Raises:
         UsageError: if there are fewer than three.
