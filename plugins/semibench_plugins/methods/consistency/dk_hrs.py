@@ -48,9 +48,10 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
         return 0.0 * (first.sum() + second.sum())
     z = F.normalize(torch.cat([first, second]).float(), dim=1)
     itself = torch.eye(2 * count, dtype=torch.bool, device=z.device)
+    with torch.autocast(z.device.type, enabled=False):
+        cosines = z @ z.T
     return F.cross_entropy(
-        (z @ z.T / temperature).masked_fill(itself, torch.finfo(z.dtype).min),
-        torch.arange(2 * count, device=z.device).roll(count),
+        (cosines / temperature).masked_fill(itself, -torch.inf), torch.arange(2 * count, device=z.device).roll(count)
     )
 
 

@@ -31,8 +31,14 @@ class PrototypePredictions(NamedTuple):
 def prototype_predictions(features: Tensor, probabilities: Tensor, valid: Tensor) -> PrototypePredictions:
     """Classifies positions by cosine similarity to the prototypes of every sample in the batch.
 
-    features: (B, D, P). probabilities: (B, K, P), which weigh the positions in a prototype. valid: bool (B, P).
+    features: (B, D, P). probabilities: (B, K, P), which weigh the positions in a prototype. valid: bool (B, P). Computed in
+    float32, also under autocast.
     """
+    with torch.autocast(features.device.type, enabled=False):
+        return _prototype_predictions(features.float(), probabilities.float(), valid)
+
+
+def _prototype_predictions(features: Tensor, probabilities: Tensor, valid: Tensor) -> PrototypePredictions:
     weights = probabilities * valid.unsqueeze(1)
     sums = torch.einsum("bdp,bkp->bkd", features, weights)
     prototypes = F.normalize(sums / (weights.sum(2, keepdim=True) + 1e-5), dim=2)

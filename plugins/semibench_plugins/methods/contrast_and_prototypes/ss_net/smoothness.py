@@ -36,8 +36,10 @@ def worst_direction(
     predict: Callable[[Tensor], Tensor], images: Tensor, target: Tensor, valid: Tensor, distance: Distance, probe: float
 ) -> Tensor:
     """Returns the direction, of norm 1 in each sample, in which the prediction changes most: one step of the power method from
-    uniform noise of norm `probe`. Parameters get no gradient."""
-    start = unit(torch.rand_like(images) - 0.5).requires_grad_()
-    moved = distance(predict(images + probe * start), target, valid)
-    (gradient,) = torch.autograd.grad(moved, start)
+    uniform noise of norm `probe`. Parameters get no gradient. Computed in float32, also under autocast: in half precision the
+    gradient of so small a move is noise, or 0."""
+    with torch.autocast(images.device.type, enabled=False):
+        start = unit(torch.rand_like(images, dtype=torch.float32) - 0.5).requires_grad_()
+        moved = distance(predict(images.float() + probe * start), target.float(), valid)
+        (gradient,) = torch.autograd.grad(moved, start)
     return unit(gradient.detach())
