@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 DEEPEST = 4
 """Containers and plain objects within each other that are searched."""
-FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+PLAIN = (str, bytes, int, float, type, type(None), types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+"""Values that hold nothing."""
 TORCH = frozenset({"_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"})
 """Where a module keeps what is registered."""
 
@@ -21,13 +22,13 @@ def held(module: nn.Module) -> Iterator[tuple[str, Any]]:
     seen = {id(part) for part in module.modules()}
     for name, part in module.named_modules():
         for key, value in vars(part).items():
-            if key not in TORCH:
+            empty = isinstance(value, dict) and not value  # torch gives each layer a dozen of them
+            if key not in TORCH and not empty:
                 yield from _within(f"{name}.{key}".lstrip("."), value, seen, DEEPEST)
 
 
 def _within(path: str, value: Any, seen: set[int], depth: int) -> Iterator[tuple[str, Any]]:
-    plain = isinstance(value, (str, bytes, int, float, type, type(None), *FUNCTIONS))
-    if plain or id(value) in seen or depth == 0:
+    if isinstance(value, PLAIN) or id(value) in seen or depth == 0:
         return
     seen.add(id(value))
     if isinstance(value, (Tensor, nn.Module)):

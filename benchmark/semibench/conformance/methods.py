@@ -20,6 +20,7 @@ from semibench.contracts.method import Method, MethodOptions
 from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock, Term
 from semibench.run.settings import build, term_records
+from semibench.training.low_precision import why_wrong
 from semibench.training.schedules import plan_stages
 
 Check = Callable[[MethodSubject], str | None]
@@ -183,6 +184,23 @@ def check_empty_foreground(subject: MethodSubject) -> None:
         assert not broken, f"without foreground, losses are not finite: {broken} in stage {call.stage!r}"
     bad = [name for name, value in rehearsal.state().items() if not value.isfinite().all()]
     assert not bad, f"without foreground, these become NaN or infinite: {bad[:5]}"
+
+
+def check_trains_in_half_precision(subject: MethodSubject) -> str | None:
+    """With the recipe's `precision: bf16`, losses and weights stay finite."""
+    if why_wrong("bf16", torch.device("cpu"), subject.dims):
+        return "doesn't apply: volumes are not computed in bfloat16 on a processor"
+    rehearsal = subject.rehearse(steps=1)
+    rehearsal.precision = "bf16"
+    for call in rehearsal.run().calls:
+        broken = {name: value for name, value in call.values.items() if not math.isfinite(value)}
+        assert not broken, (
+            f"in bfloat16, losses are not finite: {broken} in stage {call.stage!r}; `probabilities.float()` before a logarithm, "
+            "a root or a division keeps a small constant from being rounded away"
+        )
+    bad = [name for name, value in rehearsal.state().items() if not value.isfinite().all()]
+    assert not bad, f"in bfloat16, these become NaN or infinite: {bad[:5]}"
+    return None
 
 
 def check_resumes_to_the_same_digits(subject: MethodSubject) -> None:

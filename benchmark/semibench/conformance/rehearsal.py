@@ -19,7 +19,7 @@ from semibench.contracts.recipe import Recipe
 from semibench.contracts.schedule import Clock
 from semibench.training import seeding
 from semibench.training.optimise import Optimisation
-from semibench.training.precision import LossScale
+from semibench.training.precision import LossScale, autocast
 from semibench.training.records import Steps, Watch
 from semibench.training.schedules import Driver, StagePlan, build_drivers, plan_stages
 
@@ -68,10 +68,11 @@ class Rehearsal:
     """The iterations of a run, in the order of `training.loop`: batch, seeds, step, end of step, after_step.
 
     Gradients come from the real `Optimisation` and drivers. filter: may change the losses of a call before they are
-    optimised. calls: the calls of `optimise`. reached: parameter -> its largest absolute gradient. trainable: parameters
-    that required gradients at the start of some stage. owned: parameters that belonged to an optimiser. begun: stages whose
-    `begin` ran. overwritten: parameters that an optimiser trained and that then moved towards another parameter outside of
-    it. graphs: tensors that held a graph at the end of a stage.
+    optimised. precision: in which each step is computed, as in a recipe. calls: the calls of `optimise`. reached: parameter
+    -> its largest absolute gradient. trainable: parameters that required gradients at the start of some stage. owned:
+    parameters that belonged to an optimiser. begun: stages whose `begin` ran. overwritten: parameters that an optimiser
+    trained and that then moved towards another parameter outside of it. graphs: tensors that held a graph at the end of a
+    stage.
     """
 
     method: Method
@@ -80,6 +81,7 @@ class Rehearsal:
     seed: int
     steps: int
     filter: Callable[[Losses], Losses] = lambda losses: losses
+    precision: str = "fp32"
     calls: list[Call] = field(default_factory=list)
     reached: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     trainable: set[str] = field(default_factory=set)
@@ -91,6 +93,7 @@ class Rehearsal:
     def __post_init__(self) -> None:
         self.plan = plan_stages(self.method, self.recipe.iterations)
         self.initial = {name: tuple(value.shape) for name, value in tensors(self.method.state_dict()).items()}
+        self._named: dict[str, nn.Parameter] = {}
         self._stepped: dict[str, Tensor] = {}
         self._watch = Watch(Steps(Path(os.devnull)), type(self.method).__name__, eager=True)
 
@@ -111,8 +114,9 @@ class Rehearsal:
         self.method.begin(plan.name, self.data.pools)
         self.begun.append(plan.name)
         drivers = build_drivers(self.method, self.recipe)
-        names = {parameter: name for name, parameter in self.method.named_parameters()}
-        self.trainable |= {name for name, p in self.method.named_parameters() if p.requires_grad}
+        self._named = dict(self.method.named_parameters())
+        names = {parameter: name for name, parameter in self._named.items()}
+        self.trainable |= {name for name, parameter in self._named.items() if parameter.requires_grad}
         self.owned |= {names[p] for driver in drivers.values() for p in driver.parameters if p in names}
         return drivers
 
@@ -120,11 +124,13 @@ class Rehearsal:
         iteration = plan.offset + step
         clock = Clock(plan.name, step, plan.steps, self.data.passes(iteration))
         batch = self.data.batch(iteration)
+        self._named = dict(self.method.named_parameters())
         seeding.seed_step(self.seed, plan.name, step)
         self.method.train()
         self._watch.begin(iteration, clock, batch)
         optimise.begin(clock)
-        self.method.step(batch, clock, self._recording(clock, drivers, optimise))
+        with autocast(self.precision, torch.device("cpu")):
+            self.method.step(batch, clock, self._recording(clock, drivers, optimise))
         optimise.end()
         with torch.no_grad():
             self.method.after_step(clock)
@@ -133,7 +139,7 @@ class Rehearsal:
         self.method.notes.clear()
 
     def _recording(self, clock: Clock, drivers: Mapping[str, Driver], optimise: Optimisation) -> Callable[..., bool]:
-        names: dict[nn.Parameter, str] = {p: name for name, p in self.method.named_parameters()}
+        names: dict[nn.Parameter, str] = {parameter: name for name, parameter in self._named.items()}
         updated: dict[str, nn.Parameter] = {}
 
         def record_and_optimise(losses: Losses, *, on: Sequence[str] = (), step: bool = True) -> bool:
@@ -168,14 +174,13 @@ class Rehearsal:
     def _find_overwritten(self) -> None:
         """Notes trained weights that changed since their optimiser's last step, towards another weight. Vectors say little:
         those of normalisations start alike in all networks."""
-        named = dict(self.method.named_parameters())
         for name, before in self._stepped.items():
-            after = named.get(name)
+            after = self._named.get(name)
             if after is None or after.ndim < 2 or after.numel() < FEWEST or not self.reached[name]:
                 continue
             if torch.equal(after, before):
                 continue
-            for other, goal in named.items():
+            for other, goal in self._named.items():
                 if (
                     other != name
                     and goal.shape == before.shape

@@ -58,19 +58,20 @@ def _matching(
     return [card for base in extended for card in base] + cards
 
 
-def with_precision(settings: Mapping[str, Any], device: str) -> dict[str, Any]:
+def with_precision(settings: Mapping[str, Any], device: str, dims: int) -> dict[str, Any]:
     """Returns the settings of a recipe with the precision that `precision=auto` stands for: the key names what is computed.
 
     Args:
         settings: field -> value.
         device: as a request names it.
+        dims: 2 or 3, of the networks.
     """
     if settings.get("precision") != "auto":
         return dict(settings)
     from semibench.training.device import choose
     from semibench.training.low_precision import fastest_precision
 
-    return {**settings, "precision": fastest_precision(choose(device))}
+    return {**settings, "precision": fastest_precision(choose(device), dims)}
 
 
 def own_recipe(base: Recipe, name: str, method: Registered, preset: str | None, settings: Mapping[str, Any]) -> Recipe:

@@ -88,6 +88,7 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     given = given_format(request, folder, resumes=resumes)
     warnings += _slow_precision(recipe, device)
     _check_graphs(recipe, device)
+    _check_precision(recipe, device, resolved.names.dims)
     warnings += told(request, recipe, given, resumes=resumes)
     plan = Plan(resolved, split, folder, state, with_format(record, given), device, warnings, reasons)
     _check_method(resolved, split)
@@ -122,6 +123,18 @@ def _check_graphs(recipe: Recipe, device: torch.device) -> None:
         raise UsageError(
             f"compile=cuda-graphs needs a CUDA device, and this run is on {device.type}: use --set compile=true, or --device cuda "
             "where there is one"
+        )
+
+
+def _check_precision(recipe: Recipe, device: torch.device, dims: int) -> None:
+    """Raises UsageError for a precision whose gradients are wrong on this device."""
+    from semibench.training.low_precision import why_wrong
+
+    reason = why_wrong(recipe.precision, device, dims)
+    if reason is not None:
+        raise UsageError(
+            f"precision={recipe.precision} can't be used for volumes on the {device.type}: {reason}; use "
+            "--set precision=fp32, or a GPU"
         )
 
 

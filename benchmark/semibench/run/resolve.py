@@ -143,7 +143,7 @@ def resolve_options(cell: Cell, names: Names, plugins: Registry, *, device: str 
     control = asks_for_control(cell.control, given["protocol"].pop(UNLABELED_FROM, None), names.method)
     own_split = given["protocol"].pop(OWN_SPLIT, None)
     recipe = own_recipe(base, cell.recipe, names.method, preset_name, given["recipe"]) if own else base
-    recipe = _changed_recipe(recipe, with_precision(given["recipe"], device), names.dims)
+    recipe = _changed_recipe(recipe, with_precision(given["recipe"], device, names.dims), names.dims)
     network = network_options(recipe.model_dump(), names.backbone.name, backbone.Options.model_fields)
     return Options(
         recipe=recipe,

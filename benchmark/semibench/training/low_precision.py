@@ -1,4 +1,4 @@
-"""Which precisions a processor or accelerator computes fast in, for `precision=auto` and for a warning."""
+"""Which precisions a device computes fast and right in, for `precision=auto`, a warning and a refusal."""
 
 from __future__ import annotations
 
@@ -44,10 +44,31 @@ def why_slow(precision: str, device: torch.device) -> str | None:
     return f"this processor has no instructions for {precision} (on x86: {NAMES[precision]})"
 
 
-def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
-    """Return what `precision=auto` stands for: bf16 where the device is known to compute it fast, else fp32.
+def why_wrong(precision: str, device: torch.device, dims: int) -> str | None:
+    """Return why a precision gives wrong gradients on a device; None if it is not known to.
+
+    With AVX512-BF16, oneDNN leaves the weight gradient of a padded 3D convolution undefined where its input has a depth of
+    two (torch 2.13; `speed/volumes_in_bf16.py` shows it). The deepest maps of a network often have that depth.
+
+    Args:
+        precision: "fp32", "bf16" or "fp16".
+        device: where the training runs.
+        dims: 2 or 3, of the networks.
+    """
+    if precision != "bf16" or device.type != "cpu" or dims != 3:
+        return None
+    return "on some processors torch computes wrong gradients of 3D convolutions in bf16"
+
+
+def fastest_precision(device: torch.device, dims: int) -> Literal["fp32", "bf16"]:
+    """Return what `precision=auto` stands for: bf16 where the device is known to compute it fast and right, else fp32.
 
     fp16 is never chosen: it needs a scaled loss, and skips steps.
+
+    Args:
+        device: where the training runs.
+        dims: 2 or 3, of the networks.
     """
     known = device.type == "cuda" or (device.type == "cpu" and bool(capabilities()))
-    return "bf16" if known and why_slow("bf16", device) is None else "fp32"
+    right = why_wrong("bf16", device, dims) is None
+    return "bf16" if known and right and why_slow("bf16", device) is None else "fp32"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from semibench.training import low_precision
-from semibench.training.low_precision import fastest_precision, why_slow
+from semibench.training.low_precision import fastest_precision, why_slow, why_wrong
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda", 0)
@@ -30,10 +30,20 @@ def test_bf16_is_for_processors_with_its_instructions(
     has: Mapping[str, Any], auto: str, slow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(low_precision, "capabilities", lambda: has)
-    assert fastest_precision(CPU) == auto
+    assert fastest_precision(CPU, 2) == auto
     reason = why_slow("bf16", CPU)
     assert (reason is not None) == slow and why_slow("fp32", CPU) is None
     assert reason is None or "AVX512-BF16 or AMX" in reason
+
+
+def test_volumes_on_a_processor_are_computed_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(low_precision, "capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert fastest_precision(CPU, 3) == "fp32" and fastest_precision(CUDA, 3) == "bf16"
+    assert "wrong gradients" in str(why_wrong("bf16", CPU, 3))
+    assert (
+        why_wrong("bf16", CPU, 2) is None and why_wrong("fp32", CPU, 3) is None and why_wrong("bf16", CUDA, 3) is None
+    )
 
 
 def test_fp16_needs_instructions_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,12 +56,12 @@ def test_fp16_needs_instructions_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(("capability", "auto"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")])
 def test_gpus(capability: tuple[int, int], auto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert fastest_precision(CUDA) == auto and (why_slow("bf16", CUDA) is None) == (auto == "bf16")
+    assert fastest_precision(CUDA, 2) == auto and (why_slow("bf16", CUDA) is None) == (auto == "bf16")
     assert why_slow("fp16", CUDA) is None
-    assert fastest_precision(torch.device("mps")) == "fp32" and why_slow("bf16", torch.device("mps")) is None
+    assert fastest_precision(torch.device("mps"), 2) == "fp32" and why_slow("bf16", torch.device("mps")) is None
 
 
 def test_this_processor_is_read_and_an_older_torch_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fastest_precision(CPU) in ("fp32", "bf16")
+    assert fastest_precision(CPU, 2) in ("fp32", "bf16")
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert low_precision.capabilities() == {}
