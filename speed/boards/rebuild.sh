@@ -14,7 +14,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 export OMP_NUM_THREADS=1
 cd "$work"
 [ $# -gt 0 ] || set -- phantom_gaps tus_phantom acdc_phantom la_phantom real_hippocampus_slices real_hippocampus_volumes \
-  real_hc18 real_bus_bra bus_bra_longer busi_phantom udiat_phantom ss_net_and_dan diff_cl_on_tus csc_pa_on_tus dtlp_net_on_la
+  real_hc18 real_bus_bra bus_bra_longer busi_phantom udiat_phantom ss_net_and_dan diff_cl_on_tus diff_cl_on_la csc_pa_on_tus dtlp_net_on_la
 for name in "$@"; do
   case $name in real_bus_bra | bus_bra_longer) source=$data_boards ;; *) source=$data ;; esac
   bench matrix "$root/speed/boards/$name.yaml" --data-root "$source" --runs "$work/$name" --jobs 2 --no-track --no-pictures
