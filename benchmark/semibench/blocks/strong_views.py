@@ -101,12 +101,13 @@ def gaussian_blur(image: Tensor, sigma: Tensor, radius: int) -> Tensor:
     kernel = torch.exp(-0.5 * (place / sigma.double().cpu()[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).to(image.dtype).to(image.device, non_blocking=True)
     weight = kernel.repeat_interleave(channels, 0)[:, None, None, :]
-    for axis in range(2, image.ndim):
-        moved = image.movedim(axis, -1)
-        lines = moved.reshape(1, count * channels, -1, moved.shape[-1])
-        lines = F.pad(lines, (radius, radius, 0, 0), mode="replicate")
-        lines = F.conv2d(lines, weight, groups=count * channels)
-        image = lines.reshape(moved.shape).movedim(-1, axis)
+    with torch.autocast(image.device.type, enabled=False):  # an image is not rounded to 8 bits in a method's step
+        for axis in range(2, image.ndim):
+            moved = image.movedim(axis, -1)
+            lines = moved.reshape(1, count * channels, -1, moved.shape[-1])
+            lines = F.pad(lines, (radius, radius, 0, 0), mode="replicate")
+            lines = F.conv2d(lines, weight, groups=count * channels)
+            image = lines.reshape(moved.shape).movedim(-1, axis)
     return image.contiguous()
 
 

@@ -81,7 +81,8 @@ def sharpness(image: Tensor, strength: Tensor) -> Tensor:
     kernel = torch.ones(1, 1, 3, 3).to(image)
     kernel[..., 1, 1] = 5.0
     smooth = image.clone()
-    inner = F.conv2d(image.flatten(0, 1).unsqueeze(1), kernel / 13.0)
+    with torch.autocast(image.device.type, enabled=False):  # values keep float32 in a step in half precision
+        inner = F.conv2d(image.flatten(0, 1).unsqueeze(1), kernel / 13.0)
     smooth[..., 1:-1, 1:-1] = inner.view(*image.shape[:2], *inner.shape[2:])
     return torch.lerp(smooth, image, _factor(image, strength))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from support.methods_support import case_of, clock, reached
 from torch.nn import functional as F
 
-from semibench import IGNORE
+from semibench import IGNORE, Samples
 from semibench_plugins.backbones.unet import UNet
 from semibench_plugins.methods.pseudo_labels.cisc_r import (
     CISCR,
@@ -71,16 +73,25 @@ def test_classes_that_an_image_holds() -> None:
     label[0, 0, :3], label[0, 1, :2] = 1, 2
     assert holds(label, 3, 0.03).tolist() == [[False, True, False], [False, False, False]]
     assert holds(label, 3, 0.0).tolist() == [[False, True, True], [False, False, False]]
+    assert holds(label, 3, 0.0, background=True).tolist() == [[True, True, True], [True, False, False]]
     allowed = torch.tensor([[False, True, True], [False, False, False]])
     seen = {tuple(drawn(allowed).tolist()) for _ in range(20)}
     assert seen == {(1, NONE), (2, NONE)}
 
 
 def test_the_least_half_without_infinite_scores() -> None:
-    scores = torch.tensor([3.0, 1.0, math.inf, 2.0, 4.0])
-    assert least(scores, 0.5).tolist() == [True, True, False, True, False]
-    assert int(least(scores, 1.0).sum()) == 4
-    assert bool(least(torch.full((3,), math.inf), 0.3).any())
+    scores = torch.tensor([3.0, 1.0, math.inf, 2.0, 4.0, math.inf])
+    assert least(scores, 0.5).tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]  # two of four, as the code's len // 2
+    assert least(scores[:4], 0.5).tolist() == [False, True, False, False]  # one of three
+    assert int(least(scores, 1.0).sum()) == 4 and int(least(scores, 0.01).sum()) == 1
+    assert not least(torch.full((3,), math.inf), 0.3).any()
 
 
 def test_teachers_get_no_gradient_and_unreliable_images_count_nothing() -> None:
@@ -103,3 +114,38 @@ def test_the_second_stage_ranks_all_images() -> None:
     count = len(model.reliable)  # type: ignore[arg-type]
     assert 1 <= int(model.reliable.sum()) <= count // 2 + 1  # type: ignore[operator]
     assert int(model.phase) == 1 and model.training  # type: ignore[arg-type]
+
+
+def test_queried_are_the_better_half_of_the_images_with_enough_of_the_class() -> None:
+    """By loops over the images: those with 3 % of the class or more are ranked, and the better half is kept."""
+    case = case_of(CISCR, backbone=UNet)
+    model, samples = case.build().eval(), case.data().batch(0)["labeled"]
+    images = torch.rand(10, *samples.image.shape[1:])
+    target = torch.zeros(10, *images.shape[2:], dtype=torch.int64)
+    side = images.shape[-1]
+    for number in range(10):  # five lesions of 1 %, five of more than 10 %
+        extent = round(side * (0.1 if number < 5 else 0.35))
+        target[number, 2 : 2 + extent, number : number + extent] = 1
+    index, valid = torch.arange(10), torch.ones_like(target, dtype=torch.bool)
+
+    class FixedPools:
+        def batches(self, pool: str) -> Iterator[Samples]:
+            for part in index.split(4):
+                yield replace(samples, image=images[part], label=target[part], valid=valid[part], index=part)
+
+    model.queried = torch.ones(10, 2, dtype=torch.bool)
+    model.reliable = torch.ones(10, dtype=torch.bool)
+    model._choose(FixedPools())  # type: ignore[operator]
+
+    net = model.net(0)  # type: ignore[operator]
+    with torch.no_grad():
+        decoded = net.decoder(net.encode(images))[0]
+        anchors = [mean_features(net, decoded, target == kind).mean(0) for kind in (0, 1)]
+    errors = []
+    for number in range(10):
+        cosine = F.cosine_similarity(decoded[number], anchors[1][:, None, None], dim=0)
+        s = net.enlarge(cosine[None, None], (side, side))[0, 0].clamp(0, 1).double()
+        errors.append(F.binary_cross_entropy(s, (target[number] == 1).double()).item())
+    expected = sorted(range(5, 10), key=lambda number: errors[number])[:2]
+    assert model.queried[:, 1].nonzero().flatten().tolist() == sorted(expected)
+    assert not model.queried[:, 0].any() and int(model.reliable.sum()) == 5
