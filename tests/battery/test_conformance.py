@@ -52,7 +52,8 @@ ELSEWHERE = {"import_of_cards_is_light"}
 
 ONCE = {
     "zero_weight_changes_no_digit", "losses_are_unweighted", "same_seed_same_losses", "hidden_labels_change_no_digit",
-    "trains_in_half_precision", "touches_no_file_and_no_network", "options_validate", "options_refuse_unknown_keys", "presets_are_valid",
+    "trains_in_half_precision", "touches_no_file_and_no_network", "options_validate", "options_refuse_unknown_keys",
+    "presets_are_valid",
 }  # fmt: skip
 """Facts of a method that dims have no part in: they are checked in its lowest dims. (`bench check` makes them in each.)"""
 

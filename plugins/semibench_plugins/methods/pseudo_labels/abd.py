@@ -14,6 +14,10 @@ from torch.nn import functional as F
 from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Ramp, Samples, Stream, Task, Term
 from semibench.blocks import Supervision, cutmix_mask, frozen_statistics, paste, soft_dice, supervised_loss
 from semibench_plugins.methods.pseudo_labels.cps import TwoNetworks, pseudo_labels
+from semibench_plugins.methods.pseudo_labels.cross_teaching import CROSS_TEACHING_RECIPE
+
+COLOUR_JITTER = {"jitter": (1.0, 0.8), "gamma": (0.0, 0.0), "blur": (0.0, 0.0), "noise": (0.0, 0.0)}
+"""The strong view of the published code, without its changes of saturation and hue: it is for grey images."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,13 @@ class ABD(TwoNetworks):
     L = sum_k L_sup(f_k) + 2 sum_k L_sup(f_k; displaced labeled) + w sum_k [Dice(z_k, argmax z_other) on the views + the same on
     displaced unlabeled views], L_sup = (CE + Dice) / 2. The second term counts in the first two thirds of the run; w rises to
     .1 in 200 steps. The Dice has squares, sums over the batch and counts the background. Displaced views leave the running
-    statistics alone; those of the second network come from its strong views, as in the code.
+    statistics alone; those of the second network come from its strong views.
 
     The grid of 4 is that of 224 and 256 pixels; for 513 the preset `csc-pa` has 9 (57 pixels), which is ours: the tables on
     ultrasound don't say how ABD was adapted. The code also has a variant on BCP, with a teacher; it is missing here. The
-    strong view is the recipe's instead of a colour jitter of .8. The noise of the box is the smallest or largest value of
+    code's second network is a Swin-UNet, and its strong view a colour jitter of .8: preset `acdc` has both, the transformer
+    from random weights instead of those of ImageNet. The default has two networks of one kind and the recipe's strong view. The
+    noise of the box is the smallest or largest value of
     the sample, each pixel at random. Scored: the first network (the code keeps the better of the two on validation).
     """
 
@@ -118,7 +124,7 @@ class ABD(TwoNetworks):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "csc-pa": {"options": {"grid": 9, "loss": "cross_entropy"}},
-        "acdc": {"recipe": {"iterations": 30000, "labeled_batch": 8, "unlabeled_batch": 8, "patch": (224, 224)}},
+        "acdc": {"options": {"second": "swin-unet"}, "recipe": {**CROSS_TEACHING_RECIPE, "strong": COLOUR_JITTER}},
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
@@ -129,6 +135,10 @@ class ABD(TwoNetworks):
             4, ge=1, description="confident patches to choose from, at most half of all; useful range 2 to 8"
         )
         inward: float = Field(0.5, ge=0.0, le=1.0, description="probability that a labeled image is displaced")
+        second: str | None = Field(None, description="backbone of the second network; default: the run's own")
+        second_width: float | None = Field(
+            None, gt=0.0, description="width of the second network; default: the recipe's for that backbone"
+        )
         cutout: float = Field(0.5, ge=0.0, le=1.0, description="probability of a box of noise in a strong view")
         loss: Supervision = Field("dice_ce", description="supervised loss")
 
@@ -141,7 +151,8 @@ class ABD(TwoNetworks):
         super().__init__(task, backbones, options)
         self.options = options
         self.top = min(options.top, options.grid**2 // 2)
-        self.first, self.second = backbones(), backbones()
+        own: dict[str, Any] = {} if options.second_width is None else {"width": options.second_width}
+        self.first, self.second = backbones(), backbones(options.second, **own)
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
         """sup: labeled views; cross: unlabeled views and displaced ones; displaced: displaced labeled views."""

@@ -30,6 +30,24 @@ from semibench.blocks import dice_ce
 
 START = 0.1
 """When prompting begins, as a share of the run: 5000 of 50000 iterations."""
+PROMPTING = ("prompted", "cross", "agreement")
+"""Terms of the second and third round."""
+
+
+def _recipe(iterations: int) -> dict[str, Any]:
+    """The authors' recipe. Rate and start of the terms are set in iterations there, 250 and 5000."""
+    return {
+        "iterations": iterations, "labeled_batch": 6, "unlabeled_batch": 6, "patch": (512, 512), "optimiser": "adamw",
+        "lr": 1e-3, "weight_decay": 0.1, "warm_up": 250 / iterations,
+    }  # fmt: skip
+
+
+def _longer(iterations: int) -> dict[str, Any]:
+    """A preset for more labeled patients: prompting begins after 5000 of more iterations."""
+    active = [5000 / iterations, None]
+    return {"recipe": _recipe(iterations), "terms": {name: {"active": active} for name in PROMPTING}}
+
+
 CE_SHARE = 0.2
 """Share of the cross-entropy in the loss on labels."""
 EIGHT = np.ones((3, 3), dtype=bool)
@@ -51,9 +69,10 @@ class CPCSAM(Method):
     The Dice has squares and sums over the batch, background counted. No gradient passes through points and y.
 
     The encoder is frozen and learns through LoRA of rank 4 on queries and values. That needs SAM's weights (`--weights
-    sam_vit_b_01ec64.pth`); rank 0 trains the whole encoder instead, for runs without them. Preset `acdc`: the authors' recipe,
-    AdamW with rate 1e-3 and decay .1 at 512 x 512; their 10000 passes over the labeled slices are 50000 iterations with one
-    patient, and their warm-up of 250 iterations is .005 of that. Scored: the mean of both decoders without prompts (as
+    sam_vit_b_01ec64.pth`); rank 0 trains the whole encoder instead, for runs without them. Preset `acdc`: the authors' recipe
+    for one patient, AdamW with rate 1e-3 and decay .1 at 512 x 512, 10000 passes over the labeled slices, which are 50000
+    iterations; `acdc-3` and `acdc-7`: for three and seven patients, 110000 and 220000 iterations. In all of them prompting
+    begins after 5000 iterations and the rate rises in the first 250. Scored: the mean of both decoders without prompts (as
     published), and each of them. The authors measure distances in mm with the spacing of the files.
     """
 
@@ -64,13 +83,10 @@ class CPCSAM(Method):
         "agreement": Term(0.05, active=(START, math.inf), search=(0.01, 0.2), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "acdc": {
-            "recipe": {
-                "iterations": 50000, "labeled_batch": 6, "unlabeled_batch": 6, "patch": (512, 512), "optimiser": "adamw",
-                "lr": 1e-3, "weight_decay": 0.1, "warm_up": 0.005,
-            },
-        },
-    }  # fmt: skip
+        "acdc": {"recipe": _recipe(50000)},
+        "acdc-3": _longer(110000),
+        "acdc-7": _longer(220000),
+    }
 
     known_failures: ClassVar[Mapping[str, str]] = {
         "beats_chance": "the frozen encoder has random weights on the toy, where even the labels alone, with the whole encoder "
@@ -108,13 +124,13 @@ class CPCSAM(Method):
         return {"main": Optimiser((self,))}
 
     def step(self, batch: Batch, clock: Clock, optimise: Optimise) -> None:
-        """Round 1; from `START` on also rounds 2 and 3, each with a step of its own."""
+        """Round 1; while a term of theirs counts, also rounds 2 and 3, each with a step of its own."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         decoders, size = (self.net.decoder, self.second), labeled.image.shape[2:]
         features = self.net.encode(labeled.image)
         parts = [dice_ce(self._decoded(decoder, features, size), labeled.target, mix=CE_SHARE) for decoder in decoders]
         optimise({"sup": torch.stack(parts).sum()})
-        if clock.progress < START:
+        if not any(self.weight(name, clock) for name in PROMPTING):
             return
         images, count = torch.cat([labeled.image, unlabeled.image]), len(labeled.image)
         for prompted, coarse in (decoders, decoders[::-1]):

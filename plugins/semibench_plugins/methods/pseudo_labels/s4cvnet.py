@@ -62,14 +62,13 @@ class S4CVNet(CrossTeaching):
         unlabeled = batch["unlabeled"]
         valid = unlabeled.valid
         sup, a, b = self.supervised_and_unlabeled(batch)
+        losses = {"sup": sup, "cross": soft_dice(a, pseudo_labels(b, valid)) + soft_dice(b, pseudo_labels(a, valid))}
+        if not self.weight("consistency", clock):
+            return losses
         noise = (self.noise * torch.randn_like(unlabeled.image)).clamp(-2 * self.noise, 2 * self.noise)
         with frozen_statistics(self.teacher):
             goal = self.teacher(unlabeled.image + noise).float().softmax(1)
-        return {
-            "sup": sup,
-            "cross": soft_dice(a, pseudo_labels(b, valid)) + soft_dice(b, pseudo_labels(a, valid)),
-            "consistency": softmax_mse(a, goal, valid=valid) + softmax_mse(b, goal, valid=valid),
-        }
+        return {**losses, "consistency": softmax_mse(a, goal, valid=valid) + softmax_mse(b, goal, valid=valid)}
 
     def after_step(self, clock: Clock) -> None:
         """Updates the moving average of the transformer."""

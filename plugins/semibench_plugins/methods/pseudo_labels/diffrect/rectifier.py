@@ -18,15 +18,13 @@ DENOISER = (256, 384, 512)
 EMBEDDING = 512
 WAVES = 128
 COLOURS = 3
-STEPS = 10
-SAMPLING_STEPS = 2
 
 
 class CosineDiffusion(LabelDiffusion):
     """The diffusion of `LabelDiffusion` with the cosine schedule (Nichol & Dhariwal, ICML 2021): kept[t] is proportional to
-    cos^2((t + 1) / T + .008) / 1.008 * pi / 2), each variance at most .999."""
+    cos^2(((t + 1) / T + .008) / 1.008 * pi / 2), each variance at most .999."""
 
-    def __init__(self, steps: int = STEPS) -> None:
+    def __init__(self, steps: int) -> None:
         super().__init__(steps)
         course = [math.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(steps + 1)]
         factors = [max(after / before, 0.001) for before, after in pairwise(course)]
@@ -121,11 +119,13 @@ class Rectifier(nn.Module):
     feature is replaced by one that the denoiser guesses, with the feature of the map as condition; the decoder turns
     the features into logits.
 
-    channels: of the image. outputs: K. width: factor on all channels and on the embedding (at least 16).
+    channels: of the image. outputs: K. width: factor on all channels and on the embedding (at least 16). steps: of the
+    diffusion. sampling_steps: of them, those that DDIM takes.
     """
 
-    def __init__(self, channels: int, outputs: int, width: float) -> None:
+    def __init__(self, channels: int, outputs: int, width: float, *, steps: int = 10, sampling_steps: int = 2) -> None:
         super().__init__()
+        self.sampling_steps = sampling_steps
         levels = [max(1, round(width * count)) for count in LEVELS]
         embedding = max(16, round(EMBEDDING * width))
         self.time = TimeEmbedding(embedding)
@@ -134,7 +134,7 @@ class Rectifier(nn.Module):
         self.denoiser = Denoiser([levels[-1], *(max(1, round(width * count)) for count in DENOISER[1:])], embedding)
         self.up = nn.ModuleList(Up(coarse, fine, embedding) for fine, coarse in pairwise(levels))
         self.head = nn.Conv2d(levels[0], outputs, 3, padding=1)
-        self.diffusion = CosineDiffusion()
+        self.diffusion = CosineDiffusion(steps)
 
     def forward(self, image: Tensor, given: Tensor, quality: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the logits (B, K, H, W), and the mean square between guessed and true feature of the goal.
@@ -152,13 +152,13 @@ class Rectifier(nn.Module):
 
     @torch.no_grad()
     def sample(self, image: Tensor, given: Tensor, quality: Tensor) -> Tensor:
-        """Returns the logits (B, K, H, W) of a corrected map whose coarsest feature is drawn from noise in two steps of DDIM."""
+        """Returns the logits (B, K, H, W) of a corrected map whose coarsest feature is drawn from noise by DDIM."""
         time = self.time(quality)
         maps = self.joint(torch.cat([image, given], 1), time, self.alone(image, time))
         feature = self.diffusion.ddim(
             lambda noisy, step: self.denoiser(noisy, step, maps[-1]),
             torch.randn_like(maps[-1]),
-            count=SAMPLING_STEPS,
+            count=self.sampling_steps,
             bounds=None,
         )
         return self._decode([*maps[:-1], feature], time)

@@ -27,6 +27,8 @@ from semibench_plugins.methods.pseudo_labels.medfct.network import JointNetwork,
 
 START = 1 / 30
 """Share of the run without a teacher: 1000 of 30000 iterations."""
+TAUGHT = ("pixel", "feature", "centres")
+"""Terms that need the teacher's pass."""
 
 
 def surer_labels(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
@@ -40,7 +42,8 @@ def surer_labels(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
 def similarity_maps(features: Tensor, logits: Tensor) -> Tensor:
     """Features (B, D, h, w) and logits (B, K, H, W) -> (B, K, h, w): cosine of each feature and the centre of each class, which
     is the sum of the features weighted by the softmax of the class's probabilities over the positions."""
-    p = F.interpolate(logits.float().softmax(1), tuple(features.shape[2:]), mode="bilinear").flatten(2)
+    p = F.interpolate(logits.float().softmax(1), tuple(features.shape[2:]), mode="bilinear", align_corners=True)
+    p = p.flatten(2)
     flat = features.float().flatten(2)
     centres = torch.einsum("bdp,bkp->bkd", flat, p.softmax(2))
     cosine = torch.einsum("bdp,bkd->bkp", F.normalize(flat, dim=1), F.normalize(centres, dim=2))
@@ -105,21 +108,26 @@ class MedFCT(Method):
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         count, valid = len(labeled.image), unlabeled.valid
         out: Outputs = self.student(torch.cat([labeled.image, unlabeled.image]))
+        logits, features = [z[count:] for z in out.logits], [f[count:] for f in out.features]
+        others = [pseudo_labels(z, valid) for z in reversed(logits)]
+        losses = {
+            "sup": _mean([supervised_loss(z[:count], labeled.target, self.loss) for z in out.logits]),
+            "cross": _mean([soft_dice(z, other) for z, other in zip(logits, others, strict=True)]),
+            "centres": out.logits[0].new_zeros(()),
+        }
+        if not any(self.weight(name, clock) for name in TAUGHT):
+            return losses
         noise = (self.noise * torch.randn_like(unlabeled.image)).clamp(-2 * self.noise, 2 * self.noise)
         with frozen_statistics(self.teacher):
             goal: Outputs = self.teacher(unlabeled.image + noise)
-        logits, features = [z[count:] for z in out.logits], [f[count:] for f in out.features]
-        others = [pseudo_labels(z, valid) for z in reversed(logits)]
         label = surer_labels(*goal.logits, valid)
-        return {
-            "sup": _mean([supervised_loss(z[:count], labeled.target, self.loss) for z in out.logits]),
-            "cross": _mean([soft_dice(z, other) for z, other in zip(logits, others, strict=True)]),
-            "pixel": _mean([soft_dice(z, label) for z in logits]),
-            "feature": _mean([F.mse_loss(f.float(), t.float()) for f, t in zip(features, goal.features, strict=True)]),
-            "centres": self._centres(features, logits, goal)
-            if self.weight("centres", clock)
-            else out.logits[0].new_zeros(()),
-        }
+        losses["pixel"] = _mean([soft_dice(z, label) for z in logits])
+        losses["feature"] = _mean(
+            [F.mse_loss(f.float(), t.float()) for f, t in zip(features, goal.features, strict=True)]
+        )
+        if self.weight("centres", clock):
+            losses["centres"] = self._centres(features, logits, goal)
+        return losses
 
     def _centres(self, features: list[Tensor], logits: list[Tensor], goal: Outputs) -> Tensor:
         mine = [similarity_maps(f, z) for f, z in zip(features, logits, strict=True)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semibench import Backbone, UsageError
+from semibench.blocks import exchange_batch_norm, norm_of
 from semibench_plugins.backbones.swin_unet import SwinUNet
 from semibench_plugins.backbones.unet import UNet
 
@@ -87,7 +88,7 @@ class FourierFusion(nn.Module):
 
 class JointNetwork(nn.Module):
     """Both encoders run in step; after each of the transformer's first three stages the maps of equal stride exchange
-    features. Each branch has its own decoder.
+    features. Each branch has its own decoder. The gates use the normalisation of the U-Net.
 
     Raises:
         UsageError: if the networks aren't a U-Net and a Swin-UNet.
@@ -103,9 +104,8 @@ class JointNetwork(nn.Module):
         self.first, self.second = first, second
         self.start = first.strides.index(second.strides[0])
         shared = list(zip(first.channels[self.start :], second.channels, second.strides, strict=False))
-        self.fusions = nn.ModuleList(
-            FourierFusion(inner, outer, [side // stride for side in patch]) for inner, outer, stride in shared
-        )
+        fusions = [FourierFusion(inner, outer, [side // stride for side in patch]) for inner, outer, stride in shared]
+        self.fusions = nn.ModuleList(exchange_batch_norm(fusion, norm_of(first)) for fusion in fusions)
 
     def encode(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """(B, C, H, W) -> the maps of both encoders, finest first."""

@@ -8,6 +8,7 @@ from support.methods_support import case_of, clock, reached
 from torch import Tensor
 
 from semibench import Clock
+from semibench.blocks import soft_dice
 from semibench_plugins.methods.pseudo_labels.abd import ABD, Patches, View, agreement, displaced
 
 torch.set_num_threads(1)
@@ -101,7 +102,18 @@ def test_equal_views_and_networks_displace_within_the_image() -> None:
 def test_agreement_is_0_for_the_same_certain_labels_and_has_no_gradient_through_targets() -> None:
     sign = torch.where(torch.rand(2, 1, 4, 4) > 0.5, 30.0, -30.0)
     z = torch.cat([sign, -sign], 1)
-    assert agreement(z, z, torch.ones(2, 4, 4, dtype=torch.bool)).item() == pytest.approx(0.0, abs=1e-6)
+    valid = torch.ones(2, 4, 4, dtype=torch.bool)
+    assert agreement(z, z, valid).item() == pytest.approx(0.0, abs=1e-6)
+    one, two = torch.randn(2, 2, 4, 4), torch.randn(2, 2, 4, 4, requires_grad=True)
+    (found,) = torch.autograd.grad(agreement(one, two, valid), two)
+    (expected,) = torch.autograd.grad(soft_dice(two, one.argmax(1)), two)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_second_network_of_the_published_code() -> None:
+    model = case_of(ABD, options={"second": "swin-unet", "second_width": 0.125}).build()
+    assert (type(model.first).__name__, type(model.second).__name__) == ("UNet", "SwinUNet")
+    assert ABD.presets["acdc"]["options"] == {"second": "swin-unet"}
 
 
 def test_terms() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from semibench import IGNORE, Clock, Samples, Task, UsageError
+from semibench import IGNORE, Clock, Samples, Task, Term, UsageError
+from semibench.run.settings import term_records
 from semibench_plugins.backbones.sam.network import SAM, SAMOptions
 from semibench_plugins.backbones.unet import UNet
 from semibench_plugins.methods.pseudo_labels.cpc_sam import CPCSAM, points_of
@@ -97,6 +98,20 @@ def test_prompting_begins_at_a_tenth_of_the_run_with_three_steps() -> None:
     assert [sorted(one) for one in early.rounds] == [["sup"]]
     assert [sorted(one) for one in late.rounds] == [["sup"], *[["agreement", "cross", "prompted"]] * 2]
     assert [CPCSAM.terms[name].weight for name in ("sup", "prompted", "cross", "agreement")] == [1.0, 1.0, 0.4, 0.05]
+
+
+@pytest.mark.parametrize(("preset", "iterations"), [("acdc-3", 110000), ("acdc-7", 220000)])
+def test_with_more_patients_prompting_begins_after_as_many_iterations(preset: str, iterations: int) -> None:
+    method, batch = small(), {"labeled": samples(True), "unlabeled": samples(False)}
+    chosen = CPCSAM.presets[preset]
+    assert chosen["recipe"]["iterations"] == iterations and chosen["recipe"]["warm_up"] * iterations == 250
+    method.terms = {name: Term.restore(record) for name, record in term_records(CPCSAM.terms, chosen["terms"]).items()}
+    rounds = []
+    for step in (4999, 5000):
+        recording = Recording(method)
+        method.step(batch, Clock("train", step, iterations, {}), recording)
+        rounds.append(len(recording.rounds))
+    assert rounds == [1, 3]
 
 
 def test_losses_of_the_second_round_equal_a_naive_version() -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from pydantic import ValidationError
 from support.methods_support import Collected, case_of, clock, reached
 from torch import Tensor, nn
 
@@ -68,7 +69,7 @@ def test_distance_of_label_maps() -> None:
 
 def test_cosine_schedule() -> None:
     """kept[t] telescopes to the ratio of cos^2 wherever no variance is clipped."""
-    diffusion = CosineDiffusion()
+    diffusion = CosineDiffusion(10)
     start = math.cos(0.008 / 1.008 * math.pi / 2) ** 2
     for step in range(9):
         course = math.cos(((step + 1) / 10 + 0.008) / 1.008 * math.pi / 2) ** 2
@@ -130,3 +131,18 @@ def test_corrected_labels_come_later() -> None:
 def test_it_is_for_two_dimensions() -> None:
     case = case_of(DiffRect, 3)
     assert "2D" in (DiffRect.unsupported(case.task, case.parsed_options()) or "")
+
+
+def test_the_rectifier_is_never_wider_than_the_published_one() -> None:
+    with torch.device("meta"):
+        wide = case_of(DiffRect, backbone_options={"width": 2.0}).build().rectifier
+        published = Rectifier(1, 2, 1.0)
+    count = [sum(parameter.numel() for parameter in net.parameters()) for net in (wide, published)]  # type: ignore[union-attr]
+    assert count[0] == count[1]
+
+
+def test_steps_of_the_diffusion_are_options() -> None:
+    method = case_of(DiffRect, options={"steps": 20, "sampling_steps": 5}).build()
+    assert len(method.rectifier.diffusion.kept) == 20 and method.rectifier.sampling_steps == 5  # type: ignore[arg-type, union-attr]
+    with pytest.raises(ValidationError, match="sampling_steps=11 is more than steps=10"):
+        DiffRect.Options(sampling_steps=11)

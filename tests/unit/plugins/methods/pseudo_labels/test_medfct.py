@@ -130,7 +130,7 @@ def test_worked_losses() -> None:
     a, b = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0])
     method.student, method.teacher = Answers(a, b, 1.0), Answers(b, -b, 0.5)  # type: ignore[assignment]
     label = torch.tensor([[[1, 1], [0, 0]]])
-    losses = method.losses(blank(label), clock())
+    losses = method.losses(blank(label), clock(step=50))
     z, y = (v.view(1, 2, 1, 1).expand(1, 2, 2, 2) for v in (a, b))
     ones = torch.ones(1, 2, 2, dtype=torch.int64)
     assert losses["sup"].item() == pytest.approx((dice_ce(z, label) + dice_ce(y, label)).item() / 2)
@@ -158,3 +158,16 @@ def test_the_teacher_starts_later() -> None:
     assert [terms[name].at(999 / 30000) for name in ("pixel", "feature")] == [0.0, 0.0]
     assert terms["cross"].at(0.0) == 1.0 and terms["feature"].at(1000 / 30000) == 0.5
     assert terms["pixel"].at(0.5) == pytest.approx(0.1 * math.exp(-5 / 4))
+    case = case_of(MedFCT, options=SMALL)
+    method, batch = case.build().train(), case.data().batch(0)
+    passes: list[Tensor] = []
+    method.teacher.register_forward_hook(lambda module, given, result: passes.append(given[0]))  # type: ignore[union-attr]
+    assert "pixel" not in method.losses(batch, clock()) and not passes, "its pass is left out while it counts nothing"
+    assert "pixel" in method.losses(batch, clock(step=50)) and len(passes) == 1
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_gates_use_the_norm_of_the_network(norm: str) -> None:
+    case = case_of(MedFCT, options=SMALL, backbone_options={"width": 0.125, "norm": norm})
+    batch_norms = [part for part in case.build().modules() if isinstance(part, nn.BatchNorm2d)]
+    assert bool(batch_norms) == (norm == "batch")
