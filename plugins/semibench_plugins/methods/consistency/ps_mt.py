@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -42,6 +43,8 @@ from semibench_plugins.methods.contrast_and_prototypes.ss_net.smoothness import 
 DECAY = 0.996
 LONGEST = 20.0
 """A teacher averages at most a twentieth of the run: decay 1 - 20 / iterations."""
+TURNS = 20
+"""How often the teachers take turns in a run, at least."""
 STRICT = 7
 """How many of its greatest logits a resting teacher keeps."""
 
@@ -86,17 +89,21 @@ class PSMT(Method):
     L = L_sup + w L_u, L_u = mean of c CE(student, argmax) where the target's confidence c is at least .6; w rises to 1.5 as
     (1 - cos(pi t)) / 2 in 12 of 80 epochs.
 
-    Ours are three defaults. The student sees weak views of the labeled images, in the paper strong ones. A teacher averages
-    at most a twentieth of the run, so its decay is below .996 in runs of fewer than 5000 iterations. L_sup is (CE + Dice) / 2
-    as in all methods here, in the paper CE. With the paper's views and decay a U-Net trained for 200 iterations
+    Teachers take turns at least twenty times in a run (ours), so that both learn where the pool is large and the run short.
+    Ours are three defaults, too. The student sees weak views of the labeled images, in the paper strong ones. A teacher
+    averages at most a twentieth of the run, so its decay is below .996 in runs of fewer than 5000 iterations. L_sup is (CE +
+    Dice) / 2 as in all methods here, in the paper CE. With the paper's views and decay a U-Net trained for 200 iterations
     with three labels ends at Dice .00 (teachers) and .46 (student), with ours at .89 for both; labels alone reach .84.
     Presets `csc-pa` and `code` have the paper's.
 
-    The map is the decoder's last one: in `deeplabv3plus` the concatenation of 512 channels before a head of three
-    convolutions, as published, elsewhere the map before the last convolution. The published step for the direction, 1e-6, is
-    lost in float32 next to the features, and the direction is then one of rounding errors; it is .1 here, and 1e-6 in the
-    preset `code`. Passes of mixed images leave the running statistics alone, in the preset `code` they don't.
-    Preset `csc-pa`: the epochs above, of 200. Scored: the mean of the teachers' logits (as published) and the student.
+    The map is the decoder's last one: in `deeplabv3plus` the one before the head's three convolutions, as published (with
+    304 channels there), elsewhere the map before the last convolution. The divergence that gives the direction is taken at
+    the size of this map, in the code of the enlarged logits. The published step for the direction, 1e-6, is lost in float32
+    next to the features, and the direction is then one of rounding errors; it is .1 here, and 1e-6 in the preset `code`.
+    Passes of mixed images leave the running statistics alone, and so do passes of the teachers, which follow the student's;
+    in the preset `code` both move them. In the code the rate is constant during the warm-up, which lasts five passes through
+    the labeled images. Preset `csc-pa`: the epochs above, of 200. Scored: the mean of the teachers' logits (as published)
+    and the student.
     """
 
     terms: Mapping[str, Term] = {
@@ -134,7 +141,8 @@ class PSMT(Method):
             "weak", description="which view of the labeled images the student sees; strong: the paper"
         )
         statistics: Literal["labeled", "every-pass"] = Field(
-            "labeled", description="what moves running statistics: labeled images alone, or every pass (the code)"
+            "labeled",
+            description="what moves running statistics: the student's labeled images, or every pass, the teachers' too (the code)",
         )
         loss: Supervision = Field("dice_ce", description="supervised loss; cross_entropy: the paper")
 
@@ -168,7 +176,7 @@ class PSMT(Method):
             outputs = [self.student(image), *[net(labeled.image) for net in self.starts]]
             return {"sup": torch.stack([self._supervised(logits, labeled) for logits in outputs]).sum()}
         active = self._turn(clock)
-        with frozen_statistics(self.teachers):
+        with nullcontext() if self._every_pass else frozen_statistics(self.teachers):
             logits = [teacher(unlabeled.image) for teacher in self._both()]
             target = strict_mean(logits[active], logits[1 - active])
         view = unlabeled.strong[0]
@@ -185,13 +193,18 @@ class PSMT(Method):
         return supervised_loss(logits, labeled.target, self.options.loss)
 
     def _turn(self, clock: Clock) -> int:
-        """Which teacher follows the student: they change with every pass through the unlabeled images."""
-        return int(clock.passes.get("unlabeled", 0.0)) % 2
+        """Which teacher follows the student: they change with every pass through the unlabeled images, or more often."""
+        return int(max(clock.passes.get("unlabeled", 0.0), TURNS * clock.progress)) % 2
+
+    @property
+    def _every_pass(self) -> bool:
+        return self.options.statistics == "every-pass"
 
     def _perturbed(self, labeled: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the student on both batches, with noise on its features."""
-        joint = self.options.statistics == "every-pass"
-        return whole_and_changed(self.student, labeled, mixed, joint=joint, forward=self._noised)
+        if self._every_pass:
+            return self._noised(labeled), self._noised(mixed)
+        return whole_and_changed(self.student, labeled, mixed, forward=self._noised)
 
     def _noised(self, images: Tensor) -> Tensor:
         decoded = self.student.decoder(self.student.encode(images))[0]

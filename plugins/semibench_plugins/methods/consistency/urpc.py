@@ -19,7 +19,7 @@ from semibench.blocks import (
     masked_mean,
     supervised_loss,
 )  # fmt: skip
-from semibench_plugins.datasets.paper_budgets import SSL4MIS_RECIPE
+from semibench_plugins.datasets.paper_budgets import SGD_POLY, SSL4MIS_RECIPE
 
 Divergence = Literal["from-scale", "from-mean"]
 Perturbation = Literal["features", "dropout", "none"]
@@ -44,7 +44,9 @@ class URPC(Method):
     are perturbed: noise at 1/2, feature dropout at 1/4, dropout .5 at 1/8 of the size. (A fourth head that it builds and never
     uses is left out: 9,220 of its 1,831,060 parameters for four classes.) In 3D the code has a network of its own; tables
     of the left atrium put the heads on a V-Net, as here: 1x1x1 convolutions behind channel dropout .2, .3, .5, linear
-    enlargement. Preset `la`: 40 steps, 6000 iterations and the supervised loss of those tables.
+    enlargement. Preset `la`: 40 steps, 6000 iterations and the Dice of the foreground, ours, so that all rows of a table have
+    one supervised loss. Preset `ssl4mis-3d`: recipe and loss of the 3D script, 60000 iterations and as many steps as it has
+    there.
 
     On the toy of the learning check (three labels, 200 iterations, seeds 0 to 2) the Dice is .80, .88, .73 by default, .75, .88,
     .73 with the code's divergence, and .76, .88, .68 with supervised heads alone; one supervised head has .84, .88, .79. So
@@ -61,6 +63,11 @@ class URPC(Method):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ssl4mis": {"options": {"divergence": "from-mean"}, "recipe": SSL4MIS_RECIPE},
+        "ssl4mis-3d": {
+            "options": {"divergence": "from-mean"},
+            "terms": {"consistency": {"ramp": {"levels": 400}}, "uncertainty": {"ramp": {"levels": 400}}},
+            "recipe": {**SGD_POLY, "lr": 0.1, "iterations": 60000, "labeled_batch": 2, "unlabeled_batch": 2},
+        },
         "la": {
             "options": {"divergence": "from-mean", "loss": "dice_ce_foreground"},
             "terms": {"consistency": {"ramp": {"levels": 40}}, "uncertainty": {"ramp": {"levels": 40}}},

@@ -58,8 +58,16 @@ def test_weight_rises_as_a_cosine() -> None:
 
 def test_teachers_take_turns_and_average_everything() -> None:
     model, batch = method()
-    for passes, turn in ((0.5, 0), (1.5, 1), (2.0, 0)):
-        now = Clock("train", 10, 100, {"unlabeled": passes})
+    for step, passes, turn in (
+        (0, 0.5, 0),
+        (0, 1.5, 1),
+        (0, 2.0, 0),
+        (5, 0.0, 1),
+        (9, 0.0, 1),
+        (10, 0.0, 0),
+        (10, 3.5, 1),
+    ):
+        now = Clock("train", step, 100, {"unlabeled": passes})  # without passes, a turn lasts a twentieth of the run
         model.losses(batch, now)
         before, student = parameters(model), [*model.student.parameters(), *model.student.buffers()]
         model.after_step(now)
@@ -160,3 +168,21 @@ def test_mixed_images_leave_the_statistics_alone() -> None:
     pairs = zip(model.student.buffers(), other.student.buffers(), strict=True)
     assert all(torch.allclose(one.float(), two.float()) for one, two in pairs)
     assert all(torch.equal(one, two) for one, two in zip(before[0], parameters(model)[0], strict=True))
+
+
+def test_in_the_published_code_every_pass_moves_the_statistics() -> None:
+    """Labeled and mixed images pass apart, each normalised by itself, and the teachers' own passes count."""
+    model, batch = method(noise=0.0, statistics="every-pass")
+    sizes: list[int] = []
+    encode = model.student.encode
+
+    def counted(images: Tensor) -> list[Tensor]:
+        sizes.append(len(images))
+        return encode(images)
+
+    model.student.encode = counted  # type: ignore[method-assign]
+    moved = [name for name, _ in model.teachers.named_buffers() if name.endswith("running_mean")]
+    before = dict(model.teachers.named_buffers())[moved[0]].clone()
+    model.losses(batch, clock())
+    assert sizes == [len(batch["labeled"].image), len(batch["unlabeled"].image)]
+    assert moved and not torch.equal(before, dict(model.teachers.named_buffers())[moved[0]])

@@ -183,3 +183,16 @@ def test_no_stored_feature_no_loss() -> None:
         part.image, part.valid = torch.zeros(2, 1, 32, 32), torch.ones(2, 32, 32, dtype=torch.bool)
     batch["labeled"].label = torch.zeros(2, 32, 32, dtype=torch.int64)
     assert method.losses(batch, clock())["separate"].item() == 0.0
+
+
+@pytest.mark.parametrize(("dims", "expected"), [(3, 0.243243), (2, 0.075230)])
+def test_worked_supervised_losses(dims: int, expected: float) -> None:
+    """p = (.8, .6, .2, .1) against y = (1, 1, 0, 0): foreground with sums in 3D; in 2D the mean of both classes' Dice with
+    squares, 1 - 2 * 1.4 / (1.05 + 2) for the foreground and 1 - 2 * 1.7 / (1.65 + 2) for the background."""
+    method = case_of(SSNet, dims).build()
+    assert isinstance(method, SSNet)
+    p = torch.tensor([0.8, 0.6, 0.2, 0.1])
+    shape = (1, 2, 2, 2, 1)[: dims + 2]
+    logits = torch.stack([(1 - p).log(), p.log()]).view(shape)
+    target = torch.tensor([1, 1, 0, 0]).view((1, *shape[2:]))
+    assert method._supervised(logits, target).item() == pytest.approx(expected, abs=1e-6)
