@@ -7,7 +7,7 @@ compare the values of one with another's.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from semibench.contracts.method import IGNORE
 
-Supervision = Literal["dice_ce", "dice_ce_foreground", "bce_dice", "cross_entropy"]
+Supervision = Literal["dice_ce", "dice_ce_foreground", "dice_ce_linear", "bce_dice", "cross_entropy"]
 """Names of `supervised_loss`."""
 
 
@@ -190,7 +190,8 @@ def supervised_loss(logits: Tensor, target: Tensor, kind: Supervision = "dice_ce
         logits: (B, K, *spatial).
         target: labels (B, *spatial), with IGNORE where nothing counts.
         kind: "dice_ce" ((CE + Dice_A) / 2, SSL4MIS), "dice_ce_foreground" (the same with the Dice of the foreground classes
-            only, UA-MT and its 3D relatives), "bce_dice" (MGCC) or "cross_entropy" (CE alone).
+            only, UA-MT and its 3D relatives), "dice_ce_linear" (that with p instead of p^2 and s = 1, DHC and its relatives),
+            "bce_dice" (MGCC) or "cross_entropy" (CE alone).
 
     Returns:
         A scalar.
@@ -207,11 +208,14 @@ def supervised_loss(logits: Tensor, target: Tensor, kind: Supervision = "dice_ce
             return dice_ce(logits, target)
         case "dice_ce_foreground":
             return 0.5 * (cross_entropy(logits, target) + soft_dice(logits, target, background=False))
+        case "dice_ce_linear":
+            dice = soft_dice(logits, target, squared=False, background=False, smooth=1.0)
+            return 0.5 * (cross_entropy(logits, target) + dice)
         case "bce_dice":
             return bce_dice(logits, target)
         case "cross_entropy":
             return cross_entropy(logits, target)
-    raise ValueError(f"unknown supervised loss {kind!r}: dice_ce, dice_ce_foreground, bce_dice or cross_entropy")
+    raise ValueError(f"unknown supervised loss {kind!r}: {', '.join(get_args(Supervision))}")
 
 
 def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -128,8 +128,18 @@ def test_one_hot_and_weighted_cross_entropy() -> None:
     z, weight = torch.randn(1, 3, 1, 3), torch.tensor([1.0, 2.0, 3.0])
     expected = F.cross_entropy(z, y, weight=weight, ignore_index=IGNORE)
     assert cross_entropy(z, y, weight=weight).item() == pytest.approx(expected.item())
-    with pytest.raises(ValueError, match="unknown supervised loss"):
+    with pytest.raises(
+        ValueError, match=r"unknown supervised loss .none': dice_ce, .*, dice_ce_linear, .*, cross_entropy"
+    ):
         supervised_loss(z, y, "none")  # type: ignore[arg-type]
+
+
+def test_linear_dice_with_cross_entropy_of_two_voxels() -> None:
+    """Foreground probabilities .8 of a voxel of class 1 and .3 of one of class 0: Dice (1.6 + 1) / (1.1 + 1 + 1)."""
+    p = torch.tensor([0.8, 0.3])
+    z, y = torch.stack([(1 - p).log(), p.log()]).view(1, 2, 1, 2), torch.tensor([[[1, 0]]])
+    entropy = -(math.log(0.8) + math.log(0.7)) / 2
+    assert supervised_loss(z, y, "dice_ce_linear").item() == pytest.approx(0.5 * (entropy + 1 - 2.6 / 3.1), abs=1e-6)
 
 
 def test_masked_losses_equal_losses_on_the_cut_region() -> None:

@@ -4,15 +4,17 @@ and 3D: partly a reconstruction."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench import Backbones, Batch, Clock, Decoder, Losses, Method, MethodOptions, Ramp, Task, Term
+from semibench import Backbones, Batch, Clock, Decoder, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
 from semibench.blocks import Supervision, masked_mean, supervised_loss, voxel_entropy
+from semibench_plugins.datasets.paper_budgets import SSL4MIS_RECIPE
+from semibench_plugins.methods.nesterov import one_optimiser
 
 AMOUNTS = (0.067, 0.134, 0.2)
 """kappa of the three auxiliary decoders, from weak to strong."""
@@ -70,19 +72,17 @@ class W2SPC(Method):
     """Decoders that see features of growing strangeness agree with each other; uncertain voxels move to certain ones.
 
     The main decoder reads the encoder's maps, three auxiliary ones the same maps `restyled` with kappa = .067, .134, .2. On
-    the unlabeled samples, p_b the softmax of decoder b and p their mean over all four:
-    consistency = sum_b mean (p_b - p)^2, weight .1 exp(-5 (1 - t)^2), 200 steps of the ramp;
-    edge = `edge_contrast` of the main decoder's finest map on the labeled samples: 6 anchors and 6 certain voxels per class, at
-    most 10 % of it each, temperature .07, weight .5 with the same ramp.
-    L = L_sup(main) + .1 consistency + .5 edge.
-
-    The authors' code is for ACDC in 2D and draws new statistics behind three blocks of each decoder; a decoder can't be
-    entered here, so all maps of the encoder are restyled. Its consistency is the mean over the decoders, a quarter of the
-    sum, on labeled samples, too, and its ramp ends after 200 passes over the labeled slices. The code's contrast compares
-    whole images and isn't the paper's; the one here follows the paper's description. Ours: that its classes are those of the
-    labels, and its ramp. With predicted classes of unlabeled samples the toy ends without foreground (.000 at weight .5,
-    .020 at .05; with labels .858, the labels alone .840; seed 0). Preset `la`: the left atrium's supervised loss and batch.
-    Scored: the main decoder.
+    the unlabeled samples, p_b the softmax of decoder b and p their mean over all four: consistency = sum_b mean (p_b - p)^2,
+    weight .1 exp(-5 (1 - t)^2), 200 steps of the ramp; edge = `edge_contrast` of the main decoder's finest map on the
+    labeled samples: 6 anchors and 6 certain voxels per class, at most 10 % of it each, temperature .07, weight .5 with the
+    same ramp. L = L_sup(main) + .1 consistency + .5 edge.  The authors' code is for ACDC in 2D and draws new statistics
+    behind three blocks of each decoder; a decoder can't be entered here, so all maps of the encoder are restyled. Its
+    consistency is the mean over the decoders, a quarter of the sum, on labeled samples, too, and its ramp ends after 200
+    passes over the labeled slices: preset `acdc` has these, for the 68 slices of three patients, and the loss and recipe of
+    the code. The code's contrast compares whole images and isn't the paper's; the one here follows the paper's description.
+    Ours: that its classes are those of the labels, and its ramp. With predicted classes of unlabeled samples the toy ends
+    without foreground (.000 at weight .5, .020 at .05; with labels .858, the labels alone .840; seed 0). Preset `la`: the
+    left atrium's supervised loss and batch. Scored: the main decoder.
     """
 
     terms: Mapping[str, Term] = {
@@ -91,6 +91,11 @@ class W2SPC(Method):
         "edge": Term(0.5, Ramp("sigmoid", levels=200), search=(0.01, 1.0)),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "acdc": {
+            "options": {"agreement_on": "all", "loss": "cross_entropy", "nesterov": True},
+            "terms": {"consistency": {"weight": 0.1 / (len(AMOUNTS) + 1), "ramp": {"end": 1 / 6}}},
+            "recipe": {**SSL4MIS_RECIPE, "iterations": 6000},
+        },
         "la": {
             "options": {"loss": "dice_ce_foreground"},
             "recipe": {"iterations": 15000, "labeled_batch": 2, "unlabeled_batch": 2},
@@ -107,6 +112,12 @@ class W2SPC(Method):
         )
         anchors: int = Field(6, ge=1, description="anchors and certain voxels per class; useful range 6 to 64")
         temperature: float = Field(0.07, gt=0.0, description="of the contrast; useful range .05 to .5")
+        agreement_on: Literal["unlabeled", "all"] = Field(
+            "unlabeled", description="samples on which the decoders are to agree: the unlabeled ones, or all (the code)"
+        )
+        nesterov: bool = Field(
+            False, description="SGD with Nesterov momentum, as in the published code; otherwise the recipe's optimiser"
+        )
         loss: Supervision = Field("dice_ce", description="supervised loss")
 
     def __init__(self, task: Task, backbones: Backbones, options: W2SPC.Options) -> None:
@@ -115,16 +126,22 @@ class W2SPC(Method):
         self.net = backbones()
         self.auxiliary = nn.ModuleList(self.net.new_decoder() for _ in AMOUNTS)
 
+    def optimisers(self) -> Mapping[str, Optimiser]:
+        """One optimiser for everything; SGD if `nesterov` is set."""
+        return one_optimiser(self, nesterov=self.options.nesterov)
+
     def losses(self, batch: Batch, clock: Clock) -> Losses:
-        """sup: labeled part, main decoder; consistency: unlabeled part; edge: labeled part."""
+        """sup: labeled part, main decoder; consistency: unlabeled part, or all; edge: labeled part."""
         labeled, unlabeled, options = batch["labeled"], batch["unlabeled"], self.options
         images, count = torch.cat([labeled.image, unlabeled.image]), len(labeled.image)
+        valid = torch.cat([labeled.valid, unlabeled.valid])
         size, maps = images.shape[2:], self.net.encode(images)
         fine = self.net.decoder(maps)[0]
         logits = self.net.enlarge(self.net.decoder.head(fine), size)
-        outputs = [logits[count:]]
+        start = count if options.agreement_on == "unlabeled" else 0
+        outputs = [logits[start:]]
         for amount, decoder in zip(AMOUNTS, self.auxiliary, strict=True):
-            strange = [restyled(one[count:], options.strength * amount, options.own) for one in maps]
+            strange = [restyled(one[start:], options.strength * amount, options.own) for one in maps]
             outputs.append(self.net.decode(strange, size, cast(Decoder, decoder)))
         shares = torch.stack([one.float().softmax(1) for one in outputs])
         apart = (shares - shares.mean(0)).square()
@@ -138,7 +155,7 @@ class W2SPC(Method):
         )
         return {
             "sup": supervised_loss(logits[:count], labeled.target, options.loss),
-            "consistency": len(outputs) * masked_mean(apart, unlabeled.valid.unsqueeze(1)),
+            "consistency": len(outputs) * masked_mean(apart, valid[start:].unsqueeze(1)),
             "edge": edge,
         }
 

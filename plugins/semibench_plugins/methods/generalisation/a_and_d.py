@@ -14,6 +14,7 @@ from semibench_plugins.datasets.paper_budgets import GENERIC_SSL_WEAK
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
 from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders
 from semibench_plugins.methods.generalisation.three_decoders.options import ThreeDecodersOptions
+from semibench_plugins.methods.nesterov import one_optimiser
 
 CODE: Mapping[str, Any] = {
     "loss": "code", "difficulty": "ema", "nesterov": True, "labelling": "train", "statistics": "every-pass",
@@ -79,9 +80,7 @@ class AandD(Method):
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """One optimiser for everything; SGD if `nesterov` is set."""
-        if self.options.nesterov:
-            return {"main": Optimiser((self,), "sgd", settings={"nesterov": True})}
-        return super().optimisers()
+        return one_optimiser(self, nesterov=self.options.nesterov)
 
     @torch.no_grad()
     def pseudo_label(self, images: Tensor, valid: Tensor) -> Tensor:

@@ -11,9 +11,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import Backbones, Batch, Clock, Confidence, Losses, MethodOptions, Ramp, Task, Term
+from semibench import Backbones, Batch, Clock, Confidence, Losses, Ramp, Task, Term
 from semibench.blocks import Supervision, supervised_loss
-from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, kept_cross_entropy
+from semibench_plugins.methods.imbalance.co_training import (
+    EPOCHS,
+    RECIPE,
+    CoTraining,
+    CoTrainingOptions,
+    kept_cross_entropy,
+)
 
 BINS = 1000
 """Bins of the histograms of confidences, all of the same width."""
@@ -50,9 +56,8 @@ class Adsh(CoTraining):
     between two networks (code of DHC), and that is built here. The background is the most frequent class, with rho close to 1,
     so most voxels are kept. Differences of that code: it ranks the class's score over all voxels, predicted as k or not, and
     multiplies the *logits* with the mask, so that a dropped voxel still adds ln K. Preset `dhc`: its tau of .9,
-    thresholds four times a pass, none before the first, its batch and rate, and the Dice of the foreground with squares, where
-    the port has sums. Scored: the mean of the logits (published),
-    the first network, the second.
+    thresholds four times a pass, none before the first, its Dice of the foreground with sums, its batch and its SGD with
+    Nesterov momentum. Scored: the mean of the logits (published), the first network, the second.
     """
 
     terms: Mapping[str, Term] = {
@@ -61,14 +66,14 @@ class Adsh(CoTraining):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dhc": {
-            "options": {"threshold": 0.9, "period": 0.25, "start": "none", "loss": "dice_ce_foreground"},
+            "options": {"threshold": 0.9, "period": 0.25, "start": "none", "loss": "dice_ce_linear", "nesterov": True},
             "terms": {"cross": {"ramp": dict(EPOCHS)}},
             "recipe": dict(RECIPE),
         }
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
         """Options of `adsh`."""
 
         threshold: Confidence = Field(
@@ -89,7 +94,6 @@ class Adsh(CoTraining):
     def __init__(self, task: Task, backbones: Backbones, options: Adsh.Options) -> None:
         super().__init__(task, backbones, options)
         self.options, kinds = options, len(task.classes)
-        self.first, self.second = backbones(), backbones()
         start = options.threshold if options.start == "threshold" else 0.0
         self.register_buffer("thresholds", torch.full((2, kinds), start))
         self.register_buffer("histogram", torch.zeros(2, kinds, BINS, dtype=torch.int64))

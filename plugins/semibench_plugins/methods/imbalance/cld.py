@@ -9,10 +9,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import IGNORE, Backbones, Batch, Clock, Losses, MethodOptions, Pools, Ramp, Task, Term
+from semibench import IGNORE, Backbones, Batch, Clock, Losses, Pools, Ramp, Task, Term
 from semibench.blocks import class_counts, inverse_frequency
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
-from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, Pair, kept_cross_entropy
+from semibench_plugins.methods.imbalance.co_training import (
+    EPOCHS,
+    RECIPE,
+    CoTraining,
+    CoTrainingOptions,
+    Pair,
+    kept_cross_entropy,
+)
 
 
 class CLD(CoTraining):
@@ -41,13 +48,13 @@ class CLD(CoTraining):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dhc": {
-            "options": {"update_every": 8},
+            "options": {"update_every": 8, "nesterov": True},
             "terms": {"cross": {"weight": 1.0, "ramp": dict(EPOCHS)}},
             "recipe": dict(RECIPE),
         }
     }
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
         """Options of `cld`."""
 
         exponent: float = Field(
@@ -65,7 +72,6 @@ class CLD(CoTraining):
     def __init__(self, task: Task, backbones: Backbones, options: CLD.Options) -> None:
         super().__init__(task, backbones, options)
         self.options, kinds = options, len(task.classes)
-        self.first, self.second = backbones(), backbones()
         self.register_buffer("class_weight", torch.ones(kinds))
         self.register_buffer("confidence", torch.zeros(2, kinds))
         self.register_buffer("collected", torch.zeros(2, kinds))

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Batch
+from semibench import IGNORE, Backbones, Batch, MethodOptions, Optimiser, Task
 from semibench.blocks import cross_entropy, masked_mean
+from semibench_plugins.methods.nesterov import one_optimiser
 from semibench_plugins.methods.pseudo_labels.cps import TwoNetworks, pseudo_labels
 
-RECIPE: Mapping[str, Any] = {"labeled_batch": 2, "unlabeled_batch": 2, "lr": 0.03, "weight_decay": 3e-5}
-"""Batch and rate of DHC's code, which also ran the other methods. Its SGD has Nesterov momentum; the recipe's has not."""
+RECIPE: Mapping[str, Any] = {
+    "labeled_batch": 2, "unlabeled_batch": 2, "optimiser": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 3e-5,
+}  # fmt: skip
+"""Batch and optimiser of DHC's code, which also ran the other methods."""
 EPOCHS: Mapping[str, Any] = {"kind": "sigmoid", "levels": 300}
 """The code's ramp: over the whole training, one step in each of 300 epochs."""
 
@@ -58,9 +62,26 @@ def kept_cross_entropy(
     return masked_mean(each * kept, valid)
 
 
+class CoTrainingOptions(MethodOptions, frozen=True, extra="forbid"):
+    """Options that the class-imbalance methods share."""
+
+    nesterov: bool = Field(
+        False, description="SGD with Nesterov momentum, as in the published code; otherwise the recipe's optimiser"
+    )
+
+
 class CoTraining(TwoNetworks):
     """Two networks of the same architecture, initialised differently. Scored: the mean of their logits (as DHC's code
     does), the first, and the second."""
+
+    def __init__(self, task: Task, backbones: Backbones, options: CoTrainingOptions) -> None:
+        super().__init__(task, backbones, options)
+        self.first, self.second = backbones(), backbones()
+        self.nesterov = options.nesterov
+
+    def optimisers(self) -> Mapping[str, Optimiser]:
+        """One optimiser for both networks; SGD if `nesterov` is set."""
+        return one_optimiser(self, nesterov=self.nesterov)
 
     def both(self, batch: Batch) -> Pair:
         """Passes all samples through both networks."""

@@ -9,9 +9,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import IGNORE, Backbones, Batch, Clock, Confidence, Losses, MethodOptions, Ramp, Task, Term
+from semibench import IGNORE, Backbones, Batch, Clock, Confidence, Losses, Ramp, Task, Term
 from semibench.blocks import Supervision, supervised_loss
-from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, Pair, kept_cross_entropy
+from semibench_plugins.methods.imbalance.co_training import (
+    EPOCHS,
+    RECIPE,
+    CoTraining,
+    CoTrainingOptions,
+    Pair,
+    kept_cross_entropy,
+)
 
 LEAST = 1e-6
 """Smallest share of a class inside the logarithm; a class that is never predicted would win every voxel otherwise."""
@@ -32,12 +39,12 @@ class DePL(CoTraining):
     unlabeled samples, without padding; dropped voxels count as 0 in the means. c = exp(-5 (1 - t)^2), tau = .4, theta = .8
     (the authors' code for images), L_sup = CE + Dice (the loss function is half of it, hence the weight 2).
 
-    The paper classifies images and trains as FixMatch, with weak and strong views; the segmentation literature knows the rule
-    between two networks (code of DHC), and that is built here. In that code q is a distribution for every *position* of the
-    patch, which random crops make meaningless; here it is a vector, as in the paper. Its margin is computed and not used.
-    Preset `dhc`: tau 1, theta .9, no margin, its batch and rate, and the Dice of the foreground with squares, where the port
-    has sums. With a background of 95 %, tau = 1 multiplies the odds of the
-    rest by 20 and more. Scored: the mean of the logits (published), the first network, the second.
+    The paper classifies images and trains as FixMatch, with weak and strong views; the segmentation literature knows the
+    rule between two networks (code of DHC), and that is built here. In that code q is a distribution for every *position* of
+    the patch, which random crops make meaningless; here it is a vector, as in the paper. Its margin is computed and not
+    used. Preset `dhc`: tau 1, theta .9, no margin, its Dice of the foreground with sums, its batch and its SGD with Nesterov
+    momentum. With a background of 95 %, tau = 1 multiplies the odds of the rest by 20 and more. Scored: the mean of the
+    logits (published), the first network, the second.
     """
 
     terms: Mapping[str, Term] = {
@@ -46,14 +53,14 @@ class DePL(CoTraining):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dhc": {
-            "options": {"strength": 1.0, "threshold": 0.9, "margin": False, "loss": "dice_ce_foreground"},
+            "options": {"strength": 1.0, "threshold": 0.9, "margin": False, "loss": "dice_ce_linear", "nesterov": True},
             "terms": {"cross": {"ramp": dict(EPOCHS)}},
             "recipe": dict(RECIPE),
         }
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
         """Options of `depl`."""
 
         strength: float = Field(0.4, ge=0.0, description="tau, strength of the debiasing; useful range .1 to 1.5")
@@ -69,7 +76,6 @@ class DePL(CoTraining):
     def __init__(self, task: Task, backbones: Backbones, options: DePL.Options) -> None:
         super().__init__(task, backbones, options)
         self.options, kinds = options, len(task.classes)
-        self.first, self.second = backbones(), backbones()
         self.register_buffer("prior", torch.full((2, kinds), 1.0 / kinds))
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Pools, Ramp, Task, Term
+from semibench import Backbones, Batch, Clock, Losses, Pools, Ramp, Task, Term
 from semibench.blocks import ClassDifficulty, class_counts
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
-from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, cross_terms
+from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, CoTrainingOptions, cross_terms
 
 TINY = 1e-8
 
@@ -49,10 +49,14 @@ class DHC(CoTraining):
         "cross": Term(0.1, Ramp("sigmoid"), search=(0.02, 1.0), unlabeled=True),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "dhc": {"options": {"floor": 0.0}, "terms": {"cross": {"ramp": dict(EPOCHS)}}, "recipe": dict(RECIPE)}
+        "dhc": {
+            "options": {"floor": 0.0, "nesterov": True},
+            "terms": {"cross": {"ramp": dict(EPOCHS)}},
+            "recipe": dict(RECIPE),
+        }
     }
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
         """Options of `dhc`."""
 
         momentum: float = Field(0.99, ge=0.0, lt=1.0, description="of the weights by frequency; useful .9 to .999")
@@ -67,7 +71,6 @@ class DHC(CoTraining):
     def __init__(self, task: Task, backbones: Backbones, options: DHC.Options) -> None:
         super().__init__(task, backbones, options)
         self.options, self.kinds = options, len(task.classes)
-        self.first, self.second = backbones(), backbones()
         self.difficulty = ClassDifficulty(self.kinds, window=options.window, exponent=options.exponent, rule="ema")
         self.register_buffer("frequency", torch.ones(self.kinds))
 

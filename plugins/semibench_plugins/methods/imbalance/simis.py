@@ -10,10 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semibench import Backbones, Batch, Clock, Losses, MethodOptions, Pools, Ramp, Task, Term
+from semibench import Backbones, Batch, Clock, Losses, Pools, Ramp, Task, Term
 from semibench.blocks import class_counts
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
-from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, cross_terms
+from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, CoTrainingOptions, cross_terms
 
 
 def gaps(counts: Tensor) -> Tensor:
@@ -48,13 +48,13 @@ class SimiS(CoTraining):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dhc": {
-            "options": {"floor": 0.001},
+            "options": {"floor": 0.001, "nesterov": True},
             "terms": {"cross": {"ramp": dict(EPOCHS)}},
             "recipe": dict(RECIPE),
         }
     }
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
         """Options of `simis`."""
 
         momentum: float = Field(0.99, ge=0.0, lt=1.0, description="of the class weights; useful range .9 to .999")
@@ -67,7 +67,6 @@ class SimiS(CoTraining):
     def __init__(self, task: Task, backbones: Backbones, options: SimiS.Options) -> None:
         super().__init__(task, backbones, options)
         self.options, self.kinds = options, len(task.classes)
-        self.first, self.second = backbones(), backbones()
         self.register_buffer("weights", torch.full((2, self.kinds), float(self.kinds)))
 
     def begin(self, stage: str, pools: Pools) -> None:

@@ -50,8 +50,8 @@ class CPS(TwoNetworks):
     of all methods. Padding of unlabeled samples is left out.
 
     Presets: `ssl4mis`, unlabeled samples only and a weight rising to .1; `mgcc-2023`, the same with the loss and budget of
-    that paper; `dhc`, the 3D port of DHC's authors: L_sup is CE + Dice without the half, the weight rises to 1 (their code
-    scores the mean of the logits); `voc`, the paper's supervised loss.
+    that paper; `dhc`, the 3D port of DHC's authors: L_sup is CE + Dice of the foreground with sums, without the half, the weight
+    rises to 1 (their code scores the mean of the logits and has Nesterov momentum); `voc`, the paper's supervised loss.
     """
 
     terms: Mapping[str, Term] = {"sup": Term(), "cross": Term(1.5, search=(0.01, 6.0), unlabeled=True)}
@@ -64,6 +64,7 @@ class CPS(TwoNetworks):
             "recipe": MGCC_RECIPE,
         },
         "dhc": {
+            "options": {"loss": "dice_ce_linear"},
             "terms": {"sup": 2.0, "cross": {"weight": 1.0, "ramp": {"kind": "sigmoid", "levels": 300}}},
             "recipe": {"labeled_batch": 2, "unlabeled_batch": 2, "lr": 0.03, "weight_decay": 3e-5},
         },

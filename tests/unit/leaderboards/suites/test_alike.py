@@ -23,15 +23,15 @@ FAMILIES = {
     "csc-pa": "cross_entropy",
     "saml": "dice",
     "diff-cl": "dice of the foreground + weighted cross_entropy",
-    "cld": "dice_ce_foreground",
-    "dhc": "dice_ce_foreground",
-    "simis": "dice_ce_foreground",
-    "skcdf": "dice_ce_foreground",
+    "cld": "dice_ce_linear",
+    "dhc": "dice_ce_linear",
+    "simis": "dice_ce_linear",
+    "skcdf": "dice_ce_linear",
 }
 """The supervised loss of methods that have no option for it."""
 SAME = {"dice_ce of regions": "dice_ce"}
 """Losses that are alike in 2D: BCP's ACDC code mixes images and has SSL4MIS's loss."""
-THREE_DECODERS = {"paper": "dice_ce_foreground", "code": "cross_entropy - dice of the foreground"}
+THREE_DECODERS = {"paper": "dice_ce_linear", "code": "cross_entropy - dice of the foreground"}
 
 
 def loss_family(row: Options, method: str) -> str:
@@ -51,9 +51,12 @@ def settings_of(cell: SuiteCell) -> dict[str, Any]:
         "views": str(recipe.weak.model_dump(mode="json")),
         "patch": recipe.patch,
         "batch": (recipe.labeled_batch, recipe.unlabeled_batch),
-        "rate": (recipe.optimiser, recipe.lr, recipe.momentum, recipe.weight_decay, recipe.schedule, recipe.power),
+        "rate": (
+            recipe.optimiser, recipe.lr, recipe.momentum, recipe.weight_decay, recipe.schedule, recipe.power,
+            getattr(row.method_options, "nesterov", False),
+        ),
         "budget": recipe.iterations,
-    }
+    }  # fmt: skip
 
 
 def differences(suite: Suite, cells: Iterable[SuiteCell]) -> list[str]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Stream, Task, Term
 from semibench.blocks import cross_entropy, soft_dice
 from semibench_plugins.methods.generalisation.nnunet.intensities import augmented
+from semibench_plugins.methods.nesterov import one_optimiser
 
 WEAK: Mapping[str, Any] = {
     "flip": 0.5, "rotate90": 0.0, "rotate": (0.2, 180.0), "scale": (0.2, 0.7, 1.4), "blur": (0.0, 1.0, 1.0),
@@ -87,9 +88,7 @@ class NNUNet(Method):
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """One optimiser for everything; SGD if `nesterov` is set."""
-        if self.options.nesterov:
-            return {"main": Optimiser((self,), "sgd", settings={"nesterov": True})}
-        return super().optimisers()
+        return one_optimiser(self, nesterov=self.options.nesterov)
 
     def outputs(self, images: Tensor) -> list[Tensor]:
         """(B, C, *spatial) -> logits by level, finest first; the first has the size of the images."""

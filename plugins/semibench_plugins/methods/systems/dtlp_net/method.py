@@ -26,6 +26,7 @@ from semibench import (
 from semibench.blocks import Teacher, gumbel_blur, paste, without_dropout
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce, soft_dice_between
 from semibench_plugins.methods.generalisation.three_decoders.network import ThreeDecoders
+from semibench_plugins.methods.nesterov import one_optimiser
 from semibench_plugins.methods.systems.dtlp_net.ensemble import as_probabilities, fused
 from semibench_plugins.methods.systems.dtlp_net.inputs import boxes, kept_blocks, partners
 from semibench_plugins.methods.systems.dtlp_net.losses import relative_error
@@ -102,9 +103,7 @@ class DTLPNet(Method):
 
     def optimisers(self) -> Mapping[str, Optimiser]:
         """One optimiser for everything; SGD if `nesterov` is set."""
-        if self.options.nesterov:
-            return {"main": Optimiser((self,), "sgd", settings={"nesterov": True})}
-        return super().optimisers()
+        return one_optimiser(self, nesterov=self.options.nesterov)
 
     def _dice_ce(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         return dice_with_ce(logits, target, weight=weight, weighted=self.options.weighted, form=self.options.loss)

@@ -96,3 +96,19 @@ def test_who_learns_from_what(dims: int) -> None:
     losses = built.losses(case_of(W2SPC, dims).data().batch(0), clock())
     assert {name for name, loss in losses.items() if reached(loss, built.net)} == set(losses)
     assert {name for name, loss in losses.items() if reached(loss, built.auxiliary)} == {"consistency"}
+
+
+def test_the_published_agreement_is_the_mean_over_decoders_on_all_samples() -> None:
+    preset = W2SPC.presets["acdc"]
+    assert 4 * preset["terms"]["consistency"]["weight"] == pytest.approx(0.1), (
+        "the sum over four decoders, of their mean"
+    )
+    model = method(strength=0.0, own=1.0, agreement_on="all")
+    batch = case_of(W2SPC).data().batch(0)
+    images = torch.cat([batch["labeled"].image, batch["unlabeled"].image])
+    found = quiet(model).losses(batch, clock())["consistency"]
+    maps = model.net.encode(images)
+    decoders = [model.net.decoder, *model.auxiliary]
+    shares = [model.net.decode(maps, images.shape[2:], decoder).softmax(1) for decoder in decoders]  # type: ignore[arg-type]
+    mean = sum(shares) / 4
+    assert found.item() == pytest.approx(sum((one - mean).square().mean().item() for one in shares), rel=1e-4)
