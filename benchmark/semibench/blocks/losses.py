@@ -271,7 +271,9 @@ def masked_dice(
     return _dice(probabilities, target, region, squared, per_image, True, smooth)
 
 
-def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float = 1e-5) -> Tensor:
+def dice_between(
+    logits: Tensor, target: Tensor, mask: Tensor, *, per_image: bool = False, smooth: float = 1e-5
+) -> Tensor:
     """Dice_A against probabilities: D_c = 1 - (2 sum p q m + s) / (sum p^2 m + sum q^2 m + s), mean over classes.
 
     Sums run over batch and positions. This is UniMatch's Dice with ignored pixels; it is exactly 0 if all are ignored.
@@ -280,6 +282,7 @@ def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float 
         logits: (B, K, *spatial).
         target: q, probabilities (B, K, *spatial), soft or one-hot.
         mask: m, (B, *spatial), 0 where nothing counts.
+        per_image: sum over each image and average over images, instead of summing over the batch.
         smooth: s.
 
     Returns:
@@ -291,7 +294,7 @@ def dice_between(logits: Tensor, target: Tensor, mask: Tensor, *, smooth: float 
     """
     p, q = widened(logits).softmax(1), widened(target)
     counted = mask.to(p.dtype).unsqueeze(1)
-    over = (0, *range(2, p.ndim))
+    over = tuple(range(2, p.ndim)) if per_image else (0, *range(2, p.ndim))
     common, size = (p * q * counted).sum(over), ((p.square() + q.square()) * counted).sum(over)
     return (1.0 - (2.0 * common + smooth) / (size + smooth)).mean()
 

@@ -115,14 +115,24 @@ class Teacher(nn.Module):
                 old.copy_(old.double().lerp_(new.double(), share))
 
     @torch.no_grad()
-    def copy(self, net: nn.Module) -> None:
-        """Starts again as an exact copy of `net`, buffers included; the warm-up starts again too."""
+    def copy(self, net: nn.Module, *, restart: bool = True) -> None:
+        """Becomes an exact copy of `net`, buffers included.
+
+        Args:
+            net: a network of the same structure.
+            restart: the warm-up starts again; False: the copy counts as an update, so that the next one averages as if none of
+                them had been a copy.
+        """
         for mine, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
             mine.copy_(theirs)
         for old, new in self._paired(net):
             old.copy_(new)
-        self.updates.zero_()
-        self._count = 0
+        if restart:
+            self.updates.zero_()
+            self._count = 0
+        else:
+            self.updates += 1
+            self._count = None if self._count is None else self._count + 1
 
     def _paired(self, net: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
         return zip(self.net.buffers(), net.buffers(), strict=True)

@@ -3,8 +3,9 @@
 There are two lineages of code. `u2pl` (default; U2PL, CSC-PA, PH-Net): five parallel branches of 256 channels without
 projection, a 3x3 convolution to 256, concatenation with 256 channels of the finest encoder map, a classifier of two 3x3
 convolutions; with two classes 19,994,370 parameters in the decoder. `unimatch` (UniMatch, CorrMatch, CISC-R): a
-projection to 256, 48 channels of the finest map, two 3x3 convolutions, a 1x1 classifier; 16,839,266. Encoder: 23,631,808
-with the deep stem, 23,508,032 with torchvision's.
+projection to 256, 48 channels of the finest map, two 3x3 convolutions, a 1x1 classifier; 16,839,266. AugSeg's decoder is
+that of `unimatch` with a bias before the norm of the 48 channels, which has no effect. Encoder: 23,631,808 with the deep
+stem, 23,508,032 with torchvision's.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class DeepLabOptions(BackboneOptions, frozen=True, extra="forbid"):
     low_channels: int | None = Field(
         None,
         ge=1,
-        description="channels of the finest encoder map in the decoder; default 256 or 48; PH-Net, AugSeg: 48",
+        description="channels of the finest encoder map in the decoder; default 256 (`u2pl`; PH-Net: 48) or 48 (`unimatch`)",
     )
     dropout: float = Field(0.1, ge=0.0, lt=1.0, description="channel dropout in the head and classifier of `u2pl`")
     zero_last: bool = Field(True, description="start the last norm of each residual block at 0")

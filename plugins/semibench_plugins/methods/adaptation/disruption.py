@@ -11,8 +11,8 @@ from torch import Tensor
 
 FEWEST = 2
 """Control points."""
-KNOTS = 10
-"""Intervals of the shift of the histogram."""
+KNOTS = (2, 8)
+"""Fewest and most points of the curve that bends the histogram, its ends included."""
 GAMMA = (0.5, 2.0)
 NOISE = 0.1
 
@@ -48,11 +48,15 @@ def drawn_exchange(count: int, most: int) -> tuple[Tensor, Tensor]:
 
 
 def drawn_shift(count: int) -> tuple[Tensor, Tensor]:
-    """Draws a rising curve for each of `count` samples -> its places (B, 11) and values (B, 11), both from -1 to 1."""
-    places = torch.linspace(-1.0, 1.0, KNOTS + 1).repeat(count, 1)
+    """Draws a rising curve for each of `count` samples -> its places (B, 8) and values (B, 8), both from -1 to 1.
+
+    Of 2 to 8 evenly spread points, each but the ends is drawn between the drawn one before it and the place of the next."""
+    number = torch.randint(KNOTS[0], KNOTS[1] + 1, (count, 1))
+    places = (2.0 * torch.arange(KNOTS[1]) / (number - 1) - 1.0).clamp(max=1.0)
     values = places.clone()
-    values[:, 1:-1] += (torch.rand(count, KNOTS - 1) - 0.5) * (2.0 / KNOTS)
-    return places, values
+    for i in range(1, KNOTS[1] - 1):
+        values[:, i] = torch.lerp(values[:, i - 1], places[:, i + 1], torch.rand(count))
+    return places, torch.where(places < 1.0, values, 1.0)
 
 
 def disrupted(images: Tensor, *, most: int, probability: float = 0.2, valid: Tensor | None = None) -> Tensor:

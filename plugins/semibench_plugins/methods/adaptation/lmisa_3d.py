@@ -14,28 +14,51 @@ from torch.nn import functional as F
 from semibench import Backbones, Batch, Clock, Method, MethodOptions, Optimise, Optimiser, Task, Term
 from semibench.blocks import Supervision, gradient_penalty, masked_mean, one_hot, supervised_loss
 from semibench_plugins.methods.adaptation.adaoutput import PatchCritic
-from semibench_plugins.methods.adaptation.normalised_gradient import normalised_gradient
+from semibench_plugins.methods.adaptation.normalised_gradient import normalised_gradient, standardised
 
 PENALTY = 10.0
+
+
+def balanced_squares(painted: Tensor, edges: Tensor, valid: Tensor) -> Tensor:
+    """Mean squared error in which few strong edges count as much as the many positions without any: each position weighs 1 minus
+    the share of the positions of the same map that have its sign.
+
+    Args:
+        painted: reconstructed edges, (B, C, *spatial).
+        edges: standardised edges, (B, C, *spatial).
+        valid: bool (B, 1, *spatial), False on padding, which doesn't count.
+
+    Returns:
+        A scalar.
+    """
+    over = tuple(range(2, edges.ndim))
+    inside = valid.expand_as(edges)
+    high = (edges > 0) & inside
+    share = high.sum(over, keepdim=True) / inside.sum(over, keepdim=True).clamp(min=1)
+    return masked_mean(torch.where(high, 1.0 - share, share) * (painted.float() - edges).square(), inside)
 
 
 class LMISA3D(Method):
     """The network sees edges instead of intensities, which look alike in CT and MR. It segments source images, reconstructs the
     edges of both domains, and makes its masks of target images look like true masks of source images to a critic of shapes.
 
-    x is the normalised gradient magnitude of the image (see `normalised_gradient`), p the softmax of the foreground classes.
-    Network: L = 40 CE(seg(x_s), y_s) + 40 mean (rec(x) - x)^2 - E[D(p_t)]. Critic: L = E[D(p_t)] - E[D(y_s)] + 10 GP, y_s one-hot
-    and GP the gradient penalty of WGAN-GP between p_t and y_s. Both are updated once in each iteration, from one forward
-    pass. Here everything is divided by 40 (weights 1, 1 and 1/40), which Adam doesn't see and which suits SGD. The recipe's
-    optimiser trains the network, Adam 1e-3 the critic.
+    x is the normalised gradient magnitude of the image (see `normalised_gradient`), standardised for each sample and channel,
+    and p the softmax of the foreground classes. Network: L = 40 CE(seg(x_s), y_s) + 40 mean w (rec(x) - x)^2 - E[D(p_t)], where
+    w of a position is 1 minus the share of the positions of its map that have the sign of x there. Critic: L = E[D(p_t)] -
+    E[D(y_s)] + 10 GP, y_s one-hot and GP the gradient penalty of WGAN-GP between p_t and y_s. Both are updated once in each
+    iteration, from one forward pass. Here everything is divided by 40 (weights 1, 1 and 1/40), which Adam doesn't see and
+    which suits SGD. The recipe's optimiser trains the network, Adam 1e-3 the critic.
 
     The network is the run's instead of a U-Net of 16-32-64-128 channels with residual blocks and without normalisation; a
     1x1 convolution on the finest decoder map reconstructs. Both heads are followed by a leaky ReLU of slope .2, as published.
-    The critic has the convolutions of `adaoutput`'s, from 16 channels on, and its score is their mean. The authors' code
-    interpolates reconstructions for the penalty, not masks; here it is masks. The edges are computed of the training and
-    test patches and not once for each volume, and the smaller scales are means of windows instead of cubic interpolation.
-    The authors reduce the rate by .8 every ten epochs; the recipe's schedule is used here. Preset `code`: Adam 1e-3 and one
-    image of each domain in a batch. Scored: the segmentation of the image's edges.
+    The run's head keeps its bias; both published heads have none. The critic has the convolutions of `adaoutput`'s, from 16
+    channels on, and its score is their mean. The authors' code interpolates reconstructions for the penalty, not masks; here it
+    is masks. The edges are computed of the training and test patches and not once for each volume, and the smaller scales are
+    means of windows instead of cubic interpolation. The gradient smooths with 1-2-1 along each other axis; the MATLAB script
+    uses MATLAB's own 3D Sobel kernel. Where a case is smaller than the patch, training leaves the padding out of edges and
+    masks, but prediction, which isn't told where it is, sees edges there, too. The authors reduce the rate by .8 every ten
+    epochs; the recipe's schedule is used here. Preset `code`: Adam 1e-3 and two images of each domain in a batch. Scored: the
+    segmentation of the image's edges.
     """
 
     terms: Mapping[str, Term] = {
@@ -45,7 +68,7 @@ class LMISA3D(Method):
         "critic": Term(),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "code": {"recipe": {"optimiser": "adam", "lr": 1e-3, "labeled_batch": 1, "unlabeled_batch": 1}},
+        "code": {"recipe": {"optimiser": "adam", "lr": 1e-3, "labeled_batch": 2, "unlabeled_batch": 2}},
     }
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
@@ -81,12 +104,12 @@ class LMISA3D(Method):
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         count = len(labeled.image)
         valid = torch.cat([labeled.valid, unlabeled.valid]).unsqueeze(1)
-        edges = normalised_gradient(torch.cat([labeled.image, unlabeled.image])) * valid
+        edges = standardised(normalised_gradient(torch.cat([labeled.image, unlabeled.image])), valid)
         logits, painted = self.both(edges)
-        masks = logits[count:].float().softmax(1)[:, 1:]
+        masks = logits[count:].float().softmax(1)[:, 1:] * valid[count:]
         losses = {
             "sup": supervised_loss(logits[:count], labeled.target, self.options.loss),
-            "reconstruction": masked_mean((painted.float() - edges).square(), valid),
+            "reconstruction": balanced_squares(painted, edges, valid),
             "shape": -self.critic(masks).mean(),
         }
         optimise(losses, on=["net"])
@@ -96,5 +119,5 @@ class LMISA3D(Method):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) -> logits (B, K, *spatial) of the edges."""
-        logits = self.net(normalised_gradient(images))
+        logits = self.net(standardised(normalised_gradient(images)))
         return F.leaky_relu(logits, self.options.slope)

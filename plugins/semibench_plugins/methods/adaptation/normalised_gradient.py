@@ -70,3 +70,21 @@ def normalised_gradient(images: Tensor) -> Tensor:
     flat = total.flatten(2)
     low, high = (value.view(*images.shape[:2], *[1] * len(size)) for value in (flat.amin(2), flat.amax(2)))
     return (total - low) / (high - low).clamp(min=1e-6)
+
+
+def standardised(edges: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Scales each map to mean 0 and standard deviation 1.
+
+    Args:
+        edges: (B, C, *spatial).
+        valid: bool (B, 1, *spatial), False on padding, which takes no part and becomes 0; None: every position is valid.
+
+    Returns:
+        Maps of the same shape; an even map becomes 0.
+    """
+    inside = torch.ones_like(edges) if valid is None else valid.to(edges.dtype).expand_as(edges)
+    over = tuple(range(2, edges.ndim))
+    count = inside.sum(over, keepdim=True).clamp(min=1.0)
+    away = (edges - (edges * inside).sum(over, keepdim=True) / count) * inside
+    deviation = (away.square().sum(over, keepdim=True) / count).sqrt()
+    return away / deviation.clamp(min=1e-6)

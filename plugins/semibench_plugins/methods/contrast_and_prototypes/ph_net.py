@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +23,12 @@ WARM_UP = 0.05
 LEAST_WIDTH = 16
 LEAST_SIDE = 2
 """Smallest side of a patch of features, in positions: a patch of one position never holds two classes."""
+
+
+def _shares(cut: tuple[float, float]) -> tuple[float, float]:
+    if not 0.0 <= cut[0] <= cut[1] <= 1.0:
+        raise ValueError("expected 0 <= smallest <= largest <= 1")
+    return cut
 
 
 def patch_means(maps: Tensor, grid: int) -> Tensor:
@@ -126,10 +132,11 @@ class PHNet(ScoredTeacher):
 
     Released are the network and both modules, but no training: losses, weights, filter (U2PL's), temperature (.5, U2PL's),
     warm-up and the teacher's schedule are a reconstruction. Decisions made here: patches of the feature map are as equal as
-    possible instead of resizing it to a multiple of 9, and there are fewer of them where it is small; the teacher runs in eval
-    mode, and augmented images leave the running statistics alone; with more than two classes the other prototypes of the patch
-    are the negatives (the code is binary). The released network is `deeplabv3plus` with `low_channels=48`, but enlarges maps by
-    nearest neighbours. Scored: the teacher and the student.
+    possible instead of resizing it to a multiple of 9, and there are fewer of them where it is small; the contrast takes their
+    hardness from resized entropies, the code from resized probabilities; the teacher runs in eval mode, and augmented images
+    leave the running statistics alone; with more than two classes the other prototypes of the patch are the negatives (the
+    code is binary). The released network is `deeplabv3plus` with `low_channels=48`, but enlarges maps by nearest neighbours.
+    Scored: the teacher and the student.
     """
 
     terms: Mapping[str, Term] = {
@@ -147,7 +154,7 @@ class PHNet(ScoredTeacher):
         protect: float = Field(
             0.3, ge=0.0, lt=1.0, description="share of the hardest patches that stay; useful range .1 to .6"
         )
-        cut: tuple[float, float] = Field(
+        cut: Annotated[tuple[float, float], AfterValidator(_shares)] = Field(
             (0.1, 0.5), description="smallest and largest share of the patches to replace; useful range 0 to .7"
         )
         drop: float = Field(

@@ -70,10 +70,11 @@ class AugSeg(ScoredTeacher):
     The teacher's parameters and buffers are averaged with decay .999. Scored: the teacher (as published) and the student.
 
     By default the mixed images have a pass of their own, which leaves the running statistics alone (statistics="labeled":
-    labeled images alone move them). "extra-weak" adds a pass of the weak unlabeled images for the statistics (the code's
-    flag for few labels), "every-pass" is the code's single pass of labeled and mixed images. Preset `code` has it, and the
-    first of 80 epochs, in which the teacher is a copy of the student. The code's colour changes have no effect on grey
-    images. Its boxes lie rather at the bottom right, which is kept.
+    labeled images alone move them). "extra-weak" adds a pass of the weak unlabeled images for the statistics (the code has
+    a flag for few labels that puts labeled, weak and mixed images into one batch, so that all have the same norm).
+    "every-pass" is the code's single pass of labeled and mixed images. Preset `code` has it, and the first of 80 epochs, in
+    which the teacher is a copy of the student; afterwards its decay is what it would be without the copies. The code's
+    colour changes have no effect on grey images. Its boxes lie rather at the bottom right, which is kept.
     """
 
     terms: Mapping[str, Term] = {"sup": Term(), "pseudo": Term(1.0, search=(0.1, 4.0), unlabeled=True)}
@@ -111,6 +112,13 @@ class AugSeg(ScoredTeacher):
         self.options, self.copied = options, options.copied
         self.student = backbones()
         self.teacher = Teacher(self.student, options.decay, buffers="ema", mode="eval")
+
+    def after_step(self, clock: Clock) -> None:
+        """Updates the moving average. The copies at the start count as updates, as in the code."""
+        if clock.progress < self.copied:
+            self.teacher.copy(self.student, restart=False)
+        else:
+            self.teacher.update(self.student)
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
         """sup: labeled part; pseudo: mixed strong views of the unlabeled part."""

@@ -23,6 +23,7 @@ from semibench.blocks import (
     supervised_loss,
 )
 from semibench_plugins.methods.weak_to_strong.correlation import Correlation, propagated, regions, spread
+from semibench_plugins.methods.weak_to_strong.joint_decoding import decoded_together
 
 PRINTED: Mapping[str, Any] = {"loss": "cross_entropy", "perturb": "ends", "threshold": 0.85}
 """Options of the paper on natural images."""
@@ -59,8 +60,10 @@ class CorrMatch(Method):
     give .81, at full weight .84. Presets `csc-pa` and `code` have the paper's.
 
     By default p^w is cut-mixed like the strong view, and only x^l and x^w move the running statistics. In the code p^w isn't
-    mixed (mixed_divergence=false) and all passes move them: preset `code`. Training adds a projection to the network, which
-    inference doesn't use. The code updates theta from x^w where the mixed images are valid, here where x^w is.
+    mixed (mixed_divergence=false), all passes move them, and the decoder sees the clean and perturbed features of x^l and x^w
+    in one batch: preset `code`. Training adds a projection to the network, which inference doesn't use. What differs from the
+    code in that preset, too: the code updates theta from x^w where the mixed images are valid, here where x^w is; it draws
+    rows for regions with replacement and never the last one, here without replacement.
 
     Scored: the network.
     """
@@ -121,14 +124,20 @@ class CorrMatch(Method):
         features; correlation: logits passed on, strong and weak views."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         count, size = len(labeled.image), labeled.image.shape[2:]
-        both = self._pass(torch.cat([labeled.image, unlabeled.image]))
+        together = self.options.statistics == "every-pass"
+        features = self.net.encode(torch.cat([labeled.image, unlabeled.image]))
+        if together:
+            logits, perturbed = decoded_together(self.net, features, self._perturbed(features), size)
+            perturbed = perturbed[count:]
+        else:
+            logits = self.net.decode(features, size)
+        both = self._outputs(features, logits)
         weak, valid = both.logits[count:].detach().float().softmax(1), unlabeled.valid
         confidence, label = weak.max(1)
         self._follow(confidence, label, valid)
-        with nullcontext() if self.options.statistics == "every-pass" else frozen_statistics(self):
-            first, *inner, last = [maps[count:] for maps in both.features]
-            first = self.drop(first) if self.options.perturb == "ends" else first
-            perturbed = self.net.decode([first, *inner, self.drop(last)], size)
+        with nullcontext() if together else frozen_statistics(self):
+            if not together:
+                perturbed = self.net.decode(self._perturbed([maps[count:] for maps in features]), size)
             strong, passed_on, divergence = self._strong(unlabeled, weak, both.correlation[count:])
         sure = confidence >= self.theta
         self.notes["kept"], self.notes["threshold"] = sure.float().mean(), self.theta.clone()
@@ -142,9 +151,15 @@ class CorrMatch(Method):
             "correlation": 0.5 * (passed_on + onward),
         }
 
+    def _perturbed(self, features: list[Tensor]) -> list[Tensor]:
+        first = self.drop(features[0]) if self.options.perturb == "ends" else features[0]
+        return [first, *features[1:-1], self.drop(features[-1])]
+
     def _pass(self, images: Tensor) -> Outputs:
         features = self.net.encode(images)
-        logits = self.net.decode(features, images.shape[2:])
+        return self._outputs(features, self.net.decode(features, images.shape[2:]))
+
+    def _outputs(self, features: list[Tensor], logits: Tensor) -> Outputs:
         correlation = self.positions(features[-1])
         return Outputs(features, logits, propagated(logits, correlation, features[-1].shape[2:]), correlation)
 

@@ -22,6 +22,7 @@ from semibench.blocks import (
     paste,
     supervised_loss,
 )
+from semibench_plugins.methods.weak_to_strong.joint_decoding import decoded_together
 
 PRINTED: Mapping[str, Any] = {"loss": "cross_entropy", "perturb": "ends"}
 """Options of the paper on natural images."""
@@ -44,9 +45,10 @@ class UniMatch(Method):
 
     Pasted images are labeled in eval mode, as in the code. They come from the same batch; the code draws them from a third
     loader that runs in the order of the second, so that they are other views of the same images. By default only x^l and
-    x^w move the running statistics, and the decoder sees clean and perturbed features apart; with statistics="every-pass"
-    strong views and perturbed features move them, too (the code). Which colours the strong views change is the recipe's
-    policy.
+    x^w move the running statistics, and the decoder sees clean and perturbed features apart. With statistics="every-pass"
+    strong views and perturbed features move them, too, and the decoder sees the clean and perturbed features of x^l and x^w
+    in one batch, so that the norm of each depends on the other (the code). Which colours the strong views change is the
+    recipe's policy.
 
     Scored: the network.
     """
@@ -100,11 +102,17 @@ class UniMatch(Method):
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         count, size = len(labeled.image), labeled.image.shape[2:]
         features = self.net.encode(torch.cat([labeled.image, unlabeled.image]))
-        logits = self.net.decode(features, size)
+        together = self.options.statistics == "every-pass"
+        if together:
+            logits, perturbed = decoded_together(self.net, features, self._perturbed(features), size)
+            perturbed = perturbed[count:]
+        else:
+            logits = self.net.decode(features, size)
+            with frozen_statistics(self):
+                perturbed = self.net.decode(self._perturbed([maps[count:] for maps in features]), size)
         weak = logits[count:].detach().float().softmax(1)
         self.notes["kept"] = (weak.amax(1) >= self.options.threshold).float().mean()
-        with nullcontext() if self.options.statistics == "every-pass" else frozen_statistics(self):
-            perturbed = self.net.decode(self._perturbed([maps[count:] for maps in features]), size)
+        with nullcontext() if together else frozen_statistics(self):
             strong = self._strong(unlabeled, weak)
         return {
             "sup": supervised_loss(logits[:count], labeled.target, self.options.loss),

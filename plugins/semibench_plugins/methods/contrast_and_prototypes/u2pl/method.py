@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,6 +29,12 @@ PUBLISHED_RANKS = (3, 20)
 """r_l and r_h for the 21 classes of Pascal VOC."""
 
 
+def _in_order(ranks: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= ranks[0] < ranks[1]:
+        raise ValueError("expected 1 <= r_l < r_h")
+    return ranks
+
+
 class U2PL(ScoredTeacher):
     """A mean teacher with CutMix; pixels too uncertain for a pseudo-label are negatives of the classes they can't have.
 
@@ -44,10 +50,15 @@ class U2PL(ScoredTeacher):
 
     r_l, r_h are 3, 20 in the paper, which leaves no negatives with two or three classes. Here they are limited to K - 1
     and K: with two classes an uncertain pixel is a negative of the class that it isn't predicted to have. Preset `code` has
-    the code's weight 1 of L_c, and its negatives (see `negatives`); there all passes move the running statistics. By
-    default labeled images alone move them, and the teacher's follow. The code's list of classes is wrong where a class is
-    missing, which isn't reproduced. Preset `csc-pa`: one epoch of 200. The representation has 256 channels in
-    `deeplabv3plus`. Scored: the teacher (as published) and the student.
+    the code's weight 1 of L_c, and its negatives (see `negatives`); there all passes move the running statistics, and the
+    teacher stays a copy of the student for one more epoch, since the code copies in each of its steps. By default labeled
+    images alone move the running statistics, and the teacher's follow. Preset `csc-pa`: one epoch of 200. The representation
+    has 256 channels in `deeplabv3plus`.
+
+    What differs from the code in its preset, too: the code's list of classes is wrong where a class is missing; and until
+    the teacher is first copied, its running statistics come from passes with its initial weights, here from the student.
+
+    Scored: the teacher (as published) and the student.
     """
 
     terms: Mapping[str, Term] = {
@@ -57,7 +68,7 @@ class U2PL(ScoredTeacher):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "code": {
-            "options": {"loss": "cross_entropy", "negatives": "code", "statistics": "every-pass"},
+            "options": {"loss": "cross_entropy", "negatives": "code", "statistics": "every-pass", "copied": 1 / 80},
             "terms": {"contrast": 1.0},
         },
         "csc-pa": {"options": {"loss": "cross_entropy", "supervised": 1 / 200}},
@@ -67,6 +78,12 @@ class U2PL(ScoredTeacher):
         """Options of `u2pl`."""
 
         supervised: float = Field(1 / 80, ge=0.0, lt=1.0, description="share of the run on labels alone")
+        copied: float = Field(
+            0.0,
+            ge=0.0,
+            lt=1.0,
+            description="share of the run, after that, in which the teacher is a copy of the student (code: 1/80)",
+        )
         drop: float = Field(
             20.0,
             ge=0.0,
@@ -79,7 +96,7 @@ class U2PL(ScoredTeacher):
             le=50.0,
             description="percent of pixels that are certain, and uncertain, at first; useful 5 to 40",
         )
-        ranks: tuple[int, int] = Field(
+        ranks: Annotated[tuple[int, int], AfterValidator(_in_order)] = Field(
             PUBLISHED_RANKS, description="r_l and r_h: ranks of the classes that an uncertain pixel can't have"
         )
         negatives: Rule = Field("paper", description="which pixels are negatives of a class")
@@ -102,7 +119,6 @@ class U2PL(ScoredTeacher):
     def __init__(self, task: Task, backbones: Backbones, options: U2PL.Options) -> None:
         super().__init__(task, backbones, options)
         self.options, self.classes = options, len(task.classes)
-        self.copied = options.supervised
         self.student: Represented = Represented(backbones())
         rule: Literal["none", "ema"] = "none" if options.statistics == "every-pass" else "ema"
         self.teacher = Teacher(self.student, options.decay, buffers=rule, mode="eval")
@@ -112,6 +128,15 @@ class U2PL(ScoredTeacher):
             options.anchors, options.samples, options.temperature, options.least,
             (min(options.ranks[0], self.classes - 1), min(options.ranks[1], self.classes)), options.negatives,
         )  # fmt: skip
+
+    def after_step(self, clock: Clock) -> None:
+        """Copies the student in the part on labels alone, then updates the moving average. Later copies count as updates."""
+        if clock.progress < self.options.supervised:
+            self.teacher.copy(self.student)
+        elif clock.progress < self.options.supervised + self.options.copied:
+            self.teacher.copy(self.student, restart=False)
+        else:
+            self.teacher.update(self.student)
 
     def losses(self, batch: Batch, clock: Clock) -> Losses:
         """sup: labeled part; pseudo: mixed unlabeled part; contrast: both."""

@@ -19,6 +19,8 @@ CHANCES = {
     "gamma": 0.3,
 }
 """Change -> its probability for a sample, in the order in which they are applied."""
+OF_CHANNELS = {"blur": 0.5, "low-resolution": 0.5}
+"""Change -> its probability for each channel of a sample that it was drawn for; otherwise it changes all of them."""
 NOISE = 0.1
 """Largest standard deviation of the noise, in units of the sample's."""
 SIGMA = (0.5, 1.0)
@@ -28,15 +30,18 @@ FACTOR = (0.75, 1.25)
 ZOOM = (0.5, 1.0)
 """Range of the factor on the resolution."""
 EXPONENT = (0.7, 1.5)
-"""Range of the exponent of the gamma curve."""
+"""Range of the exponent of the gamma curve, which is as often below 1 as above."""
+ANISOTROPIC = 3.0
+"""From how many times the first side on the longest is so much longer that resolution is not lowered along the first."""
 
 
 def augmented(image: Tensor, valid: Tensor) -> Tensor:
     """Applies each change of `CHANCES` with its probability and a strength of its own to each sample.
 
     noise: + s N(0, 1), s ~ U(0, .1). blur: Gaussian. brightness: x f. contrast: mean + f (x - mean), clipped to the sample's
-    range. low-resolution: nearest voxels on a grid of z times the sides, linear interpolation back (published: cubic).
-    gamma: the sample scaled to [0, 1], x^g, scaled back, with the mean and deviation from before; inverted: the same of -x.
+    range. low-resolution: nearest voxels on a grid of z times the sides, linear interpolation back. Blur and low resolution
+    come to half of the channels. gamma: the sample scaled to [0, 1], x^g, scaled back, with the mean and deviation from
+    before; inverted: the same of -x.
 
     image: (B, C, *spatial), which stays as it is. valid: bool (B, *spatial); padding is 0 in the result.
     """
@@ -46,7 +51,11 @@ def augmented(image: Tensor, valid: Tensor) -> Tensor:
         rows = (chance[number] < probability).nonzero()[:, 0]
         if len(rows):
             place = rows.to(image.device)
-            result[place] = changed(name, result[place], strength[number, rows]).to(image.dtype)
+            new = changed(name, result[place], strength[number, rows]).to(image.dtype)
+            if name in OF_CHANNELS:
+                drawn = (torch.rand(new.shape[:2]) < OF_CHANNELS[name]).to(image.device)
+                new = torch.where(drawn.view(*new.shape[:2], *[1] * (new.ndim - 2)), new, result[place])
+            result[place] = new
     return result * valid.unsqueeze(1)
 
 
@@ -66,15 +75,18 @@ def changed(name: str, image: Tensor, strength: Tensor) -> Tensor:
             zooms = _between(ZOOM, strength).tolist()
             return torch.cat([lower_resolution(image[[row]], zoom) for row, zoom in enumerate(zooms)])
         case "inverted":
-            return -curved(-image, _like(_between(EXPONENT, strength), image))
+            return -curved(-image, _like(exponent(strength), image))
         case _:
-            return curved(image, _like(_between(EXPONENT, strength), image))
+            return curved(image, _like(exponent(strength), image))
 
 
 def lower_resolution(image: Tensor, zoom: float) -> Tensor:
-    """(B, C, *spatial) with the details of a grid of `zoom` times the sides."""
+    """(B, C, *spatial) with the details of a grid of `zoom` times the sides; a volume of far fewer slices keeps all of them."""
     size = image.shape[2:]
-    small = F.interpolate(image, [max(1, round(zoom * side)) for side in size], mode="nearest-exact")
+    sides = [max(1, round(zoom * side)) for side in size]
+    if len(size) == 3 and max(size) > ANISOTROPIC * size[0]:
+        sides[0] = size[0]
+    small = F.interpolate(image, sides, mode="nearest-exact")
     return F.interpolate(small, size, mode=("bilinear", "trilinear")[image.ndim - 4])
 
 
@@ -85,6 +97,12 @@ def curved(image: Tensor, exponent: Tensor) -> Tensor:
     result = ((image - low) / span).clamp(0.0, 1.0) ** exponent * span + low
     (mean, deviation), (own_mean, own_deviation) = _moments(image), _moments(result)
     return (result - own_mean) / own_deviation.clamp_min(1e-8) * deviation + mean
+
+
+def exponent(strength: Tensor) -> Tensor:
+    """(B,) in [0, 1] -> exponents of the gamma curve: the lower half of [0, 1] lies below 1, the upper half above."""
+    low, high = EXPONENT
+    return torch.where(strength < 0.5, low + (1.0 - low) * 2.0 * strength, 1.0 + (high - 1.0) * (2.0 * strength - 1.0))
 
 
 def _between(ends: tuple[float, float], strength: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ class NNUNet(Method):
 
     L = sum_i w_i [CE(o_i, y_i) + Dice(o_i, y_i)], w_i = 2^-i, normalised to the sum 1, y_i the nearest labels; the Dice is that
     of the softmax over the foreground classes, with plain sums, s = 1e-5, and over the batch (`batch_dice`; by default in 2D
-    alone, as nnU-Net plans it). A third of the crops contains foreground. Every sample gets nnU-Net's changes of intensity
+    alone, as nnU-Net plans it). A third of the crops of a batch contains foreground, rounded up (published: to the nearest, so
+    that it is one of four, here two). Every sample gets nnU-Net's changes of intensity
     (`intensities`): noise, blur, brightness, contrast, low resolution, gamma of the image and of its negative. Unlabeled
     samples are never drawn.
 
@@ -52,8 +53,9 @@ class NNUNet(Method):
     instance norm without dropout, transposed convolutions and 32 to 512 channels on five levels (published: six or
     seven levels, strided convolutions, at most 320 channels in 3D). Preset `mnms` is the same with the patch, batch and length of
     training of the other rows of DTLP-Net's Table VIII; how its row was trained isn't stated. The published code starts Dice at 0,
-    not at 1, which changes no gradient; its low resolution is restored by cubic interpolation, here linear; it predicts
-    with mirrored images, which is a matter of the convention. Scored: the network.
+    not at 1, which changes no gradient; its volumes turn by up to 30 degrees about all three axes, unless the patch is three
+    times as long as deep, where they turn in the image plane, as here in any case; it predicts with mirrored images, which is a
+    matter of the convention. Scored: the network.
     """
 
     terms: Mapping[str, Term] = {"sup": Term()}

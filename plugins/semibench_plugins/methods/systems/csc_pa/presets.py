@@ -40,7 +40,8 @@ of old and new edges. printed: equations 5 and 12 to the letter."""
 
 
 def recipe(dataset: str, labeled: int) -> dict[str, Any]:
-    """Section 4.1: SGD .003, momentum .9, weight decay 5e-4, poly .9, 200 epochs, 4 + 4, crops of 513."""
+    """Section 4.1: SGD .003, momentum .9, weight decay 5e-4, poly .9, 200 epochs, 4 + 4, crops of 513. As in the released loader,
+    flips are of left and right alone."""
     return {
         "iterations": EPOCHS * ((TRAINING[dataset] - labeled) // BATCH),
         "labeled_batch": BATCH,
@@ -52,7 +53,7 @@ def recipe(dataset: str, labeled: int) -> dict[str, Any]:
         "weight_decay": 5e-4,
         "schedule": "poly",
         "power": 0.9,
-        "weak": {"flip": 0.5, "rotate90": 0.0, "rotate": (0.0, 0.0), "scale": (1.0, 0.5, 2.0), "crop": True},
+        "weak": {"flip": (0.0, 0.5), "rotate90": 0.0, "rotate": (0.0, 0.0), "scale": (1.0, 0.5, 2.0), "crop": True},
     }
 
 

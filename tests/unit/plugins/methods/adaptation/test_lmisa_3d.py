@@ -9,11 +9,12 @@ from scipy import ndimage
 from support.methods_support import Collected, case_of, clock, reached
 from torch.nn import functional as F
 
-from semibench_plugins.methods.adaptation.lmisa_3d import LMISA3D
+from semibench_plugins.methods.adaptation.lmisa_3d import LMISA3D, balanced_squares
 from semibench_plugins.methods.adaptation.normalised_gradient import (
     normalised_gradient,
     normalised_in_windows,
     sobel_magnitude,
+    standardised,
 )
 
 torch.set_num_threads(1)
@@ -70,7 +71,7 @@ def test_the_losses_of_a_step() -> None:
     method.critic.forward = lambda masks: 2.0 * masks.flatten(1).sum(1)  # type: ignore[method-assign, assignment]
     labeled, unlabeled = batch["labeled"], batch["unlabeled"]
     valid = torch.cat([labeled.valid, unlabeled.valid]).unsqueeze(1)
-    edges = normalised_gradient(torch.cat([labeled.image, unlabeled.image])) * valid
+    edges = standardised(normalised_gradient(torch.cat([labeled.image, unlabeled.image])), valid)
     torch.manual_seed(0)
     logits, painted = method.both(edges)
     torch.manual_seed(0)
@@ -80,8 +81,12 @@ def test_the_losses_of_a_step() -> None:
     assert losses["sup"] == pytest.approx(
         F.cross_entropy(logits[:2], labeled.target, ignore_index=255).item(), rel=1e-5
     )
-    squares = (painted - edges).square()[valid.expand_as(edges)]
-    assert losses["reconstruction"] == pytest.approx(squares.mean().item(), rel=1e-5)
+    weighted = []
+    for one, goal, inside in zip(painted, edges, valid, strict=True):
+        values, truth = one[inside], goal[inside]
+        share = (truth > 0).float().mean()
+        weighted += [(1 - share if y > 0 else share) * (x - y) ** 2 for x, y in zip(values, truth, strict=True)]
+    assert losses["reconstruction"] == pytest.approx(torch.stack(weighted).mean().item(), rel=1e-5)
     masks = logits[2:].softmax(1)[:, 1:]
     fake = 2.0 * masks.flatten(1).sum(1).mean().item()
     true = 2.0 * ((labeled.target > 0) & labeled.valid).sum().item() / 2
@@ -89,6 +94,24 @@ def test_the_losses_of_a_step() -> None:
     slope = 2.0 * (2 * 32 * 32) ** 0.5
     assert losses["critic"] == pytest.approx(fake - true + 10 * (slope - 1) ** 2, rel=1e-4)
     assert reached(seen.losses["shape"], method.net) and not reached(seen.losses["reconstruction"], method.critic)
+
+
+def test_standardised_edges_and_their_weights() -> None:
+    """Where a quarter of the positions has edges, those have weight 3/4 and the others 1/4; padding has none."""
+    edges = torch.zeros(2, 1, 4, 4)
+    edges[0, 0, 0] = 1.0
+    valid = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    found = standardised(edges, valid)
+    assert found[0].mean().item() == pytest.approx(0.0, abs=1e-6) and found[0].std(
+        correction=0
+    ).item() == pytest.approx(1.0)
+    assert not found[1].any(), "a sample without edges"
+    assert found[0, 0, 0, 0].item() == pytest.approx(3**0.5) and found[0, 0, 1, 0].item() == pytest.approx(-(3**-0.5))
+    # a constant c: (3/4 (c - 1.732)^2 + 3 * 1/4 (c + .577)^2) / 4, which is .5 at c = .577
+    constant = torch.full((1, 1, 4, 4), 3**-0.5)
+    assert balanced_squares(constant, found[:1], valid[:1]).item() == pytest.approx(0.5)
+    valid[0, 0, 3] = False
+    assert standardised(edges, valid)[0, 0, 3].abs().max() == 0.0
 
 
 def test_negative_logits_are_damped() -> None:

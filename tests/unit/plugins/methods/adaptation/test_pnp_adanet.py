@@ -124,3 +124,12 @@ def test_the_levels_learn_in_every_nth_iteration() -> None:
 def test_with_a_penalty_no_weight_is_clipped() -> None:
     rehearsal = case_of(PnPAdaNet, options={**SMALL, "lipschitz": "penalty"}).rehearse(steps=1).run()
     assert max(p.abs().max().item() for p in rehearsal.method.mask_critic.parameters()) > 0.03
+
+
+def test_levels_and_critics_decay() -> None:
+    """1e-4 for the levels; a critic, which learns more often, has as many times less."""
+    settings = {
+        name: dict(one.settings)
+        for name, one in case_of(PnPAdaNet, options={"critic_steps": 20}).build().optimisers().items()
+    }
+    assert settings["levels"]["weight_decay"] == 1e-4 and settings["critics"]["weight_decay"] == pytest.approx(5e-6)

@@ -57,6 +57,12 @@ def test_hard_patches_stay_and_8_to_41_of_81_change() -> None:
     assert clamped.sum(1).tolist() == [2] * 5, "no more than what isn't protected"
 
 
+@pytest.mark.parametrize("cut", [(0.5, 0.1), (-0.1, 0.5), (0.1, 1.1), (0.1, math.nan)])
+def test_shares_out_of_order_are_refused(cut: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="expected 0 <= smallest <= largest <= 1"):
+        PHNet.Options(cut=cut)
+
+
 def test_labels_move_with_pixels_and_sources_are_the_originals() -> None:
     torch.manual_seed(0)
     model = ph_net(grid=3, protect=0.0, cut=(0.3, 0.7))

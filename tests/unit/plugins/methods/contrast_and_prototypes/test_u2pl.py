@@ -128,6 +128,26 @@ def test_representation_has_the_published_size_on_the_published_decoder() -> Non
     assert sum(one.numel() for one in found.parameters()) == 1_836_800
 
 
+@pytest.mark.parametrize("ranks", [(5, 2), (2, 2), (0, 2), (-1, 1)])
+def test_ranks_out_of_order_are_refused(ranks: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="expected 1 <= r_l < r_h"):
+        U2PL.Options(ranks=ranks)
+
+
+def test_the_code_copies_for_one_epoch_more_and_counts_from_its_start() -> None:
+    """Steps 0 and 1 are supervised, 2 to 4 copies; then a = 1 - 1 / (t + 1) with t = 3, 4, ..., counted from step 2."""
+    model, _ = method(supervised=0.02, copied=0.03)
+    mine, its = next(model.student.parameters()), next(iter(model.teacher.parameters()))
+    gap = 0.0
+    for step in range(8):
+        with torch.no_grad():
+            mine.add_(1.0)
+        model.after_step(clock(step=step))
+        gap = 0.0 if step < 5 else (1 - 1 / (step - 2 + 1)) * (gap + 1.0)
+        torch.testing.assert_close(mine - its, torch.full_like(mine, gap))
+    assert U2PL.presets["code"]["options"]["copied"] == 1 / 80 == U2PL.Options().supervised
+
+
 def test_supervised_part_copies_and_nothing_reaches_the_teacher() -> None:
     model, batch = method(supervised=0.5)
     first = model.losses(batch, clock())

@@ -96,9 +96,9 @@ def test_each_change_against_its_formula() -> None:
     deviation = (noise - torch.cat([image, image]).repeat(1, 1, 20, 20)).std((1, 2, 3))
     torch.testing.assert_close(deviation[:2], 0.1 * strength.float() * image.std((1, 2, 3)), rtol=0.05, atol=0)
     assert changed("blur", image, strength).var() < image.var()
-    exponent = (0.7 + 0.8 * strength).float()
+    exponents = torch.tensor([0.82, 1.4])  # .7 + .3 * .4 and 1 + .5 * .8: both sides of 1 are as likely
     for name, sign in (("gamma", 1.0), ("inverted", -1.0)):
-        for one, g, found in zip(sign * image, exponent, sign * changed(name, image, strength), strict=True):
+        for one, g, found in zip(sign * image, exponents, sign * changed(name, image, strength), strict=True):
             bent = ((one - one.min()) / (one.max() - one.min())) ** g
             bent = (bent - bent.mean()) / bent.std(correction=0) * one.std(correction=0) + one.mean()
             torch.testing.assert_close(found, bent, atol=1e-5, rtol=0)
@@ -110,6 +110,9 @@ def test_lower_resolution() -> None:
     coarse = lower_resolution(ramp, 0.5)
     torch.testing.assert_close(coarse[..., 2:-2], ramp[..., 2:-2] + 0.5), "the later of two voxels stands for both"
     assert lower_resolution(torch.rand(2, 1, 8, 9, 10), 0.6).shape == (2, 1, 8, 9, 10)
+    slices = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(1, 1, 8, 32, 32)
+    assert torch.equal(lower_resolution(slices, 0.5), slices), "32 is more than three times 8"
+    assert not torch.equal(lower_resolution(slices[..., :16, :16], 0.5), slices[..., :16, :16])
     assert torch.equal(curved(torch.ones(1, 1, 4, 4), torch.tensor(0.8)), torch.ones(1, 1, 4, 4))
 
 
@@ -117,8 +120,13 @@ def test_changes_happen_with_their_probability(monkeypatch: pytest.MonkeyPatch) 
     torch.manual_seed(0)
     image, valid = torch.rand(2000, 1, 16, 16) + 0.1, torch.ones(2000, 16, 16, dtype=torch.bool)
     valid[:, 0] = False
-    for name, probability in intensities.CHANCES.items():
-        monkeypatch.setattr(intensities, "CHANCES", {name: probability})
+    expected = {
+        "noise": 0.1, "blur": 0.1, "brightness": 0.15, "contrast": 0.15, "low-resolution": 0.125, "inverted": 0.1, "gamma": 0.3,
+    }  # fmt: skip
+    chances = dict(intensities.CHANCES)
+    assert chances.keys() == expected.keys()
+    for name, probability in expected.items():
+        monkeypatch.setattr(intensities, "CHANCES", {name: chances[name]})
         result = augmented(image, valid)
         assert result[:, :, 0].abs().max() == 0.0, "padding"
         share = (result != image)[:, :, 1:].flatten(1).any(1).float().mean().item()

@@ -78,15 +78,23 @@ def test_loss_is_the_cross_entropy_where_all_are_sure_and_zero_where_none_is() -
     assert not any(one.requires_grad for one in method().teacher.parameters())
 
 
-def test_teacher_is_a_copy_in_the_first_steps() -> None:
+def test_teacher_is_a_copy_in_the_first_steps_which_count_for_its_decay() -> None:
+    """After n copies the decay is 1 - 1 / (n + 1), as if all n steps had been averaged."""
     model = method(copied=0.1)
-    for step, same in ((0, True), (5, True), (10, True), (11, False)):
+    mine, its = next(model.student.parameters()), next(iter(model.teacher.parameters()))
+    for step in range(10):
         with torch.no_grad():
-            for parameter in model.student.parameters():
-                parameter.add_(1.0)
+            mine.add_(1.0)
         model.after_step(clock(step=step))
-        pairs = zip(model.student.parameters(), model.teacher.parameters(), strict=True)
-        assert all(torch.allclose(one, other) for one, other in pairs) is same, step
+        assert torch.equal(its, mine), step
+    for step, gap in ((10, 10 / 11), (11, 11 / 12 * (1 + 10 / 11))):
+        with torch.no_grad():
+            mine.add_(1.0)
+        model.after_step(clock(step=step))
+        torch.testing.assert_close(mine - its, torch.full_like(mine, gap))
+    again = method(copied=0.1)
+    again.load_state_dict(model.state_dict())
+    assert again.teacher.alpha == pytest.approx(12 / 13)
 
 
 @pytest.mark.slow

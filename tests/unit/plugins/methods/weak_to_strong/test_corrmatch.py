@@ -122,6 +122,32 @@ def test_terms_of_a_weak_view_against_itself() -> None:
     torch.testing.assert_close(model._divergence(logits, target.softmax(1)).mean(), kl_divergence(logits, target))
 
 
+def test_the_code_decodes_clean_and_perturbed_features_in_one_batch() -> None:
+    sizes: dict[str, list[int]] = {}
+    for statistics in ("whole", "every-pass"):
+        model, batch = method(cutmix=0.0, statistics=statistics)
+        model.drop.p = 0.5
+        seen: list[Tensor] = []
+        decode = model.net.decode
+
+        def spy(features: list[Tensor], size: Any, seen: list[Tensor] = seen, decode: Any = decode) -> Tensor:
+            seen.append(features[-1])
+            found: Tensor = decode(features, size)
+            return found
+
+        model.net.decode = spy  # type: ignore[method-assign]
+        model.losses(batch, clock())
+        sizes[statistics] = [len(maps) for maps in seen]
+        if statistics == "every-pass":
+            clean, perturbed = seen[0].chunk(2)
+            kept = (perturbed != 0).flatten(2).any(2, keepdim=True).unsqueeze(3).to(clean)
+            torch.testing.assert_close(perturbed, 2.0 * clean * kept)
+            assert 0.2 < kept.mean().item() < 0.8
+    labeled, unlabeled = len(batch["labeled"].image), len(batch["unlabeled"].image)
+    assert sizes["whole"] == [labeled + unlabeled, unlabeled, unlabeled]
+    assert sizes["every-pass"] == [2 * (labeled + unlabeled), unlabeled]
+
+
 def test_what_the_terms_train() -> None:
     model, batch = method(threshold=0.5, momentum=1.0)
     found = model.losses(batch, clock())

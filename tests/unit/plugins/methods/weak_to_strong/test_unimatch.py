@@ -122,6 +122,39 @@ def test_statistics_follow_weak_views_alone_unless_told_otherwise() -> None:
     assert means == {"whole": True, "every-pass": False}
 
 
+@pytest.mark.parametrize(("statistics", "joint"), [("every-pass", True), ("whole", False)])
+def test_the_code_normalises_clean_and_perturbed_features_together(statistics: str, joint: bool) -> None:
+    """The decoder is a batch norm without statistics of its own, so that a pass depends on all that is in it."""
+    features = [torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)]
+
+    class Normed(Echo):
+        def encode(self, images: Tensor) -> list[Tensor]:
+            return features if len(images) == 3 else [torch.zeros(len(images), 2, 4, 4)] * 2
+
+        def decode(self, features: list[Tensor], size: Any) -> Tensor:
+            return torch.nn.functional.batch_norm(features[0] + features[1], None, None, training=True)
+
+    model = method(statistics=statistics, cutmix=0.0, threshold=0.0, perturb="last")
+    model.net = Normed(1.0)  # type: ignore[assignment]
+    model.drop = torch.nn.Identity()  # type: ignore[assignment]
+    model._perturbed = lambda maps: [2.0 * one for one in maps]  # type: ignore[method-assign]
+    x = torch.zeros(2, 1, 4, 4)
+    losses = model.losses(batch(x, x, x), clock())
+    total = features[0] + features[1]
+    both = torch.cat([total, 2.0 * total])
+    if joint:
+        mean, deviation = both.mean((0, 2, 3), keepdim=True), both.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5
+        clean, changed = ((both - mean) / deviation.sqrt()).chunk(2)
+        changed = changed[1:]
+    else:
+        clean, changed = (
+            torch.nn.functional.batch_norm(one, None, None, training=True) for one in (total, 2.0 * total[1:])
+        )
+    label = batch(x)["labeled"].target
+    torch.testing.assert_close(losses["sup"], cross_entropy(clean[:1], label))
+    torch.testing.assert_close(losses["feature"], cross_entropy(changed, clean[1:].argmax(1)))
+
+
 def test_medical_preset_has_the_dice_without_unconfident_positions() -> None:
     weak = torch.tensor([[logit(0.97), logit(0.03)], [logit(0.9), logit(0.2)]])[None, None]
     view = torch.full_like(weak, logit(0.6))
