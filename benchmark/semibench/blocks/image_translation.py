@@ -51,12 +51,13 @@ def _padded(images: Tensor, margin: int) -> Tensor:
     return F.pad(images, [margin] * (2 * (images.ndim - 2)), mode=mode)
 
 
-def add_change(images: Tensor, change: Tensor) -> Tensor:
+def add_change(images: Tensor, change: Tensor, *, plain: bool = False) -> Tensor:
     """An image plus a change, in [-1, 1]: tanh(atanh(x) + change). Without a change the image stays as it is.
 
     Args:
         images: (B, C, *spatial) in [-1, 1].
         change: (B, C, *spatial), any values.
+        plain: tanh(x + change) instead, which narrows an image that doesn't change: 1 becomes .76.
 
     Returns:
         (B, C, *spatial) in [-1, 1].
@@ -64,7 +65,11 @@ def add_change(images: Tensor, change: Tensor) -> Tensor:
     Examples:
         >>> add_change(torch.tensor([0.5, -1.0]), torch.zeros(2))
         tensor([ 0.5000, -0.9990])
+        >>> add_change(torch.tensor([0.5, -1.0]), torch.zeros(2), plain=True)
+        tensor([ 0.4621, -0.7616])
     """
+    if plain:
+        return torch.tanh(images + change)
     return torch.tanh(images.clamp(-LIMIT, LIMIT).atanh() + change)
 
 
@@ -104,15 +109,25 @@ class TranslationGenerator(nn.Module):
         filters: of the first convolution; f, 2f, 4f.
         blocks: residual blocks; six for images of 128 and nine from 256 on are published.
         residual: what is computed is a change of the image (see `add_change`), so that a new generator is the identity.
+        plain: the change is added as in `add_change(..., plain=True)`, and the last layer starts like the others.
 
     Examples:
         >>> TranslationGenerator(2, 1, filters=4, blocks=2)(torch.rand(2, 1, 18, 16)).shape
         torch.Size([2, 1, 18, 16])
     """
 
-    def __init__(self, dims: int, channels: int, *, filters: int = 64, blocks: int = 9, residual: bool = False) -> None:
+    def __init__(
+        self,
+        dims: int,
+        channels: int,
+        *,
+        filters: int = 64,
+        blocks: int = 9,
+        residual: bool = False,
+        plain: bool = False,
+    ) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual, self.plain = residual, plain
         conv = (nn.Conv2d, nn.Conv3d)[dims - 2]
         transposed = (nn.ConvTranspose2d, nn.ConvTranspose3d)[dims - 2]
         widths = [filters * 2**level for level in range(HALVINGS + 1)]
@@ -121,7 +136,7 @@ class TranslationGenerator(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(dims, widths[-1]) for _ in range(blocks)))
         self.up = nn.ModuleList(transposed(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths[::-1]))
         start_from_normal(self)
-        if residual:
+        if residual and not plain:
             nn.init.zeros_(self.end.weight)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -134,7 +149,7 @@ class TranslationGenerator(nn.Module):
         for layer, size in zip(self.up, reversed(sizes), strict=True):
             maps = F.relu(F.instance_norm(layer(maps, output_size=size)))
         translated = self.end(_padded(maps, 3))
-        return add_change(images, translated) if self.residual else torch.tanh(translated)
+        return add_change(images, translated, plain=self.plain) if self.residual else torch.tanh(translated)
 
 
 def residual_blocks(patch: Sequence[int]) -> int:

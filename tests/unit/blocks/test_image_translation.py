@@ -43,6 +43,19 @@ def test_a_new_residual_generator_is_the_identity() -> None:
     assert add_change(torch.ones(1), torch.full((1,), -9.0)) < -0.99, "an image at the limit can change, too"
 
 
+def test_a_plain_sum_narrows_the_image_and_moves_its_extremes() -> None:
+    images = torch.tensor([-1.0, 0.0, 1.0])
+    unchanged = add_change(images, torch.zeros(3), plain=True)
+    torch.testing.assert_close(unchanged, torch.tensor([-0.761594, 0.0, 0.761594]))
+    torch.testing.assert_close(add_change(images, torch.tensor([1.0, 0.5, -1.0]), plain=True)[::2], torch.zeros(2))
+    assert (add_change(images, torch.tensor([1.0, 0.5, -1.0]))[::2].abs() > 0.99).all()
+    generator = TranslationGenerator(2, 1, filters=1, blocks=1, residual=True, plain=True)
+    assert generator.end.weight.abs().sum() > 0, "it starts like the other layers"
+    nn.init.zeros_(generator.end.weight)
+    shown = torch.rand(2, 1, 8, 8) * 2.0 - 1.0
+    torch.testing.assert_close(generator(shown), shown.tanh())
+
+
 @pytest.mark.parametrize(
     ("patch", "scores"),
     [((256, 256), (30, 30)), ((32, 32), (2, 2)), ((32, 32, 16), (2, 2, 2)), ((8, 2), (2, 2)), ((16, 160, 160), (2, 18, 18))],

@@ -68,8 +68,12 @@ class LMISA3D(Method):
         "critic": Term(),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "code": {"recipe": {"optimiser": "adam", "lr": 1e-3, "labeled_batch": 2, "unlabeled_batch": 2}},
-    }
+        "code": {
+            "recipe": {
+                "optimiser": "adam", "lr": 1e-3, "weight_decay": 0.0, "labeled_batch": 2, "unlabeled_batch": 2,
+            },
+        },
+    }  # fmt: skip
 
     class Options(MethodOptions, frozen=True, extra="forbid"):
         """Options of `lmisa-3d`."""

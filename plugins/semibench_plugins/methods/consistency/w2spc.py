@@ -75,14 +75,19 @@ class W2SPC(Method):
     the unlabeled samples, p_b the softmax of decoder b and p their mean over all four: consistency = sum_b mean (p_b - p)^2,
     weight .1 exp(-5 (1 - t)^2), 200 steps of the ramp; edge = `edge_contrast` of the main decoder's finest map on the
     labeled samples: 6 anchors and 6 certain voxels per class, at most 10 % of it each, temperature .07, weight .5 with the
-    same ramp. L = L_sup(main) + .1 consistency + .5 edge.  The authors' code is for ACDC in 2D and draws new statistics
-    behind three blocks of each decoder; a decoder can't be entered here, so all maps of the encoder are restyled. Its
-    consistency is the mean over the decoders, a quarter of the sum, on labeled samples, too, and its ramp ends after 200
-    passes over the labeled slices: preset `acdc` has these, for the 68 slices of three patients, and the loss and recipe of
-    the code. The code's contrast compares whole images and isn't the paper's; the one here follows the paper's description.
-    Ours: that its classes are those of the labels, and its ramp. With predicted classes of unlabeled samples the toy ends
-    without foreground (.000 at weight .5, .020 at .05; with labels .858, the labels alone .840; seed 0). Preset `la`: the
-    left atrium's supervised loss and batch. Scored: the main decoder.
+    same ramp. L = L_sup(main) + .1 consistency + .5 edge.
+
+    The published code is for ACDC in 2D and draws new statistics behind three blocks of each decoder; a decoder can't be
+    entered here, so all maps of the encoder are restyled. It draws one number for all samples, channels and both statistics,
+    where each has its own here. Its consistency is the mean over the decoders, a quarter of the sum, on labeled samples,
+    too, and its ramp ends after 200 passes over the labeled slices: preset `acdc` has these, for the 68 slices of three
+    patients, and the loss and recipe of the code. Its script asks for 12 labeled samples in a batch of 8 and stops there; the
+    preset takes 12 + 12. Its contrast compares means of whole images and isn't the paper's; the one here follows the paper's
+    description. Functions that the code doesn't call pick voxels for it within each sample, by predicted class, from two 1x1
+    convolutions behind the finest map; here they are picked within the batch and from the map itself. Ours: that the classes
+    are those of the labels, and the ramp of `edge`. With predicted classes of unlabeled samples the toy ends without
+    foreground (.000 at weight .5, .020 at .05; with labels .858, the labels alone .840; seed 0). Preset `la`: the left
+    atrium's supervised loss and batch, and 15,000 iterations. Scored: the main decoder.
     """
 
     terms: Mapping[str, Term] = {

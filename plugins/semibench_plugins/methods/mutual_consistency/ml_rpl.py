@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -20,11 +22,17 @@ EPSILON = 1e-6
 ORDER: tuple[Upsampling, ...] = ("nearest", "transposed")
 
 
-class Branch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Branch:
     """What a decoder returns: logits (B, K, *spatial), and its finest map (B, F, *spatial) at the same resolution."""
 
     logits: Tensor
     features: Tensor
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        """Entropy of the prediction, (B, *spatial), without gradient; both directions of the loss compare it."""
+        return entropy_of(self.logits.detach())
 
 
 def entropy_of(logits: Tensor) -> Tensor:
@@ -63,7 +71,7 @@ def reliable_loss(student: Branch, teacher: Branch, valid: Tensor) -> Tensor:
     the teacher."""
     label = teacher.logits.detach().argmax(1).masked_fill(~valid, IGNORE)
     with torch.no_grad():
-        less_certain = (entropy_of(student.logits) > entropy_of(teacher.logits)) & valid
+        less_certain = (student.entropy > teacher.entropy) & valid
         weight = less_certain * reliability(teacher, label)
     each = F.cross_entropy(student.logits.float(), label, ignore_index=IGNORE, reduction="none")
     return (weight * each).sum() / (less_certain.sum() + EPSILON)

@@ -91,12 +91,13 @@ class CISCR(Method):
     others. Queried are, of the labeled images with at least 3 % of a class, the half with the least BCE in it. The paper's
     text was not at hand; this follows the code.
 
-    What differs from the code: it stores labels of whole images, from five scales and a flip; here the network labels the view
-    that it gets, from one scale and a flip (option `scales`), and compares features of that view where the code compares those
-    of the strong one. It draws the queried image from all labeled ones, here from the labeled batch, which saves a pass. The
-    first stage takes the mean over both images of a pair, the code the sum. Half of the images in `reliable` pass without
-    counting. It trains 80 epochs in each stage and labels with the network that was best on validation; here each has a
-    third of the budget, and its last weights label. Strong views leave the running statistics alone.
+    What differs from the code: it stores labels of whole images, from five scales and a flip; here the network labels the
+    view that it gets, from one scale and a flip (option `scales`), and compares features of that view where the code
+    compares those of the strong one. It draws the queried image from all labeled ones, here from the labeled batch, which
+    saves a pass; with one labeled image in it, the image queries itself. The first stage takes the mean over both images of
+    a pair, the code the sum. Half of the images in `reliable` pass without counting. It trains 80 epochs in each stage and
+    labels with the network that was best on validation; here each has a third of the budget, and its last weights label.
+    Strong views leave the running statistics alone.
 
     Each stage of the code trains a fresh network, for as long as a usual training. Here the stages share one budget, and by
     default each goes on with the weights of the one before (ours). On the blobs of the learning check, 200 iterations in all,

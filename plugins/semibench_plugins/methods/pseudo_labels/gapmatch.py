@@ -67,14 +67,15 @@ class GapMatch(Method):
     grad L_u(theta*)). Terms `pseudo` (lambda) and `model` (lambda alpha). theta itself is never changed in place. Where no
     voxel is confident nothing moves. tau = .95, eps = .01, alpha = 1, lambda = exp(-5 (1 - t)^2) / 2.
 
-    No code of the authors was found. This follows the paper's idea and what three independent codes agree on; eps is .01 in
-    two of them and 1e-4 in the third. Two have lambda = 1 without a ramp, with the cross-entropy (preset `printed`); the
-    third has a focal Dice loss. Ours: the Dice, the ramp and the half. On the toy of the learning check the cross-entropy
-    ends without foreground (.018 without a ramp, .027 with one). The Dice ends at .226 with lambda = 1 and at .774 with the
-    half; the labels alone have .840, so the pseudo-labels do harm there (seed 0; why was not looked into). The strong views
-    in 3D are unknown: here those of the recipe, with a box of another sample (CutMix) in half of them. Passes over strong
-    views leave the running statistics alone: whole weak views, labeled and unlabeled ones together, move them. Scored: the
-    network.
+    No code of the authors was found. This follows the paper's idea and three independent codes. Only one of them learns from
+    the moved weights as above: another gives their loss no gradient, and another calls backward after it has restored the
+    weights. eps is .01 in two and 1e-4 in the third. Two have lambda = 1 without a ramp, with the cross-entropy (preset
+    `printed`); the third has a focal Dice loss over all voxels and a ramp of alpha. Ours: the Dice, the ramp and the half.
+    On the toy of the learning check the cross-entropy ends without foreground (.018 without a ramp, .027 with one). The Dice
+    ends at .226 with lambda = 1 and at .774 with the half; the labels alone have .840, so the pseudo-labels do harm there
+    (seed 0; why was not looked into). The strong views in 3D are unknown: here those of the recipe, with a box of another
+    sample (CutMix) in half of them. Passes over strong views leave the running statistics alone: whole weak views, labeled
+    and unlabeled ones together, move them. Scored: the network.
     """
 
     terms: Mapping[str, Term] = {

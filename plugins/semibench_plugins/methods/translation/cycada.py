@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,11 +13,18 @@ from torch.nn import functional as F
 
 from semibench import IGNORE, Backbones, Batch, Clock, Method, Optimise, Optimiser, Pools, Samples, Stage, Task, Term
 from semibench.blocks import Supervision, cross_entropy, supervised_loss
-from semibench_plugins.methods.translation.two_way import TranslationOptions, TwoWayTranslation
+from semibench_plugins.methods.translation.two_way import Passes, TranslationOptions, TwoWayTranslation, grouped
 
 TARGET, SOURCE = 0, 1
+PIXEL_CYCLE: Mapping[str, float] = {"semantic": 0.0, "identity": 10.0}
+"""Weights with which the published code translates streets."""
 REMEMBERED = 100
 """Iterations over which the critic's accuracy is averaged."""
+CRITIC_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"betas": (0.9, 0.99), "weight_decay": 0.0},
+    "sgd": {"momentum": 0.99, "weight_decay": 5e-4},
+}
+"""Of the critic's optimisers."""
 
 
 class ScoreCritic(nn.Module):
@@ -68,11 +75,18 @@ class CyCADA(Method):
     CE(D(f_T(G(x_s))), source) + CE(D(f_T(x_t)), target); then f_T learns L_sup on G(x_s) + .1 CE(D(f_T(x_t)), source).
     The last term counts only while D's accuracy, averaged over 100 iterations, exceeds .6.
 
-    All networks see intensities that are scaled to [-1, 1], as in `cyclegan`. The paper trains f_T on translated images and
-    then aligns; the published code can do both at once (its option to share the weights), as here. It aligns with SGD, rate
-    1e-5, momentum .99, and ends once an epoch passes without an open gate; here f_T has the recipe's optimiser, D has Adam, and
-    L_sup goes on. The weight of the semantic loss is not printed: 1. Whether the semantic loss was on in the paper's
-    segmentation of streets is open; preset `pixel-cycle` leaves it out. The identity loss of CycleGAN isn't part of it.
+    All networks see intensities that are scaled to [-1, 1], as in `cyclegan`, and as there the generators add what they compute
+    to the image (option `residual`), which is ours. The paper trains f_T on translated images and then aligns; the published
+    code can do both at once (its option to share the weights), as here. The weight of the semantic loss is not printed: 1.
+
+    What differs from the published code. For the segmentation of streets it translates without the semantic loss and with
+    CycleGAN's identity loss of weight 10: preset `pixel-cycle`. Preset `code` has its feature stage, too: f_T and D have SGD at a
+    constant 1e-5, momentum .99, decay 5e-4 (f_S has 1e-3); D's loss is the mean over both domains; f_T doesn't change at all
+    while the gate is closed, not even by L_sup; and each domain passes f_T by itself, with its own batch statistics. By default
+    f_T has the recipe's optimiser, D has Adam, L_sup is learned behind a closed gate, too, and both domains pass together. In no
+    preset: the code makes a step for each of f_T's two losses, here they share one; it ends once an epoch passes without an open
+    gate, here the run goes on. Its version for digits trains f_S beside the generators, compares f_S(G(x_s)) with the true
+    labels, leaves the semantic loss out while f_S's loss is above 1, and has cycle weight 1 and G's adversarial loss twice.
 
     Scored: f_T.
     """
@@ -81,12 +95,23 @@ class CyCADA(Method):
         "sup": Term(),
         "adversarial": Term(),
         "cycle": Term(10.0, search=(1.0, 20.0)),
+        "identity": Term(0.0),
         "semantic": Term(1.0, search=(0.1, 10.0)),
         "critic": Term(),
         "align": Term(0.1, search=(1e-3, 1.0), unlabeled=True),
         "align_critic": Term(),
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"pixel-cycle": {"terms": {"semantic": 0.0}}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "pixel-cycle": {"terms": PIXEL_CYCLE},
+        "code": {
+            "options": {
+                "residual": False, "passes": "separate", "supervised": "open-gate", "loss": "cross_entropy",
+                "critic_optimiser": "sgd", "critic_lr": 1e-5, "adapt_factor": 0.01,
+            },
+            "terms": {**PIXEL_CYCLE, "align_critic": 0.5},
+            "recipe": {"optimiser": "sgd", "lr": 1e-3, "momentum": 0.99, "weight_decay": 5e-4, "schedule": "constant"},
+        },
+    }  # fmt: skip
 
     class Options(TranslationOptions, frozen=True, extra="forbid"):
         """Options of `cycada`."""
@@ -104,6 +129,18 @@ class CyCADA(Method):
             0.6, ge=0.0, le=1.0, description="accuracy of the critic from which the segmenter learns to deceive it"
         )
         critic_lr: float = Field(1e-4, gt=0.0, description="rate of the critic of scores; useful range 1e-5 to 1e-3")
+        critic_optimiser: Literal["adam", "sgd"] = Field(
+            "adam", description="optimiser of the critic of scores; sgd: the published code's, momentum .99, decay 5e-4"
+        )
+        adapt_factor: float = Field(
+            1.0, gt=0.0, le=1.0, description="factor on the segmenter's rate in the last stage; useful range .01 to 1"
+        )
+        supervised: Literal["always", "open-gate"] = Field(
+            "always", description="when the segmenter learns labels in the last stage; open-gate: the published code"
+        )
+        passes: Passes = Field(
+            "joint", description="whether both domains pass the segmenter in one batch; separate: the published code"
+        )
         critic_filters: int = Field(512, ge=1, description="channels of its first convolution")
         loss: Supervision = Field("dice_ce", description="supervised loss")
 
@@ -140,9 +177,12 @@ class CyCADA(Method):
         if next(self.source_net.parameters()).requires_grad:
             return {"source": Optimiser((self.source_net,))}
         if next(self.net.parameters()).requires_grad:
-            settings = {"betas": (0.9, 0.99), "weight_decay": 0.0}
-            align = Optimiser((self.critic,), "adam", self.options.critic_lr, schedule="constant", settings=settings)
-            return {"net": Optimiser((self.net,)), "align": align}
+            options = self.options
+            settings = CRITIC_SETTINGS[options.critic_optimiser]
+            align = Optimiser(
+                (self.critic,), options.critic_optimiser, options.critic_lr, schedule="constant", settings=settings
+            )
+            return {"net": Optimiser((self.net,), lr_factor=options.adapt_factor), "align": align}
         adam = self.options.adam
         return {"generators": adam(*self.translation.generators), "critics": adam(*self.translation.critics)}
 
@@ -158,7 +198,8 @@ class CyCADA(Method):
             self._adapt(labeled, unlabeled, optimise)
 
     def _translate(self, source: Samples, target: Samples, clock: Clock, optimise: Optimise) -> None:
-        losses, images = self.translation.generated(source, target, identity=False)
+        identity = self.weight("identity", clock) > 0
+        losses, images = self.translation.generated(source, target, identity=identity)
         if self.weight("semantic", clock) > 0:
             losses["semantic"] = self.semantic(images.fake_source, images.target, target.valid) + self.semantic(
                 images.fake_target, images.source, source.valid
@@ -174,8 +215,10 @@ class CyCADA(Method):
         return cross_entropy(self.source_net(translated), label.masked_fill(~valid, IGNORE))
 
     def _adapt(self, source: Samples, target: Samples, optimise: Optimise) -> None:
-        images = torch.cat([self.translation.as_target(source.image), self.translation.target_range(target.image)])
-        logits, logits_t = self.net(images).split([len(source.image), len(target.image)])
+        images = [self.translation.as_target(source.image), self.translation.target_range(target.image)]
+        logits, logits_t = torch.cat([self.net(x) for x in grouped(images, self.options.passes)]).split(
+            [len(source.image), len(target.image)]
+        )
         judged = [self.critic(z.detach()) for z in (logits, logits_t)]
         right = torch.cat(
             [(z.detach().argmax(1) == kind).flatten() for z, kind in zip(judged, (SOURCE, TARGET), strict=True)]
@@ -183,7 +226,10 @@ class CyCADA(Method):
         mean = self.accuracy(right.float().mean())
         self.notes["accuracy"] = mean
         optimise({"align_critic": domain_loss(judged[0], SOURCE) + domain_loss(judged[1], TARGET)}, on=["align"])
-        align = domain_loss(self.critic(logits_t), SOURCE) * (mean > self.options.gate)
+        open_gate = mean > self.options.gate
+        if self.options.supervised == "open-gate" and not open_gate:
+            return
+        align = domain_loss(self.critic(logits_t), SOURCE) * open_gate
         optimise({"sup": supervised_loss(logits, source.target, self.options.loss), "align": align}, on=["net"])
 
     def pictures(self, images: Tensor) -> Mapping[str, Tensor]:

@@ -25,11 +25,14 @@ class SourceDecoder(nn.Module):
         stride: of the features.
         filters: f.
         residual: what is computed is added to the image, as in `TranslationGenerator`.
+        plain: how, as in `TranslationGenerator`.
     """
 
-    def __init__(self, dims: int, inputs: int, channels: int, stride: int, filters: int, residual: bool) -> None:
+    def __init__(
+        self, dims: int, inputs: int, channels: int, stride: int, filters: int, residual: bool, plain: bool = False
+    ) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual, self.plain = residual, plain
         conv = (nn.Conv2d, nn.Conv3d)[dims - 2]
         transposed = (nn.ConvTranspose2d, nn.ConvTranspose3d)[dims - 2]
         steps = round(math.log2(stride))
@@ -39,7 +42,7 @@ class SourceDecoder(nn.Module):
         self.up = nn.ModuleList(transposed(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.end = conv(widths[-1], channels, 7, padding=3)
         start_from_normal(self)
-        if residual:
+        if residual and not plain:
             nn.init.zeros_(self.end.weight)
 
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
@@ -50,4 +53,4 @@ class SourceDecoder(nn.Module):
         if maps.shape[2:] != images.shape[2:]:
             maps = F.interpolate(maps, images.shape[2:], mode=("bilinear", "trilinear")[images.ndim - 4])
         translated = self.end(maps)
-        return add_change(images, translated) if self.residual else torch.tanh(translated)
+        return add_change(images, translated, plain=self.plain) if self.residual else torch.tanh(translated)

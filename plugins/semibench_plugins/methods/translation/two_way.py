@@ -75,6 +75,16 @@ def fit_ranges(source: IntensityRange, target: IntensityRange, pools: Pools) -> 
     target.fit(samples.image for samples in pools.batches("unlabeled"))
 
 
+Passes = Literal["joint", "separate"]
+"""Whether images of both domains pass the segmenter in one batch, so that its batch norm sees them together, or one domain after
+the other."""
+
+
+def grouped(images: Sequence[Tensor], passes: Passes) -> list[Tensor]:
+    """The batches in which images of several domains, each (B, C, *spatial), pass the segmenter."""
+    return [torch.cat(list(images))] if passes == "joint" else list(images)
+
+
 @dataclass
 class Translated:
     """What the generators made of a batch; all images are in [-1, 1]."""

@@ -32,7 +32,7 @@ ZOOM = (0.5, 1.0)
 EXPONENT = (0.7, 1.5)
 """Range of the exponent of the gamma curve, which is as often below 1 as above."""
 ANISOTROPIC = 3.0
-"""From how many times the first side on the longest is so much longer that resolution is not lowered along the first."""
+"""How many times as long as a side of a volume the longest may be, for the resolution to be lowered along that side, too."""
 
 
 def augmented(image: Tensor, valid: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def augmented(image: Tensor, valid: Tensor) -> Tensor:
     noise: + s N(0, 1), s ~ U(0, .1). blur: Gaussian. brightness: x f. contrast: mean + f (x - mean), clipped to the sample's
     range. low-resolution: nearest voxels on a grid of z times the sides, linear interpolation back. Blur and low resolution
     come to half of the channels. gamma: the sample scaled to [0, 1], x^g, scaled back, with the mean and deviation from
-    before; inverted: the same of -x.
+    before; inverted: the same of -x. All channels of a sample have one strength and one range (published: each has its own).
 
     image: (B, C, *spatial), which stays as it is. valid: bool (B, *spatial); padding is 0 in the result.
     """
@@ -83,9 +83,8 @@ def changed(name: str, image: Tensor, strength: Tensor) -> Tensor:
 def lower_resolution(image: Tensor, zoom: float) -> Tensor:
     """(B, C, *spatial) with the details of a grid of `zoom` times the sides; a volume of far fewer slices keeps all of them."""
     size = image.shape[2:]
-    sides = [max(1, round(zoom * side)) for side in size]
-    if len(size) == 3 and max(size) > ANISOTROPIC * size[0]:
-        sides[0] = size[0]
+    flat = [len(size) == 3 and max(size) > ANISOTROPIC * side for side in size]
+    sides = [side if kept else max(1, round(zoom * side)) for side, kept in zip(size, flat, strict=True)]
     small = F.interpolate(image, sides, mode="nearest-exact")
     return F.interpolate(small, size, mode=("bilinear", "trilinear")[image.ndim - 4])
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Stream, Task, Term
 from semibench.blocks import cross_entropy, soft_dice
 from semibench_plugins.methods.generalisation.nnunet.intensities import augmented
+from semibench_plugins.methods.generalisation.nnunet.turns import turned
 from semibench_plugins.methods.nesterov import one_optimiser
 
 WEAK: Mapping[str, Any] = {
@@ -42,10 +43,9 @@ class NNUNet(Method):
 
     L = sum_i w_i [CE(o_i, y_i) + Dice(o_i, y_i)], w_i = 2^-i, normalised to the sum 1, y_i the nearest labels; the Dice is that
     of the softmax over the foreground classes, with plain sums, s = 1e-5, and over the batch (`batch_dice`; by default in 2D
-    alone, as nnU-Net plans it). A third of the crops of a batch contains foreground, rounded up (published: to the nearest, so
-    that it is one of four, here two). Every sample gets nnU-Net's changes of intensity
-    (`intensities`): noise, blur, brightness, contrast, low resolution, gamma of the image and of its negative. Unlabeled
-    samples are never drawn.
+    alone, as nnU-Net plans it). Crops with foreground are one of two, three or four and two of five, six or seven, as where
+    nnU-Net rounds a third of the batch. Every sample gets nnU-Net's changes of intensity (`intensities`): noise, blur,
+    brightness, contrast, low resolution, gamma of the image and of its negative. Unlabeled samples are never drawn.
 
     This is the method's loss and augmentation on a network of the harness, not the package nnunetv2: nothing configures itself,
     spacing and normalisation are the data set's. Default backbone: `unet`, the nearest to its plain U-Net. Preset `published` has
@@ -53,15 +53,23 @@ class NNUNet(Method):
     instance norm without dropout, transposed convolutions and 32 to 512 channels on five levels (published: six or
     seven levels, strided convolutions, at most 320 channels in 3D). Preset `mnms` is the same with the patch, batch and length of
     training of the other rows of DTLP-Net's Table VIII; how its row was trained isn't stated. The published code starts Dice at 0,
-    not at 1, which changes no gradient; its volumes turn by up to 30 degrees about all three axes, unless the patch is three
-    times as long as deep, where they turn in the image plane, as here in any case; it predicts with mirrored images, which is a
-    matter of the convention. Scored: the network.
+    not at 1, which changes no gradient; it predicts with mirrored images, which is a matter of the convention.
+
+    nnU-Net turns volumes by up to 30 degrees about all three axes, but flat ones, more than three times as long as deep, by
+    any angle in the image plane. Preset `published-3d` is `published` for the former, `published` and `mnms` are for the latter
+    and for images. What differs from the code: with `published-3d` the crop turns, so that its corners become padding, where
+    nnU-Net cuts a larger one first; flat volumes are also scaled along their short axis; images that are more than 1.5 times as
+    long as wide turn by any angle (published: 15 degrees). Scored: the network.
     """
 
     terms: Mapping[str, Term] = {"sup": Term()}
-    streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled", foreground=1 / 3)}
+    streams: ClassVar[Mapping[str, Stream]] = {"labeled": Stream("labeled", foreground=1 / 4)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {"options": {"nesterov": True}, "recipe": RECIPE},
+        "published-3d": {
+            "options": {"nesterov": True, "turns": 30.0},
+            "recipe": {**RECIPE, "weak": {**WEAK, "rotate": (0.0, 0.0)}},
+        },
         "mnms": {
             "options": {"nesterov": True},
             "recipe": {**RECIPE, "patch": (32, 128, 128), "iterations": 33000, "labeled_batch": 4},
@@ -73,10 +81,24 @@ class NNUNet(Method):
 
         deep: bool = Field(True, description="deep supervision: losses at the coarser decoder maps, too")
         intensities: bool = Field(True, description="nnU-Net's changes of intensity, on top of the recipe's views")
+        turns: float = Field(
+            0.0,
+            ge=0.0,
+            le=180.0,
+            description="largest angle in degrees by which a fifth of the volumes turns about each of the three axes, on top of "
+            "the recipe's views; 0: none",
+        )
         batch_dice: bool | None = Field(
             None, description="Dice over the batch, not per sample; none: in 2D, as nnU-Net plans it"
         )
         nesterov: bool = Field(False, description="SGD with Nesterov momentum; otherwise the recipe's optimiser")
+
+    @classmethod
+    def unsupported(cls, task: Task, options: Any) -> str | None:
+        """Turns about three axes need volumes."""
+        if options.turns and task.dims == 2:
+            return f"turns: images have one axis to turn about; set method.turns=0, got {options.turns}, or train a 3D network"
+        return None
 
     def __init__(self, task: Task, backbones: Backbones, options: NNUNet.Options) -> None:
         super().__init__(task, backbones, options)
@@ -101,8 +123,12 @@ class NNUNet(Method):
     def losses(self, batch: Batch, clock: Clock) -> Losses:
         """sup: the labeled samples, at every level."""
         samples = batch["labeled"]
-        images = augmented(samples.image, samples.valid) if self.options.intensities else samples.image
-        each = [self.level(logits, samples.target) for logits in self.outputs(images)]
+        image, target, valid = samples.image, samples.target, samples.valid
+        if self.options.turns:
+            image, target, valid = turned(samples, self.options.turns)
+        if self.options.intensities:
+            image = augmented(image, valid)
+        each = [self.level(logits, target) for logits in self.outputs(image)]
         return {"sup": torch.stack([w * loss for w, loss in zip(self.weights, each, strict=True)]).sum()}
 
     def level(self, logits: Tensor, target: Tensor) -> Tensor:

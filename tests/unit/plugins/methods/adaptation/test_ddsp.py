@@ -7,10 +7,13 @@ import math
 import pytest
 import torch
 from support.methods_support import Collected, case_of, clock, quiet, reached
+from torch import Tensor
 
 from semibench import Term
 from semibench.blocks import entropy
-from semibench_plugins.methods.adaptation.ddsp import DDSP, channel_consistency, channel_similarity
+from semibench_plugins.backbones.unet import UNet
+from semibench_plugins.backbones.vnet import VNet
+from semibench_plugins.methods.adaptation.ddsp import DDSP, channel_consistency, channel_similarity, parameters_of_head
 from semibench_plugins.methods.adaptation.disruption import (
     by_intervals,
     disrupted,
@@ -143,6 +146,58 @@ def test_the_step_of_the_features_leaves_the_head_alone() -> None:
     moved = {name for name, value in method.net.named_parameters() if not torch.equal(value, before[name])}
     assert any(name.startswith("blocks.") for name in moved) and any(name.startswith("decoder.") for name in moved)
     assert not any(name.startswith("decoder.last") for name in moved)
+
+
+@pytest.mark.parametrize(("dims", "backbone"), [(2, UNet), (3, VNet)])
+def test_the_head_is_found_and_the_network_stays(dims: int, backbone: type) -> None:
+    net = case_of(DDSP, dims, backbone=backbone).build().train().net
+    buffers = {name: value.clone() for name, value in net.named_buffers()}
+    head = parameters_of_head(net)
+    names = {name for name, value in net.named_parameters() if any(value is one for one in head)}
+    assert names == {"decoder.last.weight", "decoder.last.bias"} and len(head) == 2
+    assert all(part.training and not part._forward_pre_hooks for part in net.modules())
+    assert all(torch.equal(value, buffers[name]) for name, value in net.named_buffers())
+
+
+def test_optimisers_of_both_parts() -> None:
+    """They divide the network; both steps train the features, the second one the head, too."""
+    case = case_of(DDSP, options={"rates": "parts"})
+    method, seen = case.build().train(), Collected()
+    parts = {
+        name: {id(p) for one in part.modules for p in one.parameters()} for name, part in method.optimisers().items()
+    }
+    assert set(parts) == {"features", "head"} and not parts["features"] & parts["head"]
+    assert parts["features"] | parts["head"] == {id(p) for p in method.parameters()}
+    method.step(case.data().batch(0), clock(), seen)
+    assert [on for _, on in seen.calls] == [("features",), ("features", "head")]
+
+
+def test_rates_of_both_parts() -> None:
+    """After one step of SGD on the supervised loss: the head moved as far as ever, all else a tenth as far."""
+
+    def moves(rates: str) -> dict[str, Tensor]:
+        rehearsal = case_of(DDSP, options={"rates": rates}).rehearse(steps=1)
+        method = rehearsal.method
+        method.terms = {name: Term(1.0 if name == "sup" else 0.0) for name in method.terms}
+        before = {name: value.clone() for name, value in method.net.named_parameters()}
+        rehearsal.run()
+        return {name: value.detach() - before[name] for name, value in method.net.named_parameters()}
+
+    steps, parts = moves("steps"), moves("parts")
+    assert all(move.abs().max() > 0 for name, move in steps.items() if name.endswith("last.weight"))
+    for name, move in steps.items():
+        share = 1.0 if name.startswith("decoder.last") else 0.1
+        torch.testing.assert_close(parts[name], share * move, atol=1e-7, rtol=1e-2)
+
+
+def test_the_code_as_released() -> None:
+    """Its rates don't fall, and it trains neither consistency nor entropy."""
+    code = DDSP.presets["code"]
+    assert code["terms"] == {"consistency": 0.0, "entropy": 0.0}
+    assert code["options"] == {"rates": "parts"} and code["recipe"][
+        "lr"
+    ] * DDSP.Options().feature_rate == pytest.approx(1e-4)
+    assert code["recipe"]["iterations"] == 500 * 20 and code["recipe"]["schedule"] == "constant"
 
 
 def test_source_similarities_are_a_constant() -> None:

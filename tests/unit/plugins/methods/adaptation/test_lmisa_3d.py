@@ -70,6 +70,7 @@ def test_the_losses_of_a_step() -> None:
     assert isinstance(method, LMISA3D)
     method.critic.forward = lambda masks: 2.0 * masks.flatten(1).sum(1)  # type: ignore[method-assign, assignment]
     labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+    unlabeled.valid[:, :5] = False
     valid = torch.cat([labeled.valid, unlabeled.valid]).unsqueeze(1)
     edges = standardised(normalised_gradient(torch.cat([labeled.image, unlabeled.image])), valid)
     torch.manual_seed(0)
@@ -87,7 +88,7 @@ def test_the_losses_of_a_step() -> None:
         share = (truth > 0).float().mean()
         weighted += [(1 - share if y > 0 else share) * (x - y) ** 2 for x, y in zip(values, truth, strict=True)]
     assert losses["reconstruction"] == pytest.approx(torch.stack(weighted).mean().item(), rel=1e-5)
-    masks = logits[2:].softmax(1)[:, 1:]
+    masks = logits[2:].softmax(1)[:, 1:].masked_fill(~valid[2:], 0.0)
     fake = 2.0 * masks.flatten(1).sum(1).mean().item()
     true = 2.0 * ((labeled.target > 0) & labeled.valid).sum().item() / 2
     assert losses["shape"] == pytest.approx(-fake, rel=1e-5)
@@ -112,6 +113,16 @@ def test_standardised_edges_and_their_weights() -> None:
     assert balanced_squares(constant, found[:1], valid[:1]).item() == pytest.approx(0.5)
     valid[0, 0, 3] = False
     assert standardised(edges, valid)[0, 0, 3].abs().max() == 0.0
+
+
+def test_the_tested_network_sees_the_edges_that_it_learned_from() -> None:
+    case = case_of(LMISA3D, options=SMALL)
+    method, images = case.build().eval(), case.images()
+    edges = normalised_gradient(images)
+    over = tuple(range(1, edges.ndim))
+    scaled = (edges - edges.mean(over, keepdim=True)) / edges.std(over, correction=0, keepdim=True)
+    with torch.no_grad():
+        torch.testing.assert_close(method(images), method.both(scaled)[0])
 
 
 def test_negative_logits_are_damped() -> None:

@@ -102,6 +102,14 @@ def test_a_class_that_the_teacher_does_not_see_is_not_compared() -> None:
     assert built.moments_apart(torch.zeros(2, 2, 9, 9), goal, valid).item() == 0.0, "and where the student has no mass"
 
 
+def test_the_recipe_lasts_300_passes_over_the_unlabeled_scans_of_the_left_atrium() -> None:
+    """80 scans: 76 or 72 of them without a label, in batches of two."""
+    for name, labels in {"la": 4, "la-8": 8}.items():
+        recipe = OTCMC.presets[name]["recipe"]
+        assert recipe["iterations"] == 300 * (80 - labels) / recipe["unlabeled_batch"]
+        assert recipe["schedule"] == "constant" and recipe["weight_decay"] == 3e-5
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_who_learns_and_what_is_padding(dims: int) -> None:
     built, batch = method(dims), case_of(OTCMC, dims).data().batch(0)

@@ -38,6 +38,11 @@ def test_new_statistics_lie_between_own_and_mean_and_within_the_spread() -> None
         centre = 0.9 * old + 0.1 * old.mean(0)
         assert bool(((new - centre).abs() <= 0.2 * old.std(0, unbiased=False) + 1e-4).all())
         assert not torch.allclose(new, centre, atol=1e-4)
+    fixed = restyled(maps, 0.0, 0.9)
+    mean, deviation = maps.mean(over), maps.var(over, unbiased=False).sqrt()
+    torch.testing.assert_close(fixed.mean(over), 0.9 * mean + 0.1 * mean.mean(0), rtol=1e-3, atol=1e-4)
+    gamma = 0.9 * deviation + 0.1 * deviation.mean(0)
+    torch.testing.assert_close(fixed.var(over, unbiased=False).sqrt(), gamma, rtol=1e-3, atol=1e-4)
 
 
 def test_contrast_against_loops() -> None:

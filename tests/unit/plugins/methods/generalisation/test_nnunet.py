@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from support.methods_support import case_of, clock, samples
@@ -12,9 +14,10 @@ from semibench.run.settings import build
 from semibench_plugins.backbones.deeplabv3plus import DeepLabV3Plus
 from semibench_plugins.backbones.unet import UNet
 from semibench_plugins.backbones.vnet import VNet
-from semibench_plugins.methods.generalisation.nnunet import intensities
+from semibench_plugins.methods.generalisation.nnunet import intensities, turns
 from semibench_plugins.methods.generalisation.nnunet.intensities import augmented, changed, curved, lower_resolution
 from semibench_plugins.methods.generalisation.nnunet.method import NETWORKS, RECIPE, NNUNet, level_weights
+from semibench_plugins.methods.generalisation.nnunet.turns import rotations, turned
 
 
 def test_weights_of_the_levels() -> None:
@@ -67,12 +70,69 @@ def test_every_map_but_the_coarsest_predicts(dims: int, backbone: type, levels: 
     assert found.item() == pytest.approx(total.item(), rel=1e-6)
 
 
-def test_dice_is_over_the_batch_in_2d_and_a_third_of_the_crops_has_foreground() -> None:
+def test_dice_is_over_the_batch_in_2d() -> None:
     assert not case_of(NNUNet).build().per_sample and case_of(NNUNet, 3).build().per_sample
-    assert NNUNet.streams["labeled"].foreground == pytest.approx(1 / 3) and set(NNUNet.streams) == {"labeled"}
     shallow = case_of(NNUNet, options={"deep": False}).build()
     assert len(shallow.heads) == 0 and shallow.weights == [1.0]
     assert dict(case_of(NNUNet, options={"nesterov": True}).build().optimisers()["main"].settings) == {"nesterov": True}
+
+
+def test_crops_with_foreground() -> None:
+    """nnU-Net leaves round(.67 n) of n crops as they are; a stream forces its share, rounded up."""
+    assert set(NNUNet.streams) == {"labeled"}
+    share = NNUNet.streams["labeled"].foreground
+    for batch, forced in {2: 1, 3: 1, 4: 1, 5: 2, 6: 2, 7: 2}.items():
+        assert batch - round(0.67 * batch) == forced == math.ceil(share * batch)
+
+
+def test_rotations_about_the_three_axes_in_turn() -> None:
+    """Quarter turns: the first takes the second axis to the third, and so on; all three against plain products."""
+    quarter = math.pi / 2
+    first, second, third = rotations(quarter * torch.eye(3, dtype=torch.float64))
+    e = torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(first @ e[1], e[2])
+    torch.testing.assert_close(second @ e[0], e[2])
+    torch.testing.assert_close(third @ e[0], e[1])
+    (together,) = rotations(torch.tensor([[quarter, quarter, quarter]], dtype=torch.float64))
+    torch.testing.assert_close(together, third @ second @ first)
+    drawn = rotations(torch.rand(5, 3, dtype=torch.float64))
+    torch.testing.assert_close(drawn @ drawn.mT, e.expand(5, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(drawn), torch.ones(5, dtype=torch.float64))
+
+
+def test_a_fifth_of_the_volumes_turns_with_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    label = torch.randint(0, 3, (500, 4, 4, 4))
+    volumes = samples(label.unsqueeze(1).float() + 1.0, label)
+    image, target, valid = turned(volumes, 30.0)
+    moved = (image != volumes.image).flatten(1).any(1)
+    assert moved.float().mean().item() == pytest.approx(0.2, abs=0.05)
+    assert torch.equal(image[~moved], volumes.image[~moved]) and torch.equal(volumes.target, label)
+    assert torch.equal(valid, target != IGNORE) and not valid[moved].all() and valid[~moved].all()
+    assert image.movedim(1, -1)[~valid].abs().max() == 0.0
+    # quarter turns move voxels onto voxels: image and label stay together, and nothing is lost
+    monkeypatch.setattr(turns, "CHANCE", 1.0)
+    monkeypatch.setattr(turns, "rotations", lambda angles: rotations(math.pi / 2 * torch.eye(3, dtype=torch.float64)))
+    three = samples(volumes.image[:3], label[:3])
+    image, target, valid = turned(three, 30.0)
+    assert valid.all()
+    torch.testing.assert_close(image[:, 0], target + 1.0, atol=1e-4, rtol=0)
+    for row, plane in enumerate([(1, 2), (0, 2), (0, 1)]):
+        assert any(torch.equal(target[row], torch.rot90(label[row], turn, plane)) for turn in (1, 3))
+
+
+def test_only_volumes_turn() -> None:
+    options = NNUNet.presets["published-3d"]["options"]
+    assert options["turns"] == 30.0 and NNUNet.presets["published-3d"]["recipe"]["weak"]["rotate"][0] == 0.0
+    flat, volumes = case_of(NNUNet), case_of(NNUNet, 3, options={"turns": 30.0})
+    assert "turns" in str(NNUNet.unsupported(flat.task, NNUNet.Options(**options)))
+    assert NNUNet.unsupported(volumes.task, NNUNet.Options(**options)) is None
+    assert NNUNet.unsupported(flat.task, NNUNet.Options()) is None
+    rehearsal = volumes.rehearse(steps=2).run()
+    assert rehearsal.method.options.turns == 30.0
+    for wrong in (-1.0, 181.0, float("nan")):
+        with pytest.raises(ValueError, match="turns"):
+            NNUNet.Options(turns=wrong)
 
 
 def test_the_published_recipe() -> None:
@@ -113,6 +173,8 @@ def test_lower_resolution() -> None:
     slices = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(1, 1, 8, 32, 32)
     assert torch.equal(lower_resolution(slices, 0.5), slices), "32 is more than three times 8"
     assert not torch.equal(lower_resolution(slices[..., :16, :16], 0.5), slices[..., :16, :16])
+    last = slices.movedim(2, -1)
+    assert torch.equal(lower_resolution(last, 0.5), last), "whichever axis is the short one"
     assert torch.equal(curved(torch.ones(1, 1, 4, 4), torch.tensor(0.8)), torch.ones(1, 1, 4, 4))
 
 

@@ -86,6 +86,19 @@ def test_against_loops(size: tuple[int, ...]) -> None:
     assert found.item() == pytest.approx(loops(student, teacher, features, valid), rel=1e-4)
 
 
+def test_each_prediction_s_entropy_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def watched(logits: Tensor) -> Tensor:
+        seen.append(logits)
+        return logits.softmax(1).amin(1)
+
+    monkeypatch.setattr(ml_rpl, "entropy_of", watched)
+    case = case_of(MLRPL)
+    case.build().losses(case.data().batch(0), clock())
+    assert len(seen) == 2 and not torch.equal(*seen)
+
+
 def test_both_decoders_learn_and_the_first_predicts() -> None:
     case = case_of(MLRPL)
     method, batch = case.build(), case.data().batch(0)

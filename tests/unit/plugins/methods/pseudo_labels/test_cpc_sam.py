@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from support.methods_support import reached
 
 from semibench import IGNORE, Clock, Samples, Task, Term, UsageError
 from semibench.run.settings import term_records
@@ -153,6 +154,28 @@ def test_losses_of_the_second_round_equal_a_naive_version() -> None:
         "agreement": loss(second[2:], label, 0.5),
     }
     assert {name: float(value) for name, value in record.rounds[1].items()} == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_gradient_passes_through_points_and_labels() -> None:
+    """What a decoder gives the other one, points or labels, doesn't train it."""
+    method = small()
+    ends: list[dict[str, tuple[bool, bool]]] = []
+
+    def look(losses: Any, **given: Any) -> bool:
+        ends.append(
+            {
+                name: (reached(value, method.net.decoder), reached(value, method.second))
+                for name, value in losses.items()
+            }
+        )
+        return True
+
+    method.step({"labeled": samples(True), "unlabeled": samples(False)}, Clock("train", 50, 100, {}), look)
+    first, second = (True, False), (False, True)
+    assert ends[1:] == [
+        {"prompted": first, "cross": second, "agreement": first},
+        {"prompted": second, "cross": first, "agreement": second},
+    ]
 
 
 def test_the_frozen_encoder_stays_and_lora_learns() -> None:

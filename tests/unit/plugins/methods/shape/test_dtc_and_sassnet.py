@@ -171,8 +171,10 @@ def test_weights_of_the_published_schedules() -> None:
     assert terms["distance"].at(0.5) == 0.3 and terms["critic"].at(0.0) == 1.0
     assert terms["consistency"].at(3000 / 6000) == pytest.approx(0.2865048, rel=1e-6)
     assert terms["adversarial"].at(149 / 6000) == pytest.approx(0.01 * 0.0067379, rel=1e-4)
-    eight = Term.restore(term_records(SASSNet.terms, SASSNet.presets["la"]["terms"])["adversarial"])
-    assert eight.at(0.99) == pytest.approx(0.015 * math.exp(-5 / 40**2), rel=1e-6)
+    for name, weight in {"la": 0.015, "la-16": 0.01, "la-printed": 0.001}.items():
+        records = term_records(SASSNet.terms, SASSNet.presets[name].get("terms", {}))
+        found = Term.restore(records["adversarial"]).at(0.99)
+        assert found == pytest.approx(weight * math.exp(-5 / 40**2), rel=1e-6)
 
 
 def test_padding_belongs_to_no_class() -> None:

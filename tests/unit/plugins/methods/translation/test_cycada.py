@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from support.methods_support import Collected, case_of, clock, reached
+from support.methods_support import Collected, case_of, clock, quiet, reached
 from torch import nn
 
+from semibench import Term
 from semibench_plugins.methods.translation.cycada import CyCADA, RecentAccuracy
 
 SMALL = {"filters": 1, "residual_blocks": 1, "pool": 2, "critic_filters": 4}
@@ -48,6 +50,65 @@ def test_the_gate(before: float, opened: bool) -> None:
     assert reached(seen.losses["align"], method.net) == opened
     assert [on for _, on in seen.calls] == [("align",), ("net",)]
     assert not reached(seen.losses["align_critic"], method.net)
+
+
+@pytest.mark.parametrize(("before", "calls"), [(0.5, [("align",)]), (0.7, [("align",), ("net",)])])
+def test_a_closed_gate_may_stop_the_segmenter(before: float, calls: list[tuple[str, ...]]) -> None:
+    method, batch = started("adapt", supervised="open-gate")
+    method.accuracy.values.fill_(before)
+    method.accuracy.count.fill_(100)
+    seen = Collected()
+    method.step(batch, clock("adapt"), seen)
+    assert [on for _, on in seen.calls] == calls
+
+
+@pytest.mark.parametrize("passes", ["joint", "separate"])
+def test_separate_passes_keep_the_statistics_of_a_domain(passes: str) -> None:
+    seen = []
+    for shift in (0.0, 1.0):  # of the source images; the norm of the target's must not know
+        method, batch = started("adapt", passes=passes)
+        quiet(method)
+        method.accuracy.values.fill_(1.0)
+        method.accuracy.count.fill_(100)
+        image = batch["labeled"].image
+        with torch.no_grad():
+            seen.append(Collected())
+            changed = replace(batch["labeled"], image=image + shift * image.square())
+            method.step({**batch, "labeled": changed}, clock("adapt"), seen[-1])
+    values = [each.losses["align"].item() for each in seen]
+    assert (abs(values[0] - values[1]) < 1e-6) == (passes == "separate")
+
+
+def test_the_published_preset() -> None:
+    preset = CyCADA.presets["code"]
+    method, _ = started("adapt", **preset["options"])
+    net, align = method.optimisers()["net"], method.optimisers()["align"]
+    recipe = preset["recipe"]
+    assert recipe["lr"] * net.lr_factor == pytest.approx(1e-5) and align.lr == 1e-5
+    assert recipe["momentum"] == align.settings["momentum"] == 0.99
+    assert recipe["weight_decay"] == align.settings["weight_decay"] == 5e-4
+    assert not any(generator.residual for generator in method.translation.generators)
+    method.begin("translate", case_of(CyCADA, options=SMALL).data().pools)
+    assert preset["terms"]["semantic"] == 0.0 and preset["terms"]["identity"] == 10.0
+
+
+@pytest.mark.parametrize("weight", [0.0, 10.0])
+def test_the_identity_loss_is_learned_where_it_counts(weight: float) -> None:
+    method, batch = started("translate")
+    method.terms = {**method.terms, "identity": Term(weight)}
+    seen = Collected()
+    method.step(batch, clock("translate"), seen)
+    assert ("identity" in seen.losses) == (weight > 0)
+    if weight:
+        expected = torch.zeros(())
+        pair = method.translation
+        for generator, samples, scale in (
+            (pair.to_target, batch["unlabeled"], pair.target_range),
+            (pair.to_source, batch["labeled"], pair.source_range),
+        ):
+            image = scale(samples.image)
+            expected = expected + (generator(image) - image).abs()[samples.valid.unsqueeze(1)].mean()
+        torch.testing.assert_close(seen.losses["identity"], expected)
 
 
 def test_a_critic_without_opinion_costs_ln_two() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
-from support.methods_support import Collected, Constant, case_of, clock, reached
+from support.methods_support import Collected, Constant, case_of, clock, quiet, reached
 from torch import Tensor, nn
 
 from semibench.blocks import evaluating
@@ -75,6 +76,44 @@ def test_what_each_loss_teaches() -> None:
     for name in ("shared_cycle", "shared_adversarial", "source_like", "output", "output_aux", "sup_aux"):
         assert reached(seen.losses[name], method.net), name
     assert reached(seen.losses["cycle"], method.to_target) and reached(seen.losses["cycle"], method.to_source)
+
+
+@pytest.mark.parametrize("passes", ["joint", "separate"])
+def test_separate_passes_keep_the_statistics_of_a_domain(passes: str) -> None:
+    method, batch = started(passes=passes)
+    quiet(method)
+    x_t = method.target_range(batch["unlabeled"].image)
+    x_s = method.source_range(batch["labeled"].image)
+    seen = []
+    for shift in (0.0, 1.0):  # of the source images; the norm of the target's must not know
+        _, (_, x_ts, *maps) = method.shared(
+            batch["labeled"], batch["unlabeled"], (x_s, x_s + shift * x_s.square(), x_t)
+        )
+        seen.append([x_ts, *(each[len(x_s) :] for each in maps)])
+    equal = [torch.allclose(one, other, atol=1e-6) for one, other in zip(*seen, strict=True)]
+    assert equal == [passes == "separate"] * 3
+
+
+@pytest.mark.parametrize("passes", ["joint", "separate"])
+def test_all_passes_are_those_of_the_network(passes: str) -> None:
+    method, batch = started(passes=passes, maps="scores")
+    method.eval()
+    x_s, x_t = method.source_range(batch["labeled"].image), method.target_range(batch["unlabeled"].image)
+    _, (back_s, x_ts, scores, _) = method.shared(batch["labeled"], batch["unlabeled"], (x_s, x_s, x_t))
+    torch.testing.assert_close(scores, torch.cat([method.net(x_s), method.net(x_t)]))
+    for image, made in ((x_s, back_s), (x_t, x_ts)):
+        torch.testing.assert_close(made, method.to_source(method.net.encode(image)[method.deep], image))
+
+
+@pytest.mark.parametrize(("addition", "of_one"), [("from-identity", 0.999), ("plain", math.tanh(1.0))])
+def test_what_networks_that_change_nothing_make_of_an_image(addition: str, of_one: float) -> None:
+    method, batch = started(addition=addition)
+    white = torch.ones_like(batch["labeled"].image)
+    for network in (method.to_target, method.to_source):
+        nn.init.zeros_(network.end.weight)
+    features = method.net.encode(white)[method.deep]
+    for image in (method.to_target(white), method.to_source(features, white)):
+        torch.testing.assert_close(image, torch.full_like(white, of_one))
 
 
 @pytest.mark.parametrize(("strides", "level"), [((1, 2, 4, 8, 16), 3), ((1, 2, 4), 2), ((1,), 0), ((16, 32), 0)])
