@@ -39,14 +39,17 @@ class URPC(Method):
     supervised losses, L = L_sup + w (consistency + uncertainty). w rises to .1 in 200 steps over the run. Nothing is
     detached: gradients flow through m and e^(-D_s), too. Padding is left out.
 
-    The published code has the divergence sum_c m ln(m / p_s) (divergence="from-mean", presets `ssl4mis` and `la`).
-    In 2D its heads are 3x3 convolutions, logits are enlarged by nearest neighbours, and in training the coarser maps
-    are perturbed: noise at 1/2, feature dropout at 1/4, dropout .5 at 1/8 of the size. (A fourth head that it builds and never
-    uses is left out: 9,220 of its 1,831,060 parameters for four classes.) In 3D the code has a network of its own; tables
-    of the left atrium put the heads on a V-Net, as here: 1x1x1 convolutions behind channel dropout .2, .3, .5, linear
-    enlargement. Preset `la`: 40 steps, 6000 iterations and the Dice of the foreground, ours, so that all rows of a table have
-    one supervised loss. Preset `ssl4mis-3d`: recipe and loss of the 3D script, 60000 iterations and as many steps as it has
-    there.
+    The published code has the divergence sum_c m ln(m / p_s) (divergence="from-mean", all presets). In 2D its heads are 3x3
+    convolutions, logits are enlarged by nearest neighbours, and in training the coarser maps are perturbed: noise at 1/2,
+    feature dropout at 1/4, dropout .5 at 1/8 of the size. (A fourth head that it builds and never uses is left out: 9,220 of
+    its 1,831,060 parameters for four classes.) In 3D the code has a network of its own; tables of the left atrium put the
+    heads on a V-Net, as here: 1x1x1 convolutions behind channel dropout .2, .3, .5, linear enlargement. (The code's network
+    also drops channels of the finest map, .1, and hands each dropped map on to the next level; here only the coarser heads
+    see them.)
+
+    Preset `ssl4mis-3d` has the recipe and the loss of the 3D script: 60000 iterations, 400 steps, cross-entropy and the Dice
+    of all classes. Preset `la` has 6000 iterations, 40 steps, and the Dice of the foreground instead (ours), so that rows of
+    a table have one supervised loss.
 
     On the toy of the learning check (three labels, 200 iterations, seeds 0 to 2) the Dice is .80, .88, .73 by default, .75, .88,
     .73 with the code's divergence, and .76, .88, .68 with supervised heads alone; one supervised head has .84, .88, .79. So

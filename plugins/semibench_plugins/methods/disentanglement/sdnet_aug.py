@@ -91,8 +91,9 @@ class SDNetAug(Method):
     KL and a code without variance (preset `code`). It trains a second network with the first one's images; here the first one
     goes on. Its cross-entropy counts foreground only and takes a softmax of a softmax; here it is that of the logits. The
     decoder is DGNet's with another modulation, the modality encoder's convolutions are those of the code (64, 128 and 256
-    channels). The decoder draws images scaled to [-1, 1] by their own range, and new images get the range of the image that
-    gives their modality. Running statistics come from labeled and unlabeled images, not from new ones.
+    channels), with zeros as padding (the code reflects). The decoder draws images scaled to [-1, 1] by their own range, and
+    new images get the range of the image that gives their modality. Running statistics come from labeled and unlabeled
+    images, not from new ones.
 
     The encoder of anatomy and the segmentor have the recipe's optimiser. The rest has Adam with a rate of its own, 1e-3; the
     published rate of everything is 1e-4 (preset `mnms`). Scored: encoder of anatomy and segmentor.

@@ -58,7 +58,8 @@ class VMFNet(Method):
     Where this differs: the code's S ends in a sigmoid, of which its cross-entropy takes a log-softmax; here S ends in logits. Its
     fitted kernels came from another layer than the one it uses. The U-Nets here have more or fewer channels at half the
     resolution than its 64 ("ssl4mis" 32, "34m" 128); a backbone's second finest map is taken, whatever its resolution, and
-    heads double it.
+    heads double it. A decoder always returns all its maps, so the finest one is computed, too, and not used: a sixth of the
+    network's forward pass. Padding counts in the second loss, as in the code, and not in the others.
 
     The backbone and the segmenting head have the recipe's optimiser. Kernels and drawing head have Adam with a rate of their own,
     1e-3; the published rate of everything is 1e-4 (preset `mnms`). Scored: the segmenting head.

@@ -152,8 +152,9 @@ class SAML(Method):
     Readings: both embeddings of every sample are used (the code picks one for each of five slices); the outer gradient is
     clipped at a norm of 10 over all tensors (the code: per tensor); batch statistics span the three domains, and testing
     uses running statistics (the code: batch statistics); skips are the backbone's (the code's decoder joins its map with
-    itself). Compactness is computed for the union of the classes in each entry of `shape_groups` (default: all foreground;
-    for a ring such as the myocardium compactness would be a wrong prior): preset `mnms`.
+    itself); the inner step moves normalisations, too (the code: convolutions alone). Compactness is computed for the union of
+    the classes in each entry of `shape_groups` (default: all foreground; for a ring such as the myocardium compactness would
+    be a wrong prior): preset `mnms`.
     """
 
     terms: Mapping[str, Term] = {

@@ -26,11 +26,12 @@ BINS = 1000
 
 
 def adaptive_thresholds(histogram: Tensor, threshold: float, last: Tensor) -> Tensor:
-    """Thresholds under which every class keeps the same share of its predictions.
+    """Thresholds with which every class keeps the same share of its predictions.
 
     histogram: counts (K, bins) of the confidences of voxels predicted as each class. rho is the share of the most frequent
     class with a confidence from `threshold` on; class k gets the confidence of its ceil(rho n_k)-th most confident voxel (the
-    first, if rho is 0), rounded down to a bin. last: (K,), thresholds of classes without any voxel."""
+    first, if rho is 0), rounded down to a bin; so a class whose confidences all lie in the last bin keeps all of its voxels.
+    last: (K,), thresholds of classes without any voxel."""
     bins = histogram.shape[1]
     from_here = histogram.flip(1).cumsum(1).flip(1).double()
     sizes = from_here[:, 0]

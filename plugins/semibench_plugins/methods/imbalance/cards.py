@@ -35,7 +35,7 @@ CARDS = (
         name="adsh",
         title="Adsh",
         load=f"{__package__}.adsh:Adsh",
-        summary="two networks label each other; each class has a threshold under which it keeps the background's share",
+        summary="two networks label each other; each class has a threshold of its own, so that it keeps the background's share",
         paper="Guo & Li, Class-Imbalanced Semi-Supervised Learning with Adaptive Thresholding, ICML 2022; DHC's port to "
         "segmentation",
         url="https://proceedings.mlr.press/v162/guo22e.html",

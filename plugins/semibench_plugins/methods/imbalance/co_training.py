@@ -71,8 +71,9 @@ class CoTrainingOptions(MethodOptions, frozen=True, extra="forbid"):
 
 
 class CoTraining(TwoNetworks):
-    """Two networks of the same architecture, initialised differently. Scored: the mean of their logits (as DHC's code
-    does), the first, and the second."""
+    """Two networks of the same architecture, initialised differently: both as the backbone draws its weights
+    (DHC's code: as Kaiming He's rule does). Scored: the mean of their logits (as DHC's code does), the first, and the
+    second."""
 
     def __init__(self, task: Task, backbones: Backbones, options: CoTrainingOptions) -> None:
         super().__init__(task, backbones, options)

@@ -28,7 +28,8 @@ class Separation(nn.Module):
     A feature f becomes g = prediction(projection(f)). With cosine similarity, the distance of a class is
     mean_ij w_i v_j (1 - cos(g_i, m_j)) over its positions i and its stored features j; w and v are sigmoids of two selectors,
     scaled to mean 1. The mean over pairs equals 1 - a b, a and b the weighted means of both sides' directions, so pairs are
-    never formed. The background stores nothing.
+    never formed. The background stores nothing. Features are scored for storing with the selectors in eval mode, so a score
+    doesn't depend on the rest of the batch; in the published 3D script they are in training mode at that point.
 
     features: channels of f. classes: K, background included. best: store the features with the highest selector scores,
     or else the lowest. weighted: whether stored features have weights v of their own; else v = 1.

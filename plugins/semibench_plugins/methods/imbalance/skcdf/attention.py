@@ -16,7 +16,8 @@ class ChannelAttention(nn.Module):
 
     Tokens are (B, windows, n, C), n numbers for each of C channels. With h heads, q, k, v map C to h C channels. From other
     samples, a channel looks at the h C channels of the same window in *all* of them; within a sample, each head on its
-    own looks at its C channels. Scores are normalised over each matrix (mean 0, deviation 1) instead of scaled.
+    own looks at its C channels, every h-th of them (in the code so in small windows; over whole maps it takes C in a row).
+    Scores are normalised over each matrix (mean 0, deviation 1) instead of scaled.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float) -> None:

@@ -69,11 +69,12 @@ class SKCDF(Method):
     A voxel that isn't drawn stays in R as the published code has it: its logits and its label are set to 0, which adds ln K
     to the cross-entropy and 1 / K to the size of every class in the Dice. `undrawn=ignored` leaves it out (ours; .866 on the
     toy, published .888, labels alone .840). Other differences from the code: it encodes the unlabeled samples a second time
-    for D_u; here both decoders use the same maps, so dropout and batch statistics of the encoder are shared. It counts the
-    voxels of the first four labeled cases, here of all. Its attention is written for maps of 4 x 8 x 8; here it fits the
-    patch. A class that no labeled case has keeps all its voxels. Presets `synapse` and `amos22`: the rate of .3 or .1 and
-    the 1500 epochs of the authors' runs, for `amos22` with 2 % of the labels, and their Nesterov momentum. Scored: D_u's main
-    head.
+    for D_u; here both decoders use the same maps, so dropout and batch statistics of the encoder are shared. sup has no
+    gradient through the unlabeled samples; in the code it has one by way of D_l's batch statistics. The code counts the
+    voxels of the first four labeled cases, here of all, and starts from Xavier's weights, here from the backbone's own. Its
+    attention is written for maps of 4 x 8 x 8; here it fits the patch. A class that no labeled case has keeps all its voxels.
+    Presets `synapse` and `amos22`: the rate of .3 or .1 and the 1500 epochs of the authors' runs, for `amos22` with 2 % of
+    the labels, and their Nesterov momentum. Scored: D_u's main head.
     """
 
     terms: Mapping[str, Term] = {

@@ -186,3 +186,5 @@ def test_in_the_published_code_every_pass_moves_the_statistics() -> None:
     model.losses(batch, clock())
     assert sizes == [len(batch["labeled"].image), len(batch["unlabeled"].image)]
     assert moved and not torch.equal(before, dict(model.teachers.named_buffers())[moved[0]])
+    passes = [int(count) for name, count in model.student.named_buffers() if name.endswith("num_batches_tracked")]
+    assert passes and set(passes) == {2}

@@ -142,8 +142,10 @@ def test_weights_and_presets() -> None:
     assert [URPC.terms[name].at(0.5) for name in ("consistency", "uncertainty")] == pytest.approx(
         [0.02865] * 2, abs=1e-5
     )
-    la = term_records(URPC.terms, URPC.presets["la"]["terms"])
-    assert {Term.restore(la[name]).ramp.levels for name in ("consistency", "uncertainty")} == {40}
+    for preset in ("la", "ssl4mis-3d"):  # a step lasts 150 iterations
+        records = term_records(URPC.terms, URPC.presets[preset]["terms"])
+        steps = URPC.presets[preset]["recipe"]["iterations"] // 150
+        assert {Term.restore(records[name]).ramp.levels for name in ("consistency", "uncertainty")} == {steps}
 
 
 def test_a_decoder_with_fewer_maps_is_refused() -> None:

@@ -55,6 +55,14 @@ def test_every_class_keeps_the_same_share() -> None:
         assert share - 1e-9 <= kept <= share + 2 / len(ranked)
 
 
+def test_a_class_that_is_all_in_the_last_bin_is_kept_whole() -> None:
+    """Half of the most frequent class is wanted, but the histogram can't tell the voxels of the other one apart."""
+    found = adaptive_thresholds(
+        counted([[0.99] * 4 + [0.5] * 4, [0.9991, 0.9995, 0.9998, 0.9999]]), 0.95, torch.zeros(2)
+    )
+    assert found.tolist() == pytest.approx([0.99, 1.0 - 1.0 / BINS])
+
+
 def test_no_confident_voxel_of_the_most_frequent_class() -> None:
     found = adaptive_thresholds(counted([[0.6, 0.7, 0.8], [0.5]]), 0.95, torch.zeros(2))
     assert found.tolist() == pytest.approx([0.8, 0.5]), "each class keeps its most confident voxel"
