@@ -55,11 +55,15 @@ class NNUNet(Method):
     training of the other rows of DTLP-Net's Table VIII; how its row was trained isn't stated. The published code starts Dice at 0,
     not at 1, which changes no gradient; it predicts with mirrored images, which is a matter of the convention.
 
-    nnU-Net turns volumes by up to 30 degrees about all three axes, but flat ones, more than three times as long as deep, by
-    any angle in the image plane. Preset `published-3d` is `published` for the former, `published` and `mnms` are for the latter
+    nnU-Net turns volumes by up to 30 degrees about all three axes. Flat ones, more than three times as long as deep, it turns
+    by any angle in the image plane. Preset `published-3d` is `published` for the former, `published` and `mnms` are for the latter
     and for images. What differs from the code: with `published-3d` the crop turns, so that its corners become padding, where
     nnU-Net cuts a larger one first; flat volumes are also scaled along their short axis; images that are more than 1.5 times as
-    long as wide turn by any angle (published: 15 degrees). Scored: the network.
+    long as wide turn by any angle (published: 15 degrees).
+
+    The option `nesterov`, which the presets set, trains with SGD at the rate of whatever recipe is used. Under a recipe of
+    another optimiser set `lr`, too: a rate that suits Adam is too low for SGD. The recipe's `momentum` mustn't be 0, which
+    torch refuses. Scored: the network.
     """
 
     terms: Mapping[str, Term] = {"sup": Term()}

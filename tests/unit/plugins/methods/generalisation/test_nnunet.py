@@ -168,7 +168,8 @@ def test_lower_resolution() -> None:
     ramp = torch.arange(16.0).view(1, 1, 1, 16).expand(1, 1, 16, 16)
     assert torch.equal(lower_resolution(ramp, 1.0), ramp)
     coarse = lower_resolution(ramp, 0.5)
-    torch.testing.assert_close(coarse[..., 2:-2], ramp[..., 2:-2] + 0.5), "the later of two voxels stands for both"
+    # the later of two voxels stands for both
+    torch.testing.assert_close(coarse[..., 2:-2], ramp[..., 2:-2] + 0.5)
     assert lower_resolution(torch.rand(2, 1, 8, 9, 10), 0.6).shape == (2, 1, 8, 9, 10)
     slices = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(1, 1, 8, 32, 32)
     assert torch.equal(lower_resolution(slices, 0.5), slices), "32 is more than three times 8"
