@@ -22,7 +22,7 @@ from semibench.run.late_compiler import import_late
 from semibench.run.memory_format import given_format, told, with_format
 from semibench.run.plan import Plan, goes_on
 from semibench.run.request import Request
-from semibench.run.resolve import Resolved, resolve
+from semibench.run.resolve import Options, Resolved, resolve
 from semibench.run.selection import why_no_best
 from semibench.run.settings import build
 from semibench.runfolder.plans import Estimate
@@ -89,6 +89,7 @@ def prepare(request: Request, reporter: Reporter | None = None, *, estimate: boo
     warnings += _slow_precision(recipe, device)
     _check_graphs(recipe, device)
     _check_precision(recipe, device, resolved.names.dims)
+    _check_momentum(resolved.options)
     warnings += told(request, recipe, given, resumes=resumes)
     plan = Plan(resolved, split, folder, state, with_format(record, given), device, warnings, reasons)
     _check_method(resolved, split)
@@ -135,6 +136,14 @@ def _check_precision(recipe: Recipe, device: torch.device, dims: int) -> None:
         raise UsageError(
             f"precision={recipe.precision} can't be used for volumes on the {device.type}: {reason}; use "
             "--set precision=fp32, or a GPU"
+        )
+
+
+def _check_momentum(options: Options) -> None:
+    """Raises UsageError for Nesterov momentum, an option of some methods, with a recipe whose momentum is 0."""
+    if getattr(options.method_options, "nesterov", False) and options.recipe.momentum == 0:
+        raise UsageError(
+            "nesterov=true needs momentum, and the recipe's is 0: use --set recipe.momentum=0.9, or --set method.nesterov=false"
         )
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from semibench import Method, Optimiser
+from pydantic import Field
+
+from semibench import Method, MethodOptions, Optimiser
+
+
+class NesterovOptions(MethodOptions, frozen=True, extra="forbid"):
+    """The option of a method whose published code has Nesterov momentum."""
+
+    nesterov: bool = Field(
+        False, description="SGD with Nesterov momentum, as in the published code; otherwise the recipe's optimiser"
+    )
 
 
 def one_optimiser(method: Method, *, nesterov: bool) -> Mapping[str, Optimiser]:

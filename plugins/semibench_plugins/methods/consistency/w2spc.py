@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench import Backbones, Batch, Clock, Decoder, Losses, Method, MethodOptions, Optimiser, Ramp, Task, Term
+from semibench import Backbones, Batch, Clock, Decoder, Losses, Method, Optimiser, Ramp, Task, Term
 from semibench.blocks import Supervision, masked_mean, supervised_loss, voxel_entropy
 from semibench_plugins.datasets.paper_budgets import SSL4MIS_RECIPE
-from semibench_plugins.methods.nesterov import one_optimiser
+from semibench_plugins.methods.nesterov import NesterovOptions, one_optimiser
 
 AMOUNTS = (0.067, 0.134, 0.2)
 """kappa of the three auxiliary decoders, from weak to strong."""
@@ -107,7 +107,7 @@ class W2SPC(Method):
         },
     }
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(NesterovOptions, frozen=True, extra="forbid"):
         """Options of `w2spc`."""
 
         strength: float = Field(1.0, ge=0.0, description="factor on all kappa; useful range .5 to 2")
@@ -119,9 +119,6 @@ class W2SPC(Method):
         temperature: float = Field(0.07, gt=0.0, description="of the contrast; useful range .05 to .5")
         agreement_on: Literal["unlabeled", "all"] = Field(
             "unlabeled", description="samples on which the decoders are to agree: the unlabeled ones, or all (the code)"
-        )
-        nesterov: bool = Field(
-            False, description="SGD with Nesterov momentum, as in the published code; otherwise the recipe's optimiser"
         )
         loss: Supervision = Field("dice_ce", description="supervised loss")
 

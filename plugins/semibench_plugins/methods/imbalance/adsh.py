@@ -17,9 +17,9 @@ from semibench_plugins.methods.imbalance.co_training import (
     EPOCHS,
     RECIPE,
     CoTraining,
-    CoTrainingOptions,
     kept_cross_entropy,
 )
+from semibench_plugins.methods.nesterov import NesterovOptions
 
 BINS = 1000
 """Bins of the histograms of confidences, all of the same width."""
@@ -74,7 +74,7 @@ class Adsh(CoTraining):
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}
 
-    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
+    class Options(NesterovOptions, frozen=True, extra="forbid"):
         """Options of `adsh`."""
 
         threshold: Confidence = Field(

@@ -16,10 +16,10 @@ from semibench_plugins.methods.imbalance.co_training import (
     EPOCHS,
     RECIPE,
     CoTraining,
-    CoTrainingOptions,
     Pair,
     kept_cross_entropy,
 )
+from semibench_plugins.methods.nesterov import NesterovOptions
 
 
 class CLD(CoTraining):
@@ -54,7 +54,7 @@ class CLD(CoTraining):
         }
     }
 
-    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
+    class Options(NesterovOptions, frozen=True, extra="forbid"):
         """Options of `cld`."""
 
         exponent: float = Field(

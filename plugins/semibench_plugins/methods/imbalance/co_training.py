@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semibench import IGNORE, Backbones, Batch, MethodOptions, Optimiser, Task
+from semibench import IGNORE, Backbones, Batch, Optimiser, Task
 from semibench.blocks import cross_entropy, masked_mean
-from semibench_plugins.methods.nesterov import one_optimiser
+from semibench_plugins.methods.nesterov import NesterovOptions, one_optimiser
 from semibench_plugins.methods.pseudo_labels.cps import TwoNetworks, pseudo_labels
 
 RECIPE: Mapping[str, Any] = {
@@ -62,20 +61,12 @@ def kept_cross_entropy(
     return masked_mean(each * kept, valid)
 
 
-class CoTrainingOptions(MethodOptions, frozen=True, extra="forbid"):
-    """Options that the class-imbalance methods share."""
-
-    nesterov: bool = Field(
-        False, description="SGD with Nesterov momentum, as in the published code; otherwise the recipe's optimiser"
-    )
-
-
 class CoTraining(TwoNetworks):
     """Two networks of the same architecture, initialised differently: both as the backbone draws its weights
     (DHC's code: as Kaiming He's rule does). Scored: the mean of their logits (as DHC's code does), the first, and the
     second."""
 
-    def __init__(self, task: Task, backbones: Backbones, options: CoTrainingOptions) -> None:
+    def __init__(self, task: Task, backbones: Backbones, options: NesterovOptions) -> None:
         super().__init__(task, backbones, options)
         self.first, self.second = backbones(), backbones()
         self.nesterov = options.nesterov

@@ -15,10 +15,10 @@ from semibench_plugins.methods.imbalance.co_training import (
     EPOCHS,
     RECIPE,
     CoTraining,
-    CoTrainingOptions,
     Pair,
     kept_cross_entropy,
 )
+from semibench_plugins.methods.nesterov import NesterovOptions
 
 LEAST = 1e-6
 """Smallest share of a class inside the logarithm; a class that is never predicted would win every voxel otherwise."""
@@ -60,7 +60,7 @@ class DePL(CoTraining):
     }
     rehearsal_options: ClassVar[Mapping[str, Any]] = {"threshold": 0.5}
 
-    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
+    class Options(NesterovOptions, frozen=True, extra="forbid"):
         """Options of `depl`."""
 
         strength: float = Field(0.4, ge=0.0, description="tau, strength of the debiasing; useful range .1 to 1.5")

@@ -13,7 +13,8 @@ from torch import Tensor
 from semibench import Backbones, Batch, Clock, Losses, Pools, Ramp, Task, Term
 from semibench.blocks import class_counts
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
-from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, CoTrainingOptions, cross_terms
+from semibench_plugins.methods.imbalance.co_training import EPOCHS, RECIPE, CoTraining, cross_terms
+from semibench_plugins.methods.nesterov import NesterovOptions
 
 
 def gaps(counts: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ class SimiS(CoTraining):
         }
     }
 
-    class Options(CoTrainingOptions, frozen=True, extra="forbid"):
+    class Options(NesterovOptions, frozen=True, extra="forbid"):
         """Options of `simis`."""
 
         momentum: float = Field(0.99, ge=0.0, lt=1.0, description="of the class weights; useful range .9 to .999")

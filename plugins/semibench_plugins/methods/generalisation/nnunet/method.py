@@ -10,11 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semibench import Backbones, Batch, Clock, Losses, Method, MethodOptions, Optimiser, Stream, Task, Term
+from semibench import Backbones, Batch, Clock, Losses, Method, Optimiser, Stream, Task, Term
 from semibench.blocks import cross_entropy, soft_dice
 from semibench_plugins.methods.generalisation.nnunet.intensities import augmented
 from semibench_plugins.methods.generalisation.nnunet.turns import turned
-from semibench_plugins.methods.nesterov import one_optimiser
+from semibench_plugins.methods.nesterov import NesterovOptions, one_optimiser
 
 WEAK: Mapping[str, Any] = {
     "flip": 0.5, "rotate90": 0.0, "rotate": (0.2, 180.0), "scale": (0.2, 0.7, 1.4), "blur": (0.0, 1.0, 1.0),
@@ -80,7 +80,7 @@ class NNUNet(Method):
         },
     }
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(NesterovOptions, frozen=True, extra="forbid"):
         """Options of `nnunet`."""
 
         deep: bool = Field(True, description="deep supervision: losses at the coarser decoder maps, too")
@@ -95,7 +95,6 @@ class NNUNet(Method):
         batch_dice: bool | None = Field(
             None, description="Dice over the batch, not per sample; none: in 2D, as nnU-Net plans it"
         )
-        nesterov: bool = Field(False, description="SGD with Nesterov momentum; otherwise the recipe's optimiser")
 
     @classmethod
     def unsupported(cls, task: Task, options: Any) -> str | None:

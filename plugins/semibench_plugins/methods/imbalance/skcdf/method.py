@@ -19,7 +19,6 @@ from semibench import (
     Decoder,
     Losses,
     Method,
-    MethodOptions,
     Optimiser,
     Pools,
     Ramp,
@@ -30,7 +29,7 @@ from semibench import (
 from semibench.blocks import inverse_frequency
 from semibench_plugins.methods.generalisation.three_decoders.losses import dice_with_ce
 from semibench_plugins.methods.imbalance.skcdf.attention import Complementarity
-from semibench_plugins.methods.nesterov import one_optimiser
+from semibench_plugins.methods.nesterov import NesterovOptions, one_optimiser
 
 
 def classifier(decoder: Decoder, classes: int) -> nn.Conv2d | nn.Conv3d:
@@ -102,7 +101,7 @@ class SKCDF(Method):
         "other in each iteration, as does 1 % of each balanced head into its main head"
     }
 
-    class Options(MethodOptions, frozen=True, extra="forbid"):
+    class Options(NesterovOptions, frozen=True, extra="forbid"):
         """Options of `skcdf`."""
 
         mixing: float = Field(
@@ -113,9 +112,6 @@ class SKCDF(Method):
             description="voxels that a balanced head doesn't draw: zero logits with label 0 (published), or left out",
         )
         heads: int = Field(2, ge=1, description="heads of the attention; useful range 1 to 4")
-        nesterov: bool = Field(
-            False, description="SGD with Nesterov momentum, as in the published code; otherwise the recipe's optimiser"
-        )
         dropout: float = Field(0.1, ge=0.0, lt=1.0, description="dropout of the attention; useful range 0 to .3")
 
     rates: Tensor
